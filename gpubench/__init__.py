@@ -1,0 +1,1 @@
+"""gpubench: what does an inference cost, and how fast is it?"""

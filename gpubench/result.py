@@ -1,0 +1,224 @@
+"""The result of one cell: the JSON document that scripts and reports rely on (schema 1).
+
+Absent is None, which is null in the file; never 0, never NaN. The keys are a contract: more may be
+added, none is renamed without a new schema number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from gpubench.errors import InputError
+from gpubench.spec import Spec
+
+if TYPE_CHECKING:
+    from gpubench.samples import Samples
+
+SCHEMA = 1
+
+Interval = tuple[float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
+
+
+class Environment(_Part):
+    """The machine and the software that measured."""
+
+    time: str  # UTC, ISO 8601
+    gpubench: str
+    python: str
+    platform: str | None = None
+    torch: str | None = None
+    torchvision: str | None = None
+    transformers: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    cpu: str
+    cores: int  # that this process may use
+    gpus: list[str] = []
+    instance: str | None = None  # as the machine itself tells
+
+
+class EngineInfo(_Part):
+    """The model made ready for one runtime."""
+
+    parameters: int | None = None
+    flops: float | None = None  # per inference
+    load_seconds: float | None = None
+    build_seconds: float | None = None
+    first_inference_seconds: float | None = None
+    captured: bool = False  # replayed as a CUDA graph
+    weights: str | None = None  # "random (seed 0)", or where they came from
+    intra_op_threads: int | None = None  # CPU threads inside each worker's forward pass
+    threads_note: str | None = None  # how the cores were shared out
+    native_precision: bool = True  # False: emulated, far slower than the hardware could be
+
+
+class Window(_Part):
+    seconds: float | None = None
+    warmup_seconds: float | None = None
+
+
+class Requests(_Part):
+    offered: int = 0
+    completed: int = 0  # inside the window: the n of every percentile
+    unfinished: int = 0
+    failed: int = 0
+    padded: int = 0  # samples added to fill a captured batch size
+
+
+class Latency(_Part):
+    """Milliseconds. P95 is the headline."""
+
+    mean: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    p50_interval: Interval | None = None
+    p90_interval: Interval | None = None
+    p95_interval: Interval | None = None
+    p99_interval: Interval | None = None
+    interval_notes: dict[str, str] = {}  # why an interval is null: {"p99": "..."}
+
+
+class StageSummary(_Part):
+    """Milliseconds."""
+
+    mean: float
+    p50: float
+    p95: float
+
+
+class Stages(_Part):
+    """Parts of the latency, in the order in which they pass. None: the stage does not exist."""
+
+    preprocess: StageSummary | None = None
+    queue: StageSummary | None = None
+    batching: StageSummary | None = None
+    submit: StageSummary | None = None
+    h2d: StageSummary | None = None
+    compute: StageSummary | None = None
+    d2h: StageSummary | None = None
+    return_: StageSummary | None = Field(None, alias="return")
+    postprocess: StageSummary | None = None
+
+
+class Lag(_Part):
+    """How late batches left, in microseconds: the harness's own error."""
+
+    p50: float
+    p99: float
+
+
+class Harness(_Part):
+    lag_us: Lag | None = None
+    cpu_cores: float | None = None  # busy on average during the run, the model's own included
+    littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
+    executor: Literal["python", "graph", "delay"]
+
+
+class Reason(_Part):
+    code: str
+    figure: float | str | None
+    limit: float | str | None
+    remedy: str
+
+
+class Verdict(_Part):
+    status: Literal["valid", "suspect"]
+    reasons: list[Reason] = []
+
+
+class Numerics(_Part):
+    """Outputs against the fp32 reference."""
+
+    max_abs_error: float | None = None
+    cosine: float | None = None
+    top1_agreement: float | None = None
+
+
+class Cost(_Part):
+    """The price of a million inferences on one instance."""
+
+    instance: str | None  # None: a price given by hand
+    measured_here: bool | None  # True: this is the instance measured. None: cannot be told
+    extrapolated: bool = False  # multiplied from some of the instance's GPUs to all
+    usd_per_hour: float
+    usd_per_million: float | None
+    usd_per_million_interval: Interval | None = None
+    price_as_of: str | None = None
+    price_source: str | None = None
+    hardware_note: str | None = None  # how the priced hardware differs from the measured
+
+
+class Failure(_Part):
+    stage: str  # "load" | "warm-up" | "measure" | ...
+    message: str
+
+
+class Result(_Part):
+    """One measured cell. Attributes carry the names of the JSON keys."""
+
+    # `schema` is a deprecated method name of pydantic's, so the attribute has an underscore.
+    schema_: int = Field(SCHEMA, alias="schema")
+    spec: Spec
+    environment: Environment
+    engine: EngineInfo = EngineInfo()
+    window: Window = Window()
+    requests: Requests = Requests()
+    offered_per_second: float | None = None
+    throughput_per_second: float | None = None
+    throughput_interval: Interval | None = None
+    throughput_interval_note: str | None = None
+    latency_ms: Latency = Latency()
+    stages_ms: Stages = Stages()
+    harness: Harness
+    verdict: Verdict
+    device: dict[str, float | str | bool | None] | None = None
+    numerics: Numerics | None = None
+    costs: list[Cost] = []
+    error: Failure | None = None
+
+    _samples: Samples | None = PrivateAttr(None)
+
+    @property
+    def samples(self) -> Samples | None:
+        """Raw time stamps (NumPy columns, ns), where this process measured them."""
+        return self._samples
+
+    def with_samples(self, samples: Samples | None) -> Result:
+        self._samples = samples
+        return self
+
+    def to_json(self) -> str:
+        """Strict JSON, two spaces of indent: no NaN, no Infinity; what is absent is null."""
+        return self.model_dump_json(by_alias=True, indent=2)
+
+
+def parse_result(text: str, origin: str) -> Result:
+    """Read a result document.
+
+    Raises InputError, naming `origin`, where it is not a result of a schema this version reads.
+    """
+    try:
+        result = Result.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise InputError(
+            f"{origin} is not a gpubench result: {place}: {first['msg']}; "
+            "measure it again or remove the file"
+        ) from None
+    if result.schema_ != SCHEMA:
+        raise InputError(
+            f"{origin} has schema {result.schema_}, this gpubench reads {SCHEMA}; "
+            "read it with the version that wrote it (environment.gpubench)"
+        )
+    return result

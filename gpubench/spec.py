@@ -1,0 +1,259 @@
+"""What to measure: one cell's settings, and the check of everything a user can type.
+
+A `Spec` is immutable, small and free of torch. It checks what can be checked without looking at the
+machine (names, ranges, settings that exclude each other); `gpubench._plan` resolves defaults that
+depend on the machine and refuses what this machine cannot do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from gpubench.errors import InputError
+
+Runtime = Literal["eager", "torchscript"]
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16"]
+Wait = Literal["spin", "yield", "block"]
+ServiceDistribution = Literal["constant", "exponential"]
+
+# Preset models, with the sequence length that a text model takes by default (None: not text).
+MODELS: dict[str, int | None] = {
+    "bert-base": 128,
+    "bert-large": 128,
+    "distilbert": 128,
+    "resnet50": None,
+    "synthetic": None,
+}
+
+# Settings that put a price on a measurement and change nothing in it.
+PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
+_DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: ', did you mean a or b?', or the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"choose from {', '.join(names)}"
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds from '250us', '1.5ms', '2s', '1m'. Numbers (YAML, Python) are seconds already.
+
+    Raises ValueError for a string without a unit, so that '5' is never guessed at.
+    """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        seconds = float(text)
+    else:
+        match = _DURATION.fullmatch(str(text).strip().lower())
+        if match is None or match[2] not in {*_UNITS, ""}:
+            raise ValueError(f"'{text}' is not a duration; write it like 250us, 1.5ms or 2s")
+        if match[2] == "" and float(match[1]) != 0:
+            raise ValueError(f"'{text}' has no unit; write it like {text}s or {text}ms")
+        seconds = float(match[1]) * _UNITS.get(match[2], 1.0)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{text} is not a duration; it must be zero or more")
+    return seconds
+
+
+def _duration_or_none(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{problem}", {"problem": str(error)}) from None
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration_or_none)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+
+
+class Spec(BaseModel):
+    """Every setting of one cell. Names are those of the command's flags, with underscores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str = Field(description="What to run: " + ", ".join(MODELS) + ".")
+    weights: str = Field(
+        "random",
+        description="random (seeded, no download), pretrained (the preset's own), hub:ID, or a path.",
+    )
+    runtime: Runtime = Field("torchscript", description="What executes the model.")
+    precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
+    batch: int = Field(1, ge=1, le=65536, description="Samples per request.")
+    seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
+    device: str = Field("auto", description="auto, cpu, or cuda:N.")
+    inputs: Literal["device", "host"] = Field(
+        "host", description="Where inputs are when the clock starts."
+    )
+    clients: int | None = Field(
+        None, ge=1, description="Requests in flight (closed loop). Default: as many as workers."
+    )
+    rate: float | None = Field(
+        None, gt=0, description="Requests per second (open loop), instead of clients."
+    )
+    arrivals: str = Field(
+        "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Parallel executions of the model. Default: 1 on a CPU."
+    )
+    depth: int | None = Field(None, ge=1, description="Batches in flight per worker on a GPU.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads inside each worker's forward pass. Default: cores / workers.",
+    )
+    dynamic_batch: str | None = Field(
+        None, description="MAX:DELAY joins waiting requests, up to MAX samples, for DELAY at most."
+    )
+    wait: Wait = Field("spin", description="How a worker waits.")
+    warmup: Duration = Field(2.0, description="Time before the window opens, for example 2s.")
+    duration: Duration | None = Field(
+        None, description="Length of the window. Default: 10s, or until --requests are done."
+    )
+    requests: int | None = Field(None, ge=1, description="Requests to measure.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    allow_emulated: bool = Field(
+        False, description="Allow a precision that this device only emulates (40-60x slower)."
+    )
+    service_time: Duration | None = Field(
+        None, description="Model 'synthetic': time per request, for example 1ms; 0 is no work."
+    )
+    service_dist: ServiceDistribution | None = Field(
+        None, description="Model 'synthetic': constant (default) or exponential."
+    )
+    instance: Names = Field(
+        (), description="Price the measurement on these instances (see gpubench prices list)."
+    )
+    usd_per_hour: float | None = Field(
+        None, ge=0, description="Price the measurement at this hourly price."
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Spec:
+        if self.model not in MODELS:
+            _refuse("model", f"unknown model '{self.model}'; {nearest(self.model, MODELS)}")
+        synthetic = self.model == "synthetic"
+        if not synthetic and (self.service_time is not None or self.service_dist is not None):
+            _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
+        if self.seq_len is not None and MODELS[self.model] is None:
+            _refuse("seq_len", f"{self.model} takes no text; remove it")
+        if self.seq_len is not None and self.seq_len > 512 and not synthetic:
+            _refuse("seq_len", f"{self.seq_len} is over the 512 positions of {self.model}")
+        if self.rate is not None and self.clients is not None:
+            _refuse("rate", "excludes --clients: an open loop has a rate, a closed loop clients")
+        pattern, _, argument = self.arrivals.partition(":")
+        if pattern not in {"poisson", "constant", "burst", "trace"}:
+            _refuse("arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE")
+        if pattern == "burst" and not (argument.isdigit() and int(argument) > 0):
+            _refuse("arrivals", "a burst has a size; write it like burst:8")
+        if pattern == "trace" and not argument:
+            _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
+        if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is None:
+            _refuse("device", f"'{self.device}' is not a device; use auto, cpu, or cuda:0")
+        if self.dynamic_batch is not None:
+            largest, _ = self.dynamic_batch_limits()
+            if largest < self.batch:
+                _refuse("dynamic_batch", f"MAX {largest} is under the request's batch {self.batch}")
+        if self.duration == 0:
+            _refuse("duration", "0 measures nothing; write it like 10s")
+        return self
+
+    def dynamic_batch_limits(self) -> tuple[int, float]:
+        """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""
+        if self.dynamic_batch is None:
+            return self.batch, 0.0
+        match = _DYNAMIC_BATCH.fullmatch(self.dynamic_batch)
+        if match is None:
+            _refuse("dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms")
+            raise AssertionError
+        try:
+            return int(match[1]), parse_duration(match[2])
+        except ValueError as error:
+            _refuse("dynamic_batch", str(error))
+            raise AssertionError from None
+
+    def measured_settings(self) -> dict[str, Any]:
+        """Every setting that changes what is measured, in a fixed order; never a price."""
+        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS))
+
+    def key(self, machine: str) -> str:
+        """Name of this cell on this machine: 16 hexadecimal digits.
+
+        Two cells have the same key if and only if they have the same measured settings and were
+        measured on the same kind of machine; prices play no part.
+        """
+        text = json.dumps([machine, self.measured_settings()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refuse(field: str, problem: str) -> None:
+    raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})
+
+
+def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
+    """A Spec from what a user wrote.
+
+    `origin` says where, for the message ("sweep.yaml, grid 2"). Raises InputError: one line that
+    names the flag or key and the fix.
+    """
+    try:
+        return Spec(**settings)
+    except ValidationError as error:
+        raise InputError(_explain(error, origin)) from None
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
+    if first["type"] == "extra_forbidden":
+        problem = f"unknown setting '{name}'; {nearest(name, Spec.model_fields)}"
+        return f"{origin}: {problem}" if origin else problem
+    if first["type"] == "missing":
+        problem = "is missing; say what to run"
+    elif first["type"] in {"refused", "duration"}:
+        problem = first["msg"]
+    elif first["type"] == "literal_error":
+        allowed = _allowed(name)
+        problem = f"'{first['input']}' is not known; {nearest(str(first['input']), allowed)}"
+    else:
+        problem = f"{first['input']!r} is not allowed: {first['msg'].lower()}"
+    flag = name if origin else "--" + name.replace("_", "-")
+    return f"{origin}: {flag}: {problem}" if origin else f"{flag}: {problem}"
+
+
+def _allowed(name: str) -> tuple[str, ...]:
+    annotation = Spec.model_fields[name].annotation
+    choices = get_args(annotation)
+    nested = [choice for part in choices for choice in get_args(part)]
+    return tuple(str(choice) for choice in (nested or choices))
