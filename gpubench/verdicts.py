@@ -23,8 +23,8 @@ LEAST_REQUESTS = 130
 # shared machine. Above it, the change must also be more than chance explains (Change.noise).
 LEAST_CHANGE = 0.05
 
-# Little's law holds exactly but for the requests that the window's two ends cut through: at most
-# one per client, so clients / requests is allowed on top.
+# Little's law holds exactly but for the requests that the window's two ends cut through. They can
+# make up no more than the longest latency over the window's length, which is allowed on top.
 MOST_LITTLES_LAW_RESIDUAL = 0.02
 
 # The harness may add this share to a typical latency at P99 ...
@@ -147,9 +147,9 @@ def _least_change(change: Change) -> float:
 
 
 def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
-    residual = analysis.littles_law_residual
-    if residual is not None and analysis.clients is not None:
-        limit = MOST_LITTLES_LAW_RESIDUAL + analysis.clients / max(1, analysis.completed)
+    residual, longest_ms = analysis.littles_law_residual, analysis.latency.max
+    if residual is not None and longest_ms is not None and analysis.window_seconds is not None:
+        limit = MOST_LITTLES_LAW_RESIDUAL + longest_ms / 1e3 / analysis.window_seconds
         if abs(residual) > limit:
             yield Reason(
                 code="littles-law",

@@ -1,0 +1,160 @@
+"""Every reason of the closed list: what raises it, what does not, and what the user is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpubench.result import Lag, Numerics, Stages, StageSummary
+from gpubench.samples import Samples
+from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
+from gpubench.verdicts import Evidence, judge
+
+MS = 1_000_000
+
+
+def closed_loop(service_ns: np.ndarray, workers: int) -> Analysis:
+    """`workers` clients with a worker each; one row of service times per worker."""
+    completed = np.cumsum(service_ns.astype(np.int64), axis=1)
+    departed = completed - service_ns.astype(np.int64)
+    order = np.argsort(departed.ravel(), kind="stable")
+    departed, completed = departed.ravel()[order], completed.ravel()[order]
+    worker = np.repeat(np.arange(workers), service_ns.shape[1])[order]
+    samples = Samples(
+        scheduled_ns=departed,
+        opened_ns=departed,
+        departed_ns=departed + 2_000,
+        submitted_ns=departed + 4_000,
+        completed_ns=completed,
+        worker=worker.astype(np.int32),
+        batch=np.arange(len(order)),
+        id=worker.astype(np.int64),
+    )
+    return analyse(samples, ClosedLoop(workers))
+
+
+def healthy() -> Analysis:
+    service = 50 * MS * (1 + 0.02 * np.random.default_rng(1).standard_normal((1, 140)))
+    return closed_loop(service, 1)
+
+
+def summary(ms: float) -> StageSummary:
+    return StageSummary(mean=ms, p50=ms, p95=ms)
+
+
+def stages(compute: float, h2d: float = 0.1, d2h: float = 0.1) -> Stages:
+    return Stages.model_validate(
+        {"compute": summary(compute), "h2d": summary(h2d), "d2h": summary(d2h)}
+    )
+
+
+def codes(analysis: Analysis, evidence: Evidence | None = None) -> list[str]:
+    return [reason.code for reason in judge(analysis, evidence).reasons]
+
+
+def test_a_healthy_cell_is_valid() -> None:
+    everything_seen = Evidence(
+        executor="python",
+        failed_requests=0,
+        warmup_settled=True,
+        other_busy_cores=0.1,
+        cores=2,
+        throttled_share=0.0,
+        other_gpu_processes=0,
+        numerics=Numerics(cosine=0.9999),
+    )
+    verdict = judge(healthy(), everything_seen)
+    assert (verdict.status, verdict.reasons) == ("valid", [])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_130_requests_on_a_machine_with_moods_are_valid(workers: int) -> None:
+    """Times that wander by 5%, and now and then a request that takes three times as long."""
+    rng = np.random.default_rng(workers)
+    suspect = 0
+    for _ in range(100):
+        service = 1 + 0.05 * rng.standard_normal((workers, 134 // workers))
+        mood = np.cumsum(rng.standard_normal(service.shape), axis=1)
+        service += 0.02 * (mood - mood.mean(axis=1, keepdims=True)) / mood.std()
+        service *= np.where(rng.random(service.shape) < 0.02, 3, 1)
+        suspect += bool(codes(closed_loop(50 * MS * service, workers)))
+    assert suspect <= 5
+
+
+RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
+    "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
+    "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
+    "unfinished-requests": (lambda a: replace(a, unfinished=1), Evidence()),
+    "too-few-samples": (lambda a: replace(a, completed=129), Evidence()),
+    "warm-up-not-settled": (lambda a: replace(a, settling=Change(0.06, 0.02)), Evidence()),
+    "drift": (lambda a: replace(a, drift=Change(-0.06, 0.02)), Evidence()),
+    "littles-law": (lambda a: replace(a, littles_law_residual=0.04), Evidence()),
+    "harness-lag": (lambda a: replace(a, lag=Lag(p50=1, p99=2_600)), Evidence()),
+    "rate-not-kept-up": (lambda a: replace(a, kept_up=0.8), Evidence()),
+    "clients-starved": (lambda a: replace(a, least_served_client=0.1), Evidence()),
+    "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
+    "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
+    "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
+    "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
+    "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
+    "transfer-bound": (
+        lambda a: replace(a, launch_gap_ms=0.0, stages=stages(1, h2d=0.7, d2h=0.4)),
+        Evidence(),
+    ),
+}
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
+    change, evidence = RAISED[code]
+    verdict = judge(change(healthy()), evidence)
+    assert verdict.status == "suspect"
+    assert [reason.code for reason in verdict.reasons] == [code]
+    assert verdict.reasons[0].figure is not None
+    assert len(verdict.reasons[0].remedy) > 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: replace(a, completed=130),
+        lambda a: replace(a, settling=Change(0.06, 0.08)),  # chance explains it
+        lambda a: replace(a, settling=Change(-0.2, 0.02)),  # a fast start is no cold one
+        lambda a: replace(a, drift=Change(0.04, 0.001)),  # certain, and small
+        lambda a: replace(a, littles_law_residual=0.025),  # the window cuts one request of 139
+        lambda a: replace(a, lag=Lag(p50=1, p99=2_000)),  # under 5% of 50 ms
+        lambda a: replace(a, kept_up=0.95),  # 139 requests say no more
+        lambda a: replace(a, least_served_client=0.1, clients=10),  # 14 requests a client
+        lambda a: replace(a, launch_gap_ms=0.4, stages=stages(1)),
+    ],
+)
+def test_figures_within_their_limits_are_no_reason(change: Callable[[Analysis], Analysis]) -> None:
+    assert codes(change(healthy())) == []
+
+
+def test_what_was_not_observed_is_not_judged() -> None:
+    unknown = replace(
+        healthy(), settling=None, drift=None, lag=None, littles_law_residual=None, kept_up=None
+    )
+    assert codes(unknown, Evidence(other_busy_cores=5.0)) == []
+
+
+def test_a_warmup_known_to_be_unsettled_needs_no_figure() -> None:
+    verdict = judge(replace(healthy(), settling=None), Evidence(warmup_settled=False))
+    assert [reason.code for reason in verdict.reasons] == ["warm-up-not-settled"]
+
+
+def test_a_cell_without_samples_is_suspect() -> None:
+    analysis = closed_loop(np.full((1, 1), MS), 1)
+    assert codes(analysis) == ["too-few-samples"]
+
+
+def test_the_documentation_lists_every_reason_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "measurement.md").read_text()
+    table = text.split("## Verdicts")[1].split("\n## ")[0]
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert listed == set(RAISED)
