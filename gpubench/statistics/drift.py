@@ -17,6 +17,8 @@ from gpubench.samples import Nanoseconds
 from gpubench.statistics.intervals import effective_size, student_t
 
 _CONFIDENCE = 0.99  # every result is judged: one in a hundred false alarms is enough
+# Service times that wander slowly are worth few independent ones. With so few, chance explains a
+# change of twice their scatter; assuming fewer would explain away every drift.
 _LEAST_EFFECTIVE_SIZE = 20
 
 
@@ -31,18 +33,15 @@ class Change:
 def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | None]:
     """(first fifth against the rest, last two fifths against the two before); positive is slower.
 
-    `service_ns` is in the order in which the requests were claimed. None where they are too few,
-    or depend on each other too much, to tell a change from chance.
+    `service_ns` is in the order in which the requests were claimed. None where they are too few.
     """
     count = len(service_ns)
-    if count < _LEAST_EFFECTIVE_SIZE:
+    if count < _LEAST_EFFECTIVE_SIZE or not service_ns.any():
         return None, None
     cuts = (count // 5, count // 5 + (count - count // 5) // 2)
     parts = np.split(service_ns.astype(np.float64), cuts)
-    scatter = np.concatenate([part - part.mean() for part in parts])
-    effective = effective_size(scatter, tick=1.0)
-    if effective < _LEAST_EFFECTIVE_SIZE:
-        return None, None
+    scatter = np.concatenate([_without_trend(part) for part in parts])
+    effective = max(_LEAST_EFFECTIVE_SIZE, effective_size(scatter, tick=1.0))
     # The standard error of the mean of m of these requests is this over sqrt(m).
     error = float(scatter.std()) * math.sqrt(count / effective)
 
@@ -54,3 +53,11 @@ def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | No
 
     first, second, third = parts
     return change(np.concatenate((second, third)), first), change(second, third)
+
+
+def _without_trend(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left beside the straight line through the part: a ramp is drift and not chance."""
+    place = np.arange(len(part)) - (len(part) - 1) / 2
+    deviation = part - part.mean()
+    slope = float(place @ deviation) / float(place @ place)
+    return np.asarray(deviation - slope * place)

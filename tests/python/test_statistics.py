@@ -297,13 +297,23 @@ def test_a_slow_start_is_a_change_of_the_first_fifth() -> None:
     assert abs(drift.figure) < drift.noise
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
+    rng = np.random.default_rng(7)
+    ramp = np.linspace(1, 1.5, 200) + noise * rng.standard_normal(200)
+    _, drift = service_changes((MS * ramp).astype(np.int64))
+    assert drift is not None
+    assert drift.figure > 0.1
+    assert drift.noise < 0.02
+
+
 def test_noise_is_what_chance_alone_explains() -> None:
     rng = np.random.default_rng(6)
     alarms = 0
     for _ in range(500):
         _, drift = service_changes(rng.lognormal(13, 0.5, 130).astype(np.int64))
-        if drift is not None:
-            alarms += abs(drift.figure) > drift.noise
+        assert drift is not None
+        alarms += abs(drift.figure) > drift.noise
     assert alarms <= 15  # 1% of 500, and chance
 
 

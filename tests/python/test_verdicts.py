@@ -12,7 +12,7 @@ import pytest
 from gpubench.result import Lag, Numerics, Stages, StageSummary
 from gpubench.samples import Samples
 from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
-from gpubench.verdicts import Evidence, judge
+from gpubench.verdicts import LEAST_REQUESTS, Evidence, judge
 
 MS = 1_000_000
 
@@ -123,7 +123,6 @@ def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
     [
         lambda a: replace(a, completed=130),
         lambda a: replace(a, settling=Change(0.06, 0.08)),  # chance explains it
-        lambda a: replace(a, settling=Change(-0.2, 0.02)),  # a fast start is no cold one
         lambda a: replace(a, drift=Change(0.04, 0.001)),  # certain, and small
         lambda a: replace(a, littles_law_residual=0.025),  # the window cuts one request of 139
         lambda a: replace(a, lag=Lag(p50=1, p99=2_000)),  # under 5% of 50 ms
@@ -136,11 +135,24 @@ def test_figures_within_their_limits_are_no_reason(change: Callable[[Analysis], 
     assert codes(change(healthy())) == []
 
 
+def test_130_requests_bound_p95_and_129_do_not() -> None:
+    def chance_that_at_most_one_lies_above(requests: int) -> float:
+        return 0.95**requests + requests * 0.05 * 0.95 ** (requests - 1)
+
+    assert LEAST_REQUESTS == 130
+    assert chance_that_at_most_one_lies_above(130) <= 0.01
+    assert chance_that_at_most_one_lies_above(129) > 0.01
+
+
 def test_what_was_not_observed_is_not_judged() -> None:
     unknown = replace(
         healthy(), settling=None, drift=None, lag=None, littles_law_residual=None, kept_up=None
     )
     assert codes(unknown, Evidence(other_busy_cores=5.0)) == []
+
+
+def test_a_start_faster_than_the_rest_is_drift() -> None:
+    assert codes(replace(healthy(), settling=Change(-0.2, 0.02))) == ["drift"]
 
 
 def test_a_warmup_known_to_be_unsettled_needs_no_figure() -> None:
