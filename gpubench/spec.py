@@ -44,7 +44,7 @@ _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name: ', did you mean a or b?', or the list of what is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"choose from {', '.join(names)}"
@@ -209,14 +209,15 @@ class Spec(BaseModel):
             raise AssertionError from None
 
     def measured_settings(self) -> dict[str, Any]:
-        """Every setting that changes what is measured, in a fixed order; never a price."""
-        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS))
+        """The settings that decide what is measured, where they are not the default; no prices."""
+        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS), exclude_defaults=True)
 
     def key(self, machine: str) -> str:
         """Name of this cell on this machine: 16 hexadecimal digits.
 
         Two cells have the same key if and only if they have the same measured settings and were
-        measured on the same kind of machine; prices play no part.
+        measured on the same kind of machine; prices play no part. Settings at their default are left
+        out, so that a setting added later does not change the keys of cells measured before.
         """
         text = json.dumps([machine, self.measured_settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
