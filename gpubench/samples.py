@@ -6,7 +6,7 @@ plain NumPy columns, so nothing downstream needs the compiled core.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +32,16 @@ class Samples:
     id: NDArray[np.int64]  # open loop: place on the schedule; closed loop: client
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
     # Due times of the requests that were offered and never completed.
-    unfinished_scheduled_ns: Nanoseconds = np.empty(0, np.int64)
+    unfinished_scheduled_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         count = len(self.scheduled_ns)
-        for field in fields(self):
-            column = getattr(self, field.name)
-            if field.name == "unfinished_scheduled_ns" or column is None:
+        for name in (column.name for column in fields(self)):
+            column = getattr(self, name)
+            if name == "unfinished_scheduled_ns" or column is None:
                 continue
             if len(column) != count:
-                raise ValueError(f"{field.name} has {len(column)} rows, scheduled_ns has {count}")
+                raise ValueError(f"{name} has {len(column)} rows, scheduled_ns has {count}")
 
     def __len__(self) -> int:
         return len(self.scheduled_ns)
@@ -52,7 +52,14 @@ class Samples:
         return self.completed_ns - self.scheduled_ns
 
     @property
+    def batch_starts(self) -> NDArray[np.intp]:
+        """Row of the first request of each batch: a batch is claimed whole, so its rows touch."""
+        if len(self) == 0:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(np.diff(self.batch, prepend=self.batch[0] - 1))
+
+    @property
     def batch_size(self) -> NDArray[np.int64]:
         """How many requests departed together with each request (dynamic batching)."""
-        _, inverse, counts = np.unique(self.batch, return_inverse=True, return_counts=True)
-        return counts[inverse].astype(np.int64)
+        sizes = np.diff(self.batch_starts, append=len(self))
+        return np.repeat(sizes, sizes).astype(np.int64)

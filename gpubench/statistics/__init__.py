@@ -1,0 +1,10 @@
+"""From raw samples to the figures of a result: pure functions, NumPy only.
+
+`analyse` is the entry; docs/measurement.md says what each figure means and why it is computed so.
+"""
+
+from gpubench.statistics.analysis import Analysis, analyse
+from gpubench.statistics.drift import Change
+from gpubench.statistics.windows import ClosedLoop, OpenLoop
+
+__all__ = ["Analysis", "Change", "ClosedLoop", "OpenLoop", "analyse"]

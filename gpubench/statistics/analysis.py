@@ -1,0 +1,162 @@
+"""One entry: samples in, every figure that a result takes from them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpubench.result import Interval, Lag, Latency, Stages
+from gpubench.samples import Nanoseconds, Samples
+from gpubench.statistics.drift import Change, service_changes
+from gpubench.statistics.intervals import throughput_interval
+from gpubench.statistics.lag import batch_lag_ns, summarise_lag
+from gpubench.statistics.latency import summarise_latency
+from gpubench.statistics.percentiles import rank
+from gpubench.statistics.stages import launch_gap_ns, summarise_stages
+from gpubench.statistics.windows import (
+    ClosedLoop,
+    OpenLoop,
+    Window,
+    closed_window,
+    counted_in_closed_loop,
+    open_window,
+)
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the samples of one cell say. None is absent, never zero."""
+
+    window_seconds: float | None
+    completed: int  # requests that count: with `unfinished`, the n of every percentile
+    unfinished: int  # open loop: due inside the window and never completed
+    offered_per_second: float | None  # open loop: inferences that fell due, per second
+    throughput_per_second: float | None  # inferences
+    throughput_interval: Interval | None
+    throughput_interval_note: str | None
+    latency: Latency
+    stages: Stages
+    lag: Lag | None
+    littles_law_residual: float | None  # closed loop: 1 - throughput * mean latency / clients
+    # For the verdict.
+    clients: int | None  # closed loop
+    least_served_client: float | None  # closed loop: its completions over an equal share of them
+    kept_up: float | None  # open loop: completions over requests due, in the same time
+    settling: Change | None  # service time, first fifth of the window against the rest
+    drift: Change | None  # service time, last two fifths against the two before
+    launch_gap_ms: float | None  # median wait of the device for a launch
+
+
+def analyse(
+    samples: Samples,
+    loop: ClosedLoop | OpenLoop,
+    *,
+    inferences_per_request: int = 1,
+    max_batch: int = 1,
+    max_delay_ns: int = 0,
+) -> Analysis:
+    """Every figure that a result takes from samples.
+
+    `max_batch` (in requests) and `max_delay_ns` are those of dynamic batching. Few or no samples
+    are no error: what they do not carry is None.
+    """
+    if isinstance(loop, ClosedLoop):
+        window = closed_window(samples, loop)
+        counted = counted_in_closed_loop(samples, window)
+        unfinished = 0  # at the end of a run every client is due again: that is no failure
+    else:
+        window = open_window(samples, loop)
+        counted = loop.inside(samples.scheduled_ns)  # whenever they completed
+        unfinished = int(loop.inside(samples.unfinished_scheduled_ns).sum())
+
+    offered = _offered_per_second(samples, loop)
+    counted_batches = counted[samples.batch_starts]
+    interval, note = throughput_interval(window, loop.round, inferences_per_request)
+    settling, drift = service_changes((samples.completed_ns - samples.departed_ns)[counted])
+    lag_ns = batch_lag_ns(samples, max_batch, max_delay_ns)
+    launch_gap = launch_gap_ns(samples)
+    return Analysis(
+        window_seconds=None if window is None else window.seconds,
+        completed=int(counted.sum()),
+        unfinished=unfinished,
+        offered_per_second=None if offered is None else offered * inferences_per_request,
+        throughput_per_second=(
+            None if window is None else window.requests_per_second * inferences_per_request
+        ),
+        throughput_interval=interval,
+        throughput_interval_note=note,
+        latency=summarise_latency(samples.latency_ns[counted], unfinished),
+        stages=summarise_stages(samples, counted),
+        lag=summarise_lag(lag_ns[counted_batches]),
+        littles_law_residual=_littles_law_residual(samples, loop, window, counted),
+        clients=loop.clients if isinstance(loop, ClosedLoop) else None,
+        least_served_client=_least_served_client(samples, loop, counted),
+        kept_up=_kept_up(samples, loop),
+        settling=settling,
+        drift=drift,
+        launch_gap_ms=_median_ms(launch_gap, counted_batches),
+    )
+
+
+def _due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:
+    """Due times inside the window, sorted, whatever became of the requests."""
+    due = np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns))
+    return np.sort(due[loop.inside(due)])
+
+
+def _offered_per_second(samples: Samples, loop: ClosedLoop | OpenLoop) -> float | None:
+    """Requests that fell due per second, from the first arrival in the window to the last.
+
+    None in a closed loop, which offers no more than it gets.
+    """
+    if isinstance(loop, ClosedLoop):
+        return None
+    due = _due_inside(samples, loop)
+    if len(due) == 0 or due[0] == due[-1]:
+        return None
+    after_the_first = len(due) - int(np.searchsorted(due, due[0], side="right"))
+    return after_the_first / (int(due[-1] - due[0]) / 1e9)
+
+
+def _kept_up(samples: Samples, loop: ClosedLoop | OpenLoop) -> float | None:
+    """Completions over requests due, both in the same stretch of time; None in a closed loop."""
+    if isinstance(loop, ClosedLoop):
+        return None
+    due = len(_due_inside(samples, loop))
+    return int(loop.inside(samples.completed_ns).sum()) / due if due else None
+
+
+def _littles_law_residual(
+    samples: Samples, loop: ClosedLoop | OpenLoop, window: Window | None, counted: Mask
+) -> float | None:
+    """1 - throughput * mean latency / clients: the share of the clients' time not accounted for.
+
+    In a closed loop every client always waits for an answer, so that Little's law (Operations
+    Research 9(3), 1961) makes it zero, up to the requests cut by the window's two ends.
+    """
+    if isinstance(loop, OpenLoop) or window is None:
+        return None
+    mean_latency_s = float(samples.latency_ns[counted].mean()) / 1e9
+    return 1 - window.requests_per_second * mean_latency_s / loop.clients
+
+
+def _least_served_client(
+    samples: Samples, loop: ClosedLoop | OpenLoop, counted: Mask
+) -> float | None:
+    """Counted completions of the client that got the fewest, over an equal share of them."""
+    if isinstance(loop, OpenLoop) or not counted.any():
+        return None
+    completions = np.bincount(samples.id[counted], minlength=loop.clients)
+    return float(completions.min()) / (float(counted.sum()) / loop.clients)
+
+
+def _median_ms(batch_ns: Nanoseconds | None, counted: Mask) -> float | None:
+    if batch_ns is None or not counted.any():
+        return None
+    chosen = batch_ns[counted]
+    middle = rank(50, len(chosen)) - 1
+    return float(np.partition(chosen, middle)[middle]) / 1e6

@@ -1,0 +1,148 @@
+"""95% intervals that hold for samples that depend on each other.
+
+The latencies of neighbouring requests are alike: they waited in the same queue. A thousand of them
+may say no more than fifty independent ones would, and an interval that ignores this is far too
+narrow. So each interval first asks how many independent samples the series is worth:
+
+    effective size = n / tau,    tau = 1 + 2 * (sum of the autocorrelations)
+
+The sum is cut at the first lag that is at least five times the tau found so far: A. Sokal, "Monte
+Carlo Methods in Statistical Mechanics" (1997), https://doi.org/10.1007/978-1-4899-0319-8_6. Where
+the effective size is below 50 the estimate of tau itself cannot be trusted, and there is no
+interval.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpubench.statistics.percentiles import rank
+from gpubench.statistics.windows import Window
+
+Interval = tuple[float, float]
+
+# Independent samples that a series must be worth before it carries an interval. The window of five
+# taus must fit many times into the series. The same rule elsewhere:
+# https://emcee.readthedocs.io/en/stable/tutorials/autocorr/
+LEAST_EFFECTIVE_SIZE = 50
+
+_LAGS_PER_TAU = 5
+_MOST_BLOCKS = 4096  # longer series are averaged in blocks first, so that cost stays linear
+_CLOCK_NS = 1.0  # differences below one tick of the clock are rounding
+
+
+def effective_size(series: NDArray[np.float64] | NDArray[np.bool_], tick: float = 0.0) -> float:
+    """How many independent samples the mean of `series` is worth: from above 0 to its length.
+
+    Never more than its length, although a series that alternates would be worth more: that errs on
+    the side of a wider interval. A series that varies by less than `tick` is constant.
+    """
+    count = len(series)
+    if count < 2:
+        return float(count)
+    per_block = max(1, -(-count // _MOST_BLOCKS))
+    blocks = series[: count - count % per_block].reshape(-1, per_block).mean(axis=1)
+    deviation = blocks - blocks.mean()
+    if np.abs(deviation).max() <= tick:
+        return float(count)
+    spectrum = np.fft.rfft(deviation, 2 * len(blocks))
+    covariance = np.fft.irfft(spectrum * spectrum.conj())[: len(blocks)] / len(blocks)
+    tau_by_cut = 2 * np.cumsum(covariance / covariance[0]) - 1
+    cuts = np.flatnonzero(np.arange(len(blocks)) >= _LAGS_PER_TAU * tau_by_cut)
+    tau = max(1.0, tau_by_cut[cuts[0] if len(cuts) else -1])
+    variance_of_mean = covariance[0] * tau / len(blocks)
+    return float(min(count, np.var(series) / variance_of_mean))
+
+
+def student_t(effective: float, confidence: float = 0.95) -> float:
+    """Two-sided Student quantile for an error estimated from `effective` independent samples.
+
+    One degree of freedom for every five samples: the autocorrelations are summed over five taus,
+    so that is how many stretches of the series the estimate compares. The expansion is 26.7.5 of
+    Abramowitz and Stegun (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.01%
+    from ten degrees of freedom on.
+    """
+    dof = effective / _LAGS_PER_TAU
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return (
+        z
+        + (z**3 + z) / (4 * dof)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * dof**3)
+    )
+
+
+def throughput_interval(
+    window: Window | None, round_size: int, inferences_per_request: int = 1
+) -> tuple[Interval | None, str | None]:
+    """95% interval of the inferences per second, or None and the reason.
+
+    The window is cut into rounds of `round_size` requests (moved to where no request that
+    completed at the same time is cut off), and the error of the mean time per request comes from
+    how the rounds differ from it. Its reciprocal is the throughput.
+    """
+    if window is None:
+        return (
+            None,
+            "too few requests completed to open and close a window; measure longer",
+        )
+    completed = window.completed_ns
+    count = len(completed)
+    per_round = round_size * max(1, -(-count // (round_size * _MOST_BLOCKS)))
+    ends = np.arange(per_round, count + 1, per_round) - 1
+    ends = np.unique(np.searchsorted(completed, completed[ends], side="right"))
+    requests = np.diff(ends, prepend=0)
+    if len(requests) < LEAST_EFFECTIVE_SIZE:
+        return None, (
+            f"{count} requests are {len(requests)} rounds of requests that complete together; "
+            f"an interval needs {LEAST_EFFECTIVE_SIZE}"
+        )
+    durations = np.diff(completed[ends - 1], prepend=window.opens_ns)
+    ns_per_request = (window.closes_ns - window.opens_ns) / count
+    excess = durations - ns_per_request * requests
+    effective = effective_size(excess, tick=_CLOCK_NS)
+    if effective < LEAST_EFFECTIVE_SIZE:
+        return None, _too_dependent(len(requests), "rounds", effective)
+    error = float(excess.std()) / math.sqrt(effective) / float(requests.mean())
+    margin = student_t(effective) * error
+    if margin >= ns_per_request:
+        return None, "the time between completions varies too much; measure longer"
+    fastest = 1e9 * inferences_per_request / (ns_per_request - margin)
+    slowest = 1e9 * inferences_per_request / (ns_per_request + margin)
+    return (slowest, fastest), None
+
+
+def percentile_ranks(
+    percent: int, count: int, effective: float
+) -> tuple[tuple[int, int] | None, str | None]:
+    """Ranks, counted from 1, of the two sorted values that bound a percentile; None and the reason.
+
+    Of `effective` independent values the share below the true percentile has the standard error
+    sqrt(p (1 - p) / effective), whatever the distribution. `effective` is that of the series, or
+    of its indicator "above the percentile", whichever is smaller.
+    """
+    if effective < LEAST_EFFECTIVE_SIZE:
+        return None, _too_dependent(count, "requests", effective)
+    share = percent / 100
+    margin = student_t(effective) * math.sqrt(share * (1 - share) / effective)
+    low = math.floor(count * (share - margin))
+    high = math.ceil(count * (share + margin))
+    if low < 1 or high > count:
+        return None, (
+            f"{count} requests, worth {effective:.0f} independent ones, are too few to bound "
+            f"P{percent}; measure longer"
+        )
+    return (min(low, rank(percent, count)), high), None
+
+
+def _too_dependent(count: int, what: str, effective: float) -> str:
+    if count < LEAST_EFFECTIVE_SIZE:
+        return f"{count} {what}; an interval needs {LEAST_EFFECTIVE_SIZE}"
+    return (
+        f"{count} {what} depend on each other so much that they are worth {effective:.0f} "
+        f"independent ones; an interval needs {LEAST_EFFECTIVE_SIZE}"
+    )

@@ -1,0 +1,79 @@
+"""Where the time of a request went: the parts of its latency, which add up to it exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpubench.result import Stages, StageSummary
+from gpubench.samples import Nanoseconds, Samples
+from gpubench.statistics.percentiles import rank
+
+_NS_PER_MS = 1e6
+
+
+def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
+    """Nanoseconds of every request in each stage, in the order in which the stages pass.
+
+    Each stage ends where the next begins, so their sum is the latency to the nanosecond. `submit`
+    ends with the first event on the device; without device events it ends where the model is
+    called, and `compute` is all that follows.
+    """
+    turned = np.maximum(samples.scheduled_ns, samples.opened_ns)
+    stages = {
+        "queue": turned - samples.scheduled_ns,
+        "batching": samples.departed_ns - turned,
+    }
+    if samples.device_ns is None:
+        stages["submit"] = samples.submitted_ns - samples.departed_ns
+        stages["compute"] = samples.completed_ns - samples.submitted_ns
+    else:
+        e0, e1, e2, e3 = samples.device_ns.T
+        stages["submit"] = e0 - samples.departed_ns
+        stages["h2d"] = e1 - e0
+        stages["compute"] = e2 - e1
+        stages["d2h"] = e3 - e2
+        stages["return"] = samples.completed_ns - e3
+    return stages
+
+
+def summarise_stages(samples: Samples, counted: NDArray[np.bool_]) -> Stages:
+    """Mean, median and P95 of each stage over the counted requests; None for absent stages."""
+    if not counted.any():
+        return Stages.model_validate({})
+    return Stages.model_validate(
+        {name: _summary(stage[counted]) for name, stage in stages_ns(samples).items()}
+    )
+
+
+def _summary(stage_ns: Nanoseconds) -> StageSummary:
+    median, p95 = rank(50, len(stage_ns)) - 1, rank(95, len(stage_ns)) - 1
+    ordered = np.partition(stage_ns, (median, p95))
+    return StageSummary(
+        mean=float(stage_ns.mean()) / _NS_PER_MS,
+        p50=float(ordered[median]) / _NS_PER_MS,
+        p95=float(ordered[p95]) / _NS_PER_MS,
+    )
+
+
+def launch_gap_ns(samples: Samples) -> Nanoseconds | None:
+    """Per batch, how long the device waited for its launch; None without device events.
+
+    A device that still works on its worker's batch before does not wait: the gap begins when that
+    ends, or when this batch departs, whichever is later.
+    """
+    if samples.device_ns is None:
+        return None
+    starts = samples.batch_starts
+    worker = samples.worker[starts]
+    order = np.argsort(worker, kind="stable")
+    begins, ends = (
+        samples.device_ns[starts[order], 0],
+        samples.device_ns[starts[order], 3],
+    )
+    free = samples.departed_ns[starts[order]].copy()
+    same = np.diff(worker[order]) == 0
+    free[1:] = np.where(same, np.maximum(free[1:], ends[:-1]), free[1:])
+    gaps = np.empty(len(begins), np.int64)
+    gaps[order] = np.maximum(0, begins - free)
+    return gaps

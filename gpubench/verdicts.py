@@ -1,0 +1,258 @@
+"""Is this result fit to rely on? `valid`, or `suspect` with reasons from a closed list.
+
+A result is never thrown away: each reason gives its figure, its limit, and what to do about it.
+What was not observed (None) is not judged. The table in docs/measurement.md lists every reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from gpubench.result import Numerics, Reason, Verdict
+from gpubench.statistics import Analysis, Change
+
+# Where P95 can be held against a bound with 99% confidence: MLPerf's early-stopping rule asks for
+# 64, 130 and 662 requests for P90, P95 and P99
+# (https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc, appendix).
+LEAST_REQUESTS = 130
+
+# A change of speed below this is smaller than what moves a cost from one day to the next on a
+# shared machine. Above it, the change must also be more than chance explains (Change.noise).
+LEAST_CHANGE = 0.05
+
+# Little's law holds exactly but for the requests that the window's two ends cut through: at most
+# one per client, so clients / requests is allowed on top.
+MOST_LITTLES_LAW_RESIDUAL = 0.02
+
+# The harness may add this share to a typical latency at P99 ...
+MOST_LAG_SHARE = 0.05
+# ... or what a general-purpose operating system takes to wake a thread, where that is more.
+LEAST_LAG_LIMIT_US = 200.0
+
+# A queue that is stable ends about as long as it began. Two percent, or the square root of the
+# requests where that is more: what a queue at the brink of its capacity drifts by chance.
+MOST_FALLING_BEHIND = 0.02
+
+# First come, first served gives every client an equal share. Judged where a share is at least 20
+# completions: below, random service times alone leave some client far behind.
+LEAST_CLIENT_SHARE = 0.25
+LEAST_SHARE_JUDGED = 20
+
+# Cores that other processes may keep busy: daemons need a few percent; a tenth is a program.
+MOST_BUSY_SHARE = 0.1
+
+# Share of the window in which the device ran below the clock that it was asked for.
+MOST_THROTTLED_SHARE = 0.05
+
+# Between outputs and the fp32 reference. Rounding to bf16 (8 bits) leaves more than 0.999 in the
+# models at hand; a wrong weight or layout leaves far less than 0.99.
+LEAST_COSINE = 0.99
+
+# Median wait of the device for a launch over its median compute time.
+MOST_LAUNCH_SHARE = 0.5
+
+# Median copies to and from the device over median compute time.
+MOST_TRANSFER_SHARE = 1.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the samples do not know. None: not observed, so not judged."""
+
+    executor: Literal["python", "graph", "delay"] | None = None
+    failed_requests: int | None = None
+    ended_early: str | None = None  # why the run stopped before it was done: "stopped", ...
+    warmup_settled: bool | None = None  # whether service times had stopped falling
+    other_busy_cores: float | None = None  # by other processes, before or during the run
+    cores: int | None = None
+    throttled_share: float | None = None  # of the window, GPU below the clock it was asked for
+    other_gpu_processes: int | None = None
+    numerics: Numerics | None = None
+
+
+def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
+    """Hold every figure against its limit; without a reason the result is valid."""
+    reasons = list(_reasons(analysis, evidence or Evidence()))
+    return Verdict(status="suspect" if reasons else "valid", reasons=reasons)
+
+
+def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    yield from _run_incomplete(analysis, evidence)
+    yield from _not_steady(analysis, evidence)
+    yield from _harness(analysis, evidence)
+    yield from _load(analysis)
+    yield from _machine(evidence)
+    yield from _device(analysis, evidence)
+
+
+def _run_incomplete(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    if evidence.ended_early is not None:
+        yield Reason(
+            code="ended-early",
+            figure=evidence.ended_early,
+            limit=None,
+            remedy="the run stopped before it was done: measure this cell again",
+        )
+    if evidence.failed_requests:
+        yield Reason(
+            code="failed-requests",
+            figure=evidence.failed_requests,
+            limit=0,
+            remedy="requests failed and are in no figure: read the error of this cell, mend its "
+            "cause and measure again",
+        )
+    if analysis.unfinished:
+        yield Reason(
+            code="unfinished-requests",
+            figure=analysis.unfinished,
+            limit=0,
+            remedy="requests of the window never finished and lie above every percentile: lower "
+            "--rate, or add --workers",
+        )
+    if analysis.completed < LEAST_REQUESTS:
+        yield Reason(
+            code="too-few-samples",
+            figure=analysis.completed,
+            limit=LEAST_REQUESTS,
+            remedy=f"a P95 stands from {LEAST_REQUESTS} requests on: raise --requests or "
+            "--duration",
+        )
+
+
+def _not_steady(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    settling, drift = analysis.settling, analysis.drift
+    slow_start = settling is not None and settling.figure > _least_change(settling)
+    if slow_start or evidence.warmup_settled is False:
+        yield Reason(
+            code="warm-up-not-settled",
+            figure=None if settling is None else settling.figure,
+            limit=None if settling is None else _least_change(settling),
+            remedy="the first requests took longer than the rest: raise --warmup",
+        )
+    if drift is not None and abs(drift.figure) > _least_change(drift):
+        yield Reason(
+            code="drift",
+            figure=drift.figure,
+            limit=_least_change(drift),
+            remedy="the service time changed while it was measured: look for heat, power limits "
+            "and other programs, then measure again, longer",
+        )
+
+
+def _least_change(change: Change) -> float:
+    return max(LEAST_CHANGE, change.noise)
+
+
+def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    residual = analysis.littles_law_residual
+    if residual is not None and analysis.clients is not None:
+        limit = MOST_LITTLES_LAW_RESIDUAL + analysis.clients / max(1, analysis.completed)
+        if abs(residual) > limit:
+            yield Reason(
+                code="littles-law",
+                figure=residual,
+                limit=limit,
+                remedy="throughput times latency does not account for the clients' time: measure "
+                "longer, and if it stays, report a bug with this cell's sample file",
+            )
+    lag, median_ms = analysis.lag, analysis.latency.p50
+    if lag is not None and median_ms is not None:
+        limit = max(LEAST_LAG_LIMIT_US, MOST_LAG_SHARE * 1e3 * median_ms)
+        if lag.p99 > limit:
+            remedy = (
+                "batches left the queue late (us): leave a core free for the harness (fewer "
+                "--workers or --threads) and close other programs"
+            )
+            if evidence.executor == "python":
+                remedy += "; the workers of this runtime also take turns at Python's lock"
+            yield Reason(code="harness-lag", figure=lag.p99, limit=limit, remedy=remedy)
+
+
+def _load(analysis: Analysis) -> Iterator[Reason]:
+    if analysis.kept_up is not None:
+        due = max(1, analysis.completed + analysis.unfinished)
+        limit = 1 - max(MOST_FALLING_BEHIND, 1 / sqrt(due))
+        if analysis.kept_up < limit:
+            yield Reason(
+                code="rate-not-kept-up",
+                figure=analysis.kept_up,
+                limit=limit,
+                remedy="requests arrived faster than they were served, so latency grows with the "
+                "length of the run: lower --rate, or add --workers",
+            )
+    share, clients = analysis.least_served_client, analysis.clients
+    if share is None or clients is None or analysis.completed < LEAST_SHARE_JUDGED * clients:
+        return
+    if share < LEAST_CLIENT_SHARE:
+        yield Reason(
+            code="clients-starved",
+            figure=share,
+            limit=LEAST_CLIENT_SHARE,
+            remedy="a client got far fewer answers than its share: look for a worker that hangs, "
+            "or measure with fewer --clients",
+        )
+
+
+def _machine(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.other_busy_cores is not None and evidence.cores:
+        limit = MOST_BUSY_SHARE * evidence.cores
+        if evidence.other_busy_cores > limit:
+            yield Reason(
+                code="cpu-busy",
+                figure=evidence.other_busy_cores,
+                limit=limit,
+                remedy="other processes keep cores busy: end them and measure again",
+            )
+    if evidence.other_gpu_processes:
+        yield Reason(
+            code="gpu-shared",
+            figure=evidence.other_gpu_processes,
+            limit=0,
+            remedy="other processes use this GPU (nvidia-smi lists them): end them and measure "
+            "again",
+        )
+    throttled = evidence.throttled_share
+    if throttled is not None and throttled > MOST_THROTTLED_SHARE:
+        yield Reason(
+            code="gpu-throttled",
+            figure=throttled,
+            limit=MOST_THROTTLED_SHARE,
+            remedy="the GPU lowered its clock for heat or power: let it cool, or lock its clocks "
+            "(nvidia-smi --lock-gpu-clocks), and measure again",
+        )
+
+
+def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    cosine = None if evidence.numerics is None else evidence.numerics.cosine
+    if cosine is not None and cosine < LEAST_COSINE:
+        yield Reason(
+            code="outputs-differ",
+            figure=cosine,
+            limit=LEAST_COSINE,
+            remedy="the outputs are not those of the fp32 reference: choose another --precision "
+            "or --runtime before relying on this speed",
+        )
+    stages, gap = analysis.stages, analysis.launch_gap_ms
+    if stages.compute is None or gap is None:
+        return
+    compute = stages.compute.p50
+    if gap > MOST_LAUNCH_SHARE * compute:
+        yield Reason(
+            code="launch-bound",
+            figure=gap,
+            limit=MOST_LAUNCH_SHARE * compute,
+            remedy="the GPU waits for the CPU to launch its work (ms): use a larger --batch, a "
+            "--runtime that is captured as a graph, or more --depth",
+        )
+    copies = sum(stage.p50 for stage in (stages.h2d, stages.d2h) if stage is not None)
+    if copies > MOST_TRANSFER_SHARE * compute:
+        yield Reason(
+            code="transfer-bound",
+            figure=copies,
+            limit=MOST_TRANSFER_SHARE * compute,
+            remedy="copies take longer than the model (ms): use --inputs device if a real client "
+            "would have its inputs there, or smaller inputs",
+        )
