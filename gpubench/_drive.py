@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gpubench import core
-from gpubench._plan import requests_to_complete
 from gpubench._workers import CpuWorker
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.spec import Spec
+from gpubench.statistics import ClosedLoop, OpenLoop
 
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
@@ -41,12 +41,10 @@ class Drive:
     """What a cell's measured run left."""
 
     samples: Samples
+    loop: ClosedLoop | OpenLoop  # which of the samples count
     offered: int
     failed: int
     warmup_seconds: float
-    settle_ns: int  # open loop: arrivals before this (from the start) only fill the queue
-    start_ns: int
-    end_ns: int  # open loop: end of the schedule
     cpu_cores: float
     other_busy_cores: float | None  # used by everybody else meanwhile
     reason: str
@@ -120,35 +118,64 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
         raise GpubenchError(outcome.error)
 
 
+@dataclass(frozen=True)
+class _Load:
+    """What is offered to the workers, and when a run of it is over."""
+
+    source: core.RequestSource
+    expected: int  # requests, about
+    stop_after_completions: int | None
+    stop_after_s: float | None
+    counted: Callable[[int], ClosedLoop | OpenLoop]  # given the start of the run, ns
+
+
+def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
+    loop = ClosedLoop(clients, _in_flight(spec))
+    completions = stop_after_s = None
+    if spec.requests is not None:
+        completions = loop.completions_to_run(spec.requests, _max_batch(spec))
+    if spec.duration is not None:  # the window opens when every client has come round
+        stop_after_s = spec.duration + clients / rate
+    expected = completions or round(2 * rate * (stop_after_s or 0.0)) + 2 * clients
+    return _Load(core.ClosedLoop(clients), expected, completions, stop_after_s, lambda _: loop)
+
+
+def _open_load(spec: Spec) -> _Load:
+    due_ns, settle_s = schedule(spec)
+    last_ns = int(due_ns[-1])
+    burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
+    together = max(int(burst), _in_flight(spec))
+
+    def counted(start_ns: int) -> OpenLoop:
+        return OpenLoop(start_ns, round(settle_s * 1e9), start_ns + last_ns, together)
+
+    stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
+    return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
+
+
+def _max_batch(spec: Spec) -> int:
+    """Requests that may depart together."""
+    return spec.dynamic_batch_limits()[0] // spec.batch
+
+
+def _in_flight(spec: Spec) -> int:
+    """Requests that can be in service at one time."""
+    return (spec.workers or 1) * (spec.depth or 1) * _max_batch(spec)
+
+
 def _measure(
     runner: core.Runner, spec: Spec, rate: float, slowest_ns: int, warmup_s: float
 ) -> Drive:
-    largest, delay_s = spec.dynamic_batch_limits()
-    duration_s = spec.duration
-    settle_s = 0.0
-    stop_after_s: float | None = None
-    due_ns: Nanoseconds | None = None
-    if spec.clients is not None:
-        if duration_s is not None:  # the window opens when every client has come round
-            stop_after_s = duration_s + spec.clients / rate
-        expected = requests_to_complete(spec) or int(rate * (stop_after_s or 0)) * 2
-        source: core.Source = core.ClosedLoop(spec.clients)
-        expected += 2 * spec.clients
-    else:
-        due_ns, settle_s = schedule(spec)
-        last_s = int(due_ns[-1]) / 1e9
-        stop_after_s = last_s + max(_LEAST_DRAIN_S, last_s / 2)
-        source = core.OpenLoop(due_ns)
-        expected = len(due_ns)
+    load = _open_load(spec) if spec.clients is None else _closed_load(spec, spec.clients, rate)
     busy_before, clock_before = busy_core_seconds(), time.monotonic()
     outcome = runner.run(
-        source,
-        max_batch=largest // spec.batch,
-        max_delay_ns=round(delay_s * 1e9),
-        stop_after_completions=requests_to_complete(spec),
-        stop_after_ns=None if stop_after_s is None else int(stop_after_s * 1e9),
+        load.source,
+        max_batch=_max_batch(spec),
+        max_delay_ns=round(spec.dynamic_batch_limits()[1] * 1e9),
+        stop_after_completions=load.stop_after_completions,
+        stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
         batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * slowest_ns),
-        capacity=_capacity(expected, spec.workers or 1),
+        capacity=_capacity(load.expected, spec.workers or 1),
     )
     busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
     others = None
@@ -156,12 +183,10 @@ def _measure(
         others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
     return Drive(
         samples=collect(outcome),
+        loop=load.counted(outcome.start_ns),
         offered=outcome.offered,
         failed=outcome.failed,
         warmup_seconds=warmup_s,
-        settle_ns=int(settle_s * 1e9),
-        start_ns=outcome.start_ns,
-        end_ns=outcome.start_ns + (int(due_ns[-1]) if due_ns is not None else 0),
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
         reason=outcome.reason,

@@ -7,7 +7,6 @@ be looked at.
 from __future__ import annotations
 
 import importlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,14 +201,3 @@ def _refuse_missing_weights(spec: Spec) -> None:
         raise InputError(
             f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
         )
-
-
-def requests_to_complete(spec: Spec) -> int | None:
-    """At how many completions a closed loop may stop, so that `spec.requests` are measured.
-
-    The window opens once every client has come round, and counts whole rounds of all clients
-    (see docs/measurement.md).
-    """
-    if spec.requests is None or spec.clients is None:
-        return None
-    return spec.clients + math.ceil(spec.requests / spec.clients) * spec.clients

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gpubench import _plan
-from gpubench.cost import costs
+from gpubench.cost import measured_hardware, price
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
 from gpubench.result import (
@@ -21,13 +21,14 @@ from gpubench.result import (
     Environment,
     Failure,
     Harness,
+    Reason,
     Requests,
     Result,
     Verdict,
     Window,
 )
 from gpubench.spec import Spec
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import analyse
 from gpubench.verdicts import Evidence, judge
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ if TYPE_CHECKING:
     from gpubench._prepare import Prepared
 
 DISTRIBUTION = "gpubench-inference"
+
+# How a run can end before it is done; otherwise it is "finished", "completions" or "time".
+_ENDED_EARLY = frozenset({"timeline full", "stopped", "error", "deadline"})
+
+_UNPROVEN_ON_GPUS = Reason(
+    code="unproven-on-gpus",
+    figure=None,
+    limit=None,
+    remedy="this version was never run on a real GPU by its developers: hold its figures against "
+    "another tool before relying on them",
+)
 
 Say = Callable[[str], None]
 
@@ -139,14 +151,9 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
     """Complete `result` with everything that follows from the measured run."""
     spec = result.spec
     largest, delay_s = spec.dynamic_batch_limits()
-    loop = (
-        OpenLoop(settle_ns=drive.settle_ns, start_ns=drive.start_ns, end_ns=drive.end_ns)
-        if spec.clients is None
-        else ClosedLoop(spec.clients, requests=spec.requests)
-    )
     analysis = analyse(
         drive.samples,
-        loop=loop,
+        drive.loop,
         inferences_per_request=spec.batch,
         max_batch=largest // spec.batch,
         max_delay_ns=round(delay_s * 1e9),
@@ -178,8 +185,25 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
         result.error = Failure(
             stage="measure", message=f"interrupted after {analysis.completed} requests"
         )
-    result.verdict = judge(analysis, Evidence(other_busy_cores=drive.other_busy_cores))
-    result.costs = costs(result, machine)
+    evidence = Evidence(
+        executor=result.harness.executor,
+        failed_requests=drive.failed,
+        ended_early=drive.reason if drive.reason in _ENDED_EARLY else None,
+        other_busy_cores=drive.other_busy_cores,
+        cores=machine.cores,
+    )
+    result.verdict = judge(analysis, evidence)
+    if spec.device != "cpu":
+        result.verdict = Verdict(
+            status="suspect", reasons=[*result.verdict.reasons, _UNPROVEN_ON_GPUS]
+        )
+    result.costs = price(
+        result.throughput_per_second,
+        result.throughput_interval,
+        measured_hardware(result),
+        spec.instance,
+        spec.usd_per_hour,
+    )
     result.with_samples(drive.samples)
 
 

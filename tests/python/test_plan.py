@@ -8,7 +8,7 @@ import pytest
 from test_machine import a_machine
 
 from gpubench import _plan
-from gpubench._plan import Gpu, requests_to_complete, resolve
+from gpubench._plan import Gpu, resolve
 from gpubench.errors import InputError
 from gpubench.spec import make_spec
 
@@ -51,14 +51,6 @@ def test_an_open_loop_has_no_clients() -> None:
 def test_with_a_number_of_requests_there_is_no_time_limit() -> None:
     spec = resolve(make_spec({"model": "resnet50", "requests": 130}), a_machine())
     assert spec.duration is None
-
-
-@pytest.mark.parametrize(("clients", "requests", "expected"), [(1, 130, 131), (4, 130, 136)])
-def test_every_client_comes_round_once_and_then_whole_rounds_count(
-    clients: int, requests: int, expected: int
-) -> None:
-    spec = make_spec({"model": "resnet50", "clients": clients, "requests": requests})
-    assert requests_to_complete(spec) == expected
 
 
 @pytest.mark.parametrize("gpu", [A10G], indirect=True)
