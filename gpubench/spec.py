@@ -41,13 +41,16 @@ _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCI
 _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name: ', did you mean a or b?', or the list of what is known."""
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """A hint for a mistyped name: 'did you mean a or b?'.
+
+    Where nothing is near: `otherwise`, or the list of what is known.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"choose from {', '.join(names)}"
+    return otherwise or f"choose from {', '.join(names)}"
 
 
 def parse_duration(text: str | float) -> float:
