@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gpubench import _plan
-from gpubench.cost import measured_hardware, price
+from gpubench.cost import costs
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
 from gpubench.result import (
@@ -197,13 +197,7 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
         result.verdict = Verdict(
             status="suspect", reasons=[*result.verdict.reasons, _UNPROVEN_ON_GPUS]
         )
-    result.costs = price(
-        result.throughput_per_second,
-        result.throughput_interval,
-        measured_hardware(result),
-        spec.instance,
-        spec.usd_per_hour,
-    )
+    result.costs = costs(result)
     result.with_samples(drive.samples)
 
 

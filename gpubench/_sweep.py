@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gpubench._run import Bench, Interrupted
-from gpubench.cost import check_prices
+from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError
 from gpubench.grid import Grid, cells, parse_grids, read_grids
 from gpubench.machine import Machine, this_machine
@@ -31,7 +31,7 @@ class Watcher(Protocol):
 
     def stage(self, name: str) -> None: ...
 
-    def ended(self, result: Result, seconds: float) -> None: ...
+    def ended(self, result: Result, elapsed_s: float) -> None: ...
 
 
 class Silent:
@@ -46,7 +46,7 @@ class Silent:
     def stage(self, name: str) -> None:
         pass
 
-    def ended(self, result: Result, seconds: float) -> None:
+    def ended(self, result: Result, elapsed_s: float) -> None:
         pass
 
 
@@ -117,8 +117,10 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "
                 "runs and would disturb the cells to come: run the same sweep again to go on"
             )
-    results = [result for key, result in directory.read_all().cells if key in keys]
-    return Swept(results)
+    stored = dict(directory.read_all().cells)
+    return Swept(
+        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
+    )
 
 
 class _Clock:

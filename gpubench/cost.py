@@ -92,6 +92,14 @@ def costs(
     )
 
 
+def check_prices(instances: Sequence[str]) -> None:
+    """Find out before anything is measured that an instance has no price.
+
+    Raises InputError as `costs` does.
+    """
+    price(None, None, Hardware(None, (), 0, 1), instances)
+
+
 def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None) -> Result:
     """The result with new costs; as it is where neither is given. Raises as `costs` does."""
     if not instances and usd_per_hour is None:

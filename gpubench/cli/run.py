@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from gpubench.cli._options import check_output_file
+from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cost import check_prices
+from gpubench.report.results import result_tables
 from gpubench.result import Result
 from gpubench.spec import make_spec
 
@@ -55,6 +57,4 @@ def _show(result: Result, json_path: str | None) -> None:
     if json_path is not None:
         Path(json_path).write_text(result.to_json() + "\n", encoding="utf-8")
 
-    from gpubench.report import print_results
-
-    print_results([result])
+    emit_tables(result_tables([result]), None)

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
 from gpubench.grid import override, parse_grids, read_grids
-from gpubench.report.format import duration, throughput
+from gpubench.report.format import milliseconds, number, seconds
+from gpubench.report.results import result_tables
 from gpubench.result import Result
 from gpubench.spec import Spec
 
@@ -42,9 +44,7 @@ def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")
         raise KeyboardInterrupt
 
-    from gpubench.report import print_results
-
-    print_results(swept.results)
+    emit_tables(result_tables(swept.results), None)
     return 1 if any(result.error for result in swept.results) else 0
 
 
@@ -63,14 +63,14 @@ class _Progress:
         tell(f"{to_measure} cells to measure{before}", self._quiet)
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
-        left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
+        left = "" if seconds_left is None else f", about {seconds(seconds_left)} left"
         tell(f"[{number}/{self._total}{left}] {describe(spec)}", self._quiet)
 
     def stage(self, name: str) -> None:
         pass
 
-    def ended(self, result: Result, seconds: float) -> None:
-        tell(f"    {_outcome(result)} ({duration(seconds)})", self._quiet)
+    def ended(self, result: Result, elapsed_s: float) -> None:
+        tell(f"    {_outcome(result)} ({seconds(elapsed_s)})", self._quiet)
 
 
 def describe(spec: Spec) -> str:
@@ -87,6 +87,6 @@ def _outcome(result: Result) -> str:
     if result.error is not None:
         return f"failed: {result.error.message}"
     return (
-        f"{throughput(result.throughput_per_second)}/s, "
-        f"P95 {throughput(result.latency_ms.p95)} ms, {result.verdict.status}"
+        f"{number(result.throughput_per_second)}/s, "
+        f"P95 {milliseconds(result.latency_ms.p95)} ms, {result.verdict.status}"
     )
