@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,9 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
     With a rate they are scaled so that this many arrive a second on average.
     """
     try:
-        seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an empty file is refused below
+            seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
     except (OSError, ValueError) as error:
         raise InputError(
             f"--arrivals trace:{path}: {error}; it must hold one time in seconds a line"

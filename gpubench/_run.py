@@ -111,6 +111,13 @@ class Bench:
             raise Interrupted(result)
         return result
 
+    @property
+    def worn_out(self) -> bool:
+        """Whether a hung batch still runs in this process and would disturb further cells."""
+        from gpubench.core import abandoned_workers
+
+        return abandoned_workers() > 0
+
     def _drive_synthetic(self, spec: Spec) -> Drive:
         from gpubench._drive import drive, synthetic_executors
 

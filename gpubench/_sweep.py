@@ -25,7 +25,7 @@ from gpubench.store import open_run
 class Watcher(Protocol):
     """Is told how the sweep goes. Nothing is called while a cell is being measured."""
 
-    def planned(self, to_measure: int, measured_before: int, skipped: Sequence[str]) -> None: ...
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None: ...
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None: ...
 
@@ -37,7 +37,7 @@ class Watcher(Protocol):
 class Silent:
     """A watcher that says nothing."""
 
-    def planned(self, to_measure: int, measured_before: int, skipped: Sequence[str]) -> None:
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         pass
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:

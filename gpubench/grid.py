@@ -15,6 +15,7 @@ beside it. Flags override the file's settings in every grid.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class Grid:
 @dataclass(frozen=True)
 class Cells:
     specs: list[Spec]  # resolved for this machine, no two alike
-    skipped: list[str]  # one line for each cell that this machine cannot do
+    skipped: dict[str, int]  # why this machine cannot do some cells -> how many
 
 
 def read_grids(path: Path) -> list[Grid]:
@@ -135,7 +136,7 @@ def cells(grids: Sequence[Grid], machine: Machine) -> Cells:
     """
     kind = "cuda" if machine.gpus else "cpu"
     specs: dict[Spec, None] = {}
-    skipped: list[str] = []
+    skipped: Counter[str] = Counter()
     for grid in grids:
         valid = expand(grid)  # checked also where the grid is not for this machine
         if grid.only_on not in {None, kind}:
@@ -146,8 +147,8 @@ def cells(grids: Sequence[Grid], machine: Machine) -> Cells:
             except InputError as error:
                 if not grid.skip_unavailable:
                     raise InputError(f"{grid.origin}: {error}") from None
-                skipped.append(f"{spec.model} b{spec.batch}: {error}")
-    return Cells(list(specs), list(dict.fromkeys(skipped)))
+                skipped[str(error)] += 1
+    return Cells(list(specs), dict(skipped))
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

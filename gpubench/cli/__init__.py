@@ -8,6 +8,7 @@ fsspec) is imported inside functions, so that help and reports start at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
+
+
+def console() -> None:
+    """The installed command: `main`, and an end of the process that nothing can hold up."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    core = sys.modules.get("gpubench.core")
+    if core is not None and core.abandoned_workers():
+        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
+    sys.exit(status)
 
 
 class _Commands(CommandGroup):

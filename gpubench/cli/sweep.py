@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import click
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
 from gpubench.grid import override, parse_grids, read_grids
-from gpubench.report.format import milliseconds, number, seconds
+from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
 from gpubench.result import Result
 from gpubench.spec import Spec
@@ -55,22 +55,22 @@ class _Progress:
         self._quiet = quiet
         self._total = 0
 
-    def planned(self, to_measure: int, measured_before: int, skipped: Sequence[str]) -> None:
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         self._total = to_measure
-        for line in skipped:
-            tell(f"left out: {line}", self._quiet)
+        for reason, cells in skipped.items():
+            tell(f"left out {count(cells, 'cell')}: {reason}", self._quiet)
         before = f", {measured_before} measured before" if measured_before else ""
-        tell(f"{to_measure} cells to measure{before}", self._quiet)
+        tell(f"{count(to_measure, 'cell')} to measure{before}", self._quiet)
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
-        left = "" if seconds_left is None else f", about {seconds(seconds_left)} left"
+        left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
         tell(f"[{number}/{self._total}{left}] {describe(spec)}", self._quiet)
 
     def stage(self, name: str) -> None:
         pass
 
     def ended(self, result: Result, elapsed_s: float) -> None:
-        tell(f"    {_outcome(result)} ({seconds(elapsed_s)})", self._quiet)
+        tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
 
 
 def describe(spec: Spec) -> str:

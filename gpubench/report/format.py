@@ -60,6 +60,12 @@ def seconds(value: float) -> str:
     return "0s" if value == 0 else f"{value / 1e-9:g}ns"
 
 
+def elapsed(value: float) -> str:
+    """How long something took or will take, as one says it: '28 s', '3 min 5 s'."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def count(amount: int, noun: str) -> str:
     """'1 core', '2 cores'."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
