@@ -1,1 +1,51 @@
-"""gpubench: what does an inference cost, and how fast is it?"""
+"""gpubench: what does an inference cost, and how fast is it?
+
+    import gpubench
+
+    result = gpubench.run(gpubench.Spec(model="resnet50", batch=4, instance=["c7i.xlarge"]))
+    print(result.throughput_per_second, result.latency_ms.p95, result.costs[0].usd_per_million)
+
+`run` measures one cell, `sweep` a grid into a run directory. Names are imported on first use, so
+that commands which measure nothing start without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpubench._run import Interrupted, run
+    from gpubench._sweep import sweep
+    from gpubench.errors import GpubenchError, InputError
+    from gpubench.result import Result
+    from gpubench.samples import Samples
+    from gpubench.spec import Spec
+
+__all__ = [
+    "GpubenchError",
+    "InputError",
+    "Interrupted",
+    "Result",
+    "Samples",
+    "Spec",
+    "run",
+    "sweep",
+]
+
+_HOME = {
+    "GpubenchError": "gpubench.errors",
+    "InputError": "gpubench.errors",
+    "Interrupted": "gpubench._run",
+    "Result": "gpubench.result",
+    "Samples": "gpubench.samples",
+    "Spec": "gpubench.spec",
+    "run": "gpubench._run",
+    "sweep": "gpubench._sweep",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
     BaseModel,
@@ -25,21 +25,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
+from gpubench.models import MODELS
 
-Runtime = Literal["eager", "torchscript"]
 Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
-
-# Preset models, with the sequence length that a text model takes by default (None: not text).
-MODELS: dict[str, int | None] = {
-    "bert-base": 128,
-    "bert-large": 128,
-    "distilbert": 128,
-    "resnet50": None,
-    "synthetic": None,
-}
 
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
@@ -49,13 +41,16 @@ _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCI
 _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name: ', did you mean a or b?', or the list of what is known."""
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """A hint for a mistyped name: 'did you mean a or b?'.
+
+    Where nothing is near: `otherwise`, or the list of what is known.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"choose from {', '.join(names)}"
+    return otherwise or f"choose from {', '.join(names)}"
 
 
 def parse_duration(text: str | float) -> float:
@@ -106,7 +101,9 @@ class Spec(BaseModel):
         "random",
         description="random (seeded, no download), pretrained (the preset's own), hub:ID, or a path.",
     )
-    runtime: Runtime = Field("torchscript", description="What executes the model.")
+    runtime: str = Field(
+        "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
+    )
     precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
     batch: int = Field(1, ge=1, le=65536, description="Samples per request.")
     seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
@@ -118,7 +115,9 @@ class Spec(BaseModel):
         None, ge=1, description="Requests in flight (closed loop). Default: as many as workers."
     )
     rate: float | None = Field(
-        None, gt=0, description="Requests per second (open loop), instead of clients."
+        None,
+        gt=0,
+        description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
     )
     arrivals: str = Field(
         "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
@@ -162,15 +161,16 @@ class Spec(BaseModel):
     def _settings_fit_together(self) -> Spec:
         if self.model not in MODELS:
             _refuse("model", f"unknown model '{self.model}'; {nearest(self.model, MODELS)}")
+        preset = MODELS[self.model]
         synthetic = self.model == "synthetic"
+        if self.runtime not in RUNTIMES:
+            _refuse("runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}")
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
-        if self.seq_len is not None and MODELS[self.model] is None:
+        if self.seq_len is not None and preset.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
-        if self.seq_len is not None and self.seq_len > 512 and not synthetic:
-            _refuse("seq_len", f"{self.seq_len} is over the 512 positions of {self.model}")
-        if self.rate is not None and self.clients is not None:
-            _refuse("rate", "excludes --clients: an open loop has a rate, a closed loop clients")
+        if self.seq_len is not None and self.seq_len > (preset.max_seq_len or 0):
+            _refuse("seq_len", f"{self.model} has {preset.max_seq_len} positions; use at most that")
         pattern, _, argument = self.arrivals.partition(":")
         if pattern not in {"poisson", "constant", "burst", "trace"}:
             _refuse("arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE")
@@ -178,6 +178,10 @@ class Spec(BaseModel):
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
             _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
+        if self.open_loop and self.clients is not None:
+            _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
+        if pattern in {"constant", "burst"} and not self.open_loop:
+            _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
         if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is None:
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, or cuda:0")
         if self.dynamic_batch is not None:
@@ -187,6 +191,11 @@ class Spec(BaseModel):
         if self.duration == 0:
             _refuse("duration", "0 measures nothing; write it like 10s")
         return self
+
+    @property
+    def open_loop(self) -> bool:
+        """Requests arrive on a schedule, however slow the answers are."""
+        return self.rate is not None or self.arrivals.startswith("trace:")
 
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""
@@ -203,20 +212,21 @@ class Spec(BaseModel):
             raise AssertionError from None
 
     def measured_settings(self) -> dict[str, Any]:
-        """Every setting that changes what is measured, in a fixed order; never a price."""
-        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS))
+        """The settings that decide what is measured, where they are not the default; no prices."""
+        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS), exclude_defaults=True)
 
     def key(self, machine: str) -> str:
         """Name of this cell on this machine: 16 hexadecimal digits.
 
         Two cells have the same key if and only if they have the same measured settings and were
-        measured on the same kind of machine; prices play no part.
+        measured on the same kind of machine; prices play no part. Settings at their default are left
+        out, so that a setting added later does not change the keys of cells measured before.
         """
         text = json.dumps([machine, self.measured_settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _refuse(field: str, problem: str) -> None:
+def _refuse(field: str, problem: str) -> NoReturn:
     raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})
 
 

@@ -1,0 +1,29 @@
+# gpubench::core, the library.
+
+find_package(Threads REQUIRED)
+
+add_library(gpubench_core STATIC
+  csrc/src/arrivals.cpp
+  csrc/src/batching.cpp
+  csrc/src/clock.cpp
+  csrc/src/delay_executor.cpp
+  csrc/src/memory.cpp
+  csrc/src/request_source.cpp
+  csrc/src/run.cpp
+  csrc/src/runner.cpp
+  csrc/src/session.cpp
+  csrc/src/simulate.cpp
+  csrc/src/timeline.cpp
+  csrc/src/waiting.cpp)
+add_library(gpubench::core ALIAS gpubench_core)
+
+target_compile_features(gpubench_core PUBLIC cxx_std_17)
+target_compile_options(gpubench_core PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+target_include_directories(gpubench_core
+  PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:include>
+  PRIVATE csrc/src)
+target_link_libraries(gpubench_core PUBLIC Threads::Threads)
+set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPENDENT_CODE ON)
+
+# A seed must give the same schedule on processors with and without fused multiply-add.
+set_source_files_properties(csrc/src/arrivals.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

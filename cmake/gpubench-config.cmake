@@ -1,0 +1,4 @@
+# Defines gpubench::core.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+include("${CMAKE_CURRENT_LIST_DIR}/gpubench-targets.cmake")

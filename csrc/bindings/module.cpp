@@ -1,0 +1,357 @@
+// gpubench._core: the core for Python, one definition a name.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gpubench/gpubench.hpp"
+#include "python_executor.hpp"
+#include "python_runner.hpp"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace {
+
+using nanoseconds = py::array_t<std::int64_t, py::array::c_style>;
+
+py::array read_only(py::array array) {
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
+
+// The vector becomes the array's memory.
+nanoseconds to_array(std::vector<std::int64_t> values) {
+  auto owned = std::make_unique<std::vector<std::int64_t>>(std::move(values));
+  const auto size = static_cast<py::ssize_t>(owned->size());
+  const std::int64_t* const data = owned->data();
+  const py::capsule owner(owned.release(), [](void* vector) {
+    delete static_cast<std::vector<std::int64_t>*>(vector);
+  });
+  return nanoseconds(read_only(nanoseconds(size, data, owner)));
+}
+
+void require_line(const nanoseconds& array, const char* name) {
+  if (array.ndim() != 1) {
+    throw py::value_error(std::string(name) + " has " + std::to_string(array.ndim()) +
+                          " dimensions; give a line of int64 nanoseconds");
+  }
+}
+
+// Floats are refused rather than cut off; other integers are converted.
+nanoseconds integers(const py::object& given, const char* name) {
+  const py::array array = py::array::ensure(given);
+  if (!array || (array.size() > 0 && array.dtype().kind() != 'i' && array.dtype().kind() != 'u')) {
+    PyErr_Clear();
+    throw py::value_error(std::string(name) +
+                          " does not hold integers; give int64 nanoseconds, "
+                          "for example array.astype(numpy.int64)");
+  }
+  nanoseconds line(array);
+  require_line(line, name);
+  return line;
+}
+
+std::vector<std::int64_t> service_table(const py::object& service_ns) {
+  if (py::isinstance<py::int_>(service_ns)) return {service_ns.cast<std::int64_t>()};
+  const nanoseconds table = integers(service_ns, "service_ns");
+  return {table.data(), table.data() + table.size()};
+}
+
+// Holds the array rather than a copy where nobody can change it: schedules are long.
+std::shared_ptr<gpubench::open_loop> make_open_loop(const py::object& given) {
+  const nanoseconds due_ns = integers(given, "due_ns");
+  const auto size = static_cast<std::size_t>(due_ns.size());
+  if (due_ns.writeable()) {
+    return std::make_shared<gpubench::open_loop>(
+        std::vector<std::int64_t>(due_ns.data(), due_ns.data() + size));
+  }
+  const auto release = [](nanoseconds* array) {
+    const py::gil_scoped_acquire gil;
+    delete array;
+  };
+  const std::shared_ptr<nanoseconds> owner(new nanoseconds(due_ns), release);
+  return std::make_shared<gpubench::open_loop>(
+      std::shared_ptr<const std::int64_t>(owner, due_ns.data()), size);
+}
+
+gpubench::wait_mode to_wait_mode(const std::string& name) {
+  if (name == "spin") return gpubench::wait_mode::spin;
+  if (name == "yield") return gpubench::wait_mode::yield;
+  if (name == "block") return gpubench::wait_mode::block;
+  throw py::value_error("wait is '" + name + "'; choose spin, yield or block");
+}
+
+gpubench::run_options to_options(std::size_t max_batch, std::int64_t max_delay_ns,
+                                 std::optional<std::size_t> stop_after_completions,
+                                 std::optional<std::int64_t> stop_after_ns) {
+  gpubench::run_options options;
+  options.batch = {max_batch, max_delay_ns};
+  options.stop_after_completions = stop_after_completions;
+  options.stop_after_ns = stop_after_ns;
+  return options;
+}
+
+// A column of records as a strided view that keeps `owner` alive.
+template <class Column, class Record>
+py::array_t<Column> column(const Record* records, std::size_t count, Column Record::* member,
+                           const py::object& owner) {
+  static const Record none{};
+  const Record* const first = count > 0 ? records : &none;
+  return py::array_t<Column>(read_only(
+      py::array_t<Column>({static_cast<py::ssize_t>(count)},
+                          {static_cast<py::ssize_t>(sizeof(Record))}, &(first->*member), owner)));
+}
+
+template <class Column>
+auto batch_column(Column gpubench::batch_record::* member) {
+  return [member](const py::object& self) {
+    const auto& stamps = self.cast<const gpubench::timeline&>();
+    return column(stamps.batches(), stamps.batch_count(), member, self);
+  };
+}
+
+auto request_column(std::int64_t gpubench::request::* member) {
+  return [member](const py::object& self) {
+    const auto& stamps = self.cast<const gpubench::timeline&>();
+    return column(stamps.requests(), stamps.request_count(), member, self);
+  };
+}
+
+// The number of its batch for every request. Computed, since the requests of a batch lie together.
+nanoseconds batch_of_request(const gpubench::timeline& stamps) {
+  nanoseconds batch(static_cast<py::ssize_t>(stamps.request_count()));
+  std::int64_t* at = batch.mutable_data();
+  for (std::size_t i = 0; i < stamps.batch_count(); ++i) {
+    at = std::fill_n(at, stamps.batches()[i].size, static_cast<std::int64_t>(i));
+  }
+  return batch;
+}
+
+std::optional<nanoseconds> device_times(const py::object& self) {
+  const auto& stamps = self.cast<const gpubench::timeline&>();
+  if (!stamps.has_device_times()) return std::nullopt;
+  const auto count = static_cast<py::ssize_t>(stamps.batch_count());
+  return nanoseconds(read_only(nanoseconds(
+      {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The timed request queue. All times are int64 nanoseconds of the monotonic clock.";
+
+  m.def("now_ns", &gpubench::now_ns, "The monotonic clock, in nanoseconds.");
+
+  m.def(
+      "constant_arrivals",
+      [](double rate, std::size_t count) {
+        return to_array(gpubench::constant_arrivals(rate, count));
+      },
+      "rate_per_second"_a, "count"_a,
+      "Due times of one request every 1 / rate: offsets from the start, the first 0.");
+  m.def(
+      "poisson_arrivals",
+      [](double rate, std::size_t count, std::uint64_t seed) {
+        return to_array(gpubench::poisson_arrivals(rate, count, seed));
+      },
+      "rate_per_second"_a, "count"_a, "seed"_a,
+      "Due times of a Poisson process with `count` arrivals in `count / rate` seconds, sorted. A "
+      "seed gives the same times on every platform.");
+  m.def(
+      "burst_arrivals",
+      [](double rate, std::size_t count, std::size_t burst) {
+        return to_array(gpubench::burst_arrivals(rate, count, burst));
+      },
+      "rate_per_second"_a, "count"_a, "burst"_a,
+      "Due times of groups of `burst` requests, one group every burst / rate.");
+  m.def(
+      "exponential_service",
+      [](double mean_ns, std::size_t count, std::uint64_t seed) {
+        return to_array(gpubench::exponential_service(mean_ns, count, seed));
+      },
+      "mean_ns"_a, "count"_a, "seed"_a,
+      "A table of exponential service times, scaled to meet the mean; independent of "
+      "poisson_arrivals() with the same seed.");
+
+  py::class_<gpubench::request_source, std::shared_ptr<gpubench::request_source>>(
+      m, "RequestSource", "Requests with due times. A source serves one run at a time.");
+  py::class_<gpubench::closed_loop, gpubench::request_source,
+             std::shared_ptr<gpubench::closed_loop>>(
+      m, "ClosedLoop",
+      "A fixed number of clients: each sends its next request `think_time_ns` after its last one "
+      "completed. Ids are the clients, from 0.")
+      .def(py::init<std::size_t, std::int64_t>(), "clients"_a, "think_time_ns"_a = 0);
+  py::class_<gpubench::open_loop, gpubench::request_source, std::shared_ptr<gpubench::open_loop>>(
+      m, "OpenLoop",
+      "Requests on a schedule of offsets from the start, however slow the answers are. Ids are "
+      "places on the schedule. A read-only int64 array is used in place, any other is copied.")
+      .def(py::init(&make_open_loop), "due_ns"_a);
+  py::class_<gpubench::live_queue, gpubench::request_source, std::shared_ptr<gpubench::live_queue>>(
+      m, "LiveQueue", "Requests that other threads bring while the run goes on.")
+      .def(py::init<std::size_t>(), "capacity"_a)
+      .def(
+          "submit",
+          [](gpubench::live_queue& self, std::int64_t id, std::optional<double> wait_s) {
+            const std::int64_t wait_ns =
+                static_cast<std::int64_t>(std::min(std::max(wait_s.value_or(0), 0.0), 1e9) * 1e9);
+            gpubench::live_queue::submission answer;
+            {
+              const py::gil_scoped_release no_gil;
+              answer = self.submit(id, wait_ns);
+            }
+            if (answer == gpubench::live_queue::submission::closed) {
+              throw std::runtime_error("the queue is closed; submit before close()");
+            }
+            return answer == gpubench::live_queue::submission::accepted;
+          },
+          "id"_a, "wait_s"_a = py::none(),
+          "Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds "
+          "(None: does not wait). Raises RuntimeError once the queue is closed.")
+      .def("close", &gpubench::live_queue::close, py::call_guard<py::gil_scoped_release>(),
+           "No more submissions: the run finishes when the queue is empty.");
+
+  py::class_<gpubench::executor, std::shared_ptr<gpubench::executor>>(
+      m, "Executor", "Executes batches for one worker.");
+  py::class_<gpubench::delay_executor, gpubench::executor,
+             std::shared_ptr<gpubench::delay_executor>>(
+      m, "DelayExecutor",
+      "A known service time a batch, whatever its size: an int, or an int64 array used in turn. 0 "
+      "is the null system. Meanwhile the thread spins or sleeps.")
+      .def(py::init([](const py::object& service_ns, bool spin) {
+             using passing = gpubench::delay_executor::passing;
+             return std::make_shared<gpubench::delay_executor>(
+                 service_table(service_ns), spin ? passing::spin : passing::sleep);
+           }),
+           "service_ns"_a, "spin"_a = true);
+  py::class_<python_executor, gpubench::executor, std::shared_ptr<python_executor>>(
+      m, "PythonExecutor",
+      "Calls run(ids) once a batch, ids being an int64 array of its own, and open() and close() "
+      "once each, all on the worker's thread.")
+      .def(py::init<py::object, std::optional<py::object>, std::optional<py::object>>(), "run"_a,
+           "open"_a = py::none(), "close"_a = py::none());
+
+  py::class_<gpubench::timeline, std::shared_ptr<gpubench::timeline>>(
+      m, "Timeline",
+      "Completed batches of one worker and their requests. Columns are read-only views, uncopied, "
+      "that keep the timeline alive.")
+      .def_property_readonly("opened_ns", batch_column(&gpubench::batch_record::opened_ns),
+                             "Per batch: the worker turned to the queue for it.")
+      .def_property_readonly("departed_ns", batch_column(&gpubench::batch_record::departed_ns),
+                             "Per batch: its requests were taken.")
+      .def_property_readonly("submitted_ns", batch_column(&gpubench::batch_record::submitted_ns),
+                             "Per batch: just before the executor was called.")
+      .def_property_readonly("completed_ns", batch_column(&gpubench::batch_record::completed_ns),
+                             "Per batch: its results could be read on the host.")
+      .def_property_readonly("first_request", batch_column(&gpubench::batch_record::first_request),
+                             "Per batch: row of its first request.")
+      .def_property_readonly("size", batch_column(&gpubench::batch_record::size),
+                             "Per batch: how many requests departed together.")
+      .def_property_readonly("scheduled_ns", request_column(&gpubench::request::scheduled_ns),
+                             "Per request: when it was due.")
+      .def_property_readonly("id", request_column(&gpubench::request::id),
+                             "Per request: its place on the schedule, or its client.")
+      .def_property_readonly("batch", &batch_of_request,
+                             "Per request: the row of its batch; computed, not a view.")
+      .def_property_readonly("device_ns", &device_times,
+                             "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None.");
+
+  py::class_<python_outcome>(m, "Outcome", "What a run measured.")
+      .def_property_readonly(
+          "start_ns", [](const python_outcome& self) { return self.result.start_ns; },
+          "The zero of the schedule.")
+      .def_property_readonly(
+          "end_ns", [](const python_outcome& self) { return self.result.end_ns; },
+          "When departures ended.")
+      .def_property_readonly(
+          "reason",
+          [](const python_outcome& self) { return gpubench::to_string(self.result.reason); },
+          "finished, completions, time, timeline full, stopped, error or deadline.")
+      .def_property_readonly(
+          "error", [](const python_outcome& self) { return self.result.error; },
+          "None, or what went wrong: \"worker 1: RuntimeError: out of memory\".")
+      .def_property_readonly(
+          "offered", [](const python_outcome& self) { return self.result.offered(); },
+          "Requests due by the end, completed or not.")
+      .def_property_readonly(
+          "completed", [](const python_outcome& self) { return self.result.completed; },
+          "Requests in the timelines.")
+      .def_property_readonly(
+          "failed", [](const python_outcome& self) { return self.result.failed; },
+          "Requests whose batch raised; they are among the unfinished.")
+      .def_property_readonly(
+          "unfinished_scheduled_ns",
+          [](const python_outcome& self) { return to_array(self.result.unfinished_scheduled_ns); },
+          "Due times of the requests that were due by the end and never completed, sorted.")
+      .def_property_readonly(
+          "cpu_seconds", [](const python_outcome& self) { return self.result.cpu_seconds; },
+          "CPU time of the process during the run.")
+      .def_property_readonly(
+          "timelines", [](const python_outcome& self) { return self.result.timelines; },
+          "One a worker, in order.")
+      .def_readonly("interrupted", &python_outcome::interrupted,
+                    "A signal (Ctrl-C) ended the run; the caller has yet to act on it.");
+
+  py::class_<python_runner>(m, "Runner", "One thread per executor, for any number of runs.")
+      .def(py::init([](std::vector<std::shared_ptr<gpubench::executor>> executors,
+                       const std::string& wait) {
+             return std::make_unique<python_runner>(std::move(executors), to_wait_mode(wait));
+           }),
+           "executors"_a, "wait"_a = "spin")
+      .def(
+          "run",
+          [](python_runner& self, std::shared_ptr<gpubench::request_source> source,
+             std::size_t max_batch, std::int64_t max_delay_ns,
+             std::optional<std::size_t> stop_after_completions,
+             std::optional<std::int64_t> stop_after_ns, std::int64_t batch_deadline_ns,
+             std::size_t capacity) {
+            auto options =
+                to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns);
+            options.batch_deadline_ns = batch_deadline_ns;
+            options.capacity = capacity;
+            return self.run(std::move(source), options);
+          },
+          "source"_a, py::kw_only(), "max_batch"_a = 1, "max_delay_ns"_a = 0,
+          "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
+          "batch_deadline_ns"_a = 60'000'000'000, "capacity"_a = 1'000'000,
+          "Drives `source` to its end or to a limit. Raises ValueError for bad arguments and "
+          "RuntimeError where the runner cannot be used; whatever happens while the clock runs is "
+          "in the outcome.")
+      .def("stop", &python_runner::stop, "grace_s"_a = 3600.0,
+           "Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.")
+      .def("close", &python_runner::close, "Closes the executors and ends the threads.");
+
+  m.def(
+      "simulate",
+      [](const std::shared_ptr<gpubench::request_source>& source, std::size_t executors,
+         const py::object& service_ns, std::size_t max_batch, std::int64_t max_delay_ns,
+         std::optional<std::size_t> stop_after_completions,
+         std::optional<std::int64_t> stop_after_ns, std::size_t capacity) {
+        auto options = to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns);
+        options.capacity = capacity;
+        const auto table = service_table(service_ns);
+        const py::gil_scoped_release no_gil;
+        return python_outcome{gpubench::simulate(*source, executors, table, options)};
+      },
+      "source"_a, py::kw_only(), "executors"_a = 1, "service_ns"_a, "max_batch"_a = 1,
+      "max_delay_ns"_a = 0, "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
+      "capacity"_a = 1'000'000,
+      "The runner's twin in simulated time: exact, instant, deterministic. Batches take the "
+      "service "
+      "times in turn, in the order of their departure.");
+
+  m.def("abandoned_workers", &gpubench::abandoned_workers,
+        "Workers of this process whose executor did not come back. Where it is not 0, end the "
+        "process by flushing its output and calling os._exit().");
+
+  py::module_::import("atexit").attr("register")(py::cpp_function(&close_all_runners));
+}

@@ -1,0 +1,35 @@
+// The runner as Python sees it: waits without the GIL and looks for signals meanwhile.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <vector>
+
+#include "gpubench/runner.hpp"
+
+struct python_outcome {
+  gpubench::outcome result;
+  bool interrupted = false;  // by a signal whose handler raised
+};
+
+// REQUIRES: the GIL is held around every member.
+class python_runner {
+ public:
+  python_runner(std::vector<std::shared_ptr<gpubench::executor>> executors,
+                gpubench::wait_mode waiting);
+  ~python_runner();
+  python_runner(const python_runner&) = delete;
+  python_runner& operator=(const python_runner&) = delete;
+
+  python_outcome run(std::shared_ptr<gpubench::request_source> source,
+                     const gpubench::run_options& options);
+  void stop(double grace_s);
+  void close();
+
+ private:
+  gpubench::runner runner_;
+};
+
+// Closes every runner that is left, while the interpreter can still run their executors' close().
+void close_all_runners();

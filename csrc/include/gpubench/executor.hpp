@@ -1,0 +1,57 @@
+// What a model backend implements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gpubench/request.hpp"
+#include "gpubench/timeline.hpp"
+
+namespace gpubench {
+
+// The requests that depart together. They stay in place until the batch has completed.
+struct batch_view {
+  const request* requests;
+  std::size_t size;           // requests, at least 1
+  std::int64_t submitted_ns;  // read just before start()
+};
+
+// Executes batches for one worker.
+//
+// Thread-safety: every member but the destructor is called by the one thread of its worker. What
+// any of them throws ends the run, with what() as the message.
+class executor {
+ public:
+  executor() = default;
+  executor(const executor&) = delete;
+  executor& operator=(const executor&) = delete;
+  virtual ~executor() = default;
+
+  // Batches that may be in flight at a time, at least 1. Must not change.
+  virtual std::size_t depth() const noexcept { return 1; }
+
+  // Whether device_times() has stamps. Must not change.
+  virtual bool has_device_times() const noexcept { return false; }
+
+  // Called once before the first run and once after the last.
+  virtual void open() {}
+  virtual void close() {}
+
+  // Executes `batch`, or starts it where the executor is asynchronous. `slot` is below depth() and
+  // has no batch in flight. Returns whether the batch is complete, that is, whether its results can
+  // be read on the host. If not, poll(slot) is asked until it is.
+  virtual bool start(std::size_t slot, const batch_view& batch) = 0;
+
+  // Whether the batch started in `slot` is complete. Must not block.
+  virtual bool poll(std::size_t /*slot*/) { return true; }
+
+  // The stamps of the batch in `slot`, which has just completed, on any clock of the device's own.
+  virtual device_stamps device_times(std::size_t /*slot*/) { return {}; }
+
+  // Called at the end of each run: moves the stamps of its `count` completed batches from the
+  // device's clock to the host's, in place. stamps[i] are those of batches[i].
+  virtual void to_host_clock(const batch_record* /*batches*/, device_stamps* /*stamps*/,
+                             std::size_t /*count*/) {}
+};
+
+}  // namespace gpubench

@@ -1,0 +1,16 @@
+// All of the core.
+#pragma once
+
+#include "gpubench/arrivals.hpp"
+#include "gpubench/batching.hpp"
+#include "gpubench/clock.hpp"
+#include "gpubench/delay_executor.hpp"
+#include "gpubench/error.hpp"
+#include "gpubench/executor.hpp"
+#include "gpubench/request.hpp"
+#include "gpubench/request_source.hpp"
+#include "gpubench/run.hpp"
+#include "gpubench/runner.hpp"
+#include "gpubench/simulate.hpp"
+#include "gpubench/timeline.hpp"
+#include "gpubench/waiting.hpp"

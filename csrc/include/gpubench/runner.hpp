@@ -1,0 +1,69 @@
+// Persistent workers that drive a source through executors in real time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "gpubench/executor.hpp"
+#include "gpubench/request_source.hpp"
+#include "gpubench/run.hpp"
+#include "gpubench/waiting.hpp"
+
+namespace gpubench {
+
+// Owns one thread per executor for its whole life, since torch, OpenMP and CUDA keep state per
+// thread: a warm-up run counts on the threads that are measured afterwards.
+//
+// Thread-safety: one thread starts, awaits and finishes runs; stop() is safe from any thread.
+//
+// A worker whose executor does not come back in time is abandoned: its thread is detached, all that
+// it can reach is kept alive for the rest of the process, and the runner refuses further runs.
+class runner {
+ public:
+  // Starts the threads, each of which opens its executor; does not wait for them. Throws
+  // invalid_argument for no executor, an absent one, and one that is given twice.
+  explicit runner(std::vector<std::shared_ptr<executor>> executors,
+                  wait_mode waiting = wait_mode::spin);
+  ~runner();  // close()
+  runner(const runner&) = delete;
+  runner& operator=(const runner&) = delete;
+
+  // Waits until every executor is open; false when `timeout` passed first. Throws runner_error if
+  // one failed to open.
+  bool wait_open(std::chrono::nanoseconds timeout);
+
+  // A whole run: start(), wait_for(), finish().
+  outcome run(std::shared_ptr<request_source> source, const run_options& options);
+
+  // Begins a run. The clock starts once every worker stands ready. Throws invalid_argument for bad
+  // options, a source in use, and a timeline beyond memory; runner_error if the executors are not
+  // open by the batch deadline, a run is in progress, or the runner is closed or has abandoned a
+  // worker.
+  void start(std::shared_ptr<request_source> source, const run_options& options);
+
+  // Waits until no worker is busy with the run; false when `timeout` passed first. It is this call
+  // that gives up workers whose batch is past its deadline.
+  bool wait_for(std::chrono::nanoseconds timeout);
+
+  // Ends departures. Batches in flight are awaited for `grace`, at most until their deadline.
+  void stop(std::chrono::nanoseconds grace = std::chrono::hours{1}) noexcept;
+
+  // The outcome of the run that wait_for() saw end. Throws runner_error if there is none.
+  outcome finish();
+
+  // Stops a run in progress, closes the executors and joins the threads; those that do not come
+  // back within `grace` are abandoned. May be called again.
+  void close(std::chrono::nanoseconds grace = std::chrono::seconds{60}) noexcept;
+
+ private:
+  class crew;
+  std::shared_ptr<crew> crew_;
+};
+
+// Workers of this process that were abandoned. Where it is not 0, foreign code may still run, so a
+// program should end by flushing its output and calling _exit() rather than by returning from main.
+int abandoned_workers() noexcept;
+
+}  // namespace gpubench

@@ -1,0 +1,153 @@
+#include "gpubench/arrivals.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "gpubench/clock.hpp"
+#include "gpubench/error.hpp"
+#include "memory.hpp"
+
+// Compiled with -ffp-contract=off: a fused multiply-add would round differently where it exists.
+
+namespace gpubench {
+namespace {
+
+// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
+class generator {
+ public:
+  explicit generator(std::uint64_t seed) : state_(seed) {}
+
+  std::uint64_t next() {
+    state_ += 0x9e3779b97f4a7c15;
+    std::uint64_t z = state_;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+// Streams of one seed that must not depend on each other.
+constexpr std::uint64_t arrivals_stream = 0x6172726976616c73;
+constexpr std::uint64_t service_stream = 0x7365727669636573;
+
+generator stream(std::uint64_t seed, std::uint64_t name) {
+  return generator(generator(seed).next() ^ name);
+}
+
+// log(x) for a normal number x > 0, with a relative error below 1e-15; std::log differs between
+// C libraries in the last bit. With x = m 2^e and m in [sqrt(1/2), sqrt(2)),
+// log x = e log 2 + 2 artanh((m - 1) / (m + 1)).
+double natural_logarithm(double x) {
+  std::uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  int exponent = static_cast<int>(bits >> 52) - 1023;
+  bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;
+  double m;
+  std::memcpy(&m, &bits, sizeof m);
+  if (m > 1.4142135623730951) {
+    m *= 0.5;
+    ++exponent;
+  }
+  const double s = (m - 1) / (m + 1);  // |s| < 0.1716
+  const double s2 = s * s;
+  double series = 0;
+  for (int k = 23; k >= 1; k -= 2) series = series * s2 + 1.0 / k;
+  return exponent * 0.6931471805599453 + 2 * s * series;
+}
+
+// Exponential with mean 1, by the inverse of its distribution function.
+double exponential(generator& random) {
+  const double uniform = (static_cast<double>(random.next() >> 11) + 1) * 0x1p-53;  // (0, 1]
+  return -natural_logarithm(uniform);
+}
+
+std::int64_t rounded(double nanoseconds) {
+  return static_cast<std::int64_t>(std::floor(nanoseconds + 0.5));
+}
+
+// The mean time between requests. Checks what all arrivals have in common.
+double checked_gap_ns(double rate_per_second, std::size_t count) {
+  if (!(std::isfinite(rate_per_second) && rate_per_second > 0)) {
+    throw invalid_argument("rate_per_second is " + std::to_string(rate_per_second) +
+                           "; give a positive number of requests per second");
+  }
+  if (count == 0) {
+    throw invalid_argument("count is 0; a schedule has at least 1 request");
+  }
+  require_memory(count, sizeof(std::int64_t), "count " + std::to_string(count), "lower count");
+  const double gap_ns = 1e9 / rate_per_second;
+  if (!(gap_ns * static_cast<double>(count) <= static_cast<double>(longest_span_ns))) {
+    throw invalid_argument("a schedule of " + std::to_string(count) + " requests at " +
+                           std::to_string(rate_per_second) +
+                           " per second lasts over 31 years; raise the rate or lower count");
+  }
+  return gap_ns;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> constant_arrivals(double rate_per_second, std::size_t count) {
+  return burst_arrivals(rate_per_second, count, 1);
+}
+
+std::vector<std::int64_t> poisson_arrivals(double rate_per_second, std::size_t count,
+                                           std::uint64_t seed) {
+  const double span_ns = checked_gap_ns(rate_per_second, count) * static_cast<double>(count);
+
+  // Of count + 1 exponential gaps, divided by their sum, the first count partial sums are uniform
+  // order statistics: the arrivals of a Poisson process, given their number (Devroye, Non-Uniform
+  // Random Variate Generation, V.2.1). Drawing twice spares a second array.
+  generator first = stream(seed, arrivals_stream);
+  double sum = 0;
+  for (std::size_t i = 0; i <= count; ++i) sum += exponential(first);
+
+  generator again = stream(seed, arrivals_stream);
+  std::vector<std::int64_t> due_ns(count);
+  double passed = 0;
+  for (std::int64_t& due : due_ns) {
+    passed += exponential(again);
+    due = rounded(span_ns * (passed / sum));
+  }
+  return due_ns;
+}
+
+std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t count,
+                                         std::size_t burst) {
+  const double gap_ns = checked_gap_ns(rate_per_second, count);
+  if (burst == 0) {
+    throw invalid_argument("burst is 0; a burst has at least 1 request");
+  }
+  std::vector<std::int64_t> due_ns(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    due_ns[i] = rounded(static_cast<double>(i / burst * burst) * gap_ns);
+  }
+  return due_ns;
+}
+
+std::vector<std::int64_t> exponential_service(double mean_ns, std::size_t count,
+                                              std::uint64_t seed) {
+  if (!(mean_ns >= 0 && mean_ns <= static_cast<double>(longest_span_ns) / 100)) {
+    throw invalid_argument("mean_ns is " + std::to_string(mean_ns) +
+                           "; give a time from 0 to 1e16 ns");
+  }
+  if (count == 0) {
+    throw invalid_argument("count is 0; give at least 1");
+  }
+  require_memory(count, sizeof(std::int64_t), "count " + std::to_string(count), "lower count");
+
+  generator first = stream(seed, service_stream);
+  double sum = 0;
+  for (std::size_t i = 0; i < count; ++i) sum += exponential(first);
+
+  generator again = stream(seed, service_stream);
+  const double scale_ns = mean_ns * static_cast<double>(count) / sum;
+  std::vector<std::int64_t> service_ns(count);
+  for (std::int64_t& service : service_ns) service = rounded(scale_ns * exponential(again));
+  return service_ns;
+}
+
+}  // namespace gpubench

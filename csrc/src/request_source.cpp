@@ -1,0 +1,168 @@
+#include "gpubench/request_source.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "gpubench/error.hpp"
+#include "memory.hpp"
+
+namespace gpubench {
+namespace {
+
+// Requires that a line of `count` requests fits; for the constructors' initialisers.
+std::size_t affordable(std::size_t count, const char* name) {
+  if (count == 0) {
+    throw invalid_argument(std::string(name) + " is 0; give at least 1");
+  }
+  require_memory(count, sizeof(request), std::string(name) + " " + std::to_string(count),
+                 std::string("lower ") + name);
+  return count;
+}
+
+std::vector<std::int64_t> due_before(const waiting_line& line, std::int64_t moment_ns) {
+  std::vector<std::int64_t> due;
+  for (std::size_t i = 0; i < line.size() && line.due_ns(i) < moment_ns; ++i) {
+    due.push_back(line.due_ns(i));
+  }
+  return due;
+}
+
+std::shared_ptr<const std::int64_t> shared(std::vector<std::int64_t> values) {
+  const auto owner = std::make_shared<const std::vector<std::int64_t>>(std::move(values));
+  return {owner, owner->data()};
+}
+
+}  // namespace
+
+void request_source::acquire() {
+  if (in_use_.exchange(true)) {
+    throw invalid_argument(
+        "the source is in use by another run, or by one that had to abandon a worker; make a new "
+        "source");
+  }
+}
+
+void waiting_line::push(const request& added) noexcept {
+  std::size_t i = size_++;
+  for (; i > 0 && due_ns(i - 1) > added.scheduled_ns; --i) ring_[place(i)] = ring_[place(i - 1)];
+  ring_[place(i)] = added;
+}
+
+closed_loop::closed_loop(std::size_t clients, std::int64_t think_time_ns)
+    : line_(affordable(clients, "clients")), think_time_ns_(think_time_ns) {
+  if (think_time_ns < 0 || think_time_ns > longest_span_ns) {
+    throw invalid_argument("think_time_ns is " + std::to_string(think_time_ns) +
+                           "; give a time from 0 to 1e18 ns");
+  }
+}
+
+void closed_loop::start(std::int64_t start_ns) {
+  line_.clear();
+  for (std::size_t client = 0; client < line_.capacity(); ++client) {
+    line_.push({start_ns, static_cast<std::int64_t>(client)});
+  }
+}
+
+answer closed_loop::next(std::int64_t now_ns, const batching& rule, request* taken) {
+  if (line_.size() == 0) return {answer::kind::wait};
+  return take(rule, line_, now_ns, taken);
+}
+
+void closed_loop::complete(const request* requests, std::size_t count, std::int64_t completed_ns) {
+  for (std::size_t i = 0; i < count; ++i) {
+    line_.push({completed_ns + think_time_ns_, requests[i].id});
+  }
+}
+
+std::vector<std::int64_t> closed_loop::waiting_before(std::int64_t moment_ns) const {
+  return due_before(line_, moment_ns);
+}
+
+open_loop::open_loop(std::vector<std::int64_t> due_ns)
+    : count_(due_ns.size()), due_(shared(std::move(due_ns))) {
+  check_schedule();
+}
+
+open_loop::open_loop(std::shared_ptr<const std::int64_t> due_ns, std::size_t count)
+    : count_(count), due_(std::move(due_ns)) {
+  check_schedule();
+}
+
+void open_loop::check_schedule() const {
+  if (count_ == 0) {
+    throw invalid_argument("due_ns is empty; a schedule has at least 1 request");
+  }
+  const std::int64_t* const due = due_.get();
+  if (due[0] < 0) {
+    throw invalid_argument("due_ns[0] is " + std::to_string(due[0]) +
+                           "; due times are offsets from the start, 0 or later");
+  }
+  for (std::size_t i = 1; i < count_; ++i) {
+    if (due[i] < due[i - 1]) {
+      throw invalid_argument("due_ns[" + std::to_string(i) + "] is " + std::to_string(due[i]) +
+                             ", earlier than the one before (" + std::to_string(due[i - 1]) +
+                             "); sort the due times");
+    }
+  }
+  if (due[count_ - 1] > longest_span_ns) {
+    throw invalid_argument("due_ns ends at " + std::to_string(due[count_ - 1]) +
+                           "; give offsets in nanoseconds up to 1e18");
+  }
+}
+
+void open_loop::start(std::int64_t start_ns) {
+  next_ = 0;
+  start_ns_ = start_ns;
+}
+
+answer open_loop::next(std::int64_t now_ns, const batching& rule, request* taken) {
+  if (finished()) return {answer::kind::finished};
+  return take(rule, *this, now_ns, taken);
+}
+
+std::vector<std::int64_t> open_loop::waiting_before(std::int64_t moment_ns) const {
+  std::vector<std::int64_t> due;
+  for (std::size_t i = 0; i < size() && due_ns(i) < moment_ns; ++i) due.push_back(due_ns(i));
+  return due;
+}
+
+live_queue::live_queue(std::size_t capacity) : line_(affordable(capacity, "capacity")) {}
+
+live_queue::submission live_queue::submit(std::int64_t id, std::int64_t longest_wait_ns) {
+  const std::int64_t due_ns = now_ns();
+  auto lock = queue().lock();
+  if (!closed_ && line_.size() == line_.capacity() && longest_wait_ns > 0) {
+    const auto room_or_end = [this] { return closed_ || line_.size() < line_.capacity(); };
+    ++waiting_for_room_;
+    room_.wait_for(lock, std::chrono::nanoseconds(std::min(longest_wait_ns, longest_span_ns)),
+                   room_or_end);
+    --waiting_for_room_;
+  }
+  if (closed_) return submission::closed;
+  if (line_.size() == line_.capacity()) return submission::full;
+  line_.push({due_ns, id});
+  queue().notify_all();
+  return submission::accepted;
+}
+
+void live_queue::close() {
+  const auto lock = queue().lock();
+  closed_ = true;
+  queue().notify_all();
+  room_.notify_all();
+}
+
+answer live_queue::next(std::int64_t now_ns, const batching& rule, request* taken) {
+  if (line_.size() == 0) return {closed_ ? answer::kind::finished : answer::kind::wait};
+  const answer told = take(rule, line_, now_ns, taken);
+  if (told.what == answer::kind::dispatch && waiting_for_room_ > 0) room_.notify_all();
+  return told;
+}
+
+std::vector<std::int64_t> live_queue::waiting_before(std::int64_t moment_ns) const {
+  return due_before(line_, moment_ns);
+}
+
+}  // namespace gpubench

@@ -1,0 +1,271 @@
+"""Drive executors through a warm-up and a measured run: the only module that touches the core.
+
+The warm-up uses the same worker threads as the measurement, because torch, OpenMP and CUDA keep
+state per thread. Its rate says how large the timeline has to be.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gpubench import core
+from gpubench._workers import CpuWorker
+from gpubench.errors import GpubenchError, InputError
+from gpubench.machine import busy_core_seconds
+from gpubench.samples import Nanoseconds, Samples
+from gpubench.spec import Spec
+from gpubench.statistics import ClosedLoop, OpenLoop
+
+# Every worker completes at least this many batches before anything is measured: the first few
+# compile, allocate and choose kernels.
+WARMUP_BATCHES = 3
+# A batch that takes longer is taken for hung. The first inferences of a runtime may compile.
+_WARMUP_DEADLINE_NS = 900 * 10**9
+_LEAST_DEADLINE_NS = 60 * 10**9
+# An open loop that fell behind is drained for this long after its last arrival.
+_LEAST_DRAIN_S = 5.0
+# The timeline takes at most this part of the free memory.
+_MEMORY_PART = 0.1
+_BYTES_PER_REQUEST = 56
+_SERVICE_TABLE = 100_000
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a cell's measured run left."""
+
+    samples: Samples
+    loop: ClosedLoop | OpenLoop  # which of the samples count
+    offered: int
+    failed: int
+    warmup_seconds: float
+    cpu_cores: float
+    other_busy_cores: float | None  # used by everybody else meanwhile
+    reason: str
+    error: str | None
+    interrupted: bool
+
+
+def torch_executors(workers: Sequence[CpuWorker]) -> list[core.Executor]:
+    return [core.PythonExecutor(w.run, open=w.open, close=w.close) for w in workers]
+
+
+def synthetic_executors(spec: Spec) -> list[core.Executor]:
+    """One executor a worker with the spec's service time, drawn from its seed."""
+    mean_ns = round((spec.service_time or 0.0) * 1e9)
+    workers = spec.workers or 1
+    if spec.service_dist != "exponential" or mean_ns == 0:
+        return [core.DelayExecutor(mean_ns) for _ in range(workers)]
+    return [
+        core.DelayExecutor(core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed + number))
+        for number in range(workers)
+    ]
+
+
+def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
+    """Warm up, measure, and bring home every stamp.
+
+    An error or an interruption during the measured run is in the value returned, with everything
+    that was measured until then. Raises GpubenchError for one during the warm-up, and
+    KeyboardInterrupt.
+    """
+    runner = core.Runner(list(executors), wait=spec.wait)
+    try:
+        rate, slowest_ns, warmup_s = _warm_up(runner, spec, len(executors))
+        return _measure(runner, spec, rate, slowest_ns, warmup_s)
+    finally:
+        runner.close()
+
+
+def _warm_up(runner: core.Runner, spec: Spec, workers: int) -> tuple[float, int, float]:
+    """(requests per second, slowest batch in ns, seconds it took)."""
+    started = time.monotonic()
+    first = runner.run(
+        core.ClosedLoop(workers),
+        stop_after_completions=WARMUP_BATCHES * workers,
+        batch_deadline_ns=_WARMUP_DEADLINE_NS,
+        capacity=100_000,
+    )
+    _raise_if_failed(first)
+    outcome = first
+    remaining_s = spec.warmup - (time.monotonic() - started)
+    if remaining_s > 0:
+        outcome = runner.run(
+            core.ClosedLoop(workers),
+            stop_after_ns=int(remaining_s * 1e9),
+            batch_deadline_ns=_WARMUP_DEADLINE_NS,
+            capacity=1_000_000,
+        )
+        _raise_if_failed(outcome)
+    samples = collect(outcome)
+    if not len(samples):
+        samples = collect(first)
+    span_ns = max(int(samples.completed_ns.max() - samples.opened_ns.min()), 1)
+    slowest_ns = int((samples.completed_ns - samples.departed_ns).max())
+    return len(samples) / span_ns * 1e9, slowest_ns, time.monotonic() - started
+
+
+def _raise_if_failed(outcome: core.Outcome) -> None:
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if outcome.error:
+        raise GpubenchError(outcome.error)
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What is offered to the workers, and when a run of it is over."""
+
+    source: core.RequestSource
+    expected: int  # requests, about
+    stop_after_completions: int | None
+    stop_after_s: float | None
+    counted: Callable[[int], ClosedLoop | OpenLoop]  # given the start of the run, ns
+
+
+def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
+    loop = ClosedLoop(clients, _in_flight(spec))
+    completions = stop_after_s = None
+    if spec.requests is not None:
+        completions = loop.completions_to_run(spec.requests, _max_batch(spec))
+    if spec.duration is not None:  # the window opens when every client has come round
+        stop_after_s = spec.duration + clients / rate
+    expected = completions or round(2 * rate * (stop_after_s or 0.0)) + 2 * clients
+    return _Load(core.ClosedLoop(clients), expected, completions, stop_after_s, lambda _: loop)
+
+
+def _open_load(spec: Spec) -> _Load:
+    due_ns, settle_s = schedule(spec)
+    last_ns = int(due_ns[-1])
+    burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
+    together = max(int(burst), _in_flight(spec))
+
+    def counted(start_ns: int) -> OpenLoop:
+        return OpenLoop(start_ns, round(settle_s * 1e9), start_ns + last_ns, together)
+
+    stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
+    return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
+
+
+def _max_batch(spec: Spec) -> int:
+    """Requests that may depart together."""
+    return spec.dynamic_batch_limits()[0] // spec.batch
+
+
+def _in_flight(spec: Spec) -> int:
+    """Requests that can be in service at one time."""
+    return (spec.workers or 1) * (spec.depth or 1) * _max_batch(spec)
+
+
+def _measure(
+    runner: core.Runner, spec: Spec, rate: float, slowest_ns: int, warmup_s: float
+) -> Drive:
+    load = _open_load(spec) if spec.clients is None else _closed_load(spec, spec.clients, rate)
+    busy_before, clock_before = busy_core_seconds(), time.monotonic()
+    outcome = runner.run(
+        load.source,
+        max_batch=_max_batch(spec),
+        max_delay_ns=round(spec.dynamic_batch_limits()[1] * 1e9),
+        stop_after_completions=load.stop_after_completions,
+        stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
+        batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * slowest_ns),
+        capacity=_capacity(load.expected, spec.workers or 1),
+    )
+    busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
+    others = None
+    if busy_before is not None and busy_after is not None:
+        others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
+    return Drive(
+        samples=collect(outcome),
+        loop=load.counted(outcome.start_ns),
+        offered=outcome.offered,
+        failed=outcome.failed,
+        warmup_seconds=warmup_s,
+        cpu_cores=outcome.cpu_seconds / elapsed_s,
+        other_busy_cores=others,
+        reason=outcome.reason,
+        error=outcome.error,
+        interrupted=outcome.interrupted,
+    )
+
+
+def schedule(spec: Spec) -> tuple[Nanoseconds, float]:
+    """(due times in ns from the start, seconds at their beginning that only fill the queue).
+
+    Raises InputError for a trace that cannot be used.
+    """
+    pattern, _, argument = spec.arrivals.partition(":")
+    if pattern == "trace":
+        return read_trace(Path(argument), spec.rate), 0.0
+    assert spec.rate is not None  # else the loop is closed
+    measured = spec.requests or max(1, round(spec.rate * (spec.duration or 0.0)))
+    settle_s = spec.warmup
+    count = measured + round(spec.rate * settle_s)
+    if pattern == "constant":
+        return core.constant_arrivals(spec.rate, count), settle_s
+    if pattern == "burst":
+        return core.burst_arrivals(spec.rate, count, int(argument)), settle_s
+    return core.poisson_arrivals(spec.rate, count, spec.seed), settle_s
+
+
+def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
+    """Arrival times in ns from a text file with one time in seconds a line, sorted.
+
+    With a rate they are scaled so that this many arrive a second on average.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an empty file is refused below
+            seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--arrivals trace:{path}: {error}; it must hold one time in seconds a line"
+        ) from None
+    if seconds.ndim != 1 or not len(seconds) or not np.isfinite(seconds).all():
+        raise InputError(f"--arrivals trace:{path}: it must hold one time in seconds a line")
+    if seconds[0] < 0 or (np.diff(seconds) < 0).any():
+        raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
+    if rate_per_second is not None and seconds[-1] > 0:
+        seconds *= len(seconds) / rate_per_second / seconds[-1]
+    return np.rint(seconds * 1e9).astype(np.int64)
+
+
+def _capacity(expected: int, workers: int) -> int:
+    """Requests to make room for, in all workers together: any one of them may do most of them."""
+    room = expected * workers + 10_000
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(room, max(100_000, int(free * _MEMORY_PART) // _BYTES_PER_REQUEST))
+
+
+def collect(outcome: core.Outcome) -> Samples:
+    """The workers' timelines as one table of requests, in the order they were claimed."""
+    columns: dict[str, list[Nanoseconds]] = {}
+
+    def add(name: str, values: Nanoseconds) -> None:
+        columns.setdefault(name, []).append(values)
+
+    batches_before = 0
+    for worker, timeline in enumerate(outcome.timelines):
+        batch = np.asarray(timeline.batch, np.int64)
+        add("scheduled_ns", timeline.scheduled_ns)
+        add("opened_ns", timeline.opened_ns[batch])
+        add("departed_ns", timeline.departed_ns[batch])
+        add("submitted_ns", timeline.submitted_ns[batch])
+        add("completed_ns", timeline.completed_ns[batch])
+        add("worker", np.full(len(batch), worker, np.int32))
+        add("batch", batch + batches_before)
+        add("id", np.asarray(timeline.id, np.int64))
+        batches_before += len(timeline.size)
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    order = np.argsort(joined["departed_ns"], kind="stable")
+    sorted_columns = {name: values[order] for name, values in joined.items()}
+    return Samples(
+        **sorted_columns, unfinished_scheduled_ns=np.asarray(outcome.unfinished_scheduled_ns)
+    )

@@ -1,0 +1,68 @@
+"""From a resolved spec to a model that workers can run, with what making it ready took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpubench.engines import precision
+from gpubench.engines.base import Engine, build
+from gpubench.models.base import LoadedModel, Tensors, load, seeded
+from gpubench._workers import CpuWorker, make_pool, make_worker
+from gpubench.spec import Spec
+
+# The settings on which an engine and its inputs depend; cells that differ in others share both.
+_ENGINE_SETTINGS = (
+    "model", "weights", "runtime", "precision", "batch", "seq_len", "device", "inputs", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    engine: Engine
+    pool: list[Tensors]
+    weights: str
+    parameters: int
+    flops: float  # per inference
+    load_seconds: float
+
+    def workers(self, spec: Spec) -> list[CpuWorker]:
+        return [make_worker(self.engine, self.pool, spec) for _ in range(spec.workers or 1)]
+
+
+def engine_key(spec: Spec) -> tuple[object, ...]:
+    return tuple(getattr(spec, name) for name in _ENGINE_SETTINGS)
+
+
+def prepare(spec: Spec, say: Callable[[str], None]) -> Prepared:
+    """Load the model, build its engine, make its inputs.
+
+    Raises GpubenchError where the model cannot be loaded or built, and what torch raises.
+    """
+    precision.set_fp32_arithmetic(spec.precision)
+    say("loading")
+    started = time.monotonic()
+    model = load(spec)
+    load_seconds = time.monotonic() - started
+    flops = count_flops(model)
+    say("building")
+    engine = build(model, spec)
+    pool = make_pool(model, engine, spec)
+    return Prepared(engine, pool, model.weights, model.parameters, flops, load_seconds)
+
+
+def count_flops(model: LoadedModel) -> float:
+    """Floating-point operations of one inference: twice the multiply-adds of its products.
+
+    Counted by torch, with attention in its plain form, since fused kernels are counted only from
+    some versions on.
+    """
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as counter:
+            model.module(*model.make_inputs(seeded(0), 1))
+    return float(counter.get_total_flops())

@@ -1,0 +1,274 @@
+"""Measure one cell: the whole path from a spec to a result.
+
+    spec -> plan -> engine -> drive (warm-up, measured run) -> analysis -> verdict -> costs -> result
+"""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from gpubench import _plan
+from gpubench.cost import costs
+from gpubench.errors import GpubenchError
+from gpubench.machine import Machine, this_machine
+from gpubench.result import (
+    EngineInfo,
+    Environment,
+    Failure,
+    Harness,
+    Reason,
+    Requests,
+    Result,
+    Verdict,
+    Window,
+)
+from gpubench.spec import Spec
+from gpubench.statistics import analyse
+from gpubench.verdicts import Evidence, judge
+
+if TYPE_CHECKING:
+    from gpubench._drive import Drive
+    from gpubench._prepare import Prepared
+
+DISTRIBUTION = "gpubench-inference"
+
+# How a run can end before it is done; otherwise it is "finished", "completions" or "time".
+_ENDED_EARLY = frozenset({"timeline full", "stopped", "error", "deadline"})
+
+_UNPROVEN_ON_GPUS = Reason(
+    code="unproven-on-gpus",
+    figure=None,
+    limit=None,
+    remedy="this version was never run on a real GPU by its developers: hold its figures against "
+    "another tool before relying on them",
+)
+
+Say = Callable[[str], None]
+
+
+def _silent(stage: str) -> None:
+    pass
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during the measured run. `result` holds what was measured until then."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+def run(spec: Spec, say: Say = _silent) -> Result:
+    """Measure one cell on this machine.
+
+    `say` is called with the name of each stage as it begins. A cell that fails while it is loaded
+    or measured comes back with `error` set and whatever was measured before.
+
+    Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
+    Interrupted, with the partial result, on Ctrl-C.
+    """
+    machine = this_machine()
+    return Bench(machine, say).measure(_plan.resolve(spec, machine))
+
+
+class Bench:
+    """Measures cells one after another; neighbours with the same engine share it."""
+
+    def __init__(self, machine: Machine, say: Say = _silent) -> None:
+        self._machine = machine
+        self._say = say
+        self._prepared: Prepared | None = None
+        self._key: tuple[object, ...] | None = None
+
+    def measure(self, spec: Spec) -> Result:
+        """The result of one resolved spec; see `run`."""
+        result = _blank(spec, self._machine)
+        stage = "load"
+        try:
+            if spec.model == "synthetic":
+                drive = self._drive_synthetic(spec)
+            else:
+                prepared = self._prepare(spec)
+                result.engine = _describe(prepared, spec, self._machine)
+                stage = "measure"
+                drive = self._drive_engine(spec, prepared, result.engine)
+        except KeyboardInterrupt:
+            result.error = Failure(stage=stage, message="interrupted before the window opened")
+            raise Interrupted(result) from None
+        except Exception as error:  # a cell must never take the sweep down with it
+            result.error = Failure(stage=stage, message=one_line(error))
+            self._forget_engine()
+            return result
+        fill(result, drive, self._machine)
+        if drive.error is not None:
+            self._forget_engine()
+        if drive.interrupted:
+            raise Interrupted(result)
+        return result
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether a hung batch still runs in this process and would disturb further cells."""
+        from gpubench.core import abandoned_workers
+
+        return abandoned_workers() > 0
+
+    def _drive_synthetic(self, spec: Spec) -> Drive:
+        from gpubench._drive import drive, synthetic_executors
+
+        self._say("measuring")
+        return drive(spec, synthetic_executors(spec))
+
+    def _drive_engine(self, spec: Spec, prepared: Prepared, engine: EngineInfo) -> Drive:
+        from gpubench._drive import drive, torch_executors
+
+        self._say("measuring")
+        workers = prepared.workers(spec)
+        driven = drive(spec, torch_executors(workers))
+        engine.first_inference_seconds = workers[0].first_inference_seconds
+        return driven
+
+    def _prepare(self, spec: Spec) -> Prepared:
+        from gpubench._prepare import engine_key, prepare
+
+        key = engine_key(spec)
+        if self._prepared is None or self._key != key:
+            self._forget_engine()  # before the next is loaded: both may not fit
+            self._prepared, self._key = prepare(spec, self._say), key
+        return self._prepared
+
+    def _forget_engine(self) -> None:
+        self._prepared = self._key = None
+        gc.collect()
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, with its type where that is not gpubench's own."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    own = isinstance(error, GpubenchError)
+    return text if own else f"{type(error).__name__}: {text}"
+
+
+def fill(result: Result, drive: Drive, machine: Machine) -> None:
+    """Complete `result` with everything that follows from the measured run."""
+    spec = result.spec
+    largest, delay_s = spec.dynamic_batch_limits()
+    analysis = analyse(
+        drive.samples,
+        drive.loop,
+        inferences_per_request=spec.batch,
+        max_batch=largest // spec.batch,
+        max_delay_ns=round(delay_s * 1e9),
+    )
+    result.window = Window(
+        seconds=analysis.window_seconds, warmup_seconds=round(drive.warmup_seconds, 3)
+    )
+    result.requests = Requests(
+        offered=drive.offered,
+        completed=analysis.completed,
+        unfinished=analysis.unfinished,
+        failed=drive.failed,
+    )
+    result.offered_per_second = analysis.offered_per_second
+    result.throughput_per_second = analysis.throughput_per_second
+    result.throughput_interval = analysis.throughput_interval
+    result.throughput_interval_note = analysis.throughput_interval_note
+    result.latency_ms = analysis.latency
+    result.stages_ms = analysis.stages
+    result.harness = Harness(
+        lag_us=analysis.lag,
+        cpu_cores=drive.cpu_cores,
+        littles_law_residual=analysis.littles_law_residual,
+        executor="delay" if spec.model == "synthetic" else "python",
+    )
+    if drive.error is not None:
+        result.error = Failure(stage="measure", message=drive.error)
+    elif drive.interrupted:
+        result.error = Failure(
+            stage="measure", message=f"interrupted after {analysis.completed} requests"
+        )
+    evidence = Evidence(
+        executor=result.harness.executor,
+        failed_requests=drive.failed,
+        ended_early=drive.reason if drive.reason in _ENDED_EARLY else None,
+        other_busy_cores=drive.other_busy_cores,
+        cores=machine.cores,
+    )
+    result.verdict = judge(analysis, evidence)
+    if spec.device != "cpu":
+        result.verdict = Verdict(
+            status="suspect", reasons=[*result.verdict.reasons, _UNPROVEN_ON_GPUS]
+        )
+    result.costs = costs(result)
+    result.with_samples(drive.samples)
+
+
+def _blank(spec: Spec, machine: Machine) -> Result:
+    return Result(
+        spec=spec,
+        environment=environment(machine, spec.device),
+        harness=Harness(executor="delay" if spec.model == "synthetic" else "python"),
+        verdict=Verdict(status="suspect"),
+    )
+
+
+def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
+    on_cpu = spec.device == "cpu"
+    return EngineInfo(
+        parameters=prepared.parameters,
+        flops=prepared.flops,
+        load_seconds=prepared.load_seconds,
+        build_seconds=prepared.engine.build_seconds,
+        weights=prepared.weights,
+        intra_op_threads=spec.threads if on_cpu else None,
+        threads_note=_plan.threads_note(spec, machine.cores) if on_cpu else None,
+        native_precision=_plan.native_precision(spec, machine),
+    )
+
+
+def environment(machine: Machine, device: str) -> Environment:
+    """The machine and the versions, for a cell on `device`."""
+    cuda = driver = None
+    gpus = list(machine.gpus)
+    if device != "cpu":
+        import torch
+
+        cuda = torch.version.cuda
+        gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+        driver = _driver_version()
+    return Environment(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        gpubench=_version(DISTRIBUTION) or "source tree",
+        python=platform.python_version(),
+        platform=machine.platform,
+        torch=_version("torch"),
+        torchvision=_version("torchvision"),
+        transformers=_version("transformers"),
+        cuda=cuda,
+        driver=driver,
+        cpu=machine.cpu,
+        cores=machine.cores,
+        gpus=gpus,
+        instance=machine.instance,
+    )
+
+
+def _driver_version() -> str | None:
+    """Of the NVIDIA kernel driver, as it says itself."""
+    try:
+        with open("/sys/module/nvidia/version") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

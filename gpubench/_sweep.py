@@ -1,0 +1,145 @@
+"""Measure the cells of a sweep into a run directory.
+
+Each cell is on disk before the next begins. Cells that the directory already holds, measured on a
+machine like this one, are not measured again; cells that failed are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gpubench._run import Bench, Interrupted
+from gpubench.cost import check_prices, reprice
+from gpubench.errors import GpubenchError
+from gpubench.grid import Grid, cells, parse_grids, read_grids
+from gpubench.machine import Machine, this_machine
+from gpubench.result import Result
+from gpubench.spec import Spec
+from gpubench.store import open_run
+
+
+class Watcher(Protocol):
+    """Is told how the sweep goes. Nothing is called while a cell is being measured."""
+
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None: ...
+
+    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+    def ended(self, result: Result, elapsed_s: float) -> None: ...
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
+        pass
+
+    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+        pass
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def ended(self, result: Result, elapsed_s: float) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Swept:
+    results: list[Result]  # of every cell of the sweep, measured now or before
+    interrupted: bool = False
+
+
+def sweep(
+    grids: str | Path | Mapping[str, object] | Sequence[Mapping[str, object]],
+    output: str | Path,
+    watcher: Watcher | None = None,
+) -> list[Result]:
+    """Measure a grid, or several, into the run directory `output`.
+
+    `grids` is the path of a sweep file, or what such a file holds (see gpubench.grid). Returns the
+    results of all its cells, those included that `output` held already. Raises what `sweep_grids`
+    raises, and KeyboardInterrupt with everything measured until then on disk.
+    """
+    parsed = (
+        read_grids(Path(grids))
+        if isinstance(grids, (str, Path))
+        else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
+    )
+    swept = sweep_grids(parsed, output, watcher)
+    if swept.interrupted:
+        raise KeyboardInterrupt
+    return swept.results
+
+
+def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | None = None) -> Swept:
+    """Measure every cell of `grids` that `output` does not hold yet.
+
+    A cell that fails is stored with its error and the rest goes on. On Ctrl-C the cell in progress
+    is stored with what it had measured, and the sweep ends.
+
+    Raises InputError before anything is measured: a cell that is not valid or not possible here, an
+    unknown instance, a directory that cannot be written.
+    """
+    watcher = watcher or Silent()
+    machine = this_machine()
+    planned = cells(grids, machine)
+    for spec in planned.specs:
+        check_prices(spec.instance)
+    directory = open_run(output)
+    directory.check_writable()
+
+    keys = {spec.key(machine.identity): spec for spec in planned.specs}
+    missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
+    watcher.planned(len(missing), len(keys) - len(missing), planned.skipped)
+    bench = Bench(machine, watcher.stage)
+    clock = _Clock(len(missing))
+    for number, (key, spec) in enumerate(missing.items(), 1):
+        watcher.begins(number, spec, clock.seconds_left())
+        clock.begin()
+        interrupted = False
+        try:
+            result = bench.measure(spec)
+        except Interrupted as stop:
+            result, interrupted = stop.result, True
+        directory.write(key, result, result.samples)
+        watcher.ended(result, clock.end())
+        if interrupted:
+            return Swept([], interrupted=True)
+        if bench.worn_out:
+            raise GpubenchError(
+                f"{result.error.message if result.error else 'a batch hung'}; its thread still "
+                "runs and would disturb the cells to come: run the same sweep again to go on"
+            )
+    stored = dict(directory.read_all().cells)
+    return Swept(
+        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
+    )
+
+
+class _Clock:
+    """Time left, from the cells done so far."""
+
+    def __init__(self, cells: int) -> None:
+        self._left = cells
+        self._durations: list[float] = []
+        self._began = 0.0
+
+    def begin(self) -> None:
+        self._began = time.monotonic()
+
+    def end(self) -> float:
+        self._durations.append(time.monotonic() - self._began)
+        self._left -= 1
+        return self._durations[-1]
+
+    def seconds_left(self) -> float | None:
+        if not self._durations:
+            return None
+        return self._left * sum(self._durations) / len(self._durations)

@@ -1,0 +1,119 @@
+"""The `gpubench` command.
+
+A command is one file in this folder: `gpubench/cli/NAME.py` holds a click command called `command`,
+and NAME stands in COMMANDS. It may return an exit status (None is 0) and raises InputError or
+GpubenchError for everything that a user should read. What is slow to import (torch, numpy, pyarrow,
+fsspec) is imported inside functions, so that help and reports start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from gpubench.cli._group import CommandGroup
+from gpubench.errors import GpubenchError, InputError
+from gpubench.spec import nearest
+
+# In the order in which a newcomer meets them.
+COMMANDS = ("run", "sweep", "report", "prices", "paths")
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status; `argv` is without the program's name."""
+    try:
+        status = program.main(
+            None if argv is None else list(argv), prog_name="gpubench", standalone_mode=False
+        )
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
+    except click.UsageError as error:
+        return _fail(_explain(error), BAD_INPUT)
+    except InputError as error:
+        return _fail(str(error), BAD_INPUT)
+    except (GpubenchError, click.ClickException) as error:
+        return _fail(str(error), FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED)
+
+
+def console() -> None:
+    """The installed command: `main`, and an end of the process that nothing can hold up."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    core = sys.modules.get("gpubench.core")
+    if core is not None and core.abandoned_workers():
+        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
+    sys.exit(status)
+
+
+class _Commands(CommandGroup):
+    """Imports a command's file only when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"gpubench.cli.{name}").command
+        return command
+
+
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        print(f"gpubench {_version()}")
+        context.exit()
+
+
+@click.group(cls=_Commands)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def program() -> None:
+    """What does an inference cost, and how fast is it?
+
+    Drives a model with a timed request queue, and reports throughput, P50/P95/P99 latency and the
+    price of a million inferences.
+    """
+
+
+def _version() -> str:
+    try:
+        return version("gpubench-inference")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _fail(message: str, status: int) -> int:
+    print("gpubench:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _explain(error: click.UsageError) -> str:
+    """What is wrong with a command line and how to mend it, in one line."""
+    context = error.ctx
+    command = context.command_path if context else "gpubench"
+    if isinstance(error, click.NoSuchOption) and context:
+        flags = [flag for parameter in context.command.params for flag in parameter.opts]
+        hint = nearest(error.option_name, [*flags, "--help"], otherwise=f"see {command} --help")
+        return f"unknown flag {error.option_name}; {hint}"
+    problem = error.format_message().rstrip(".")
+    return f"{problem}; see {command} --help"

@@ -1,0 +1,62 @@
+"""Flags and checks that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpubench.errors import InputError
+
+FORMATS = ("terminal", "markdown", "csv", "json")
+_FORMAT_OF_SUFFIX = {".md": "markdown", ".csv": "csv", ".json": "json"}
+
+format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    help="Default: what the name of --output says (.md, .csv, .json), else terminal.",
+)
+output_option = click.option(
+    "--output", type=click.Path(path_type=Path), help="Write to this file, not to the terminal."
+)
+
+instance_option = click.option(
+    "--instance",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Price on this instance; repeatable (see gpubench prices list).",
+)
+usd_per_hour_option = click.option(
+    "--usd-per-hour", type=click.FloatRange(min=0), help="Price at this hourly price."
+)
+
+
+def chosen_format(format_name: str | None, output: Path | None) -> str:
+    if format_name is not None:
+        return format_name
+    return _FORMAT_OF_SUFFIX.get(output.suffix.lower(), "terminal") if output else "terminal"
+
+
+def split_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """A repeatable flag whose values may be lists too: `--instance a,b --instance c`."""
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def check_output_file(path: Path | None, flag: str = "--output") -> None:
+    """Find out before any work starts that a file could not be written. Leaves no trace.
+
+    Raises InputError where it cannot be.
+    """
+    if path is None:
+        return
+    existed = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{flag} {path} cannot be written: {error.strerror}; choose another file"
+        ) from None

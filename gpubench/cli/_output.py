@@ -1,0 +1,37 @@
+"""Where a command's output goes. Warnings never mix with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from gpubench.errors import GpubenchError
+from gpubench.report import terminal
+from gpubench.report.table import Table
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Write text to a file, or to standard output."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    from gpubench.folder import write_file
+
+    try:
+        write_file(output, text.encode())
+    except OSError as error:
+        raise GpubenchError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def emit_tables(tables: list[Table], output: Path | None) -> None:
+    """Show tables on the terminal, in its width and colours, or write them plainly to a file."""
+    if output is None:
+        terminal.show(tables)
+    else:
+        emit(terminal.text(tables), output)
+
+
+def warn(problems: Iterable[str]) -> None:
+    for problem in problems:
+        print("gpubench: warning:", problem, file=sys.stderr)

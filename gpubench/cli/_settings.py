@@ -1,0 +1,63 @@
+"""The settings of a cell as flags: one for each field of Spec, under the same name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from gpubench.cli._options import split_names
+from gpubench.spec import Spec
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_REPEATABLE = ("instance",)
+_SWITCHES = ("allow_emulated",)
+
+
+def setting_options(command: Command) -> Command:
+    """Give a command every flag of Spec, uninterpreted: Spec itself checks the values."""
+    for name, field in reversed(Spec.model_fields.items()):
+        flag = "--" + name.replace("_", "-")
+        help_text = field.description or ""
+        if field.default is not None and not field.is_required() and name not in _REPEATABLE:
+            help_text += f" [default: {_shown(name, field.default)}]"
+        if name in _SWITCHES:
+            option = click.option(flag, name, is_flag=True, default=None, help=field.description)
+        else:
+            option = click.option(
+                flag, name, multiple=name in _REPEATABLE, help=help_text, metavar="VALUE"
+            )
+        command = option(command)
+    return command
+
+
+def given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that stood on the command line."""
+    settings = {name: value for name, value in flags.items() if value not in (None, ())}
+    for name in _REPEATABLE:
+        if name in settings:
+            settings[name] = split_names(settings[name])
+    return settings
+
+
+def as_axes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Comma-separated values as lists, for a sweep."""
+    return {
+        name: [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str) and "," in value
+        else value
+        for name, value in settings.items()
+    }
+
+
+def _shown(name: str, default: object) -> str:
+    return f"{default:g}s" if name == "warmup" else str(default)
+
+
+def tell(line: str, quiet: bool = False) -> None:
+    """Progress: on stderr, so that stdout holds results alone."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)

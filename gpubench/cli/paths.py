@@ -1,0 +1,22 @@
+"""`gpubench paths`: where another program's build finds the C++ core."""
+
+from __future__ import annotations
+
+import click
+
+from gpubench.errors import InputError
+
+
+@click.command("paths")
+@click.option("--cmake", is_flag=True, help="Folder for CMAKE_PREFIX_PATH or gpubench_DIR.")
+@click.option("--include", is_flag=True, help="Folder of the C++ headers.")
+def command(cmake: bool, include: bool) -> None:
+    """Print where the C++ library of this installation is.
+
+    Example: cmake -B build -Dgpubench_DIR=$(gpubench paths --cmake)
+    """
+    from gpubench import _paths
+
+    if cmake == include:
+        raise InputError("paths prints one folder; give either --cmake or --include")
+    print(_paths.cmake_dir() if cmake else _paths.include_dir())

@@ -1,0 +1,92 @@
+"""`gpubench sweep`: measure a grid of cells into a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpubench.cli._output import emit_tables
+from gpubench.cli._settings import as_axes, given, setting_options, tell
+from gpubench.grid import override, parse_grids, read_grids
+from gpubench.report.format import count, elapsed, milliseconds, number
+from gpubench.report.results import result_tables
+from gpubench.result import Result
+from gpubench.spec import Spec
+
+
+@click.command("sweep")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--output", required=True, help="Run directory: a path or a URL. Resumes if it exists.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@setting_options
+def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
+    """Measure every combination of settings, from a YAML FILE, from flags, or both.
+
+    Each setting takes a comma-separated list. Cells that the directory already holds are not
+    measured again.
+
+    Example: gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 --output results
+    """
+    settings = as_axes(given(flags))
+    grids = (
+        parse_grids(settings, "the command line")
+        if file is None
+        else override(read_grids(file), settings)
+    )
+
+    from gpubench._sweep import sweep_grids
+
+    swept = sweep_grids(grids, output, _Progress(quiet))
+    if swept.interrupted:
+        tell(f"stopped; what was measured is in {output}. The same command goes on from there")
+        raise KeyboardInterrupt
+
+    emit_tables(result_tables(swept.results), None)
+    return 1 if any(result.error for result in swept.results) else 0
+
+
+class _Progress:
+    """One line a cell. Silent while a cell is measured: drawing would take time from it."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._total = 0
+
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
+        self._total = to_measure
+        for reason, cells in skipped.items():
+            tell(f"left out {count(cells, 'cell')}: {reason}", self._quiet)
+        before = f", {measured_before} measured before" if measured_before else ""
+        tell(f"{count(to_measure, 'cell')} to measure{before}", self._quiet)
+
+    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+        left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
+        tell(f"[{number}/{self._total}{left}] {describe(spec)}", self._quiet)
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def ended(self, result: Result, elapsed_s: float) -> None:
+        tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
+
+
+def describe(spec: Spec) -> str:
+    """A cell in one line."""
+    load = f"clients {spec.clients}" if spec.clients else f"{spec.rate:g}/s {spec.arrivals}"
+    seq_len = f" seq-len {spec.seq_len}" if spec.seq_len else ""
+    return (
+        f"{spec.model} {spec.runtime} {spec.precision} batch {spec.batch}{seq_len} {load} "
+        f"workers {spec.workers} on {spec.device}"
+    )
+
+
+def _outcome(result: Result) -> str:
+    if result.error is not None:
+        return f"failed: {result.error.message}"
+    return (
+        f"{number(result.throughput_per_second)}/s, "
+        f"P95 {milliseconds(result.latency_ms.p95)} ms, {result.verdict.status}"
+    )

@@ -1,0 +1,13 @@
+"""The runtimes that gpubench knows by name.
+
+Like the table of models, this imports nothing. To add a runtime, write one file with a `build`
+function like those beside this one, and add its line here (see docs/extending.md).
+"""
+
+from __future__ import annotations
+
+# Name of the runtime -> module with build(model, spec) -> Engine and refusal(spec) -> str | None.
+RUNTIMES: dict[str, str] = {
+    "eager": "gpubench.engines.eager",
+    "torchscript": "gpubench.engines.torchscript",
+}

@@ -1,0 +1,58 @@
+"""What a runtime gives to the workers: an engine."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from gpubench.engines import RUNTIMES
+from gpubench.models.base import LoadedModel, Tensors
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model made ready for one runtime, precision, device and batch size.
+
+    `forward(*inputs)` takes tensors on `device`, already in `input_dtype` where they are floating
+    point, and returns tensors on it. It is called by several worker threads at once, each of which
+    has entered `thread_modes()` before: grad, inference and autocast modes are per thread in torch.
+    """
+
+    forward: Callable[..., torch.Tensor | Tensors]
+    device: torch.device
+    input_dtype: torch.dtype
+    thread_modes: Callable[[], AbstractContextManager[object]]
+    build_seconds: float
+
+    def place(self, inputs: Tensors) -> Tensors:
+        """`inputs` in the numbers this engine takes, on the device they are on."""
+        return tuple(
+            tensor.to(self.input_dtype) if tensor.is_floating_point() else tensor
+            for tensor in inputs
+        )
+
+
+def build(model: LoadedModel, spec: Spec) -> Engine:
+    """Make `model` ready for the runtime that `spec` names.
+
+    Raises GpubenchError where the runtime cannot take the model.
+    """
+    builder = cast(
+        Callable[[LoadedModel, "Spec"], Engine],
+        importlib.import_module(RUNTIMES[spec.runtime]).build,
+    )
+    started = time.monotonic()
+    engine = builder(model, spec)
+    elapsed = time.monotonic() - started
+    return Engine(
+        engine.forward, engine.device, engine.input_dtype, engine.thread_modes, elapsed
+    )

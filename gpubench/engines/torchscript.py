@@ -1,0 +1,115 @@
+"""torchscript: the module traced, frozen, and kept on disk.
+
+Freezing folds weights into the graph as constants, batch normalisations into convolutions, and the
+casts of weights into the constants themselves, so nothing is cast twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench import cache
+from gpubench.engines import precision
+from gpubench.engines.base import Engine
+from gpubench.errors import GpubenchError
+from gpubench.models.base import LoadedModel, Tensors, seeded
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
+
+# Bump when the way a trace is made changes: older entries of the cache are then not found.
+_RECIPE = 1
+
+
+def refusal(spec: Spec) -> str | None:
+    if sys.version_info >= (3, 14):
+        return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
+    return None
+
+
+def build(model: LoadedModel, spec: Spec) -> Engine:
+    module = precision.convert(model.module, spec)
+    dtype = precision.weight_dtype(spec.precision)
+    path = cache.entry("torchscript", _origin(module, spec), ".pt")
+    script = _from_cache(path, spec)
+    if script is None:
+        device = torch.device(spec.device)
+        example = tuple(
+            tensor.to(device, dtype if tensor.is_floating_point() else None)
+            for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
+        )
+        script = _trace(module, example, spec)
+        cache.save(path, lambda temporary: script.save(str(temporary)))
+    return Engine(
+        forward=script,
+        device=torch.device(spec.device),
+        input_dtype=dtype,
+        thread_modes=torch.inference_mode,  # autocast's casts are part of the trace
+        build_seconds=0.0,
+    )
+
+
+def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.ScriptModule:
+    device_type = torch.device(spec.device).type
+    autocast = torch.autocast(
+        device_type,
+        dtype=precision.autocast_dtype(device_type),
+        enabled=spec.precision == "amp",
+        cache_enabled=False,  # a remembered cast would be missing from the trace
+    )
+    with warnings.catch_warnings(), torch.no_grad(), autocast:
+        # torch.jit is deprecated but maintained, and tracing remarks on shapes that are constant
+        # on purpose here.
+        warnings.simplefilter("ignore")
+        try:
+            traced = torch.jit.trace(module, example, check_trace=False)
+            return torch.jit.freeze(traced.eval())
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise GpubenchError(
+                f"{spec.model} cannot be traced ({reason}); use --runtime eager"
+            ) from error
+
+
+def _from_cache(path: Path, spec: Spec) -> torch.jit.ScriptModule | None:
+    """The kept trace; None where there is none, or where it is damaged and must be made again."""
+    if not path.exists():
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
+        try:
+            return torch.jit.load(str(path), map_location=spec.device)
+        except (RuntimeError, ValueError, EOFError):
+            return None
+
+
+def _origin(module: torch.nn.Module, spec: Spec) -> dict[str, object]:
+    """Everything that the frozen trace depends on, the weights by their content."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    device = torch.device(spec.device)
+    return {
+        "recipe": _RECIPE,
+        "weights": digest.hexdigest(),
+        "code": f"{type(module).__module__}.{type(module).__qualname__}",
+        "model": spec.model,
+        "precision": spec.precision,
+        "batch": spec.batch,
+        "seq_len": spec.seq_len,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "versions": [_version(name) for name in ("torch", "torchvision", "transformers")],
+    }
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

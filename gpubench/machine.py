@@ -1,0 +1,141 @@
+"""What machine this is: read from the kernel and the cloud's own marks, without torch.
+
+Accelerators are counted here only to know that they exist; whether torch can use them is asked
+later, when torch is loaded anyway.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_CLOUD_TIMEOUT_S = 0.5
+
+# CPU features that make a 16-bit format native: arithmetic in it, not conversion around fp32.
+_NATIVE_FLAGS = {
+    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    cpu: str
+    cores: int  # that this process may use: affinity and container quota counted in
+    cpu_flags: frozenset[str]
+    gpus: tuple[str, ...]  # models of the NVIDIA devices that are present, usable or not
+    instance: str | None  # the cloud instance type, where the machine itself tells
+    platform: str
+
+    @property
+    def identity(self) -> str:
+        """The machine a cell was measured on, for its key: two alike machines share it."""
+        hardware = f"{self.cores} x {self.cpu}; {', '.join(self.gpus) or 'no GPU'}"
+        return f"{self.instance}; {hardware}" if self.instance else hardware
+
+    def computes_natively(self, precision: str) -> bool:
+        """Whether the CPU has instructions for the 16-bit format ('bf16' or 'fp16')."""
+        return bool(self.cpu_flags & _NATIVE_FLAGS[precision])
+
+
+@functools.cache
+def this_machine() -> Machine:
+    text = _read("/proc/cpuinfo")
+    return Machine(
+        cpu=_field(text, "model name") or platform.processor() or platform.machine(),
+        cores=usable_cores(),
+        cpu_flags=frozenset((_field(text, "flags") or _field(text, "Features") or "").split()),
+        gpus=_nvidia_devices(),
+        instance=_instance(),
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+    )
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores this process may use: its affinity, cut by a container's CPU quota (at least 1)."""
+    cores = len(os.sched_getaffinity(0))
+    quota, _, period = _read(cgroup / "cpu.max").strip().partition(" ")
+    if quota.isdigit() and period.isdigit():
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def _nvidia_devices() -> tuple[str, ...]:
+    """Models of the NVIDIA devices, as the kernel driver names them.
+
+    Containers may show device nodes without the driver's /proc folder: the model is then unknown.
+    """
+    models = [
+        _field(_read(info), "Model") or "NVIDIA device"
+        for info in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    ]
+    if models:
+        return tuple(models)
+    nodes = [node for node in Path("/dev").glob("nvidia*") if node.name[6:].isdigit()]
+    return ("NVIDIA device",) * len(nodes)
+
+
+def _instance() -> str | None:
+    """The instance type, where firmware or the cloud's link-local service tells it.
+
+    AWS Nitro writes it into the firmware tables. Google Cloud and Azure answer on an address that
+    only exists inside their machines, so it is asked only where the firmware names them.
+    """
+    dmi = Path("/sys/class/dmi/id")
+    vendor, product = _read(dmi / "sys_vendor").strip(), _read(dmi / "product_name").strip()
+    if vendor == "Amazon EC2" and re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", product):
+        return product
+    if vendor == "Google" or product == "Google Compute Engine":
+        answer = _ask(
+            "http://metadata.google.internal/computeMetadata/v1/instance/machine-type",
+            {"Metadata-Flavor": "Google"},
+        )
+        return answer.rpartition("/")[2] or None
+    if vendor == "Microsoft Corporation":
+        address = "http://169.254.169.254/metadata/instance/compute/vmSize"
+        return _ask(f"{address}?api-version=2021-02-01&format=text", {"Metadata": "true"}) or None
+    return None
+
+
+def _ask(url: str, headers: dict[str, str]) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with opener.open(request, timeout=_CLOUD_TIMEOUT_S) as response:
+            return str(response.read(256).decode(errors="replace")).strip()
+    except OSError:
+        return ""
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _field(text: str, name: str) -> str | None:
+    """First value of `name : value` in the kernel's tables."""
+    match = re.search(rf"^{re.escape(name)}\s*:\s*(.*?)\s*$", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def busy_core_seconds(lines: Iterable[str] | None = None) -> float | None:
+    """Core-seconds that all processes of the machine together have used since it started.
+
+    None where the kernel does not tell. Steal time is counted: a core that the hypervisor gave to
+    somebody else was not there for the measurement either.
+    """
+    for line in lines if lines is not None else _read("/proc/stat").splitlines():
+        name, *ticks = line.split()
+        if name == "cpu":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+            total = user + nice + system + irq + softirq + steal
+            return total / os.sysconf("SC_CLK_TCK")
+    return None

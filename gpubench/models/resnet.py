@@ -1,0 +1,77 @@
+"""ResNet50 of torchvision, on 224 x 224 images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench.errors import GpubenchError
+from gpubench.models.base import LoadedModel, Tensors, random_weights_label
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
+
+# Channel statistics of ImageNet, by which torchvision's models expect their input normalised.
+_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+def load(spec: Spec) -> LoadedModel:
+    """torchvision.models.resnet50, fp32, eval mode."""
+    torchvision_resnet50, pretrained_weights = _torchvision()
+    if spec.weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            module = torchvision_resnet50(weights=None)
+        label = random_weights_label(spec.seed)
+    else:
+        module = torchvision_resnet50(weights=None)
+        try:
+            state, label = _state(spec.weights, pretrained_weights)
+            module.load_state_dict(state)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise GpubenchError(
+                f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
+                "torchvision's resnet50 with --weights PATH, or use --weights random"
+            ) from error
+    return LoadedModel(module.eval(), label, normalised_images)
+
+
+def _torchvision():  # type: ignore[no-untyped-def]  # torchvision ships no types for this
+    try:
+        from torchvision.models import ResNet50_Weights, resnet50
+    except RuntimeError as error:  # "operator torchvision::nms does not exist"
+        raise GpubenchError(
+            f"torchvision does not fit the installed torch ({str(error).splitlines()[0]}); "
+            "install both from the same place, a CPU-only torch needs the CPU-only torchvision"
+        ) from error
+    return resnet50, ResNet50_Weights.DEFAULT
+
+
+def _state(weights: str, pretrained_weights: object) -> tuple[dict[str, torch.Tensor], str]:
+    if weights == "pretrained":
+        state = pretrained_weights.get_state_dict(progress=False)  # type: ignore[attr-defined]
+        return state, f"pretrained: torchvision {pretrained_weights}"
+    if weights.startswith("hub:"):
+        from huggingface_hub import hf_hub_download
+
+        name = weights.removeprefix("hub:")
+        return _read(Path(hf_hub_download(name, "model.safetensors"))), f"hub: {name}"
+    return _read(Path(weights)), f"local: {Path(weights).name}"
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
+def normalised_images(generator: torch.Generator, samples: int) -> Tensors:
+    """Seeded, distinct images of uniform pixels, normalised: float32 (samples, 3, 224, 224)."""
+    pixels = torch.rand(samples, 3, 224, 224, generator=generator)
+    return ((pixels - _MEAN) / _STD,)

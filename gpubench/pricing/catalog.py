@@ -1,0 +1,131 @@
+"""The bundled list of cloud instances: their hardware and the price of an hour.
+
+`catalog.csv` is the whole data set, one row an instance; a figure that is not known is an empty
+field there and None here.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from gpubench.errors import InputError
+from gpubench.spec import nearest
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One rentable machine. Instances are billed whole, with all their accelerators."""
+
+    provider: str
+    name: str
+    region: str
+    accelerator: str | None  # model, as in "A100 80GB"; None: a machine without one
+    accelerator_count: int
+    accelerator_memory_gib: float | None  # of one accelerator
+    vcpus: int | None
+    memory_gib: float | None
+    on_demand_usd_per_hour: float | None
+    spot_usd_per_hour: float | None
+    as_of: str  # date of the prices, ISO 8601
+    source: str
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.provider}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Instances by name, in the order of the file."""
+
+    instances: tuple[Instance, ...]
+
+    def find(self, name: str) -> Instance:
+        """The instance called `name`, or `provider/name`.
+
+        Raises InputError, with the nearest names, where there is none.
+        """
+        for instance in self.instances:
+            if name in {instance.name, instance.qualified_name}:
+                return instance
+        hint = nearest(
+            name.rpartition("/")[2],
+            (instance.name for instance in self.instances),
+            otherwise="gpubench prices list shows all names",
+        )
+        raise InputError(
+            f"unknown instance '{name}'; {hint} (or give its price with --usd-per-hour)"
+        )
+
+    def select(
+        self, provider: str | None = None, accelerator: str | None = None
+    ) -> tuple[Instance, ...]:
+        """Instances of one provider, or with one accelerator model ("A100" finds both sizes).
+
+        Raises InputError where nothing bears such a name.
+        """
+        if provider is not None:
+            providers = {instance.provider for instance in self.instances}
+            if provider not in providers:
+                raise InputError(f"unknown provider '{provider}'; {nearest(provider, providers)}")
+        if accelerator is not None:
+            models = self.accelerators()
+            if not any(_is_model(model, accelerator) for model in models):
+                raise InputError(
+                    f"unknown accelerator '{accelerator}'; {nearest(accelerator, models)}"
+                )
+        return tuple(
+            instance
+            for instance in self.instances
+            if provider in {None, instance.provider}
+            and (accelerator is None or _is_model(instance.accelerator, accelerator))
+        )
+
+    def accelerators(self) -> frozenset[str]:
+        """Every accelerator model in the catalog."""
+        return frozenset(i.accelerator for i in self.instances if i.accelerator is not None)
+
+
+@cache
+def bundled_catalog() -> Catalog:
+    """The catalog that ships with the package."""
+    text = files("gpubench.pricing").joinpath("catalog.csv").read_text(encoding="utf-8")
+    return read_catalog(text.splitlines())
+
+
+def read_catalog(lines: Iterable[str]) -> Catalog:
+    """A catalog from the lines of a CSV file with the columns of `catalog.csv`."""
+    return Catalog(tuple(_instance(row) for row in csv.DictReader(lines)))
+
+
+def _instance(row: dict[str, str]) -> Instance:
+    return Instance(
+        provider=row["provider"],
+        name=row["instance"],
+        region=row["region"],
+        accelerator=row["accelerator"] or None,
+        accelerator_count=int(row["accelerator_count"]),
+        accelerator_memory_gib=_number(row["accelerator_memory_gib"]),
+        vcpus=int(row["vcpus"]) if row["vcpus"] else None,
+        memory_gib=_number(row["memory_gib"]),
+        on_demand_usd_per_hour=_number(row["on_demand_usd_per_hour"]),
+        spot_usd_per_hour=_number(row["spot_usd_per_hour"]),
+        as_of=row["as_of"],
+        source=row["source"],
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _is_model(model: str | None, asked: str) -> bool:
+    """'A100' asks for 'A100 40GB' and 'A100 80GB', never for 'A10G'; case does not matter."""
+    if model is None:
+        return False
+    words = model.casefold().split()
+    return words[: len(asked.split())] == asked.casefold().split()

@@ -1,0 +1,109 @@
+"""Results as CSV: full precision, units in the names, empty where a figure is absent.
+
+One row for each cell and price: a cell priced on two instances is two rows, one that has no price
+is one row with empty cost columns.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from io import StringIO
+
+from gpubench.report.results import verdict
+from gpubench.result import Cost, Interval, Result
+
+Field = str | int | float | bool | None
+
+
+def text(cells: Iterable[tuple[str, Result]]) -> str:
+    """`cells` are (key, result)."""
+    return to_csv([row for key, result in cells for row in _rows(key, result)])
+
+
+def to_csv(rows: list[dict[str, Field]]) -> str:
+    """Rows that all have the keys of the first; None is an empty field."""
+    out = StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _field(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def interval_fields(name: str, interval: Interval | None) -> dict[str, Field]:
+    """Two columns for the ends of an interval: 'NAME_low', 'NAME_high'."""
+    low, high = interval or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _field(value: Field) -> Field:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _rows(key: str, result: Result) -> list[dict[str, Field]]:
+    return [_row(key, result, cost) for cost in result.costs] or [_row(key, result, None)]
+
+
+def _row(key: str, result: Result, cost: Cost | None) -> dict[str, Field]:
+    spec, environment, requests = result.spec, result.environment, result.requests
+    latency = result.latency_ms
+    row: dict[str, Field] = {
+        "cell": key,
+        "time_utc": environment.time,
+        "model": spec.model,
+        "weights": spec.weights,
+        "runtime": spec.runtime,
+        "precision": spec.precision,
+        "native_precision": result.engine.native_precision,
+        "batch_samples": spec.batch,
+        "sequence_length_tokens": spec.seq_len,
+        "device": spec.device,
+        "inputs": spec.inputs,
+        "clients": spec.clients,
+        "rate_requests_per_second": spec.rate,
+        "arrivals": spec.arrivals if spec.clients is None else None,
+        "workers": spec.workers,
+        "threads_per_worker": spec.threads,
+        "depth": spec.depth,
+        "dynamic_batch": spec.dynamic_batch,
+        "wait": spec.wait,
+        "seed": spec.seed,
+        "warmup_seconds": result.window.warmup_seconds,
+        "window_seconds": result.window.seconds,
+        "offered_requests": requests.offered,
+        "completed_requests": requests.completed,
+        "unfinished_requests": requests.unfinished,
+        "failed_requests": requests.failed,
+        "offered_requests_per_second": result.offered_per_second,
+        "throughput_inferences_per_second": result.throughput_per_second,
+        **interval_fields("throughput_inferences_per_second", result.throughput_interval),
+        "latency_mean_ms": latency.mean,
+        "latency_min_ms": latency.min,
+        "latency_max_ms": latency.max,
+    }
+    for name in ("p50", "p90", "p95", "p99"):
+        row[f"latency_{name}_ms"] = getattr(latency, name)
+        row |= interval_fields(f"latency_{name}_ms", getattr(latency, f"{name}_interval"))
+    return row | {
+        "verdict": verdict(result),
+        "reasons": "; ".join(reason.code for reason in result.verdict.reasons),
+        "error": f"{result.error.stage}: {result.error.message}" if result.error else None,
+        "instance_priced": cost.instance if cost else None,
+        "usd_per_hour": cost.usd_per_hour if cost else None,
+        "usd_per_million_inferences": cost.usd_per_million if cost else None,
+        **interval_fields(
+            "usd_per_million_inferences", cost.usd_per_million_interval if cost else None
+        ),
+        "measured_here": cost.measured_here if cost else None,
+        "extrapolated": cost.extrapolated if cost else None,
+        "hardware_note": cost.hardware_note if cost else None,
+        "price_as_of": cost.price_as_of if cost else None,
+        "price_source": cost.price_source if cost else None,
+        "instance_measured": environment.instance,
+        "cpu": environment.cpu,
+        "cores": environment.cores,
+        "gpus": "; ".join(environment.gpus),
+        "gpubench_version": environment.gpubench,
+        "torch_version": environment.torch,
+        "driver_version": environment.driver,
+    }

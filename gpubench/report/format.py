@@ -1,0 +1,80 @@
+"""How a number looks to a reader. The only place that formats one.
+
+A number shows as many digits as its interval justifies, or four where it has none; files for
+machines (CSV, JSON) hold full precision instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gpubench.result import Interval
+
+ABSENT = "–"  # absent is never 0
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """At least `digits` significant digits, thousands set apart: 0.1234, 12.34, 1,234,567."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.{_decimals(value, digits)}f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits: what a latency's reader compares."""
+    return number(value, digits=3)
+
+
+def usd(value: float | None) -> str:
+    """Dollars: cents, or three digits where it is less than ten cents."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.{max(2, _decimals(value, 3)) if abs(value) < 0.1 else 2}f}"
+
+
+def ratio(value: float | None) -> str:
+    """A quotient of two figures, worked out before either was rounded."""
+    return number(value, digits=3)
+
+
+def with_interval(value: float | None, interval: Interval | None) -> str:
+    """'18.4 ±0.3': the wider half of the interval, and no digits that it makes meaningless.
+
+    At most five digits; an interval narrower than the last of them shows as one of it.
+    """
+    if value is None:
+        return ABSENT
+    if interval is None:
+        return number(value)
+    half = max(interval[1] - value, value - interval[0], 0.0)
+    digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 as 0.1 would be off by a third
+    decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
+    return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit it is written in: 250us, 1.5ms, 2s."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return "0s" if value == 0 else f"{value / 1e-9:g}ns"
+
+
+def elapsed(value: float) -> str:
+    """How long something took or will take, as one says it: '28 s', '3 min 5 s'."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def count(amount: int, noun: str) -> str:
+    """'1 core', '2 cores'."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Decimals that show `digits` significant digits of `value`, or its integer part."""
+    if value == 0:
+        return 0
+    # Rounding first: 9.996 at three digits is 10.0, not 10.00.
+    magnitude = math.floor(math.log10(float(f"{abs(value):.{digits - 1}e}")))
+    return max(0, digits - 1 - magnitude)

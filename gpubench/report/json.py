@@ -1,0 +1,13 @@
+"""Results as one JSON document: a list, each entry as `gpubench run --json -` prints it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from gpubench.result import Result
+
+
+def text(results: Iterable[Result]) -> str:
+    entries = [textwrap.indent(result.to_json(), "  ") for result in results]
+    return "[\n" + ",\n".join(entries) + "\n]\n"

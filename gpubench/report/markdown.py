@@ -1,0 +1,56 @@
+"""Tables that paste into a README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpubench.report.table import Cell, Table, superscript
+
+
+def text(tables: Iterable[Table]) -> str:
+    return "\n".join(_one(table) for table in tables)
+
+
+def _one(table: Table) -> str:
+    facts = "".join(f"**{label}**: {_escape(fact)}  \n" for label, fact in table.facts)
+    notes = "".join(f"{superscript([note.mark])} {_escape(note.text)}  \n" for note in table.notes)
+    remarks = "".join(f"{_escape(remark)}  \n" for remark in table.remarks)
+    blocks = [facts, _body(table), notes, remarks]
+    return "\n".join(block for block in blocks if block)
+
+
+def _body(table: Table) -> str:
+    grid = [
+        [
+            _cell(Cell(column.title, table.header_marks.get(index, ())))
+            for index, column in enumerate(table.columns)
+        ],
+        *([_cell(cell) for cell in row] for row in table.rows),
+    ]
+    widths = [max(3, *(len(row[index]) for row in grid)) for index in range(len(table.columns))]
+    right = [column.align == "right" for column in table.columns]
+
+    def line(cells: list[str]) -> str:
+        padded = (
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(cells, widths, right, strict=True)
+        )
+        return f"| {' | '.join(padded)} |\n"
+
+    rule = [
+        "-" * (width - 1) + ":" if is_right else "-" * width
+        for width, is_right in zip(widths, right, strict=True)
+    ]
+    return line(grid[0]) + line(rule) + "".join(line(row) for row in grid[1:])
+
+
+def _cell(cell: Cell) -> str:
+    marks = f" {superscript(cell.marks)}" if cell.marks else ""
+    return _escape(cell.text) + marks
+
+
+def _escape(text: str) -> str:
+    """Keep what a measurement says from being read as markup."""
+    for character in "\\`*_|<>":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

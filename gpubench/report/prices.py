@@ -1,0 +1,74 @@
+"""The catalog as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpubench.pricing import Instance
+from gpubench.report.format import ABSENT
+from gpubench.report.table import Column, Draft, Table, make_table
+
+_COLUMNS = (
+    Column("instance", "left"),
+    Column("provider", "left"),
+    Column("region", "left", drop_order=4),
+    Column("accelerators", "left"),
+    Column("GiB each", drop_order=2),
+    Column("vCPUs"),
+    Column("memory GiB", drop_order=3),
+    Column("on demand $/h"),
+    Column("spot $/h"),
+    Column("as of", "left", drop_order=1),
+)
+
+
+def price_list(instances: Iterable[Instance]) -> Table:
+    """One row an instance; what is not known is a dash."""
+    return make_table(_COLUMNS, [[Draft(text) for text in _row(i)] for i in instances])
+
+
+def instance_facts(instance: Instance) -> list[tuple[str, str]]:
+    """All that is known of one instance, as (label, text)."""
+    return [
+        ("instance", instance.name),
+        ("provider", instance.provider),
+        ("region", instance.region),
+        ("accelerators", accelerators(instance)),
+        ("memory of each", f"{_figure(instance.accelerator_memory_gib)} GiB"),
+        ("vCPUs", _figure(instance.vcpus)),
+        ("memory", f"{_figure(instance.memory_gib)} GiB"),
+        ("on demand", _price(instance.on_demand_usd_per_hour)),
+        ("spot", _price(instance.spot_usd_per_hour)),
+        ("as of", instance.as_of),
+        ("source", instance.source),
+    ]
+
+
+def accelerators(instance: Instance) -> str:
+    if instance.accelerator is None:
+        return ABSENT
+    return f"{instance.accelerator_count} x {instance.accelerator}"
+
+
+def _row(instance: Instance) -> tuple[str, ...]:
+    return (
+        instance.name,
+        instance.provider,
+        instance.region,
+        accelerators(instance),
+        _figure(instance.accelerator_memory_gib),
+        _figure(instance.vcpus),
+        _figure(instance.memory_gib),
+        _figure(instance.on_demand_usd_per_hour),
+        _figure(instance.spot_usd_per_hour),
+        instance.as_of,
+    )
+
+
+def _figure(value: float | None) -> str:
+    """A catalog figure as the catalog has it: a price is not to be rounded."""
+    return ABSENT if value is None else f"{value:.10g}"
+
+
+def _price(value: float | None) -> str:
+    return "not known" if value is None else f"${_figure(value)}/h"

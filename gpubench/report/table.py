@@ -1,0 +1,94 @@
+"""A table as a plain value: what a renderer needs, and nothing of how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    align: Literal["left", "right"] = "right"
+    # Where a terminal is too narrow, the column with the highest number is left out first.
+    drop_order: int = 0  # 0: never
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    marks: tuple[int, ...] = ()  # numbers of the table's notes
+
+
+@dataclass(frozen=True)
+class Note:
+    mark: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Facts that hold for all rows, the rows, and the notes that their marks refer to."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    facts: tuple[tuple[str, str], ...] = ()  # (label, text), said above the table
+    notes: tuple[Note, ...] = ()
+    remarks: tuple[str, ...] = ()  # sentences said below it
+    header_marks: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by column
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A cell whose notes have no numbers yet."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def make_table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Draft]],
+    facts: Iterable[tuple[str, str]] = (),
+    remarks: Iterable[str] = (),
+) -> Table:
+    """Give each different note a number, titles first, then in reading order.
+
+    A note that every cell of a column bears moves to the column's title.
+    """
+    drafts = [tuple(row) for row in rows]
+    numbers: dict[str, int] = {}
+
+    def marks(notes: Iterable[str]) -> tuple[int, ...]:
+        return tuple(numbers.setdefault(note, len(numbers) + 1) for note in notes)
+
+    shared = [_shared_notes([row[index] for row in drafts]) for index in range(len(columns))]
+    header_marks = {index: marks(notes) for index, notes in enumerate(shared) if notes}
+    numbered = tuple(
+        tuple(
+            Cell(draft.text, marks(note for note in draft.notes if note not in shared[index]))
+            for index, draft in enumerate(row)
+        )
+        for row in drafts
+    )
+    return Table(
+        columns=tuple(columns),
+        rows=numbered,
+        facts=tuple(facts),
+        notes=tuple(Note(number, text) for text, number in numbers.items()),
+        remarks=tuple(remarks),
+        header_marks=header_marks,
+    )
+
+
+def superscript(marks: Sequence[int]) -> str:
+    """Footnote marks as they stand behind a figure: '¹' or '²,³'."""
+    return ",".join(map(str, marks)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _shared_notes(cells: Sequence[Draft]) -> tuple[str, ...]:
+    """Notes that all of several cells bear."""
+    if len(cells) < 2:
+        return ()
+    return tuple(note for note in cells[0].notes if all(note in cell.notes for cell in cells))

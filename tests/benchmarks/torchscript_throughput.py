@@ -1,0 +1,68 @@
+"""ResNet50, batch 1, TorchScript on the CPU: our throughput over torch's own throughput benchmark.
+
+`torch.utils.ThroughputBenchmark` calls a TorchScript module from C++ threads, without Python and
+without a queue: the least that a harness can cost. Both run the same module on the same input in
+this process, with the same number of calling threads and of intra-op threads, in turn, several
+times; the medians are compared.
+
+    python tests/benchmarks/torchscript_throughput.py [--requests 130] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import median
+
+import torch
+from torch.utils import ThroughputBenchmark
+
+from gpubench import _drive, _plan
+from gpubench._prepare import Prepared, prepare
+from gpubench.machine import this_machine
+from gpubench.spec import Spec
+from gpubench.statistics import ClosedLoop, analyse
+
+
+def ours(prepared: Prepared, spec: Spec) -> float:
+    """Inferences per second as `gpubench run` reports them."""
+    driven = _drive.drive(spec, _drive.torch_executors(prepared.workers(spec)))
+    assert driven.error is None, driven.error
+    assert spec.clients is not None
+    analysis = analyse(driven.samples, ClosedLoop(spec.clients))
+    assert analysis.throughput_per_second is not None
+    return analysis.throughput_per_second
+
+
+def theirs(prepared: Prepared, spec: Spec) -> float:
+    torch.set_num_threads(spec.threads or 1)
+    benchmark = ThroughputBenchmark(prepared.engine.forward)
+    benchmark.add_input(*prepared.pool[0])
+    with torch.inference_mode():
+        stats = benchmark.benchmark(
+            num_calling_threads=spec.workers, num_warmup_iters=10, num_iters=spec.requests
+        )
+    return float(stats.iters_per_second)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=130)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    machine = this_machine()
+    print(f"{machine.cores} x {machine.cpu}, torch {torch.__version__}")
+    print(f"{'workers':>7} {'threads':>7} {'ours/s':>8} {'theirs/s':>8} {'ratio':>6}")
+    for workers in sorted({1, machine.cores}):
+        asked = Spec(
+            model="resnet50", workers=workers, requests=arguments.requests, warmup=1, device="cpu"
+        )
+        spec = _plan.resolve(asked, machine)
+        prepared = prepare(spec, lambda stage: None)
+        pairs = [(ours(prepared, spec), theirs(prepared, spec)) for _ in range(arguments.rounds)]
+        mine, peer = median(a for a, _ in pairs), median(b for _, b in pairs)
+        ratio = median(a / b for a, b in pairs)
+        print(f"{workers:>7} {spec.threads:>7} {mine:>8.2f} {peer:>8.2f} {ratio:>6.3f}")
+
+
+if __name__ == "__main__":
+    main()

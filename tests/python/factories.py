@@ -1,0 +1,163 @@
+"""Results as a measurement would leave them, for tests of what comes after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpubench.cost import costs
+from gpubench.result import (
+    EngineInfo,
+    Environment,
+    Failure,
+    Harness,
+    Latency,
+    Reason,
+    Requests,
+    Result,
+    Verdict,
+    Window,
+)
+from gpubench.spec import make_spec
+
+LAPTOP: dict[str, Any] = {"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}
+G5: dict[str, Any] = {
+    "cpu": "AMD EPYC 7R32",
+    "cores": 16,
+    "gpus": ["NVIDIA A10G"],
+    "cuda": "13.2",
+    "driver": "580.65.06",
+    "instance": "g5.4xlarge",
+}
+G4DN: dict[str, Any] = {
+    "cpu": "Intel(R) Xeon(R) Platinum 8259CL CPU @ 2.50GHz",
+    "cores": 16,
+    "gpus": ["Tesla T4"],
+    "cuda": "13.2",
+    "driver": "580.65.06",
+    "instance": "g4dn.4xlarge",
+}
+
+TOO_FEW = Reason(code="too few samples", figure=64, limit=130, remedy="measure --requests 130")
+DRIFT = Reason(
+    code="drift",
+    figure=0.17,
+    limit=0.05,
+    remedy="stop other programs, or lengthen --duration",
+)
+
+
+def environment(
+    machine: dict[str, Any] = LAPTOP, time: str = "2026-11-21T10:00:00Z"
+) -> Environment:
+    software = {
+        "gpubench": "0.1.0",
+        "python": "3.11.7",
+        "platform": "Linux 6.1 x86_64",
+        "torch": "2.15.0",
+        "torchvision": "0.29.2",
+        "transformers": "5.23.0",
+    }
+    return Environment(time=time, **software, **machine)
+
+
+def result(
+    throughput: float | None = 18.4,
+    p95_ms: float | None = 120.0,
+    *,
+    relative_interval: float | None = 0.02,
+    machine: dict[str, Any] = LAPTOP,
+    time: str = "2026-11-21T10:00:00Z",
+    reasons: tuple[Reason, ...] = (),
+    error: Failure | None = None,
+    completed: int = 130,
+    native_precision: bool = True,
+    **settings: Any,
+) -> Result:
+    """A measured cell; keyword arguments that are not named here are settings of its spec.
+
+    Intervals are `relative_interval` of the figure to either side.
+    """
+    on_gpu = bool(machine.get("gpus"))
+    workers = settings.get("workers", 1)
+    defaults: dict[str, Any] = {
+        "model": "resnet50",
+        "device": "cuda:0" if on_gpu else "cpu",
+        "workers": workers,
+        "clients": None if "rate" in settings else workers,
+        "threads": None if on_gpu else max(1, machine["cores"] // workers),
+        "depth": 1,
+        "requests": 130,
+    }
+    if settings.get("model", "resnet50") in {"bert-base", "bert-large", "distilbert"}:
+        defaults["seq_len"] = 128
+    spec = make_spec(defaults | settings)
+
+    def interval(value: float | None) -> tuple[float, float] | None:
+        if value is None or relative_interval is None:
+            return None
+        return value * (1 - relative_interval), value * (1 + relative_interval)
+
+    latency = Latency()
+    if p95_ms is not None:
+        latency = Latency(
+            mean=p95_ms * 0.93,
+            min=p95_ms * 0.9,
+            max=p95_ms * 1.4,
+            p50=p95_ms * 0.92,
+            p90=p95_ms * 0.98,
+            p95=p95_ms,
+            p99=p95_ms * 1.25,
+            p95_interval=interval(p95_ms),
+        )
+    measured = Result(
+        spec=spec,
+        environment=environment(machine, time),
+        engine=EngineInfo(
+            parameters=25_557_032, intra_op_threads=spec.threads, native_precision=native_precision
+        ),
+        window=Window(seconds=7.1, warmup_seconds=2.0),
+        requests=Requests(offered=completed + 2, completed=completed, unfinished=2),
+        throughput_per_second=throughput,
+        throughput_interval=interval(throughput),
+        latency_ms=latency,
+        harness=Harness(executor="python", cpu_cores=1.9, littles_law_residual=0.001),
+        verdict=Verdict(status="suspect" if reasons or error else "valid", reasons=list(reasons)),
+        error=error,
+    )
+    measured.costs = costs(measured)
+    return measured
+
+
+def failed(message: str = "CUDA out of memory", stage: str = "measure", **settings: Any) -> Result:
+    """A cell that failed before it measured anything."""
+    failure = Failure(stage=stage, message=message)
+    return result(None, None, error=failure, completed=0, **settings)
+
+
+def quick_start(**common: Any) -> list[Result]:
+    """The quick start's cells on two cores, with figures like those really measured."""
+    instance = common.pop("instance", "c7i.xlarge")
+    rows = [
+        ("bert-base", "fp32", 1, 1, 6.98, 146.0),
+        ("bert-base", "fp32", 1, 2, 7.61, 271.0),
+        ("bert-base", "bf16", 1, 1, 12.9, 79.1),
+        ("bert-base", "bf16", 1, 2, 13.8, 149.0),
+        ("resnet50", "fp32", 1, 1, 13.52, 75.2),
+        ("resnet50", "fp32", 1, 2, 18.41, 112.0),
+        ("resnet50", "bf16", 1, 1, 26.3, 39.4),
+        ("resnet50", "bf16", 1, 2, 33.7, 60.9),
+        ("resnet50", "fp32", 4, 1, 14.4, 283.0),
+    ]
+    return [
+        result(
+            throughput,
+            p95,
+            model=model,
+            precision=precision,
+            batch=batch,
+            workers=workers,
+            instance=instance,
+            **common,
+        )
+        for model, precision, batch, workers, throughput, p95 in rows
+    ]

@@ -1,0 +1,172 @@
+"""Measuring through the installed program, as a user does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from gpubench.machine import this_machine
+
+GPUBENCH = Path(sysconfig.get_path("scripts")) / "gpubench"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FAST = ["--model", "synthetic", "--service-time", "20us", "--warmup", "0", "--requests", "200"]
+
+
+def gpubench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(GPUBENCH), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+    )
+
+
+def test_run_shows_a_table() -> None:
+    done = gpubench("run", *FAST, "--usd-per-hour", "1")
+    assert done.returncode == 0, done.stderr
+    assert "synthetic" in done.stdout
+    assert "P95" in done.stdout
+    assert "$/million" in done.stdout
+    assert "measuring" in done.stderr
+
+
+def test_json_alone_is_on_stdout() -> None:
+    done = gpubench("run", *FAST, "--json", "-", "--quiet")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert result["schema"] == 1
+    assert result["requests"]["completed"] >= 200
+    assert result["harness"]["executor"] == "delay"
+
+
+def test_result_and_samples_go_to_files(tmp_path: Path) -> None:
+    result, samples = tmp_path / "result.json", tmp_path / "samples.parquet"
+    done = gpubench("run", *FAST, "--json", result, "--samples", samples)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(result.read_text())["error"] is None
+
+    import pyarrow.parquet
+
+    assert pyarrow.parquet.read_metadata(samples).num_rows >= 200
+
+
+@pytest.mark.parametrize("model", ["resnet50", "distilbert"])
+def test_run_measures_real_models(model: str, tmp_path: Path) -> None:
+    os.environ["GPUBENCH_CACHE_DIR"] = str(tmp_path / "cache")
+    seq_len = ["--seq-len", "8"] if model == "distilbert" else []
+    done = gpubench(
+        "run", "--model", model, *seq_len, "--requests", "5", "--warmup", "0", "--json", "-"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["requests"]["completed"] == 5
+    assert result["latency_ms"]["p95"] is None  # from 20 requests on
+    assert result["engine"]["weights"] == "random (seed 0)"
+    assert result["costs"] == [] or this_machine().instance
+
+
+def test_sweep_report_and_resume(tmp_path: Path) -> None:
+    arguments = ["sweep", *FAST, "--workers", "1,2", "--output", tmp_path / "run"]
+    done = gpubench(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 cells to measure" in done.stderr
+    assert done.stdout.count("synthetic") == 2
+    again = gpubench(*arguments)
+    assert "0 cells to measure, 2 measured before" in again.stderr
+    assert again.stdout == done.stdout
+    report = gpubench("report", tmp_path / "run", "--format", "csv")
+    assert len(report.stdout.splitlines()) == 3
+    compared = gpubench("compare", tmp_path / "run", tmp_path / "run")
+    assert compared.returncode == 0, compared.stderr
+
+
+def test_sweep_takes_a_file_and_flags(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(
+        "model: synthetic\nservice_time: 20us\nwarmup: 0\nrequests: 150\nworkers: [1, 2]\n"
+    )
+    done = gpubench(
+        "sweep", tmp_path / "sweep.yaml", "--workers", "1", "--output", tmp_path / "run"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 cell to measure" in done.stderr
+
+
+def test_a_sweep_with_a_failing_cell_ends_with_status_1(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    failing = ["--model", "distilbert", "--weights", tmp_path / "empty"]
+    done = gpubench("sweep", *failing, "--requests", "2", "--output", tmp_path / "run")
+    assert done.returncode == 1
+    assert "could not be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run"], "--model: is missing"),
+        (["run", "--model", "resnet5"], "did you mean resnet50"),
+        (["run", "--modle", "resnet50"], "did you mean --model"),
+        (["rnu"], "did you mean run"),
+        (["run", "--model", "resnet50", "--batch", "0"], "--batch"),
+        (["run", "--model", "resnet50", "--batch", "-1"], "--batch"),
+        (["run", "--model", "resnet50", "--precision", "tf32", "--device", "cpu"], "tf32"),
+        (["run", "--model", "resnet50", "--instance", "g5.4xlrge"], "g5.4xlarge"),
+        (["run", *FAST, "--json", "/no/such/folder/result.json"], "--json"),
+        (["run", *FAST, "--samples", "/no/such/folder/s.parquet"], "--samples"),
+        (["run", "--model", "resnet50", "--weights", "/no/such/file"], "no such file"),
+        (["sweep", "/no/such/file.yaml", "--output", "out"], "/no/such/file.yaml"),
+        (["sweep", *FAST], "--output"),
+        (["sweep", *FAST, "--batch", "1,two", "--output", "out"], "two"),
+        (["sweep", *FAST, "--output", "/proc/run"], "/proc/run"),
+        (["report", "/no/such/run"], "/no/such/run"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = gpubench(*arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def interrupt_when(process: subprocess.Popen[str], line: str) -> tuple[str, float]:
+    """Send Ctrl-C once a line of stderr contains `line`: (rest of stderr, seconds to the end)."""
+    assert process.stderr is not None
+    for text in process.stderr:
+        if line in text:
+            break
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    rest = process.communicate(timeout=60)[1]
+    return rest, time.monotonic() - sent
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+    endless = ["--model", "synthetic", "--service-time", "1ms", "--warmup", "0", "--duration"]
+    arguments = ["sweep", *endless, "1h", "--output", str(tmp_path / "run")]
+    with subprocess.Popen(
+        [str(GPUBENCH), *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        rest, _ = interrupt_when(process, "[1/1")
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    (path,) = (tmp_path / "run").glob("*.json")
+    result = json.loads(path.read_text())
+    assert "interrupted" in result["error"]["message"]
+
+
+def test_the_examples_can_be_planned_here() -> None:
+    """Both files are valid for this machine; the quick start's smoke run is part of CI."""
+    from gpubench.grid import cells, read_grids
+
+    for name in ("quickstart.yaml", "g5_study.yaml"):
+        assert cells(read_grids(EXAMPLES / name), this_machine()).specs

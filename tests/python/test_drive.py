@@ -1,0 +1,148 @@
+"""From a spec to samples: what the core is asked for and what is brought home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_machine import a_machine
+
+from gpubench import _drive, core
+from gpubench._plan import resolve
+from gpubench.errors import GpubenchError, InputError
+from gpubench.samples import Samples
+from gpubench.spec import Spec, make_spec
+from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+
+
+def synthetic(**settings: object) -> Spec:
+    defaults: dict[str, object] = {
+        "model": "synthetic",
+        "service_time": 1e-4,
+        "warmup": 0,
+        "requests": 200,
+    }
+    return resolve(make_spec(defaults | settings), a_machine())
+
+
+def drive(spec: Spec) -> _drive.Drive:
+    return _drive.drive(spec, _drive.synthetic_executors(spec))
+
+
+def assert_one_line_of_requests(samples: Samples) -> None:
+    assert (np.diff(samples.departed_ns) >= 0).all()
+    assert (samples.scheduled_ns <= samples.departed_ns).all()
+    assert (samples.opened_ns <= samples.departed_ns).all()
+    assert (samples.departed_ns <= samples.submitted_ns).all()
+    assert (samples.submitted_ns <= samples.completed_ns).all()
+
+
+def test_a_closed_loop_counts_at_least_what_was_asked_for() -> None:
+    spec = synthetic(clients=3, workers=2)
+    driven = drive(spec)
+    assert driven.error is None
+    assert driven.reason == "completions"
+    assert_one_line_of_requests(driven.samples)
+    assert isinstance(driven.loop, ClosedLoop)
+    assert analyse(driven.samples, driven.loop).completed >= 200
+    assert set(driven.samples.id.tolist()) == {0, 1, 2}
+    assert set(driven.samples.worker.tolist()) == {0, 1}
+
+
+def test_batches_of_several_workers_have_numbers_of_their_own() -> None:
+    samples = drive(synthetic(clients=4, workers=2)).samples
+    worker_of_batch: dict[int, int] = {}
+    for batch, worker in zip(samples.batch.tolist(), samples.worker.tolist(), strict=True):
+        assert worker_of_batch.setdefault(batch, worker) == worker
+
+
+def test_an_open_loop_settles_before_its_window() -> None:
+    driven = drive(synthetic(rate=2000, arrivals="constant", warmup=0.05, requests=100))
+    assert isinstance(driven.loop, OpenLoop)
+    assert driven.loop.settle_ns == 50_000_000
+    assert driven.offered == 200  # 100 of them before the window opens
+    assert_one_line_of_requests(driven.samples)
+    analysis = analyse(driven.samples, driven.loop)
+    assert analysis.completed == 100
+    assert analysis.offered_per_second == pytest.approx(2000)
+
+
+def test_dynamic_batches_join_waiting_requests_of_several_samples() -> None:
+    spec = synthetic(batch=4, dynamic_batch="16:10ms", clients=4, requests=80)
+    assert drive(spec).samples.batch_size.max() == 4  # requests, of 4 samples each
+
+
+def test_exponential_service_has_its_mean_and_comes_from_the_seed() -> None:
+    spec = synthetic(service_time=1e-5, service_dist="exponential", requests=3000)
+    samples = drive(spec).samples
+    service = samples.completed_ns - samples.submitted_ns
+    assert service.mean() >= 0.9e-5 * 1e9
+    assert service.std() > 0.5 * service.mean()
+
+
+def test_no_work_at_all_is_a_service_time_of_zero() -> None:
+    assert len(drive(synthetic(service_time=0, requests=1000)).samples) >= 1000
+
+
+def test_a_failure_while_warming_up_is_raised_with_its_cause() -> None:
+    def fails(ids: np.ndarray) -> None:
+        raise RuntimeError("no kernel image")
+
+    with pytest.raises(GpubenchError, match="RuntimeError: no kernel image"):
+        _drive.drive(synthetic(), [core.PythonExecutor(fails)])
+
+
+def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
+    calls = 0
+
+    def fails_later(ids: np.ndarray) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 50:
+            raise MemoryError("out of memory")
+
+    driven = _drive.drive(synthetic(), [core.PythonExecutor(fails_later)])
+    assert driven.error is not None
+    assert "out of memory" in driven.error
+    assert 0 < len(driven.samples) < 50
+    assert driven.failed == 1
+
+
+def test_requests_that_nobody_served_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_drive, "_LEAST_DRAIN_S", 0.0)
+    driven = drive(synthetic(rate=20_000, service_time=1e-3, requests=400))
+    assert len(driven.samples.unfinished_scheduled_ns) > 0
+    assert len(driven.samples) + len(driven.samples.unfinished_scheduled_ns) == driven.offered
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "expected_ns"),
+    [
+        ("0\n0.5\n0.5\n2\n", None, [0, 500_000_000, 500_000_000, 2_000_000_000]),
+        ("# seconds\n1.5\n", None, [1_500_000_000]),
+        ("1\n2\n4\n", 6.0, [125_000_000, 250_000_000, 500_000_000]),
+    ],
+)
+def test_a_trace_is_a_file_of_seconds(
+    tmp_path: Path, text: str, rate: float | None, expected_ns: list[int]
+) -> None:
+    (tmp_path / "trace.txt").write_text(text)
+    assert _drive.read_trace(tmp_path / "trace.txt", rate).tolist() == expected_ns
+
+
+@pytest.mark.parametrize("text", ["", "1\n0.5\n", "-1\n2\n", "one\n", "nan\n", "1 2\n3 4\n"])
+def test_a_bad_trace_is_one_line_that_names_the_fix(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trace.txt").write_text(text)
+    with pytest.raises(InputError, match=r"--arrivals trace:.*(one time in seconds|sorted)"):
+        _drive.read_trace(tmp_path / "trace.txt")
+
+
+def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.txt"):
+        _drive.read_trace(tmp_path / "absent.txt")
+
+
+def test_the_timeline_never_takes_more_than_its_part_of_memory() -> None:
+    assert _drive._capacity(10, workers=2) == 10_020
+    assert _drive._capacity(10**15, workers=1) < 10**12

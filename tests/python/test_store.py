@@ -1,0 +1,222 @@
+"""Run directories: nothing half written is believed, nothing measured is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from factories import failed, result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gpubench.errors import InputError
+from gpubench.sample_file import from_parquet, to_parquet
+from gpubench.samples import Samples
+from gpubench.store import open_run, write_samples
+
+STAMPS = (
+    "scheduled_ns",
+    "opened_ns",
+    "departed_ns",
+    "submitted_ns",
+    "completed_ns",
+    "batch",
+    "id",
+)
+
+
+@st.composite
+def any_samples(draw: st.DrawFn) -> Samples:
+    count = draw(st.integers(0, 30))
+    has_events = draw(st.booleans())
+    columns = {name: draw(hnp.arrays(np.int64, count)) for name in STAMPS}
+    return Samples(
+        **columns,
+        worker=draw(hnp.arrays(np.int32, count)),
+        device_ns=draw(hnp.arrays(np.int64, (count, 4))) if has_events else None,
+        unfinished_scheduled_ns=draw(hnp.arrays(np.int64, draw(st.integers(0, 5)))),
+    )
+
+
+def samples(count: int = 1000, unfinished: int = 0, first_ns: int = 10**15) -> Samples:
+    """A worker that answers every millisecond."""
+    scheduled = first_ns + np.arange(count, dtype=np.int64) * 1_000_000
+    return Samples(
+        scheduled_ns=scheduled,
+        opened_ns=scheduled + 50,
+        departed_ns=scheduled + 100,
+        submitted_ns=scheduled + 200,
+        completed_ns=scheduled + 900_000,
+        worker=np.zeros(count, np.int32),
+        batch=np.arange(count, dtype=np.int64),
+        id=np.arange(count, dtype=np.int64),
+        unfinished_scheduled_ns=np.arange(unfinished, dtype=np.int64) + first_ns,
+    )
+
+
+def assert_same(read: Samples | None, written: Samples) -> None:
+    assert read is not None
+    for name in (*STAMPS, "worker", "unfinished_scheduled_ns"):
+        column, original = getattr(read, name), getattr(written, name)
+        assert column.dtype == original.dtype
+        np.testing.assert_array_equal(column, original)
+    assert (read.device_ns is None) == (written.device_ns is None)
+    if read.device_ns is not None and written.device_ns is not None:
+        np.testing.assert_array_equal(read.device_ns, written.device_ns)
+
+
+@settings(deadline=None)  # the first example pays for the import of pyarrow
+@given(any_samples())
+def test_samples_come_back_from_parquet_as_they_were(written: Samples) -> None:
+    assert_same(from_parquet(to_parquet(written), "test"), written)
+
+
+def test_a_request_takes_a_few_bytes() -> None:
+    count = 100_000
+    assert len(to_parquet(samples(count))) < 2 * count
+
+
+def test_the_sample_file_says_what_its_columns_are(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    write_samples(tmp_path / "run.parquet", samples(3, unfinished=2))
+    table = pq.read_table(tmp_path / "run.parquet")
+    assert table.column_names == [
+        "scheduled_ns",
+        "opened_ns",
+        "departed_ns",
+        "submitted_ns",
+        "completed_ns",
+        "worker",
+        "batch",
+        "id",
+    ]
+    assert table["scheduled_ns"].null_count == 0
+    assert table["completed_ns"].null_count == 2
+
+
+@pytest.mark.parametrize("scheme", ["local", "file", "memory"])
+def test_a_cell_comes_back_as_it_was_written(scheme: str, tmp_path: Path) -> None:
+    url = {
+        "local": str(tmp_path / "deep" / "run"),
+        "file": f"file://{tmp_path}/run",
+        "memory": f"memory://{tmp_path.name}/run",
+    }[scheme]
+    run = open_run(url)
+    run.check_writable()
+    cell, stamps = result(), samples(10)
+    assert not run.has("cell")
+    run.write("cell", cell, stamps)
+
+    again = open_run(url)
+    assert again.has("cell")
+    contents = again.read_all()
+    assert contents.cells == [("cell", cell)]
+    assert contents.problems == []
+    assert_same(again.read_samples("cell"), stamps)
+
+
+def test_the_result_is_written_after_its_samples(tmp_path: Path) -> None:
+    # A directory stands where the sample file should go: the result must not appear either.
+    run = open_run(tmp_path)
+    (tmp_path / "cell.parquet").mkdir()
+    with pytest.raises(Exception, match="cannot be written"):
+        run.write("cell", result(), samples(10))
+    assert not (tmp_path / "cell.json").exists()
+    assert not run.has("cell")
+
+
+def test_an_interrupted_write_leaves_the_old_result_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(tmp_path)
+    run.write("cell", result(throughput=1.0))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.write("cell", result(throughput=2.0))
+    [(_, kept)] = run.read_all().cells
+    assert kept.throughput_per_second == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["cell.json"]
+
+
+def test_a_failed_cell_is_kept_and_measured_again(tmp_path: Path) -> None:
+    run = open_run(tmp_path)
+    run.write("cell", failed("out of memory"))
+    assert not run.has("cell")
+    [(_, kept)] = run.read_all().cells
+    assert kept.error is not None
+    assert kept.error.message == "out of memory"
+    assert run.read_samples("cell") is None
+
+
+def test_cells_come_in_the_order_in_which_they_were_measured(tmp_path: Path) -> None:
+    run = open_run(tmp_path)
+    run.write("aaa", result(time="2026-11-21T12:00:00Z"))
+    run.write("bbb", result(time="2026-11-21T11:00:00Z"))
+    assert [key for key, _ in run.read_all().cells] == ["bbb", "aaa"]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"schema": 1', b"\xff\xfe", b"[]", b'{"schema": 99}'], ids=repr
+)
+def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: bytes) -> None:
+    run = open_run(tmp_path)
+    run.write("good", result())
+    (tmp_path / "bad.json").write_bytes(damage)
+    contents = run.read_all()
+    assert [key for key, _ in contents.cells] == ["good"]
+    [problem] = contents.problems
+    assert "bad.json" in problem
+    assert "\n" not in problem
+    assert not run.has("bad")
+
+
+def test_a_directory_of_nothing_but_damaged_results_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.json").write_text("{")
+    with pytest.raises(InputError, match=r"one\.json .*and 1 more like it"):
+        open_run(tmp_path).read_all()
+
+
+def test_a_result_of_a_newer_schema_is_not_guessed_at(tmp_path: Path) -> None:
+    document = json.loads(result().to_json()) | {"schema": 2}
+    (tmp_path / "new.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="schema 2"):
+        open_run(tmp_path).read_all()
+
+
+def test_a_damaged_sample_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cell.parquet").write_bytes(b"not parquet")
+    with pytest.raises(InputError, match=r"cell\.parquet is not a sample file"):
+        open_run(tmp_path).read_samples("cell")
+
+
+def test_what_is_no_run_directory_says_how_to_make_one(tmp_path: Path) -> None:
+    for url in (str(tmp_path / "missing"), "memory://missing/run"):
+        with pytest.raises(InputError, match="gpubench sweep --output"):
+            open_run(url).read_all()
+    with pytest.raises(InputError, match="holds no results"):
+        open_run(tmp_path).read_all()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_work_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written: Not a directory; choose another"):
+        open_run(tmp_path / "file" / "run").check_writable()
+
+
+def test_checking_a_directory_leaves_nothing_in_it(tmp_path: Path) -> None:
+    open_run(tmp_path / "run").check_writable()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_url_of_an_unknown_kind_is_explained() -> None:
+    with pytest.raises(InputError, match="s3://bucket/dir"):
+        open_run("nonsense://bucket/run")
