@@ -170,7 +170,9 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
         if spec.precision == "tf32":
             raise InputError("--precision tf32: only NVIDIA GPUs from Ampere on have it; use fp32")
         if not spec.allow_emulated and not native_precision(spec, machine):
-            needed = "avx512_fp16 or amx_fp16" if spec.precision == "fp16" else "avx512_bf16 or amx_bf16"
+            needed = (
+                "avx512_fp16 or amx_fp16" if spec.precision == "fp16" else "avx512_bf16 or amx_bf16"
+            )
             raise InputError(
                 f"--precision {spec.precision}: this CPU ({machine.cpu}) has no {needed} and only "
                 "emulates it, 40 to 60 times slower; use fp32, or add --allow-emulated"

@@ -39,18 +39,18 @@ def engine_key(spec: Spec) -> tuple[object, ...]:
     return tuple(getattr(spec, name) for name in _ENGINE_SETTINGS)
 
 
-def prepare(spec: Spec, say: Callable[[str], None]) -> Prepared:
-    """Load the model, build its engine, make its inputs.
+def prepare(spec: Spec, enter: Callable[[str], None]) -> Prepared:
+    """Load the model, build its engine, make its inputs; `enter` is told of each stage.
 
     Raises GpubenchError where the model cannot be loaded or built, and what torch raises.
     """
     precision.set_fp32_arithmetic(spec.precision)
-    say("loading")
+    enter("load")
     started = time.monotonic()
     model = load(spec)
     load_seconds = time.monotonic() - started
     flops = count_flops(model)
-    say("building")
+    enter("build")
     engine = build(model, spec)
     pool = make_pool(model, engine, spec)
     return Prepared(engine, pool, model.weights, model.parameters, flops, load_seconds)

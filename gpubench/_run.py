@@ -1,6 +1,6 @@
 """Measure one cell: the whole path from a spec to a result.
 
-    spec -> plan -> engine -> drive (warm-up, measured run) -> analysis -> verdict -> costs -> result
+spec -> plan -> engine -> drive (warm-up, measured run) -> analysis -> verdict -> costs -> result
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gpubench import _plan
+from gpubench._interrupts import uninterrupted
 from gpubench.cost import costs
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
@@ -49,9 +50,14 @@ _UNPROVEN_ON_GPUS = Reason(
 )
 
 Say = Callable[[str], None]
+Keep = Callable[[Result], None]
 
 
 def _silent(stage: str) -> None:
+    pass
+
+
+def _nowhere(result: Result) -> None:
     pass
 
 
@@ -66,7 +72,7 @@ class Interrupted(KeyboardInterrupt):
 def run(spec: Spec, say: Say = _silent) -> Result:
     """Measure one cell on this machine.
 
-    `say` is called with the name of each stage as it begins. A cell that fails while it is loaded
+    `say` is called with each stage as it begins: load, build, measure. A cell that fails while it is loaded
     or measured comes back with `error` set and whatever was measured before.
 
     Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
@@ -82,32 +88,34 @@ class Bench:
     def __init__(self, machine: Machine, say: Say = _silent) -> None:
         self._machine = machine
         self._say = say
+        self._stage = "load"
         self._prepared: Prepared | None = None
         self._key: tuple[object, ...] | None = None
 
-    def measure(self, spec: Spec) -> Result:
-        """The result of one resolved spec; see `run`."""
+    def measure(self, spec: Spec, keep: Keep = _nowhere) -> Result:
+        """The result of one resolved spec; see `run`.
+
+        `keep` is given the result as soon as it is whole, and no Ctrl-C comes in between.
+        """
         result = _blank(spec, self._machine)
-        stage = "load"
+        drive: Drive | None = None
+        interrupted = False
         try:
-            if spec.model == "synthetic":
-                drive = self._drive_synthetic(spec)
-            else:
-                prepared = self._prepare(spec)
-                result.engine = _describe(prepared, spec, self._machine)
-                stage = "measure"
-                drive = self._drive_engine(spec, prepared, result.engine)
+            drive = self._drive(spec, result)
         except KeyboardInterrupt:
-            result.error = Failure(stage=stage, message="interrupted before the window opened")
-            raise Interrupted(result) from None
+            result.error = Failure(stage=self._stage, message="interrupted before it was measured")
+            interrupted = True
         except Exception as error:  # a cell must never take the sweep down with it
-            result.error = Failure(stage=stage, message=one_line(error))
+            result.error = Failure(stage=self._stage, message=one_line(error))
+        if drive is None or drive.error is not None:
             self._forget_engine()
-            return result
-        fill(result, drive, self._machine)
-        if drive.error is not None:
-            self._forget_engine()
-        if drive.interrupted:
+        with uninterrupted() as ctrl_c:
+            if drive is not None:
+                fill(result, drive, self._machine)
+                interrupted = drive.interrupted
+            if drive is not None or not interrupted:
+                keep(result)
+        if interrupted or ctrl_c.pressed:
             raise Interrupted(result)
         return result
 
@@ -118,20 +126,24 @@ class Bench:
 
         return abandoned_workers() > 0
 
-    def _drive_synthetic(self, spec: Spec) -> Drive:
-        from gpubench._drive import drive, synthetic_executors
+    def _drive(self, spec: Spec, result: Result) -> Drive:
+        """Load what is needed and measure; what is known of the engine goes into the result."""
+        from gpubench._drive import drive, synthetic_executors, torch_executors
 
-        self._say("measuring")
-        return drive(spec, synthetic_executors(spec))
-
-    def _drive_engine(self, spec: Spec, prepared: Prepared, engine: EngineInfo) -> Drive:
-        from gpubench._drive import drive, torch_executors
-
-        self._say("measuring")
+        if spec.model == "synthetic":
+            self._enter("measure")
+            return drive(spec, synthetic_executors(spec))
+        prepared = self._prepare(spec)
+        result.engine = _describe(prepared, spec, self._machine)
         workers = prepared.workers(spec)
+        self._enter("measure")
         driven = drive(spec, torch_executors(workers))
-        engine.first_inference_seconds = workers[0].first_inference_seconds
+        result.engine.first_inference_seconds = workers[0].first_inference_seconds
         return driven
+
+    def _enter(self, stage: str) -> None:
+        self._stage = stage
+        self._say(stage)
 
     def _prepare(self, spec: Spec) -> Prepared:
         from gpubench._prepare import engine_key, prepare
@@ -139,7 +151,7 @@ class Bench:
         key = engine_key(spec)
         if self._prepared is None or self._key != key:
             self._forget_engine()  # before the next is loaded: both may not fit
-            self._prepared, self._key = prepare(spec, self._say), key
+            self._prepared, self._key = prepare(spec, self._enter), key
         return self._prepared
 
     def _forget_engine(self) -> None:

@@ -9,23 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from gpubench._run import Bench, Interrupted
+from gpubench._run import Bench
 from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError
 from gpubench.grid import Grid, cells, parse_grids, read_grids
 from gpubench.machine import Machine, this_machine
 from gpubench.result import Result
 from gpubench.spec import Spec
-from gpubench.store import open_run
+from gpubench.store import RunDirectory, open_run
 
 
 class Watcher(Protocol):
-    """Is told how the sweep goes. Nothing is called while a cell is being measured."""
+    """Is told how the sweep goes; nothing while a cell is being measured."""
 
-    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None: ...
+    def planned(
+        self, to_measure: int, measured_before: int, skipped: Mapping[str, int]
+    ) -> None: ...
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None: ...
 
@@ -103,15 +106,11 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     for number, (key, spec) in enumerate(missing.items(), 1):
         watcher.begins(number, spec, clock.seconds_left())
         clock.begin()
-        interrupted = False
         try:
-            result = bench.measure(spec)
-        except Interrupted as stop:
-            result, interrupted = stop.result, True
-        directory.write(key, result, result.samples)
-        watcher.ended(result, clock.end())
-        if interrupted:
+            result = bench.measure(spec, partial(_keep, directory, key))
+        except KeyboardInterrupt:
             return Swept([], interrupted=True)
+        watcher.ended(result, clock.end())
         if bench.worn_out:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "
@@ -121,6 +120,10 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     return Swept(
         [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
     )
+
+
+def _keep(directory: RunDirectory, key: str, result: Result) -> None:
+    directory.write(key, result, result.samples)
 
 
 class _Clock:

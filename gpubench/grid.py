@@ -74,13 +74,17 @@ def parse_grids(document: object, origin: str) -> list[Grid]:
             for grid in parse_grids(member, f"{origin}, grid {number}")
         ]
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise InputError(f"{origin}: expected settings such as 'model: resnet50', or a list of them")
+        raise InputError(
+            f"{origin}: expected settings such as 'model: resnet50', or a list of them"
+        )
     shared = {key: value for key, value in document.items() if key != "grids"}
     if "grids" not in document:
         return [_grid(shared, origin)]
     members = document["grids"]
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
-        raise InputError(f"{origin}: grids: expected a list of settings, each item beginning with -")
+        raise InputError(
+            f"{origin}: grids: expected a list of settings, each item beginning with -"
+        )
     return [
         _grid({**shared, **member}, f"{origin}, grid {number}")
         for number, member in enumerate(members, 1)
@@ -98,7 +102,9 @@ def _grid(document: dict[str, Any], origin: str) -> Grid:
         raise InputError(f"{origin}: only_on: '{only_on}' is not known; choose cpu or cuda")
     unavailable = document.get("unavailable", "refuse")
     if unavailable not in {"skip", "refuse"}:
-        raise InputError(f"{origin}: unavailable: '{unavailable}' is not known; choose skip or refuse")
+        raise InputError(
+            f"{origin}: unavailable: '{unavailable}' is not known; choose skip or refuse"
+        )
     return Grid(settings, origin, only_on, unavailable == "skip")
 
 
@@ -113,9 +119,7 @@ def override(grids: Sequence[Grid], flags: Mapping[str, Any]) -> list[Grid]:
 def expand(grid: Grid) -> list[Spec]:
     """Every combination of the grid's axes. Raises InputError where one is not a valid cell."""
     axes = {
-        name: value
-        if isinstance(value, (list, tuple)) and name not in PRICING_FIELDS
-        else (value,)
+        name: value if isinstance(value, (list, tuple)) and name not in PRICING_FIELDS else (value,)
         for name, value in grid.settings.items()
     }
     for name, values in axes.items():

@@ -164,7 +164,9 @@ class Spec(BaseModel):
         preset = MODELS[self.model]
         synthetic = self.model == "synthetic"
         if self.runtime not in RUNTIMES:
-            _refuse("runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}")
+            _refuse(
+                "runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}"
+            )
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
         if self.seq_len is not None and preset.max_seq_len is None:
@@ -173,7 +175,9 @@ class Spec(BaseModel):
             _refuse("seq_len", f"{self.model} has {preset.max_seq_len} positions; use at most that")
         pattern, _, argument = self.arrivals.partition(":")
         if pattern not in {"poisson", "constant", "burst", "trace"}:
-            _refuse("arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE")
+            _refuse(
+                "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
+            )
         if pattern == "burst" and not (argument.isdigit() and int(argument) > 0):
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
@@ -203,7 +207,9 @@ class Spec(BaseModel):
             return self.batch, 0.0
         match = _DYNAMIC_BATCH.fullmatch(self.dynamic_batch)
         if match is None:
-            _refuse("dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms")
+            _refuse(
+                "dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms"
+            )
             raise AssertionError
         try:
             return int(match[1]), parse_duration(match[2])

@@ -19,7 +19,9 @@ from gpubench.spec import Spec
 
 @click.command("sweep")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--output", required=True, help="Run directory: a path or a URL. Resumes if it exists.")
+@click.option(
+    "--output", required=True, help="Run directory: a path or a URL. Resumes if it exists."
+)
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @setting_options
 def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:

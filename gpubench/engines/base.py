@@ -53,6 +53,4 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     started = time.monotonic()
     engine = builder(model, spec)
     elapsed = time.monotonic() - started
-    return Engine(
-        engine.forward, engine.device, engine.input_dtype, engine.thread_modes, elapsed
-    )
+    return Engine(engine.forward, engine.device, engine.input_dtype, engine.thread_modes, elapsed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,23 +91,22 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None
     assert recorder.plan == (1, 2)  # a cell that failed is tried again
 
 
-def test_an_interrupted_cell_is_kept_with_what_it_had_measured(
+def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = _run.Bench.measure
+    fill = _run.fill
 
-    def interrupted_in_the_second(bench: _run.Bench, spec: Spec) -> Result:
-        result = measure(bench, spec)
-        if spec.workers == 2:
-            raise _run.Interrupted(result)
-        return result
+    def pressed_in_the_second(result: Result, *rest: Any) -> None:
+        if result.spec.workers == 2:
+            signal.raise_signal(signal.SIGINT)
+        fill(result, *rest)
 
-    monkeypatch.setattr(_run.Bench, "measure", interrupted_in_the_second)
+    monkeypatch.setattr(_run, "fill", pressed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         gpubench.sweep(GRID | {"workers": [1, 2, 3]}, tmp_path / "run")
     cells = open_run(tmp_path / "run").read_all().cells
-    assert [result.spec.workers for _, result in cells] == [1, 2]
-    assert cells[1][1].throughput_per_second is not None
+    assert {result.spec.workers for _, result in cells} == {1, 2}
+    assert all(result.throughput_per_second is not None for _, result in cells)
 
 
 @pytest.mark.parametrize(
