@@ -64,8 +64,8 @@ def student_t(effective: float, confidence: float = 0.95) -> float:
 
     One degree of freedom for every five samples: the autocorrelations are summed over five taus,
     so that is how many stretches of the series the estimate compares. The expansion is 26.7.5 of
-    Abramowitz and Stegun (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.01%
-    from ten degrees of freedom on.
+    Abramowitz and Stegun (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.1%
+    from eight degrees of freedom on.
     """
     dof = effective / _LAGS_PER_TAU
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -87,10 +87,7 @@ def throughput_interval(
     how the rounds differ from it. Its reciprocal is the throughput.
     """
     if window is None:
-        return (
-            None,
-            "too few requests completed to open and close a window; measure longer",
-        )
+        return None, "too few requests completed to open and close a window; measure longer"
     completed = window.completed_ns
     count = len(completed)
     per_round = round_size * max(1, -(-count // (round_size * _MOST_BLOCKS)))

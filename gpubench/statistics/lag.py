@@ -1,4 +1,4 @@
-"""Lag: how much later a batch left the queue than the batching rule says. The harness's own error."""
+"""Lag: how much later a batch left than the batching rule says. The harness's own error."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def simulate(
     if clients:
         heapq.heappush(events, (0, next(order), None))
     idle = [(0, worker) for worker in range(workers)]  # (since when, worker)
-    rows: list[tuple[int, ...]] = []
+    rows: list[tuple[int, ...]] = []  # of the columns of Samples, in their order
     batches = completions = 0
     while events:
         now, _, event = heapq.heappop(events)
@@ -67,18 +68,13 @@ def simulate(
                 rows.append((due, opened, now, now, done, worker, batches, number))
             batches += 1
             heapq.heappush(events, (done, next(order), (worker, [number for _, number in batch])))
-    return samples_from(rows, [due for due, _ in waiting])
-
-
-def samples_from(rows: Sequence[tuple[int, ...]], unfinished: Sequence[int] = ()) -> Samples:
-    """Rows of (scheduled, opened, departed, submitted, completed, worker, batch, id)."""
     columns = np.array(rows, np.int64).reshape(-1, 8).T
     return Samples(
         *columns[:5],
         worker=columns[5].astype(np.int32),
         batch=columns[6],
         id=columns[7],
-        unfinished_scheduled_ns=np.array(unfinished, np.int64),
+        unfinished_scheduled_ns=np.array([due for due, _ in waiting], np.int64),
     )
 
 
@@ -226,21 +222,11 @@ def test_a_queue_that_keeps_to_the_rule_has_no_lag(
 def test_lag_is_what_a_late_harness_adds() -> None:
     due = [0, 0, 0, 0, 10 * MS]
     samples = simulate(constant(MS), due_ns=due, max_batch=4, max_delay_ns=2 * MS)
-    late = samples_from(
-        [
-            (*row[:2], row[2] + 7_000, row[3] + 7_000, row[4] + 7_000, *row[5:])
-            for row in zip(
-                samples.scheduled_ns,
-                samples.opened_ns,
-                samples.departed_ns,
-                samples.submitted_ns,
-                samples.completed_ns,
-                samples.worker,
-                samples.batch,
-                samples.id,
-                strict=True,
-            )
-        ]
+    late = replace(
+        samples,
+        departed_ns=samples.departed_ns + 7_000,
+        submitted_ns=samples.submitted_ns + 7_000,
+        completed_ns=samples.completed_ns + 7_000,
     )
     assert batch_lag_ns(late, 4, 2 * MS).tolist() == [7_000, 7_000]
     lag = analyse(late, OpenLoop(0, 0, 20 * MS), max_batch=4, max_delay_ns=2 * MS).lag
