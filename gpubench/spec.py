@@ -176,7 +176,9 @@ class Spec(BaseModel):
             _refuse("rate", "excludes --clients: an open loop has a rate, a closed loop clients")
         pattern, _, argument = self.arrivals.partition(":")
         if pattern not in {"poisson", "constant", "burst", "trace"}:
-            _refuse("arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE")
+            _refuse(
+                "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
+            )
         if pattern == "burst" and not (argument.isdigit() and int(argument) > 0):
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
@@ -197,7 +199,9 @@ class Spec(BaseModel):
             return self.batch, 0.0
         match = _DYNAMIC_BATCH.fullmatch(self.dynamic_batch)
         if match is None:
-            _refuse("dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms")
+            _refuse(
+                "dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms"
+            )
             raise AssertionError
         try:
             return int(match[1]), parse_duration(match[2])

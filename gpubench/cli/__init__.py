@@ -20,7 +20,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.spec import nearest
 
 # In the order in which a newcomer meets them.
-COMMANDS = ("report", "prices", "paths")
+COMMANDS = ("report", "compare", "prices", "paths")
 
 FAILED = 1
 BAD_INPUT = 2
