@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gpubench.cli._options import check_output_file, chosen_format, format_option, output_option
 from gpubench.cli._output import emit, emit_tables, warn
-from gpubench.result import Result
+
+if TYPE_CHECKING:
+    from gpubench.result import Result
 
 
-@click.command("compare", short_help="Put two run directories side by side.")
+@click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @format_option

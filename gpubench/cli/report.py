@@ -18,7 +18,7 @@ from gpubench.cli._options import (
 from gpubench.cli._output import emit, emit_tables, warn
 
 
-@click.command("report", short_help="Show what was measured, and what it costs.")
+@click.command("report")
 @click.argument("directory", metavar="DIR")
 @format_option
 @output_option

@@ -7,8 +7,10 @@ machines (CSV, JSON) hold full precision instead.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from gpubench.result import Interval
+if TYPE_CHECKING:
+    from gpubench.result import Interval
 
 ABSENT = "–"  # absent is never 0
 

@@ -88,9 +88,9 @@ def _left_out(titles: list[str]) -> list[str]:
 
 
 def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
-    # One blank of the gap is where the box has its (invisible) vertical rule.
+    # One blank of the gap is where the box has its (invisible) vertical rule between two columns.
     padding = (0, gap - 1, 0, 0)
-    body = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding)
+    body = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=padding)
     for index in kept:
         column = table.columns[index]
         body.columns.append(
@@ -100,6 +100,7 @@ def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
                 justify=column.align,
                 vertical="bottom",
                 no_wrap=True,
+                width=_width(table, index),
             )
         )
     mark_widths = {index: _mark_width(table, index) for index in kept}
@@ -112,17 +113,18 @@ def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
 
 def _cell(cell: Cell, column: Column, mark_width: int) -> Text:
     figure = Text(cell.text, style=_STYLES.get(cell.text, ""))
-    marks = superscript(cell.marks)
-    if marks:
-        figure.append(f" {marks}")
-    if column.align == "right" and mark_width:  # so that digits stand below digits
-        figure.append(" " * (mark_width - (len(marks) + 1 if marks else 0)))
+    marks = _marks(cell)
+    # Digits stand below digits, whether or not a mark follows them.
+    figure.append(marks.ljust(mark_width) if column.align == "right" else marks)
     return figure
 
 
+def _marks(cell: Cell) -> str:
+    return f" {superscript(cell.marks)}" if cell.marks else ""
+
+
 def _mark_width(table: Table, index: int) -> int:
-    marks = [superscript(row[index].marks) for row in table.rows if row[index].marks]
-    return max((len(mark) + 1 for mark in marks), default=0)
+    return max((len(_marks(row[index])) for row in table.rows), default=0)
 
 
 def _title(table: Table, index: int) -> str:
@@ -134,8 +136,11 @@ def _title(table: Table, index: int) -> str:
 
 
 def _width(table: Table, index: int) -> int:
-    figures = max((len(row[index].text) for row in table.rows), default=0)
-    return max(figures + _mark_width(table, index), _longest_word(table.columns[index].title))
+    column = table.columns[index]
+    room_for_marks = _mark_width(table, index) if column.align == "right" else 0
+    cells = [row[index] for row in table.rows]
+    widths = [len(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
+    return max([_longest_word(column.title), *widths])
 
 
 def _longest_word(title: str) -> int:
@@ -182,4 +187,4 @@ def _most_important(table: Table, width: int) -> list[int]:
 
 
 def _body_width(table: Table, kept: Sequence[int], gap: int) -> int:
-    return Console(width=10_000).measure(_body(table, kept, gap)).maximum
+    return sum(_width(table, index) + gap for index in kept) - 1  # see _body

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from factories import G5, failed, quick_start, result
@@ -122,6 +123,21 @@ def test_prices_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "$0.706832/h" in shown
     assert "2026-08-03" in shown
+
+
+def test_paths_prints_the_one_folder_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ModuleType("gpubench._paths")
+    monkeypatch.setattr(paths, "cmake_dir", lambda: Path("/lib/cmake/gpubench"), raising=False)
+    monkeypatch.setattr(paths, "include_dir", lambda: Path("/include"), raising=False)
+    monkeypatch.setitem(sys.modules, "gpubench._paths", paths)
+    monkeypatch.setattr("gpubench._paths", paths, raising=False)
+    assert cli.main(["paths", "--cmake"]) == 0
+    assert cli.main(["paths", "--include"]) == 0
+    assert capsys.readouterr().out == "/lib/cmake/gpubench\n/include\n"
+    assert cli.main(["paths"]) == cli.BAD_INPUT
+    assert "either --cmake or --include" in only_line(capsys)
 
 
 def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from factories import DRIFT, G5, LAPTOP, TOO_FEW, failed, quick_start, result
 from golden import assert_golden
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpubench.report import csv, json, markdown, terminal
@@ -114,12 +114,14 @@ def test_json_is_the_list_of_results_as_they_were_stored() -> None:
     assert listed == [json_module.loads(cell.to_json()) for cell in results]
 
 
+@settings(max_examples=20, deadline=None)
 @given(width=st.integers(60, 200))
 def test_no_line_of_a_report_is_wider_than_the_terminal(width: int) -> None:
     shown = terminal.text(result_tables(quick_start()), width)
     assert max(map(len, shown.splitlines())) <= width
 
 
+@settings(max_examples=20, deadline=None)
 @given(width=st.integers(70, 200))
 def test_no_figure_that_matters_is_left_out_or_cut_at_any_width(width: int) -> None:
     shown = terminal.text(result_tables(quick_start()), width)
