@@ -8,6 +8,7 @@ the hardware that was measured, the cost says so.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,8 +52,11 @@ def price(
     where the catalog has no price for it. A price by hand is that of the hardware that was
     measured, so it is never extrapolated.
 
-    Raises InputError for an instance that is not in the catalog, or has no price there.
+    Raises InputError for an instance that is not in the catalog or has no price there, and for a
+    price that is negative or not a number.
     """
+    if usd_per_hour is not None and not (math.isfinite(usd_per_hour) and usd_per_hour >= 0):
+        raise InputError(f"--usd-per-hour {usd_per_hour} is no price; write dollars, like 0.25")
     catalog = catalog or bundled_catalog()
     if not instances and usd_per_hour is None:
         instances = _detected(hardware, catalog)

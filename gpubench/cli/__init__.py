@@ -1,9 +1,10 @@
 """The `gpubench` command.
 
 A command is one file in this folder: `gpubench/cli/NAME.py` holds a click command called `command`,
-and NAME stands in COMMANDS. It may return an exit status (None is 0) and raises InputError or
-GpubenchError for everything that a user should read. What is slow to import (torch, numpy, pyarrow,
-fsspec) is imported inside functions, so that help and reports start at once.
+and a line of COMMANDS describes it. It may return an exit status (None is 0) and raises InputError
+or GpubenchError for everything that a user should read. Its file is imported when it is asked for;
+what is slow to import (torch, numpy, pyarrow) is imported inside its functions, so that its own help
+is there at once too.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
 from gpubench.cli._group import CommandGroup
 from gpubench.errors import GpubenchError, InputError
-from gpubench.spec import nearest
 
 # In the order in which a newcomer meets them.
-COMMANDS = ("run", "sweep", "report", "prices", "paths")
+COMMANDS = {
+    "run": "Measure one model at one point.",
+    "sweep": "Measure a grid of settings into a run directory.",
+    "report": "Show what was measured, and what it costs.",
+    "compare": "Put two run directories side by side.",
+    "prices": "Look up what cloud instances cost.",
+    "paths": "Print where the C++ library of this installation is.",
+}
 
 FAILED = 1
 BAD_INPUT = 2
@@ -71,6 +77,10 @@ class _Commands(CommandGroup):
         command: click.Command = import_module(f"gpubench.cli.{name}").command
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # without importing them
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
@@ -96,6 +106,8 @@ def program() -> None:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("gpubench-inference")
     except PackageNotFoundError:
@@ -112,6 +124,8 @@ def _explain(error: click.UsageError) -> str:
     context = error.ctx
     command = context.command_path if context else "gpubench"
     if isinstance(error, click.NoSuchOption) and context:
+        from gpubench.spec import nearest
+
         flags = [flag for parameter in context.command.params for flag in parameter.opts]
         hint = nearest(error.option_name, [*flags, "--help"], otherwise=f"see {command} --help")
         return f"unknown flag {error.option_name}; {hint}"

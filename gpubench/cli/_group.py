@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from gpubench.spec import nearest
-
 
 class CommandGroup(click.Group):
     def resolve_command(
@@ -13,5 +11,7 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(context)
         if args[0] not in known and not args[0].startswith("-"):
+            from gpubench.spec import nearest
+
             raise click.UsageError(f"unknown command '{args[0]}'; {nearest(args[0], known)}")
         return super().resolve_command(context, args)

@@ -28,7 +28,7 @@ instance_option = click.option(
     help="Price on this instance; repeatable (see gpubench prices list).",
 )
 usd_per_hour_option = click.option(
-    "--usd-per-hour", type=click.FloatRange(min=0), help="Price at this hourly price."
+    "--usd-per-hour", type=float, metavar="X", help="Price at this hourly price."
 )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpubench.errors import GpubenchError
-from gpubench.report import terminal
-from gpubench.report.table import Table
+
+if TYPE_CHECKING:
+    from gpubench.report.table import Table
 
 
 def emit(text: str, output: Path | None) -> None:
@@ -26,6 +28,8 @@ def emit(text: str, output: Path | None) -> None:
 
 def emit_tables(tables: list[Table], output: Path | None) -> None:
     """Show tables on the terminal, in its width and colours, or write them plainly to a file."""
+    from gpubench.report import terminal
+
     if output is None:
         terminal.show(tables)
     else:

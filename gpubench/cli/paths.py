@@ -15,8 +15,8 @@ def command(cmake: bool, include: bool) -> None:
 
     Example: cmake -B build -Dgpubench_DIR=$(gpubench paths --cmake)
     """
-    from gpubench import _paths
-
     if cmake == include:
         raise InputError("paths prints one folder; give either --cmake or --include")
+    from gpubench import _paths
+
     print(_paths.cmake_dir() if cmake else _paths.include_dir())

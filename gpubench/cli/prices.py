@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from gpubench.cli._group import CommandGroup
-from gpubench.pricing import bundled_catalog
 
 
 @click.group("prices", cls=CommandGroup)
@@ -18,6 +17,7 @@ def command() -> None:
 @click.option("--accelerator", help='Only this model, for example A10G, T4 or "A100 80GB".')
 def list_prices(provider: str | None, accelerator: str | None) -> None:
     """List instances with their hardware and the price of an hour."""
+    from gpubench.pricing import bundled_catalog
     from gpubench.report import terminal
     from gpubench.report.prices import price_list
 
@@ -28,6 +28,7 @@ def list_prices(provider: str | None, accelerator: str | None) -> None:
 @click.argument("name")
 def show_price(name: str) -> None:
     """Show all that is known of the instance NAME."""
+    from gpubench.pricing import bundled_catalog
     from gpubench.report.prices import instance_facts
 
     for label, value in instance_facts(bundled_catalog().find(name)):

@@ -13,7 +13,6 @@ from functools import cache
 from importlib.resources import files
 
 from gpubench.errors import InputError
-from gpubench.spec import nearest
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ class Catalog:
         for instance in self.instances:
             if name in {instance.name, instance.qualified_name}:
                 return instance
+        from gpubench.spec import nearest
+
         hint = nearest(
             name.rpartition("/")[2],
             (instance.name for instance in self.instances),
@@ -68,6 +69,8 @@ class Catalog:
 
         Raises InputError where nothing bears such a name.
         """
+        from gpubench.spec import nearest
+
         if provider is not None:
             providers = {instance.provider for instance in self.instances}
             if provider not in providers:

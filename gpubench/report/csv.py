@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterable
 from io import StringIO
 
-from gpubench.report.results import verdict
+from gpubench.report.notes import verdict
 from gpubench.result import Cost, Interval, Result
 
 Field = str | int | float | bool | None
@@ -41,14 +41,15 @@ def _field(value: Field) -> Field:
 
 
 def _rows(key: str, result: Result) -> list[dict[str, Field]]:
-    return [_row(key, result, cost) for cost in result.costs] or [_row(key, result, None)]
+    costs: list[Cost | None] = [*result.costs] or [None]
+    return [{"cell": key, **result_fields(result, cost)} for cost in costs]
 
 
-def _row(key: str, result: Result, cost: Cost | None) -> dict[str, Field]:
+def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
+    """The columns of one cell at one price."""
     spec, environment, requests = result.spec, result.environment, result.requests
     latency = result.latency_ms
     row: dict[str, Field] = {
-        "cell": key,
         "time_utc": environment.time,
         "model": spec.model,
         "weights": spec.weights,

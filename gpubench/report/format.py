@@ -7,8 +7,10 @@ machines (CSV, JSON) hold full precision instead.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from gpubench.result import Interval
+if TYPE_CHECKING:
+    from gpubench.result import Interval
 
 ABSENT = "–"  # absent is never 0
 
@@ -20,16 +22,18 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:,.{_decimals(value, digits)}f}"
 
 
+def integer(value: int | None) -> str:
+    return ABSENT if value is None else f"{value:,}"
+
+
 def milliseconds(value: float | None) -> str:
     """Three digits: what a latency's reader compares."""
     return number(value, digits=3)
 
 
 def usd(value: float | None) -> str:
-    """Dollars: cents, or three digits where it is less than ten cents."""
-    if value is None:
-        return ABSENT
-    return f"{value:,.{max(2, _decimals(value, 3)) if abs(value) < 0.1 else 2}f}"
+    """Dollars: cents, and three digits where there are less than a dollar's."""
+    return ABSENT if value is None else f"{value:,.{max(2, _decimals(value, 3))}f}"
 
 
 def ratio(value: float | None) -> str:

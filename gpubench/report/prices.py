@@ -9,14 +9,14 @@ from gpubench.report.format import ABSENT
 from gpubench.report.table import Column, Draft, Table, make_table
 
 _COLUMNS = (
-    Column("instance", "left"),
+    Column("instance", "left", is_key=True),
     Column("provider", "left"),
     Column("region", "left", drop_order=4),
     Column("accelerators", "left"),
     Column("GiB each", drop_order=2),
     Column("vCPUs"),
     Column("memory GiB", drop_order=3),
-    Column("on demand $/h"),
+    Column("on-demand $/h"),
     Column("spot $/h"),
     Column("as of", "left", drop_order=1),
 )

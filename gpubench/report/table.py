@@ -13,6 +13,7 @@ class Column:
     align: Literal["left", "right"] = "right"
     # Where a terminal is too narrow, the column with the highest number is left out first.
     drop_order: int = 0  # 0: never
+    is_key: bool = False  # says which cell a row is
 
 
 @dataclass(frozen=True)

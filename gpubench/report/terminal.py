@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from io import StringIO
 
 from rich import box
@@ -18,14 +20,13 @@ from gpubench.report.table import Cell, Column, Table, superscript
 
 FILE_WIDTH = 160  # files and pipes: wide enough that no column is left out
 
+_WIDE_GAP, _NARROW_GAP = 2, 1  # blanks between columns
 _STYLES = {"valid": "green", "suspect": "yellow", "failed": "red"}
-_GAP = 2  # blanks between columns: one of padding, one for the rule that is not drawn
 
 
 def show(tables: Iterable[Table]) -> None:
     """Print tables on standard output, as wide as the terminal."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
-    _print(tables, Console(width=width, highlight=False, soft_wrap=False))
+    _print(tables, Console(width=shown_width(), highlight=False))
 
 
 def text(tables: Iterable[Table], width: int = FILE_WIDTH) -> str:
@@ -35,9 +36,16 @@ def text(tables: Iterable[Table], width: int = FILE_WIDTH) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-def needed_width(table: Table) -> int:
-    """Columns of a terminal that the table takes with nothing left out."""
-    return _total(table, range(len(table.columns)))
+def shown_width() -> int:
+    """Characters in a line of standard output: the terminal's, or a file's."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return FILE_WIDTH
+
+
+def fits(table: Table, width: int) -> bool:
+    """Whether the whole table can be shown in lines of `width` characters."""
+    return _body_width(table, range(len(table.columns)), _NARROW_GAP) <= width
 
 
 def _print(tables: Iterable[Table], console: Console) -> None:
@@ -47,12 +55,14 @@ def _print(tables: Iterable[Table], console: Console) -> None:
         if table.facts:
             console.print(_facts(table))
             console.print()
-        kept = _fitting(table, console.width)
-        console.print(_body(table, kept))
-        console.print()
+        layout = _layout(table, console.width)
+        for block in layout.blocks:
+            console.print(_body(table, block, layout.gap))
+            console.print()
         if table.notes:
             console.print(_notes(table))
-        left_out = [c.title for i, c in enumerate(table.columns) if i not in kept]
+        shown = {index for block in layout.blocks for index in block}
+        left_out = [c.title for i, c in enumerate(table.columns) if i not in shown]
         for remark in (*table.remarks, *_left_out(left_out)):
             console.print(Text(remark, style="dim"))
 
@@ -77,8 +87,10 @@ def _left_out(titles: list[str]) -> list[str]:
     return [f"Not shown at this width: {', '.join(titles)}. A wider terminal shows them."]
 
 
-def _body(table: Table, kept: list[int]) -> RichTable:
-    body = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
+    # One blank of the gap is where the box has its (invisible) vertical rule between two columns.
+    padding = (0, gap - 1, 0, 0)
+    body = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=padding)
     for index in kept:
         column = table.columns[index]
         body.columns.append(
@@ -87,6 +99,8 @@ def _body(table: Table, kept: list[int]) -> RichTable:
                 header_style="bold",
                 justify=column.align,
                 vertical="bottom",
+                no_wrap=True,
+                width=_width(table, index),
             )
         )
     mark_widths = {index: _mark_width(table, index) for index in kept}
@@ -99,17 +113,18 @@ def _body(table: Table, kept: list[int]) -> RichTable:
 
 def _cell(cell: Cell, column: Column, mark_width: int) -> Text:
     figure = Text(cell.text, style=_STYLES.get(cell.text, ""))
-    marks = superscript(cell.marks)
-    if marks:
-        figure.append(f" {marks}")
-    if column.align == "right" and mark_width:  # so that digits stand below digits
-        figure.append(" " * (mark_width - (len(marks) + 1 if marks else 0)))
+    marks = _marks(cell)
+    # Digits stand below digits, whether or not a mark follows them.
+    figure.append(marks.ljust(mark_width) if column.align == "right" else marks)
     return figure
 
 
+def _marks(cell: Cell) -> str:
+    return f" {superscript(cell.marks)}" if cell.marks else ""
+
+
 def _mark_width(table: Table, index: int) -> int:
-    marks = [superscript(row[index].marks) for row in table.rows if row[index].marks]
-    return max((len(mark) + 1 for mark in marks), default=0)
+    return max((len(_marks(row[index])) for row in table.rows), default=0)
 
 
 def _title(table: Table, index: int) -> str:
@@ -121,22 +136,55 @@ def _title(table: Table, index: int) -> str:
 
 
 def _width(table: Table, index: int) -> int:
-    figures = max((len(row[index].text) for row in table.rows), default=0)
-    longest_word = max(map(len, table.columns[index].title.split()))
-    return max(figures + _mark_width(table, index), longest_word)
+    column = table.columns[index]
+    room_for_marks = _mark_width(table, index) if column.align == "right" else 0
+    cells = [row[index] for row in table.rows]
+    widths = [len(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
+    return max([_longest_word(column.title), *widths])
 
 
-def _total(table: Table, kept: Iterable[int]) -> int:
-    widths = [_width(table, index) for index in kept]
-    return sum(widths) + _GAP * (len(widths) - 1)
+def _longest_word(title: str) -> int:
+    return max(map(len, title.split()))
 
 
-def _fitting(table: Table, width: int) -> list[int]:
-    """Indices of the columns that fit, after those left out that matter least."""
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns stand in which table, left to right, and how many blanks between them."""
+
+    blocks: list[list[int]]
+    gap: int
+
+
+def _layout(table: Table, width: int) -> _Layout:
+    """Columns that fit into `width`: nothing is ever cut off or broken.
+
+    As the terminal gets narrower the columns move together, those that matter little are left out,
+    and the rest goes into several tables below each other, each beginning with the columns that
+    say which cell a row is.
+    """
+    every = list(range(len(table.columns)))
+    if _body_width(table, every, _WIDE_GAP) <= width:
+        return _Layout([every], _WIDE_GAP)
+    kept = _most_important(table, width)
+    keys = [index for index in kept if table.columns[index].is_key]
+    blocks: list[list[int]] = [[]]
+    for index in (index for index in kept if index not in keys):
+        if blocks[-1] and _body_width(table, [*keys, *blocks[-1], index], _NARROW_GAP) > width:
+            blocks.append([])
+        blocks[-1].append(index)
+    return _Layout([[*keys, *block] for block in blocks], _NARROW_GAP)
+
+
+def _most_important(table: Table, width: int) -> list[int]:
+    """Columns without the droppable ones that do not fit."""
     kept = list(range(len(table.columns)))
-    while _total(table, kept) > width:
+    while _body_width(table, kept, _NARROW_GAP) > width:
         droppable = [index for index in kept if table.columns[index].drop_order]
         if not droppable:
             break
         kept.remove(max(droppable, key=lambda index: table.columns[index].drop_order))
     return kept
+
+
+def _body_width(table: Table, kept: Sequence[int], gap: int) -> int:
+    return sum(_width(table, index) + gap for index in kept) - 1  # see _body

@@ -6,6 +6,7 @@ from typing import Any
 
 from gpubench.cost import costs
 from gpubench.result import (
+    SCHEMA,
     EngineInfo,
     Environment,
     Failure,
@@ -49,7 +50,7 @@ DRIFT = Reason(
 def environment(
     machine: dict[str, Any] = LAPTOP, time: str = "2026-11-21T10:00:00Z"
 ) -> Environment:
-    software = {
+    software: dict[str, Any] = {
         "gpubench": "0.1.0",
         "python": "3.11.7",
         "platform": "Linux 6.1 x86_64",
@@ -110,6 +111,7 @@ def result(
             p95_interval=interval(p95_ms),
         )
     measured = Result(
+        schema=SCHEMA,
         spec=spec,
         environment=environment(machine, time),
         engine=EngineInfo(

@@ -65,7 +65,7 @@ def test_a_name_like_no_other_is_pointed_to_the_list_and_does_not_print_all_of_i
 
 
 def test_a_name_of_another_provider_is_not_found() -> None:
-    with pytest.raises(InputError, match="did you mean g5.xlarge"):
+    with pytest.raises(InputError, match=r"did you mean g5\.xlarge"):
         bundled_catalog().find("gcp/g5.xlarge")
 
 

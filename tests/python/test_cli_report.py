@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from factories import G5, failed, quick_start, result
@@ -41,7 +42,7 @@ def test_report_shows_the_table(run_directory: str, capsys: pytest.CaptureFixtur
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "bert-base" in captured.out
-    assert "P95 ms" in captured.out
+    assert "P95" in captured.out
     assert "$/million" in captured.out
 
 
@@ -124,6 +125,21 @@ def test_prices_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2026-08-03" in shown
 
 
+def test_paths_prints_the_one_folder_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ModuleType("gpubench._paths")
+    monkeypatch.setattr(paths, "cmake_dir", lambda: Path("/lib/cmake/gpubench"), raising=False)
+    monkeypatch.setattr(paths, "include_dir", lambda: Path("/include"), raising=False)
+    monkeypatch.setitem(sys.modules, "gpubench._paths", paths)
+    monkeypatch.setattr("gpubench._paths", paths, raising=False)
+    assert cli.main(["paths", "--cmake"]) == 0
+    assert cli.main(["paths", "--include"]) == 0
+    assert capsys.readouterr().out == "/lib/cmake/gpubench\n/include\n"
+    assert cli.main(["paths"]) == cli.BAD_INPUT
+    assert "either --cmake or --include" in only_line(capsys)
+
+
 def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("gpubench ")
@@ -152,15 +168,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["reprot"], "unknown command 'reprot'; did you mean report?"),
         (["prices", "lst"], "unknown command 'lst'; did you mean list?"),
         (["--versoin"], "unknown flag --versoin; did you mean --version?"),
-        (["report", "RUN", "--formt", "csv"], "unknown flag --formt; did you mean --format?"),
+        (["report", "RUN", "--formt", "csv"], "unknown flag --formt; did you mean --format"),
         (["report", "RUN", "-x"], "unknown flag -x; see gpubench report --help"),
         (["report"], "Missing argument 'DIR'; see gpubench report --help"),
         (["report", "RUN", "RUN"], "see gpubench report --help"),
         (["report", "RUN", "--format", "html"], "'html' is not one of"),
         (["report", "RUN", "--format"], "requires an argument"),
         (["report", "RUN", "--usd-per-hour", "x"], "'x' is not a valid float"),
-        (["report", "RUN", "--usd-per-hour", "-1"], "-1"),
-        (["report", "RUN", "--usd-per-hour", "nan"], "nan"),
+        (["report", "RUN", "--usd-per-hour", "-1"], "--usd-per-hour -1.0 is no price"),
+        (["report", "RUN", "--usd-per-hour", "nan"], "--usd-per-hour nan is no price"),
         (["report", "RUN", "--instance", "g5.4xlrage"], "did you mean g5.4xlarge"),
         (["report", "RUN", "--output", "RUN"], "--output RUN cannot be written: Is a directory"),
         (["report", "RUN", "--output", "RUN/no/t.md"], "No such file or directory"),

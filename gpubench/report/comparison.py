@@ -1,0 +1,206 @@
+"""Two run directories side by side, as tables.
+
+Ratios are B over A throughout, of the figures as measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gpubench.compare import (
+    Comparison,
+    Difference,
+    Figure,
+    Pair,
+    Value,
+    cell_name,
+    chosen_cost,
+)
+from gpubench.report.format import milliseconds, number, ratio, usd, with_interval
+from gpubench.report.notes import cost_notes, failure_note, prices, reason_codes, verdict
+from gpubench.report.settings import (
+    Filled,
+    machine_name,
+    settings_columns,
+    settings_order,
+    shared_settings,
+    software,
+)
+from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.result import Cost, Interval, Result
+
+NOT_SIGNIFICANT = "not significant: the 95% intervals of A and B overlap"
+UNKNOWN_SIGNIFICANCE = "a side has no interval, so this may be chance"
+LEGEND = (
+    "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
+    "P95 ms and $/million."
+)
+HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAME, or see --help."
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """A figure that is compared, and how it is written without its interval."""
+
+    title: str
+    of: Callable[[Pair], Figure]
+    text: Callable[[float | None, Interval | None], str]
+    cost: Callable[[Result], Cost | None] = lambda _: None
+
+
+_QUANTITIES = (
+    _Quantity(
+        "inferences /s", lambda pair: pair.throughput_per_second, lambda value, _: number(value)
+    ),
+    _Quantity("P95 ms", lambda pair: pair.p95_ms, lambda value, _: milliseconds(value)),
+    _Quantity(
+        "$/million", lambda pair: pair.usd_per_million, lambda value, _: usd(value), chosen_cost
+    ),
+)
+
+
+def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
+    """One row a pair: A, B and their ratio next to each other for each figure."""
+    pairs = ordered_pairs(comparison)
+    keys = _key_columns(pairs)
+    columns = [filled.column for filled in keys]
+    for quantity in _QUANTITIES:
+        columns += [Column(f"A {quantity.title}"), Column(f"B {quantity.title}"), Column("B/A")]
+    columns.append(Column("verdict", "left"))
+    rows = [
+        [
+            *_key_cells(pair, keys, comparison),
+            *(cell for quantity in _QUANTITIES for cell in _three(pair, quantity, quantity.text)),
+            _verdict_cell(pair),
+        ]
+        for pair in pairs
+    ]
+    return _table(comparison, columns, rows, a_name, b_name)
+
+
+def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
+    """Three rows a pair, for narrow terminals: A, B and their ratio, with intervals."""
+    pairs = ordered_pairs(comparison)
+    keys = _key_columns(pairs)
+    columns = [filled.column for filled in keys]
+    columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
+    rows: list[list[Draft]] = []
+    for pair in pairs:
+        named = _key_cells(pair, keys, comparison)
+        sides = (
+            Draft("A", _doubts("A", pair.a)),
+            Draft("B", _doubts("B", pair.b)),
+            Draft("B/A"),
+        )
+        figures = zip(*(_three(pair, q, with_interval) for q in _QUANTITIES), strict=True)
+        for side, cells in zip(sides, figures, strict=True):
+            rows.append([*named, side, *cells])
+            named = [Draft("")] * len(keys)
+    return _table(comparison, columns, rows, a_name, b_name)
+
+
+def ordered_pairs(comparison: Comparison) -> list[Pair]:
+    """Pairs in the order of a table's rows."""
+    return sorted(comparison.pairs, key=lambda pair: settings_order(pair.a))
+
+
+def _table(
+    comparison: Comparison,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Draft]],
+    a_name: str,
+    b_name: str,
+) -> Table:
+    pairs = comparison.pairs
+    left, right = [pair.a for pair in pairs], [pair.b for pair in pairs]
+    facts = [
+        ("A", f"{a_name}: {_machines(left)}"),
+        ("B", f"{b_name}: {_machines(right)}"),
+        *_software(left, right),
+    ]
+    if comparison.shared_differences:
+        facts.append(("differ in", " · ".join(map(_told, comparison.shared_differences))))
+    facts.append(("all cells", shared_settings(left + right)))
+    if costs := [cost for result in left + right if (cost := chosen_cost(result))]:
+        facts.append(("prices", prices(costs)))
+    remarks = [LEGEND]
+    if not all(chosen_cost(pair.a) and chosen_cost(pair.b) for pair in pairs):
+        remarks.append(HOW_TO_PRICE)
+    for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
+        remarks += [f"Only in {side}: {cell_name(result)}" for result in results]
+    return make_table(columns, rows, facts, remarks)
+
+
+def _machines(results: Sequence[Result]) -> str:
+    return " and ".join(dict.fromkeys(machine_name(result.environment) for result in results))
+
+
+def _software(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str, str]]:
+    """What was installed, once where it is the same on both sides."""
+    a, b = (
+        " and ".join(dict.fromkeys(software(result.environment) for result in side))
+        for side in (left, right)
+    )
+    return [("software", a)] if a == b else [("software A", a), ("software B", b)]
+
+
+def _told(difference: Difference) -> str:
+    name = difference.setting.replace("_", " ")
+    return f"{name} (A {_value(difference.a)}, B {_value(difference.b)})"
+
+
+def _value(value: Value) -> str:
+    return "none" if value is None else str(value)
+
+
+def _key_columns(pairs: Sequence[Pair]) -> list[Filled]:
+    return settings_columns([pair.a for pair in pairs])
+
+
+def _key_cells(pair: Pair, keys: Sequence[Filled], comparison: Comparison) -> list[Draft]:
+    """The settings of A; where B differs in this pair alone, the model says so."""
+    shared = comparison.shared_differences
+    own = tuple(
+        f"differs in {_told(difference)}"
+        for difference in pair.differences
+        if difference not in shared
+    )
+    first, *others = (filled.cell(pair.a) for filled in keys)
+    return [Draft(first.text, first.notes + own), *others]
+
+
+def _three(
+    pair: Pair, quantity: _Quantity, text: Callable[[float | None, Interval | None], str]
+) -> tuple[Draft, Draft, Draft]:
+    """A, B and B/A."""
+    figure = quantity.of(pair)
+    return (
+        Draft(text(figure.a, figure.a_interval), _cost_notes("A", quantity.cost(pair.a))),
+        Draft(text(figure.b, figure.b_interval), _cost_notes("B", quantity.cost(pair.b))),
+        Draft(ratio(figure.b_over_a), _significance(figure)),
+    )
+
+
+def _cost_notes(side: str, cost: Cost | None) -> tuple[str, ...]:
+    return tuple(f"{side}, {note}" for note in cost_notes(cost)) if cost else ()
+
+
+def _significance(figure: Figure) -> tuple[str, ...]:
+    if figure.b_over_a is None or figure.is_significant:
+        return ()
+    return (UNKNOWN_SIGNIFICANCE if figure.is_significant is None else NOT_SIGNIFICANT,)
+
+
+def _verdict_cell(pair: Pair) -> Draft:
+    """The worse of the two verdicts, and why."""
+    verdicts = (verdict(pair.a), verdict(pair.b))
+    worst = next(v for v in ("failed", "suspect", "valid") if v in verdicts)
+    return Draft(worst, _doubts("A", pair.a) + _doubts("B", pair.b))
+
+
+def _doubts(side: str, result: Result) -> tuple[str, ...]:
+    """Why not to believe one side; empty where its verdict is valid."""
+    if verdict(result) == "suspect":
+        return (f"{side} is suspect: {reason_codes(result)}",)
+    return tuple(f"{side} {note}" for note in failure_note(result))

@@ -1,0 +1,101 @@
+"""What a reader must know before relying on a figure: the text of a table's footnotes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gpubench.result import Cost, Reason, Result
+
+
+def price_name(cost: Cost) -> str:
+    """What was priced: an instance, or a price by hand."""
+    return cost.instance or f"at ${cost.usd_per_hour:g}/h"
+
+
+def prices(costs: Sequence[Cost]) -> str:
+    """Each price used, with its source and date; those of one source share its mention."""
+    sources: dict[str, list[str]] = {}
+    for cost in costs:
+        source = ", ".join(part for part in (cost.price_source, cost.price_as_of) if part)
+        price = f"{cost.instance or 'by hand'} ${cost.usd_per_hour:g}/h"
+        listed = sources.setdefault(source, [])
+        if price not in listed:
+            listed.append(price)
+    return "; ".join(
+        ", ".join(listed) + (f" ({source})" if source else "") for source, listed in sources.items()
+    )
+
+
+def cost_notes(cost: Cost) -> tuple[str, ...]:
+    """How the priced hardware differs from the measured; empty where it is the same."""
+    name = price_name(cost)
+    difference = f": {cost.hardware_note}" if cost.hardware_note else ""
+    notes = []
+    if cost.instance is None:
+        if cost.hardware_note:
+            notes.append(f"{name}{difference}")
+    elif cost.measured_here is None:
+        notes.append(f"{name}: the machine measured does not say whether it is one")
+    elif not cost.measured_here:
+        notes.append(f"{name}: not the hardware measured{difference}")
+    elif cost.hardware_note:
+        notes.append(f"{name}: measured on a part of it{difference}")
+    if cost.extrapolated:
+        notes.append(f"{name}: extrapolated from the GPUs measured to all that are billed")
+    return tuple(notes)
+
+
+def verdict(result: Result) -> str:
+    """'valid', 'suspect' or 'failed'."""
+    return "failed" if result.error else result.verdict.status
+
+
+def failure_note(result: Result) -> tuple[str, ...]:
+    """Why a cell failed; empty where it did not."""
+    if result.error is None:
+        return ()
+    return (f"failed in {result.error.stage}: {' '.join(result.error.message.split())}",)
+
+
+def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...]]:
+    """Why a result is suspect and what to do, for any of `results`.
+
+    Reasons that differ in nothing but their figure share one note, with the range of the figures.
+    """
+    figures: dict[str, list[float | str]] = {}
+    for reason in (reason for result in results for reason in result.verdict.reasons):
+        if reason.figure is not None:
+            figures.setdefault(_without_figure(reason), []).append(reason.figure)
+
+    def note(reason: Reason) -> str:
+        seen = figures.get(_without_figure(reason))
+        text = reason.code.replace("_", " ")
+        if seen:
+            text += f": {_range(seen)}"
+        if reason.limit is not None:
+            text += f" (limit {_figure(reason.limit)})"
+        return f"{text}; {reason.remedy}"
+
+    return lambda result: tuple(map(note, result.verdict.reasons))
+
+
+def reason_codes(result: Result) -> str:
+    """'too few samples, drift'; empty where there are none."""
+    return ", ".join(reason.code.replace("_", " ") for reason in result.verdict.reasons)
+
+
+def _without_figure(reason: Reason) -> str:
+    return reason.model_dump_json(exclude={"figure"})
+
+
+def _range(figures: Sequence[float | str]) -> str:
+    numbers = [figure for figure in figures if not isinstance(figure, str)]
+    if len(numbers) < len(figures) or min(numbers) == max(numbers):
+        return ", ".join(dict.fromkeys(map(_figure, figures)))
+    return f"{_figure(min(numbers))} to {_figure(max(numbers))}"
+
+
+def _figure(figure: float | str) -> str:
+    if isinstance(figure, str):
+        return figure
+    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"

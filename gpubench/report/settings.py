@@ -1,0 +1,216 @@
+"""How a table says what its cells were measured with.
+
+What all cells share is said once above the table; what differs is a column. So the table stays
+narrow, and nothing that a reader needs to believe it is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gpubench.report.format import ABSENT, count, integer, seconds
+from gpubench.report.table import Column, Draft
+from gpubench.result import Environment, Result
+
+_PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A column, and how a result fills it."""
+
+    column: Column
+    cell: Callable[[Result], Draft]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Something a cell was measured with, that becomes a column only where it differs.
+
+    `value` is None where it does not apply to a cell; `phrase` is None where a value that all cells
+    share needs no mention.
+    """
+
+    title: str
+    value: Callable[[Result], str | None]
+    phrase: Callable[[str], str | None]
+
+
+def settings_order(result: Result) -> tuple[str | int | float, ...]:
+    """Sort key: a table's rows rise in every setting, models by name."""
+    spec = result.spec
+    return (
+        spec.model,
+        spec.weights,
+        spec.seq_len or 0,
+        spec.runtime,
+        _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS),
+        spec.batch,
+        spec.clients or 0,
+        spec.rate or 0,
+        spec.workers or 0,
+    )
+
+
+def machine_name(environment: Environment) -> str:
+    """A machine in a few words: the instance where it says so, GPUs, cores."""
+    parts = [environment.instance] if environment.instance else []
+    parts += [f"{amount} x {name}" for name, amount in Counter(environment.gpus).items()]
+    parts.append(f"{count(environment.cores, 'core')} of {environment.cpu}")
+    return " · ".join(parts if environment.gpus else [*parts, "no GPU"])
+
+
+def software(environment: Environment) -> str:
+    """What was installed: 'gpubench 0.1.0 · torch 2.15.0 · ...'."""
+    names = ("gpubench", "torch", "torchvision", "transformers", "cuda", "driver", "python")
+    versions = ((name, getattr(environment, name)) for name in names)
+    return " · ".join(f"{name} {version}" for name, version in versions if version)
+
+
+def settings_columns(results: Sequence[Result]) -> list[Filled]:
+    """Model, precision, batch, load and workers, and whatever else differs among the cells."""
+    columns = [Filled(Column("model", "left", is_key=True), lambda r: Draft(r.spec.model))]
+    columns += [
+        Filled(Column(setting.title, "left", is_key=True), _setting_cell(setting))
+        for setting in _SETTINGS
+        if _differs(setting, results)
+    ]
+    columns += [
+        Filled(Column("precision", "left", is_key=True), _precision_cell),
+        _key_column("batch", lambda r: str(r.spec.batch)),
+    ]
+    if not _clients_are_workers(results) and any(r.spec.clients for r in results):
+        columns.append(_key_column("clients", lambda r: integer(r.spec.clients)))
+    if any(r.spec.clients is None for r in results):
+        columns.append(_key_column("rate /s", _rate))
+    columns.append(_key_column("workers", lambda r: integer(r.spec.workers)))
+    if len(_threads(results)) > 1 and _threads_shared_out(results) is None:
+        columns.append(_key_column("threads", lambda r: integer(r.spec.threads)))
+    return columns
+
+
+def shared_settings(results: Sequence[Result]) -> str:
+    """What is the same in all cells and has no column: 'torchscript · warm-up 2s · ...'."""
+    phrases: list[str | None] = [
+        setting.phrase(values[0])
+        for setting in _SETTINGS
+        if len(values := _values(setting, results)) == 1
+    ]
+    if _clients_are_workers(results):
+        phrases.append("clients = workers")
+    phrases.append(_threads_phrase(results))
+    if any(r.spec.precision == "fp32" and r.spec.device != "cpu" for r in results):
+        phrases.append("fp32 has TF32 off")
+    return " · ".join(phrase for phrase in phrases if phrase)
+
+
+def _key_column(title: str, value: Callable[[Result], str]) -> Filled:
+    return Filled(Column(title, is_key=True), lambda result: Draft(value(result)))
+
+
+def _is_synthetic(result: Result) -> bool:
+    return result.spec.model == "synthetic"
+
+
+def _window(result: Result) -> str | None:
+    spec = result.spec
+    requests = count(spec.requests, "request") if spec.requests else None
+    duration = seconds(spec.duration) if spec.duration else None
+    return f"{requests} or {duration}" if requests and duration else requests or duration
+
+
+def _service(result: Result) -> str | None:
+    spec = result.spec
+    if spec.service_time is None:
+        return None
+    return f"{spec.service_dist or 'constant'} {seconds(spec.service_time)}"
+
+
+_SETTINGS = (
+    Setting("runtime", lambda r: None if _is_synthetic(r) else r.spec.runtime, str),
+    Setting("weights", lambda r: None if _is_synthetic(r) else r.spec.weights, "{} weights".format),
+    Setting("service time", _service, "service time {}".format),
+    Setting(
+        "sequence length",
+        lambda r: str(r.spec.seq_len) if r.spec.seq_len else None,
+        "sequence length {}".format,
+    ),
+    Setting("device", lambda r: r.spec.device, "device {}".format),
+    Setting(
+        "inputs", lambda r: None if _is_synthetic(r) else r.spec.inputs, "inputs on the {}".format
+    ),
+    Setting(
+        "arrivals",
+        lambda r: r.spec.arrivals if r.spec.clients is None else None,
+        "{} arrivals".format,
+    ),
+    Setting(
+        "dynamic batch",
+        lambda r: r.spec.dynamic_batch or "off",
+        lambda value: None if value == "off" else f"dynamic batch {value}",
+    ),
+    Setting(
+        "depth",
+        lambda r: str(r.spec.depth) if r.spec.depth else None,
+        lambda value: None if value == "1" else f"depth {value}",
+    ),
+    Setting("wait", lambda r: r.spec.wait, "wait {}".format),
+    Setting("warm-up", lambda r: seconds(r.spec.warmup), "warm-up {}".format),
+    Setting("window", _window, "window {}".format),
+    Setting("seed", lambda r: str(r.spec.seed), "seed {}".format),
+)
+
+
+def _values(setting: Setting, results: Sequence[Result]) -> list[str]:
+    """Different values of a setting, in order of appearance."""
+    values = (setting.value(result) for result in results)
+    return list(dict.fromkeys(value for value in values if value is not None))
+
+
+def _differs(setting: Setting, results: Sequence[Result]) -> bool:
+    return len(_values(setting, results)) > 1
+
+
+def _setting_cell(setting: Setting) -> Callable[[Result], Draft]:
+    return lambda result: Draft(setting.value(result) or ABSENT)
+
+
+def _precision_cell(result: Result) -> Draft:
+    precision = result.spec.precision
+    if _is_synthetic(result):
+        return Draft(ABSENT)
+    if result.engine.native_precision:
+        return Draft(precision)
+    return Draft(precision, (f"{precision} is emulated here; a device that has it is far faster",))
+
+
+def _rate(result: Result) -> str:
+    spec = result.spec
+    if spec.clients is not None:
+        return ABSENT
+    return "as traced" if spec.rate is None else f"{spec.rate:,g}"
+
+
+def _clients_are_workers(results: Sequence[Result]) -> bool:
+    return all(r.spec.clients is not None and r.spec.clients == r.spec.workers for r in results)
+
+
+def _threads(results: Sequence[Result]) -> set[int | None]:
+    return {result.spec.threads for result in results}
+
+
+def _threads_shared_out(results: Sequence[Result]) -> int | None:
+    """How many CPU threads the workers have in all, where every cell has as many."""
+    totals = {(r.spec.threads or 0) * (r.spec.workers or 0) for r in results}
+    return totals.pop() or None if len(totals) == 1 else None
+
+
+def _threads_phrase(results: Sequence[Result]) -> str | None:
+    threads = _threads(results)
+    if len(threads) == 1:
+        each = threads.pop()
+        return f"{count(each, 'CPU thread')} in each worker" if each else None
+    total = _threads_shared_out(results)
+    return f"{count(total, 'CPU thread')} shared out among the workers" if total else None

@@ -1,0 +1,181 @@
+"""The keys of a result document are a contract: scripts are written against them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from factories import DRIFT, failed, result
+from pydantic import ValidationError
+
+from gpubench.result import SCHEMA, Lag, Stages, StageSummary, parse_result
+
+# Every key of schema 1. A key may be added here; none may go without a new schema number.
+KEYS: dict[str, set[str]] = {
+    "": {
+        "schema",
+        "spec",
+        "environment",
+        "engine",
+        "window",
+        "requests",
+        "offered_per_second",
+        "throughput_per_second",
+        "throughput_interval",
+        "latency_ms",
+        "stages_ms",
+        "harness",
+        "verdict",
+        "device",
+        "numerics",
+        "costs",
+        "error",
+    },
+    "environment": {
+        "time",
+        "gpubench",
+        "python",
+        "torch",
+        "cuda",
+        "driver",
+        "cpu",
+        "cores",
+        "gpus",
+        "instance",
+    },
+    "engine": {
+        "parameters",
+        "flops",
+        "load_seconds",
+        "build_seconds",
+        "first_inference_seconds",
+        "captured",
+    },
+    "window": {"seconds", "warmup_seconds"},
+    "requests": {"offered", "completed", "unfinished", "failed", "padded"},
+    "latency_ms": {
+        "mean",
+        "min",
+        "max",
+        "p50",
+        "p90",
+        "p95",
+        "p99",
+        "p50_interval",
+        "p90_interval",
+        "p95_interval",
+        "p99_interval",
+    },
+    "stages_ms": {
+        "preprocess",
+        "queue",
+        "batching",
+        "submit",
+        "h2d",
+        "compute",
+        "d2h",
+        "return",
+        "postprocess",
+    },
+    "stages_ms.queue": {"mean", "p50", "p95"},
+    "harness": {"lag_us", "cpu_cores", "littles_law_residual", "executor"},
+    "harness.lag_us": {"p50", "p99"},
+    "verdict": {"status", "reasons"},
+    "verdict.reasons.0": {"code", "figure", "limit", "remedy"},
+    "costs.0": {
+        "instance",
+        "measured_here",
+        "extrapolated",
+        "usd_per_hour",
+        "usd_per_million",
+        "usd_per_million_interval",
+        "price_as_of",
+        "price_source",
+    },
+}
+
+FLAGS = {
+    "model",
+    "weights",
+    "runtime",
+    "precision",
+    "batch",
+    "seq_len",
+    "device",
+    "inputs",
+    "clients",
+    "rate",
+    "arrivals",
+    "workers",
+    "depth",
+    "dynamic_batch",
+    "wait",
+    "warmup",
+    "duration",
+    "requests",
+    "seed",
+    "instance",
+    "usd_per_hour",
+}
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def document() -> dict[str, Any]:
+    summary = StageSummary(mean=1.0, p50=1.0, p95=1.0)
+    measured = result(instance="c7i.xlarge", reasons=(DRIFT,))
+    measured.stages_ms = Stages.model_validate({"queue": summary, "return": summary})
+    measured.harness.lag_us = Lag(p50=0.1, p99=10.0)
+    parsed: dict[str, Any] = json.loads(measured.to_json(), parse_constant=refuse)
+    return parsed
+
+
+def part(root: Any, place: str) -> Any:
+    for step in filter(None, place.split(".")):
+        root = root[int(step)] if step.isdigit() else root[step]
+    return root
+
+
+@pytest.mark.parametrize("place", KEYS)
+def test_every_key_of_the_contract_is_there(place: str) -> None:
+    assert set(part(document(), place)) >= KEYS[place]
+
+
+def test_the_spec_has_a_key_for_every_flag() -> None:
+    assert set(document()["spec"]) >= FLAGS
+
+
+def test_the_schema_number_is_the_first_key() -> None:
+    assert next(iter(document())) == "schema"
+    assert document()["schema"] == SCHEMA == 1
+
+
+def test_what_was_not_measured_is_null() -> None:
+    absent = json.loads(failed().to_json(), parse_constant=refuse)
+    assert absent["throughput_per_second"] is None
+    assert absent["throughput_interval"] is None
+    assert set(absent["stages_ms"].values()) == {None}
+    assert absent["latency_ms"]["p95"] is None
+    assert absent["costs"] == []
+    assert set(absent["error"]) == {"stage", "message"}
+    assert document()["error"] is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_refused_rather_than_written(value: float) -> None:
+    with pytest.raises(ValidationError):
+        result(throughput=value)
+
+
+def test_a_document_reads_back_as_the_result_that_was_written() -> None:
+    measured = result(instance="c7i.xlarge", reasons=(DRIFT,))
+    assert parse_result(measured.to_json(), "test") == measured
+
+
+def test_a_key_that_a_later_version_added_is_kept() -> None:
+    newer = document() | {"added_later": 1}
+    again = json.loads(parse_result(json.dumps(newer), "test").to_json())
+    assert again["added_later"] == 1
