@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -246,26 +247,36 @@ def _capacity(expected: int, workers: int) -> int:
 
 def collect(outcome: core.Outcome) -> Samples:
     """The workers' timelines as one table of requests, in the order they were claimed."""
-    columns: dict[str, list[Nanoseconds]] = {}
-
-    def add(name: str, values: Nanoseconds) -> None:
-        columns.setdefault(name, []).append(values)
-
+    parts: list[Samples] = []
     batches_before = 0
     for worker, timeline in enumerate(outcome.timelines):
-        batch = np.asarray(timeline.batch, np.int64)
-        add("scheduled_ns", timeline.scheduled_ns)
-        add("opened_ns", timeline.opened_ns[batch])
-        add("departed_ns", timeline.departed_ns[batch])
-        add("submitted_ns", timeline.submitted_ns[batch])
-        add("completed_ns", timeline.completed_ns[batch])
-        add("worker", np.full(len(batch), worker, np.int32))
-        add("batch", batch + batches_before)
-        add("id", np.asarray(timeline.id, np.int64))
+        batch = timeline.batch
+        parts.append(
+            Samples(
+                scheduled_ns=timeline.scheduled_ns,
+                opened_ns=timeline.opened_ns[batch],
+                departed_ns=timeline.departed_ns[batch],
+                submitted_ns=timeline.submitted_ns[batch],
+                completed_ns=timeline.completed_ns[batch],
+                worker=np.full(len(batch), worker, np.int32),
+                batch=batch + batches_before,
+                id=timeline.id,
+            )
+        )
         batches_before += len(timeline.size)
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    order = np.argsort(joined["departed_ns"], kind="stable")
-    sorted_columns = {name: values[order] for name, values in joined.items()}
+    order = np.argsort(np.concatenate([part.departed_ns for part in parts]), kind="stable")
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
     return Samples(
-        **sorted_columns, unfinished_scheduled_ns=np.asarray(outcome.unfinished_scheduled_ns)
+        scheduled_ns=column("scheduled_ns"),
+        opened_ns=column("opened_ns"),
+        departed_ns=column("departed_ns"),
+        submitted_ns=column("submitted_ns"),
+        completed_ns=column("completed_ns"),
+        worker=column("worker"),
+        batch=column("batch"),
+        id=column("id"),
+        unfinished_scheduled_ns=outcome.unfinished_scheduled_ns,
     )

@@ -10,10 +10,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpubench._workers import CpuWorker, make_pool, make_worker
 from gpubench.engines import precision
 from gpubench.engines.base import Engine, build
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
-from gpubench._workers import CpuWorker, make_pool, make_worker
 from gpubench.spec import Spec
 
 # The settings on which an engine and its inputs depend; cells that differ in others share both.
@@ -62,7 +62,7 @@ def count_flops(model: LoadedModel) -> float:
     Counted by torch, with attention in its plain form, since fused kernels are counted only from
     some versions on.
     """
-    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
-        with FlopCounterMode(display=False) as counter:
-            model.module(*model.make_inputs(seeded(0), 1))
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
+        model.module(*model.make_inputs(seeded(0), 1))
     return float(counter.get_total_flops())

@@ -22,7 +22,6 @@ from gpubench.result import (
     Environment,
     Failure,
     Harness,
-    Reason,
     Requests,
     Result,
     Verdict,
@@ -40,14 +39,6 @@ DISTRIBUTION = "gpubench-inference"
 
 # How a run can end before it is done; otherwise it is "finished", "completions" or "time".
 _ENDED_EARLY = frozenset({"timeline full", "stopped", "error", "deadline"})
-
-_UNPROVEN_ON_GPUS = Reason(
-    code="unproven-on-gpus",
-    figure=None,
-    limit=None,
-    remedy="this version was never run on a real GPU by its developers: hold its figures against "
-    "another tool before relying on them",
-)
 
 Say = Callable[[str], None]
 Keep = Callable[[Result], None]
@@ -72,8 +63,8 @@ class Interrupted(KeyboardInterrupt):
 def run(spec: Spec, say: Say = _silent) -> Result:
     """Measure one cell on this machine.
 
-    `say` is called with each stage as it begins: load, build, measure. A cell that fails while it is loaded
-    or measured comes back with `error` set and whatever was measured before.
+    `say` is called with each stage as it begins: load, build, measure. A cell that fails in one
+    of them comes back with `error` set and whatever was measured before.
 
     Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
     Interrupted, with the partial result, on Ctrl-C.
@@ -124,7 +115,7 @@ class Bench:
         """Whether a hung batch still runs in this process and would disturb further cells."""
         from gpubench.core import abandoned_workers
 
-        return abandoned_workers() > 0
+        return bool(abandoned_workers())
 
     def _drive(self, spec: Spec, result: Result) -> Drive:
         """Load what is needed and measure; what is known of the engine goes into the result."""
@@ -205,6 +196,7 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
             stage="measure", message=f"interrupted after {analysis.completed} requests"
         )
     evidence = Evidence(
+        device=spec.device,
         executor=result.harness.executor,
         failed_requests=drive.failed,
         ended_early=drive.reason if drive.reason in _ENDED_EARLY else None,
@@ -212,10 +204,6 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
         cores=machine.cores,
     )
     result.verdict = judge(analysis, evidence)
-    if spec.device != "cpu":
-        result.verdict = Verdict(
-            status="suspect", reasons=[*result.verdict.reasons, _UNPROVEN_ON_GPUS]
-        )
     result.costs = costs(result)
     result.with_samples(drive.samples)
 

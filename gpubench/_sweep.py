@@ -17,7 +17,7 @@ from gpubench._run import Bench
 from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError
 from gpubench.grid import Grid, cells, parse_grids, read_grids
-from gpubench.machine import Machine, this_machine
+from gpubench.machine import this_machine
 from gpubench.result import Result
 from gpubench.spec import Spec
 from gpubench.store import RunDirectory, open_run

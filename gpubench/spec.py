@@ -99,7 +99,7 @@ class Spec(BaseModel):
     model: str = Field(description="What to run: " + ", ".join(MODELS) + ".")
     weights: str = Field(
         "random",
-        description="random (seeded, no download), pretrained (the preset's own), hub:ID, or a path.",
+        description="random (seeded), pretrained (the preset's own), hub:ID, or a path.",
     )
     runtime: str = Field(
         "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
@@ -225,8 +225,8 @@ class Spec(BaseModel):
         """Name of this cell on this machine: 16 hexadecimal digits.
 
         Two cells have the same key if and only if they have the same measured settings and were
-        measured on the same kind of machine; prices play no part. Settings at their default are left
-        out, so that a setting added later does not change the keys of cells measured before.
+        measured on the same kind of machine; prices play no part. Settings at their default are
+        left out, so that a setting added later does not change the keys of older cells.
         """
         text = json.dumps([machine, self.measured_settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

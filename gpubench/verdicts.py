@@ -63,6 +63,7 @@ MOST_TRANSFER_SHARE = 1.0
 class Evidence:
     """What the samples do not know. None: not observed, so not judged."""
 
+    device: str | None = None  # "cpu", "cuda:0"
     executor: Literal["python", "graph", "delay"] | None = None
     failed_requests: int | None = None
     ended_early: str | None = None  # why the run stopped before it was done: "stopped", ...
@@ -233,6 +234,14 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
 
 
 def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    if evidence.device is not None and evidence.device != "cpu":
+        yield Reason(
+            code="unproven-on-gpus",
+            figure=evidence.device,
+            limit="cpu",
+            remedy="this version was never run on a real GPU by its developers: hold its figures "
+            "against another tool before relying on them",
+        )
     cosine = None if evidence.numerics is None else evidence.numerics.cosine
     if cosine is not None and cosine < LEAST_COSINE:
         yield Reason(

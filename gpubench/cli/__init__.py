@@ -3,8 +3,8 @@
 A command is one file in this folder: `gpubench/cli/NAME.py` holds a click command called `command`,
 and a line of COMMANDS describes it. It may return an exit status (None is 0) and raises InputError
 or GpubenchError for everything that a user should read. Its file is imported when it is asked for;
-what is slow to import (torch, numpy, pyarrow) is imported inside its functions, so that its own help
-is there at once too.
+what is slow to import (torch, numpy, pyarrow) is imported inside its functions, so that its own
+help is there at once too.
 """
 
 from __future__ import annotations

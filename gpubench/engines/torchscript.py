@@ -69,7 +69,8 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
         warnings.simplefilter("ignore")
         try:
             traced = torch.jit.trace(module, example, check_trace=False)
-            return torch.jit.freeze(traced.eval())
+            frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
+            return frozen
         except (RuntimeError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise GpubenchError(
@@ -84,7 +85,8 @@ def _from_cache(path: Path, spec: Spec) -> torch.jit.ScriptModule | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
         try:
-            return torch.jit.load(str(path), map_location=spec.device)
+            script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=spec.device)
+            return script
         except (RuntimeError, ValueError, EOFError):
             return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -20,16 +21,16 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 def load(spec: Spec) -> LoadedModel:
     """torchvision.models.resnet50, fp32, eval mode."""
-    torchvision_resnet50, pretrained_weights = _torchvision()
+    models = _torchvision_models()
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
-            module = torchvision_resnet50(weights=None)
+            module = models.resnet50(weights=None)
         label = random_weights_label(spec.seed)
     else:
-        module = torchvision_resnet50(weights=None)
+        module = models.resnet50(weights=None)
         try:
-            state, label = _state(spec.weights, pretrained_weights)
+            state, label = _state(spec.weights, models)
             module.load_state_dict(state)
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -40,21 +41,21 @@ def load(spec: Spec) -> LoadedModel:
     return LoadedModel(module.eval(), label, normalised_images)
 
 
-def _torchvision():  # type: ignore[no-untyped-def]  # torchvision ships no types for this
+def _torchvision_models() -> ModuleType:
     try:
-        from torchvision.models import ResNet50_Weights, resnet50
+        import torchvision.models
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise GpubenchError(
             f"torchvision does not fit the installed torch ({str(error).splitlines()[0]}); "
             "install both from the same place, a CPU-only torch needs the CPU-only torchvision"
         ) from error
-    return resnet50, ResNet50_Weights.DEFAULT
+    return cast(ModuleType, torchvision.models)
 
 
-def _state(weights: str, pretrained_weights: object) -> tuple[dict[str, torch.Tensor], str]:
+def _state(weights: str, models: ModuleType) -> tuple[dict[str, torch.Tensor], str]:
     if weights == "pretrained":
-        state = pretrained_weights.get_state_dict(progress=False)  # type: ignore[attr-defined]
-        return state, f"pretrained: torchvision {pretrained_weights}"
+        published = models.ResNet50_Weights.DEFAULT
+        return published.get_state_dict(progress=False), f"pretrained: torchvision {published}"
     if weights.startswith("hub:"):
         from huggingface_hub import hf_hub_download
 
@@ -68,7 +69,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def normalised_images(generator: torch.Generator, samples: int) -> Tensors:

@@ -30,7 +30,7 @@ from gpubench.report.settings import (
 from gpubench.report.table import Column, Draft, Table, make_table
 from gpubench.result import Cost, Interval, Result
 
-NOT_SIGNIFICANT = "not significant: the 95% intervals of A and B overlap"
+NOT_SIGNIFICANT = "not significant: the 95% interval of the difference holds zero"
 UNKNOWN_SIGNIFICANCE = "a side has no interval, so this may be chance"
 LEGEND = (
     "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "

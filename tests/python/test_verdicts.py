@@ -58,6 +58,7 @@ def codes(analysis: Analysis, evidence: Evidence | None = None) -> list[str]:
 
 def test_a_healthy_cell_is_valid() -> None:
     everything_seen = Evidence(
+        device="cpu",
         executor="python",
         failed_requests=0,
         warmup_settled=True,
@@ -100,6 +101,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
+    "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
     "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
     "transfer-bound": (
         lambda a: replace(a, launch_gap_ms=0.0, stages=stages(1, h2d=0.7, d2h=0.4)),
