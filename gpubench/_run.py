@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gpubench import _plan
 from gpubench._interrupts import uninterrupted
+from gpubench.core import abandoned_workers
 from gpubench.cost import costs
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
@@ -80,6 +81,7 @@ class Bench:
         self._machine = machine
         self._say = say
         self._stage = "load"
+        self._abandoned_before = abandoned_workers()
         self._prepared: Prepared | None = None
         self._key: tuple[object, ...] | None = None
 
@@ -112,10 +114,8 @@ class Bench:
 
     @property
     def worn_out(self) -> bool:
-        """Whether a hung batch still runs in this process and would disturb further cells."""
-        from gpubench.core import abandoned_workers
-
-        return bool(abandoned_workers())
+        """Whether a batch hung, so that its thread still runs and would disturb further cells."""
+        return abandoned_workers() > self._abandoned_before
 
     def _drive(self, spec: Spec, result: Result) -> Drive:
         """Load what is needed and measure; what is known of the engine goes into the result."""

@@ -64,7 +64,7 @@ class CpuWorker:
         self._modes.close()
 
     def _inputs(self, ids: NDArray[np.int64]) -> Tensors:
-        requests = [self._pool[number % len(self._pool)] for number in ids.tolist()]
+        requests = [self._pool[int(number) % len(self._pool)] for number in ids]
         if len(requests) == 1:
             return requests[0]
         return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))

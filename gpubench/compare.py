@@ -138,22 +138,12 @@ def compare(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Co
     _refuse_ambiguous(left, right, _keys(a, b)[-1])
     if not pairs:
         raise InputError(
-            f"no cell of A matches one of B (A has {cell_name(a[0])}; B has {cell_name(b[0])}); "
-            "measure both with the same settings"
+            f"no cell of A matches one of B (A has {a[0].spec.describe()}; B has "
+            f"{b[0].spec.describe()}); measure both with the same settings"
         )
     if not force:
         _refuse_other_inputs(pairs)
     return Comparison(tuple(pairs), tuple(left), tuple(right))
-
-
-def cell_name(result: Result) -> str:
-    """A cell in a few words: 'bert-base torchscript fp32, batch 4, clients 2, workers 2'."""
-    spec = result.spec
-    load = f"clients {spec.clients}" if spec.rate is None else f"rate {spec.rate:g}/s"
-    return (
-        f"{spec.model} {spec.runtime} {spec.precision}, batch {spec.batch}, {load}, "
-        f"workers {spec.workers}"
-    )
 
 
 def _keys(a: Sequence[Result], b: Sequence[Result]) -> list[Callable[[Result], Hashable]]:
@@ -242,9 +232,9 @@ def _refuse_ambiguous(
         others = by_key_b.get(value)
         if others:
             raise InputError(
-                f"A has {len(cells)} and B has {len(others)} cells like '{cell_name(cells[0])}', "
-                "so which belong together is not clear; compare directories that hold one machine and "
-                "one way of measuring each"
+                f"A has {len(cells)} and B has {len(others)} cells like "
+                f"'{cells[0].spec.describe()}', so which belong together is not clear; compare "
+                "directories that hold one machine and one way of measuring each"
             )
 
 
@@ -253,6 +243,6 @@ def _refuse_other_inputs(pairs: Sequence[Pair]) -> None:
         a, b = pair.a.spec.inputs, pair.b.spec.inputs
         if a != b:
             raise InputError(
-                f"inputs were on the {a} in A and on the {b} in B ({cell_name(pair.a)}), which is "
-                "not the same work; measure one side again, or add --force"
+                f"inputs were on the {a} in A and on the {b} in B ({pair.a.spec.describe()}), "
+                "which is not the same work; measure one side again, or add --force"
             )

@@ -207,19 +207,27 @@ class Spec(BaseModel):
             return self.batch, 0.0
         match = _DYNAMIC_BATCH.fullmatch(self.dynamic_batch)
         if match is None:
-            _refuse(
-                "dynamic_batch", f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms"
-            )
-            raise AssertionError
+            problem = f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms"
+            _refuse("dynamic_batch", problem)
         try:
             return int(match[1]), parse_duration(match[2])
         except ValueError as error:
             _refuse("dynamic_batch", str(error))
-            raise AssertionError from None
+
+    def describe(self) -> str:
+        """The cell in a few words: 'bert-base torchscript fp32, batch 4, clients 2, workers 2'."""
+        if self.clients is not None:
+            load = f"clients {self.clients}"
+        else:
+            load = self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
+        return (
+            f"{self.model} {self.runtime} {self.precision}, batch {self.batch}, {load}, "
+            f"workers {self.workers}"
+        )
 
     def measured_settings(self) -> dict[str, Any]:
-        """The settings that decide what is measured, where they are not the default; no prices."""
-        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS), exclude_defaults=True)
+        """The settings that decide what is measured; no prices."""
+        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS))
 
     def key(self, machine: str) -> str:
         """Name of this cell on this machine: 16 hexadecimal digits.
@@ -228,7 +236,8 @@ class Spec(BaseModel):
         measured on the same kind of machine; prices play no part. Settings at their default are
         left out, so that a setting added later does not change the keys of older cells.
         """
-        text = json.dumps([machine, self.measured_settings()], sort_keys=True)
+        chosen = self.model_dump(mode="json", exclude=set(PRICING_FIELDS), exclude_defaults=True)
+        text = json.dumps([machine, chosen], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -66,23 +66,13 @@ class _Progress:
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
-        tell(f"[{number}/{self._total}{left}] {describe(spec)}", self._quiet)
+        tell(f"[{number}/{self._total}{left}] {spec.describe()}", self._quiet)
 
     def stage(self, name: str) -> None:
         pass
 
     def ended(self, result: Result, elapsed_s: float) -> None:
         tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
-
-
-def describe(spec: Spec) -> str:
-    """A cell in one line."""
-    load = f"clients {spec.clients}" if spec.clients else f"{spec.rate:g}/s {spec.arrivals}"
-    seq_len = f" seq-len {spec.seq_len}" if spec.seq_len else ""
-    return (
-        f"{spec.model} {spec.runtime} {spec.precision} batch {spec.batch}{seq_len} {load} "
-        f"workers {spec.workers} on {spec.device}"
-    )
 
 
 def _outcome(result: Result) -> str:

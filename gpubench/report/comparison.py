@@ -14,7 +14,6 @@ from gpubench.compare import (
     Figure,
     Pair,
     Value,
-    cell_name,
     chosen_cost,
 )
 from gpubench.report.format import milliseconds, number, ratio, usd, with_interval
@@ -128,7 +127,7 @@ def _table(
     if not all(chosen_cost(pair.a) and chosen_cost(pair.b) for pair in pairs):
         remarks.append(HOW_TO_PRICE)
     for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
-        remarks += [f"Only in {side}: {cell_name(result)}" for result in results]
+        remarks += [f"Only in {side}: {result.spec.describe()}" for result in results]
     return make_table(columns, rows, facts, remarks)
 
 

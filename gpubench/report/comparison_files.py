@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gpubench.compare import Comparison, Figure, Pair, cell_name, chosen_cost
+from gpubench.compare import Comparison, Figure, Pair, chosen_cost
 from gpubench.report.comparison import ordered_pairs
 from gpubench.report.csv import Field, result_fields, to_csv
 from gpubench.result import Interval, Result
@@ -31,8 +31,8 @@ def json_text(comparison: Comparison, a_name: str, b_name: str) -> str:
         "a": a_name,
         "b": b_name,
         "pairs": [_json_pair(pair) for pair in ordered_pairs(comparison)],
-        "only_a": [cell_name(result) for result in comparison.only_a],
-        "only_b": [cell_name(result) for result in comparison.only_b],
+        "only_a": [result.spec.describe() for result in comparison.only_a],
+        "only_b": [result.spec.describe() for result in comparison.only_b],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -59,7 +59,7 @@ def _csv_row(
 def _json_pair(pair: Pair) -> dict[str, Json]:
     a_cost, b_cost = chosen_cost(pair.a), chosen_cost(pair.b)
     return {
-        "cell": cell_name(pair.a),
+        "cell": pair.a.spec.describe(),
         "differences": {d.setting: {"a": d.a, "b": d.b} for d in pair.differences},
         "a_instance": a_cost.instance if a_cost else None,
         "b_instance": b_cost.instance if b_cost else None,

@@ -11,7 +11,7 @@ import pytest
 from factories import DRIFT, G4DN, G5, LAPTOP, failed, quick_start, result
 from golden import assert_golden
 
-from gpubench.compare import Figure, cell_name, compare
+from gpubench.compare import Figure, compare
 from gpubench.errors import InputError
 from gpubench.report import markdown, terminal
 from gpubench.report.comparison import tall_table, wide_table
@@ -57,7 +57,7 @@ def doubtful() -> tuple[list[Result], list[Result]]:
 
 def test_the_true_ratio_of_the_published_studys_first_row() -> None:
     first = compare(study("g5"), study("g4dn")).pairs
-    by_name = {cell_name(pair.a): pair for pair in first}
+    by_name = {pair.a.spec.describe(): pair for pair in first}
     pair = by_name["bert-base torchscript tf32, batch 32, clients 1, workers 1"]
     assert pair.usd_per_million.b_over_a == pytest.approx(3.48, abs=5e-3)
 
@@ -158,10 +158,12 @@ def test_ratios_are_of_the_figures_as_measured() -> None:
     assert Figure(0.0, 1.0).b_over_a is None
 
 
-def test_a_difference_is_significant_where_the_intervals_lie_apart() -> None:
+def test_a_difference_is_significant_where_its_interval_leaves_out_zero() -> None:
     assert Figure(1.0, 2.0, (0.9, 1.1), (1.9, 2.1)).is_significant is True
     assert Figure(2.0, 1.0, (1.9, 2.1), (0.9, 1.1)).is_significant is True
-    assert Figure(1.0, 2.0, (0.5, 1.6), (1.5, 2.1)).is_significant is False
+    # 1.0 apart, and sqrt(0.6^2 + 0.5^2) = 0.78 of it may be chance, though the intervals overlap.
+    assert Figure(1.0, 2.0, (0.5, 1.6), (1.5, 2.1)).is_significant is True
+    assert Figure(1.0, 1.7, (0.5, 1.6), (1.2, 2.1)).is_significant is False
     assert Figure(1.0, 2.0, (0.5, 1.6), None).is_significant is None
 
 

@@ -107,12 +107,6 @@ def test_the_machine_is_part_of_the_key() -> None:
 def test_a_key_does_not_change_between_versions() -> None:
     """Run directories are resumed by it: another key here orphans what users have measured."""
     spec = make_spec(RESNET | {"batch": 8, "precision": "bf16", "requests": 130})
-    assert spec.measured_settings() == {
-        "model": "resnet50",
-        "batch": 8,
-        "precision": "bf16",
-        "requests": 130,
-    }
     assert spec.key("2 x Test CPU; no GPU") == "f2b6ba86802460c8"
 
 
