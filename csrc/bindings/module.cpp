@@ -4,7 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +47,15 @@ void require_line(const nanoseconds& array, const char* name) {
   }
 }
 
+// pybind11 refuses a negative number with a list of signatures; this says what is wrong.
+std::size_t to_count(std::int64_t given, const char* name) {
+  if (given < 0) {
+    throw py::value_error(std::string(name) + " is " + std::to_string(given) +
+                          "; give a positive number");
+  }
+  return static_cast<std::size_t>(given);
+}
+
 // Floats are refused rather than cut off; other integers are converted.
 nanoseconds integers(const py::object& given, const char* name) {
   const py::array array = py::array::ensure(given);
@@ -56,7 +65,8 @@ nanoseconds integers(const py::object& given, const char* name) {
                           " does not hold integers; give int64 nanoseconds, "
                           "for example array.astype(numpy.int64)");
   }
-  nanoseconds line(array);
+  const nanoseconds line =
+      py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>(array);
   require_line(line, name);
   return line;
 }
@@ -91,13 +101,16 @@ gpubench::wait_mode to_wait_mode(const std::string& name) {
   throw py::value_error("wait is '" + name + "'; choose spin, yield or block");
 }
 
-gpubench::run_options to_options(std::size_t max_batch, std::int64_t max_delay_ns,
-                                 std::optional<std::size_t> stop_after_completions,
-                                 std::optional<std::int64_t> stop_after_ns) {
+gpubench::run_options to_options(std::int64_t max_batch, std::int64_t max_delay_ns,
+                                 std::optional<std::int64_t> stop_after_completions,
+                                 std::optional<std::int64_t> stop_after_ns, std::int64_t capacity) {
   gpubench::run_options options;
-  options.batch = {max_batch, max_delay_ns};
-  options.stop_after_completions = stop_after_completions;
+  options.batch = {to_count(max_batch, "max_batch"), max_delay_ns};
+  if (stop_after_completions) {
+    options.stop_after_completions = to_count(*stop_after_completions, "stop_after_completions");
+  }
   options.stop_after_ns = stop_after_ns;
+  options.capacity = to_count(capacity, "capacity");
   return options;
 }
 
@@ -154,30 +167,31 @@ PYBIND11_MODULE(_core, m) {
 
   m.def(
       "constant_arrivals",
-      [](double rate, std::size_t count) {
-        return to_array(gpubench::constant_arrivals(rate, count));
+      [](double rate, std::int64_t count) {
+        return to_array(gpubench::constant_arrivals(rate, to_count(count, "count")));
       },
       "rate_per_second"_a, "count"_a,
       "Due times of one request every 1 / rate: offsets from the start, the first 0.");
   m.def(
       "poisson_arrivals",
-      [](double rate, std::size_t count, std::uint64_t seed) {
-        return to_array(gpubench::poisson_arrivals(rate, count, seed));
+      [](double rate, std::int64_t count, std::uint64_t seed) {
+        return to_array(gpubench::poisson_arrivals(rate, to_count(count, "count"), seed));
       },
       "rate_per_second"_a, "count"_a, "seed"_a,
       "Due times of a Poisson process with `count` arrivals in `count / rate` seconds, sorted. A "
       "seed gives the same times on every platform.");
   m.def(
       "burst_arrivals",
-      [](double rate, std::size_t count, std::size_t burst) {
-        return to_array(gpubench::burst_arrivals(rate, count, burst));
+      [](double rate, std::int64_t count, std::int64_t burst) {
+        return to_array(
+            gpubench::burst_arrivals(rate, to_count(count, "count"), to_count(burst, "burst")));
       },
       "rate_per_second"_a, "count"_a, "burst"_a,
       "Due times of groups of `burst` requests, one group every burst / rate.");
   m.def(
       "exponential_service",
-      [](double mean_ns, std::size_t count, std::uint64_t seed) {
-        return to_array(gpubench::exponential_service(mean_ns, count, seed));
+      [](double mean_ns, std::int64_t count, std::uint64_t seed) {
+        return to_array(gpubench::exponential_service(mean_ns, to_count(count, "count"), seed));
       },
       "mean_ns"_a, "count"_a, "seed"_a,
       "A table of exponential service times, scaled to meet the mean; independent of "
@@ -190,7 +204,11 @@ PYBIND11_MODULE(_core, m) {
       m, "ClosedLoop",
       "A fixed number of clients: each sends its next request `think_time_ns` after its last one "
       "completed. Ids are the clients, from 0.")
-      .def(py::init<std::size_t, std::int64_t>(), "clients"_a, "think_time_ns"_a = 0);
+      .def(py::init([](std::int64_t clients, std::int64_t think_time_ns) {
+             return std::make_shared<gpubench::closed_loop>(to_count(clients, "clients"),
+                                                            think_time_ns);
+           }),
+           "clients"_a, "think_time_ns"_a = 0);
   py::class_<gpubench::open_loop, gpubench::request_source, std::shared_ptr<gpubench::open_loop>>(
       m, "OpenLoop",
       "Requests on a schedule of offsets from the start, however slow the answers are. Ids are "
@@ -198,7 +216,10 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(&make_open_loop), "due_ns"_a);
   py::class_<gpubench::live_queue, gpubench::request_source, std::shared_ptr<gpubench::live_queue>>(
       m, "LiveQueue", "Requests that other threads bring while the run goes on.")
-      .def(py::init<std::size_t>(), "capacity"_a)
+      .def(py::init([](std::int64_t capacity) {
+             return std::make_shared<gpubench::live_queue>(to_count(capacity, "capacity"));
+           }),
+           "capacity"_a)
       .def(
           "submit",
           [](gpubench::live_queue& self, std::int64_t id, std::optional<double> wait_s) {
@@ -310,14 +331,13 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "run",
           [](python_runner& self, std::shared_ptr<gpubench::request_source> source,
-             std::size_t max_batch, std::int64_t max_delay_ns,
-             std::optional<std::size_t> stop_after_completions,
+             std::int64_t max_batch, std::int64_t max_delay_ns,
+             std::optional<std::int64_t> stop_after_completions,
              std::optional<std::int64_t> stop_after_ns, std::int64_t batch_deadline_ns,
-             std::size_t capacity) {
-            auto options =
-                to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns);
+             std::int64_t capacity) {
+            auto options = to_options(max_batch, max_delay_ns, stop_after_completions,
+                                      stop_after_ns, capacity);
             options.batch_deadline_ns = batch_deadline_ns;
-            options.capacity = capacity;
             return self.run(std::move(source), options);
           },
           "source"_a, py::kw_only(), "max_batch"_a = 1, "max_delay_ns"_a = 0,
@@ -332,15 +352,16 @@ PYBIND11_MODULE(_core, m) {
 
   m.def(
       "simulate",
-      [](const std::shared_ptr<gpubench::request_source>& source, std::size_t executors,
-         const py::object& service_ns, std::size_t max_batch, std::int64_t max_delay_ns,
-         std::optional<std::size_t> stop_after_completions,
-         std::optional<std::int64_t> stop_after_ns, std::size_t capacity) {
-        auto options = to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns);
-        options.capacity = capacity;
+      [](const std::shared_ptr<gpubench::request_source>& source, std::int64_t executors,
+         const py::object& service_ns, std::int64_t max_batch, std::int64_t max_delay_ns,
+         std::optional<std::int64_t> stop_after_completions,
+         std::optional<std::int64_t> stop_after_ns, std::int64_t capacity) {
+        const auto options =
+            to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns, capacity);
+        const std::size_t workers = to_count(executors, "executors");
         const auto table = service_table(service_ns);
         const py::gil_scoped_release no_gil;
-        return python_outcome{gpubench::simulate(*source, executors, table, options)};
+        return python_outcome{gpubench::simulate(*source, workers, table, options)};
       },
       "source"_a, py::kw_only(), "executors"_a = 1, "service_ns"_a, "max_batch"_a = 1,
       "max_delay_ns"_a = 0, "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),

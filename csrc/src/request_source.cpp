@@ -44,12 +44,6 @@ void request_source::acquire() {
   }
 }
 
-void waiting_line::push(const request& added) noexcept {
-  std::size_t i = size_++;
-  for (; i > 0 && due_ns(i - 1) > added.scheduled_ns; --i) ring_[place(i)] = ring_[place(i - 1)];
-  ring_[place(i)] = added;
-}
-
 closed_loop::closed_loop(std::size_t clients, std::int64_t think_time_ns)
     : line_(affordable(clients, "clients")), think_time_ns_(think_time_ns) {
   if (think_time_ns < 0 || think_time_ns > longest_span_ns) {

@@ -38,8 +38,13 @@ std::atomic<int> abandoned_count{0};
 
 // A place for a batch in flight.
 struct flight_slot {
+  std::size_t number = 0;
   std::vector<request> requests;  // max_batch
-  batch_record record{};          // size 0: free
+  std::uint32_t size = 0;         // requests in flight; 0: free
+  std::int64_t opened_ns = 0;
+  std::int64_t departed_ns = 0;
+  std::int64_t submitted_ns = 0;
+  std::int64_t completed_ns = 0;
 };
 
 struct worker {
@@ -79,7 +84,7 @@ struct active_run {
   const std::size_t workers;
   std::size_t ready = 0;                           // workers; guarded by queue
   std::atomic<std::int64_t> give_up_ns{never_ns};  // when the grace of stop() ends
-  std::int64_t start_cpu_ns = process_cpu_ns();
+  std::int64_t start_cpu_ns = 0;
 };
 
 std::string named(const worker& which, const std::string& problem) {
@@ -110,57 +115,47 @@ class turns {
 
   void take_all() {
     stand_ready();
-    flight_slot* free = &me_.slots[0];
     flight_slot* done = nullptr;  // complete, and not yet handed in
     bool idle = false;
-    std::int64_t opened_ns = now_ns();
+    bool asking = false;  // for a batch, since opened_ns
+    std::int64_t opened_ns = 0;
     for (;;) {
       auto lock = queue_.lock();
       if (me_.abandoned) return;
       if (idle) queue_.end_idle();
-      if (done != nullptr) {
-        hand_in(*done);
-        if (free == nullptr) {
-          free = done;
-          opened_ns = done->record.completed_ns;
-        }
-        done = nullptr;
-      }
+      if (done != nullptr) hand_in(*done);
 
       answer told{answer::kind::wait};
-      flight_slot* taken = nullptr;
+      flight_slot* const free = free_slot();
       if (free != nullptr) {
+        if (!asking) opened_ns = done != nullptr ? done->completed_ns : now_ns();
+        asking = true;
         const std::int64_t departed_ns = now_ns();
         told = run_.next(departed_ns, free->requests.data());
         if (told.what == answer::kind::dispatch) {
-          taken = free;
-          taken->record.opened_ns = opened_ns;
-          taken->record.departed_ns = departed_ns;
-          taken->record.size = static_cast<std::uint32_t>(told.count);
+          asking = false;
+          free->opened_ns = opened_ns;
+          free->departed_ns = departed_ns;
+          free->size = static_cast<std::uint32_t>(told.count);
           ++in_flight_;
         }
       }
+      done = nullptr;
       call_others();
+      idle = false;
       if (in_flight_ == 0) {
-        idle = false;
         if (told.what == answer::kind::finished) break;
         queue_.wait(lock, current_.waiting, told.until_ns);
-        continue;
+      } else if (told.what == answer::kind::dispatch) {
+        lock.unlock();
+        if (submit(*free)) done = free;
+      } else {
+        idle = free != nullptr && told.what == answer::kind::wait;
+        if (idle) queue_.begin_idle();
+        const std::uint32_t seen = queue_.changes();
+        lock.unlock();
+        done = watch(free != nullptr, seen, told.until_ns);
       }
-      idle = free != nullptr && told.what == answer::kind::wait;
-      if (idle) queue_.begin_idle();
-      const std::uint32_t seen = queue_.changes();
-      lock.unlock();
-
-      if (taken != nullptr) {
-        free = free_slot();
-        if (submit(*taken)) done = taken;
-        if (free != nullptr) opened_ns = now_ns();
-        if (taken->record.size == 0 && free == nullptr) free = taken;
-        if (done != nullptr || free != nullptr) continue;
-      }
-      done = watch(free != nullptr, seen, told.until_ns);
-      if (me_.abandoned) return;
     }
     place_device_times();
   }
@@ -177,9 +172,9 @@ class turns {
   }
 
   void hand_in(flight_slot& done) {
-    run_.complete(done.requests.data(), done.record.size, done.record.completed_ns);
+    run_.complete(done.requests.data(), done.size, done.completed_ns);
     me_.stamps->publish();
-    done.record.size = 0;
+    done.size = 0;
     --in_flight_;
   }
 
@@ -190,24 +185,21 @@ class turns {
   }
 
   flight_slot* free_slot() {
+    if (in_flight_ == me_.slots.size()) return nullptr;
     for (flight_slot& slot : me_.slots) {
-      if (slot.record.size == 0) return &slot;
+      if (slot.size == 0) return &slot;
     }
     return nullptr;
-  }
-
-  std::size_t number(const flight_slot& slot) const {
-    return static_cast<std::size_t>(&slot - me_.slots.data());
   }
 
   // Whether the batch is complete already.
   bool submit(flight_slot& slot) {
     const std::int64_t submitted_ns = now_ns();
-    slot.record.submitted_ns = submitted_ns;
+    slot.submitted_ns = submitted_ns;
     if (in_flight_ == 1) me_.busy_since_ns.store(submitted_ns, std::memory_order_relaxed);
     try {
-      const batch_view batch{slot.requests.data(), slot.record.size, submitted_ns};
-      if (!backend_.start(number(slot), batch)) return false;
+      const batch_view batch{slot.requests.data(), slot.size, submitted_ns};
+      if (!backend_.start(slot.number, batch)) return false;
       record(slot);
       return true;
     } catch (...) {
@@ -221,9 +213,9 @@ class turns {
   flight_slot* watch(bool may_take, std::uint32_t seen, std::int64_t until_ns) {
     while (in_flight_ > 0 && !me_.abandoned) {
       for (flight_slot& slot : me_.slots) {
-        if (slot.record.size == 0) continue;
+        if (slot.size == 0) continue;
         try {
-          if (!backend_.poll(number(slot))) continue;
+          if (!backend_.poll(slot.number)) continue;
           record(slot);
           return &slot;
         } catch (...) {
@@ -253,10 +245,11 @@ class turns {
 
   // The batch in `slot` has just completed.
   void record(flight_slot& slot) {
-    slot.record.completed_ns = now_ns();
-    const device_stamps stamps =
-        device_times_ ? backend_.device_times(number(slot)) : device_stamps{};
-    me_.stamps->append(slot.record, slot.requests.data(), stamps);
+    slot.completed_ns = now_ns();
+    me_.stamps->append(
+        {slot.opened_ns, slot.departed_ns, slot.submitted_ns, slot.completed_ns, 0, slot.size},
+        slot.requests.data());
+    if (device_times_) me_.stamps->append(backend_.device_times(slot.number));
     update_busy_since(slot);
   }
 
@@ -264,8 +257,8 @@ class turns {
     std::int64_t oldest_ns = 0;
     if (in_flight_ > 1) {
       for (const flight_slot& slot : me_.slots) {
-        if (&slot == &left_out || slot.record.size == 0) continue;
-        const std::int64_t submitted_ns = slot.record.submitted_ns;
+        if (&slot == &left_out || slot.size == 0) continue;
+        const std::int64_t submitted_ns = slot.submitted_ns;
         if (oldest_ns == 0 || submitted_ns < oldest_ns) oldest_ns = submitted_ns;
       }
     }
@@ -279,8 +272,8 @@ class turns {
     const auto lock = queue_.lock();
     if (me_.abandoned) return;
     run_.fail(end_reason::error, error, now_ns());
-    run_.lose(slot.requests.data(), slot.record.size, true);
-    slot.record.size = 0;
+    run_.lose(slot.requests.data(), slot.size, true);
+    slot.size = 0;
     --in_flight_;
     queue_.notify_all();
   }
@@ -372,6 +365,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     if (current_ != nullptr) throw runner_error("a run is in progress; finish it first");
     auto next = std::make_shared<active_run>(std::move(source), options, waiting_, workers_.size());
     take_memory(options);
+    next->start_cpu_ns = process_cpu_ns();
     current_ = std::move(next);
     busy_ = workers_.size();
     ++runs_;
@@ -412,7 +406,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     const auto queue_lock = ended->queue.lock();
     for (auto& each : workers_) {
       for (const flight_slot& slot : each->slots) {
-        ended->run.lose(slot.requests.data(), slot.record.size, false);
+        ended->run.lose(slot.requests.data(), slot.size, false);
       }
     }
     outcome result = ended->run.finish();
@@ -522,7 +516,10 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     try {
       for (auto& each : workers_) {
         each->slots.assign(each->backend->depth(), {});
-        for (flight_slot& slot : each->slots) slot.requests.resize(options.batch.max_batch);
+        for (std::size_t i = 0; i < each->slots.size(); ++i) {
+          each->slots[i].number = i;
+          each->slots[i].requests.resize(options.batch.max_batch);
+        }
         each->stamps = std::make_shared<timeline>(capacity, share, options.batch.max_batch,
                                                   each->backend->has_device_times());
       }

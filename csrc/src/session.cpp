@@ -6,7 +6,9 @@
 namespace gpubench {
 
 session::session(request_source& source, const run_options& options)
-    : source_(source), options_(options) {
+    : source_(source),
+      options_(options),
+      completions_to_stop_(options.stop_after_completions.value_or(SIZE_MAX)) {
   check(options_);
   source_.acquire();
 }
@@ -16,42 +18,6 @@ void session::begin(std::int64_t start_ns) {
   if (options_.stop_after_ns) stop_ns_ = start_ns + *options_.stop_after_ns;
   source_.start(start_ns);
   begun_ = true;
-}
-
-answer session::next(std::int64_t now_ns, request* taken) {
-  if (ended_) return {answer::kind::finished};
-  if (now_ns < outcome_.start_ns) return {answer::kind::wait_until, 0, outcome_.start_ns};
-  if (now_ns >= stop_ns_) {
-    end(end_reason::time, stop_ns_);
-    return {answer::kind::finished};
-  }
-  if (departed_ >= options_.capacity) {
-    end(source_.finished() ? end_reason::finished : end_reason::timeline_full, now_ns);
-    return {answer::kind::finished};
-  }
-  answer told = source_.next(now_ns, options_.batch, taken);
-  switch (told.what) {
-    case answer::kind::dispatch:
-      departed_ += told.count;
-      break;
-    case answer::kind::finished:
-      end(end_reason::finished, now_ns);
-      break;
-    case answer::kind::wait_until:
-      told.until_ns = std::min(told.until_ns, stop_ns_);
-      break;
-    case answer::kind::wait:
-      break;
-  }
-  return told;
-}
-
-void session::complete(const request* requests, std::size_t count, std::int64_t completed_ns) {
-  outcome_.completed += count;
-  source_.complete(requests, count, completed_ns);
-  if (options_.stop_after_completions && outcome_.completed >= *options_.stop_after_completions) {
-    end(end_reason::completions, completed_ns);
-  }
 }
 
 void session::end(end_reason reason, std::int64_t moment_ns) noexcept {

@@ -76,7 +76,7 @@ outcome simulate(request_source& source, std::size_t executors,
       simulated_worker& worker = workers[in_flight.top().worker];
       free.push_back(in_flight.top().worker);
       in_flight.pop();
-      worker.done->append(worker.record, worker.batch.data(), {});
+      worker.done->append(worker.record, worker.batch.data());
       worker.done->publish();
       run.complete(worker.batch.data(), worker.record.size, now);
       worker.record.opened_ns = now;

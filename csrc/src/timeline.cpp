@@ -25,13 +25,6 @@ timeline::timeline(std::size_t capacity, std::size_t expected, std::size_t expec
   if (device_times_) reserve(stamps_, capacity, expected_batches);
 }
 
-void timeline::append(batch_record record, const request* requests, const device_stamps& stamps) {
-  record.first_request = static_cast<std::uint32_t>(requests_.size());
-  batches_.push_back(record);
-  requests_.insert(requests_.end(), requests, requests + record.size);
-  if (device_times_) stamps_.push_back(stamps);
-}
-
 std::size_t timeline::request_count() const noexcept {
   const std::size_t batches = batch_count();
   if (batches == 0) return 0;

@@ -22,14 +22,12 @@ constexpr int lock_attempts = 100;
 
 }  // namespace
 
-std::unique_lock<std::mutex> monitor::lock() {
-  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  for (int i = 0; !lock && i < lock_attempts; ++i) {
+void monitor::contend(std::unique_lock<std::mutex>& lock) {
+  for (int i = 0; i < lock_attempts; ++i) {
     relax();
-    static_cast<void>(lock.try_lock());
+    if (lock.try_lock()) return;
   }
-  if (!lock) lock.lock();
-  return lock;
+  lock.lock();
 }
 
 void monitor::notify_all() noexcept {

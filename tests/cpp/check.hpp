@@ -44,6 +44,7 @@ int run_tests(const Tests&... tests) {
       std::fprintf(stderr, "threw: %s\n", error.what());
     }
     std::printf("%s %s\n", failed_checks == before ? "ok  " : "FAIL", each.name);
+    std::fflush(stdout);
   }
   return failed_checks == 0 ? 0 : 1;
 }

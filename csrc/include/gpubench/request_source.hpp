@@ -73,7 +73,11 @@ class waiting_line {
   // Behind those that are due no later; the order of workers that complete at about the same time
   // is not that of their locks.
   // REQUIRES: size() < capacity().
-  void push(const request& added) noexcept;
+  void push(const request& added) noexcept {
+    std::size_t i = size_++;
+    for (; i > 0 && due_ns(i - 1) > added.scheduled_ns; --i) ring_[place(i)] = ring_[place(i - 1)];
+    ring_[place(i)] = added;
+  }
 
   // REQUIRES: size() > 0.
   request pop() noexcept {

@@ -39,9 +39,16 @@ class timeline {
   timeline(const timeline&) = delete;
   timeline& operator=(const timeline&) = delete;
 
-  // `record.first_request` is filled in; `stamps` is written only where the timeline has device
-  // times. Beyond the capacity memory moves, which nobody else may be reading then.
-  void append(batch_record record, const request* requests, const device_stamps& stamps);
+  // Adds a batch; its first_request is filled in. A timeline with device times takes the batch's
+  // stamps next. Beyond the capacity memory moves, which nobody else may be reading then.
+  void append(batch_record record, const request* requests) {
+    record.first_request = static_cast<std::uint32_t>(requests_.size());
+    batches_.push_back(record);
+    for (std::size_t i = 0; i < record.size; ++i) requests_.push_back(requests[i]);
+    expect_write(batches_);
+    expect_write(requests_);
+  }
+  void append(const device_stamps& stamps) { stamps_.push_back(stamps); }
 
   // Shows what was appended to other threads.
   void publish() noexcept { published_.store(batches_.size(), std::memory_order_release); }
@@ -57,6 +64,13 @@ class timeline {
   const device_stamps* stamps() const noexcept { return stamps_.data(); }
 
  private:
+  // Fetches the memory that is written some batches later: otherwise the next lock waits for it.
+  template <class Record>
+  static void expect_write(const std::vector<Record>& records) noexcept {
+    const auto end = reinterpret_cast<std::uintptr_t>(records.data() + records.size());
+    __builtin_prefetch(reinterpret_cast<const void*>(end + 16 * sizeof(batch_record)), 1);
+  }
+
   bool device_times_;
   std::vector<batch_record> batches_;
   std::vector<request> requests_;

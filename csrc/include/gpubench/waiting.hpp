@@ -19,7 +19,11 @@ enum class wait_mode {
 // A mutex and a condition variable that can also be watched. Every member is safe from any thread.
 class monitor {
  public:
-  std::unique_lock<std::mutex> lock();
+  std::unique_lock<std::mutex> lock() {
+    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock) contend(lock);
+    return lock;
+  }
 
   // Wakes every waiter, so that it asks again.
   // REQUIRES: the caller holds the lock.
@@ -39,6 +43,7 @@ class monitor {
   std::uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
 
  private:
+  void contend(std::unique_lock<std::mutex>& lock);
   void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
   void watch(std::unique_lock<std::mutex>& lock, wait_mode mode, std::uint32_t seen,
              std::int64_t until_ns);

@@ -1,0 +1,63 @@
+"""Writes gpubench/_core.pyi from the compiled module: `python tests/python/core_stubs.py`.
+
+pybind11-stubgen reads the signatures; what pybind11 cannot say (which callables, what arrays) is
+put in their place here.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+STUB = Path(__file__).parents[2] / "gpubench" / "_core.pyi"
+
+_PRECISE = {
+    "typing.SupportsInt | typing.SupportsIndex": "int",
+    "typing.SupportsFloat | typing.SupportsIndex": "float",
+    "due_ns: typing.Any": (
+        "due_ns: numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]"
+    ),
+    "service_ns: typing.Any": (
+        "service_ns: int | numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]"
+    ),
+    "run: typing.Any": (
+        "run: collections.abc.Callable[[numpy.typing.NDArray[numpy.int64]], object]"
+    ),
+    "open: typing.Any | None": "open: collections.abc.Callable[[], object] | None",
+    "close: typing.Any | None": "close: collections.abc.Callable[[], object] | None",
+    "wait: str": 'wait: typing.Literal["spin", "yield", "block"]',
+    "def reason(self) -> str": (
+        'def reason(self) -> typing.Literal["finished", "completions", "time", "timeline full", '
+        '"stopped", "error", "deadline"]'
+    ),
+}
+
+
+def generate() -> str:
+    """The stub of the installed gpubench._core."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-P", "-m", "pybind11_stubgen", "gpubench._core"]
+        options = ["--numpy-array-use-type-var", "--exit-code", "--output-dir", folder]
+        subprocess.run([*command, *options], check=True, capture_output=True)
+        text = (Path(folder) / "gpubench" / "_core.pyi").read_text()
+    for vague, precise in _PRECISE.items():
+        text = text.replace(vague, precise)
+    text = re.sub(r"\n__all__: .*\n", "\n", text)
+    header = "# Written by tests/python/core_stubs.py.\n"
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", STUB.name, "-"]
+    formatted = subprocess.run(
+        command,
+        input=header + text,
+        cwd=STUB.parents[1],  # for the project's line length
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return formatted.stdout
+
+
+if __name__ == "__main__":
+    STUB.write_text(generate())
