@@ -7,6 +7,7 @@ be looked at.
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from gpubench.models import MODELS
 from gpubench.spec import Spec
 
 DEFAULT_DURATION_S = 10.0
+
+# Its due time, its stamps, and its row while the samples are put in order.
+_SCHEDULED_REQUEST_BYTES = 250
 
 
 def resolve(spec: Spec, machine: Machine) -> Spec:
@@ -188,11 +192,25 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
             f"--dynamic-batch: MAX {largest} is no multiple of the {spec.batch} samples that "
             "each request brings; choose one"
         )
+    _refuse_beyond_memory(spec)
     if spec.model == "synthetic":
         return
     if reason := importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
         raise InputError(f"--runtime {spec.runtime}: {reason}")
     _refuse_missing_weights(spec)
+
+
+def _refuse_beyond_memory(spec: Spec) -> None:
+    """A schedule lies in memory whole, and so do the stamps of its requests."""
+    if spec.rate is None or spec.arrivals.startswith("trace:"):
+        return
+    requests = (spec.requests or spec.rate * (spec.duration or 0.0)) + spec.rate * spec.warmup
+    needed = requests * _SCHEDULED_REQUEST_BYTES
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
+        raise InputError(
+            f"--rate {spec.rate:g}: {requests:.3g} requests need {needed / 1e9:.3g} GB, more than "
+            "half of this machine's memory; lower --rate, --duration or --warmup"
+        )
 
 
 def _refuse_missing_weights(spec: Spec) -> None:

@@ -23,7 +23,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
@@ -272,9 +272,29 @@ def _explain(error: ValidationError, origin: str) -> str:
         allowed = _allowed(name)
         problem = f"'{first['input']}' is not known; {nearest(str(first['input']), allowed)}"
     else:
-        problem = f"{first['input']!r} is not allowed: {first['msg'].lower()}"
+        problem = f"'{first['input']}' is not allowed; {_remedy(first)}"
     flag = name if origin else "--" + name.replace("_", "-")
     return f"{origin}: {flag}: {problem}" if origin else f"{flag}: {problem}"
+
+
+def _remedy(problem: ErrorDetails) -> str:
+    """What to write instead, for the checks that pydantic makes."""
+    limits = problem.get("ctx", {})
+    match problem["type"]:
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "give a whole number, like 8"
+        case "float_parsing" | "float_type" | "finite_number":
+            return "give a number, like 1.5"
+        case "greater_than_equal":
+            return f"give {limits['ge']:g} or more"
+        case "greater_than":
+            return f"give more than {limits['gt']:g}"
+        case "less_than_equal":
+            return f"give {limits['le']:g} or less"
+        case "less_than":
+            return f"give less than {limits['lt']:g}"
+        case _:
+            return problem["msg"][:1].lower() + problem["msg"][1:]
 
 
 def _allowed(name: str) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
         ("- just\n- words", "grid 1: expected settings"),
         ("modle: resnet50", "unknown key 'modle'; did you mean model?"),
         ("model: resnet50\nbatch: []", "batch: the list is empty"),
-        ("model: resnet50\nbatch: [1, -2]", "batch: -2 is not allowed"),
+        ("model: resnet50\nbatch: [1, -2]", "batch: '-2' is not allowed"),
         ("model: resnet50\nonly_on: tpu", "only_on: 'tpu' is not known; choose cpu or cuda"),
         ("model: resnet50\nunavailable: maybe", "choose skip or refuse"),
         ("grids: 3", "grids: expected a list"),

@@ -98,6 +98,7 @@ def test_which_gpus_a_torch_build_runs_on(
         ({"precision": "amp"}, "add --allow-emulated"),
         ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
         ({"depth": 2}, "--depth"),
+        ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
         ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
         ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
     ],

@@ -196,9 +196,7 @@ def bulk_service_mean_in_system(load: float, largest: int) -> float:
     """
     arrival = load * largest  # mu = 1
     r = float(
-        optimize.brentq(
-            lambda x: x ** (largest + 1) - (arrival + 1) * x + arrival, 1e-9, 1 - 1e-9
-        )
+        optimize.brentq(lambda x: x ** (largest + 1) - (arrival + 1) * x + arrival, 1e-9, 1 - 1e-9)
     )
     # Balance of the idle state: arrival * p_idle = p_busy(0 waiting); total probability 1.
     busy_none_waiting = 1 / (1 / arrival + 1 / (1 - r))
