@@ -6,10 +6,12 @@ state per thread. Its rate says how large the timeline has to be.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from gpubench.statistics import ClosedLoop, OpenLoop
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
 WARMUP_BATCHES = 3
+# So long a delay that the batches of a warm-up are full.
+_UNTIL_FULL_NS = 10**9
+_WARMUP_CAPACITY = 1_000_000
 # A batch that takes longer is taken for hung. The first inferences of a runtime may compile.
 _WARMUP_DEADLINE_NS = 900 * 10**9
 _LEAST_DEADLINE_NS = 60 * 10**9
@@ -79,38 +84,86 @@ def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
     """
     runner = core.Runner(list(executors), wait=spec.wait)
     try:
-        rate, slowest_ns, warmup_s = _warm_up(runner, spec, len(executors))
-        return _measure(runner, spec, rate, slowest_ns, warmup_s)
+        return _measure(runner, spec, _warm_up(runner, spec))
     finally:
         runner.close()
 
 
-def _warm_up(runner: core.Runner, spec: Spec, workers: int) -> tuple[float, int, float]:
-    """(requests per second, slowest batch in ns, seconds it took)."""
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Python's collector stops every thread that runs Python for milliseconds: not in a window."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@dataclass(frozen=True)
+class _Warm:
+    """What the warm-up saw."""
+
+    requests_per_second: float
+    slowest_batch_ns: int
+    seconds: float
+
+
+def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
+    """Run every size of batch that can occur, then the load to come for the rest of the time."""
     started = time.monotonic()
-    first = runner.run(
-        core.ClosedLoop(workers),
-        stop_after_completions=WARMUP_BATCHES * workers,
-        batch_deadline_ns=_WARMUP_DEADLINE_NS,
-        capacity=100_000,
-    )
-    _raise_if_failed(first)
-    outcome = first
+    workers, largest = spec.workers or 1, _max_batch(spec)
+    samples = None
+    for size in range(1, largest + 1):
+        batches = WARMUP_BATCHES if size == largest else 1
+        samples = _warm_run(
+            runner,
+            clients=size * workers,
+            max_batch=size,
+            max_delay_ns=_UNTIL_FULL_NS if size > 1 else 0,
+            stop_after_completions=batches * size * workers,
+        )
     remaining_s = spec.warmup - (time.monotonic() - started)
     if remaining_s > 0:
-        outcome = runner.run(
-            core.ClosedLoop(workers),
-            stop_after_ns=int(remaining_s * 1e9),
-            batch_deadline_ns=_WARMUP_DEADLINE_NS,
-            capacity=1_000_000,
+        rest = _warm_run(
+            runner,
+            clients=spec.clients or _in_flight(spec),
+            max_batch=largest,
+            max_delay_ns=_max_delay_ns(spec),
+            stop_after_ns=round(remaining_s * 1e9),
         )
-        _raise_if_failed(outcome)
-    samples = collect(outcome)
-    if not len(samples):
-        samples = collect(first)
+        samples = rest if len(rest) else samples
+    assert samples is not None
     span_ns = max(int(samples.completed_ns.max() - samples.opened_ns.min()), 1)
-    slowest_ns = int((samples.completed_ns - samples.departed_ns).max())
-    return len(samples) / span_ns * 1e9, slowest_ns, time.monotonic() - started
+    return _Warm(
+        requests_per_second=len(samples) / span_ns * 1e9,
+        slowest_batch_ns=int((samples.completed_ns - samples.departed_ns).max()),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _warm_run(
+    runner: core.Runner,
+    *,
+    clients: int,
+    max_batch: int,
+    max_delay_ns: int,
+    stop_after_completions: int | None = None,
+    stop_after_ns: int | None = None,
+) -> Samples:
+    outcome = runner.run(
+        core.ClosedLoop(clients),
+        max_batch=max_batch,
+        max_delay_ns=max_delay_ns,
+        stop_after_completions=stop_after_completions,
+        stop_after_ns=stop_after_ns,
+        batch_deadline_ns=_WARMUP_DEADLINE_NS,
+        capacity=_WARMUP_CAPACITY,
+    )
+    _raise_if_failed(outcome)
+    return collect(outcome)
 
 
 def _raise_if_failed(outcome: core.Outcome) -> None:
@@ -165,21 +218,28 @@ def _in_flight(spec: Spec) -> int:
     return (spec.workers or 1) * (spec.depth or 1) * _max_batch(spec)
 
 
-def _measure(
-    runner: core.Runner, spec: Spec, rate: float, slowest_ns: int, warmup_s: float
-) -> Drive:
-    load = _open_load(spec) if spec.clients is None else _closed_load(spec, spec.clients, rate)
-    busy_before, clock_before = busy_core_seconds(), time.monotonic()
-    outcome = runner.run(
-        load.source,
-        max_batch=_max_batch(spec),
-        max_delay_ns=round(spec.dynamic_batch_limits()[1] * 1e9),
-        stop_after_completions=load.stop_after_completions,
-        stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
-        batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * slowest_ns),
-        capacity=_capacity(load.expected, spec.workers or 1),
+def _max_delay_ns(spec: Spec) -> int:
+    return round(spec.dynamic_batch_limits()[1] * 1e9)
+
+
+def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
+    load = (
+        _open_load(spec)
+        if spec.clients is None
+        else _closed_load(spec, spec.clients, warm.requests_per_second)
     )
-    busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
+    with _no_garbage_collection():
+        busy_before, clock_before = busy_core_seconds(), time.monotonic()
+        outcome = runner.run(
+            load.source,
+            max_batch=_max_batch(spec),
+            max_delay_ns=_max_delay_ns(spec),
+            stop_after_completions=load.stop_after_completions,
+            stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
+            batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),
+            capacity=_capacity(load.expected, spec.workers or 1),
+        )
+        busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
     others = None
     if busy_before is not None and busy_after is not None:
         others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
@@ -188,7 +248,7 @@ def _measure(
         loop=load.counted(outcome.start_ns),
         offered=outcome.offered,
         failed=outcome.failed,
-        warmup_seconds=warmup_s,
+        warmup_seconds=warm.seconds,
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
         reason=outcome.reason,

@@ -190,8 +190,8 @@ class Spec(BaseModel):
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, or cuda:0")
         if self.dynamic_batch is not None:
             largest, _ = self.dynamic_batch_limits()
-            if largest < self.batch:
-                _refuse("dynamic_batch", f"MAX {largest} is under the request's batch {self.batch}")
+            if largest <= self.batch:
+                _refuse("dynamic_batch", f"MAX {largest} joins nothing; it must be over the batch")
         if self.duration == 0:
             _refuse("duration", "0 measures nothing; write it like 10s")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,22 @@ def test_exponential_service_has_its_mean_and_comes_from_the_seed() -> None:
 
 def test_no_work_at_all_is_a_service_time_of_zero() -> None:
     assert len(drive(synthetic(service_time=0, requests=1000)).samples) >= 1000
+
+
+def test_every_size_of_batch_is_run_before_anything_is_measured() -> None:
+    sizes: list[int] = []
+    executor = core.PythonExecutor(lambda ids: sizes.append(len(ids)))
+    _drive.drive(synthetic(dynamic_batch="4:1ms", clients=4, requests=8), [executor])
+    assert sizes[:3] == [1, 2, 3]
+    assert sizes[3:6] == [4, 4, 4]
+
+
+def test_pythons_collector_rests_while_requests_are_measured() -> None:
+    enabled: list[bool] = []
+    executor = core.PythonExecutor(lambda ids: enabled.append(gc.isenabled()))
+    _drive.drive(synthetic(requests=50), [executor])
+    assert enabled[-50:] == [False] * 50
+    assert gc.isenabled()
 
 
 def test_a_failure_while_warming_up_is_raised_with_its_cause() -> None:

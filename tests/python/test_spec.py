@@ -66,7 +66,7 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"duration": "0"}, "--duration: 0 measures nothing"),
         (RESNET | {"dynamic_batch": "8"}, "write it like 8:2ms"),
         (RESNET | {"dynamic_batch": "8:fast"}, "--dynamic-batch: 'fast' is not a duration"),
-        (RESNET | {"batch": 4, "dynamic_batch": "2:1ms"}, "is under the request's batch 4"),
+        (RESNET | {"batch": 4, "dynamic_batch": "2:1ms"}, "--dynamic-batch: MAX 2 joins nothing"),
         (RESNET | {"service_time": "1ms"}, "--service-time: belongs to --model synthetic"),
         (RESNET | {"usd_per_hour": -1}, "--usd-per-hour: '-1' is not allowed; give 0 or more"),
     ],
