@@ -136,7 +136,7 @@ class turns {
           asking = false;
           free->opened_ns = opened_ns;
           free->departed_ns = departed_ns;
-          free->size = static_cast<std::uint32_t>(told.count);
+          free->size = told.count;
           ++in_flight_;
         }
       }

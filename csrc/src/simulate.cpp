@@ -60,7 +60,7 @@ outcome simulate(request_source& source, std::size_t executors,
       }
       worker.record.departed_ns = worker.record.submitted_ns = now;
       worker.record.completed_ns = now + service_ns[next_service];
-      worker.record.size = static_cast<std::uint32_t>(told.count);
+      worker.record.size = told.count;
       if (++next_service == service_ns.size()) next_service = 0;
       in_flight.push({worker.record.completed_ns, free.back()});
       free.pop_back();

@@ -23,7 +23,7 @@ struct batching {
 // zero where max_batch is 1.
 void check(const batching& rule);
 
-// What a free worker is told when it asks for requests.
+// What a free worker is told when it asks for requests. Small enough to be returned in registers.
 struct answer {
   enum class kind : std::uint8_t {
     dispatch,    // `count` requests were taken and depart now
@@ -32,7 +32,7 @@ struct answer {
     finished,    // nothing waits and nothing will come
   };
   kind what;
-  std::size_t count = 0;
+  std::uint32_t count = 0;
   std::int64_t until_ns = never_ns;
 };
 
@@ -50,7 +50,7 @@ answer take(const batching& rule, Line& line, std::int64_t now_ns, request* take
   }
   if (now_ns < departure_ns) return {answer::kind::wait_until, 0, departure_ns};
 
-  std::size_t count = 0;
+  std::uint32_t count = 0;
   do {
     taken[count++] = line.pop();
   } while (count < rule.max_batch && line.size() > 0 && line.due_ns(0) <= now_ns);

@@ -41,9 +41,14 @@ class timeline {
 
   // Adds a batch; its first_request is filled in. A timeline with device times takes the batch's
   // stamps next. Beyond the capacity memory moves, which nobody else may be reading then.
-  void append(batch_record record, const request* requests) {
-    record.first_request = static_cast<std::uint32_t>(requests_.size());
-    batches_.push_back(record);
+  void append(const batch_record& record, const request* requests) {
+    batch_record& added = batches_.emplace_back();
+    added.opened_ns = record.opened_ns;
+    added.departed_ns = record.departed_ns;
+    added.submitted_ns = record.submitted_ns;
+    added.completed_ns = record.completed_ns;
+    added.first_request = static_cast<std::uint32_t>(requests_.size());
+    added.size = record.size;
     for (std::size_t i = 0; i < record.size; ++i) requests_.push_back(requests[i]);
     expect_write(batches_);
     expect_write(requests_);
