@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpubench import core
-from gpubench._workers import CpuWorker
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.spec import Spec
 from gpubench.statistics import ClosedLoop, OpenLoop
+
+if TYPE_CHECKING:
+    from gpubench._workers import CpuWorker
 
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
@@ -73,6 +75,11 @@ def synthetic_executors(spec: Spec) -> list[core.Executor]:
         core.DelayExecutor(core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed + number))
         for number in range(workers)
     ]
+
+
+def hung_threads() -> int:
+    """Worker threads of this process that were given up, and may run for ever."""
+    return core.abandoned_workers()
 
 
 def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:

@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gpubench import _plan
+from gpubench._drive import Drive, drive, hung_threads, synthetic_executors, torch_executors
 from gpubench._interrupts import uninterrupted
-from gpubench.core import abandoned_workers
 from gpubench.cost import costs
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
@@ -33,7 +33,6 @@ from gpubench.statistics import analyse
 from gpubench.verdicts import Evidence, judge
 
 if TYPE_CHECKING:
-    from gpubench._drive import Drive
     from gpubench._prepare import Prepared
 
 DISTRIBUTION = "gpubench-inference"
@@ -81,7 +80,7 @@ class Bench:
         self._machine = machine
         self._say = say
         self._stage = "load"
-        self._abandoned_before = abandoned_workers()
+        self._hung_before = hung_threads()
         self._prepared: Prepared | None = None
         self._key: tuple[object, ...] | None = None
 
@@ -91,22 +90,22 @@ class Bench:
         `keep` is given the result as soon as it is whole, and no Ctrl-C comes in between.
         """
         result = _blank(spec, self._machine)
-        drive: Drive | None = None
+        driven: Drive | None = None
         interrupted = False
         try:
-            drive = self._drive(spec, result)
+            driven = self._drive(spec, result)
         except KeyboardInterrupt:
             result.error = Failure(stage=self._stage, message="interrupted before it was measured")
             interrupted = True
         except Exception as error:  # a cell must never take the sweep down with it
             result.error = Failure(stage=self._stage, message=one_line(error))
-        if drive is None or drive.error is not None:
+        if driven is None or driven.error is not None:
             self._forget_engine()
         with uninterrupted() as ctrl_c:
-            if drive is not None:
-                fill(result, drive, self._machine)
-                interrupted = drive.interrupted
-            if drive is not None or not interrupted:
+            if driven is not None:
+                fill(result, driven, self._machine)
+                interrupted = driven.interrupted
+            if driven is not None or not interrupted:
                 keep(result)
         if interrupted or ctrl_c.pressed:
             raise Interrupted(result)
@@ -115,12 +114,10 @@ class Bench:
     @property
     def worn_out(self) -> bool:
         """Whether a batch hung, so that its thread still runs and would disturb further cells."""
-        return abandoned_workers() > self._abandoned_before
+        return hung_threads() > self._hung_before
 
     def _drive(self, spec: Spec, result: Result) -> Drive:
         """Load what is needed and measure; what is known of the engine goes into the result."""
-        from gpubench._drive import drive, synthetic_executors, torch_executors
-
         if spec.model == "synthetic":
             self._enter("measure")
             return drive(spec, synthetic_executors(spec))
@@ -157,25 +154,25 @@ def one_line(error: BaseException) -> str:
     return text if own else f"{type(error).__name__}: {text}"
 
 
-def fill(result: Result, drive: Drive, machine: Machine) -> None:
+def fill(result: Result, driven: Drive, machine: Machine) -> None:
     """Complete `result` with everything that follows from the measured run."""
     spec = result.spec
     largest, delay_s = spec.dynamic_batch_limits()
     analysis = analyse(
-        drive.samples,
-        drive.loop,
+        driven.samples,
+        driven.loop,
         inferences_per_request=spec.batch,
         max_batch=largest // spec.batch,
         max_delay_ns=round(delay_s * 1e9),
     )
     result.window = Window(
-        seconds=analysis.window_seconds, warmup_seconds=round(drive.warmup_seconds, 3)
+        seconds=analysis.window_seconds, warmup_seconds=round(driven.warmup_seconds, 3)
     )
     result.requests = Requests(
-        offered=drive.offered,
+        offered=driven.offered,
         completed=analysis.completed,
         unfinished=analysis.unfinished,
-        failed=drive.failed,
+        failed=driven.failed,
     )
     result.offered_per_second = analysis.offered_per_second
     result.throughput_per_second = analysis.throughput_per_second
@@ -185,27 +182,27 @@ def fill(result: Result, drive: Drive, machine: Machine) -> None:
     result.stages_ms = analysis.stages
     result.harness = Harness(
         lag_us=analysis.lag,
-        cpu_cores=drive.cpu_cores,
+        cpu_cores=driven.cpu_cores,
         littles_law_residual=analysis.littles_law_residual,
         executor="delay" if spec.model == "synthetic" else "python",
     )
-    if drive.error is not None:
-        result.error = Failure(stage="measure", message=drive.error)
-    elif drive.interrupted:
+    if driven.error is not None:
+        result.error = Failure(stage="measure", message=driven.error)
+    elif driven.interrupted:
         result.error = Failure(
             stage="measure", message=f"interrupted after {analysis.completed} requests"
         )
     evidence = Evidence(
         device=spec.device,
         executor=result.harness.executor,
-        failed_requests=drive.failed,
-        ended_early=drive.reason if drive.reason in _ENDED_EARLY else None,
-        other_busy_cores=drive.other_busy_cores,
+        failed_requests=driven.failed,
+        ended_early=driven.reason if driven.reason in _ENDED_EARLY else None,
+        other_busy_cores=driven.other_busy_cores,
         cores=machine.cores,
     )
     result.verdict = judge(analysis, evidence)
     result.costs = costs(result)
-    result.with_samples(drive.samples)
+    result.with_samples(driven.samples)
 
 
 def _blank(spec: Spec, machine: Machine) -> Result:

@@ -98,9 +98,7 @@ def main() -> None:
             lags["block"].append(gpubench_lag_us(rate, seed, "block"))
             summary = run_loadgen(loadgen.TestScenario.Server, rate)
             lags["loadgen"].append(
-                tuple(
-                    figure(summary, f"{p}.00 percentile latency (ns)") / 1e3 for p in (50, 99)
-                )
+                tuple(figure(summary, f"{p}.00 percentile latency (ns)") / 1e3 for p in (50, 99))
             )
         medians = {name: np.median(values, axis=0) for name, values in lags.items()}
         for wait in ("spin", "block"):

@@ -13,7 +13,6 @@ import pytest
 from gpubench.machine import this_machine
 
 GPUBENCH = Path(sysconfig.get_path("scripts")) / "gpubench"
-EXAMPLES = Path(__file__).parents[2] / "examples"
 FAST = ["--model", "synthetic", "--service-time", "20us", "--warmup", "0", "--requests", "200"]
 
 
@@ -138,28 +137,35 @@ def test_bad_input_is_one_line_and_status_2(
     assert done.stdout == ""
 
 
-# The installed command, but for executors that press Ctrl-C at their 100th batch.
+# The installed command, but for an executor that presses Ctrl-C in its 100th batch, and then goes
+# on or hangs.
 INTERRUPTED = """
 import signal
-from gpubench import _drive, core
+import sys
+import threading
+from gpubench import _run, core
 from gpubench.cli import console
 
+hangs = sys.argv.pop(1) == "hangs"
 calls = []
 
 def run(ids):
     calls.append(ids)
     if len(calls) == 100:
         signal.raise_signal(signal.SIGINT)
+        if hangs:
+            threading.Event().wait()
 
-_drive.synthetic_executors = lambda spec: [core.PythonExecutor(run)]
+_run.synthetic_executors = lambda spec: [core.PythonExecutor(run)]
 console()
 """
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["goes on", "hangs"])
+def test_ctrl_c_keeps_what_was_measured(then: str, tmp_path: Path) -> None:
     arguments = ["sweep", *FAST[:-2], "--duration", "1h", "--output", tmp_path / "run"]
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)],
+        [sys.executable, "-c", INTERRUPTED, then, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -169,14 +175,6 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     (path,) = (tmp_path / "run").glob("*.json")
     result = json.loads(path.read_text())
-    assert "interrupted after" in result["error"]["message"]
+    assert result["error"] is not None
     assert result["throughput_per_second"] is not None
     assert path.with_suffix(".parquet").exists()
-
-
-def test_the_examples_can_be_planned_here() -> None:
-    """Both files are valid for this machine; the quick start's smoke run is part of CI."""
-    from gpubench.grid import cells, read_grids
-
-    for name in ("quickstart.yaml", "g5_study.yaml"):
-        assert cells(read_grids(EXAMPLES / name), this_machine()).specs

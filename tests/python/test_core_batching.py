@@ -154,9 +154,7 @@ def test_closed_loop_with_several_workers_departs_when_the_model_does(
         stop_after_completions=60,
     )
     simulated = sorted((b[0], b[1], len(b[2])) for b in batches_of(outcome))
-    model = closed_loop_model(
-        clients, think, service, workers, max_batch, delay, len(simulated)
-    )
+    model = closed_loop_model(clients, think, service, workers, max_batch, delay, len(simulated))
     assert simulated == sorted((b[0], b[1], len(b[2])) for b in model)
 
 
