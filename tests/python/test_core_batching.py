@@ -51,8 +51,8 @@ def closed_loop_model(
     batches: list[Batch] = []
     now = 0
     while len(batches) < departures:
-        # Several batches complete at one instant in the order of their workers, which the model
-        # does not know; the tests use distinct completion times or compare sets.
+        # Which of several workers completes first at one instant is not the model's to know: the
+        # test with several workers compares sizes rather than clients.
         for batch in sorted(b for b in running if b[1] == now):
             running.remove(batch)
             waiting += [(now + think, client) for client in batch[2]]
@@ -154,9 +154,7 @@ def test_closed_loop_with_several_workers_departs_when_the_model_does(
         stop_after_completions=60,
     )
     simulated = sorted((b[0], b[1], len(b[2])) for b in batches_of(outcome))
-    model = closed_loop_model(
-        clients, think, service, workers, max_batch, delay, len(simulated)
-    )
+    model = closed_loop_model(clients, think, service, workers, max_batch, delay, len(simulated))
     assert simulated == sorted((b[0], b[1], len(b[2])) for b in model)
 
 
