@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <set>
+#include <string>
 #include <utility>
 
 namespace py = pybind11;
@@ -69,6 +70,10 @@ python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> sour
 }
 
 void python_runner::stop(double grace_s) {
+  if (!(grace_s >= 0 && grace_s <= 1e9)) {
+    throw py::value_error("grace_s is " + std::to_string(grace_s) +
+                          "; give a number of seconds from 0 to 1e9");
+  }
   const py::gil_scoped_release no_gil;
   runner_.stop(std::chrono::nanoseconds(static_cast<std::int64_t>(grace_s * 1e9)));
 }
@@ -79,5 +84,9 @@ void python_runner::close() {
 }
 
 void close_all_runners() {
-  for (python_runner* each : living()) each->close();
+  while (!living().empty()) {
+    python_runner* const each = *living().begin();
+    living().erase(each);
+    each->close();
+  }
 }

@@ -192,7 +192,7 @@ class turns {
     return nullptr;
   }
 
-  // Whether the batch is complete already.
+  // Hands the batch to the executor. Whether it is complete already.
   bool submit(flight_slot& slot) {
     const std::int64_t submitted_ns = now_ns();
     slot.submitted_ns = submitted_ns;
@@ -243,16 +243,18 @@ class turns {
     }
   }
 
-  // The batch in `slot` has just completed.
+  // The batch in `slot` has just completed. Throws what device_times() throws, with nothing
+  // written.
   void record(flight_slot& slot) {
     slot.completed_ns = now_ns();
+    if (device_times_) me_.stamps->append(backend_.device_times(slot.number));
     me_.stamps->append(
         {slot.opened_ns, slot.departed_ns, slot.submitted_ns, slot.completed_ns, 0, slot.size},
         slot.requests.data());
-    if (device_times_) me_.stamps->append(backend_.device_times(slot.number));
     update_busy_since(slot);
   }
 
+  // The batch in `left_out` is no longer in flight.
   void update_busy_since(const flight_slot& left_out) {
     std::int64_t oldest_ns = 0;
     if (in_flight_ > 1) {

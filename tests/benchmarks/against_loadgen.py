@@ -92,14 +92,13 @@ def main() -> None:
         ]
     ]
     for rate in (1_000.0, 20_000.0):
-        lags = {"spin": [], "block": [], "loadgen": []}
+        lags: dict[str, list[tuple[float, float]]] = {"spin": [], "block": [], "loadgen": []}
         for seed in range(ROUNDS):
             lags["spin"].append(gpubench_lag_us(rate, seed, "spin"))
             lags["block"].append(gpubench_lag_us(rate, seed, "block"))
             summary = run_loadgen(loadgen.TestScenario.Server, rate)
-            lags["loadgen"].append(
-                tuple(figure(summary, f"{p}.00 percentile latency (ns)") / 1e3 for p in (50, 99))
-            )
+            p50, p99 = (figure(summary, f"{p}.00 percentile latency (ns)") / 1e3 for p in (50, 99))
+            lags["loadgen"].append((p50, p99))
         medians = {name: np.median(values, axis=0) for name, values in lags.items()}
         for wait in ("spin", "block"):
             rows.append(

@@ -58,6 +58,7 @@ class fake_device final : public executor {
   }
 
   device_stamps device_times(std::size_t slot) override {
+    if (loses_stamps) throw std::runtime_error("event lost");
     const std::int64_t begin = slots_[slot].begin_ns + clock_offset_ns;
     const std::int64_t end = slots_[slot].end_ns + clock_offset_ns;
     return {begin, begin, end, end};
@@ -72,6 +73,7 @@ class fake_device final : public executor {
   std::atomic<std::size_t> most_in_flight{0};
   std::atomic<bool> hangs{false};
   std::atomic<bool> throws{false};
+  std::atomic<bool> loses_stamps{false};
 
  private:
   struct flight {
@@ -217,6 +219,16 @@ void a_device_that_fails_ends_the_run() {
   CHECK(result.reason == end_reason::error);
   CHECK(result.error == "worker 0: device lost");
   CHECK(result.failed >= 1 && result.failed <= 2);
+}
+
+void a_batch_without_its_device_stamps_is_not_recorded() {
+  auto device = std::make_shared<fake_device>(2, 1000);
+  device->loses_stamps = true;
+  runner workers({device});
+  const outcome result = workers.run(std::make_shared<closed_loop>(2), until(100));
+  check_consistency(result);
+  CHECK(result.error == "worker 0: event lost");
+  CHECK(result.completed == 0 && result.failed >= 1 && result.offered() == 2);
 }
 
 void an_executor_that_fails_to_open_is_named() {
@@ -378,18 +390,20 @@ void a_runner_refuses_what_it_cannot_do() {
 }  // namespace
 
 int main() {
-  return run_tests(
-      TEST(every_request_of_an_open_loop_completes_once),
-      TEST(a_closed_loop_has_no_more_in_flight_than_clients),
-      TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
-      TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
-      TEST(an_exception_ends_the_run_and_keeps_what_completed),
-      TEST(a_device_that_fails_ends_the_run), TEST(an_executor_that_fails_to_open_is_named),
-      TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
-      TEST(a_device_that_never_completes_is_abandoned),
-      TEST(an_abandoned_worker_that_comes_back_changes_nothing),
-      TEST(stop_ends_a_run_that_would_last_for_ever),
-      TEST(a_stop_whose_grace_is_over_abandons_the_worker), TEST(a_runner_runs_a_hundred_times),
-      TEST(runs_end_by_time_and_by_capacity), TEST(the_cpu_time_of_a_run_is_reported),
-      TEST(a_runner_refuses_what_it_cannot_do));
+  return run_tests(TEST(every_request_of_an_open_loop_completes_once),
+                   TEST(a_closed_loop_has_no_more_in_flight_than_clients),
+                   TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
+                   TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
+                   TEST(an_exception_ends_the_run_and_keeps_what_completed),
+                   TEST(a_device_that_fails_ends_the_run),
+                   TEST(a_batch_without_its_device_stamps_is_not_recorded),
+                   TEST(an_executor_that_fails_to_open_is_named),
+                   TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
+                   TEST(a_device_that_never_completes_is_abandoned),
+                   TEST(an_abandoned_worker_that_comes_back_changes_nothing),
+                   TEST(stop_ends_a_run_that_would_last_for_ever),
+                   TEST(a_stop_whose_grace_is_over_abandons_the_worker),
+                   TEST(a_runner_runs_a_hundred_times), TEST(runs_end_by_time_and_by_capacity),
+                   TEST(the_cpu_time_of_a_run_is_reported),
+                   TEST(a_runner_refuses_what_it_cannot_do));
 }

@@ -51,8 +51,8 @@ def closed_loop_model(
     batches: list[Batch] = []
     now = 0
     while len(batches) < departures:
-        # Several batches complete at one instant in the order of their workers, which the model
-        # does not know; the tests use distinct completion times or compare sets.
+        # Which of several workers completes first at one instant is not the model's to know: the
+        # test with several workers compares sizes rather than clients.
         for batch in sorted(b for b in running if b[1] == now):
             running.remove(batch)
             waiting += [(now + think, client) for client in batch[2]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,8 @@ def test_live_queue_takes_requests_before_and_during_a_run() -> None:
 
 
 NAN, INF = math.nan, math.inf
+BUSY: Any = "busy"
+HALVES: Any = np.array([0.5, 1.5])
 
 
 @pytest.mark.parametrize(
@@ -98,9 +101,9 @@ NAN, INF = math.nan, math.inf
         (lambda: core.OpenLoop([0, 5, 4]), r"due_ns\[2\] is 4.*sort the due times"),
         (lambda: core.OpenLoop([-5, 4]), "0 or later"),
         (lambda: core.OpenLoop([]), "at least 1 request"),
-        (lambda: core.OpenLoop([[1], [2]]), "2 dimensions"),
-        (lambda: core.OpenLoop([0.5, 1.5]), "give int64 nanoseconds"),
-        (lambda: core.OpenLoop([NAN]), "give int64 nanoseconds"),
+        (lambda: core.OpenLoop(np.array([[1], [2]])), "2 dimensions"),
+        (lambda: core.OpenLoop(HALVES), "give int64 nanoseconds"),
+        (lambda: core.OpenLoop(HALVES * NAN), "give int64 nanoseconds"),
         (lambda: core.OpenLoop(np.array([2**63], np.uint64)), "0 or later|integers"),
         (lambda: core.ClosedLoop(0), "clients is 0"),
         (lambda: core.ClosedLoop(-1), "clients is -1"),
@@ -118,9 +121,9 @@ NAN, INF = math.nan, math.inf
         (lambda: core.exponential_service(NAN, 1, 0), "mean_ns is nan"),
         (lambda: core.DelayExecutor(-1), "holds -1"),
         (lambda: core.DelayExecutor(np.empty(0, np.int64)), "at least one service time"),
-        (lambda: core.DelayExecutor(1.5), "give int64 nanoseconds"),
+        (lambda: core.DelayExecutor(HALVES), "give int64 nanoseconds"),
         (lambda: core.Runner([]), "one executor per worker"),
-        (lambda: core.Runner([core.DelayExecutor(0)], wait="busy"), "choose spin, yield or block"),
+        (lambda: core.Runner([core.DelayExecutor(0)], wait=BUSY), "choose spin, yield or block"),
     ],
 )
 def test_bad_input_names_the_argument_and_the_fix(call: Callable[[], object], message: str) -> None:

@@ -1,9 +1,9 @@
 """The queue in simulated time against queueing theory.
 
 Every comparison is made with an exact formula and a tolerance that follows from statistics, not
-from trial: `RUNS` independent runs (seeds 0, 1, ...) give one estimate each, and their mean must lie
-within z standard errors of the truth, with Student's t for the unknown variance. `Z` is chosen so
-that all comparisons of this file together fail by chance with a probability below 1%; since the
+from trial: `RUNS` independent runs (seeds 0, 1, ...) give one estimate each, and their mean must
+lie within z standard errors of the truth, with Student's t for the unknown variance. `Z` is chosen
+so that all comparisons of this file together fail by chance with a probability below 1%; since the
 seeds are fixed, they either pass for ever or something has changed.
 
 Runs start with an empty queue, so the first part of each is left out (`WARM_UP`); at a load of 0.95
@@ -121,8 +121,8 @@ def erlang_c(load: float, servers: int) -> float:
 def mdc_mean_wait(load: float, servers: int) -> float:
     """Mean wait in M/D/c, in service times (Crommelin 1932).
 
-    sum_i exp(-i a) (sum_{j >= ic} (ia)^j / j! - (c / a) sum_{j > ic} (ia)^j / j!), a = rho c, which
-    is, with Poisson probabilities, sum_i P(X_i >= ic) - P(X_i >= ic + 1) / rho for X_i ~ Poisson(ia).
+    sum_i exp(-i a) (sum_{j >= ic} (ia)^j / j! - (c / a) sum_{j > ic} (ia)^j / j!) with a = rho c,
+    which is sum_i P(X_i >= ic) - P(X_i >= ic + 1) / rho for X_i ~ Poisson(ia).
     """
     i = np.arange(1, 20_000)
     arrivals = stats.poisson(i * load * servers)
@@ -182,13 +182,12 @@ def test_mmc_waiting_time_has_erlang_s_distribution(load: float, servers: int) -
         assert_agree([float((s.waiting <= truth).mean()) for s in samples], expected)
 
 
-def bulk_service_mean_in_system(load: float, largest: int) -> float:
-    """Mean number in the system M/M[1,b]/1: exponential batch service of up to b, no delay.
+def bulk_service_mean_waiting(load: float, largest: int) -> float:
+    """Mean number waiting in M/M[1,b]/1: exponential batch service of up to b, no delay.
 
-    A batch in service is not joined. States: (n waiting, busy or idle). The number waiting while the
-    server is busy is geometric with ratio r, the root in (0, 1) of
-    mu r^(b + 1) - (lambda + mu) r + lambda = 0 (Gross et al., Fundamentals of Queueing Theory,
-    bulk service; Bailey 1954 with a minimum batch of one). Returned: the mean number *waiting*.
+    A batch in service is not joined. While the server is busy, the number waiting is geometric with
+    ratio r, the root in (0, 1) of mu r^(b + 1) - (lambda + mu) r + lambda = 0 (Gross et al.,
+    Fundamentals of Queueing Theory, bulk service; Bailey 1954 with a minimum batch of one).
     """
     arrival = load * largest  # mu = 1
     r = float(
@@ -209,7 +208,7 @@ def test_batch_service_has_bailey_s_mean_wait(load: float, largest: int) -> None
         service = core.exponential_service(SERVICE_NS, REQUESTS, seed)
         outcome = core.simulate(core.OpenLoop(due), service_ns=service, max_batch=largest)
         estimates.append(float(rows(outcome).waiting.mean()))
-    truth = bulk_service_mean_in_system(load, largest) / (load * largest)  # Little
+    truth = bulk_service_mean_waiting(load, largest) / (load * largest)  # Little
     assert_agree(estimates, truth)
 
 

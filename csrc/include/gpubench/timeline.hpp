@@ -39,8 +39,8 @@ class timeline {
   timeline(const timeline&) = delete;
   timeline& operator=(const timeline&) = delete;
 
-  // Adds a batch; its first_request is filled in. A timeline with device times takes the batch's
-  // stamps next. Beyond the capacity memory moves, which nobody else may be reading then.
+  // Adds a batch; its first_request is filled in. A timeline with device times takes the stamps of
+  // every batch, too. Beyond the capacity memory moves, which nobody else may be reading then.
   void append(const batch_record& record, const request* requests) {
     batch_record& added = batches_.emplace_back();
     added.opened_ns = record.opened_ns;
