@@ -17,8 +17,9 @@ constexpr std::int64_t idle_watch_ns = 1'000'000;
 // Nothing is waited for without an end; the caller asks again.
 constexpr std::int64_t longest_sleep_ns = 100'000'000;
 
-// The lock is held for well under a microsecond, so a short spin mostly spares the kernel's help. The
-// pauses grow, since every attempt takes the lock's cache line away from the worker that holds it.
+// The lock is held for well under a microsecond, so a short spin mostly spares the kernel's help.
+// The pauses grow, since every attempt takes the lock's cache line away from the worker that holds
+// it.
 constexpr int longest_pause = 256;
 
 }  // namespace
