@@ -18,13 +18,15 @@ constexpr std::int64_t idle_watch_ns = 1'000'000;
 constexpr std::int64_t longest_sleep_ns = 100'000'000;
 
 // The lock is held for well under a microsecond, so a short spin mostly spares the kernel's help.
-constexpr int lock_attempts = 100;
+// The pauses grow, since every attempt takes the lock's cache line away from the worker that holds
+// it.
+constexpr int longest_pause = 256;
 
 }  // namespace
 
 void monitor::contend(std::unique_lock<std::mutex>& lock) {
-  for (int i = 0; i < lock_attempts; ++i) {
-    relax();
+  for (int pauses = 4; pauses <= longest_pause; pauses *= 4) {
+    for (int i = 0; i < pauses; ++i) relax();
     if (lock.try_lock()) return;
   }
   lock.lock();
