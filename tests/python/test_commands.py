@@ -105,6 +105,23 @@ def test_a_sweep_with_a_failing_cell_ends_with_status_1(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_prices_are_listed_and_shown() -> None:
+    listed = gpubench("prices", "list", "--accelerator", "T4")
+    assert listed.returncode == 0, listed.stderr
+    assert "g4dn.xlarge" in listed.stdout
+    assert "g5.xlarge" not in listed.stdout
+    shown = gpubench("prices", "show", "g5.4xlarge")
+    assert "1.624" in shown.stdout
+    assert "2026-07-20" in shown.stdout
+
+
+def test_paths_lead_to_the_headers_and_the_cmake_package() -> None:
+    include = Path(gpubench("paths", "--include").stdout.strip())
+    assert (include / "gpubench" / "gpubench.hpp").is_file()
+    cmake = Path(gpubench("paths", "--cmake").stdout.strip())
+    assert (cmake / "gpubenchConfig.cmake").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
