@@ -119,7 +119,7 @@ def test_paths_lead_to_the_headers_and_the_cmake_package() -> None:
     include = Path(gpubench("paths", "--include").stdout.strip())
     assert (include / "gpubench" / "gpubench.hpp").is_file()
     cmake = Path(gpubench("paths", "--cmake").stdout.strip())
-    assert (cmake / "gpubenchConfig.cmake").is_file()
+    assert (cmake / "gpubench-config.cmake").is_file()
 
 
 @pytest.mark.parametrize(
