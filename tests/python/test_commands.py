@@ -183,6 +183,7 @@ def test_ctrl_c_keeps_what_was_measured(then: str, tmp_path: Path) -> None:
     arguments = ["sweep", *FAST[:-2], "--duration", "1h", "--output", tmp_path / "run"]
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, then, *map(str, arguments)],
+        cwd=tmp_path,  # from the source tree Python would import the package without its core
         capture_output=True,
         text=True,
         timeout=60,
