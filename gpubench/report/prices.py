@@ -33,10 +33,10 @@ def instance_facts(instance: Instance) -> list[tuple[str, str]]:
         ("instance", instance.name),
         ("provider", instance.provider),
         ("region", instance.region),
-        ("accelerators", accelerators(instance)),
-        ("memory of each", f"{_figure(instance.accelerator_memory_gib)} GiB"),
+        ("accelerators", "none" if instance.accelerator is None else accelerators(instance)),
+        ("memory of each", _gib(instance.accelerator_memory_gib)),
         ("vCPUs", _figure(instance.vcpus)),
-        ("memory", f"{_figure(instance.memory_gib)} GiB"),
+        ("memory", _gib(instance.memory_gib)),
         ("on demand", _price(instance.on_demand_usd_per_hour)),
         ("spot", _price(instance.spot_usd_per_hour)),
         ("as of", instance.as_of),
@@ -68,6 +68,10 @@ def _row(instance: Instance) -> tuple[str, ...]:
 def _figure(value: float | None) -> str:
     """A catalog figure as the catalog has it: a price is not to be rounded."""
     return ABSENT if value is None else f"{value:.10g}"
+
+
+def _gib(value: float | None) -> str:
+    return ABSENT if value is None else f"{_figure(value)} GiB"
 
 
 def _price(value: float | None) -> str:
