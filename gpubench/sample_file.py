@@ -52,7 +52,8 @@ def to_parquet(samples: Samples) -> bytes:
         use_dictionary=False,  # would take the place of the encoding below
         column_encoding=dict.fromkeys(table.column_names, "DELTA_BINARY_PACKED"),
     )
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def from_parquet(data: bytes, origin: str) -> Samples:
