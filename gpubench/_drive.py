@@ -121,7 +121,7 @@ class _Warm:
 def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
     """Run every size of batch that can occur, then the load to come for the rest of the time."""
     started = time.monotonic()
-    workers, largest = spec.workers or 1, _max_batch(spec)
+    workers, largest = spec.workers or 1, most_requests_per_batch(spec)
     samples = None
     for size in range(1, largest + 1):
         batches = WARMUP_BATCHES if size == largest else 1
@@ -138,7 +138,7 @@ def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
             runner,
             clients=spec.clients or _in_flight(spec),
             max_batch=largest,
-            max_delay_ns=_max_delay_ns(spec),
+            max_delay_ns=longest_delay_ns(spec),
             stop_after_ns=round(remaining_s * 1e9),
         )
         samples = rest if len(rest) else samples
@@ -195,7 +195,7 @@ def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
     loop = ClosedLoop(clients, _in_flight(spec))
     completions = stop_after_s = None
     if spec.requests is not None:
-        completions = loop.completions_to_run(spec.requests, _max_batch(spec))
+        completions = loop.completions_to_run(spec.requests, most_requests_per_batch(spec))
     if spec.duration is not None:  # the window opens when every client has come round
         stop_after_s = spec.duration + clients / rate
     expected = completions or round(2 * rate * (stop_after_s or 0.0)) + 2 * clients
@@ -215,17 +215,17 @@ def _open_load(spec: Spec) -> _Load:
     return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
 
 
-def _max_batch(spec: Spec) -> int:
-    """Requests that may depart together."""
+def most_requests_per_batch(spec: Spec) -> int:
+    """Requests that may depart together: dynamic batching counts samples, the core requests."""
     return spec.dynamic_batch_limits()[0] // spec.batch
 
 
 def _in_flight(spec: Spec) -> int:
     """Requests that can be in service at one time."""
-    return (spec.workers or 1) * (spec.depth or 1) * _max_batch(spec)
+    return (spec.workers or 1) * (spec.depth or 1) * most_requests_per_batch(spec)
 
 
-def _max_delay_ns(spec: Spec) -> int:
+def longest_delay_ns(spec: Spec) -> int:
     return round(spec.dynamic_batch_limits()[1] * 1e9)
 
 
@@ -239,8 +239,8 @@ def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
         outcome = runner.run(
             load.source,
-            max_batch=_max_batch(spec),
-            max_delay_ns=_max_delay_ns(spec),
+            max_batch=most_requests_per_batch(spec),
+            max_delay_ns=longest_delay_ns(spec),
             stop_after_completions=load.stop_after_completions,
             stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
             batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),

@@ -30,6 +30,7 @@ class Prepared:
     parameters: int
     flops: float  # per inference
     load_seconds: float
+    build_seconds: float
 
     def workers(self, spec: Spec) -> list[CpuWorker]:
         return [make_worker(self.engine, self.pool, spec) for _ in range(spec.workers or 1)]
@@ -51,9 +52,18 @@ def prepare(spec: Spec, enter: Callable[[str], None]) -> Prepared:
     load_seconds = time.monotonic() - started
     flops = count_flops(model)
     enter("build")
+    started = time.monotonic()
     engine = build(model, spec)
-    pool = make_pool(model, engine, spec)
-    return Prepared(engine, pool, model.weights, model.parameters, flops, load_seconds)
+    build_seconds = time.monotonic() - started
+    return Prepared(
+        engine=engine,
+        pool=make_pool(model, engine, spec),
+        weights=model.weights,
+        parameters=model.parameters,
+        flops=flops,
+        load_seconds=load_seconds,
+        build_seconds=build_seconds,
+    )
 
 
 def count_flops(model: LoadedModel) -> float:

@@ -13,7 +13,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from gpubench import _plan
-from gpubench._drive import Drive, drive, hung_threads, synthetic_executors, torch_executors
+from gpubench._drive import (
+    Drive,
+    drive,
+    hung_threads,
+    longest_delay_ns,
+    most_requests_per_batch,
+    synthetic_executors,
+    torch_executors,
+)
 from gpubench._interrupts import uninterrupted
 from gpubench.cost import costs
 from gpubench.errors import GpubenchError
@@ -157,13 +165,12 @@ def one_line(error: BaseException) -> str:
 def fill(result: Result, driven: Drive, machine: Machine) -> None:
     """Complete `result` with everything that follows from the measured run."""
     spec = result.spec
-    largest, delay_s = spec.dynamic_batch_limits()
     analysis = analyse(
         driven.samples,
         driven.loop,
         inferences_per_request=spec.batch,
-        max_batch=largest // spec.batch,
-        max_delay_ns=round(delay_s * 1e9),
+        max_batch=most_requests_per_batch(spec),
+        max_delay_ns=longest_delay_ns(spec),
     )
     result.window = Window(
         seconds=analysis.window_seconds, warmup_seconds=round(driven.warmup_seconds, 3)
@@ -220,7 +227,7 @@ def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
         parameters=prepared.parameters,
         flops=prepared.flops,
         load_seconds=prepared.load_seconds,
-        build_seconds=prepared.engine.build_seconds,
+        build_seconds=prepared.build_seconds,
         weights=prepared.weights,
         intra_op_threads=spec.threads if on_cpu else None,
         threads_note=_plan.threads_note(spec, machine.cores) if on_cpu else None,

@@ -11,46 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from gpubench._run import Bench
+from gpubench._watcher import Watcher
 from gpubench.cost import check_prices, reprice
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, InputError
 from gpubench.grid import Grid, cells, parse_grids, read_grids
 from gpubench.machine import this_machine
 from gpubench.result import Result
-from gpubench.spec import Spec
 from gpubench.store import RunDirectory, open_run
-
-
-class Watcher(Protocol):
-    """Is told how the sweep goes; nothing while a cell is being measured."""
-
-    def planned(
-        self, to_measure: int, measured_before: int, skipped: Mapping[str, int]
-    ) -> None: ...
-
-    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None: ...
-
-    def stage(self, name: str) -> None: ...
-
-    def ended(self, result: Result, elapsed_s: float) -> None: ...
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
-        pass
-
-    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
-        pass
-
-    def stage(self, name: str) -> None:
-        pass
-
-    def ended(self, result: Result, elapsed_s: float) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -90,9 +59,14 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     Raises InputError before anything is measured: a cell that is not valid or not possible here, an
     unknown instance, a directory that cannot be written.
     """
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     machine = this_machine()
     planned = cells(grids, machine)
+    if not planned.specs:
+        raise InputError(
+            "this sweep has no cell for this machine; see its only_on and unavailable, or give "
+            "another --device or --precision"
+        )
     for spec in planned.specs:
         check_prices(spec.instance)
     directory = open_run(output)

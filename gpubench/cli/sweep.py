@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gpubench._watcher import Watcher
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
 from gpubench.grid import override, parse_grids, read_grids
@@ -50,7 +51,7 @@ def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
     return 1 if any(result.error for result in swept.results) else 0
 
 
-class _Progress:
+class _Progress(Watcher):
     """One line a cell. Silent while a cell is measured: drawing would take time from it."""
 
     def __init__(self, quiet: bool) -> None:
@@ -67,9 +68,6 @@ class _Progress:
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
         tell(f"[{number}/{self._total}{left}] {spec.describe()}", self._quiet)
-
-    def stage(self, name: str) -> None:
-        pass
 
     def ended(self, result: Result, elapsed_s: float) -> None:
         tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ class Engine:
     device: torch.device
     input_dtype: torch.dtype
     thread_modes: Callable[[], AbstractContextManager[object]]
-    build_seconds: float
 
     def place(self, inputs: Tensors) -> Tensors:
         """`inputs` in the numbers this engine takes, on the device they are on."""
@@ -50,7 +48,4 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         Callable[[LoadedModel, "Spec"], Engine],
         importlib.import_module(RUNTIMES[spec.runtime]).build,
     )
-    started = time.monotonic()
-    engine = builder(model, spec)
-    elapsed = time.monotonic() - started
-    return Engine(engine.forward, engine.device, engine.input_dtype, engine.thread_modes, elapsed)
+    return builder(model, spec)

@@ -27,5 +27,4 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         device=torch.device(spec.device),
         input_dtype=precision.weight_dtype(spec.precision),
         thread_modes=partial(precision.thread_modes, spec),
-        build_seconds=0.0,
     )

@@ -51,7 +51,6 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         device=torch.device(spec.device),
         input_dtype=dtype,
         thread_modes=torch.inference_mode,  # autocast's casts are part of the trace
-        build_seconds=0.0,
     )
 
 

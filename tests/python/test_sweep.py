@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import gpubench
-from gpubench import _run, _sweep
+from gpubench import _run
+from gpubench._watcher import Watcher
 from gpubench.errors import InputError
 from gpubench.result import Result
 from gpubench.spec import Spec
@@ -25,7 +26,7 @@ GRID: dict[str, object] = {
 }
 
 
-class Recorder(_sweep.Silent):
+class Recorder(Watcher):
     def __init__(self) -> None:
         self.plan: tuple[int, int] = (0, 0)
         self.began: list[tuple[int, float | None]] = []
@@ -116,6 +117,10 @@ def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
         (GRID | {"workers": [1, 0]}, "workers"),
         ([GRID, {"model": "resnet5"}], "sweep, grid 2"),
         ({"model": "resnet50", "precision": "tf32", "device": "cpu"}, "tf32"),
+        (
+            {"model": "resnet50", "precision": "tf32", "device": "cpu", "unavailable": "skip"},
+            "no cell for this machine",
+        ),
     ],
 )
 def test_bad_input_is_told_before_anything_is_measured(
