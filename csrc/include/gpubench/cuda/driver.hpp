@@ -1,5 +1,5 @@
-// The functions of the NVIDIA driver that the core uses, looked up when the program runs: nothing of
-// CUDA is needed to build it, and it runs on machines without a GPU.
+// The functions of the NVIDIA driver that the core uses, looked up when the program runs: nothing
+// of CUDA is needed to build it, and it runs on machines without a GPU.
 //
 // Every function is asked for by name and version, none newer than 12.0, so every driver since then
 // has them. Handles are those of cuda.h, which need not be included.
@@ -16,10 +16,11 @@ struct CUgraphExec_st;
 struct CUgraphNode_st;
 struct CUmod_st;
 struct CUstream_st;
-struct CUuuid_st;
-struct CUDA_KERNEL_NODE_PARAMS_st;  // version 1, of CUDA 10
 
 namespace gpubench::cuda {
+
+struct device_uuid;         // CUuuid
+struct kernel_node_params;  // CUDA_KERNEL_NODE_PARAMS, in its first version
 
 using device_address = unsigned long long;  // CUdeviceptr
 
@@ -91,7 +92,7 @@ class driver {
   const function<char*, int, int> cuDeviceGetName{library_, "cuDeviceGetName", 2000};
   const function<std::size_t*, int> cuDeviceTotalMem{library_, "cuDeviceTotalMem", 3020};
   const function<int*, int, int> cuDeviceGetAttribute{library_, "cuDeviceGetAttribute", 2000};
-  const function<CUuuid_st*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 11040};
+  const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 11040};
   const function<char*, int, int> cuDeviceGetPCIBusId{library_, "cuDeviceGetPCIBusId", 4010};
 
   const function<CUctx_st**, int> cuDevicePrimaryCtxRetain{library_, "cuDevicePrimaryCtxRetain",
@@ -132,11 +133,11 @@ class driver {
   const function<CUgraph_st**, unsigned> cuGraphCreate{library_, "cuGraphCreate", 10000};
   const function<CUgraph_st*> cuGraphDestroy{library_, "cuGraphDestroy", 10000};
   const function<CUgraphNode_st**, CUgraph_st*, CUgraphNode_st* const*, std::size_t,
-                 const CUDA_KERNEL_NODE_PARAMS_st*>
+                 const kernel_node_params*>
       cuGraphAddKernelNode{library_, "cuGraphAddKernelNode", 10000};
   const function<CUgraphExec_st**, CUgraph_st*, unsigned long long> cuGraphInstantiateWithFlags{
       library_, "cuGraphInstantiateWithFlags", 11040};
-  const function<CUgraphExec_st*, CUgraphNode_st*, const CUDA_KERNEL_NODE_PARAMS_st*>
+  const function<CUgraphExec_st*, CUgraphNode_st*, const kernel_node_params*>
       cuGraphExecKernelNodeSetParams{library_, "cuGraphExecKernelNodeSetParams", 10010};
   const function<CUgraphExec_st*, CUstream_st*> cuGraphLaunch{library_, "cuGraphLaunch", 10000};
   const function<CUgraphExec_st*> cuGraphExecDestroy{library_, "cuGraphExecDestroy", 10000};

@@ -1,8 +1,7 @@
-// Replays executable graphs: one batch is a copy to the device, a graph launch and a copy back.
+// Replays executable graphs: a batch is one copy to the device, a graph launch and one copy back.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -16,39 +15,47 @@ namespace gpubench::cuda {
 
 // A size of batch that a slot can execute.
 struct rung {
-  std::size_t requests = 0;          // that its graph computes, wanted or not
-  CUgraphExec_st* graph = nullptr;   // not owned
-  std::size_t input_bytes = 0;       // copied to the device before it
-  std::size_t output_bytes = 0;      // copied back after it
+  std::size_t requests = 0;         // that its graph computes, whether anybody asked for them
+  CUgraphExec_st* graph = nullptr;  // not owned
+  std::size_t input_bytes = 0;      // copied to the device before it
+  std::size_t output_bytes = 0;     // copied back after it
 };
 
 // A place for one batch in flight, with memory of its own.
 struct graph_slot {
-  std::vector<rung> ladder;  // a batch takes the smallest that holds it
-  std::shared_ptr<const pinned_buffer> host_input;  // none: the graphs read inputs that lie on the
-                                                    // device before the clock starts
+  // A batch takes the smallest that holds it.
+  std::vector<rung> ladder;
+
+  // Absent: the graphs read what lies on the device before the clock starts.
+  std::shared_ptr<const pinned_buffer> host_input;
   device_address device_input = 0;
+
+  // Absent: outputs stay on the device.
   device_address device_output = 0;
-  std::shared_ptr<const pinned_buffer> host_output;  // none: outputs stay on the device
+  std::shared_ptr<const pinned_buffer> host_output;
 };
 
-// One worker on one device, with a stream per slot.
+// One worker on one device, with a stream for each slot.
 //
-// start() writes the requests' inputs side by side into the slot's pinned arena, hands everything to
-// the slot's stream and returns: the device works on a batch while the next one is written. See
-// docs/cuda.md for the calls of a batch and how its events come to the host's clock.
+// start() writes the requests' inputs side by side into the slot's pinned arena, hands everything
+// to the slot's stream and returns: the device works on a batch while the next one is written.
+// docs/cuda.md has the calls of a batch, and how its events come to the host's clock.
 class graph_executor : public executor {
  public:
-  // `inputs` may be absent where no slot has host_input. `owner` is held until the device has
-  // finished with the graphs, and given back on the worker's thread or by the destructor.
+  // `inputs` may be absent where no slot has host_input. `owner` is whatever the graphs and the
+  // memory belong to; it is held until the device has finished with them, and given back by close()
+  // or by the destructor.
   //
-  // Throws invalid_argument for slots that cannot work, unavailable for a device that is not there.
+  // Throws invalid_argument for slots that cannot work, and unavailable for a device that is not
+  // there.
   graph_executor(int device, std::vector<graph_slot> slots, std::shared_ptr<const payloads> inputs,
                  std::shared_ptr<const void> owner);
   ~graph_executor() override;
 
-  std::size_t depth() const noexcept override { return depth_; }
+  std::size_t depth() const noexcept override { return slots_.size(); }
   bool has_device_times() const noexcept override { return true; }
+
+  // These throw cuda_error, and not_responding.
   void open() override;
   void close() override;
   bool start(std::size_t slot, const batch_view& batch) override;
@@ -59,19 +66,21 @@ class graph_executor : public executor {
 
   int device() const noexcept { return device_; }
 
-  // Of the last run; to be read between runs.
-  std::optional<clock_fit> clock() const { return clock_; }  // none where nothing was placed
-  std::size_t padded() const noexcept { return padded_; }    // requests computed for nobody
+  // Of the last run, to be read when it is over.
+  const std::optional<clock_fit>& clock() const noexcept { return clock_; }  // absent: no batch
+  std::size_t padded() const noexcept { return padded_; }  // requests computed for nobody
 
  private:
-  struct state;  // what exists while the executor is open
+  struct device_side;  // what exists from open() to close()
+
+  void begin_run();
 
   int device_;
-  std::size_t depth_;
   std::vector<graph_slot> slots_;
   std::shared_ptr<const payloads> inputs_;
   std::shared_ptr<const void> owner_;
-  std::unique_ptr<state> state_;
+  std::unique_ptr<device_side> device_side_;
+  bool in_run_ = false;
   std::optional<clock_fit> clock_;
   std::size_t padded_ = 0;
 };

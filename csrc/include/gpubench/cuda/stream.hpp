@@ -1,7 +1,7 @@
 // A queue of work for a device.
 #pragma once
 
-#include "gpubench/cuda/context.hpp"
+#include "gpubench/cuda/owned.hpp"
 
 namespace gpubench::cuda {
 
@@ -9,16 +9,15 @@ namespace gpubench::cuda {
 class stream {
  public:
   // Throws cuda_error.
-  explicit stream(shared_context on);
-  ~stream();
-  stream(stream&& other) noexcept;
-  stream& operator=(stream&& other) noexcept;
+  explicit stream(const shared_context& on);
 
-  CUstream_st* handle() const noexcept { return handle_; }
+  CUstream_st* handle() const noexcept { return handle_.get(); }
+
+  // Whether the device has done all that the stream was given. Throws cuda_error.
+  bool idle() const;
 
  private:
-  shared_context context_;
-  CUstream_st* handle_ = nullptr;
+  owned<CUstream_st*, &driver::cuStreamDestroy> handle_;
 };
 
 }  // namespace gpubench::cuda
