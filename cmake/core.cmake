@@ -6,6 +6,7 @@ add_library(gpubench_core STATIC
   csrc/src/arrivals.cpp
   csrc/src/batching.cpp
   csrc/src/clock.cpp
+  csrc/src/cuda/event_clock.cpp
   csrc/src/delay_executor.cpp
   csrc/src/memory.cpp
   csrc/src/request_source.cpp
