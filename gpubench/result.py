@@ -48,8 +48,10 @@ class EngineInfo(_Part):
 
     parameters: int | None = None
     flops: float | None = None  # per inference
+    # A cold start: load the model, make the engine (or fetch it from the cache), run it once.
     load_seconds: float | None = None
     build_seconds: float | None = None
+    from_cache: bool | None = None  # what is costly to build was there; null: nothing is kept
     first_inference_seconds: float | None = None
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
@@ -124,6 +126,9 @@ class Harness(_Part):
     executor: Literal["python", "graph", "delay"]
 
 
+OUTPUTS_DIFFER = "outputs-differ"  # the reason that marks a cost as that of wrong answers
+
+
 class Reason(_Part):
     code: str
     figure: float | str | None
@@ -137,11 +142,16 @@ class Verdict(_Part):
 
 
 class Numerics(_Part):
-    """Outputs against the fp32 reference."""
+    """Outputs against those of the fp32 eager model, for the same samples; the worst output's."""
 
+    finite: bool = True  # False: NaN or infinity among the outputs, and no figures
     max_abs_error: float | None = None
-    cosine: float | None = None
+    relative_error: float | None = None  # norm of all errors over norm of all expected outputs
+    cosine: float | None = None  # after subtracting the mean over the samples; null: none differ
+    # Share of samples with the same largest output, where the model has such an answer.
     top1_agreement: float | None = None
+    start_agreement: float | None = None
+    end_agreement: float | None = None
 
 
 class Cost(_Part):
