@@ -190,6 +190,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
     result.throughput_interval_note = analysis.throughput_interval_note
     result.latency_ms = analysis.latency
     result.stages_ms = analysis.stages
+    result.trtexec_ms = analysis.trtexec
     result.harness = Harness(
         lag_us=analysis.lag,
         cpu_cores=driven.cpu_cores,

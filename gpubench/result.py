@@ -112,6 +112,28 @@ class Stages(_Part):
     postprocess: StageSummary | None = None
 
 
+class TrtexecTimes(_Part):
+    """Times of a batch by trtexec's definitions, to be held against its figures."""
+
+    latency: StageSummary  # h2d + gpu_compute + d2h: no round trip
+    enqueue_mean: float | None = None  # milliseconds; on the host, of the calls that hand it over
+    h2d: StageSummary | None = None
+    gpu_compute: StageSummary
+    d2h: StageSummary | None = None
+
+
+class EventClock(_Part):
+    """How well one worker's device stamps are placed on the host's clock."""
+
+    width_us: float | None  # what remains unknown; None where the constraints contradict each other
+    contradiction_us: float  # by how much they do: what an event does not resolve, about 0.5 us
+    drift_ppm: float  # what the host's clock gains on the device's
+    shifted_batches: int  # moved as a whole to lie between submission and completion
+    largest_shift_us: float
+    squeezed_batches: int  # longer on the device than the host saw them
+    largest_squeeze_us: float
+
+
 class Lag(_Part):
     """How late batches left, in microseconds: the harness's own error."""
 
@@ -124,6 +146,8 @@ class Harness(_Part):
     cpu_cores: float | None = None  # busy on average during the run, the model's own included
     littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
     executor: Literal["python", "graph", "delay"]
+    not_captured: str | None = None  # why an engine on a GPU does not run as a graph
+    event_clock: list[EventClock] | None = None  # of each worker; None: no device events
 
 
 OUTPUTS_DIFFER = "outputs-differ"  # the reason that marks a cost as that of wrong answers
@@ -189,6 +213,7 @@ class Result(_Part):
     throughput_interval_note: str | None = None
     latency_ms: Latency = Latency()
     stages_ms: Stages = Stages()
+    trtexec_ms: TrtexecTimes | None = None
     harness: Harness
     verdict: Verdict
     device: dict[str, float | str | bool | None] | None = None
