@@ -28,7 +28,8 @@ add_library(gpubench_core STATIC
   csrc/src/session.cpp
   csrc/src/simulate.cpp
   csrc/src/timeline.cpp
-  csrc/src/waiting.cpp)
+  csrc/src/waiting.cpp
+  csrc/src/worker.cpp)
 add_library(gpubench::core ALIAS gpubench_core)
 
 target_compile_features(gpubench_core PUBLIC cxx_std_17)

@@ -22,14 +22,16 @@ class Engine:
     """A model made ready for one runtime, precision, device and batch size.
 
     `forward(*inputs)` takes tensors on `device`, already in `input_dtype` where they are floating
-    point, and returns tensors on it. It is called by several worker threads at once, each of which
-    has entered `thread_modes()` before: grad, inference and autocast modes are per thread in torch.
+    point, and returns tensors on it, which stand until the thread's next call. It is called by
+    several worker threads at once, each of which has entered `thread_modes()` before: grad,
+    inference and autocast modes are per thread in torch.
     """
 
     forward: Callable[..., torch.Tensor | Tensors]
     device: torch.device
     input_dtype: torch.dtype
     thread_modes: Callable[[], AbstractContextManager[object]]
+    from_cache: bool | None = None  # whether what is costly was there; None: nothing is kept
 
     def place(self, inputs: Tensors) -> Tensors:
         """`inputs` in the numbers this engine takes, on the device they are on."""
