@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench._numerics import References, check
 from gpubench._workers import CpuWorker, make_pool, make_worker
-from gpubench.engines import precision
+from gpubench.engines import COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.result import Numerics
@@ -42,7 +42,8 @@ class Prepared:
 
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
-    return tuple(getattr(spec, name) for name in _ENGINE_SETTINGS)
+    workers = (spec.workers, spec.threads) if spec.runtime in COMPILED_FOR_WORKERS else ()
+    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers)
 
 
 def prepare(
@@ -64,6 +65,7 @@ def prepare(
         enter("build")
         started = time.monotonic()
         engine = build(model, spec)
+        precision.set_fp32_arithmetic(spec.precision)  # which exporting and compiling may change
         modes.enter_context(engine.thread_modes())
         build_seconds = time.monotonic() - started
         enter("check")

@@ -234,6 +234,7 @@ def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
         load_seconds=prepared.load_seconds,
         build_seconds=prepared.build_seconds,
         from_cache=prepared.engine.from_cache,
+        library=prepared.engine.library,
         first_inference_seconds=prepared.first_inference_seconds,
         weights=prepared.weights,
         intra_op_threads=spec.threads if on_cpu else None,

@@ -53,6 +53,7 @@ class EngineInfo(_Part):
     build_seconds: float | None = None
     from_cache: bool | None = None  # what is costly to build was there; null: nothing is kept
     first_inference_seconds: float | None = None
+    library: str | None = None  # what executes it, with its version; null: torch as it is
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
     intra_op_threads: int | None = None  # CPU threads inside each worker's forward pass

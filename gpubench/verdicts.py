@@ -49,9 +49,9 @@ MOST_BUSY_SHARE = 0.1
 MOST_THROTTLED_SHARE = 0.05
 
 # Between outputs and the fp32 reference, after subtracting the mean over the samples. Of the models
-# at hand, with random weights, bf16 (8 bits) leaves 0.9995 or more; an image mirrored or with its
-# channels in another order leaves 0.85 or less, and other weights or samples 0.2.
-LEAST_COSINE = 0.99
+# at hand, with random weights, bf16 (8 bits) leaves 0.9995 or more and int8 0.989; a mirrored image
+# or channels in another order leave 0.85 or less, and other weights or samples 0.2.
+LEAST_COSINE = 0.98
 # What the cosine does not see, a wrong scale or offset. bf16 leaves 0.015 or less; an attention
 # mask that is ignored, 0.12.
 MOST_RELATIVE_ERROR = 0.1

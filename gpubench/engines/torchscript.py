@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ _RECIPE = 1
 def refusal(spec: Spec) -> str | None:
     if sys.version_info >= (3, 14):
         return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
-    return None
+    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
@@ -45,7 +46,9 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
             for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
         )
         script = _trace(module, example, spec)
-        cache.save(path, lambda temporary: script.save(str(temporary)))
+        traced = script
+        with suppress(OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
+            cache.save(path, lambda temporary: traced.save(str(temporary)))
     return Engine(
         forward=script,
         device=torch.device(spec.device),
