@@ -153,7 +153,7 @@ nanoseconds batch_of_request(const gpubench::timeline& stamps) {
 std::optional<nanoseconds> device_times(const py::object& self) {
   const auto& stamps = self.cast<const gpubench::timeline&>();
   if (!stamps.has_device_times()) return std::nullopt;
-  const auto count = static_cast<py::ssize_t>(stamps.batch_count());
+  const auto count = static_cast<py::ssize_t>(stamps.stamp_count());
   return nanoseconds(read_only(nanoseconds(
       {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
 }
@@ -283,8 +283,10 @@ PYBIND11_MODULE(_core, m) {
                              "Per request: its place on the schedule, or its client.")
       .def_property_readonly("batch", &batch_of_request,
                              "Per request: the row of its batch; computed, not a view.")
-      .def_property_readonly("device_ns", &device_times,
-                             "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None.");
+      .def_property_readonly(
+          "device_ns", &device_times,
+          "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None. The "
+          "last batches before a device was lost have no row.");
 
   py::class_<python_outcome>(m, "Outcome", "What a run measured.")
       .def_property_readonly(

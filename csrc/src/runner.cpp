@@ -285,7 +285,8 @@ class turns {
     timeline& stamps = *me_.stamps;
     me_.busy_since_ns.store(now_ns(), std::memory_order_relaxed);
     try {
-      backend_.to_host_clock(stamps.batches(), stamps.stamps(), stamps.batch_count());
+      stamps.publish_stamps(
+          backend_.to_host_clock(stamps.batches(), stamps.stamps(), stamps.batch_count()));
     } catch (...) {
       const auto lock = queue_.lock();
       run_.fail(end_reason::error, named(me_, current_message()), now_ns());

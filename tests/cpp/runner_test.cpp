@@ -64,10 +64,12 @@ class fake_device final : public executor {
     return {begin, begin, end, end};
   }
 
-  void to_host_clock(const batch_record*, device_stamps* stamps, std::size_t count) override {
+  std::size_t to_host_clock(const batch_record*, device_stamps* stamps,
+                            std::size_t count) override {
     for (std::size_t i = 0; i < count; ++i) {
       for (std::int64_t& stamp : stamps[i]) stamp -= clock_offset_ns;
     }
+    return count;
   }
 
   std::atomic<std::size_t> most_in_flight{0};
