@@ -8,6 +8,7 @@ add_library(gpubench_core STATIC
   csrc/src/clock.cpp
   csrc/src/cuda/batch_times.cpp
   csrc/src/cuda/buffers.cpp
+  csrc/src/cuda/calibrate.cpp
   csrc/src/cuda/context.cpp
   csrc/src/cuda/device.cpp
   csrc/src/cuda/driver.cpp
@@ -16,6 +17,7 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/event_clock.cpp
   csrc/src/cuda/graph_executor.cpp
   csrc/src/cuda/payloads.cpp
+  csrc/src/cuda/spin_kernel.cpp
   csrc/src/cuda/stream.cpp
   csrc/src/delay_executor.cpp
   csrc/src/memory.cpp
