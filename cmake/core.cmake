@@ -8,6 +8,7 @@ add_library(gpubench_core STATIC
   csrc/src/clock.cpp
   csrc/src/cuda/batch_times.cpp
   csrc/src/cuda/buffers.cpp
+  csrc/src/cuda/calibrate.cpp
   csrc/src/cuda/context.cpp
   csrc/src/cuda/device.cpp
   csrc/src/cuda/driver.cpp

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 struct CUctx_st;
 struct CUevent_st;
@@ -92,7 +91,7 @@ class driver {
   const function<char*, int, int> cuDeviceGetName{library_, "cuDeviceGetName", 2000};
   const function<std::size_t*, int> cuDeviceTotalMem{library_, "cuDeviceTotalMem", 3020};
   const function<int*, int, int> cuDeviceGetAttribute{library_, "cuDeviceGetAttribute", 2000};
-  const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 11040};
+  const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 9020};
   const function<char*, int, int> cuDeviceGetPCIBusId{library_, "cuDeviceGetPCIBusId", 4010};
 
   const function<CUctx_st**, int> cuDevicePrimaryCtxRetain{library_, "cuDevicePrimaryCtxRetain",
