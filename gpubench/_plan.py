@@ -14,7 +14,7 @@ from pathlib import Path
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import MODELS
+from gpubench.models import preset
 from gpubench.spec import Spec
 
 DEFAULT_DURATION_S = 10.0
@@ -36,13 +36,14 @@ def resolve(spec: Spec, machine: Machine) -> Spec:
     if clients is None and not spec.open_loop:
         clients = workers
     synthetic = spec.model == "synthetic"
+    known = preset(spec.model)
     settings = {
         "device": device,
         "clients": clients,
         "workers": workers,
         "depth": spec.depth or 1,
         "threads": _threads(spec, workers, machine.cores) if not synthetic else None,
-        "seq_len": spec.seq_len or MODELS[spec.model].seq_len,
+        "seq_len": spec.seq_len or (known.seq_len if known else None),
         "duration": _duration(spec),
     }
     if synthetic:

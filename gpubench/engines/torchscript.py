@@ -71,7 +71,10 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
         # on purpose here.
         warnings.simplefilter("ignore")
         try:
-            traced = torch.jit.trace(module, example, check_trace=False)
+            if isinstance(module, torch.jit.ScriptModule):  # a file of the user's
+                traced = module
+            else:
+                traced = torch.jit.trace(module, example, check_trace=False)
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
             return frozen
         except (RuntimeError, TypeError) as error:
