@@ -94,4 +94,5 @@ def _from_cache(path: Path, spec: Spec) -> torch.jit.ScriptModule | None:
             script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=spec.device)
             return script
         except (RuntimeError, ValueError, EOFError):
+            path.unlink(missing_ok=True)
             return None
