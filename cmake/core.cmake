@@ -16,9 +16,11 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/event.cpp
   csrc/src/cuda/event_clock.cpp
   csrc/src/cuda/graph_executor.cpp
+  csrc/src/cuda/kernel_graph.cpp
   csrc/src/cuda/payloads.cpp
   csrc/src/cuda/spin_kernel.cpp
   csrc/src/cuda/stream.cpp
+  csrc/src/cuda/synthetic_executor.cpp
   csrc/src/delay_executor.cpp
   csrc/src/memory.cpp
   csrc/src/request_source.cpp
@@ -27,7 +29,8 @@ add_library(gpubench_core STATIC
   csrc/src/session.cpp
   csrc/src/simulate.cpp
   csrc/src/timeline.cpp
-  csrc/src/waiting.cpp)
+  csrc/src/waiting.cpp
+  csrc/src/worker.cpp)
 add_library(gpubench::core ALIAS gpubench_core)
 
 target_compile_features(gpubench_core PUBLIC cxx_std_17)
