@@ -12,18 +12,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpubench import core
+from gpubench._gpus import Gpu, cuda, gpus_of
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.spec import Spec
 from gpubench.statistics import ClosedLoop, OpenLoop
+from gpubench.telemetry import Readings, recorded
 
 if TYPE_CHECKING:
     from gpubench._workers import CpuWorker
@@ -59,6 +61,8 @@ class Drive:
     reason: str
     error: str | None
     interrupted: bool
+    gpus: tuple[Gpu, ...] = ()  # that it ran on, as far as they can be told apart
+    readings: Readings = field(default_factory=dict)  # of these GPUs meanwhile
 
 
 def torch_executors(workers: Sequence[CpuWorker]) -> list[core.Executor]:
@@ -66,15 +70,29 @@ def torch_executors(workers: Sequence[CpuWorker]) -> list[core.Executor]:
 
 
 def synthetic_executors(spec: Spec) -> list[core.Executor]:
-    """One executor a worker with the spec's service time, drawn from its seed."""
-    mean_ns = round((spec.service_time or 0.0) * 1e9)
-    workers = spec.workers or 1
-    if spec.service_dist != "exponential" or mean_ns == 0:
-        return [core.DelayExecutor(mean_ns) for _ in range(workers)]
+    """One executor a worker with the spec's service time, drawn from its seed.
+
+    On a GPU it is a kernel that waits so long, in a graph of its own for each size of batch.
+    """
     return [
-        core.DelayExecutor(core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed + number))
-        for number in range(workers)
+        core.DelayExecutor(_service_ns(spec, number))
+        if device == "cpu"
+        else cuda().SyntheticExecutor(
+            int(device.removeprefix("cuda:")),
+            _service_ns(spec, number),
+            depth=spec.depth or 1,
+            max_batch=most_requests_per_batch(spec),
+        )
+        for number, device in enumerate(spec.worker_devices)
     ]
+
+
+def _service_ns(spec: Spec, worker: int) -> int | Nanoseconds:
+    """The service time of a batch, or a table of them to use in turn."""
+    mean_ns = round((spec.service_time or 0.0) * 1e9)
+    if spec.service_dist != "exponential" or mean_ns == 0:
+        return mean_ns
+    return core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed + worker)
 
 
 def hung_threads() -> int:
@@ -235,7 +253,8 @@ def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
         if spec.clients is None
         else _closed_load(spec, spec.clients, warm.requests_per_second)
     )
-    with _no_garbage_collection():
+    gpus = gpus_of(spec.devices)
+    with recorded(gpus) as readings, _no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
         outcome = runner.run(
             load.source,
@@ -261,6 +280,8 @@ def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
         reason=outcome.reason,
         error=outcome.error,
         interrupted=outcome.interrupted,
+        gpus=gpus,
+        readings=readings,
     )
 
 

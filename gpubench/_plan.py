@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from gpubench import _gpus
+from gpubench._gpus import TorchGpu
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.machine import Machine
@@ -28,19 +29,15 @@ def resolve(spec: Spec, machine: Machine) -> Spec:
 
     Raises InputError, with the reason and the fix, for what this machine cannot measure.
     """
-    device = _device(spec, machine)
-    on_gpu = device != "cpu"
-    clients, workers = spec.clients, spec.workers
-    if workers is None:
-        workers = 1 if not on_gpu else min(clients or (2 if spec.open_loop else 1), 2)
-    if clients is None and not spec.open_loop:
-        clients = workers
+    devices = _devices(spec, machine)
+    spec = spec.model_copy(update={"device": ",".join(devices)})
+    workers = spec.workers or _default_workers(spec)
+    clients = workers if spec.clients is None and not spec.open_loop else spec.clients
     synthetic = spec.model == "synthetic"
-    settings = {
-        "device": device,
+    settings: dict[str, object] = {
         "clients": clients,
         "workers": workers,
-        "depth": spec.depth or 1,
+        "depth": spec.depth or _default_depth(spec, clients, workers),
         "threads": _threads(spec, workers, machine.cores) if not synthetic else None,
         "seq_len": spec.seq_len or MODELS[spec.model].seq_len,
         "duration": _duration(spec),
@@ -58,6 +55,27 @@ def threads_note(spec: Spec, cores: int) -> str:
     return f"{cores} cores, {spec.workers} workers, {spec.threads} intra-op threads in each"
 
 
+def _default_workers(spec: Spec) -> int:
+    """1 on a CPU; 2 on each GPU, or 1 where there are not clients enough for 2."""
+    if spec.device == "cpu":
+        return 1
+    gpus = len(spec.devices)
+    if spec.open_loop:
+        return 2 * gpus
+    return gpus if spec.clients is None or spec.clients < 2 * gpus else 2 * gpus
+
+
+def _default_depth(spec: Spec, clients: int | None, workers: int) -> int:
+    """2 on a GPU, so that one batch is copied while another is computed.
+
+    1 where every client already waits for a batch in flight: there is nothing to fill a second one.
+    """
+    if spec.device == "cpu":
+        return 1
+    per_batch = spec.dynamic_batch_limits()[0] // spec.batch
+    return 2 if clients is None or clients > workers * per_batch else 1
+
+
 def _threads(spec: Spec, workers: int, cores: int) -> int:
     return spec.threads or max(1, cores // workers)
 
@@ -68,88 +86,46 @@ def _duration(spec: Spec) -> float | None:
     return spec.duration
 
 
-def _device(spec: Spec, machine: Machine) -> str:
-    """'cpu' or 'cuda:N'. Never the CPU in place of a GPU that is there and cannot be used."""
-    wanted = spec.device
+def _devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
+    """('cpu',) or GPUs by number. Never the CPU in place of a GPU that is there but unusable."""
+    wanted, synthetic = spec.device, spec.model == "synthetic"
     if wanted == "cpu" or (wanted == "auto" and not machine.gpus):
-        return "cpu"
-    if spec.model == "synthetic" and wanted == "auto":
-        return "cpu"  # its service time is the core's own; it needs no device
+        return ("cpu",)
+    if synthetic and wanted == "auto":
+        return ("cpu",)  # its service time is known; it needs no device
+    if synthetic:  # torch plays no part
+        return _chosen(wanted, len(_gpus.visible_gpus()))
     if not machine.gpus:
         raise InputError(
             f"--device {wanted}: this machine has no NVIDIA device; use --device cpu or auto"
         )
-    if spec.model == "synthetic":
-        raise InputError(
-            f"--device {wanted}: synthetic runs on the CPU in this version; use --device cpu"
-        )
-    number = int(wanted.partition(":")[2] or 0)
-    gpu = _usable_gpu(number)
-    _refuse_precision_on_gpu(spec, gpu)
-    return f"cuda:{number}"
+    gpus = _gpus.torch_gpus()
+    chosen = _chosen(wanted, len(gpus))
+    for gpu in dict.fromkeys(gpus[_number(device)] for device in chosen):
+        if reason := _gpus.unusable(gpu):
+            raise InputError(reason)
+        _refuse_precision_on_gpu(spec, gpu)
+    return chosen
 
 
-@dataclass(frozen=True)
-class Gpu:
-    name: str
-    capability: tuple[int, int]
-    native_bf16: bool
+def _chosen(wanted: str, count: int) -> tuple[str, ...]:
+    """The devices that --device names, of `count` GPUs."""
+    if wanted == "all":
+        return tuple(f"cuda:{number}" for number in range(count))
+    numbers = [0] if wanted in {"auto", "cuda"} else [_number(name) for name in wanted.split(",")]
+    for number in numbers:
+        if number >= count:
+            names = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0"
+            raise InputError(f"--device cuda:{number}: this machine has {names}")
+    return tuple(f"cuda:{number}" for number in numbers)
 
 
-def _usable_gpu(number: int) -> Gpu:
-    """What torch says of GPU `number`.
-
-    Raises InputError with the remedy where the driver, torch or the GPU do not fit together.
-    """
-    import torch
-
-    if torch.version.cuda is None:
-        raise InputError(
-            "this machine has an NVIDIA GPU but the installed torch is a CPU-only build; "
-            "install torch with CUDA, or measure the CPU with --device cpu"
-        )
-    try:
-        torch.cuda.init()
-        count = torch.cuda.device_count()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the GPU cannot be used ({reason}); update the NVIDIA driver to one for CUDA "
-            f"{torch.version.cuda}, or measure the CPU with --device cpu"
-        ) from error
-    if number >= count:
-        names = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0"
-        raise InputError(f"--device cuda:{number}: this machine has {names}")
-    name = torch.cuda.get_device_name(number)
-    capability = torch.cuda.get_device_capability(number)
-    if not _compiled_for(capability, torch.cuda.get_arch_list()):
-        raise InputError(
-            f"{name} (sm_{capability[0]}{capability[1]}) is not among the architectures of this "
-            f"torch ({' '.join(torch.cuda.get_arch_list())}); install a torch built for it, or "
-            "measure the CPU with --device cpu"
-        )
-    with torch.cuda.device(number):
-        native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return Gpu(name, capability, native_bf16)
+def _number(device: str) -> int:
+    return int(device.removeprefix("cuda:"))
 
 
-def _compiled_for(capability: tuple[int, int], architectures: list[str]) -> bool:
-    """Machine code runs on the same major version from its minor on, PTX on anything newer."""
-    for architecture in architectures:
-        kind, _, digits = architecture.partition("_")
-        digits = digits.rstrip("af")
-        if not digits.isdigit():
-            continue
-        built = (int(digits[:-1]), int(digits[-1]))
-        if kind == "sm" and built[0] == capability[0] and built[1] <= capability[1]:
-            return True
-        if kind == "compute" and built <= capability:
-            return True
-    return False
-
-
-def _refuse_precision_on_gpu(spec: Spec, gpu: Gpu) -> None:
-    if spec.precision == "tf32" and gpu.capability < (8, 0):
+def _refuse_precision_on_gpu(spec: Spec, gpu: TorchGpu) -> None:
+    if spec.precision == "tf32" and not gpu.has_tf32:
         raise InputError(
             f"--precision tf32: {gpu.name} has no TF32 (it came with Ampere); use fp32 or amp"
         )
@@ -164,9 +140,10 @@ def native_precision(spec: Spec, machine: Machine) -> bool:
     if spec.device == "cpu":
         native = {"amp": "bf16", "bf16": "bf16", "fp16": "fp16"}.get(spec.precision)
         return native is None or machine.computes_natively(native)
-    import torch
-
-    return spec.precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if spec.precision != "bf16":
+        return True
+    gpus = _gpus.torch_gpus()
+    return all(gpus[_number(device)].native_bf16 for device in spec.devices)
 
 
 def _refuse_impossible(spec: Spec, machine: Machine) -> None:
@@ -181,11 +158,13 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
                 f"--precision {spec.precision}: this CPU ({machine.cpu}) has no {needed} and only "
                 "emulates it, 40 to 60 times slower; use fp32, or add --allow-emulated"
             )
-    if spec.depth != 1:
+    if spec.device == "cpu" and spec.depth != 1:
         raise InputError(
-            "--depth: batches in flight per worker come with CUDA graphs, which this version does "
-            "not replay yet; use --workers for more parallel executions"
+            f"--depth {spec.depth}: a worker on a CPU has one batch in flight; use --workers for "
+            "more parallel executions"
         )
+    if spec.device != "cpu":
+        _refuse_idle_gpus(spec)
     largest, _ = spec.dynamic_batch_limits()
     if largest % spec.batch:
         raise InputError(
@@ -198,6 +177,23 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
     if reason := importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
         raise InputError(f"--runtime {spec.runtime}: {reason}")
     _refuse_missing_weights(spec)
+
+
+def _refuse_idle_gpus(spec: Spec) -> None:
+    """All GPUs of a cell do the same work: as many workers each, and at least a client."""
+    gpus, workers = len(spec.devices), spec.workers or 1
+    if workers % gpus:
+        below, above = workers // gpus * gpus, (workers // gpus + 1) * gpus
+        fitting = f"{below} or {above}" if below else str(above)
+        raise InputError(
+            f"--workers {workers}: they cannot be shared out evenly among {gpus} GPUs; "
+            f"use {fitting}"
+        )
+    if spec.clients is not None and spec.clients < gpus:
+        raise InputError(
+            f"--clients {spec.clients}: too few to keep {gpus} GPUs busy; use {gpus} or more, or "
+            "one GPU with --device cuda:0"
+        )
 
 
 def _refuse_beyond_memory(spec: Spec) -> None:

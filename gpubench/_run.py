@@ -10,9 +10,9 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from gpubench import _plan
+from gpubench import _gpus, _plan
 from gpubench._drive import (
     Drive,
     drive,
@@ -38,6 +38,7 @@ from gpubench.result import (
 )
 from gpubench.spec import Spec
 from gpubench.statistics import analyse
+from gpubench.statistics.gpus import device_report
 from gpubench.verdicts import Evidence, judge
 
 if TYPE_CHECKING:
@@ -195,8 +196,12 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         lag_us=analysis.lag,
         cpu_cores=driven.cpu_cores,
         littles_law_residual=analysis.littles_law_residual,
-        executor="delay" if spec.model == "synthetic" else "python",
+        executor=_executor(spec),
     )
+    if spec.device != "cpu":
+        result.device = device_report(
+            spec.worker_devices, analysis, spec.batch, driven.readings, driven.gpus
+        )
     if driven.error is not None:
         result.error = Failure(stage="measure", message=driven.error)
     elif driven.interrupted:
@@ -211,6 +216,8 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         other_busy_cores=driven.other_busy_cores,
         cores=machine.cores,
         numerics=result.numerics,
+        throttled_share=result.device.throttled_share if result.device else None,
+        other_gpu_processes=result.device.other_processes if result.device else None,
     )
     result.verdict = judge(analysis, evidence)
     result.costs = costs(result)
@@ -220,10 +227,16 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
 def _blank(spec: Spec, machine: Machine) -> Result:
     return Result(
         spec=spec,
-        environment=environment(machine, spec.device),
-        harness=Harness(executor="delay" if spec.model == "synthetic" else "python"),
+        environment=environment(machine, spec),
+        harness=Harness(executor=_executor(spec)),
         verdict=Verdict(status="suspect"),
     )
+
+
+def _executor(spec: Spec) -> Literal["python", "graph", "delay"]:
+    if spec.model != "synthetic":
+        return "python"
+    return "delay" if spec.device == "cpu" else "graph"
 
 
 def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
@@ -243,16 +256,19 @@ def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
     )
 
 
-def environment(machine: Machine, device: str) -> Environment:
-    """The machine and the versions, for a cell on `device`."""
+def environment(machine: Machine, spec: Spec) -> Environment:
+    """The machine and the versions, for a resolved cell."""
     cuda = driver = None
     gpus = list(machine.gpus)
-    if device != "cpu":
-        import torch
-
-        cuda = torch.version.cuda
-        gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    if spec.device != "cpu":
         driver = _driver_version()
+        if spec.model == "synthetic":  # torch plays no part
+            gpus = [gpu.name for gpu in _gpus.visible_gpus()]
+        else:
+            import torch
+
+            cuda = torch.version.cuda
+            gpus = [gpu.name for gpu in _gpus.torch_gpus()]
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         gpubench=_version(DISTRIBUTION) or "source tree",

@@ -33,7 +33,7 @@ def measured_hardware(result: Result) -> Hardware:
     return Hardware(
         instance=result.environment.instance,
         accelerators=tuple(result.environment.gpus),
-        accelerators_used=1 if result.spec.device.startswith("cuda") else 0,
+        accelerators_used=0 if result.spec.device == "cpu" else len(result.spec.devices),
         cores=result.environment.cores,
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CLOUD_TIMEOUT_S = 0.5
+_CGROUP = Path("/sys/fs/cgroup")
 
 # CPU features that make a 16-bit format native: arithmetic in it, not conversion around fp32.
 _NATIVE_FLAGS = {
@@ -57,13 +58,40 @@ def this_machine() -> Machine:
     )
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def usable_cores(cgroup: Path = _CGROUP) -> int:
     """Cores this process may use: its affinity, cut by a container's CPU quota (at least 1)."""
-    cores = len(os.sched_getaffinity(0))
+    cores, quota = len(os.sched_getaffinity(0)), cpu_quota(cgroup)
+    return cores if quota is None else min(cores, max(1, int(quota)))
+
+
+def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
+    """Cores' worth of time that the container may use; None where it has no quota."""
     quota, _, period = _read(cgroup / "cpu.max").strip().partition(" ")
-    if quota.isdigit() and period.isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
+    """How the kernel sets the clock of each core: "performance", "powersave", ...
+
+    Empty where it does not, as in most virtual machines.
+    """
+    return tuple(
+        _read(file).strip() for file in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    )
+
+
+def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
+    """Memory that a process may still take, a container's limit counted in; None: not told."""
+    available = _field(_read(meminfo), "MemAvailable")
+    if available is None:
+        return None
+    free = int(available.split()[0]) * 1024
+    limit, used = (_read(cgroup / name).strip() for name in ("memory.max", "memory.current"))
+    if limit.isdigit() and used.isdigit():
+        # Files that were read long ago count as used, and give way when memory is asked for.
+        cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE)
+        free = min(free, int(limit) - int(used) + (int(cached[1]) if cached else 0))
+    return free
 
 
 def _nvidia_devices() -> tuple[str, ...]:

@@ -166,6 +166,53 @@ class Verdict(_Part):
     reasons: list[Reason] = []
 
 
+class Clock(_Part):
+    """MHz, over the window."""
+
+    mean: float
+    min: float
+
+
+class Clocks(_Part):
+    sm_mhz: Clock | None = None  # of the multiprocessors, which compute
+    memory_mhz: Clock | None = None
+
+
+class GpuFigures(_Part):
+    """What GPUs did in the window. None: the GPU, its driver or the container does not tell."""
+
+    clocks: Clocks = Clocks()
+    throttled: bool | None = None  # slowed down by heat or by hardware protection at any time
+    throttled_share: float | None = None  # of the window
+    power_w: float | None = None  # mean
+    energy_j: float | None = None  # idle time of the window included
+    energy_j_per_inference: float | None = None
+    temperature_c: float | None = None  # highest
+    utilization: float | None = None  # mean share of the time in which a kernel ran
+    memory_used_bytes: int | None = None  # most, by everybody
+    other_processes: int | None = None  # most at a time, this process left out
+
+
+class GpuReport(GpuFigures):
+    """One GPU of those used, and what it contributed."""
+
+    device: str  # "cuda:0"
+    name: str | None = None
+    uuid: str | None = None
+    pci_bus_id: str | None = None
+    workers: list[int] = []  # their numbers, as in the samples
+    throughput_per_second: float | None = None
+    energy_from: Literal["counter", "power"] | None = None  # the GPU's counter, or power x time
+    # Share of the window in which the clock was held down, by cause: "power-cap", "heat", ...
+    clock_events: dict[str, float] | None = None
+
+
+class DeviceReport(GpuFigures):
+    """All GPUs used together: power and energy are sums, the rest the mean or the worst of them."""
+
+    gpus: list[GpuReport] = []
+
+
 class Numerics(_Part):
     """Outputs against those of the fp32 eager model, for the same samples; the worst output's."""
 
@@ -217,7 +264,7 @@ class Result(_Part):
     trtexec_ms: TrtexecTimes | None = None
     harness: Harness
     verdict: Verdict
-    device: dict[str, float | str | bool | None] | None = None
+    device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
     costs: list[Cost] = []
     error: Failure | None = None

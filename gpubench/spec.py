@@ -107,7 +107,7 @@ class Spec(BaseModel):
     precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
     batch: int = Field(1, ge=1, le=65536, description="Samples per request.")
     seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
-    device: str = Field("auto", description="auto, cpu, or cuda:N.")
+    device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
     inputs: Literal["device", "host"] = Field(
         "host", description="Where inputs are when the clock starts."
     )
@@ -123,9 +123,17 @@ class Spec(BaseModel):
         "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
     )
     workers: int | None = Field(
-        None, ge=1, description="Parallel executions of the model. Default: 1 on a CPU."
+        None,
+        ge=1,
+        description="Parallel executions of the model, on all devices together. "
+        "Default: 1 on a CPU, up to 2 on each GPU.",
     )
-    depth: int | None = Field(None, ge=1, description="Batches in flight per worker on a GPU.")
+    depth: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
+    )
     threads: int | None = Field(
         None,
         ge=1,
@@ -186,8 +194,10 @@ class Spec(BaseModel):
             _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
         if pattern in {"constant", "burst"} and not self.open_loop:
             _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
-        if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is None:
-            _refuse("device", f"'{self.device}' is not a device; use auto, cpu, or cuda:0")
+        if re.fullmatch(r"auto|cpu|all|cuda|cuda:[0-9]+(,cuda:[0-9]+)*", self.device) is None:
+            _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
+        if len(set(self.devices)) < len(self.devices):
+            _refuse("device", f"'{self.device}' names a GPU twice; name each once")
         if self.dynamic_batch is not None:
             largest, _ = self.dynamic_batch_limits()
             if largest <= self.batch:
@@ -200,6 +210,16 @@ class Spec(BaseModel):
     def open_loop(self) -> bool:
         """Requests arrive on a schedule, however slow the answers are."""
         return self.rate is not None or self.arrivals.startswith("trace:")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What the cell runs on, once it is resolved: ("cpu",) or ("cuda:0", "cuda:1")."""
+        return tuple(self.device.split(","))
+
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """The device of each worker, by its number: the workers take the devices in turn."""
+        return tuple(self.devices[n % len(self.devices)] for n in range(self.workers or 1))
 
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""

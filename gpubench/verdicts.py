@@ -45,7 +45,8 @@ LEAST_SHARE_JUDGED = 20
 # Cores that other processes may keep busy: daemons need a few percent; a tenth is a program.
 MOST_BUSY_SHARE = 0.1
 
-# Share of the window in which the device ran below the clock that it was asked for.
+# Share of the window in which heat or the hardware's protection held a GPU's clock down. (The power
+# cap does too, but it is where every such card runs under full load: no reason for suspicion.)
 MOST_THROTTLED_SHARE = 0.05
 
 # Between outputs and the fp32 reference, after subtracting the mean over the samples. Of the models
@@ -74,8 +75,8 @@ class Evidence:
     warmup_settled: bool | None = None  # whether service times had stopped falling
     other_busy_cores: float | None = None  # by other processes, before or during the run
     cores: int | None = None
-    throttled_share: float | None = None  # of the window, GPU below the clock it was asked for
-    other_gpu_processes: int | None = None
+    throttled_share: float | None = None  # of the window, on the GPU that suffered most
+    other_gpu_processes: int | None = None  # on the GPU that has most
     numerics: Numerics | None = None
 
 
@@ -233,8 +234,8 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
             code="gpu-throttled",
             figure=throttled,
             limit=MOST_THROTTLED_SHARE,
-            remedy="the GPU lowered its clock for heat or power: let it cool, or lock its clocks "
-            "(nvidia-smi --lock-gpu-clocks), and measure again",
+            remedy="heat or its own protection slowed the GPU down: let it cool or cool it better, "
+            "or lock its clocks lower (nvidia-smi --lock-gpu-clocks), and measure again",
         )
 
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "convert.hpp"
-#include "cuda_calibrate.hpp"
+#include "gil.hpp"
 #include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/driver.hpp"
 #include "gpubench/cuda/error.hpp"
@@ -47,8 +47,7 @@ std::shared_ptr<Buffer> make_buffer(int device, std::int64_t bytes) {
 std::shared_ptr<const void> keep(const py::object& owner) {
   const auto let_go = [](py::object* kept) {
     if (Py_IsInitialized() == 0) return;  // nobody is left who could take the reference
-    const py::gil_scoped_acquire gil;
-    delete kept;
+    with_gil([kept] { delete kept; });
   };
   return std::shared_ptr<py::object>(std::make_unique<py::object>(owner).release(), let_go);
 }

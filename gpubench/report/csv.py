@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from io import StringIO
 
 from gpubench.report.notes import verdict
-from gpubench.result import Cost, Interval, Result
+from gpubench.result import Cost, DeviceReport, Interval, Result
 
 Field = str | int | float | bool | None
 
@@ -86,6 +86,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
         row[f"latency_{name}_ms"] = getattr(latency, name)
         row |= interval_fields(f"latency_{name}_ms", getattr(latency, f"{name}_interval"))
     return row | {
+        **_device_fields(result.device),
         "verdict": verdict(result),
         "reasons": "; ".join(reason.code for reason in result.verdict.reasons),
         "error": f"{result.error.stage}: {result.error.message}" if result.error else None,
@@ -107,4 +108,22 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
         "gpubench_version": environment.gpubench,
         "torch_version": environment.torch,
         "driver_version": environment.driver,
+    }
+
+
+def _device_fields(device: DeviceReport | None) -> dict[str, Field]:
+    """What the GPUs did; empty fields where it is not known, and on a CPU."""
+    device = device or DeviceReport()
+    each = (
+        f"{gpu.device} {gpu.throughput_per_second}"
+        for gpu in device.gpus
+        if gpu.throughput_per_second is not None
+    )
+    return {
+        "throughput_by_gpu_inferences_per_second": "; ".join(each),
+        "gpu_power_watts": device.power_w,
+        "gpu_energy_joules_per_inference": device.energy_j_per_inference,
+        "gpu_throttled_share": device.throttled_share,
+        "gpu_sm_clock_mean_mhz": device.clocks.sm_mhz.mean if device.clocks.sm_mhz else None,
+        "gpu_temperature_max_celsius": device.temperature_c,
     }

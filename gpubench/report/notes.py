@@ -41,7 +41,7 @@ def cost_notes(cost: Cost) -> tuple[str, ...]:
     elif cost.hardware_note:
         notes.append(f"{name}: measured on a part of it{difference}")
     if cost.extrapolated:
-        notes.append(f"{name}: extrapolated from the GPUs measured to all that are billed")
+        notes.append(f"{name}: extrapolated from the GPUs measured to those that are billed")
     return tuple(notes)
 
 

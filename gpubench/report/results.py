@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpubench.report.format import ABSENT, integer, milliseconds, usd, with_interval
+from gpubench.report.format import ABSENT, integer, milliseconds, number, usd, with_interval
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -49,6 +49,7 @@ def _table(results: list[Result]) -> Table:
     columns = [
         *settings_columns(results),
         *_FIGURES,
+        *_gpu_columns(results),
         *_cost_columns(results),
         Filled(Column("verdict", "left"), _verdict_cell(results)),
     ]
@@ -91,6 +92,48 @@ _FIGURES = (
     _figure_column("P99 ms", lambda r: milliseconds(r.latency_ms.p99), drop_order=1),
     _figure_column("n", _completed, drop_order=3),
 )
+
+
+def _gpu_columns(results: Sequence[Result]) -> list[Filled]:
+    """What the GPUs did, as far as any of these results tells."""
+    return [
+        _figure_column(title, text, drop_order)
+        for title, text, drop_order in (
+            ("each GPU /s", _each_gpu, 4),
+            ("GPU W", _power, 6),
+            ("J /inference", _energy, 5),
+            ("throttled", _throttled, 7),
+        )
+        if any(text(result) != ABSENT for result in results)
+    ]
+
+
+def _each_gpu(result: Result) -> str:
+    """The slowest and the fastest of several GPUs."""
+    gpus = result.device.gpus if result.device else []
+    figures = [gpu.throughput_per_second for gpu in gpus if gpu.throughput_per_second is not None]
+    if len(figures) < 2:
+        return ABSENT
+    slowest, fastest = number(min(figures)), number(max(figures))
+    return slowest if slowest == fastest else f"{slowest} to {fastest}"
+
+
+def _power(result: Result) -> str:
+    return number(result.device.power_w if result.device else None, digits=3)
+
+
+def _energy(result: Result) -> str:
+    return number(result.device.energy_j_per_inference if result.device else None, digits=3)
+
+
+def _throttled(result: Result) -> str:
+    """The share of the window, of the GPU that suffered most."""
+    share = result.device.throttled_share if result.device else None
+    if share is None:
+        return ABSENT
+    if share == 0:
+        return "no"
+    return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _costs(results: Sequence[Result]) -> list[Cost]:

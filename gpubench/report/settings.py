@@ -114,6 +114,15 @@ def _is_synthetic(result: Result) -> bool:
     return result.spec.model == "synthetic"
 
 
+def _devices(result: Result) -> str:
+    """'cpu', 'cuda:0', and of several GPUs in a row the first and the last: 'cuda:0 to 7'."""
+    devices = result.spec.devices
+    numbers = [int(name.partition(":")[2]) for name in devices] if len(devices) > 1 else []
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"cuda:{numbers[0]} to {numbers[-1]}"
+    return result.spec.device
+
+
 def _window(result: Result) -> str | None:
     spec = result.spec
     requests = count(spec.requests, "request") if spec.requests else None
@@ -137,7 +146,7 @@ _SETTINGS = (
         lambda r: str(r.spec.seq_len) if r.spec.seq_len else None,
         "sequence length {}".format,
     ),
-    Setting("device", lambda r: r.spec.device, "device {}".format),
+    Setting("device", _devices, "device {}".format),
     Setting(
         "inputs", lambda r: None if _is_synthetic(r) else r.spec.inputs, "inputs on the {}".format
     ),

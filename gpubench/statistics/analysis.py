@@ -32,6 +32,8 @@ class Analysis:
     """What the samples of one cell say. None is absent, never zero."""
 
     window_seconds: float | None
+    window_ns: tuple[int, int] | None  # when it opened and closed, on the clock of the samples
+    completed_by_worker: tuple[int, ...]  # requests that completed inside the window
     completed: int  # requests that count: with `unfinished`, the n of every percentile
     unfinished: int  # open loop: due inside the window and never completed
     offered_per_second: float | None  # open loop: inferences that fell due, per second
@@ -82,6 +84,8 @@ def analyse(
     launch_gap = launch_gap_ns(samples)
     return Analysis(
         window_seconds=None if window is None else window.seconds,
+        window_ns=None if window is None else (window.opens_ns, window.closes_ns),
+        completed_by_worker=_completed_by_worker(samples, window),
         completed=int(counted.sum()),
         unfinished=unfinished,
         offered_per_second=None if offered is None else offered * inferences_per_request,
@@ -102,6 +106,14 @@ def analyse(
         drift=drift,
         launch_gap_ms=_median_ms(launch_gap, counted_batches),
     )
+
+
+def _completed_by_worker(samples: Samples, window: Window | None) -> tuple[int, ...]:
+    """The completions that make the throughput, by worker up to the last that has any."""
+    if window is None:
+        return ()
+    inside = (samples.completed_ns > window.opens_ns) & (samples.completed_ns <= window.closes_ns)
+    return tuple(np.bincount(samples.worker[inside]).tolist())
 
 
 def _due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:

@@ -126,6 +126,29 @@ def test_one_gpu_of_several_is_multiplied_to_the_instance_that_is_billed() -> No
     )
 
 
+def test_all_gpus_of_the_instance_measured_are_priced_as_they_are() -> None:
+    eight = gpus("NVIDIA H200", total=8, used=8, cores=192, instance="p5en.48xlarge")
+    [cost] = price(8000.0, None, eight)
+    assert not cost.extrapolated
+    assert cost.hardware_note is None
+    assert cost.usd_per_million == pytest.approx(usd_per_million(63.296, 8000.0))
+
+
+def test_some_of_the_gpus_measured_count_for_all_and_are_marked() -> None:
+    four_of_eight = gpus("NVIDIA H200", total=8, used=4, cores=192, instance="p5en.48xlarge")
+    [cost] = price(4000.0, None, four_of_eight)
+    assert cost.extrapolated
+    assert cost.usd_per_million == pytest.approx(usd_per_million(63.296, 8000.0))
+
+
+def test_more_gpus_than_are_priced_count_in_part_and_are_marked() -> None:
+    four = gpus("NVIDIA A10G", total=4, used=4, cores=48, instance="g5.12xlarge")
+    [cost] = price(400.0, None, four, ["g5.4xlarge"])
+    assert cost.extrapolated
+    assert cost.measured_here is False
+    assert cost.usd_per_million == pytest.approx(usd_per_million(1.624, 100.0))
+
+
 def test_a_machine_with_fewer_of_the_same_gpus_is_multiplied_and_marked() -> None:
     [cost] = price(100.0, None, gpus("NVIDIA A10G", instance="g5.4xlarge"), ["g5.12xlarge"])
     assert cost.extrapolated
@@ -202,6 +225,9 @@ def test_the_measured_hardware_of_a_result() -> None:
     assert measured_hardware(result()) == TWO_CORES
     assert measured_hardware(result(machine=G5)) == gpus("NVIDIA A10G", instance="g5.4xlarge")
     assert measured_hardware(result(machine=G5, device="cpu")).accelerators_used == 0
+    four = G5 | {"gpus": ["NVIDIA A10G"] * 4}
+    both = result(machine=four, device="cuda:1,cuda:3", workers=2)
+    assert measured_hardware(both) == gpus("NVIDIA A10G", total=4, used=2, instance="g5.4xlarge")
 
 
 def test_an_old_result_is_priced_again_and_otherwise_left_alone() -> None:

@@ -126,6 +126,18 @@ def test_synthetic_batches_take_their_time_on_the_device() -> None:
     assert Controls()["live"] == 0
 
 
+@on_fake(devices=2)
+def test_workers_on_several_devices_share_one_queue() -> None:
+    executors = [core.cuda.SyntheticExecutor(device, 500_000) for device in (0, 1)]
+    assert [executor.device for executor in executors] == [0, 1]
+    outcome = core.Runner(executors).run(
+        core.ClosedLoop(2), stop_after_completions=100, capacity=1000
+    )
+    assert outcome.error is None
+    check_stamps(outcome)
+    assert all(len(timeline.size) > 25 for timeline in outcome.timelines)
+
+
 @on_fake()
 def test_service_times_are_taken_in_turn() -> None:
     executor = core.cuda.SyntheticExecutor(0, np.array([400_000, 0]))

@@ -7,21 +7,31 @@ from pathlib import Path
 import pytest
 from test_machine import a_machine
 
-from gpubench import _plan
-from gpubench._plan import Gpu, resolve
+from gpubench import _gpus, _plan
+from gpubench._gpus import NoCuda, TorchGpu
+from gpubench._plan import resolve
 from gpubench.errors import InputError
-from gpubench.spec import make_spec
+from gpubench.machine import Machine
+from gpubench.spec import Spec, make_spec
 
-A10G = Gpu("NVIDIA A10G", (8, 6), native_bf16=True)
-T4 = Gpu("Tesla T4", (7, 5), native_bf16=False)
+V100 = TorchGpu("Tesla V100-SXM2-16GB", (7, 0))
+T4 = TorchGpu("Tesla T4", (7, 5))
+A10G = TorchGpu("NVIDIA A10G", (8, 6))
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Gpu:
-    """A machine with this GPU, as torch would describe it."""
-    chosen: Gpu = request.param
-    monkeypatch.setattr(_plan, "_usable_gpu", lambda number: chosen)
-    return chosen
+def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Machine:
+    """A machine with these GPUs, as a torch for sm_75 and newer would describe them."""
+    import torch
+
+    gpus: tuple[TorchGpu, ...] = request.param
+    monkeypatch.setattr(_gpus, "torch_gpus", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
+    return a_machine(gpus=tuple(gpu.name for gpu in gpus), cores=16)
+
+
+def planned(machine: Machine, **settings: object) -> Spec:
+    return resolve(make_spec({"model": "resnet50", **settings}), machine)
 
 
 def test_one_client_and_one_worker_on_a_cpu() -> None:
@@ -53,22 +63,94 @@ def test_with_a_number_of_requests_there_is_no_time_limit() -> None:
     assert spec.duration is None
 
 
-@pytest.mark.parametrize("gpu", [A10G], indirect=True)
-def test_a_gpu_is_taken_where_there_is_one(gpu: Gpu) -> None:
-    machine = a_machine(gpus=(gpu.name,))
-    spec = resolve(make_spec({"model": "resnet50", "clients": 4}), machine)
-    assert (spec.device, spec.workers) == ("cuda:0", 2)
-    assert resolve(make_spec({"model": "resnet50", "device": "cpu"}), machine).device == "cpu"
+@pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
+def test_a_gpu_is_taken_where_there_is_one(machine: Machine) -> None:
+    assert planned(machine).device == "cuda:0"
+    assert planned(machine, device="cpu").device == "cpu"
 
 
-@pytest.mark.parametrize("gpu", [T4], indirect=True)
-def test_precisions_that_a_gpu_lacks_are_refused(gpu: Gpu) -> None:
-    machine = a_machine(gpus=(gpu.name,))
-    with pytest.raises(InputError, match="Tesla T4 has no TF32"):
-        resolve(make_spec({"model": "resnet50", "precision": "tf32"}), machine)
-    with pytest.raises(InputError, match=r"Tesla T4 only emulates it; use fp16"):
-        resolve(make_spec({"model": "resnet50", "precision": "bf16"}), machine)
-    resolve(make_spec({"model": "resnet50", "precision": "amp"}), machine)
+@pytest.mark.parametrize("machine", [(A10G, A10G, A10G)], indirect=True)
+def test_all_gpus_are_named_in_what_is_measured_and_each_has_as_many_workers(
+    machine: Machine,
+) -> None:
+    spec = planned(machine, device="all", rate=100)
+    assert spec.devices == ("cuda:0", "cuda:1", "cuda:2")
+    assert spec.worker_devices == ("cuda:0", "cuda:1", "cuda:2") * 2
+    assert planned(machine, device="cuda:2,cuda:0").devices == ("cuda:2", "cuda:0")
+    assert planned(machine, device="cuda:1").worker_devices == ("cuda:1",)
+    assert make_spec(spec.model_dump()) == spec  # as a result file reads it back
+
+
+@pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
+def test_all_of_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
+    assert planned(machine, device="all") == planned(machine, device="cuda:0")
+
+
+@pytest.mark.parametrize("machine", [(A10G, A10G)], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "clients", "workers", "depth"),
+    [
+        ({}, 2, 2, 1),  # a client has one request in flight: no second batch to fill
+        ({"clients": 3}, 3, 2, 2),
+        ({"clients": 4}, 4, 4, 1),
+        ({"clients": 9}, 9, 4, 2),
+        ({"rate": 50}, None, 4, 2),
+        ({"workers": 2, "clients": 8, "dynamic_batch": "4:1ms"}, 8, 2, 1),
+        ({"workers": 2, "clients": 9, "dynamic_batch": "4:1ms"}, 9, 2, 2),
+        ({"clients": 9, "depth": 1}, 9, 4, 1),
+        ({"workers": 6}, 6, 6, 1),
+    ],
+)
+def test_defaults_fill_every_gpu_as_far_as_clients_allow(
+    machine: Machine, settings: dict[str, object], clients: int | None, workers: int, depth: int
+) -> None:
+    spec = planned(machine, device="all", **settings)
+    assert (spec.clients, spec.workers, spec.depth) == (clients, workers, depth)
+
+
+@pytest.mark.parametrize("machine", [(A10G, T4, V100)], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"device": "cuda:3"}, "--device cuda:3: this machine has cuda:0 to cuda:2"),
+        ({"device": "cuda:2"}, "Tesla V100-SXM2-16GB (sm_70) is not among the architectures"),
+        ({"device": "all"}, "V100"),
+        ({"device": "cuda:1", "precision": "tf32"}, "Tesla T4 has no TF32"),
+        ({"device": "cuda:1", "precision": "bf16"}, "Tesla T4 only emulates it; use fp16"),
+        ({"device": "cuda:0,cuda:1", "workers": 3}, "among 2 GPUs; use 2 or 4"),
+        ({"device": "cuda:0,cuda:1", "workers": 1}, "among 2 GPUs; use 2"),
+        ({"device": "cuda:0,cuda:1", "clients": 1}, "--clients 1: too few to keep 2 GPUs busy"),
+    ],
+)
+def test_what_these_gpus_cannot_do_is_refused_with_the_fix(
+    machine: Machine, settings: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        planned(machine, **settings)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("machine", [(T4,)], indirect=True)
+def test_emulation_on_a_gpu_is_allowed_when_asked_for_and_is_told(machine: Machine) -> None:
+    assert _plan.native_precision(planned(machine, precision="amp"), machine)
+    emulated = planned(machine, precision="bf16", allow_emulated=True)
+    assert not _plan.native_precision(emulated, machine)
+
+
+def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_driver() -> tuple[()]:
+        raise NoCuda("no-driver", "there is no NVIDIA driver; install one")
+
+    machine = a_machine(gpus=("NVIDIA A10G",))
+    monkeypatch.setattr(_gpus, "visible_gpus", no_driver)
+    assert planned(machine, model="synthetic").device == "cpu"
+    with pytest.raises(InputError, match="there is no NVIDIA driver"):
+        planned(machine, model="synthetic", device="cuda:0")
+    monkeypatch.setattr(_gpus, "visible_gpus", lambda: ("a GPU", "another"))
+    assert planned(a_machine(), model="synthetic", device="all").devices == ("cuda:0", "cuda:1")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +168,7 @@ def test_precisions_that_a_gpu_lacks_are_refused(gpu: Gpu) -> None:
 def test_which_gpus_a_torch_build_runs_on(
     capability: tuple[int, int], architectures: list[str], runs: bool
 ) -> None:
-    assert _plan._compiled_for(capability, architectures) is runs
+    assert _gpus.compiled_for(capability, architectures) is runs
 
 
 @pytest.mark.parametrize(
@@ -97,7 +179,8 @@ def test_which_gpus_a_torch_build_runs_on(
         ({"precision": "bf16"}, "has no avx512_bf16 or amx_bf16 and only emulates it"),
         ({"precision": "amp"}, "add --allow-emulated"),
         ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
-        ({"depth": 2}, "--depth"),
+        ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
+        ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
         ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
         ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
         ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
@@ -135,9 +218,15 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_and_never_the_cpu(
     def no_driver() -> None:
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
 
+    def none_visible() -> None:
+        raise RuntimeError("No CUDA GPUs are available")
+
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", no_driver)
     with pytest.raises(InputError, match=r"too old .*update the NVIDIA driver.*--device cpu"):
+        resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+    monkeypatch.setattr(torch.cuda, "init", none_visible)
+    with pytest.raises(InputError, match=r"shows none to this process; look at CUDA_VISIBLE_DEV"):
         resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(InputError, match="CPU-only build"):

@@ -61,7 +61,12 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"rate": 1, "arrivals": "burst"}, "write it like burst:8"),
         (RESNET | {"rate": 1, "arrivals": "brust:2"}, "is not poisson, constant, burst:N"),
         (RESNET | {"arrivals": "constant"}, "add --rate"),
-        (RESNET | {"device": "gpu"}, "--device: 'gpu' is not a device; use auto, cpu, or cuda:0"),
+        (
+            RESNET | {"device": "gpu"},
+            "--device: 'gpu' is not a device; use auto, cpu, cuda:0 or all",
+        ),
+        (RESNET | {"device": "cuda:0,cpu"}, "--device: 'cuda:0,cpu' is not a device"),
+        (RESNET | {"device": "cuda:1,cuda:1"}, "names a GPU twice; name each once"),
         (RESNET | {"duration": "10"}, "--duration: '10' has no unit; write it like 10s or 10ms"),
         (RESNET | {"duration": "0"}, "--duration: 0 measures nothing"),
         (RESNET | {"dynamic_batch": "8"}, "write it like 8:2ms"),

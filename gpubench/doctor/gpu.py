@@ -1,0 +1,97 @@
+"""The NVIDIA GPUs: driver, torch's code for them, and their state. Each refusal with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gpubench import _gpus
+from gpubench._gpus import Gpu, NoCuda
+from gpubench.doctor.finding import Finding, from_error, ok, problem, warning
+from gpubench.machine import Machine
+from gpubench.telemetry import HEAT_OR_PROTECTION, Nvml, Sensor, events_named, find, load_nvml
+
+_GIB = 1 << 30
+
+
+def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) -> Iterator[Finding]:
+    """`has_torch`: whether torch can be imported. `nvml` is for tests; by default it is loaded."""
+    try:
+        version, gpus = _gpus.driver_version(), _gpus.visible_gpus()
+    except NoCuda as error:
+        if not machine.gpus and error.reason in {"no-driver", "no-device"}:
+            yield ok("GPU", "no NVIDIA device; cells run on the CPU")
+        else:
+            yield from_error("GPU", error)
+        return
+    yield ok("driver", f"for CUDA up to {version // 1000}.{version % 1000 // 10}")
+    yield from _telemetry(gpus, nvml or load_nvml())  # before torch is a process on the GPU itself
+    if has_torch:
+        yield from _torch(gpus)
+
+
+def _torch(gpus: Sequence[Gpu]) -> Iterator[Finding]:
+    """Whether torch can use each GPU."""
+    try:
+        seen = _gpus.torch_gpus()
+    except NoCuda as error:
+        yield from_error("torch on GPUs", error)
+        return
+    for gpu in gpus:
+        major, minor = gpu.capability
+        described = f"{gpu.name}, sm_{major}{minor}, {gpu.memory_bytes / _GIB:.0f} GiB"
+        if gpu.number >= len(seen):
+            yield problem(gpu.device, f"{described}: torch does not see it", "reinstall torch")
+        elif reason := _gpus.unusable(seen[gpu.number]):
+            found, _, remedy = reason.partition("; ")
+            yield problem(gpu.device, found, remedy)
+        else:
+            yield ok(gpu.device, f"{described}: this torch has code for it")
+
+
+def _telemetry(gpus: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
+    if nvml is None:
+        yield warning(
+            "telemetry",
+            "NVML cannot be asked, so power, clocks and throttling stay unknown",
+            "pip install nvidia-ml-py; a container needs "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+        return
+    for gpu in gpus:
+        yield from _state(gpu, find(nvml, gpu))
+
+
+def _state(gpu: Gpu, sensor: Sensor) -> Iterator[Finding]:
+    """What the GPU does now, and what would disturb a measurement."""
+    check, now = f"{gpu.device} state", sensor.read()
+    told = [
+        f"{value:.0f} {unit}"
+        for value, unit in ((now.sm_clock_mhz, "MHz"), (now.power_w, "W"), (now.temperature_c, "C"))
+        if value is not None
+    ]
+    yield ok(check, ", ".join(told) or "this GPU tells nothing of its clocks and power")
+    if now.processes:
+        yield warning(
+            check,
+            f"{now.processes} process(es) compute on it",
+            "end them before you measure (nvidia-smi lists them)",
+        )
+    if now.clock_events is not None and now.clock_events & HEAT_OR_PROTECTION:
+        yield warning(
+            check,
+            f"it is slowed down: {', '.join(events_named(now.clock_events & HEAT_OR_PROTECTION))}",
+            "let it cool, or cool it better",
+        )
+    limits = sensor.power_limits_w()
+    if limits is not None and limits[0] < limits[1]:
+        yield warning(
+            check,
+            f"it may use {limits[0]:.0f} W, less than its usual {limits[1]:.0f} W",
+            f"sudo nvidia-smi --power-limit {limits[1]:.0f}",
+        )
+    if sensor.is_slice:
+        yield warning(
+            check,
+            "it is a MIG slice: NVML tells no power for it, and prices of instances do not apply",
+            "measure the whole GPU, or give what the slice costs with --usd-per-hour",
+        )

@@ -1,0 +1,72 @@
+"""What models need: torch, and a torchvision and transformers that go with it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+from gpubench.doctor.finding import Finding, ok, problem
+
+Import = Callable[[str], ModuleType]
+
+_TOGETHER = "pip install torch torchvision"
+
+
+def software_findings(load: Import = importlib.import_module) -> Iterator[Finding]:
+    """`load` imports a module by name; another one is for tests."""
+    torch = _loaded("torch", load)
+    if isinstance(torch, Exception):
+        yield problem(
+            "torch",
+            f"it cannot be imported ({_line(torch)}); only --model synthetic can be measured",
+            _TOGETHER,
+        )
+        return
+    cuda = getattr(getattr(torch, "version", None), "cuda", None)
+    build = f"for CUDA {cuda}" if cuda else "a CPU-only build"
+    yield ok("torch", f"{_version(torch)}, {build}")
+    yield _torchvision(_loaded("torchvision", load))
+    yield _transformers(_loaded("transformers", load))
+
+
+def _torchvision(module: ModuleType | Exception) -> Finding:
+    if not isinstance(module, Exception):
+        return ok("torchvision", _version(module))
+    if "torchvision::nms" in str(module):
+        return problem(
+            "torchvision",
+            f"it was built for another torch than the one installed ({_line(module)})",
+            "install both from the same place: a CPU-only torch needs the CPU-only torchvision, "
+            f"and otherwise {_TOGETHER} --force-reinstall gets a pair",
+        )
+    return problem(
+        "torchvision",
+        f"it cannot be imported ({_line(module)}); resnet50 cannot be measured",
+        _TOGETHER,
+    )
+
+
+def _transformers(module: ModuleType | Exception) -> Finding:
+    if not isinstance(module, Exception):
+        return ok("transformers", _version(module))
+    return problem(
+        "transformers",
+        f"it cannot be imported ({_line(module)}); BERT models cannot be measured",
+        "pip install transformers",
+    )
+
+
+def _loaded(name: str, load: Import) -> ModuleType | Exception:
+    try:
+        return load(name)
+    except Exception as error:  # a broken library raises anything
+        return error
+
+
+def _version(module: ModuleType) -> str:
+    return str(getattr(module, "__version__", "of unknown version"))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

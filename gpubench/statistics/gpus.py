@@ -1,0 +1,172 @@
+"""What each GPU contributed to a cell and what it did meanwhile, from samples and telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from gpubench._gpus import Gpu
+from gpubench.result import Clock, Clocks, DeviceReport, GpuReport
+from gpubench.statistics.analysis import Analysis
+from gpubench.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
+
+_NS_PER_S = 1e9
+
+_Figure = TypeVar("_Figure", int, float)
+
+
+def device_report(
+    worker_devices: Sequence[str],
+    analysis: Analysis,
+    inferences_per_request: int,
+    readings: Readings,
+    gpus: Sequence[Gpu],
+) -> DeviceReport:
+    """Every GPU that a cell ran on, and all of them together.
+
+    `worker_devices` is the device of each worker, by number. A device that is missing in `readings`
+    or `gpus` is not known.
+    """
+    reports = []
+    known = {gpu.device: gpu for gpu in gpus}
+    completed = analysis.completed_by_worker
+    for device in dict.fromkeys(worker_devices):
+        workers = [number for number, at in enumerate(worker_devices) if at == device]
+        requests = sum(completed[number] for number in workers if number < len(completed))
+        reports.append(
+            _gpu_report(
+                device,
+                workers,
+                requests * inferences_per_request,
+                analysis.window_seconds,
+                _inside(readings.get(device, ()), analysis.window_ns),
+                known.get(device),
+            )
+        )
+    return _together(reports, sum(completed) * inferences_per_request)
+
+
+def _gpu_report(
+    device: str,
+    workers: list[int],
+    inferences: int,
+    window_seconds: float | None,
+    readings: Sequence[Reading],
+    gpu: Gpu | None,
+) -> GpuReport:
+    counted_w = _power_from_counter(readings)
+    power_w = _mean(_known(readings, lambda r: r.power_w)) if counted_w is None else counted_w
+    energy_j = None if power_w is None or window_seconds is None else power_w * window_seconds
+    events = _clock_events(readings)
+    throttled_share = _share_with(readings, HEAT_OR_PROTECTION)
+    utilization_percent = _mean(_known(readings, lambda r: r.utilization_percent))
+    processes = _known(readings, lambda r: r.processes)
+    return GpuReport(
+        device=device,
+        name=gpu.name if gpu else None,
+        uuid=gpu.uuid if gpu else None,
+        pci_bus_id=gpu.pci_bus_id if gpu else None,
+        workers=workers,
+        throughput_per_second=inferences / window_seconds if window_seconds else None,
+        clocks=Clocks(
+            sm_mhz=_clock(_known(readings, lambda r: r.sm_clock_mhz)),
+            memory_mhz=_clock(_known(readings, lambda r: r.memory_clock_mhz)),
+        ),
+        clock_events=events,
+        throttled=None if throttled_share is None else throttled_share > 0,
+        throttled_share=throttled_share,
+        power_w=power_w,
+        energy_j=energy_j,
+        energy_from=None if energy_j is None else "power" if counted_w is None else "counter",
+        energy_j_per_inference=_per_inference(energy_j, inferences),
+        temperature_c=max(_known(readings, lambda r: r.temperature_c), default=None),
+        utilization=None if utilization_percent is None else utilization_percent / 100,
+        memory_used_bytes=max(_known(readings, lambda r: r.memory_used_bytes), default=None),
+        other_processes=max(processes) - 1 if processes else None,  # one of them is this one
+    )
+
+
+def _together(reports: Sequence[GpuReport], inferences: int) -> DeviceReport:
+    """Sums, means and extremes; None where one of the GPUs does not tell."""
+
+    def every(figure: Callable[[GpuReport], float | None]) -> list[float]:
+        told = [value for report in reports if (value := figure(report)) is not None]
+        return told if len(told) == len(reports) else []
+
+    def clock(which: Callable[[Clocks], Clock | None]) -> Clock | None:
+        clocks = [clock for report in reports if (clock := which(report.clocks)) is not None]
+        if len(clocks) < len(reports):
+            return None
+        mean = sum(clock.mean for clock in clocks) / len(clocks)
+        return Clock(mean=mean, min=min(clock.min for clock in clocks))
+
+    power_w, energy_j = every(lambda r: r.power_w), every(lambda r: r.energy_j)
+    shares = every(lambda r: r.throttled_share)
+    memory = every(lambda r: r.memory_used_bytes)
+    processes = every(lambda r: r.other_processes)
+    total_j = sum(energy_j) if energy_j else None
+    return DeviceReport(
+        clocks=Clocks(sm_mhz=clock(lambda c: c.sm_mhz), memory_mhz=clock(lambda c: c.memory_mhz)),
+        throttled=max(shares) > 0 if shares else None,
+        throttled_share=max(shares, default=None),
+        power_w=sum(power_w) if power_w else None,
+        energy_j=total_j,
+        energy_j_per_inference=_per_inference(total_j, inferences),
+        temperature_c=max(every(lambda r: r.temperature_c), default=None),
+        utilization=_mean(every(lambda r: r.utilization)),
+        memory_used_bytes=int(max(memory)) if memory else None,
+        other_processes=int(max(processes)) if processes else None,
+        gpus=list(reports),
+    )
+
+
+def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> list[Reading]:
+    if window_ns is None:
+        return []
+    opens_ns, closes_ns = window_ns
+    return [reading for reading in readings if opens_ns <= reading.time_ns <= closes_ns]
+
+
+def _known(readings: Sequence[Reading], figure: Callable[[Reading], _Figure | None]) -> list[_Figure]:
+    return [value for reading in readings if (value := figure(reading)) is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _clock(mhz: Sequence[float]) -> Clock | None:
+    return Clock(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
+
+
+def _power_from_counter(readings: Sequence[Reading]) -> float | None:
+    """Mean watts between the first and the last reading of the energy counter.
+
+    None without a counter that moved: no GPU uses nothing, and one whose driver was loaded anew
+    counts from zero again.
+    """
+    counted = [(r.time_ns, r.energy_j) for r in readings if r.energy_j is not None]
+    if len(counted) < 2:
+        return None
+    (first_ns, first_j), (last_ns, last_j) = counted[0], counted[-1]
+    if last_j <= first_j or last_ns <= first_ns:
+        return None
+    return (last_j - first_j) / ((last_ns - first_ns) / _NS_PER_S)
+
+
+def _clock_events(readings: Sequence[Reading]) -> dict[str, float] | None:
+    """Share of the readings with each event that occurred, idling aside."""
+    if _share_with(readings, 0) is None:
+        return None
+    shares = {name: _share_with(readings, bit) for bit, name in CLOCK_EVENTS.items()}
+    return {name: share for name, share in shares.items() if share and name != "idle"}
+
+
+def _share_with(readings: Sequence[Reading], bits: int) -> float | None:
+    """Share of the readings in which any of these clock events was on; None: not told."""
+    told = [r.clock_events for r in readings if r.clock_events is not None]
+    return sum(1 for events in told if events & bits) / len(told) if told else None
+
+
+def _per_inference(energy_j: float | None, inferences: int) -> float | None:
+    return energy_j / inferences if energy_j is not None and inferences else None
