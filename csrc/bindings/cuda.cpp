@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "convert.hpp"
+#include "cuda_calibrate.hpp"
 #include "gil.hpp"
 #include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/driver.hpp"
