@@ -6,11 +6,13 @@ namespace gpubench::cuda {
 
 context::context(int device) : device_(device) {
   require_device(device);
-  load_driver().cuDevicePrimaryCtxRetain(&handle_, device);
+  const driver& api = load_driver();
+  api.cuDeviceGet(&retained_, device);
+  api.cuDevicePrimaryCtxRetain(&handle_, retained_);
 }
 
 context::~context() {
-  load_driver().cuDevicePrimaryCtxRelease.attempt(device_);
+  load_driver().cuDevicePrimaryCtxRelease.attempt(retained_);
 }
 
 current_context::current_context(const context& made_current) {

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <string>
 
 #include "cuda/driver_api.hpp"
 #include "gpubench/cuda/error.hpp"
@@ -12,6 +13,11 @@ namespace {
 
 constexpr const char* driver_library = "libcuda.so.1";
 constexpr const char* test_variable = "GPUBENCH_TEST_CUDA_DRIVER";
+
+const char* chosen_library() {
+  const char* const for_tests = std::getenv(test_variable);
+  return for_tests != nullptr ? for_tests : driver_library;
+}
 
 // 12080 is CUDA 12.8.
 std::string release(int version) {
@@ -93,8 +99,7 @@ int driver::version() const {
 }
 
 const driver& load_driver() {
-  const char* const test_library = std::getenv(test_variable);
-  static const driver loaded(test_library != nullptr ? test_library : driver_library);
+  static const driver loaded(chosen_library());
   return loaded;
 }
 

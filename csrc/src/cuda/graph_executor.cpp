@@ -1,6 +1,7 @@
 #include "gpubench/cuda/graph_executor.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -117,10 +118,7 @@ graph_executor::graph_executor(int device, std::vector<graph_slot> slots,
 }
 
 graph_executor::~graph_executor() {
-  try {
-    graph_executor::close();
-  } catch (...) {  // the context is lost; nothing on it runs any more
-  }
+  graph_executor::close();
 }
 
 void graph_executor::open() {

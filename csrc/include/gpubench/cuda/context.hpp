@@ -22,7 +22,8 @@ class context {
   CUctx_st* handle() const noexcept { return handle_; }
 
  private:
-  int device_;
+  int device_;        // its number
+  int retained_ = 0;  // the driver's handle of it
   CUctx_st* handle_ = nullptr;
 };
 

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 struct CUctx_st;
 struct CUevent_st;
