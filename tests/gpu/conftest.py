@@ -35,11 +35,20 @@ def no_torch_gpu() -> str | None:
     return None
 
 
+def simulated() -> str | None:
+    """Why a test that needs the memory of a real GPU cannot run here."""
+    return "it is simulated" if "GPUBENCH_TEST_CUDA_DRIVER" in os.environ else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     marker = item.get_closest_marker("gpu")
     if marker is None:
         return
-    reason = no_driver() or (no_torch_gpu() if marker.kwargs.get("torch") else None)
+    reason = no_driver()
+    if reason is None and marker.kwargs.get("real"):
+        reason = simulated()
+    if reason is None and marker.kwargs.get("torch"):
+        reason = no_torch_gpu()
     if reason is None:
         return
     if os.environ.get("GPUBENCH_REQUIRE_GPU") == "1":

@@ -26,7 +26,7 @@ def test_pinned_memory_begins_as_zeros_and_is_written_through() -> None:
     assert (buffer.array == 7).all()
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(real=True)
 def test_memory_comes_back() -> None:
     """Far more than the GPU has, one piece after another."""
     half = core.cuda.devices()[0].memory_bytes // 2
@@ -34,7 +34,7 @@ def test_memory_comes_back() -> None:
         core.cuda.DeviceBuffer(0, half // 2)
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(real=True)
 def test_too_much_memory_is_an_error_that_leaves_the_gpu_usable() -> None:
     with pytest.raises(RuntimeError, match=r"cuMemAlloc.*CUDA_ERROR_OUT_OF_MEMORY"):
         core.cuda.DeviceBuffer(0, 1 << 50)
