@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpubench._run import Interrupted, run
     from gpubench._sweep import sweep
     from gpubench.errors import GpubenchError, InputError
+    from gpubench.models.own import OwnModel
     from gpubench.result import Result
     from gpubench.samples import Samples
     from gpubench.spec import Spec
@@ -26,6 +27,7 @@ __all__ = [
     "GpubenchError",
     "InputError",
     "Interrupted",
+    "OwnModel",
     "Result",
     "Samples",
     "Spec",
@@ -37,6 +39,7 @@ _HOME = {
     "GpubenchError": "gpubench.errors",
     "InputError": "gpubench.errors",
     "Interrupted": "gpubench._run",
+    "OwnModel": "gpubench.models.own",
     "Result": "gpubench.result",
     "Samples": "gpubench.samples",
     "Spec": "gpubench.spec",

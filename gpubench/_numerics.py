@@ -42,7 +42,7 @@ class References:
 
     def of(self, model: LoadedModel, spec: Spec) -> Reference:
         """The reference of `model`, which still has to be as it was loaded."""
-        key = (spec.model, spec.weights, spec.seed, spec.seq_len)
+        key = (spec.model, spec.input_shape, spec.weights, spec.seed, spec.seq_len)
         if self._reference is None or key != self._key:
             self._reference = None  # before the next is made: both may not fit
             self._reference, self._key = make_reference(model, spec.seed), key

@@ -15,7 +15,7 @@ from gpubench._gpus import TorchGpu
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import MODELS
+from gpubench.models import preset
 from gpubench.spec import Spec
 
 DEFAULT_DURATION_S = 10.0
@@ -34,12 +34,13 @@ def resolve(spec: Spec, machine: Machine) -> Spec:
     workers = spec.workers or _default_workers(spec)
     clients = workers if spec.clients is None and not spec.open_loop else spec.clients
     synthetic = spec.model == "synthetic"
+    known = preset(spec.model)
     settings: dict[str, object] = {
         "clients": clients,
         "workers": workers,
         "depth": spec.depth or _default_depth(spec, clients, workers),
         "threads": _threads(spec, workers, machine.cores) if not synthetic else None,
-        "seq_len": spec.seq_len or MODELS[spec.model].seq_len,
+        "seq_len": spec.seq_len or (known.seq_len if known else None),
         "duration": _duration(spec),
     }
     if synthetic:

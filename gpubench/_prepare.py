@@ -5,23 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench._numerics import References, check
-from gpubench._workers import CpuWorker, make_pool, make_worker
+from gpubench._workers import AroundWorker, CpuWorker, make_pool, make_requests, make_worker
 from gpubench.engines import COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
-from gpubench.models.base import LoadedModel, Tensors, load, seeded
+from gpubench.errors import GpubenchError
+from gpubench.models.base import Around, LoadedModel, Tensors, load, seeded
 from gpubench.result import Numerics
 from gpubench.spec import Spec
 
 # The settings on which an engine and its inputs depend; cells that differ in others share both.
 _ENGINE_SETTINGS = (
-    "model", "weights", "runtime", "precision", "batch", "seq_len", "device", "inputs", "seed",
+    "model", "input_shape", "weights", "runtime", "precision", "batch", "seq_len", "device",
+    "inputs", "seed",
 )  # fmt: skip
 
 
@@ -31,13 +33,20 @@ class Prepared:
     pool: list[Tensors]
     weights: str
     parameters: int
-    flops: float  # per inference
+    flops: float | None  # per inference; None: not counted
     load_seconds: float
     build_seconds: float
     first_inference_seconds: float
     numerics: Numerics
+    around: Around | None = None
+    requests: list[object] = field(default_factory=list)  # what clients send, where `around` is
 
     def workers(self, spec: Spec) -> list[CpuWorker]:
+        if self.around is not None:
+            return [
+                AroundWorker(self.engine, self.requests, self.around, spec)
+                for _ in range(spec.workers or 1)
+            ]
         return [make_worker(self.engine, self.pool, spec) for _ in range(spec.workers or 1)]
 
 
@@ -60,6 +69,11 @@ def prepare(
         started = time.monotonic()
         model = load(spec)
         load_seconds = time.monotonic() - started
+        if model.around is not None and spec.device != "cpu":
+            raise GpubenchError(
+                "preprocess and postprocess run on the CPU alone in this version; measure with "
+                "--device cpu, or leave them out"
+            )
         flops = count_flops(model)
         reference = (references or References()).of(model, spec)  # building changes the model
         enter("build")
@@ -72,7 +86,7 @@ def prepare(
         checked = check(engine, reference, spec.batch)
     return Prepared(
         engine=engine,
-        pool=make_pool(model, engine, spec),
+        pool=[] if model.around else make_pool(model, engine, spec),
         weights=model.weights,
         parameters=model.parameters,
         flops=flops,
@@ -80,6 +94,8 @@ def prepare(
         build_seconds=build_seconds,
         first_inference_seconds=checked.first_inference_seconds,
         numerics=checked.numerics,
+        around=model.around,
+        requests=make_requests(model.around, spec) if model.around else [],
     )
 
 
@@ -94,7 +110,7 @@ def _threads_of_a_worker(spec: Spec) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def count_flops(model: LoadedModel) -> float:
+def count_flops(model: LoadedModel) -> float | None:
     """Floating-point operations of one inference: twice the multiply-adds of its products.
 
     Counted by torch, with attention in its plain form, since fused kernels are counted only from
@@ -103,4 +119,4 @@ def count_flops(model: LoadedModel) -> float:
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
         model.module(*model.make_inputs(seeded(0), 1))
-    return float(counter.get_total_flops())
+    return float(counter.get_total_flops()) or None  # ONNX Runtime, say, is not seen

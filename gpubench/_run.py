@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
@@ -132,11 +133,15 @@ class Bench:
         if spec.model == "synthetic":
             self._enter("measure")
             return drive(spec, synthetic_executors(spec))
+        from gpubench._workers import with_around
+
         prepared = self._prepare(spec)
         result.engine = _describe(prepared, spec, self._machine)
         result.numerics = prepared.numerics
         self._enter("measure")
-        return drive(spec, torch_executors(prepared.workers(spec)))
+        workers = prepared.workers(spec)
+        driven = drive(spec, torch_executors(workers))
+        return replace(driven, samples=with_around(driven.samples, workers))
 
     def _enter(self, stage: str) -> None:
         self._stage = stage

@@ -32,6 +32,7 @@ def sweep(
     grids: str | Path | Mapping[str, object] | Sequence[Mapping[str, object]],
     output: str | Path,
     watcher: Watcher | None = None,
+    allow_code: bool = False,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
@@ -40,7 +41,7 @@ def sweep(
     raises, and KeyboardInterrupt with everything measured until then on disk.
     """
     parsed = (
-        read_grids(Path(grids))
+        read_grids(Path(grids), allow_code)
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gpubench.engines.base import Engine
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import Around, LoadedModel, Tensors, as_tuple, seeded
+from gpubench.samples import Samples
 from gpubench.spec import Spec
 
 # Distinct requests made ahead, so that a run neither repeats one sample nor spends time on making
@@ -38,6 +42,16 @@ def make_pool(model: LoadedModel, engine: Engine, spec: Spec) -> list[Tensors]:
     return pool
 
 
+# Encoded requests are small; these many are made whatever their size.
+_AROUND_REQUESTS = 16
+
+
+def make_requests(around: Around, spec: Spec) -> list[object]:
+    """What clients send, in requests of `spec.batch` samples, seeded and distinct."""
+    generator = seeded(spec.seed + 1)
+    return [around.make_requests(generator, spec.batch) for _ in range(_AROUND_REQUESTS)]
+
+
 class CpuWorker:
     """Runs batches on the CPU, with this worker's share of the cores."""
 
@@ -64,6 +78,41 @@ class CpuWorker:
         if len(requests) == 1:
             return requests[0]
         return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
+
+
+class AroundWorker(CpuWorker):
+    """Also does what comes before and after the model, and notes how long each takes."""
+
+    def __init__(self, engine: Engine, requests: list[object], around: Around, spec: Spec) -> None:
+        super().__init__(engine, [], spec)
+        self._requests, self._around = requests, around
+        self.log: list[tuple[int, int, int]] = []  # per batch: began, preprocess, postprocess, ns
+
+    def run(self, ids: NDArray[np.int64]) -> None:
+        began = time.monotonic_ns()
+        chosen = (self._requests[int(number) % len(self._requests)] for number in ids)
+        prepared = [self._engine.place(self._around.preprocess(request)) for request in chosen]
+        inputs = tuple(torch.cat(parts) for parts in zip(*prepared, strict=True))
+        called = time.monotonic_ns()
+        outputs = as_tuple(self._engine.forward(*inputs))
+        returned = time.monotonic_ns()
+        self._around.postprocess(outputs)
+        self.log.append((began, called - began, time.monotonic_ns() - returned))
+
+
+def with_around(samples: Samples, workers: Sequence[CpuWorker]) -> Samples:
+    """`samples` with the times that workers noted of what is around the model, where they did."""
+    if not len(samples) or not all(isinstance(worker, AroundWorker) for worker in workers):
+        return samples
+    around_ns = np.empty((len(samples), 2), np.int64)
+    for number, worker in enumerate(workers):
+        assert isinstance(worker, AroundWorker)
+        log = np.array(worker.log, np.int64).reshape(-1, 3)
+        own = samples.worker == number
+        # A batch's entry is the first that began after it was submitted: one clock, one thread.
+        entry = np.searchsorted(log[:, 0], samples.submitted_ns[own])
+        around_ns[own] = log[entry, 1:]
+    return replace(samples, around_ns=around_ns)
 
 
 class CudaWorker(CpuWorker):

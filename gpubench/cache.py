@@ -4,11 +4,15 @@ origin. Safe under several processes: an entry appears whole or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,23 +31,76 @@ def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     return cache_dir() / kind / f"{digest}{suffix}"
 
 
+@dataclass(frozen=True)
+class Entry:
+    kind: str  # the runtime, or the step, that made it
+    path: Path  # a file; for what a library keeps in its own way, a folder
+    bytes: int
+    modified: float  # seconds since 1970
+
+
+def entries() -> list[Entry]:
+    """What is in the cache, whole entries alone, by kind and then newest first."""
+    folder = cache_dir()
+    kinds = sorted(kind for kind in folder.iterdir() if kind.is_dir()) if folder.is_dir() else []
+    found = []
+    for kind in kinds:
+        nested = any(child.is_dir() for child in kind.iterdir())
+        paths = [kind] if nested else [p for p in kind.iterdir() if not p.name.startswith(".")]
+        listed = [Entry(kind.name, path, _size(path), path.stat().st_mtime) for path in paths]
+        found += sorted(listed, key=lambda entry: -entry.modified)
+    return found
+
+
+def clear(kind: str | None = None) -> list[Entry]:
+    """Remove every entry, or those of one kind, and return them. What is being made stays."""
+    removed = [entry for entry in entries() if kind in {None, entry.kind}]
+    for entry in removed:
+        if entry.path.is_dir():
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            entry.path.unlink(missing_ok=True)
+    return removed
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def save(path: Path, write: Callable[[Path], None]) -> Path:
     """Have `write` make the entry beside its place, then put it there in one step.
 
-    Returns where the entry is: a cache that cannot be written is no reason to fail, and the entry
-    is then in a folder that lasts as long as this process. Raises what `write` raises.
+    Of several processes that want the same entry, one makes it and the others wait for it. Returns
+    where the entry is: a cache that cannot be written is no reason to fail, and the entry is then
+    in a folder that lasts as long as this process. Raises what `write` raises.
     """
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(path))
+        except OSError:
+            path = Path(_scratch().name) / path.name
+        if path.exists():
+            return path
         temporary = _beside(path)
-    except OSError:
-        path = Path(_scratch().name) / path.name
-        temporary = _beside(path)
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            write(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among all processes with the entry `path`. Raises OSError where no file can be made.
+
+    The system frees the lock of a process that ends, however it ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".lock-{path.stem}").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _beside(path: Path) -> Path:

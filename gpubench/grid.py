@@ -26,6 +26,7 @@ import yaml
 from gpubench import _plan
 from gpubench.errors import InputError
 from gpubench.machine import Machine
+from gpubench.models import preset
 from gpubench.spec import PRICING_FIELDS, Spec, make_spec, nearest
 
 _GRID_KEYS = ("only_on", "unavailable")
@@ -50,10 +51,11 @@ class Cells:
     skipped: dict[str, int]  # why this machine cannot do some cells -> how many
 
 
-def read_grids(path: Path) -> list[Grid]:
+def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
     """The grids of a sweep file.
 
-    Raises InputError, naming the file and the line where YAML knows it.
+    Raises InputError, naming the file and the line where YAML knows it; and without `allow_code`
+    for a model whose loading runs code, since the file may come from somebody else.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -62,7 +64,17 @@ def read_grids(path: Path) -> list[Grid]:
         raise InputError(f"{path} cannot be read: {reason}; give a sweep file in YAML") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
-    return parse_grids(document, str(path))
+    grids = parse_grids(document, str(path))
+    for grid in grids:
+        models = grid.settings.get("model", ())
+        for model in models if isinstance(models, list) else [models]:
+            known = preset(str(model))
+            if known is not None and known.runs_code and not allow_code:
+                raise InputError(
+                    f"{grid.origin}: model: {model} runs code; if you trust this file, add "
+                    "--allow-code"
+                )
+    return grids
 
 
 def parse_grids(document: object, origin: str) -> list[Grid]:

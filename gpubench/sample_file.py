@@ -6,6 +6,7 @@ zstd bring a request to a few bytes.
 
     scheduled_ns opened_ns departed_ns submitted_ns completed_ns  int64
     e0_ns e1_ns e2_ns e3_ns   int64, only where the device has events
+    preprocess_ns postprocess_ns  int64, durations, only of models that have these stages
     worker                    int32
     batch id                  int64
 """
@@ -30,6 +31,7 @@ _COLUMNS = (
     "id",
 )
 _DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
+_AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
 
 
 def to_parquet(samples: Samples) -> bytes:
@@ -40,6 +42,8 @@ def to_parquet(samples: Samples) -> bytes:
     columns = {name: getattr(samples, name) for name in _COLUMNS}
     if samples.device_ns is not None:
         columns |= {name: samples.device_ns[:, i] for i, name in enumerate(_DEVICE_COLUMNS)}
+    if samples.around_ns is not None:
+        columns |= {name: samples.around_ns[:, i] for i, name in enumerate(_AROUND_COLUMNS)}
     completed = pa.table(columns)
     unfinished = pa.table({"scheduled_ns": samples.unfinished_scheduled_ns})
     table = pa.concat_tables([completed, unfinished], promote_options="default")
@@ -74,9 +78,11 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         completed = table.filter(is_completed)
         unfinished = table.filter(pc.invert(is_completed))
         columns = {name: completed[name].to_numpy() for name in _COLUMNS}
-        device = None
+        device = around = None
         if "e0_ns" in table.column_names:
             device = np.stack([completed[name].to_numpy() for name in _DEVICE_COLUMNS], axis=1)
+        if "preprocess_ns" in table.column_names:
+            around = np.stack([completed[name].to_numpy() for name in _AROUND_COLUMNS], axis=1)
     except (pa.ArrowException, KeyError) as error:
         problem = str(error).splitlines()[0]
         raise InputError(
@@ -85,5 +91,6 @@ def from_parquet(data: bytes, origin: str) -> Samples:
     return Samples(
         **columns,
         device_ns=device,
+        around_ns=around,
         unfinished_scheduled_ns=unfinished["scheduled_ns"].to_numpy(),
     )

@@ -31,6 +31,8 @@ class Samples:
     batch: NDArray[np.int64]  # number of its batch, unique within the run
     id: NDArray[np.int64]  # open loop: place on the schedule; closed loop: client
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
+    # (requests, 2): how long preprocess and postprocess took, as parts of submitted to completed
+    around_ns: Nanoseconds | None = None
     # Due times of the requests that were offered and never completed.
     unfinished_scheduled_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, np.int64))
 

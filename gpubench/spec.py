@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
-from gpubench.models import MODELS
+from gpubench.models import MODELS, preset
 
 Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8"]
 Wait = Literal["spin", "yield", "block"]
@@ -96,10 +96,19 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = Field(description="What to run: " + ", ".join(MODELS) + ".")
+    model: str = Field(
+        description="What to run: "
+        + ", ".join(MODELS)
+        + "; or your own: module:function, FILE.py:function, a TorchScript file (.pt), an ONNX "
+        "file, hub:ID, or a folder of Hugging Face's (with / at its end)."
+    )
     weights: str = Field(
         "random",
         description="random (seeded), pretrained (the preset's own), hub:ID, or a path.",
+    )
+    input_shape: str | None = Field(
+        None,
+        description="Inputs of one sample of a TorchScript file: 3x224x224, 128:int64+128:int64.",
     )
     runtime: str = Field(
         "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
@@ -167,20 +176,22 @@ class Spec(BaseModel):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Spec:
-        if self.model not in MODELS:
+        known = preset(self.model)
+        if known is None:
             _refuse("model", f"unknown model '{self.model}'; {nearest(self.model, MODELS)}")
-        preset = MODELS[self.model]
         synthetic = self.model == "synthetic"
         if self.runtime not in RUNTIMES:
             _refuse(
                 "runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}"
             )
+        if known.runtimes is not None and self.runtime not in known.runtimes:
+            _refuse("runtime", f"{self.model} runs with {' or '.join(known.runtimes)}")
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
-        if self.seq_len is not None and preset.max_seq_len is None:
+        if self.seq_len is not None and known.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
-        if self.seq_len is not None and self.seq_len > (preset.max_seq_len or 0):
-            _refuse("seq_len", f"{self.model} has {preset.max_seq_len} positions; use at most that")
+        if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
+            _refuse("seq_len", f"{self.model} has {known.max_seq_len} positions; use at most that")
         pattern, _, argument = self.arrivals.partition(":")
         if pattern not in {"poisson", "constant", "burst", "trace"}:
             _refuse(

@@ -71,4 +71,5 @@ def _load(path: Path, spec: Spec) -> Callable[..., Tensors] | None:
         )
         return package
     except Exception:  # of many kinds: a zip, a JSON file or a library that is cut off
+        path.unlink(missing_ok=True)
         return None

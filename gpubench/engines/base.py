@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
@@ -55,21 +55,22 @@ class PerWorker(Generic[Own]):
 
     def __init__(self, make: Callable[[], Own]) -> None:
         self._make = make
-        self._thread = threading.local()
+        # By the thread's number and not in a threading.local, which lasts no longer than one call:
+        # the core's threads get a new Python thread state each time they enter Python.
+        self._own: dict[int, Own] = {}
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        self._thread.own = self._make()
+        self._own[get_ident()] = self._make()
         try:
             with torch.inference_mode():
                 yield
         finally:
-            del self._thread.own
+            del self._own[get_ident()]
 
     @property
     def mine(self) -> Own:
-        own: Own = self._thread.own
-        return own
+        return self._own[get_ident()]
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:

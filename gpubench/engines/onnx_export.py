@@ -17,6 +17,7 @@ from gpubench.engines import precision
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -46,6 +47,8 @@ def export(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     called input_0, input_1, ... in their order. Raises GpubenchError where an operator has no ONNX
     form, or the outputs' sizes depend on the data.
     """
+    if isinstance(model.module, OnnxFile):
+        return model.module.path, False
     dtype = precision.weight_dtype(spec.precision)
     module = model.module.to("cpu", dtype)
     of_any_batch = {"batch": None, "device": "any", "precision": str(dtype)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def origin(
     return {
         "recipe": recipe,
         "weights": _weights(module),
-        "code": f"{type(module).__module__}.{type(module).__qualname__}",
+        "code": _code(module),
         "model": spec.model,
         "precision": spec.precision,
         "batch": spec.batch,
@@ -32,6 +33,21 @@ def origin(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "versions": [version(p) for p in ("torch", "torchvision", "transformers", *packages)],
     }
+
+
+def _code(module: torch.nn.Module) -> str:
+    """A hash of the source of every class of layers in it, so that a changed one is built anew."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return hashlib.sha256(str(module.inlined_graph).encode()).hexdigest()
+    sources = {f"{type(layer).__module__}.{_source(type(layer))}" for layer in module.modules()}
+    return hashlib.sha256("".join(sorted(sources)).encode()).hexdigest()
+
+
+def _source(layer: type[torch.nn.Module]) -> str:
+    try:
+        return inspect.getsource(layer)
+    except (OSError, TypeError):  # written in an interpreter
+        return layer.__qualname__
 
 
 def _weights(module: torch.nn.Module) -> str:

@@ -71,7 +71,10 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
         # on purpose here.
         warnings.simplefilter("ignore")
         try:
-            traced = torch.jit.trace(module, example, check_trace=False)
+            if isinstance(module, torch.jit.ScriptModule):  # a file of the user's
+                traced = module
+            else:
+                traced = torch.jit.trace(module, example, check_trace=False)
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
             return frozen
         except (RuntimeError, TypeError) as error:
@@ -91,4 +94,5 @@ def _from_cache(path: Path, spec: Spec) -> torch.jit.ScriptModule | None:
             script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=spec.device)
             return script
         except (RuntimeError, ValueError, EOFError):
+            path.unlink(missing_ok=True)
             return None

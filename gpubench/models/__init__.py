@@ -7,14 +7,19 @@ beside this one, and add its line here (see docs/extending.md).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Preset:
+    """One model by name, or a family of a user's own models by the form of their names."""
+
     file: str | None  # module with load(spec) -> LoadedModel; None: the core makes it up itself
     seq_len: int | None = None  # default tokens per sequence; None: the model takes no text
     max_seq_len: int | None = None
+    runs_code: bool = False  # loading it runs code that the name points to
+    runtimes: tuple[str, ...] | None = None  # None: all
 
 
 MODELS: dict[str, Preset] = {
@@ -24,3 +29,22 @@ MODELS: dict[str, Preset] = {
     "resnet50": Preset("gpubench.models.resnet"),
     "synthetic": Preset(None),
 }
+
+# A user's own models, by what is written for --model.
+_OWN: dict[str, Preset] = {
+    r"[\w./-]+\.py:[A-Za-z_]\w*": Preset("gpubench.models.own", runs_code=True),
+    r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*": Preset("gpubench.models.own", runs_code=True),
+    r".+\.(pt|ts)": Preset(
+        "gpubench.models.torchscript_file", runs_code=True, runtimes=("torchscript", "eager")
+    ),
+    r".+\.onnx": Preset("gpubench.models.onnx_file", runtimes=("onnxruntime",)),
+    r"hub:.+|.+/": Preset("gpubench.models.huggingface", seq_len=128, max_seq_len=1 << 20),
+}
+
+
+def preset(model: str) -> Preset | None:
+    """What is known of `model` by its name alone; None where it is no name of a model."""
+    if model in MODELS:
+        return MODELS[model]
+    matching = (own for form, own in _OWN.items() if re.fullmatch(form, model))
+    return next(matching, None)

@@ -10,12 +10,26 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from gpubench.errors import GpubenchError
-from gpubench.models import MODELS
+from gpubench.models import preset
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 Tensors = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a real request needs besides the model, each timed as a stage of its own.
+
+    Where it exists, `make_requests(generator, samples)` makes what a client would send (encoded
+    images, text), `preprocess` turns that into the module's inputs, and `postprocess` turns its
+    outputs into what the client gets.
+    """
+
+    make_requests: Callable[[torch.Generator, int], object]
+    preprocess: Callable[[object], Tensors]
+    postprocess: Callable[[Tensors], object]
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,7 @@ class LoadedModel:
     make_inputs: Callable[[torch.Generator, int], Tensors]  # (generator, samples) -> one request
     # What the largest value of each output answers, in order: "top1", or "start" and "end".
     answers: tuple[str, ...] = ()
+    around: Around | None = None
 
     @property
     def parameters(self) -> int:
@@ -42,15 +57,26 @@ def load(spec: Spec) -> LoadedModel:
 
     Raises GpubenchError where the weights cannot be fetched or do not fit the model.
     """
-    file = MODELS[spec.model].file
-    if file is None:
+    known = preset(spec.model)
+    if known is None or known.file is None:
         raise GpubenchError(f"{spec.model} has no weights to load")
-    loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(file).load)
+    loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(known.file).load)
     return loader(spec)
 
 
-def as_tuple(outputs: torch.Tensor | Tensors) -> Tensors:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+def as_tuple(outputs: object) -> Tensors:
+    """A model's outputs. Raises GpubenchError where they are not one tensor or a tuple of them."""
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor):
+            raise GpubenchError(
+                f"the model returns {type(outputs).__name__} with {type(tensor).__name__} in it; "
+                "wrap it so that it returns a tensor or a tuple of tensors (docs/extending.md)"
+                if isinstance(outputs, tuple)
+                else f"the model returns {type(outputs).__name__}; wrap it so that it returns a "
+                "tensor or a tuple of tensors (docs/extending.md)"
+            )
+    return tensors
 
 
 def random_weights_label(seed: int) -> str:

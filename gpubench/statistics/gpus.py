@@ -127,7 +127,9 @@ def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> l
     return [reading for reading in readings if opens_ns <= reading.time_ns <= closes_ns]
 
 
-def _known(readings: Sequence[Reading], figure: Callable[[Reading], _Figure | None]) -> list[_Figure]:
+def _known(
+    readings: Sequence[Reading], figure: Callable[[Reading], _Figure | None]
+) -> list[_Figure]:
     return [value for reading in readings if (value := figure(reading)) is not None]
 
 

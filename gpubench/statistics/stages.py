@@ -27,6 +27,9 @@ def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
     if samples.device_ns is None:
         stages["submit"] = samples.submitted_ns - samples.departed_ns
         stages["compute"] = samples.completed_ns - samples.submitted_ns
+        if samples.around_ns is not None:
+            stages["preprocess"], stages["postprocess"] = samples.around_ns.T
+            stages["compute"] = stages["compute"] - stages["preprocess"] - stages["postprocess"]
     else:
         e0, e1, e2, e3 = samples.device_ns.T
         stages["submit"] = e0 - samples.departed_ns

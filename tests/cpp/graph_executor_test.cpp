@@ -241,6 +241,24 @@ void durations_are_the_device_s_own() {
   CHECK(device->clock().has_value());
 }
 
+void stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting() {
+  for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
+    for (const long long drift_ppm : {-400, 0, 400}) {
+      for (const long long tick_ns : {1, 500}) {
+        fake_cuda_set("drift_ppm", drift_ppm);
+        fake_cuda_set("event_tick_ns", tick_ns);
+        const auto device = replaying(2, 30'000);
+        runner workers({device}, mode);
+        const outcome result = workers.run(std::make_shared<closed_loop>(3), until(200));
+        CHECK(!result.error);
+        check_times(result);
+        CHECK(device->clock() && device->clock()->contradiction_ns <= tick_ns);
+      }
+    }
+  }
+  fake_cuda_reset();
+}
+
 void inputs_on_the_device_are_not_copied() {
   const long long copies = fake_cuda_get("copies");
   const auto device = replaying(2, 20'000, false);
@@ -399,6 +417,7 @@ int main() {
       TEST(payloads_lie_side_by_side_tensor_after_tensor),
       TEST(every_request_gets_its_own_bytes_back), TEST(places_for_nobody_are_counted),
       TEST(slots_are_filled_while_the_device_works), TEST(durations_are_the_device_s_own),
+      TEST(stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting),
       TEST(inputs_on_the_device_are_not_copied), TEST(runs_follow_one_another),
       TEST(a_launch_that_fails_ends_the_run_and_the_next_one_goes_on),
       TEST(a_sticky_error_ends_the_run_and_what_completed_stays),

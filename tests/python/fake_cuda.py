@@ -6,9 +6,11 @@ function of its module that a new Python calls, with the environment that choose
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ Scenario = Callable[[], None]
 def driver_library() -> Path:
     """libgpubench_fake_cuda.so, compiled for this test session."""
     folder = Path(tempfile.mkdtemp(prefix="gpubench_fake_cuda"))
+    atexit.register(shutil.rmtree, folder)
     library = folder / "libgpubench_fake_cuda.so"
     compiler = os.environ.get("CXX", "c++")
     flags = ["-O1", "-std=c++17", "-shared", "-fPIC", f"-Wl,-soname,{library.name}"]

@@ -14,6 +14,7 @@ import torch
 from small_models import SEQ_LEN, SMALL
 from test_machine import a_machine
 
+import gpubench
 from gpubench import _plan, _prepare
 from gpubench._numerics import check, make_reference
 from gpubench._workers import CpuWorker, make_pool
@@ -116,8 +117,10 @@ def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_pa
     engine, _ = checked(SMALL["bert"](), spec)
     assert engine.from_cache is True
     assert "freezing" in (engine.library or "")
-    (tmp_path / "damaged.pt2").write_bytes(b"half a file")
-    assert aotinductor._load(tmp_path / "damaged.pt2", spec) is None
+    damaged = tmp_path / "damaged.pt2"
+    damaged.write_bytes(b"half a file")
+    assert aotinductor._load(damaged, spec) is None
+    assert not damaged.exists()  # so that it is made again
 
 
 def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
@@ -179,6 +182,18 @@ def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -
         one, two = (spec_of("bert", runtime, workers=workers) for workers in (1, 2))
         shared = _prepare.engine_key(one) == _prepare.engine_key(two)
         assert shared is (runtime not in COMPILED_FOR_WORKERS)
+
+
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
+def test_the_workers_of_the_core_can_run_it(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not Python's threads: each call has a new thread state."""
+    monkeypatch.setattr(_prepare, "load", lambda spec: SMALL["bert"]())
+    spec = spec_of("bert", runtime, workers=2)
+    asked = spec.model_copy(update={"requests": 20, "warmup": 0.0})
+    result = gpubench.run(asked)
+    assert result.error is None
+    assert result.requests.completed == 20
+    assert result.engine.library is not None
 
 
 class Eigenvalues(torch.nn.Module):

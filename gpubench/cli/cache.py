@@ -1,0 +1,48 @@
+"""`gpubench cache`: what was built and kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from gpubench import cache
+from gpubench.cli._group import CommandGroup
+
+
+@click.group("cache", cls=CommandGroup)
+def command() -> None:
+    """List or clear what was built and kept: traces, packages, ONNX files."""
+
+
+@command.command("list")
+def list_entries() -> None:
+    """List every entry with its size and the time it was made."""
+    found = cache.entries()
+    for entry in found:
+        made = datetime.fromtimestamp(entry.modified).strftime("%Y-%m-%d %H:%M")
+        print(f"{entry.kind:<18} {_megabytes(entry.bytes):>10}  {made}  {entry.path.name}")
+    print(_total(found))
+
+
+@command.command("clear")
+@click.option("--kind", help="Only entries of this kind, as cache list shows it.")
+def clear(kind: str | None) -> None:
+    """Remove every entry. What is needed again is built again."""
+    from gpubench.errors import InputError
+    from gpubench.spec import nearest
+
+    kinds = {entry.kind for entry in cache.entries()}
+    if kind is not None and kind not in kinds:
+        raise InputError(f"--kind {kind}: no entry is of this kind; {nearest(kind, kinds)}")
+    print(f"removed {_total(cache.clear(kind))}")
+
+
+def _total(found: list[cache.Entry]) -> str:
+    size = _megabytes(sum(entry.bytes for entry in found))
+    entries = "1 entry" if len(found) == 1 else f"{len(found)} entries"
+    return f"{entries}, {size}, in {cache.cache_dir()}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
