@@ -12,7 +12,7 @@ from gpubench.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readin
 
 _NS_PER_S = 1e9
 
-_Figure = TypeVar("_Figure", int, float)
+_Number = TypeVar("_Number", int, float)
 
 
 def device_report(
@@ -127,7 +127,9 @@ def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> l
     return [reading for reading in readings if opens_ns <= reading.time_ns <= closes_ns]
 
 
-def _known(readings: Sequence[Reading], figure: Callable[[Reading], _Figure | None]) -> list[_Figure]:
+def _known(
+    readings: Sequence[Reading], figure: Callable[[Reading], _Number | None]
+) -> list[_Number]:
     return [value for reading in readings if (value := figure(reading)) is not None]
 
 
