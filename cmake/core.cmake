@@ -6,6 +6,21 @@ add_library(gpubench_core STATIC
   csrc/src/arrivals.cpp
   csrc/src/batching.cpp
   csrc/src/clock.cpp
+  csrc/src/cuda/batch_times.cpp
+  csrc/src/cuda/buffers.cpp
+  csrc/src/cuda/calibrate.cpp
+  csrc/src/cuda/context.cpp
+  csrc/src/cuda/device.cpp
+  csrc/src/cuda/driver.cpp
+  csrc/src/cuda/error.cpp
+  csrc/src/cuda/event.cpp
+  csrc/src/cuda/event_clock.cpp
+  csrc/src/cuda/graph_executor.cpp
+  csrc/src/cuda/kernel_graph.cpp
+  csrc/src/cuda/payloads.cpp
+  csrc/src/cuda/spin_kernel.cpp
+  csrc/src/cuda/stream.cpp
+  csrc/src/cuda/synthetic_executor.cpp
   csrc/src/delay_executor.cpp
   csrc/src/memory.cpp
   csrc/src/request_source.cpp
@@ -14,7 +29,8 @@ add_library(gpubench_core STATIC
   csrc/src/session.cpp
   csrc/src/simulate.cpp
   csrc/src/timeline.cpp
-  csrc/src/waiting.cpp)
+  csrc/src/waiting.cpp
+  csrc/src/worker.cpp)
 add_library(gpubench::core ALIAS gpubench_core)
 
 target_compile_features(gpubench_core PUBLIC cxx_std_17)
@@ -22,7 +38,7 @@ target_compile_options(gpubench_core PRIVATE -Wall -Wextra -Wpedantic -Wconversi
 target_include_directories(gpubench_core
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:include>
   PRIVATE csrc/src)
-target_link_libraries(gpubench_core PUBLIC Threads::Threads)
+target_link_libraries(gpubench_core PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPENDENT_CODE ON)
 
 # A seed must give the same schedule on processors with and without fused multiply-add.

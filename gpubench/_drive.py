@@ -43,7 +43,7 @@ _LEAST_DEADLINE_NS = 60 * 10**9
 _LEAST_DRAIN_S = 5.0
 # The timeline takes at most this part of the free memory.
 _MEMORY_PART = 0.1
-_BYTES_PER_REQUEST = 56
+_BYTES_PER_REQUEST = 88  # at batch 1, with device events
 _SERVICE_TABLE = 100_000
 
 
@@ -333,6 +333,17 @@ def _capacity(expected: int, workers: int) -> int:
     return min(room, max(100_000, int(free * _MEMORY_PART) // _BYTES_PER_REQUEST))
 
 
+def _device_stamps(timeline: core.Timeline) -> Nanoseconds | None:
+    """e0..e3 of each request's batch; None where they are not all there.
+
+    A worker that had to be given up took the last of them with it.
+    """
+    stamps = timeline.device_ns
+    if stamps is None or len(stamps) < len(timeline.size):
+        return None
+    return stamps[timeline.batch]
+
+
 def collect(outcome: core.Outcome) -> Samples:
     """The workers' timelines as one table of requests, in the order they were claimed."""
     parts: list[Samples] = []
@@ -349,6 +360,7 @@ def collect(outcome: core.Outcome) -> Samples:
                 worker=np.full(len(batch), worker, np.int32),
                 batch=batch + batches_before,
                 id=timeline.id,
+                device_ns=_device_stamps(timeline),
             )
         )
         batches_before += len(timeline.size)
@@ -357,6 +369,7 @@ def collect(outcome: core.Outcome) -> Samples:
     def column(name: str) -> Any:
         return np.concatenate([getattr(part, name) for part in parts])[order]
 
+    has_device_stamps = all(part.device_ns is not None for part in parts)
     return Samples(
         scheduled_ns=column("scheduled_ns"),
         opened_ns=column("opened_ns"),
@@ -366,5 +379,6 @@ def collect(outcome: core.Outcome) -> Samples:
         worker=column("worker"),
         batch=column("batch"),
         id=column("id"),
+        device_ns=column("device_ns") if has_device_stamps else None,
         unfinished_scheduled_ns=outcome.unfinished_scheduled_ns,
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpubench._numerics import References, check
 from gpubench._workers import CpuWorker, make_pool, make_worker
-from gpubench.engines import precision
+from gpubench.engines import COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
+from gpubench.result import Numerics
 from gpubench.spec import Spec
 
 # The settings on which an engine and its inputs depend; cells that differ in others share both.
@@ -31,30 +34,42 @@ class Prepared:
     flops: float  # per inference
     load_seconds: float
     build_seconds: float
+    first_inference_seconds: float
+    numerics: Numerics
 
     def workers(self, spec: Spec) -> list[CpuWorker]:
         return [make_worker(self.engine, self.pool, spec) for _ in range(spec.workers or 1)]
 
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
-    return tuple(getattr(spec, name) for name in _ENGINE_SETTINGS)
+    workers = (spec.workers, spec.threads) if spec.runtime in COMPILED_FOR_WORKERS else ()
+    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers)
 
 
-def prepare(spec: Spec, enter: Callable[[str], None]) -> Prepared:
-    """Load the model, build its engine, make its inputs; `enter` is told of each stage.
+def prepare(
+    spec: Spec, enter: Callable[[str], None], references: References | None = None
+) -> Prepared:
+    """Load the model, build its engine, check its outputs; `enter` is told of each stage.
 
-    Raises GpubenchError where the model cannot be loaded or built, and what torch raises.
+    Everything runs with the CPU threads that a worker will have. Raises GpubenchError where the
+    model cannot be loaded, built or checked, and what the runtime raises.
     """
     precision.set_fp32_arithmetic(spec.precision)
-    enter("load")
-    started = time.monotonic()
-    model = load(spec)
-    load_seconds = time.monotonic() - started
-    flops = count_flops(model)
-    enter("build")
-    started = time.monotonic()
-    engine = build(model, spec)
-    build_seconds = time.monotonic() - started
+    with _threads_of_a_worker(spec), ExitStack() as modes:
+        enter("load")
+        started = time.monotonic()
+        model = load(spec)
+        load_seconds = time.monotonic() - started
+        flops = count_flops(model)
+        reference = (references or References()).of(model, spec)  # building changes the model
+        enter("build")
+        started = time.monotonic()
+        engine = build(model, spec)
+        precision.set_fp32_arithmetic(spec.precision)  # which exporting and compiling may change
+        modes.enter_context(engine.thread_modes())
+        build_seconds = time.monotonic() - started
+        enter("check")
+        checked = check(engine, reference, spec.batch)
     return Prepared(
         engine=engine,
         pool=make_pool(model, engine, spec),
@@ -63,7 +78,20 @@ def prepare(spec: Spec, enter: Callable[[str], None]) -> Prepared:
         flops=flops,
         load_seconds=load_seconds,
         build_seconds=build_seconds,
+        first_inference_seconds=checked.first_inference_seconds,
+        numerics=checked.numerics,
     )
+
+
+@contextmanager
+def _threads_of_a_worker(spec: Spec) -> Iterator[None]:
+    """Some runtimes compile for the number of threads that they find."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(spec.threads or threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def count_flops(model: LoadedModel) -> float:

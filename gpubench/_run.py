@@ -42,6 +42,7 @@ from gpubench.statistics.gpus import device_report
 from gpubench.verdicts import Evidence, judge
 
 if TYPE_CHECKING:
+    from gpubench._numerics import References
     from gpubench._prepare import Prepared
 
 DISTRIBUTION = "gpubench-inference"
@@ -91,6 +92,7 @@ class Bench:
         self._stage = "load"
         self._hung_before = hung_threads()
         self._prepared: Prepared | None = None
+        self._references: References | None = None
         self._key: tuple[object, ...] | None = None
 
     def measure(self, spec: Spec, keep: Keep = _nowhere) -> Result:
@@ -132,23 +134,24 @@ class Bench:
             return drive(spec, synthetic_executors(spec))
         prepared = self._prepare(spec)
         result.engine = _describe(prepared, spec, self._machine)
-        workers = prepared.workers(spec)
+        result.numerics = prepared.numerics
         self._enter("measure")
-        driven = drive(spec, torch_executors(workers))
-        result.engine.first_inference_seconds = workers[0].first_inference_seconds
-        return driven
+        return drive(spec, torch_executors(prepared.workers(spec)))
 
     def _enter(self, stage: str) -> None:
         self._stage = stage
         self._say(stage)
 
     def _prepare(self, spec: Spec) -> Prepared:
+        from gpubench._numerics import References
         from gpubench._prepare import engine_key, prepare
+
+        self._references = self._references or References()
 
         key = engine_key(spec)
         if self._prepared is None or self._key != key:
             self._forget_engine()  # before the next is loaded: both may not fit
-            self._prepared, self._key = prepare(spec, self._enter), key
+            self._prepared, self._key = prepare(spec, self._enter, self._references), key
         return self._prepared
 
     def _forget_engine(self) -> None:
@@ -188,6 +191,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
     result.throughput_interval_note = analysis.throughput_interval_note
     result.latency_ms = analysis.latency
     result.stages_ms = analysis.stages
+    result.trtexec_ms = analysis.trtexec
     result.harness = Harness(
         lag_us=analysis.lag,
         cpu_cores=driven.cpu_cores,
@@ -211,6 +215,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         ended_early=driven.reason if driven.reason in _ENDED_EARLY else None,
         other_busy_cores=driven.other_busy_cores,
         cores=machine.cores,
+        numerics=result.numerics,
         throttled_share=result.device.throttled_share if result.device else None,
         other_gpu_processes=result.device.other_processes if result.device else None,
     )
@@ -241,6 +246,9 @@ def _describe(prepared: Prepared, spec: Spec, machine: Machine) -> EngineInfo:
         flops=prepared.flops,
         load_seconds=prepared.load_seconds,
         build_seconds=prepared.build_seconds,
+        from_cache=prepared.engine.from_cache,
+        library=prepared.engine.library,
+        first_inference_seconds=prepared.first_inference_seconds,
         weights=prepared.weights,
         intra_op_threads=spec.threads if on_cpu else None,
         threads_note=_plan.threads_note(spec, machine.cores) if on_cpu else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -45,16 +44,13 @@ class CpuWorker:
     def __init__(self, engine: Engine, pool: list[Tensors], spec: Spec) -> None:
         self._engine, self._pool, self._spec = engine, pool, spec
         self._modes = ExitStack()
-        self.first_inference_seconds: float | None = None
 
     def open(self) -> None:
         """Set what torch keeps per thread, and run once: the first inference compiles and plans."""
         if self._spec.threads is not None:
             torch.set_num_threads(self._spec.threads)
         self._modes.enter_context(self._engine.thread_modes())
-        started = time.monotonic()
         self.run(np.zeros(1, np.int64))
-        self.first_inference_seconds = time.monotonic() - started
 
     def run(self, ids: NDArray[np.int64]) -> None:
         """One batch, of the requests with these ids. Its outputs can be read when this returns."""

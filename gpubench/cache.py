@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -26,19 +27,33 @@ def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     return cache_dir() / kind / f"{digest}{suffix}"
 
 
-def save(path: Path, write: Callable[[Path], None]) -> None:
+def save(path: Path, write: Callable[[Path], None]) -> Path:
     """Have `write` make the entry beside its place, then put it there in one step.
 
-    A cache that cannot be written is no reason to fail: the entry is then simply absent.
+    Returns where the entry is: a cache that cannot be written is no reason to fail, and the entry
+    is then in a folder that lasts as long as this process. Raises what `write` raises.
     """
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(path)
+    except OSError:
+        path = Path(_scratch().name) / path.name
+        temporary = _beside(path)
+    try:
         write(temporary)
         temporary.replace(path)
-    except (OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _beside(path: Path) -> Path:
+    """An empty file in the folder of `path`, with its suffix: some writers look at that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+@lru_cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="gpubench-")

@@ -1,10 +1,12 @@
 """The timed request queue: sources, executors, the runner and its twin in simulated time.
 
-All times are int64 nanoseconds of the monotonic clock. The design is in docs/core.md.
+All times are int64 nanoseconds of the monotonic clock. The design is in docs/core.md,
+that of the submodule `cuda` in docs/cuda.md.
 """
 
 from gpubench._core import (
     ClosedLoop,
+    CudaUnavailable,
     DelayExecutor,
     Executor,
     LiveQueue,
@@ -17,6 +19,7 @@ from gpubench._core import (
     abandoned_workers,
     burst_arrivals,
     constant_arrivals,
+    cuda,
     exponential_service,
     now_ns,
     poisson_arrivals,
@@ -25,6 +28,7 @@ from gpubench._core import (
 
 __all__ = [
     "ClosedLoop",
+    "CudaUnavailable",
     "DelayExecutor",
     "Executor",
     "LiveQueue",
@@ -37,6 +41,7 @@ __all__ = [
     "abandoned_workers",
     "burst_arrivals",
     "constant_arrivals",
+    "cuda",
     "exponential_service",
     "now_ns",
     "poisson_arrivals",

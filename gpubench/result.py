@@ -48,9 +48,12 @@ class EngineInfo(_Part):
 
     parameters: int | None = None
     flops: float | None = None  # per inference
+    # A cold start: load the model, make the engine (or fetch it from the cache), run it once.
     load_seconds: float | None = None
     build_seconds: float | None = None
+    from_cache: bool | None = None  # what is costly to build was there; null: nothing is kept
     first_inference_seconds: float | None = None
+    library: str | None = None  # what executes it, with its version; null: torch as it is
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
     intra_op_threads: int | None = None  # CPU threads inside each worker's forward pass
@@ -110,6 +113,28 @@ class Stages(_Part):
     postprocess: StageSummary | None = None
 
 
+class TrtexecTimes(_Part):
+    """Times of a batch by trtexec's definitions, to be held against its figures."""
+
+    latency: StageSummary  # h2d + gpu_compute + d2h: no round trip
+    enqueue_mean: float | None = None  # milliseconds; on the host, of the calls that hand it over
+    h2d: StageSummary | None = None
+    gpu_compute: StageSummary
+    d2h: StageSummary | None = None
+
+
+class EventClock(_Part):
+    """How well one worker's device stamps are placed on the host's clock."""
+
+    width_us: float | None  # what remains unknown; None where the constraints contradict each other
+    contradiction_us: float  # by how much they do: what an event does not resolve, about 0.5 us
+    drift_ppm: float  # what the host's clock gains on the device's
+    shifted_batches: int  # moved as a whole to lie between submission and completion
+    largest_shift_us: float
+    squeezed_batches: int  # longer on the device than the host saw them
+    largest_squeeze_us: float
+
+
 class Lag(_Part):
     """How late batches left, in microseconds: the harness's own error."""
 
@@ -122,6 +147,11 @@ class Harness(_Part):
     cpu_cores: float | None = None  # busy on average during the run, the model's own included
     littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
     executor: Literal["python", "graph", "delay"]
+    not_captured: str | None = None  # why an engine on a GPU does not run as a graph
+    event_clock: list[EventClock] | None = None  # of each worker; None: no device events
+
+
+OUTPUTS_DIFFER = "outputs-differ"  # the reason that marks a cost as that of wrong answers
 
 
 class Reason(_Part):
@@ -184,11 +214,16 @@ class DeviceReport(GpuFigures):
 
 
 class Numerics(_Part):
-    """Outputs against the fp32 reference."""
+    """Outputs against those of the fp32 eager model, for the same samples; the worst output's."""
 
+    finite: bool = True  # False: NaN or infinity among the outputs, and no figures
     max_abs_error: float | None = None
-    cosine: float | None = None
+    relative_error: float | None = None  # norm of all errors over norm of all expected outputs
+    cosine: float | None = None  # after subtracting the mean over the samples; null: none differ
+    # Share of samples with the same largest output, where the model has such an answer.
     top1_agreement: float | None = None
+    start_agreement: float | None = None
+    end_agreement: float | None = None
 
 
 class Cost(_Part):
@@ -226,6 +261,7 @@ class Result(_Part):
     throughput_interval_note: str | None = None
     latency_ms: Latency = Latency()
     stages_ms: Stages = Stages()
+    trtexec_ms: TrtexecTimes | None = None
     harness: Harness
     verdict: Verdict
     device: DeviceReport | None = None  # None on a CPU

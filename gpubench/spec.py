@@ -29,7 +29,7 @@ from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.models import MODELS
 
-Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16"]
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
 

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "convert.hpp"
+#include "cuda.hpp"
 #include "gpubench/gpubench.hpp"
 #include "python_executor.hpp"
 #include "python_runner.hpp"
@@ -21,13 +23,6 @@ namespace py = pybind11;
 using namespace py::literals;
 
 namespace {
-
-using nanoseconds = py::array_t<std::int64_t, py::array::c_style>;
-
-py::array read_only(py::array array) {
-  array.attr("flags").attr("writeable") = false;
-  return array;
-}
 
 // The vector becomes the array's memory.
 nanoseconds to_array(std::vector<std::int64_t> values) {
@@ -38,43 +33,6 @@ nanoseconds to_array(std::vector<std::int64_t> values) {
     delete static_cast<std::vector<std::int64_t>*>(vector);
   });
   return nanoseconds(read_only(nanoseconds(size, data, owner)));
-}
-
-void require_line(const nanoseconds& array, const char* name) {
-  if (array.ndim() != 1) {
-    throw py::value_error(std::string(name) + " has " + std::to_string(array.ndim()) +
-                          " dimensions; give a line of int64 nanoseconds");
-  }
-}
-
-// pybind11 refuses a negative number with a list of signatures; this says what is wrong.
-std::size_t to_count(std::int64_t given, const char* name) {
-  if (given < 0) {
-    throw py::value_error(std::string(name) + " is " + std::to_string(given) +
-                          "; give a positive number");
-  }
-  return static_cast<std::size_t>(given);
-}
-
-// Floats are refused rather than cut off; other integers are converted.
-nanoseconds integers(const py::object& given, const char* name) {
-  const py::array array = py::array::ensure(given);
-  if (!array || (array.size() > 0 && array.dtype().kind() != 'i' && array.dtype().kind() != 'u')) {
-    PyErr_Clear();
-    throw py::value_error(std::string(name) +
-                          " does not hold integers; give int64 nanoseconds, "
-                          "for example array.astype(numpy.int64)");
-  }
-  const nanoseconds line =
-      py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>(array);
-  require_line(line, name);
-  return line;
-}
-
-std::vector<std::int64_t> service_table(const py::object& service_ns) {
-  if (py::isinstance<py::int_>(service_ns)) return {service_ns.cast<std::int64_t>()};
-  const nanoseconds table = integers(service_ns, "service_ns");
-  return {table.data(), table.data() + table.size()};
 }
 
 // Holds the array rather than a copy where nobody can change it: schedules are long.
@@ -153,7 +111,7 @@ nanoseconds batch_of_request(const gpubench::timeline& stamps) {
 std::optional<nanoseconds> device_times(const py::object& self) {
   const auto& stamps = self.cast<const gpubench::timeline&>();
   if (!stamps.has_device_times()) return std::nullopt;
-  const auto count = static_cast<py::ssize_t>(stamps.batch_count());
+  const auto count = static_cast<py::ssize_t>(stamps.stamp_count());
   return nanoseconds(read_only(nanoseconds(
       {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
 }
@@ -283,8 +241,10 @@ PYBIND11_MODULE(_core, m) {
                              "Per request: its place on the schedule, or its client.")
       .def_property_readonly("batch", &batch_of_request,
                              "Per request: the row of its batch; computed, not a view.")
-      .def_property_readonly("device_ns", &device_times,
-                             "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None.");
+      .def_property_readonly(
+          "device_ns", &device_times,
+          "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None. The "
+          "last batches before a device was lost have no row.");
 
   py::class_<python_outcome>(m, "Outcome", "What a run measured.")
       .def_property_readonly(
@@ -373,6 +333,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("abandoned_workers", &gpubench::abandoned_workers,
         "Workers of this process whose executor did not come back. Where it is not 0, end the "
         "process by flushing its output and calling os._exit().");
+
+  bind_cuda(m);
 
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_all_runners));
 }

@@ -1,13 +1,13 @@
 #include "python_executor.hpp"
 
-#include <cxxabi.h>
 #include <pybind11/numpy.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "gil.hpp"
 
 namespace py = pybind11;
 
@@ -20,13 +20,10 @@ std::string described(const py::error_already_set& error) {
   return message.empty() ? name : name + ": " + message;
 }
 
-// Calls `function` with the GIL held. When the interpreter is shutting down, CPython ends a foreign
-// thread that asks for the GIL by unwinding it; C++ frames further out could not survive that, so
-// the thread sleeps here until the process is gone.
+// Calls `function` with the GIL held. A Python exception becomes one of C++.
 template <class Function>
-void with_gil(const Function& function) {
-  try {
-    const py::gil_scoped_acquire gil;
+void call(const Function& function) {
+  with_gil([&function] {
     try {
       function();
     } catch (py::error_already_set& error) {
@@ -35,9 +32,7 @@ void with_gil(const Function& function) {
       PyErr_Clear();
       throw std::runtime_error(message);
     }
-  } catch (abi::__forced_unwind&) {
-    for (;;) pause();
-  }
+  });
 }
 
 }  // namespace
@@ -67,15 +62,15 @@ python_executor::~python_executor() {
 }
 
 void python_executor::open() {
-  if (open_) with_gil([this] { (*open_)(); });
+  if (open_) call([this] { (*open_)(); });
 }
 
 void python_executor::close() {
-  if (close_) with_gil([this] { (*close_)(); });
+  if (close_) call([this] { (*close_)(); });
 }
 
 bool python_executor::start(std::size_t, const gpubench::batch_view& batch) {
-  with_gil([this, &batch] {
+  call([this, &batch] {
     py::array_t<std::int64_t> ids(static_cast<py::ssize_t>(batch.size));
     for (std::size_t i = 0; i < batch.size; ++i) ids.mutable_data()[i] = batch.requests[i].id;
     run_(std::move(ids));

@@ -22,10 +22,25 @@ constexpr std::int64_t longest_sleep_ns = 100'000'000;
 // it.
 constexpr int longest_pause = 256;
 
+// So shortly before its moment a worker takes the lock back and asks once more, which also brings
+// what the claim needs into its cache; from then on it watches the clock alone, with the lock held.
+constexpr std::int64_t last_look_ns = 1'000;
+
+// A worker that stands by acts on its own when nobody has watched for a moment this long after it.
+constexpr std::int64_t stand_by_ns = 2'000;
+
+void pause(wait_mode mode) {
+  if (mode == wait_mode::yield) {
+    sched_yield();
+  } else {
+    relax();
+  }
+}
+
 }  // namespace
 
-void monitor::contend(std::unique_lock<std::mutex>& lock) {
-  for (int pauses = 4; pauses <= longest_pause; pauses *= 4) {
+void monitor::contend(held& lock) {
+  for (int pauses = 1; pauses <= longest_pause; pauses *= 2) {
     for (int i = 0; i < pauses; ++i) relax();
     if (lock.try_lock()) return;
   }
@@ -37,42 +52,63 @@ void monitor::notify_all() noexcept {
   if (sleepers_ > 0) condition_.notify_all();
 }
 
-void monitor::wait(std::unique_lock<std::mutex>& lock, wait_mode mode, std::int64_t until_ns) {
-  const std::uint32_t seen = changes();
+void monitor::wait(held& lock, wait_mode mode, std::int64_t until_ns) {
   const std::int64_t now = now_ns();
-  const bool idle = until_ns == never_ns;
-  if (idle) begin_idle();
-  if (mode == wait_mode::block) {
+  if (until_ns == never_ns) {
+    begin_idle();
+    wait_for_change(lock, mode, now);
+    end_idle();
+  } else if (mode == wait_mode::block) {
     sleep(lock, std::min(until_ns, now + longest_sleep_ns));
-  } else if (idle) {
-    watch(lock, mode, seen, now + idle_watch_ns);
-    if (changes() == seen) sleep(lock, now + longest_sleep_ns);
   } else if (until_ns - now > watch_ns) {
     sleep(lock, std::min(until_ns - watch_ns, now + longest_sleep_ns));
+  } else if (until_ns - now <= last_look_ns) {
+    while (now_ns() < until_ns) {  // without relax(), which may take 0.1 us
+    }
+  } else if (until_ns < watched_ns_.load(std::memory_order_relaxed)) {
+    lead(lock, mode, until_ns);
   } else {
-    watch(lock, mode, seen, until_ns);
+    stand_by(lock, mode, until_ns);
   }
-  if (idle) end_idle();
 }
 
-void monitor::sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns) {
+void monitor::wait_for_change(held& lock, wait_mode mode, std::int64_t now) {
+  const std::uint32_t seen = changes();
+  if (mode != wait_mode::block) watch(lock, mode, seen, now + idle_watch_ns);
+  if (changes() == seen) sleep(lock, now + longest_sleep_ns);
+}
+
+void monitor::sleep(held& lock, std::int64_t until_ns) {
   using clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC, as now_ns()
   ++sleepers_;
   condition_.wait_until(lock, clock::time_point(std::chrono::nanoseconds(until_ns)));
   --sleepers_;
 }
 
-void monitor::watch(std::unique_lock<std::mutex>& lock, wait_mode mode, std::uint32_t seen,
-                    std::int64_t until_ns) {
+void monitor::watch(held& lock, wait_mode mode, std::uint32_t seen, std::int64_t until_ns) {
   lock.unlock();
-  while (changes() == seen && now_ns() < until_ns) {
-    if (mode == wait_mode::yield) {
-      sched_yield();
-    } else {
-      relax();
-    }
+  while (changes() == seen && now_ns() < until_ns) pause(mode);
+  retake(lock);
+}
+
+void monitor::lead(held& lock, wait_mode mode, std::int64_t until_ns) {
+  watched_ns_.store(until_ns, std::memory_order_relaxed);
+  watch(lock, mode, changes(), until_ns - last_look_ns);
+  // Another worker may have come to watch for an earlier moment.
+  if (watched_ns_.load(std::memory_order_relaxed) == until_ns) {
+    watched_ns_.store(never_ns, std::memory_order_relaxed);
   }
-  lock.lock();
+}
+
+void monitor::stand_by(held& lock, wait_mode mode, std::int64_t until_ns) {
+  const std::uint32_t seen = changes();
+  lock.unlock();
+  while (changes() == seen && now_ns() < until_ns + stand_by_ns) {
+    const std::int64_t watched_ns = watched_ns_.load(std::memory_order_relaxed);
+    if (watched_ns != never_ns) until_ns = watched_ns;
+    pause(mode);
+  }
+  retake(lock);
 }
 
 }  // namespace gpubench

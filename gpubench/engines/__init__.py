@@ -10,4 +10,10 @@ from __future__ import annotations
 RUNTIMES: dict[str, str] = {
     "eager": "gpubench.engines.eager",
     "torchscript": "gpubench.engines.torchscript",
+    "compile": "gpubench.engines.compile",
+    "aotinductor": "gpubench.engines.aotinductor",
+    "onnxruntime": "gpubench.engines.onnxruntime",
 }
+
+# Those whose machine code is made for the number of workers and of threads that will run it.
+COMPILED_FOR_WORKERS = frozenset({"compile", "aotinductor"})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
 
@@ -22,14 +23,17 @@ class Engine:
     """A model made ready for one runtime, precision, device and batch size.
 
     `forward(*inputs)` takes tensors on `device`, already in `input_dtype` where they are floating
-    point, and returns tensors on it. It is called by several worker threads at once, each of which
-    has entered `thread_modes()` before: grad, inference and autocast modes are per thread in torch.
+    point, and returns tensors on it, which stand until the thread's next call. It is called by
+    several worker threads at once, each of which has entered `thread_modes()` before: grad,
+    inference and autocast modes are per thread in torch.
     """
 
     forward: Callable[..., torch.Tensor | Tensors]
     device: torch.device
     input_dtype: torch.dtype
     thread_modes: Callable[[], AbstractContextManager[object]]
+    from_cache: bool | None = None  # whether what is costly was there; None: nothing is kept
+    library: str | None = None  # what executes it, with its version; None: torch as it is
 
     def place(self, inputs: Tensors) -> Tensors:
         """`inputs` in the numbers this engine takes, on the device they are on."""
@@ -37,6 +41,35 @@ class Engine:
             tensor.to(self.input_dtype) if tensor.is_floating_point() else tensor
             for tensor in inputs
         )
+
+
+Own = TypeVar("Own")
+
+
+class PerWorker(Generic[Own]):
+    """What each worker thread has one of, for runtimes whose sessions serve one thread at a time.
+
+    `entered` is such an engine's `thread_modes`: it makes the thread's own, and drops it at the
+    end.
+    """
+
+    def __init__(self, make: Callable[[], Own]) -> None:
+        self._make = make
+        self._thread = threading.local()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        self._thread.own = self._make()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            del self._thread.own
+
+    @property
+    def mine(self) -> Own:
+        own: Own = self._thread.own
+        return own
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:

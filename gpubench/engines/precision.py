@@ -6,6 +6,7 @@
 | tf32 | fp32 | TF32 on, on NVIDIA GPUs from Ampere on |
 | amp  | fp32, cast once | autocast: fp16 on CUDA, bf16 on a CPU |
 | fp16, bf16 | cast once | the 16-bit format throughout |
+| int8 | int8 with scales | int8 products where the runtime has them; inputs and outputs fp32 |
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ import torch
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
+
+
+def refusal(spec: Spec, *supported: str) -> str | None:
+    """Why a runtime that has these precisions cannot do the spec's; None where it can."""
+    if spec.precision in supported:
+        return None
+    advice = f"choose {' or '.join(supported)}"
+    if spec.precision == "int8":
+        advice += ", or --runtime onnxruntime on a CPU"
+    return f"it has no {spec.precision} on this device; {advice}"
 
 
 def weight_dtype(precision: str) -> torch.dtype:
@@ -36,6 +47,9 @@ def set_fp32_arithmetic(precision: str) -> None:
     products do not. Source: the notes on CUDA semantics in torch's documentation.
     """
     mode = "tf32" if precision == "tf32" else "ieee"
+    # The older flags too: torch's exporters read them, and refuse where the two do not agree.
+    torch.backends.cuda.matmul.allow_tf32 = mode == "tf32"
+    torch.backends.cudnn.allow_tf32 = mode == "tf32"
     torch.backends.cuda.matmul.fp32_precision = mode
     torch.backends.cudnn.conv.fp32_precision = mode  # type: ignore[attr-defined]
     torch.backends.cudnn.rnn.fp32_precision = mode  # type: ignore[attr-defined]

@@ -6,9 +6,9 @@ casts of weights into the constants themselves, so nothing is cast twice.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import torch
 from gpubench import cache
 from gpubench.engines import precision
 from gpubench.engines.base import Engine
+from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
@@ -30,14 +31,14 @@ _RECIPE = 1
 def refusal(spec: Spec) -> str | None:
     if sys.version_info >= (3, 14):
         return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
-    return None
+    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
     module = precision.convert(model.module, spec)
     dtype = precision.weight_dtype(spec.precision)
-    path = cache.entry("torchscript", _origin(module, spec), ".pt")
-    script = _from_cache(path, spec)
+    path = cache.entry("torchscript", origin(module, spec, _RECIPE), ".pt")
+    kept = script = _from_cache(path, spec)
     if script is None:
         device = torch.device(spec.device)
         example = tuple(
@@ -45,12 +46,15 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
             for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
         )
         script = _trace(module, example, spec)
-        cache.save(path, lambda temporary: script.save(str(temporary)))
+        traced = script
+        with suppress(OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
+            cache.save(path, lambda temporary: traced.save(str(temporary)))
     return Engine(
         forward=script,
         device=torch.device(spec.device),
         input_dtype=dtype,
         thread_modes=torch.inference_mode,  # autocast's casts are part of the trace
+        from_cache=kept is not None,
     )
 
 
@@ -88,29 +92,3 @@ def _from_cache(path: Path, spec: Spec) -> torch.jit.ScriptModule | None:
             return script
         except (RuntimeError, ValueError, EOFError):
             return None
-
-
-def _origin(module: torch.nn.Module, spec: Spec) -> dict[str, object]:
-    """Everything that the frozen trace depends on, the weights by their content."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    device = torch.device(spec.device)
-    return {
-        "recipe": _RECIPE,
-        "weights": digest.hexdigest(),
-        "code": f"{type(module).__module__}.{type(module).__qualname__}",
-        "model": spec.model,
-        "precision": spec.precision,
-        "batch": spec.batch,
-        "seq_len": spec.seq_len,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "versions": [_version(name) for name in ("torch", "torchvision", "transformers")],
-    }
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)

@@ -29,6 +29,8 @@ class LoadedModel:
     module: torch.nn.Module
     weights: str  # label for the result: "random (seed 0)", "pretrained: <where from>"
     make_inputs: Callable[[torch.Generator, int], Tensors]  # (generator, samples) -> one request
+    # What the largest value of each output answers, in order: "top1", or "start" and "end".
+    answers: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -45,6 +47,10 @@ def load(spec: Spec) -> LoadedModel:
         raise GpubenchError(f"{spec.model} has no weights to load")
     loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(file).load)
     return loader(spec)
+
+
+def as_tuple(outputs: torch.Tensor | Tensors) -> Tensors:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def random_weights_label(seed: int) -> str:

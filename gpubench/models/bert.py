@@ -61,7 +61,7 @@ def load(spec: Spec) -> LoadedModel:
         return inputs[:2] if distilled else inputs
 
     module = _AnswerLogits(model, token_types=not distilled).eval()
-    return LoadedModel(module, label, make_inputs)
+    return LoadedModel(module, label, make_inputs, answers=("start", "end"))
 
 
 def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:

@@ -38,7 +38,7 @@ def load(spec: Spec) -> LoadedModel:
                 f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
                 "torchvision's resnet50 with --weights PATH, or use --weights random"
             ) from error
-    return LoadedModel(module.eval(), label, normalised_images)
+    return LoadedModel(module.eval(), label, normalised_images, answers=("top1",))
 
 
 def _torchvision_models() -> ModuleType:
@@ -74,6 +74,13 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def normalised_images(generator: torch.Generator, samples: int) -> Tensors:
-    """Seeded, distinct images of uniform pixels, normalised: float32 (samples, 3, 224, 224)."""
-    pixels = torch.rand(samples, 3, 224, 224, generator=generator)
+    """Seeded, distinct images, normalised: float32 (samples, 3, 224, 224).
+
+    Soft patches of colour under fine grain, both uniform. Grain alone would not do: every average
+    over an image of it is the same, and the answers to two such images hardly differ.
+    """
+    colours = torch.rand(samples, 3, 4, 4, generator=generator)
+    patches = torch.nn.functional.interpolate(colours, (224, 224), mode="bilinear")
+    grain = torch.rand(samples, 3, 224, 224, generator=generator)
+    pixels = 0.8 * patches + 0.2 * grain
     return ((pixels - _MEAN) / _STD,)

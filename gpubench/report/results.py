@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from gpubench.report.format import ABSENT, integer, milliseconds, number, usd, with_interval
 from gpubench.report.notes import (
+    answer_notes,
     cost_notes,
     failure_note,
     price_name,
@@ -148,7 +149,7 @@ def _cost_cell(name: str) -> Callable[[Result], Draft]:
     def cell(result: Result) -> Draft:
         for cost in result.costs:
             if price_name(cost) == name:
-                return Draft(cost_figure(cost), cost_notes(cost))
+                return Draft(cost_figure(cost), (*cost_notes(cost), *answer_notes(result)))
         return Draft(ABSENT)
 
     return cell

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.result import Interval, Lag, Latency, Stages
+from gpubench.result import Interval, Lag, Latency, Stages, TrtexecTimes
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.statistics.drift import Change, service_changes
 from gpubench.statistics.intervals import throughput_interval
 from gpubench.statistics.lag import batch_lag_ns, summarise_lag
 from gpubench.statistics.latency import summarise_latency
 from gpubench.statistics.percentiles import rank
-from gpubench.statistics.stages import launch_gap_ns, summarise_stages
+from gpubench.statistics.stages import launch_gap_ns, summarise_stages, trtexec_times
 from gpubench.statistics.windows import (
     ClosedLoop,
     OpenLoop,
@@ -42,6 +42,7 @@ class Analysis:
     throughput_interval_note: str | None
     latency: Latency
     stages: Stages
+    trtexec: TrtexecTimes | None  # per batch; None without device events
     lag: Lag | None
     littles_law_residual: float | None  # closed loop: 1 - throughput * mean latency / clients
     # For the verdict.
@@ -95,6 +96,7 @@ def analyse(
         throughput_interval_note=note,
         latency=summarise_latency(samples.latency_ns[counted], unfinished),
         stages=summarise_stages(samples, counted),
+        trtexec=trtexec_times(samples, counted),
         lag=summarise_lag(lag_ns[counted_batches]),
         littles_law_residual=_littles_law_residual(samples, loop, window, counted),
         clients=loop.clients if isinstance(loop, ClosedLoop) else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.result import Stages, StageSummary
+from gpubench.result import Stages, StageSummary, TrtexecTimes
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.statistics.percentiles import rank
 
@@ -17,7 +17,7 @@ def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
 
     Each stage ends where the next begins, so their sum is the latency to the nanosecond. `submit`
     ends with the first event on the device; without device events it ends where the model is
-    called, and `compute` is all that follows.
+    called, and `compute` is all that follows. A copy that no batch made is no stage.
     """
     turned = np.maximum(samples.scheduled_ns, samples.opened_ns)
     stages = {
@@ -30,11 +30,35 @@ def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
     else:
         e0, e1, e2, e3 = samples.device_ns.T
         stages["submit"] = e0 - samples.departed_ns
-        stages["h2d"] = e1 - e0
+        stages |= _copy("h2d", e1 - e0)
         stages["compute"] = e2 - e1
-        stages["d2h"] = e3 - e2
+        stages |= _copy("d2h", e3 - e2)
         stages["return"] = samples.completed_ns - e3
     return stages
+
+
+def _copy(name: str, duration_ns: Nanoseconds) -> dict[str, Nanoseconds]:
+    """Where inputs and outputs stay on the device, both events of a copy are one."""
+    return {name: duration_ns} if duration_ns.any() else {}
+
+
+def trtexec_times(samples: Samples, counted: NDArray[np.bool_]) -> TrtexecTimes | None:
+    """The times that trtexec reports, per batch, for comparison; None without device events.
+
+    Its latency is the sum of both copies and the computation, without the gaps between them, the
+    queue and the way back, so it is no round trip.
+    Source: "Explanations of Performance Metrics" in trtexec's README.
+    """
+    batches = samples.batch_starts[counted[samples.batch_starts]]
+    if samples.device_ns is None or not len(batches):
+        return None
+    h2d_ns, compute_ns, d2h_ns = np.diff(samples.device_ns[batches], axis=1).T
+    return TrtexecTimes(
+        latency=_summary(h2d_ns + compute_ns + d2h_ns),
+        h2d=_summary(h2d_ns) if h2d_ns.any() else None,
+        gpu_compute=_summary(compute_ns),
+        d2h=_summary(d2h_ns) if d2h_ns.any() else None,
+    )
 
 
 def summarise_stages(samples: Samples, counted: NDArray[np.bool_]) -> Stages:

@@ -64,10 +64,12 @@ class fake_device final : public executor {
     return {begin, begin, end, end};
   }
 
-  void to_host_clock(const batch_record*, device_stamps* stamps, std::size_t count) override {
+  std::size_t to_host_clock(const batch_record*, device_stamps* stamps,
+                            std::size_t count) override {
     for (std::size_t i = 0; i < count; ++i) {
       for (std::int64_t& stamp : stamps[i]) stamp -= clock_offset_ns;
     }
+    return count;
   }
 
   std::atomic<std::size_t> most_in_flight{0};
@@ -172,6 +174,27 @@ void a_closed_loop_has_no_more_in_flight_than_clients() {
       CHECK(result.completed >= 2000 && result.completed <= 2003);
       CHECK(result.offered() <= result.completed + 2);
     }
+  }
+}
+
+// Every batch of this run completes only while the next one is in service, so it ends by the
+// deadline unless another worker takes over whenever one is busy.
+void what_falls_due_while_one_worker_is_busy_goes_to_another() {
+  for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
+    constexpr std::int64_t count = 200;
+    std::atomic<std::int64_t> started{0};
+    const auto until_the_next = [&](const batch_view& batch) {
+      ++started;
+      const std::int64_t awaited = std::min(batch.requests[0].id + 2, count);
+      while (started < awaited) std::this_thread::yield();
+    };
+    runner workers(
+        {std::make_shared<calling>(until_the_next), std::make_shared<calling>(until_the_next)},
+        mode);
+    const outcome result =
+        workers.run(std::make_shared<open_loop>(poisson_arrivals(20'000, count, 3)), {});
+    check_consistency(result);
+    CHECK(result.reason == end_reason::finished && result.completed == count);
   }
 }
 
@@ -392,6 +415,7 @@ void a_runner_refuses_what_it_cannot_do() {
 int main() {
   return run_tests(TEST(every_request_of_an_open_loop_completes_once),
                    TEST(a_closed_loop_has_no_more_in_flight_than_clients),
+                   TEST(what_falls_due_while_one_worker_is_busy_goes_to_another),
                    TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
                    TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
                    TEST(an_exception_ends_the_run_and_keeps_what_completed),

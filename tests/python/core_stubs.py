@@ -1,4 +1,4 @@
-"""Writes gpubench/_core.pyi from the compiled module: `python tests/python/core_stubs.py`.
+"""Writes gpubench/_core/*.pyi from the compiled module: `python tests/python/core_stubs.py`.
 
 pybind11-stubgen reads the signatures; what pybind11 cannot say (which callables, what arrays) is
 put in their place here.
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-STUB = Path(__file__).parents[2] / "gpubench" / "_core.pyi"
+FOLDER = Path(__file__).parents[2] / "gpubench" / "_core"
 
 _PRECISE = {
     "typing.SupportsInt | typing.SupportsIndex": "int",
@@ -29,6 +29,19 @@ _PRECISE = {
     "open: typing.Any | None": "open: collections.abc.Callable[[], object] | None",
     "close: typing.Any | None": "close: collections.abc.Callable[[], object] | None",
     "wait: str": 'wait: typing.Literal["spin", "yield", "block"]',
+    "PinnedBuffer = None": "PinnedBuffer | None = None",
+    "Payloads = None": "Payloads | None = None",
+    "tensors: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]]": (
+        "tensors: collections.abc.Sequence[numpy.typing.NDArray[numpy.uint8]]"
+    ),
+    "owner: typing.Any": "owner: object",
+    "def __cuda_array_interface__(self) -> dict": (
+        "def __cuda_array_interface__(self) -> dict[str, object]"
+    ),
+    'no-device or driver-error.\n    """': (
+        'no-device or driver-error.\n    """\n'
+        '    reason: typing.Literal["no-driver", "driver-too-old", "no-device", "driver-error"]'
+    ),
     "def reason(self) -> str": (
         'def reason(self) -> typing.Literal["finished", "completions", "time", "timeline full", '
         '"stopped", "error", "deadline"]'
@@ -36,22 +49,26 @@ _PRECISE = {
 }
 
 
-def generate() -> str:
-    """The stub of the installed gpubench._core."""
+def generate() -> dict[str, str]:
+    """The stubs of the installed gpubench._core and its submodules, by file name."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-P", "-m", "pybind11_stubgen", "gpubench._core"]
         options = ["--numpy-array-use-type-var", "--exit-code", "--output-dir", folder]
         subprocess.run([*command, *options], check=True, capture_output=True)
-        text = (Path(folder) / "gpubench" / "_core.pyi").read_text()
+        written = (Path(folder) / "gpubench" / "_core").iterdir()
+        return {file.name: _finished(file.read_text()) for file in written}
+
+
+def _finished(text: str) -> str:
     for vague, precise in _PRECISE.items():
         text = text.replace(vague, precise)
     text = re.sub(r"\n__all__: .*\n", "\n", text)
     header = "# Written by tests/python/core_stubs.py.\n"
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", STUB.name, "-"]
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "stub.pyi", "-"]
     formatted = subprocess.run(
         command,
         input=header + text,
-        cwd=STUB.parents[1],  # for the project's line length
+        cwd=FOLDER.parents[1],  # for the project's line length
         check=True,
         capture_output=True,
         text=True,
@@ -60,4 +77,5 @@ def generate() -> str:
 
 
 if __name__ == "__main__":
-    STUB.write_text(generate())
+    for name, stub in generate().items():
+        (FOLDER / name).write_text(stub)

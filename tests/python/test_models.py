@@ -89,11 +89,19 @@ def test_no_sample_stands_twice_in_a_batch() -> None:
 
 
 def test_images_are_normalised_by_channel() -> None:
-    (images,) = normalised_images(seeded(0), 2)
-    assert images.shape == (2, 3, 224, 224)
-    # A uniform pixel has mean 1/2 and standard deviation 1/sqrt(12), before normalisation.
-    expected = (0.5 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    assert torch.allclose(images.mean(dim=(0, 2, 3)), expected, atol=0.02)
+    (images,) = normalised_images(seeded(0), 32)
+    assert images.shape == (32, 3, 224, 224)
+    # Pixels have mean 1/2, and are from 0 to 1, before normalisation.
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    assert torch.allclose(images.mean(dim=(0, 2, 3)), (0.5 - mean) / deviation, atol=0.1)
+    assert (images.amin(dim=(0, 2, 3)) >= -mean / deviation).all()
+    assert (images.amax(dim=(0, 2, 3)) <= (1 - mean) / deviation).all()
+
+
+def test_images_differ_in_more_than_grain() -> None:
+    """So that a network's answers to them differ, even one with random weights."""
+    (images,) = normalised_images(seeded(0), 8)
+    assert images.mean(dim=(2, 3)).std(dim=0).min() > 0.1
 
 
 def test_inputs_come_from_the_seed() -> None:

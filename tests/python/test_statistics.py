@@ -18,7 +18,7 @@ from gpubench.statistics.intervals import effective_size, student_t
 from gpubench.statistics.lag import batch_lag_ns
 from gpubench.statistics.latency import summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
-from gpubench.statistics.stages import launch_gap_ns, stages_ns
+from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
 
 MS = 1_000_000
 
@@ -214,8 +214,10 @@ def test_stages_add_up_to_the_latency_exactly(
     assert all(stage.dtype == np.int64 for stage in stages.values())
     assert (stages["queue"] >= 0).all()
     assert (stages["batching"] >= 0).all()
-    assert list(stages) == (
-        ["queue", "batching", "submit", "h2d", "compute", "d2h", "return"]
+    copies = {"h2d", "d2h"} & set(stages)
+    assert all(stages[copy].any() for copy in copies)
+    assert [name for name in stages if name not in copies] == (
+        ["queue", "batching", "submit", "compute", "return"]
         if with_device
         else ["queue", "batching", "submit", "compute"]
     )
@@ -250,6 +252,25 @@ def test_device_events_split_what_follows_departure() -> None:
     assert stages["compute"] == [30, 30]
     assert stages["d2h"] == [7, 7]
     assert stages["return"] == [3, 3]
+
+
+def test_a_copy_that_no_batch_made_is_no_stage() -> None:
+    samples = one_batch([[50, 50, 90, 90]] * 2)
+    stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
+    assert stages["submit"] == [10, 10]
+    assert stages["compute"] == [40, 40]
+    assert not {"h2d", "d2h"} & set(stages)
+
+
+def test_trtexec_counts_batches_and_neither_queue_nor_gaps() -> None:
+    samples = one_batch([[50, 60, 90, 97]] * 2)
+    times = trtexec_times(samples, np.ones(2, np.bool_))
+    assert times is not None
+    assert times.h2d is not None
+    assert times.d2h is not None
+    assert [times.h2d.mean, times.gpu_compute.mean, times.d2h.mean] == [10e-6, 30e-6, 7e-6]
+    assert times.latency.p95 == pytest.approx(47e-6)  # one batch, not two requests
+    assert trtexec_times(one_batch(), np.ones(2, np.bool_)) is None
 
 
 def test_absent_stages_are_null() -> None:

@@ -46,12 +46,17 @@ class executor {
   virtual bool poll(std::size_t /*slot*/) { return true; }
 
   // The stamps of the batch in `slot`, which has just completed, on any clock of the device's own.
+  // An executor that reads them later puts them in place in to_host_clock().
   virtual device_stamps device_times(std::size_t /*slot*/) { return {}; }
 
   // Called at the end of each run: moves the stamps of its `count` completed batches from the
-  // device's clock to the host's, in place. stamps[i] are those of batches[i].
-  virtual void to_host_clock(const batch_record* /*batches*/, device_stamps* /*stamps*/,
-                             std::size_t /*count*/) {}
+  // device's clock to the host's, in place. stamps[i] are those that device_times() answered for
+  // batches[i]; it is only from here on that they have to be right. Returns how many are, which are
+  // the first ones: the last ones may be lost with the device.
+  virtual std::size_t to_host_clock(const batch_record* /*batches*/, device_stamps* /*stamps*/,
+                                    std::size_t count) {
+    return count;
+  }
 };
 
 }  // namespace gpubench

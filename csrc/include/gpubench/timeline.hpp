@@ -58,6 +58,11 @@ class timeline {
   // Shows what was appended to other threads.
   void publish() noexcept { published_.store(batches_.size(), std::memory_order_release); }
 
+  // Shows the stamps of the first `count` batches, which have come to the host's clock.
+  void publish_stamps(std::size_t count) noexcept {
+    published_stamps_.store(count, std::memory_order_release);
+  }
+
   bool has_device_times() const noexcept { return device_times_; }
 
   // Published records. Within the capacity the pointers stay valid for the timeline's life.
@@ -65,6 +70,9 @@ class timeline {
   std::size_t request_count() const noexcept;
   const batch_record* batches() const noexcept { return batches_.data(); }
   const request* requests() const noexcept { return requests_.data(); }
+  std::size_t stamp_count() const noexcept {  // of the first batches; 0 until the end of the run
+    return published_stamps_.load(std::memory_order_acquire);
+  }
   device_stamps* stamps() noexcept { return stamps_.data(); }
   const device_stamps* stamps() const noexcept { return stamps_.data(); }
 
@@ -81,6 +89,7 @@ class timeline {
   std::vector<request> requests_;
   std::vector<device_stamps> stamps_;  // empty without device times
   std::atomic<std::size_t> published_{0};
+  std::atomic<std::size_t> published_stamps_{0};
 };
 
 }  // namespace gpubench

@@ -20,8 +20,8 @@ enum class wait_mode {
 class monitor {
  public:
   std::unique_lock<std::mutex> lock() {
-    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock) contend(lock);
+    std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
+    retake(lock);
     return lock;
   }
 
@@ -30,7 +30,7 @@ class monitor {
   void notify_all() noexcept;
 
   // Waits until `until_ns` (never_ns: no known moment), for a notification, or for a while: the
-  // caller asks again in any case. Gives the lock up meanwhile.
+  // caller asks again in any case. Gives the lock up meanwhile, but for the last microsecond.
   void wait(std::unique_lock<std::mutex>& lock, wait_mode mode, std::int64_t until_ns);
 
   // How many wait with no known moment, in wait() or, watching changes(), in their own way.
@@ -43,16 +43,31 @@ class monitor {
   std::uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
 
  private:
-  void contend(std::unique_lock<std::mutex>& lock);
-  void sleep(std::unique_lock<std::mutex>& lock, std::int64_t until_ns);
-  void watch(std::unique_lock<std::mutex>& lock, wait_mode mode, std::uint32_t seen,
-             std::int64_t until_ns);
+  using held = std::unique_lock<std::mutex>;
+
+  void retake(held& lock) {
+    if (!lock.try_lock()) contend(lock);
+  }
+  void contend(held& lock);
+
+  // The ways to wait. Each gives the lock up and takes it back.
+  void sleep(held& lock, std::int64_t until_ns);
+  void watch(held& lock, wait_mode mode, std::uint32_t seen, std::int64_t until_ns);
+  void wait_for_change(held& lock, wait_mode mode, std::int64_t now);
+
+  // Of several workers that wait for the same moment one leads, which is to watch for it. The
+  // others, which would only be in its way, stand by in case it is held up.
+  void lead(held& lock, wait_mode mode, std::int64_t until_ns);
+  void stand_by(held& lock, wait_mode mode, std::int64_t until_ns);
 
   std::mutex mutex_;
   std::condition_variable condition_;
   int sleepers_ = 0;
   int idle_ = 0;
-  std::atomic<std::uint32_t> changes_{0};
+
+  // Read without the lock, so on a cache line of their own.
+  alignas(64) std::atomic<std::uint32_t> changes_{0};
+  std::atomic<std::int64_t> watched_ns_{never_ns};  // the earliest moment that a worker leads for
 };
 
 }  // namespace gpubench

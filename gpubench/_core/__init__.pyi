@@ -8,6 +8,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
+from . import cuda
 
 class RequestSource:
     """
@@ -90,7 +91,7 @@ class Timeline:
     @property
     def device_ns(self) -> numpy.typing.NDArray[numpy.int64] | None:
         """
-        Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None.
+        Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None. The last batches before a device was lost have no row.
         """
     @property
     def first_request(self) -> numpy.typing.NDArray[numpy.uint32]:
@@ -218,6 +219,13 @@ class Runner:
         """
         Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.
         """
+
+class CudaUnavailable(RuntimeError):
+    """
+    No GPU can be used; the message says what to do. `reason` is no-driver, driver-too-old, no-device or driver-error.
+    """
+
+    reason: typing.Literal["no-driver", "driver-too-old", "no-device", "driver-error"]
 
 def abandoned_workers() -> int:
     """

@@ -1,0 +1,260 @@
+#include "cuda.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "convert.hpp"
+#include "gil.hpp"
+#include "gpubench/cuda/device.hpp"
+#include "gpubench/cuda/driver.hpp"
+#include "gpubench/cuda/error.hpp"
+#include "gpubench/cuda/graph_executor.hpp"
+#include "gpubench/cuda/synthetic_executor.hpp"
+#include "gpubench/error.hpp"
+
+namespace py = pybind11;
+using namespace py::literals;
+using namespace gpubench::cuda;
+
+namespace {
+
+using bytes_array = py::array_t<std::uint8_t, py::array::c_style>;
+
+// The driver may take long, to be loaded and to allocate.
+template <class Function>
+auto without_gil(const Function& function) {
+  const py::gil_scoped_release no_gil;
+  return function();
+}
+
+template <class Buffer>
+std::shared_ptr<Buffer> make_buffer(int device, std::int64_t bytes) {
+  const std::size_t count = to_count(bytes, "bytes");
+  return without_gil(
+      [&] { return std::make_shared<Buffer>(std::make_shared<const context>(device), count); });
+}
+
+// Keeps a Python object for as long as the core wants it, whichever thread lets it go.
+std::shared_ptr<const void> keep(const py::object& owner) {
+  const auto let_go = [](py::object* kept) {
+    if (Py_IsInitialized() == 0) return;  // nobody is left who could take the reference
+    with_gil([kept] { delete kept; });
+  };
+  return std::shared_ptr<py::object>(std::make_unique<py::object>(owner).release(), let_go);
+}
+
+// One array an input tensor, one row a request.
+std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
+  std::vector<bytes_array> rows;
+  std::vector<std::size_t> tensor_bytes;
+  for (const py::array& each : tensors) {
+    if (!py::isinstance<py::array_t<std::uint8_t>>(each) || each.ndim() != 2 ||
+        each.shape(0) != tensors[0].shape(0)) {
+      throw py::value_error(
+          "tensors: each must be a uint8 array with one row per request, as many rows in every "
+          "one; for example array.reshape(len(array), -1).view(numpy.uint8)");
+    }
+    rows.emplace_back(each);
+    tensor_bytes.push_back(static_cast<std::size_t>(each.shape(1)));
+  }
+  std::vector<unsigned char> data;
+  const py::ssize_t requests = rows.empty() ? 0 : rows[0].shape(0);
+  for (py::ssize_t i = 0; i < requests; ++i) {
+    for (const bytes_array& each : rows) {
+      data.insert(data.end(), each.data(i, 0), each.data(i, 0) + each.shape(1));
+    }
+  }
+  return std::make_shared<payloads>(std::move(tensor_bytes), std::move(data));
+}
+
+using python_ladder =
+    std::map<std::int64_t, std::tuple<std::uintptr_t, std::int64_t, std::int64_t>>;
+
+graph_slot make_slot(const python_ladder& graphs, std::shared_ptr<pinned_buffer> host_input,
+                     device_address device_input, device_address device_output,
+                     std::shared_ptr<pinned_buffer> host_output) {
+  graph_slot slot;
+  for (const auto& [requests, graph] : graphs) {
+    const auto& [handle, input_bytes, output_bytes] = graph;
+    slot.ladder.push_back(
+        {to_count(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
+         to_count(input_bytes, "input_bytes"), to_count(output_bytes, "output_bytes")});
+  }
+  slot.host_input = std::move(host_input);
+  slot.device_input = device_input;
+  slot.device_output = device_output;
+  slot.host_output = std::move(host_output);
+  return slot;
+}
+
+// Raises CudaUnavailable with its reason.
+void translate_unavailable(py::module_& core) {
+  static py::handle type;
+  type = py::exception<unavailable>(core, "CudaUnavailable", PyExc_RuntimeError).release();
+  type.attr("__doc__") =
+      "No GPU can be used; the message says what to do. `reason` is no-driver, driver-too-old, "
+      "no-device or driver-error.";
+  py::register_local_exception_translator([](std::exception_ptr thrown) {
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const unavailable& error) {
+      const py::object raised = type(error.what());
+      raised.attr("reason") = to_string(error.why());
+      PyErr_SetObject(type.ptr(), raised.ptr());
+    }
+  });
+}
+
+void bind_devices(py::module_& m) {
+  m.def(
+      "driver_version", [] { return without_gil([] { return load_driver().version(); }); },
+      "The CUDA version that the NVIDIA driver was made for: 12080 is 12.8. Raises "
+      "CudaUnavailable.");
+  py::class_<device_info>(m, "Device", "A GPU of this machine.")
+      .def_readonly("index", &device_info::index, "As in cuda:0.")
+      .def_readonly("name", &device_info::name)
+      .def_property_readonly(
+          "compute_capability",
+          [](const device_info& self) { return std::make_pair(self.major, self.minor); },
+          "(8, 6), for example.")
+      .def_readonly("memory_bytes", &device_info::memory_bytes)
+      .def_readonly("uuid", &device_info::uuid, "As nvidia-smi prints it: GPU-...")
+      .def_readonly("pci_bus_id", &device_info::pci_bus_id, "0000:00:1E.0, for example.");
+  m.def(
+      "devices", [] { return without_gil([] { return devices(); }); },
+      "The GPUs of this machine, in the order of CUDA_VISIBLE_DEVICES. Raises CudaUnavailable "
+      "where "
+      "there is none.");
+}
+
+void bind_memory(py::module_& m) {
+  py::class_<pinned_buffer, std::shared_ptr<pinned_buffer>>(
+      m, "PinnedBuffer", "Page-locked memory of the host, zeros in the beginning.")
+      .def(py::init(&make_buffer<pinned_buffer>), "device"_a, "bytes"_a)
+      .def_property_readonly(
+          "address",
+          [](const pinned_buffer& self) { return reinterpret_cast<std::uintptr_t>(self.data()); })
+      .def_property_readonly("bytes", &pinned_buffer::bytes)
+      .def_property_readonly(
+          "array",
+          [](const py::object& self) {
+            const auto& buffer = self.cast<const pinned_buffer&>();
+            return bytes_array(static_cast<py::ssize_t>(buffer.bytes()), buffer.data(), self);
+          },
+          "The memory itself, as a writeable line of uint8 that keeps the buffer alive.");
+  py::class_<device_buffer, std::shared_ptr<device_buffer>>(
+      m, "DeviceBuffer", "Memory of a device; torch.as_tensor() takes it as uint8, uncopied.")
+      .def(py::init(&make_buffer<device_buffer>), "device"_a, "bytes"_a)
+      .def_property_readonly("address", &device_buffer::address)
+      .def_property_readonly("bytes", &device_buffer::bytes)
+      .def_property_readonly(
+          "__cuda_array_interface__",
+          [](const device_buffer& self) {
+            return py::dict("shape"_a = py::make_tuple(self.bytes()), "typestr"_a = "|u1",
+                            "data"_a = py::make_tuple(self.address(), false), "version"_a = 3);
+          },
+          "https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html");
+}
+
+void bind_executors(py::module_& m) {
+  py::class_<payloads, std::shared_ptr<payloads>>(m, "Payloads",
+                                                  "What requests bring: one uint8 array an input "
+                                                  "tensor, of shape (distinct requests, bytes). A "
+                                                  "request with id i brings row i % count. Copied; "
+                                                  "workers can share it. In a batch the requests "
+                                                  "lie side by side, tensor after tensor.")
+      .def(py::init(&make_payloads), "tensors"_a)
+      .def_property_readonly("count", &payloads::count, "Distinct requests.")
+      .def(
+          "offsets",
+          [](const payloads& self, std::int64_t requests) {
+            return self.offsets(to_count(requests, "requests"));
+          },
+          "requests"_a, "Where each input tensor of such a batch begins in its slot's arena.")
+      .def(
+          "arena_bytes",
+          [](const payloads& self, std::int64_t requests) {
+            return self.arena_bytes(to_count(requests, "requests"));
+          },
+          "requests"_a, "How long that arena is.");
+
+  py::class_<graph_slot>(
+      m, "Slot",
+      "A place for one batch in flight. `graphs`: {requests: (executable graph, input bytes, "
+      "output "
+      "bytes)}; a batch takes the smallest that holds it. Without host_input the graphs read what "
+      "lies on the device; without host_output their outputs stay there.")
+      .def(py::init(&make_slot), "graphs"_a, "host_input"_a = py::none(), "device_input"_a = 0,
+           "device_output"_a = 0, "host_output"_a = py::none());
+
+  py::class_<gpubench::cuda::clock_fit>(m, "ClockFit",
+                                        "How a run's device stamps came to the host's clock.")
+      .def_readonly("drift_ppm", &clock_fit::drift_ppm,
+                    "By how much the host's clock gains on the device's.")
+      .def_readonly("width_ns", &clock_fit::width_ns,
+                    "What remains unknown of a device stamp's place; None where clocks contradict.")
+      .def_readonly("contradiction_ns", &clock_fit::contradiction_ns,
+                    "How far the line breaks the constraint that it breaks most.")
+      .def_readonly("shifted_batches", &clock_fit::shifted_batches,
+                    "Batches moved into [submitted, completed].")
+      .def_readonly("largest_shift_ns", &clock_fit::largest_shift_ns)
+      .def_readonly("squeezed_batches", &clock_fit::squeezed_batches,
+                    "Batches that lasted longer on the device than the host saw them.")
+      .def_readonly("largest_squeeze_ns", &clock_fit::largest_squeeze_ns);
+
+  py::class_<graph_executor, gpubench::executor, std::shared_ptr<graph_executor>>(
+      m, "GraphExecutor",
+      "Replays executable graphs: a batch is a copy to the device, a graph launch and a copy back, "
+      "with one stream per slot. `owner` is kept alive until the device has finished with the "
+      "graphs.")
+      .def(py::init([](int device, std::vector<graph_slot> slots, std::shared_ptr<payloads> inputs,
+                       const py::object& owner) {
+             return std::make_shared<graph_executor>(device, std::move(slots), std::move(inputs),
+                                                     keep(owner));
+           }),
+           "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a)
+      .def_property_readonly("device", &graph_executor::device, "Its number, as in cuda:0.")
+      .def_property_readonly("clock", &graph_executor::clock,
+                             "Of the last run; None where it had no batch.")
+      .def_property_readonly("padded", &graph_executor::padded,
+                             "Requests computed for nobody in the last run.");
+  py::class_<synthetic_executor, graph_executor, std::shared_ptr<synthetic_executor>>(
+      m, "SyntheticExecutor",
+      "A graph with a kernel of known duration, whatever the batch's size: an int, or an int64 "
+      "array "
+      "used in turn. Requests bring and get back so many bytes each; 0: nothing is copied.")
+      .def(py::init([](int device, const py::object& service_ns, std::int64_t depth,
+                       std::int64_t max_batch, std::int64_t request_bytes,
+                       std::int64_t reply_bytes) {
+             const synthetic_executor::options wanted{
+                 to_count(depth, "depth"), to_count(max_batch, "max_batch"),
+                 to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes")};
+             auto table = service_table(service_ns);
+             return without_gil([&] {
+               return std::make_shared<synthetic_executor>(device, std::move(table), wanted);
+             });
+           }),
+           "device"_a, "service_ns"_a, py::kw_only(), "depth"_a = 1, "max_batch"_a = 1,
+           "request_bytes"_a = 0, "reply_bytes"_a = 0);
+}
+
+}  // namespace
+
+void bind_cuda(py::module_& core) {
+  translate_unavailable(core);
+  py::module_ m = core.def_submodule(
+      "cuda",
+      "GPUs: devices, memory, and executors that replay graphs. The design is in docs/cuda.md.");
+  bind_devices(m);
+  bind_memory(m);
+  bind_executors(m);
+}

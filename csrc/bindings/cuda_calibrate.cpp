@@ -1,0 +1,32 @@
+#include "cuda_calibrate.hpp"
+
+#include <pybind11/stl.h>
+
+#include <cstdint>
+
+#include "gpubench/cuda/calibrate.hpp"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+void bind_event_check(py::module_& cuda) {
+  using gpubench::cuda::event_check;
+  py::class_<event_check>(cuda, "EventCheck",
+                          "What events say of a kernel of one length, and what the kernel says. "
+                          "Medians over the repeats, in nanoseconds.")
+      .def_readonly("length_ns", &event_check::length_ns, "Asked of the kernel.")
+      .def_readonly("kernel_ns", &event_check::kernel_ns, "By %globaltimer, within tick_ns.")
+      .def_readonly("event_ns", &event_check::event_ns, "Between the events around it.")
+      .def_readonly("empty_ns", &event_check::empty_ns,
+                    "Between events around a kernel that does nothing.")
+      .def_readonly("tick_ns", &event_check::tick_ns, "The step in which %globaltimer moves.")
+      .def_readonly("error_ns", &event_check::error_ns, "event_ns - empty_ns - kernel_ns.")
+      .def_readonly("largest_error_ns", &event_check::largest_error_ns,
+                    "The one farthest from 0 among the repeats.");
+  cuda.def("check_event_clock", &gpubench::cuda::check_event_clock, "device"_a, "lengths_ns"_a,
+           "repeats"_a, py::call_guard<py::gil_scoped_release>(),
+           "Launches a kernel of known length between two events, `repeats` times for each of "
+           "`lengths_ns`; one row a length. The device should be idle otherwise. Raises ValueError "
+           "for bad arguments, CudaUnavailable where there is no such GPU, RuntimeError for errors "
+           "of the driver.");
+}

@@ -1,0 +1,26 @@
+// The GPUs of this machine.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace gpubench::cuda {
+
+struct device_info {
+  int index = 0;     // as in "cuda:0"
+  std::string name;  // "NVIDIA A10G"
+  int major = 0;     // compute capability, 8.6
+  int minor = 0;
+  std::size_t memory_bytes = 0;
+  std::string uuid;        // "GPU-5f1a...", as nvidia-smi prints it
+  std::string pci_bus_id;  // "0000:00:1E.0"
+};
+
+// In the driver's order, which CUDA_VISIBLE_DEVICES decides. Throws unavailable; at least one.
+std::vector<device_info> devices();
+
+// Throws unavailable, naming those that there are, unless `device` is one of them.
+void require_device(int device);
+
+}  // namespace gpubench::cuda

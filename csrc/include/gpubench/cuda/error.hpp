@@ -1,0 +1,53 @@
+// What can go wrong with a GPU.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace gpubench::cuda {
+
+// A call of the driver failed: "cuGraphLaunch: CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch
+// failure".
+class cuda_error : public std::runtime_error {
+ public:
+  cuda_error(std::string call, int code, std::string name, std::string text);
+
+  const std::string& call() const noexcept { return call_; }  // "cuGraphLaunch"
+  int code() const noexcept { return code_; }                 // 719
+  const std::string& name() const noexcept { return name_; }  // "CUDA_ERROR_LAUNCH_FAILED"
+  const std::string& text() const noexcept { return text_; }  // "unspecified launch failure"
+
+ private:
+  std::string call_;
+  int code_;
+  std::string name_;
+  std::string text_;
+};
+
+// No GPU can be used here. what() says why and what to do about it, in one line.
+class unavailable : public std::runtime_error {
+ public:
+  enum class reason {
+    no_driver,       // libcuda.so.1 is not there
+    driver_too_old,  // older than CUDA 12.0
+    no_device,       // the machine has none, or none with that number
+    driver_error,    // the driver is there and refuses
+  };
+
+  unavailable(reason why, const std::string& message) : std::runtime_error(message), why_(why) {}
+  reason why() const noexcept { return why_; }
+
+ private:
+  reason why_;
+};
+
+// "no-driver", "driver-too-old", "no-device", "driver-error"
+const char* to_string(unavailable::reason why) noexcept;
+
+// The device did not do in time what takes it microseconds.
+class not_responding : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace gpubench::cuda

@@ -1,0 +1,106 @@
+#include "gpubench/cuda/driver.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "cuda/driver_api.hpp"
+#include "gpubench/cuda/error.hpp"
+
+namespace gpubench::cuda {
+namespace {
+
+constexpr const char* driver_library = "libcuda.so.1";
+constexpr const char* test_variable = "GPUBENCH_TEST_CUDA_DRIVER";
+
+const char* chosen_library() {
+  const char* const for_tests = std::getenv(test_variable);
+  return for_tests != nullptr ? for_tests : driver_library;
+}
+
+// 12080 is CUDA 12.8.
+std::string release(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+unavailable too_old(int version) {
+  const std::string found = version > 0 ? "is for CUDA " + release(version) : "is too old";
+  return unavailable(unavailable::reason::driver_too_old,
+                     "the NVIDIA driver " + found +
+                         " and gpubench needs one for CUDA 12.0 or newer; update the NVIDIA driver "
+                         "(525.60 or newer)");
+}
+
+// What the driver says of `code`, "unknown error" where it does not know it.
+std::string told(const function<int, const char**>& ask, int code) {
+  const char* text = nullptr;
+  return ask.attempt(code, &text) == success && text != nullptr ? text : "unknown error";
+}
+
+}  // namespace
+
+library::library(const char* path) {
+  void* const opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (opened == nullptr) {
+    const char* const why = dlerror();
+    throw unavailable(unavailable::reason::no_driver,
+                      "the NVIDIA driver cannot be loaded (" +
+                          std::string(why != nullptr ? why : path) +
+                          "); install it, or measure the CPU with --device cpu");
+  }
+  get_proc_address_ = reinterpret_cast<get_proc_address>(dlsym(opened, "cuGetProcAddress_v2"));
+  if (get_proc_address_ == nullptr) {  // it came with CUDA 12.0
+    const auto get_version = reinterpret_cast<int (*)(int*)>(dlsym(opened, "cuDriverGetVersion"));
+    int version = 0;
+    if (get_version != nullptr) get_version(&version);
+    throw too_old(version);
+  }
+}
+
+void* library::find(const char* name, int version) const {
+  void* found = nullptr;
+  int status = 0;
+  const int code = get_proc_address_(name, &found, version, legacy_stream, &status);
+  if (code != success || found == nullptr) {
+    throw unavailable(unavailable::reason::driver_too_old,
+                      "the NVIDIA driver has no " + std::string(name) + " of CUDA " +
+                          release(version) + "; update the NVIDIA driver (525.60 or newer)");
+  }
+  return found;
+}
+
+void throw_cuda_error(const char* call, int code) {
+  const driver& api = load_driver();
+  throw cuda_error(call, code, told(api.cuGetErrorName, code), told(api.cuGetErrorString, code));
+}
+
+driver::driver(const char* path) : library_(path) {
+  int version = 0;
+  if (cuDriverGetVersion.attempt(&version) == success && version < 12000) throw too_old(version);
+  const int code = cuInit.attempt(0);
+  if (code == error_no_device) {
+    throw unavailable(unavailable::reason::no_device,
+                      "the NVIDIA driver is there and sees no GPU; look at nvidia-smi and "
+                      "CUDA_VISIBLE_DEVICES, or measure the CPU with --device cpu");
+  }
+  if (code != success) {
+    throw unavailable(unavailable::reason::driver_error,
+                      "the NVIDIA driver cannot be used: cuInit: " + told(cuGetErrorName, code) +
+                          " (" + std::to_string(code) + "): " + told(cuGetErrorString, code) +
+                          "; look at nvidia-smi, and reboot after a driver update");
+  }
+}
+
+int driver::version() const {
+  int version = 0;
+  cuDriverGetVersion(&version);
+  return version;
+}
+
+const driver& load_driver() {
+  static const driver loaded(chosen_library());
+  return loaded;
+}
+
+}  // namespace gpubench::cuda

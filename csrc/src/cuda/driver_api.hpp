@@ -1,0 +1,39 @@
+// The structures and numbers of cuda.h that are used here, written down once so that no build needs
+// cuda.h. tests/cpp/cuda_driver_api_test.cpp compares them, and every signature of the table, with
+// a real one.
+#pragma once
+
+#include "gpubench/cuda/driver.hpp"
+
+namespace gpubench::cuda {
+
+// CUuuid
+struct device_uuid {
+  char bytes[16];
+};
+
+// CUDA_KERNEL_NODE_PARAMS_v1
+struct kernel_node_params {
+  CUfunc_st* func;
+  unsigned gridDimX;
+  unsigned gridDimY;
+  unsigned gridDimZ;
+  unsigned blockDimX;
+  unsigned blockDimY;
+  unsigned blockDimZ;
+  unsigned sharedMemBytes;
+  void** kernelParams;
+  void** extra;
+};
+
+// CUresult
+inline constexpr int error_no_device = 100;
+
+// CUdevice_attribute
+inline constexpr int compute_capability_major = 75;
+inline constexpr int compute_capability_minor = 76;
+
+// CUdriverProcAddress_flags: the functions whose default stream is the legacy one, as torch uses.
+inline constexpr unsigned long long legacy_stream = 1;
+
+}  // namespace gpubench::cuda

@@ -1,0 +1,121 @@
+#include "gpubench/cuda/synthetic_executor.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include "gpubench/cuda/kernel_graph.hpp"
+#include "gpubench/cuda/spin_kernel.hpp"
+#include "gpubench/delay_executor.hpp"
+#include "gpubench/error.hpp"
+
+namespace gpubench::cuda {
+namespace {
+
+// Distinct requests made ahead: as many as fit in so many bytes, within the bounds.
+constexpr std::size_t pool_bytes = std::size_t{64} << 20;
+constexpr std::size_t pool_least = 4;
+constexpr std::size_t pool_most = 64;
+
+// Bytes of no pattern: the same in every process.
+std::shared_ptr<const payloads> make_payloads(std::size_t request_bytes) {
+  const std::size_t count = std::clamp(pool_bytes / request_bytes, pool_least, pool_most);
+  std::vector<unsigned char> data(count * request_bytes);
+  std::mt19937_64 random(1);
+  for (std::size_t at = 0; at < data.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t bits = random();
+    std::memcpy(data.data() + at, &bits, std::min(sizeof bits, data.size() - at));
+  }
+  return std::make_shared<payloads>(std::vector<std::size_t>{request_bytes}, std::move(data));
+}
+
+void check(const synthetic_executor::options& wanted) {
+  if (wanted.depth == 0) throw invalid_argument("depth is 0; give at least 1 batch in flight");
+  if (wanted.max_batch == 0)
+    throw invalid_argument("max_batch is 0; a batch has at least 1 request");
+}
+
+}  // namespace
+
+struct synthetic_executor::model {
+  // What one slot executes.
+  struct place {
+    place(const shared_context& on, const spin_kernel& kernel, std::uint64_t duration)
+        : shown(on, sizeof(spin_times)), duration_ns(duration), graph(make(on, kernel)) {}
+
+    void set_duration(std::uint64_t wanted_ns) {
+      if (wanted_ns == duration_ns) return;
+      duration_ns = wanted_ns;
+      device_address to = shown.address();
+      void* arguments[] = {&duration_ns, &to};
+      graph.set_arguments(arguments);
+    }
+
+    device_buffer shown;
+    std::uint64_t duration_ns;
+    kernel_graph graph;
+
+   private:
+    kernel_graph make(const shared_context& on, const spin_kernel& kernel) {
+      device_address to = shown.address();
+      void* arguments[] = {&duration_ns, &to};
+      return kernel_graph(on, kernel.spin(), arguments);
+    }
+  };
+
+  model(int device, const std::vector<std::int64_t>& service_ns, const options& wanted)
+      : on(std::make_shared<const context>(device)), kernel(on) {
+    check_service_times(service_ns);
+    check(wanted);
+    if (wanted.request_bytes > 0) inputs = make_payloads(wanted.request_bytes);
+    for (std::size_t i = 0; i < wanted.depth; ++i) {
+      places.emplace_back(on, kernel, static_cast<std::uint64_t>(service_ns.front()));
+      slots.push_back(make_slot(wanted, places.back().graph.handle()));
+    }
+  }
+
+  graph_slot make_slot(const options& wanted, CUgraphExec_st* graph) {
+    const std::size_t input_bytes = wanted.request_bytes * wanted.max_batch;
+    const std::size_t output_bytes = wanted.reply_bytes * wanted.max_batch;
+    graph_slot slot;
+    if (input_bytes > 0) {
+      slot.host_input = std::make_shared<pinned_buffer>(on, input_bytes);
+      slot.device_input = memory.emplace_back(on, input_bytes).address();
+    }
+    if (output_bytes > 0) {
+      slot.host_output = std::make_shared<pinned_buffer>(on, output_bytes);
+      slot.device_output = memory.emplace_back(on, output_bytes).address();
+    }
+    for (std::size_t size = 1; size <= wanted.max_batch; ++size) {
+      slot.ladder.push_back({size, graph, wanted.request_bytes * size, wanted.reply_bytes * size});
+    }
+    return slot;
+  }
+
+  const shared_context on;
+  const spin_kernel kernel;
+  std::vector<place> places;  // one a slot
+  std::vector<device_buffer> memory;
+  std::vector<graph_slot> slots;
+  std::shared_ptr<const payloads> inputs;  // absent where requests bring nothing
+};
+
+synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> service_ns,
+                                       const options& wanted)
+    : synthetic_executor(device, service_ns, std::make_shared<model>(device, service_ns, wanted)) {}
+
+synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> service_ns,
+                                       std::shared_ptr<model> made)
+    : graph_executor(device, made->slots, made->inputs, made),
+      service_ns_(std::move(service_ns)),
+      model_(std::move(made)) {}
+
+bool synthetic_executor::start(std::size_t slot, const batch_view& batch) {
+  const std::int64_t service_ns = service_ns_[next_];
+  if (++next_ == service_ns_.size()) next_ = 0;
+  model_->places[slot].set_duration(static_cast<std::uint64_t>(service_ns));
+  return graph_executor::start(slot, batch);
+}
+
+}  // namespace gpubench::cuda

@@ -1,0 +1,74 @@
+"""aotinductor: compiled ahead into a .pt2 package, which runs without Python or a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench import cache
+from gpubench.engines import inductor, precision
+from gpubench.engines.base import Engine
+from gpubench.engines.origin import origin
+from gpubench.errors import GpubenchError
+from gpubench.models.base import LoadedModel, Tensors
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
+
+# Bump when the way a package is made changes.
+_RECIPE = 1
+
+refusal = inductor.refusal
+
+
+def build(model: LoadedModel, spec: Spec) -> Engine:
+    module, example = inductor.ready(model, spec)
+    parts = origin(module, spec, _RECIPE) | {"threads": spec.threads}
+    path = cache.entry("aotinductor", parts, ".pt2")
+    package = _load(path, spec) if path.exists() else None
+    kept = package is not None
+    if package is None:
+        path = cache.save(path, partial(_compile, module, example, spec))
+        package = _load(path, spec)
+    if package is None:
+        raise GpubenchError(
+            f"{spec.model}: the package just compiled does not load; clear the cache ("
+            "gpubench cache clear), or use --runtime compile"
+        )
+    return Engine(
+        forward=package,
+        device=torch.device(spec.device),
+        input_dtype=precision.weight_dtype(spec.precision),
+        thread_modes=torch.no_grad,  # autocast's casts are part of the package
+        from_cache=kept,
+        library=inductor.LIBRARY,
+    )
+
+
+def _compile(module: torch.nn.Module, example: Tensors, spec: Spec, path: Path) -> None:
+    try:
+        with inductor.modes(spec):
+            program = torch.export.export(module, example)
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(path), inductor_configs=dict(inductor.OPTIONS)
+            )
+    except Exception as error:  # whatever exporting, generating or compiling raised
+        raise inductor.failure(spec, error) from error
+
+
+def _load(path: Path, spec: Spec) -> Callable[..., Tensors] | None:
+    """A model that each worker has an instance of; None where the file is damaged."""
+    device = torch.device(spec.device)
+    try:
+        package: Callable[..., Tensors] = torch._inductor.aoti_load_package(
+            str(path),
+            device_index=device.index or 0 if device.type == "cuda" else -1,
+            num_runners=spec.workers or 1,
+        )
+        return package
+    except Exception:  # of many kinds: a zip, a JSON file or a library that is cut off
+        return None

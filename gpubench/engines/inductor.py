@@ -1,0 +1,77 @@
+"""What `compile` and `aotinductor` share: how TorchInductor is set, and what it needs.
+
+Freezing is on: weights become constants, so that they can be laid out and folded once, as a frozen
+TorchScript has them (on a CPU it makes ResNet50 several times as fast). The machine code is made
+for one batch size, and on a CPU for the number of threads of a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench import cache
+from gpubench.engines import precision
+from gpubench.errors import GpubenchError
+from gpubench.models.base import LoadedModel, Tensors, seeded
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
+
+OPTIONS: Mapping[str, bool] = {"freezing": True}
+LIBRARY = f"torch {torch.__version__}, TorchInductor with freezing"
+
+
+def refusal(spec: Spec) -> str | None:
+    if spec.device == "cpu" and not _compiler():
+        return "it needs a C++ compiler; apt install g++, or choose --runtime torchscript"
+    if spec.dynamic_batch is not None:
+        return (
+            "it is compiled for one batch size; remove --dynamic-batch, or choose "
+            "--runtime torchscript"
+        )
+    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+
+
+def _compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+
+
+def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
+    """(the module with its weights in place, one request to compile it for)."""
+    # Kernels that two engines share are compiled once.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.cache_dir() / "inductor"))
+    module = precision.convert(model.module, spec).requires_grad_(False)
+    dtype, device = precision.weight_dtype(spec.precision), torch.device(spec.device)
+    return module, tuple(
+        tensor.to(device, dtype if tensor.is_floating_point() else None)
+        for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
+    )
+
+
+@contextmanager
+def modes(spec: Spec) -> Iterator[None]:
+    """Those under which the module is compiled, and so those of a thread that runs it."""
+    device_type = torch.device(spec.device).type
+    with (
+        torch.no_grad(),
+        torch.autocast(
+            device_type,
+            dtype=precision.autocast_dtype(device_type),
+            enabled=spec.precision == "amp",
+            cache_enabled=False,  # the casts of weights are folded into constants
+        ),
+    ):
+        yield
+
+
+def failure(spec: Spec, error: Exception) -> GpubenchError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return GpubenchError(
+        f"{spec.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
+    )

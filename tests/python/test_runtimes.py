@@ -1,0 +1,221 @@
+"""Every runtime that runs on a CPU gives the right answers, at several batch sizes and precisions,
+keeps what is costly, and says in one line what it cannot do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import SEQ_LEN, SMALL
+from test_machine import a_machine
+
+from gpubench import _plan, _prepare
+from gpubench._numerics import check, make_reference
+from gpubench._workers import CpuWorker, make_pool
+from gpubench.engines import COMPILED_FOR_WORKERS, RUNTIMES, aotinductor, onnx_export, packages
+from gpubench.engines.base import Engine, build
+from gpubench.errors import GpubenchError, InputError
+from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.result import Numerics
+from gpubench.spec import Spec, make_spec
+from gpubench.verdicts import _outputs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiling takes long: what one test has compiled, the next may take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def spec_of(
+    model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
+) -> Spec:
+    return Spec(
+        model="bert-base" if model == "bert" else "resnet50",
+        runtime=runtime,
+        precision=precision,
+        batch=batch,
+        seq_len=SEQ_LEN if model == "bert" else None,
+        device="cpu",
+        threads=1,
+        workers=workers,
+    )
+
+
+def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
+    reference = make_reference(model, spec.seed)
+    engine = build(model, spec)
+    with engine.thread_modes():
+        return engine, check(engine, reference, spec.batch).numerics
+
+
+CASES = [
+    ("eager", "fp32", 1),
+    ("eager", "amp", 3),
+    ("torchscript", "fp32", 1),
+    ("torchscript", "amp", 3),
+    ("compile", "fp32", 1),
+    ("compile", "amp", 3),
+    ("aotinductor", "fp32", 1),
+    ("aotinductor", "amp", 3),
+    ("onnxruntime", "fp32", 1),
+    ("onnxruntime", "fp32", 3),
+    ("onnxruntime", "int8", 1),
+    ("onnxruntime", "int8", 3),
+]
+
+
+@pytest.mark.parametrize(("runtime", "precision", "batch"), CASES)
+@pytest.mark.parametrize("model", list(SMALL))
+def test_answers_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
+    _, numerics = checked(SMALL[model](), spec_of(model, runtime, precision, batch))
+    assert list(_outputs(numerics)) == []
+    assert numerics.cosine is not None
+    assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)
+
+
+def test_every_runtime_for_cpus_is_among_the_cases() -> None:
+    assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES)
+
+
+def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again(
+    own_cache: Path,
+) -> None:
+    spec = spec_of("bert", "onnxruntime")
+    assert checked(SMALL["bert"](), spec)[0].from_cache is False
+    assert checked(SMALL["bert"](), spec)[0].from_cache is True
+    (entry,) = own_cache.rglob("*.onnx")
+    entry.write_bytes(entry.read_bytes()[:1000])
+    engine, numerics = checked(SMALL["bert"](), spec)
+    assert engine.from_cache is False
+    assert numerics.cosine == pytest.approx(1, abs=1e-6)
+
+
+def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
+    spec = spec_of("bert", "aotinductor")
+    build(SMALL["bert"](), spec)
+    engine, _ = checked(SMALL["bert"](), spec)
+    assert engine.from_cache is True
+    assert "freezing" in (engine.library or "")
+    (tmp_path / "damaged.pt2").write_bytes(b"half a file")
+    assert aotinductor._load(tmp_path / "damaged.pt2", spec) is None
+
+
+def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
+    model = SMALL["resnet"]()
+    for batch in (1, 4):
+        onnx_export.export(model, spec_of("resnet", "onnxruntime", batch=batch))
+    assert len(list(own_cache.rglob("*.onnx"))) == 1
+
+
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
+def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str) -> None:
+    model = SMALL["bert"]()
+    spec = spec_of("bert", runtime, workers=2)
+    engine = build(model, spec)
+    if runtime == "compile":
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    pool = make_pool(model, engine, spec)
+    with torch.inference_mode():
+        expected = [model.module(*request)[0] for request in pool]
+    wrong: list[int] = []
+
+    class Comparing(CpuWorker):
+        def run(self, ids: np.ndarray) -> None:
+            start, _ = engine.forward(*self._inputs(ids))
+            if not torch.allclose(start, expected[int(ids[0])], atol=1e-5):
+                wrong.append(int(ids[0]))
+
+    done: list[bool] = []
+
+    def work(first: int) -> None:
+        worker = Comparing(engine, pool, spec)
+        worker.open()
+        for number in range(first, len(pool), 2):
+            worker.run(np.array([number]))
+        worker.close()
+        done.append(True)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (done, wrong) == ([True, True], [])
+    if runtime == "compile":  # and no worker compiled anew
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
+    model = SMALL["resnet"]()
+    (images,) = model.make_inputs(seeded(1), 5)
+    engine = build(model, spec_of("resnet", "onnxruntime"))
+    with engine.thread_modes():
+        (logits,) = engine.forward(images)
+        assert torch.allclose(logits, model.module(images), atol=1e-4)
+
+
+def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -> None:
+    for runtime in RUNTIMES:
+        one, two = (spec_of("bert", runtime, workers=workers) for workers in (1, 2))
+        shared = _prepare.engine_key(one) == _prepare.engine_key(two)
+        assert shared is (runtime not in COMPILED_FOR_WORKERS)
+
+
+class Eigenvalues(torch.nn.Module):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvals(ids.float().reshape(-1, 4, 4)).real  # has no ONNX form
+
+
+def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
+    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
+        return (torch.randn(samples, 16, generator=generator),)
+
+    with pytest.raises(GpubenchError, match="cannot be exported to ONNX") as failure:
+        build(LoadedModel(Eigenvalues(), "", make_inputs), spec_of("resnet", "onnxruntime"))
+    assert "\n" not in str(failure.value)
+    assert "--runtime torchscript" in str(failure.value)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnx" else True)
+    asked = make_spec({"model": "resnet50", "runtime": "onnxruntime"})
+    with pytest.raises(InputError, match=r"onnx is not installed.*pip install '.\[onnxruntime\]'"):
+        _plan.resolve(asked, a_machine())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"runtime": "torchscript", "precision": "int8"}, "or --runtime onnxruntime on a CPU"),
+        ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
+        ({"runtime": "compile", "dynamic_batch": "8:1ms"}, "compiled for one batch size"),
+        ({"runtime": "aotinductor", "dynamic_batch": "8:1ms"}, "remove --dynamic-batch"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
+    settings: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        _plan.resolve(make_spec({"model": "resnet50", **settings}), a_machine())
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
