@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 import numpy as np
 
 from gpubench import core
-from gpubench._gpus import Gpu, cuda, gpus_of
+from gpubench._gpus import Gpu, gpus_of
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
 from gpubench.result import EventClock
@@ -83,7 +83,7 @@ def synthetic_executors(spec: Spec) -> list[core.Executor]:
     return [
         core.DelayExecutor(_service_ns(spec, number))
         if device == "cpu"
-        else cuda().SyntheticExecutor(
+        else core.cuda.SyntheticExecutor(
             int(device.removeprefix("cuda:")),
             _service_ns(spec, number),
             depth=spec.depth or 1,
