@@ -1,4 +1,6 @@
-"""Drive executors through a warm-up and a measured run: the only module that touches the core.
+"""Drive executors through a warm-up and a measured run.
+
+This and `_capture` are the modules that touch the core.
 
 The warm-up uses the same worker threads as the measurement, because torch, OpenMP and CUDA keep
 state per thread. Its rate says how large the timeline has to be.
@@ -12,16 +14,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 
 from gpubench import core
-from gpubench._gpus import Gpu, cuda, gpus_of
+from gpubench._gpus import Gpu, gpus_of
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
+from gpubench.result import EventClock
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.spec import Spec
 from gpubench.statistics import ClosedLoop, OpenLoop
@@ -61,6 +64,9 @@ class Drive:
     reason: str
     error: str | None
     interrupted: bool
+    executor: Literal["python", "graph", "delay"]
+    padded: int = 0  # requests computed for nobody, to fill a captured size of batch
+    event_clock: list[EventClock] | None = None  # of each worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # that it ran on, as far as they can be told apart
     readings: Readings = field(default_factory=dict)  # of these GPUs meanwhile
 
@@ -77,7 +83,7 @@ def synthetic_executors(spec: Spec) -> list[core.Executor]:
     return [
         core.DelayExecutor(_service_ns(spec, number))
         if device == "cpu"
-        else cuda().SyntheticExecutor(
+        else core.cuda.SyntheticExecutor(
             int(device.removeprefix("cuda:")),
             _service_ns(spec, number),
             depth=spec.depth or 1,
@@ -109,9 +115,43 @@ def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
     """
     runner = core.Runner(list(executors), wait=spec.wait)
     try:
-        return _measure(runner, spec, _warm_up(runner, spec))
+        return replace(
+            _measure(runner, spec, _warm_up(runner, spec), _kind(executors[0])),
+            padded=sum(executor.padded for executor in executors if _replays(executor)),
+            event_clock=_event_clocks(executors),
+        )
     finally:
         runner.close()
+
+
+def _replays(executor: core.Executor) -> TypeGuard[core.cuda.GraphExecutor]:
+    return isinstance(executor, core.cuda.GraphExecutor)
+
+
+def _kind(executor: core.Executor) -> Literal["python", "graph", "delay"]:
+    if _replays(executor):
+        return "graph"
+    return "python" if isinstance(executor, core.PythonExecutor) else "delay"
+
+
+def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None:
+    """Of the run just finished; None where a worker has no device events."""
+    fits = [executor.clock for executor in executors if _replays(executor)]
+    if not fits or len(fits) < len(executors):
+        return None
+    return [
+        EventClock(
+            width_us=None if fit.width_ns is None else fit.width_ns / 1e3,
+            contradiction_us=fit.contradiction_ns / 1e3,
+            drift_ppm=fit.drift_ppm,
+            shifted_batches=fit.shifted_batches,
+            largest_shift_us=fit.largest_shift_ns / 1e3,
+            squeezed_batches=fit.squeezed_batches,
+            largest_squeeze_us=fit.largest_squeeze_ns / 1e3,
+        )
+        for fit in fits
+        if fit is not None  # a worker that got nothing to do
+    ]
 
 
 @contextmanager
@@ -247,7 +287,9 @@ def longest_delay_ns(spec: Spec) -> int:
     return round(spec.dynamic_batch_limits()[1] * 1e9)
 
 
-def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
+def _measure(
+    runner: core.Runner, spec: Spec, warm: _Warm, executor: Literal["python", "graph", "delay"]
+) -> Drive:
     load = (
         _open_load(spec)
         if spec.clients is None
@@ -280,6 +322,7 @@ def _measure(runner: core.Runner, spec: Spec, warm: _Warm) -> Drive:
         reason=outcome.reason,
         error=outcome.error,
         interrupted=outcome.interrupted,
+        executor=executor,
         gpus=gpus,
         readings=readings,
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
-    from gpubench.core import Executor
-    from gpubench.samples import Nanoseconds
+    from gpubench.core import CudaUnavailable
 
 OR_THE_CPU = "or measure the CPU with --device cpu"
 
@@ -31,36 +30,6 @@ class Gpu:
         return f"cuda:{self.number}"
 
 
-class CudaDevice(Protocol):
-    """A device as `gpubench.core.cuda` describes it."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def compute_capability(self) -> tuple[int, int]: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    @property
-    def uuid(self) -> str: ...
-    @property
-    def pci_bus_id(self) -> str: ...
-
-
-class Cuda(Protocol):
-    """`gpubench.core.cuda`: the CUDA driver, as far as it is asked here."""
-
-    def driver_version(self) -> int: ...
-    def devices(self) -> Sequence[CudaDevice]: ...
-    def SyntheticExecutor(
-        self, device: int, service_ns: int | Nanoseconds, *, depth: int, max_batch: int
-    ) -> Executor: ...
-    def check_event_clock(
-        self, device: int, lengths_ns: Sequence[int], repeats: int
-    ) -> Sequence[object]: ...
-
-
 class NoCuda(InputError):
     """CUDA cannot be used here: one line that says why and what to do.
 
@@ -73,21 +42,13 @@ class NoCuda(InputError):
         self.reason = reason
 
 
-def cuda() -> Cuda:
-    """The core's way to the CUDA driver. Raises NoCuda where the core was built without one."""
-    from gpubench import core
-
-    found = getattr(core, "cuda", None)
-    if found is None:
-        raise NoCuda("no-driver", "this build of gpubench has no CUDA; install a newer one")
-    return cast(Cuda, found)
-
-
 def driver_version() -> int:
     """The newest CUDA that the driver supports: 12080 is 12.8. Raises NoCuda."""
+    from gpubench import core
+
     try:
-        return cuda().driver_version()
-    except RuntimeError as error:  # core.CudaUnavailable
+        return core.cuda.driver_version()
+    except core.CudaUnavailable as error:
         raise _no_cuda(error) from error
 
 
@@ -96,9 +57,11 @@ def visible_gpus() -> tuple[Gpu, ...]:
 
     Raises NoCuda where there is no driver, one that is too old, or no GPU.
     """
+    from gpubench import core
+
     try:
-        devices = cuda().devices()
-    except RuntimeError as error:  # core.CudaUnavailable
+        devices = core.cuda.devices()
+    except core.CudaUnavailable as error:
         raise _no_cuda(error) from error
     return tuple(
         Gpu(
@@ -123,8 +86,8 @@ def gpus_of(devices: Sequence[str]) -> tuple[Gpu, ...]:
         return ()
 
 
-def _no_cuda(error: RuntimeError) -> NoCuda:
-    return NoCuda(getattr(error, "reason", "driver-error"), " ".join(str(error).split()))
+def _no_cuda(error: CudaUnavailable) -> NoCuda:
+    return NoCuda(error.reason, " ".join(str(error).split()))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpubench import core
+from gpubench._drive import most_requests_per_batch
 from gpubench._numerics import References, check
 from gpubench._workers import AroundWorker, CpuWorker, make_pool, make_requests, make_worker
 from gpubench.engines import COMPILED_FOR_WORKERS, precision
@@ -28,9 +30,16 @@ _ENGINE_SETTINGS = (
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Place:
+    """A device, with an engine of its own and the requests' inputs as that engine takes them."""
+
     engine: Engine
     pool: list[Tensors]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    places: dict[str, Place]  # by device
     weights: str
     parameters: int
     flops: float | None  # per inference; None: not counted
@@ -41,13 +50,43 @@ class Prepared:
     around: Around | None = None
     requests: list[object] = field(default_factory=list)  # what clients send, where `around` is
 
+    @property
+    def engine(self) -> Engine:
+        """That of the first device; the others have its like."""
+        return next(iter(self.places.values())).engine
+
     def workers(self, spec: Spec) -> list[CpuWorker]:
+        """Workers that call the engine from Python."""
+        places = [self.places[device] for device in spec.worker_devices]
         if self.around is not None:
             return [
-                AroundWorker(self.engine, self.requests, self.around, spec)
-                for _ in range(spec.workers or 1)
+                AroundWorker(place.engine, self.requests, self.around, spec) for place in places
             ]
-        return [make_worker(self.engine, self.pool, spec) for _ in range(spec.workers or 1)]
+        return [make_worker(place.engine, place.pool, spec) for place in places]
+
+    def graph_executors(self, spec: Spec) -> list[core.Executor]:
+        """Workers on GPUs that replay the engine as CUDA graphs.
+
+        Raises NotCapturable, with the reason, where it has to be called from Python.
+        """
+        from gpubench._capture import Shape, graph_executors
+
+        made = {
+            device: iter(
+                graph_executors(
+                    place.engine,
+                    place.pool,
+                    Shape(
+                        workers=spec.worker_devices.count(device),
+                        depth=spec.depth or 1,
+                        most_requests=most_requests_per_batch(spec),
+                        host_inputs=spec.inputs == "host",
+                    ),
+                )
+            )
+            for device, place in self.places.items()
+        }
+        return [next(made[device]) for device in spec.worker_devices]
 
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
@@ -78,15 +117,21 @@ def prepare(
         reference = (references or References()).of(model, spec)  # building changes the model
         enter("build")
         started = time.monotonic()
-        engine = build(model, spec)
+        device, *further = spec.devices
+        engine = build(model, spec.model_copy(update={"device": device}))
         precision.set_fp32_arithmetic(spec.precision)  # which exporting and compiling may change
         modes.enter_context(engine.thread_modes())
         build_seconds = time.monotonic() - started
         enter("check")
         checked = check(engine, reference, spec.batch)
+    places = {device: Place(engine, [] if model.around else make_pool(model, engine, spec))}
+    for device in further:  # a model moves to its device, so each has its own
+        there = spec.model_copy(update={"device": device})
+        own = load(there)
+        engine = build(own, there)
+        places[device] = Place(engine, make_pool(own, engine, there))
     return Prepared(
-        engine=engine,
-        pool=[] if model.around else make_pool(model, engine, spec),
+        places=places,
         weights=model.weights,
         parameters=model.parameters,
         flops=flops,

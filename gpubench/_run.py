@@ -138,6 +138,19 @@ class Bench:
         prepared = self._prepare(spec)
         result.engine = _describe(prepared, spec, self._machine)
         result.numerics = prepared.numerics
+        if spec.device != "cpu":
+            from gpubench._capture import NotCapturable
+
+            self._enter("capture")
+            try:
+                executors = prepared.graph_executors(spec)
+            except NotCapturable as reason:
+                result.harness.not_captured = str(reason)
+                spec = spec.model_copy(update={"depth": 1})  # Python waits for each batch
+            else:
+                result.engine.captured = True
+                self._enter("measure")
+                return drive(spec, executors)
         self._enter("measure")
         workers = prepared.workers(spec)
         driven = drive(spec, torch_executors(workers))
@@ -189,6 +202,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         completed=analysis.completed,
         unfinished=analysis.unfinished,
         failed=driven.failed,
+        padded=driven.padded * spec.batch,
     )
     result.offered_per_second = analysis.offered_per_second
     result.throughput_per_second = analysis.throughput_per_second
@@ -201,7 +215,9 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         lag_us=analysis.lag,
         cpu_cores=driven.cpu_cores,
         littles_law_residual=analysis.littles_law_residual,
-        executor=_executor(spec),
+        executor=driven.executor,
+        not_captured=result.harness.not_captured,
+        event_clock=driven.event_clock,
     )
     if spec.device != "cpu":
         result.device = device_report(

@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Show what was measured, and what it costs.",
     "compare": "Put two run directories side by side.",
     "prices": "Look up what cloud instances cost.",
+    "build": "Build engines ahead, also for GPUs that are not here.",
     "cache": "List or clear what was built and kept.",
     "paths": "Print where the C++ library of this installation is.",
 }

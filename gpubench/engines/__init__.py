@@ -13,6 +13,8 @@ RUNTIMES: dict[str, str] = {
     "compile": "gpubench.engines.compile",
     "aotinductor": "gpubench.engines.aotinductor",
     "onnxruntime": "gpubench.engines.onnxruntime",
+    "tensorrt": "gpubench.engines.tensorrt",
+    "tensorrt-rtx": "gpubench.engines.tensorrt",
 }
 
 # Those whose machine code is made for the number of workers and of threads that will run it.

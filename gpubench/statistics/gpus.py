@@ -12,7 +12,7 @@ from gpubench.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readin
 
 _NS_PER_S = 1e9
 
-_Figure = TypeVar("_Figure", int, float)
+_Number = TypeVar("_Number", int, float)
 
 
 def device_report(
@@ -128,8 +128,8 @@ def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> l
 
 
 def _known(
-    readings: Sequence[Reading], figure: Callable[[Reading], _Figure | None]
-) -> list[_Figure]:
+    readings: Sequence[Reading], figure: Callable[[Reading], _Number | None]
+) -> list[_Number]:
     return [value for reading in readings if (value := figure(reading)) is not None]
 
 

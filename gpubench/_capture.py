@@ -1,0 +1,232 @@
+"""An engine as CUDA graphs: one forward pass captured per worker, slot and size of batch.
+
+The core replays them, with the copies around them, so no Python and no allocator runs between the
+first and the last stamp of a batch (docs/cuda.md). What a graph uses must stay where it was when it
+was captured; hence the rules below.
+
+- A slot has a stream and a memory pool of its own. Graphs that share either never run at once.
+- cuBLAS keeps a workspace per stream. It is given back before and after each capture, so that
+  every graph brings its own, from its slot's pool.
+- Warm-ups go before each capture, on the same thread: they compile, choose kernels and load them.
+- Autocast casts every weight once, in the warm-ups, and forgets the casts when its block ends. They
+  come from a pool that nobody else takes memory from, so they stay in place as long as the graphs.
+- A model that draws random numbers is refused: a replay would draw the same ones again.
+- A replay must give the outputs of a plain call.
+
+All captures end before any worker starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gpubench import core
+from gpubench.engines.base import Engine
+from gpubench.models.base import Tensors, as_tuple
+
+_WARMUPS = 3
+
+
+class NotCapturable(Exception):
+    """Why an engine cannot run as a graph, in one line."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What has to be captured for one engine."""
+
+    workers: int
+    depth: int  # slots of each worker
+    most_requests: int  # of one batch
+    host_inputs: bool  # each batch comes from the host, and its outputs go back there
+
+
+def batch_sizes(most_requests: int) -> list[int]:
+    """Sizes of batch to capture: powers of two below the largest, and the largest.
+
+    A batch in between takes the next larger graph, so less than half of its places are padding.
+    """
+    return [2**n for n in range((most_requests - 1).bit_length())] + [most_requests]
+
+
+def graph_executors(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> list[core.Executor]:
+    """One executor per worker that replays `engine` on its device.
+
+    `pool` are the requests' inputs, in host memory or on the device as `shape` says. Raises
+    NotCapturable, with the reason, where the engine has to be called from Python instead.
+    """
+    payloads = _payloads(pool) if shape.host_inputs else None
+    keep = torch.cuda.MemPool()
+    captures = _Captures(engine, pool, shape, payloads)
+    try:
+        with torch.cuda.device(engine.device), engine.thread_modes():
+            workers = [
+                [captures.slot(worker * shape.depth + place, keep) for place in range(shape.depth)]
+                for worker in range(shape.workers)
+            ]
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise NotCapturable((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    return [
+        core.cuda.GraphExecutor(
+            engine.device.index,
+            [slot.for_core for slot in slots],
+            payloads,
+            owner=(engine, keep, slots),
+        )
+        for slots in workers
+    ]
+
+
+def _payloads(pool: Sequence[Tensors]) -> core.cuda.Payloads:
+    """The requests' bytes, as the core writes them into pinned memory."""
+    return core.cuda.Payloads(
+        [np.stack([_bytes(tensor).numpy() for tensor in same]) for same in zip(*pool, strict=True)]
+    )
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """What the core replays for one batch in flight, and what the graphs use."""
+
+    for_core: core.cuda.Slot
+    graphs: list[torch.cuda.CUDAGraph]
+    tensors: list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Captures:
+    """Captures slot after slot of one engine."""
+
+    engine: Engine
+    pool: Sequence[Tensors]
+    shape: Shape
+    payloads: core.cuda.Payloads | None
+
+    def slot(self, number: int, keep: torch.cuda.MemPool) -> _Slot:
+        """`number` counts the slots of all workers. `keep` takes what warm-ups leave behind."""
+        device = self.engine.device
+        stream = torch.cuda.Stream(device)
+        memory = torch.cuda.graph_pool_handle()
+        sizes = batch_sizes(self.shape.most_requests)
+        host, index = self.payloads is not None, device.index
+        arena = answers = None
+        if self.payloads is not None:
+            length = self.payloads.arena_bytes(sizes[-1])
+            arena = torch.empty(length, dtype=torch.uint8, device=device)
+        graphs: list[torch.cuda.CUDAGraph] = []
+        tensors = [] if arena is None else [arena]
+        ladder: dict[int, tuple[int, int, int]] = {}
+        for size in reversed(sizes):  # the largest first: the others fit into its memory
+            requests = [self.pool[(number * sizes[-1] + n) % len(self.pool)] for n in range(size)]
+            inputs = self._place(requests, arena)
+            graph, outputs = self._capture(inputs, answers, stream, memory, keep)
+            if answers is None:  # all sizes leave their outputs where the largest does
+                answers = outputs
+            graphs.append(graph)
+            tensors += [*inputs, outputs]
+            ladder[size] = (
+                graph.raw_cuda_graph_exec(),
+                0 if self.payloads is None else self.payloads.arena_bytes(size),
+                outputs.nbytes if host else 0,
+            )
+        assert answers is not None
+        return _Slot(
+            for_core=core.cuda.Slot(
+                ladder,
+                host_input=core.cuda.PinnedBuffer(index, arena.nbytes)
+                if arena is not None
+                else None,
+                device_input=arena.data_ptr() if arena is not None else 0,
+                device_output=answers.data_ptr() if host else 0,
+                host_output=core.cuda.PinnedBuffer(index, answers.nbytes) if host else None,
+            ),
+            graphs=graphs,
+            tensors=tensors,
+        )
+
+    def _place(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
+        """The inputs of a batch of these requests, on the device, in the arena where there is one.
+
+        They are real ones: a graph is warmed up and tried on them.
+        """
+        joined = tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
+        if arena is None or self.payloads is None:
+            return joined
+        placed = []
+        for tensor, offset in zip(joined, self.payloads.offsets(len(requests)), strict=True):
+            view = arena[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+            placed.append(view.copy_(tensor))
+        return tuple(placed)
+
+    def _capture(
+        self,
+        inputs: Tensors,
+        answers: torch.Tensor | None,
+        stream: torch.cuda.Stream,
+        memory: Any,  # a handle whose type torch keeps to itself
+        keep: torch.cuda.MemPool,
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        """The graph of one forward pass, and the tensor in which its outputs lie.
+
+        That is the beginning of `answers` where it is given.
+        """
+        device = self.engine.device
+        stream.wait_stream(torch.cuda.current_stream(device))
+        random_state = torch.cuda.get_rng_state(device)
+        with torch.cuda.stream(stream), torch.cuda.use_mem_pool(keep, device):
+            for _ in range(_WARMUPS):
+                expected = _outputs(self.engine, inputs, None).clone()
+        stream.synchronize()
+        if not torch.equal(random_state, torch.cuda.get_rng_state(device)):
+            raise NotCapturable("the model draws random numbers")
+
+        graph = torch.cuda.CUDAGraph()
+        with ExitStack() as workspaces:
+            torch._C._cuda_clearCublasWorkspaces()
+            workspaces.callback(torch._C._cuda_clearCublasWorkspaces)
+            with torch.cuda.graph(
+                graph, pool=memory, stream=stream, capture_error_mode="thread_local"
+            ):
+                outputs = _outputs(self.engine, inputs, answers)
+        with torch.cuda.stream(stream):
+            outputs.view(torch.uint8).fill_(0xFF)  # NaN: nothing but the replay can mend it
+            graph.replay()
+        stream.synchronize()
+        if not _agree(outputs, expected):
+            raise NotCapturable("a replay gives other outputs than a plain call")
+        return graph, outputs
+
+
+def _outputs(engine: Engine, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
+    """One forward pass, with its outputs at the beginning of `place` where that is given."""
+    outputs = _together(engine.forward(*inputs))
+    if place is None:
+        return outputs
+    return place[: len(outputs)].copy_(outputs)
+
+
+def _together(outputs: torch.Tensor | Tensors) -> torch.Tensor:
+    """All outputs in one line of memory, which one copy brings to the host."""
+    tensors = as_tuple(outputs)
+    if len(tensors) == 1:
+        return tensors[0].contiguous().reshape(-1)
+    if len({tensor.dtype for tensor in tensors}) == 1:
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    return torch.cat([_bytes(tensor) for tensor in tensors])
+
+
+def _agree(replayed: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether both are the same but for rounding: the kernels chosen may differ."""
+    if not expected.is_floating_point():
+        return torch.equal(replayed, expected)
+    return torch.allclose(replayed, expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))

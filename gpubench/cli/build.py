@@ -1,0 +1,79 @@
+"""`gpubench build`: engines made ahead, also for GPUs that are not here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpubench.cli._options import split_names
+from gpubench.cli._settings import tell
+from gpubench.errors import InputError
+from gpubench.spec import make_spec
+
+_FLAGS = ("model", "weights", "precision", "batch", "seq_len", "seed")
+
+
+@click.command("build")
+@click.option("--model", required=True, metavar="NAME", help="As for gpubench run.")
+@click.option("--weights", metavar="VALUE", help="As for gpubench run. [default: random]")
+@click.option("--runtime", default="tensorrt-rtx", show_default=True, help="tensorrt-rtx.")
+@click.option("--precision", metavar="VALUE", help="fp32, tf32, fp16, bf16. [default: fp32]")
+@click.option("--batch", metavar="N", help="Samples per request. [default: 1]")
+@click.option("--seq-len", metavar="N", help="Tokens per sequence, text models.")
+@click.option("--seed", metavar="N", help="Seed of random weights. [default: 0]")
+@click.option(
+    "--gpu", multiple=True, required=True, metavar="NAME", help="T4, A10G, L4, sm_86; repeatable."
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for them.")
+@click.option("--json", "json_path", metavar="-", help="- prints a list in JSON instead.")
+def command(
+    gpu: tuple[str, ...], output: Path, runtime: str, json_path: str | None, **flags: Any
+) -> None:
+    """Build engines for GPUs that need not be in this machine.
+
+    OUTPUT is laid out as a cache: on the machine with the GPU, and with the same versions of
+    gpubench's packages, set GPUBENCH_CACHE_DIR to it and the engines are found.
+
+    Example: gpubench build --model resnet50 --precision fp16 --gpu T4 --gpu A10G --output engines
+    """
+    if runtime != "tensorrt-rtx":
+        raise InputError(
+            f"--runtime {runtime}: only tensorrt-rtx builds for GPUs that are not here; the others "
+            "build on the machine that runs them"
+        )
+    from gpubench.engines import tensorrt
+
+    asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
+    spec = make_spec({**asked, "runtime": runtime}).model_copy(update={"device": "cpu"})
+    targets = {name: tensorrt.compute_capability(name) for name in split_names(gpu)}
+    if reason := tensorrt.missing(runtime) or tensorrt.refused_precision(spec):
+        raise InputError(f"--runtime {runtime}: {reason}")
+    if spec.precision == "bf16" and (7, 5) in targets.values():
+        raise InputError("--precision bf16: T4 (sm_75) has none; use fp16")
+    os.environ["GPUBENCH_CACHE_DIR"] = str(output)
+
+    from gpubench.models.base import load
+
+    tell(f"{spec.model}: load", quiet=json_path is not None)
+    model = load(spec)
+    lines = []
+    for name, capability in targets.items():
+        made = tensorrt.plan(model, spec, capability)
+        size = made.path.stat().st_size
+        lines.append(
+            {
+                "file": str(made.path),
+                "gpu": name,
+                "bytes": size,
+                "seconds": round(made.build_seconds, 3),
+                "from_cache": made.from_cache,
+            }
+        )
+        if json_path is None:
+            print(f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s")
+    if json_path is not None:
+        print(json.dumps(lines, indent=2))

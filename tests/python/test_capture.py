@@ -1,0 +1,280 @@
+"""What is captured, in what order, and when an engine is refused.
+
+There is no GPU here, so torch's side of a capture is stood in for: whatever runs inside of it runs
+at once, on the CPU, and a replay does it again. What the core then does with graphs is tested in
+test_cuda_core.py, and both together, on a GPU, in tests/gpu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from itertools import count
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from gpubench import _capture, core
+from gpubench._capture import NotCapturable, Shape, batch_sizes, graph_executors
+from gpubench.engines.base import Engine
+from gpubench.models.base import Tensors
+
+Forward = Callable[..., torch.Tensor | Tensors]
+
+
+@dataclass
+class FakeGraph:
+    handle: int = 0
+    calls: list[Callable[[], object]] = field(default_factory=list)
+
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+    def raw_cuda_graph_exec(self) -> int:
+        return self.handle
+
+
+@dataclass
+class FakeTorch:
+    """Notes what is asked of torch.cuda."""
+
+    capturing: FakeGraph | None = None
+    memory: list[object] = field(default_factory=list)  # the pool of each capture
+    streams: list[object] = field(default_factory=list)  # the stream of each capture
+    events: list[str] = field(default_factory=list)
+    handles: int = 0
+    forget: bool = False  # what runs in a capture does not become part of the graph
+
+    @contextmanager
+    def graph(
+        self, graph: FakeGraph, *, pool: object, stream: object, capture_error_mode: str
+    ) -> Iterator[None]:
+        self.handles += 1
+        graph.handle = self.handles
+        self.memory.append(pool)
+        self.streams.append(stream)
+        self.events.append("capture")
+        self.capturing = graph
+        try:
+            yield
+        finally:
+            self.capturing = None
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
+    fake = FakeTorch()
+
+    def stream(_: object) -> SimpleNamespace:
+        return SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+
+    for name, stand_in in {
+        "Stream": stream,
+        "current_stream": stream,
+        "stream": lambda stream: nullcontext(),
+        "device": lambda device: nullcontext(),
+        "MemPool": object,
+        "use_mem_pool": lambda pool, device: nullcontext(),
+        "graph_pool_handle": object,
+        "get_rng_state": lambda device: torch.get_rng_state(),
+        "CUDAGraph": FakeGraph,
+        "graph": fake.graph,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(
+        torch._C,
+        "_cuda_clearCublasWorkspaces",
+        lambda: fake.events.append("clear workspaces"),
+        raising=False,
+    )
+    outputs_of = _capture._outputs
+
+    def outputs(engine: Engine, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
+        answers = outputs_of(engine, inputs, place)
+        if fake.capturing and not fake.forget:
+            quiet = replace(engine, forward=engine.forward.__wrapped__)  # type: ignore[attr-defined]
+            again = lambda: answers.copy_(outputs_of(quiet, inputs, None))  # noqa: E731
+            fake.capturing.calls.append(again)
+        return answers
+
+    monkeypatch.setattr(_capture, "_outputs", outputs)
+    for name in ("PinnedBuffer", "Slot", "GraphExecutor"):
+        monkeypatch.setattr(core.cuda, name, recorder(name))
+    return fake
+
+
+def recorder(name: str) -> Callable[..., SimpleNamespace]:
+    """Stands in for a class of the core that needs a driver: keeps what it was made of."""
+    positions = {
+        "PinnedBuffer": ["device", "bytes"],
+        "Slot": ["graphs"],
+        "GraphExecutor": ["device", "slots", "payloads"],
+    }[name]
+    return lambda *given, **named: SimpleNamespace(
+        **dict(zip(positions, given, strict=True)), **named
+    )
+
+
+def engine(fake: FakeTorch, forward: Forward) -> Engine:
+    """An engine whose calls are noted, and repeated by the graph that they are captured in."""
+
+    @wraps(forward)
+    def called(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
+        fake.events.append("call")
+        return forward(*inputs)
+
+    return Engine(
+        forward=called,
+        device=torch.device("cpu"),
+        input_dtype=torch.float32,
+        thread_modes=torch.inference_mode,
+    )
+
+
+def pool(requests: int = 8) -> list[Tensors]:
+    """Requests of two samples, with two inputs each; every sample differs."""
+    return [
+        (torch.full((2, 3), float(n)), torch.full((2, 5), n, dtype=torch.int64))
+        for n in range(requests)
+    ]
+
+
+def shape(**changes: int | bool) -> Shape:
+    settings = {"workers": 1, "depth": 1, "most_requests": 1, "host_inputs": True} | changes
+    return Shape(**settings)  # type: ignore[arg-type]
+
+
+def total(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    return images.sum(1) + numbers.sum(1)
+
+
+def test_the_ladder_leaves_less_than_half_of_a_batch_to_padding() -> None:
+    assert [batch_sizes(most) for most in (1, 2, 3, 8, 12)] == [
+        [1],
+        [1, 2],
+        [1, 2, 3],
+        [1, 2, 4, 8],
+        [1, 2, 4, 8, 12],
+    ]
+
+
+def test_every_slot_has_a_stream_and_a_pool_of_its_own(fake: FakeTorch) -> None:
+    graph_executors(engine(fake, total), pool(), shape(workers=2, depth=3, most_requests=2))
+    assert len(fake.memory) == 2 * 3 * 2  # two sizes of batch in each slot
+    assert len(set(map(id, fake.memory))) == 6
+    assert len(set(map(id, fake.streams))) == 6
+
+
+def test_warm_ups_come_before_each_capture_and_workspaces_go_around_it(fake: FakeTorch) -> None:
+    graph_executors(engine(fake, total), pool(), shape(most_requests=2))
+    one = ["call"] * 3 + ["clear workspaces", "capture", "call", "clear workspaces"]
+    assert fake.events == one * 2
+
+
+def test_inputs_lie_where_the_core_copies_them(fake: FakeTorch) -> None:
+    seen: list[Tensors] = []
+
+    def forward(*inputs: torch.Tensor) -> torch.Tensor:
+        seen.append(inputs)
+        return total(*inputs)
+
+    requests = pool()
+    (executor,) = graph_executors(engine(fake, forward), requests, shape(most_requests=4))
+    (slot,) = executor.slots
+    payloads = executor.payloads
+    assert payloads.count == len(requests)
+    for size, (_, input_bytes, output_bytes) in slot.graphs.items():
+        inputs = next(i for i in reversed(seen) if len(i[0]) == 2 * size)
+        places = [tensor.data_ptr() - slot.device_input for tensor in inputs]
+        assert places == payloads.offsets(size)
+        assert input_bytes == payloads.arena_bytes(size)
+        assert input_bytes <= slot.host_input.bytes
+        assert output_bytes == 4 * 2 * size
+        assert output_bytes <= slot.host_output.bytes
+    assert sorted(slot.graphs) == [1, 2, 4]
+
+
+def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: FakeTorch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        seen.append(numbers[:, 0].clone())
+        return total(images, numbers)
+
+    (executor,) = graph_executors(
+        engine(fake, forward), pool(), shape(depth=2, most_requests=4, host_inputs=False)
+    )
+    assert executor.payloads is None
+    for slot in executor.slots:
+        assert slot.host_input is None
+        assert slot.host_output is None
+        assert [(brought, back) for _, brought, back in slot.graphs.values()] == [(0, 0)] * 3
+    largest = {tuple(numbers.tolist()) for numbers in seen if len(numbers) == 8}
+    assert largest == {(0, 0, 1, 1, 2, 2, 3, 3), (4, 4, 5, 5, 6, 6, 7, 7)}
+
+
+def test_several_outputs_are_brought_back_together(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> Tensors:
+        return images.sum(1), numbers.sum(1)
+
+    (executor,) = graph_executors(engine(fake, forward), pool(), shape())
+    ((_, _, output_bytes),) = executor.slots[0].graphs.values()
+    assert output_bytes == 2 * 4 + 2 * 8
+
+
+def test_what_the_graphs_use_lives_as_long_as_the_executor(fake: FakeTorch) -> None:
+    (executor,) = graph_executors(engine(fake, total), pool(), shape(most_requests=2))
+    _, _, slots = executor.owner
+    handles = [handle for handle, _, _ in executor.slots[0].graphs.values()]
+    assert [graph.handle for graph in slots[0].graphs] == handles
+    held = {tensor.data_ptr() for tensor in slots[0].tensors}
+    assert {executor.slots[0].device_input, executor.slots[0].device_output} <= held
+
+
+def test_a_model_that_draws_random_numbers_is_refused(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return total(images, numbers) + torch.rand(1)
+
+    with pytest.raises(NotCapturable, match="random numbers"):
+        graph_executors(engine(fake, forward), pool(), shape())
+
+
+def test_a_graph_that_answers_otherwise_is_refused(fake: FakeTorch) -> None:
+    calls = count()
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return total(images, numbers) * (1 if next(calls) < 4 else 2)  # in the replay
+
+    requests = pool()[1:]
+    with pytest.raises(NotCapturable, match="other outputs"):
+        graph_executors(engine(fake, forward), requests, shape())
+
+
+def test_the_reason_of_a_failed_capture_is_one_line(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        if fake.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore\nlines")
+        return total(images, numbers)
+
+    with pytest.raises(NotCapturable) as refused:
+        graph_executors(engine(fake, forward), pool(), shape())
+    assert str(refused.value) == "operation not permitted when stream is capturing"
+
+
+def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:
+    elsewhere = engine(fake, total)
+    fake.forget = True  # as a runtime with streams of its own
+    with pytest.raises(NotCapturable, match="other outputs"):
+        graph_executors(elsewhere, pool(), shape())
+
+
+def test_rounding_is_no_difference() -> None:
+    expected = torch.linspace(-5, 5, 100)
+    assert _capture._agree(expected * 1.001, expected)
+    assert not _capture._agree(expected.roll(7), expected)
+    assert not _capture._agree(torch.full((100,), np.nan), expected)
