@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -52,24 +53,33 @@ class BareReplay:
             function.restype, function.argtypes = ctypes.c_double, types
 
     def replay(
-        self, service_ns: int, in_flight: int, sizes: tuple[int, int], batches: int
+        self, what: int | Sequence[int], in_flight: int, sizes: tuple[int, int], batches: int
     ) -> float:
-        """Batches per second with the harness's driver calls; sizes: bytes in and out."""
-        return self._call("bare_replay", None, service_ns, in_flight, *sizes, batches)
+        """Batches per second with the harness's driver calls; sizes: bytes in and out.
 
-    def launches(self, service_ns: int, in_flight: int, batches: int) -> float:
+        `what`: a kernel of so many nanoseconds, or one executable graph for each in flight.
+        """
+        return self._call("bare_replay", *_graphs(what), in_flight, *sizes, batches)
+
+    def launches(self, what: int | Sequence[int], in_flight: int, batches: int) -> float:
         """Batches per second of graph launches alone."""
-        return self._call("bare_launches", None, service_ns, in_flight, batches)
+        return self._call("bare_launches", *_graphs(what), in_flight, batches)
 
     def copy(self, size: int, copies: int) -> float:
         """Bytes per second of plain pinned copies to the device."""
         return self._call("bare_copy", size, copies)
 
-    def _call(self, name: str, *arguments: int | None) -> float:
+    def _call(self, name: str, *arguments: int | ctypes.Array[ctypes.c_void_p] | None) -> float:
         rate = float(getattr(self._library, name)(0, *arguments))
         if rate < 0:
             raise RuntimeError(f"{name}: the driver refused a call")
         return rate
+
+
+def _graphs(what: int | Sequence[int]) -> tuple[ctypes.Array[ctypes.c_void_p] | None, int]:
+    if isinstance(what, int):
+        return None, what
+    return (ctypes.c_void_p * len(what))(*what), 0
 
 
 def harness(
@@ -148,9 +158,8 @@ def replay(bare: BareReplay, rounds: int, figures: Figures) -> None:
         )
     columns = ["kernel, batches", "batches/s", "over bare calls", "us added a request"]
     print_table("Replay of graphs", [*columns, "over bare launches"], rows)
-    print(
-        "Bare launches make no copies and read no events: the distance to them is what those cost."
-    )
+    print("Bare launches make no copies and read no events. Bare calls do, but write no inputs:")
+    print("with 2 in flight the harness does that while the device works, as long as it keeps up.")
 
 
 def copies(bare: BareReplay, rounds: int, figures: Figures) -> None:

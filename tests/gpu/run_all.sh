@@ -4,8 +4,8 @@
 #     tests/gpu/run_all.sh FOLDER
 #
 # Needs Python with torch, pybind11, scikit-build-core, cmake and ninja installed. Leaves in FOLDER:
-# machine.txt, a log of each step, steps.txt (which passed, in how many seconds), gpu_replay.json and
-# the results of a small sweep. A step that fails or takes too long does not keep the next from
+# machine.txt, a log of each step, steps.txt (which passed, in how many seconds), gpu_replay.json,
+# gpu_models.json and the results of a small sweep. A step that fails or takes too long does not keep the next from
 # running; the exit status is 1 if any did.
 set -uo pipefail
 if [ $# -ne 1 ]; then
@@ -46,13 +46,14 @@ step() { # NAME LIMIT_SECONDS COMMAND...
 } >"$output/machine.txt" 2>&1
 cat "$output/machine.txt"
 
-step build 120 python3 -m pip install --no-build-isolation --no-deps .
-step driver_tests 60 python3 -P -m pytest -q -p no:cacheprovider tests/gpu --ignore=tests/gpu/test_gpu_run.py
-step model_tests 140 python3 -P -m pytest -q -p no:cacheprovider tests/gpu/test_gpu_run.py
-step benchmarks 70 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
-step sweep 65 gpubench sweep --model resnet50,bert-base --precision fp16 --batch 1,32 \
+step build 100 python3 -m pip install --no-build-isolation --no-deps .
+step driver_tests 50 python3 -P -m pytest -q -p no:cacheprovider tests/gpu --ignore=tests/gpu/test_gpu_run.py
+step model_tests 120 python3 -P -m pytest -q -p no:cacheprovider tests/gpu/test_gpu_run.py
+step benchmarks 60 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
+step model_benchmarks 80 python3 tests/benchmarks/gpu_models.py --json "$output/gpu_models.json"
+step sweep 55 gpubench sweep --model resnet50,bert-base --precision fp16 --batch 1,32 \
   --device cuda:0 --warmup 500ms --duration 3s --output "$output/sweep"
-step report 15 gpubench report "$output/sweep" --format markdown
+step report 10 gpubench report "$output/sweep" --format markdown
 
 echo "== in $output"
 cat "$output/steps.txt"
