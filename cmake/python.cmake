@@ -6,6 +6,7 @@ find_package(pybind11 2.13 CONFIG REQUIRED)
 pybind11_add_module(_core MODULE
   csrc/bindings/convert.cpp
   csrc/bindings/cuda.cpp
+  csrc/bindings/cuda_calibrate.cpp
   csrc/bindings/module.cpp
   csrc/bindings/python_executor.cpp
   csrc/bindings/python_runner.cpp)

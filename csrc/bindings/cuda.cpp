@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "convert.hpp"
+#include "cuda_calibrate.hpp"
 #include "gil.hpp"
 #include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/driver.hpp"
@@ -257,4 +258,5 @@ void bind_cuda(py::module_& core) {
   bind_devices(m);
   bind_memory(m);
   bind_executors(m);
+  bind_event_check(m);
 }

@@ -137,6 +137,46 @@ class ClockFit:
         What remains unknown of a device stamp's place; None where clocks contradict.
         """
 
+class EventCheck:
+    """
+    What events say of a kernel of one length, and what the kernel says. Medians over the repeats, in nanoseconds.
+    """
+    @property
+    def empty_ns(self) -> int:
+        """
+        Between events around a kernel that does nothing.
+        """
+    @property
+    def error_ns(self) -> int:
+        """
+        event_ns - empty_ns - kernel_ns.
+        """
+    @property
+    def event_ns(self) -> int:
+        """
+        Between the events around it.
+        """
+    @property
+    def kernel_ns(self) -> int:
+        """
+        By %globaltimer, within tick_ns.
+        """
+    @property
+    def largest_error_ns(self) -> int:
+        """
+        The one farthest from 0 among the repeats.
+        """
+    @property
+    def length_ns(self) -> int:
+        """
+        Asked of the kernel.
+        """
+    @property
+    def tick_ns(self) -> int:
+        """
+        The step in which %globaltimer moves.
+        """
+
 class GraphExecutor(gpubench._core.Executor):
     """
     Replays executable graphs: a batch is a copy to the device, a graph launch and a copy back, with one stream per slot. `owner` is kept alive until the device has finished with the graphs.
@@ -179,6 +219,13 @@ class SyntheticExecutor(GraphExecutor):
         request_bytes: int = 0,
         reply_bytes: int = 0,
     ) -> None: ...
+
+def check_event_clock(
+    device: int, lengths_ns: collections.abc.Sequence[int], repeats: int
+) -> list[EventCheck]:
+    """
+    Launches a kernel of known length between two events, `repeats` times for each of `lengths_ns`; one row a length. The device should be idle otherwise. Raises ValueError for bad arguments, CudaUnavailable where there is no such GPU, RuntimeError for errors of the driver.
+    """
 
 def devices() -> list[Device]:
     """

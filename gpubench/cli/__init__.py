@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Show what was measured, and what it costs.",
     "compare": "Put two run directories side by side.",
     "prices": "Look up what cloud instances cost.",
+    "doctor": "Say whether this machine is fit for measuring.",
     "paths": "Print where the C++ library of this installation is.",
 }
 
