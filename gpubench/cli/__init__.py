@@ -28,6 +28,7 @@ COMMANDS = {
     "prices": "Look up what cloud instances cost.",
     "build": "Build engines ahead, also for GPUs that are not here.",
     "cache": "List or clear what was built and kept.",
+    "doctor": "Say whether this machine is fit for measuring.",
     "paths": "Print where the C++ library of this installation is.",
 }
 

@@ -1,0 +1,114 @@
+"""`gpubench doctor`: is this machine fit for measuring?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpubench.cli._options import check_output_file
+
+if TYPE_CHECKING:
+    from gpubench.doctor import Finding
+    from gpubench.doctor.event_clock import ClockCheck
+
+_SCHEMA = 1
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command("doctor")
+@click.option("--gpu", is_flag=True, help="Hold the clock of each GPU's events against its timer.")
+@click.option(
+    "--json", "json_path", metavar="PATH|-", help="Write the findings; - is stdout alone."
+)
+def command(gpu: bool, json_path: str | None) -> int:
+    """Say whether this machine is fit for measuring, and what to do where it is not.
+
+    Each line is ok, a warning (it can measure, and the figures suffer) or a problem (it cannot).
+    Exit status: 0 without a problem, 1 with one.
+    """
+    check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+
+    from gpubench.doctor import examine
+    from gpubench.machine import this_machine
+
+    findings: list[Finding] = []
+    for finding in examine(this_machine()):
+        findings.append(finding)
+        if json_path is None:
+            _show(finding)
+    checks = _event_clocks() if gpu else []
+    for check in checks:
+        findings.append(check.finding)
+        if json_path is None:
+            _show(check.finding)
+            _show_rows(check)
+    if json_path is not None:
+        _write(_document(findings, checks), json_path)
+    return 1 if any(finding.status == "problem" for finding in findings) else 0
+
+
+def _event_clocks() -> list[ClockCheck]:
+    from gpubench._gpus import NoCuda, visible_gpus
+    from gpubench.doctor.event_clock import ClockCheck, check_event_clock
+    from gpubench.doctor.finding import from_error
+
+    try:
+        gpus = visible_gpus()
+    except NoCuda as error:  # asked for, so it is a problem here
+        return [ClockCheck("", (), from_error("event clock", error))]
+    return [check_event_clock(gpu.number) for gpu in gpus]
+
+
+def _show(finding: Finding) -> None:
+    status = click.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
+    click.echo(f"{status} {finding.check}: {finding.found}")
+    if finding.remedy:
+        click.echo(f"{'':8}   -> {finding.remedy}")
+
+
+def _show_rows(check: ClockCheck) -> None:
+    if not check.rows:
+        return
+    click.echo(
+        f"{'':8} {'asked us':>10} {'timer us':>12} {'events us':>12} {'empty us':>9} "
+        f"{'error us':>9} {'worst us':>9}"
+    )
+    for row in check.rows:
+        click.echo(
+            f"{'':8} {row.length_ns / 1e3:>10,.0f} {row.kernel_ns / 1e3:>12,.1f} "
+            f"{row.event_ns / 1e3:>12,.1f} {row.empty_ns / 1e3:>9,.1f} "
+            f"{row.error_ns / 1e3:>9,.1f} {row.largest_error_ns / 1e3:>9,.1f}"
+        )
+
+
+def _document(findings: Sequence[Finding], checks: Sequence[ClockCheck]) -> dict[str, object]:
+    """What scripts read: every finding, and the tables of --gpu."""
+    names = ("length", "kernel", "event", "empty", "tick", "error", "largest_error")
+    return {
+        "schema": _SCHEMA,
+        "findings": [asdict(finding) for finding in findings],
+        "event_clock": [
+            {
+                "device": check.device,
+                "rows": [
+                    {f"{name}_ns": getattr(row, f"{name}_ns") for name in names}
+                    for row in check.rows
+                ],
+            }
+            for check in checks
+            if check.rows
+        ],
+    }
+
+
+def _write(document: dict[str, object], path: str) -> None:
+    text = json.dumps(document, indent=2)
+    if path == "-":
+        print(text)
+    else:
+        Path(path).write_text(text + "\n", encoding="utf-8")

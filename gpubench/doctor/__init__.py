@@ -1,0 +1,22 @@
+"""Is this machine fit for measuring? Everything that is looked at, in the order of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpubench.doctor.finding import Finding, Status
+from gpubench.machine import Machine
+
+__all__ = ["Finding", "Status", "examine"]
+
+
+def examine(machine: Machine) -> Iterator[Finding]:
+    """Findings as they are made. Takes some seconds: torch is imported, the queue is tried."""
+    from gpubench.doctor.cpu import cpu_findings, cpu_state
+    from gpubench.doctor.gpu import gpu_findings
+    from gpubench.doctor.software import software_findings
+
+    yield from cpu_findings(cpu_state(machine))
+    software = list(software_findings())
+    yield from software
+    yield from gpu_findings(machine, has_torch=software[0].status == "ok")
