@@ -61,6 +61,8 @@ def graph_executors(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> li
     `pool` are the requests' inputs, in host memory or on the device as `shape` says. Raises
     NotCapturable, with the reason, where the engine has to be called from Python instead.
     """
+    if engine.session_per_thread:
+        raise NotCapturable("the runtime keeps a session for each thread that calls it")
     payloads = _payloads(pool) if shape.host_inputs else None
     keep = torch.cuda.MemPool()
     captures = _Captures(engine, pool, shape, payloads)

@@ -125,7 +125,7 @@ class CudaWorker(CpuWorker):
     def open(self) -> None:
         torch.cuda.set_device(self._engine.device)
         torch.cuda.set_stream(torch.cuda.Stream(self._engine.device))
-        self._done = torch.cuda.Event(blocking=False)
+        self._done = torch.cuda.Event(blocking=self._spec.wait == "block")
         self._pinned: dict[tuple[int, torch.Size], torch.Tensor] = {}
         super().open()
 

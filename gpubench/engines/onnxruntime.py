@@ -79,6 +79,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         device=torch.device(spec.device),
         input_dtype=precision.weight_dtype(spec.precision),
         thread_modes=session.entered,
+        session_per_thread=True,
         from_cache=kept,
         library=_library(),
     )

@@ -273,6 +273,12 @@ def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:
         graph_executors(elsewhere, pool(), shape())
 
 
+def test_a_runtime_whose_sessions_end_with_their_threads_is_refused(fake: FakeTorch) -> None:
+    ends = replace(engine(fake, total), session_per_thread=True)
+    with pytest.raises(NotCapturable, match="session for each thread"):
+        graph_executors(ends, pool(), shape())
+
+
 def test_rounding_is_no_difference() -> None:
     expected = torch.linspace(-5, 5, 100)
     assert _capture._agree(expected * 1.001, expected)
