@@ -32,7 +32,7 @@ class Engine:
     device: torch.device
     input_dtype: torch.dtype
     thread_modes: Callable[[], AbstractContextManager[object]]
-    # Each thread has a session of its own, which ends with thread_modes(); a graph cannot outlive it.
+    # Each thread has a session of its own, which ends with thread_modes(), and its graphs with it.
     session_per_thread: bool = False
     from_cache: bool | None = None  # whether what is costly was there; None: nothing is kept
     library: str | None = None  # what executes it, with its version; None: torch as it is
