@@ -86,7 +86,7 @@ def test_requests_are_distinct_and_seeded() -> None:
     from gpubench._prepare import prepare
 
     spec = _run._plan.resolve(a_spec(batch=2), this_machine())
-    pools = [prepare(spec, lambda stage: None).pool for _ in range(2)]
+    pools = [prepare(spec, lambda stage: None).places["cpu"].pool for _ in range(2)]
     first = [request[0] for request in pools[0]]
     assert len(first) == 64
     assert len({tuple(ids.flatten().tolist()) for ids in first}) == 64
