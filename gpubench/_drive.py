@@ -65,6 +65,7 @@ class Drive:
     error: str | None
     interrupted: bool
     executor: Literal["python", "graph", "delay"]
+    enqueue_ms: float | None = None  # mean host time of a graph's launch; None: no graphs
     padded: int = 0  # requests computed for nobody, to fill a captured size of batch
     event_clock: list[EventClock] | None = None  # of each worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # that it ran on, as far as they can be told apart
@@ -115,9 +116,14 @@ def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
     """
     runner = core.Runner(list(executors), wait=spec.wait)
     try:
+        driven = _measure(runner, spec, _warm_up(runner, spec), _kind(executors[0]))
+        replays = [executor for executor in executors if _replays(executor)]
+        launches = sum(executor.launches for executor in replays)
+        enqueue_ns = sum(executor.enqueue_ns for executor in replays)
         return replace(
-            _measure(runner, spec, _warm_up(runner, spec), _kind(executors[0])),
-            padded=sum(executor.padded for executor in executors if _replays(executor)),
+            driven,
+            enqueue_ms=enqueue_ns / launches / 1e6 if launches else None,
+            padded=sum(executor.padded for executor in replays),
             event_clock=_event_clocks(executors),
         )
     finally:

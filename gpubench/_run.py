@@ -211,6 +211,8 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
     result.latency_ms = analysis.latency
     result.stages_ms = analysis.stages
     result.trtexec_ms = analysis.trtexec
+    if result.trtexec_ms is not None:
+        result.trtexec_ms.enqueue_mean = driven.enqueue_ms
     result.harness = Harness(
         lag_us=analysis.lag,
         cpu_cores=driven.cpu_cores,

@@ -227,7 +227,10 @@ void bind_executors(py::module_& m) {
       .def_property_readonly("clock", &graph_executor::clock,
                              "Of the last run; None where it had no batch.")
       .def_property_readonly("padded", &graph_executor::padded,
-                             "Requests computed for nobody in the last run.");
+                             "Requests computed for nobody in the last run.")
+      .def_property_readonly("launches", &graph_executor::launches, "Graphs, in the last run.")
+      .def_property_readonly("enqueue_ns", &graph_executor::enqueue_ns,
+                             "Host time of all their launches together.");
   py::class_<synthetic_executor, graph_executor, std::shared_ptr<synthetic_executor>>(
       m, "SyntheticExecutor",
       "A graph with a kernel of known duration, whatever the batch's size: an int, or an int64 "

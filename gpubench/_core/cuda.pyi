@@ -160,6 +160,16 @@ class GraphExecutor(gpubench._core.Executor):
         Its number, as in cuda:0.
         """
     @property
+    def enqueue_ns(self) -> int:
+        """
+        Host time of all their launches together.
+        """
+    @property
+    def launches(self) -> int:
+        """
+        Graphs, in the last run.
+        """
+    @property
     def padded(self) -> int:
         """
         Requests computed for nobody in the last run.

@@ -239,6 +239,8 @@ def test_batches_between_two_sizes_are_padded_and_counted() -> None:
         batches = len(outcome.timelines[0].size)
         assert batches == 10
         assert executor.padded == padding * batches
+        assert executor.launches == batches
+        assert executor.enqueue_ns > 0
     too_many = run(5)
     assert "the largest takes 4" in (too_many.error or "")
 

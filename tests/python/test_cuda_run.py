@@ -38,6 +38,10 @@ def test_a_synthetic_model_runs_on_a_gpu() -> None:
     assert result["throughput_per_second"] <= 4 / 2e-3 * 1.001
     assert result["stages_ms"]["compute"]["p50"] == pytest.approx(2, abs=0.001)
     assert result["latency_ms"]["min"] >= 2 - 0.001
+    trtexec = result["trtexec_ms"]
+    assert trtexec["latency"] == trtexec["gpu_compute"]  # nothing is copied
+    assert trtexec["enqueue_mean"] > 0
+    assert [clock["contradiction_us"] for clock in result["harness"]["event_clock"]] == [0, 0]
 
 
 def test_dynamic_batches_of_an_open_loop() -> None:

@@ -173,7 +173,10 @@ bool graph_executor::start(std::size_t slot, const batch_view& batch) {
                           on.handle());
     events[1].record(on);
   }
+  const std::int64_t enqueue_from_ns = now_ns();
   api.cuGraphLaunch(fits.graph, on.handle());
+  enqueue_ns_ += now_ns() - enqueue_from_ns;
+  ++launches_;
   events[2].record(on);
   if (place.host_output != nullptr) {
     api.cuMemcpyDtoHAsync(place.host_output->data(), place.device_output, fits.output_bytes,
@@ -195,8 +198,9 @@ device_stamps graph_executor::device_times(std::size_t slot) {
 std::size_t graph_executor::to_host_clock(const batch_record* batches, device_stamps* stamps,
                                           std::size_t count) {
   clock_.reset();
-  if (!in_run_) {
-    padded_ = 0;
+  if (!in_run_) {  // the run brought nothing here
+    padded_ = launches_ = 0;
+    enqueue_ns_ = 0;
     return 0;
   }
   in_run_ = false;
@@ -211,7 +215,8 @@ void graph_executor::begin_run() {
     throw not_responding("the device did not end the work of an earlier run within 10 s");
   }
   device_side_->times.begin();
-  padded_ = 0;
+  padded_ = launches_ = 0;
+  enqueue_ns_ = 0;
   in_run_ = true;
 }
 

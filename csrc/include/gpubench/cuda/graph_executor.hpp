@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -69,6 +70,8 @@ class graph_executor : public executor {
   // Of the last run, to be read when it is over.
   const std::optional<clock_fit>& clock() const noexcept { return clock_; }  // absent: no batch
   std::size_t padded() const noexcept { return padded_; }  // requests computed for nobody
+  std::size_t launches() const noexcept { return launches_; }
+  std::int64_t enqueue_ns() const noexcept { return enqueue_ns_; }  // of them all, on the host
 
  private:
   struct device_side;  // what exists from open() to close()
@@ -83,6 +86,8 @@ class graph_executor : public executor {
   bool in_run_ = false;
   std::optional<clock_fit> clock_;
   std::size_t padded_ = 0;
+  std::size_t launches_ = 0;
+  std::int64_t enqueue_ns_ = 0;
 };
 
 }  // namespace gpubench::cuda
