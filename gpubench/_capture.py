@@ -55,8 +55,40 @@ def batch_sizes(most_requests: int) -> list[int]:
     return [2**n for n in range((most_requests - 1).bit_length())] + [most_requests]
 
 
-def graph_executors(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> list[core.Executor]:
-    """One executor per worker that replays `engine` on its device.
+@dataclass(frozen=True)
+class Slot:
+    """What the core replays for one batch in flight, and what the graphs use."""
+
+    for_core: core.cuda.Slot
+    graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
+    tensors: list[torch.Tensor]
+    output_bytes: int  # of the largest size
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An engine's graphs, and everything that has to live as long as they do."""
+
+    engine: Engine
+    payloads: core.cuda.Payloads | None  # None: inputs lie on the device
+    workers: list[list[Slot]]
+    warmup_memory: torch.cuda.MemPool
+
+    def executors(self) -> list[core.Executor]:
+        """One per worker, that replays the graphs on the engine's device."""
+        return [
+            core.cuda.GraphExecutor(
+                self.engine.device.index,
+                [slot.for_core for slot in slots],
+                self.payloads,
+                owner=self,
+            )
+            for slots in self.workers
+        ]
+
+
+def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
+    """The graphs of `engine` for all of its workers.
 
     `pool` are the requests' inputs, in host memory or on the device as `shape` says. Raises
     NotCapturable, with the reason, where the engine has to be called from Python instead.
@@ -64,25 +96,16 @@ def graph_executors(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> li
     if engine.session_per_thread:
         raise NotCapturable("the runtime keeps a session for each thread that calls it")
     payloads = _payloads(pool) if shape.host_inputs else None
-    keep = torch.cuda.MemPool()
-    captures = _Captures(engine, pool, shape, payloads)
     try:
         with torch.cuda.device(engine.device), engine.thread_modes():
+            captures = _Captures(engine, pool, shape, payloads, torch.cuda.MemPool())
             workers = [
-                [captures.slot(worker * shape.depth + place, keep) for place in range(shape.depth)]
+                [captures.slot(worker * shape.depth + place) for place in range(shape.depth)]
                 for worker in range(shape.workers)
             ]
     except (RuntimeError, TypeError, ValueError) as error:
         raise NotCapturable((str(error).strip() or type(error).__name__).splitlines()[0]) from error
-    return [
-        core.cuda.GraphExecutor(
-            engine.device.index,
-            [slot.for_core for slot in slots],
-            payloads,
-            owner=(engine, keep, slots),
-        )
-        for slots in workers
-    ]
+    return Captured(engine, payloads, workers, captures.warmup_memory)
 
 
 def _payloads(pool: Sequence[Tensors]) -> core.cuda.Payloads:
@@ -97,15 +120,6 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """What the core replays for one batch in flight, and what the graphs use."""
-
-    for_core: core.cuda.Slot
-    graphs: list[torch.cuda.CUDAGraph]
-    tensors: list[torch.Tensor]
-
-
-@dataclass(frozen=True)
 class _Captures:
     """Captures slot after slot of one engine."""
 
@@ -113,9 +127,10 @@ class _Captures:
     pool: Sequence[Tensors]
     shape: Shape
     payloads: core.cuda.Payloads | None
+    warmup_memory: torch.cuda.MemPool  # takes what warm-ups leave behind
 
-    def slot(self, number: int, keep: torch.cuda.MemPool) -> _Slot:
-        """`number` counts the slots of all workers. `keep` takes what warm-ups leave behind."""
+    def slot(self, number: int) -> Slot:
+        """`number` counts the slots of all workers."""
         device = self.engine.device
         stream = torch.cuda.Stream(device)
         memory = torch.cuda.graph_pool_handle()
@@ -125,16 +140,16 @@ class _Captures:
         if self.payloads is not None:
             length = self.payloads.arena_bytes(sizes[-1])
             arena = torch.empty(length, dtype=torch.uint8, device=device)
-        graphs: list[torch.cuda.CUDAGraph] = []
+        graphs: dict[int, torch.cuda.CUDAGraph] = {}
         tensors = [] if arena is None else [arena]
         ladder: dict[int, tuple[int, int, int]] = {}
         for size in reversed(sizes):  # the largest first: the others fit into its memory
             requests = [self.pool[(number * sizes[-1] + n) % len(self.pool)] for n in range(size)]
             inputs = self._place(requests, arena)
-            graph, outputs = self._capture(inputs, answers, stream, memory, keep)
+            graph, outputs = self._capture(inputs, answers, stream, memory)
             if answers is None:  # all sizes leave their outputs where the largest does
                 answers = outputs
-            graphs.append(graph)
+            graphs[size] = graph
             tensors += [*inputs, outputs]
             ladder[size] = (
                 graph.raw_cuda_graph_exec(),
@@ -142,7 +157,7 @@ class _Captures:
                 outputs.nbytes if host else 0,
             )
         assert answers is not None
-        return _Slot(
+        return Slot(
             for_core=core.cuda.Slot(
                 ladder,
                 host_input=core.cuda.PinnedBuffer(index, arena.nbytes)
@@ -154,6 +169,7 @@ class _Captures:
             ),
             graphs=graphs,
             tensors=tensors,
+            output_bytes=answers.nbytes,
         )
 
     def _place(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
@@ -176,7 +192,6 @@ class _Captures:
         answers: torch.Tensor | None,
         stream: torch.cuda.Stream,
         memory: Any,  # a handle whose type torch keeps to itself
-        keep: torch.cuda.MemPool,
     ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
         """The graph of one forward pass, and the tensor in which its outputs lie.
 
@@ -185,7 +200,7 @@ class _Captures:
         device = self.engine.device
         stream.wait_stream(torch.cuda.current_stream(device))
         random_state = torch.cuda.get_rng_state(device)
-        with torch.cuda.stream(stream), torch.cuda.use_mem_pool(keep, device):
+        with torch.cuda.stream(stream), torch.cuda.use_mem_pool(self.warmup_memory, device):
             for _ in range(_WARMUPS):
                 expected = _outputs(self.engine, inputs, None).clone()
         stream.synchronize()

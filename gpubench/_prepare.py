@@ -69,23 +69,17 @@ class Prepared:
 
         Raises NotCapturable, with the reason, where it has to be called from Python.
         """
-        from gpubench._capture import Shape, graph_executors
+        from gpubench._capture import Shape, capture
 
-        made = {
-            device: iter(
-                graph_executors(
-                    place.engine,
-                    place.pool,
-                    Shape(
-                        workers=spec.worker_devices.count(device),
-                        depth=spec.depth or 1,
-                        most_requests=most_requests_per_batch(spec),
-                        host_inputs=spec.inputs == "host",
-                    ),
-                )
+        made = {}
+        for device, place in self.places.items():
+            shape = Shape(
+                workers=spec.worker_devices.count(device),
+                depth=spec.depth or 1,
+                most_requests=most_requests_per_batch(spec),
+                host_inputs=spec.inputs == "host",
             )
-            for device, place in self.places.items()
-        }
+            made[device] = iter(capture(place.engine, place.pool, shape).executors())
         return [next(made[device]) for device in spec.worker_devices]
 
 

@@ -13,76 +13,35 @@ import json
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 from common import print_table
 from gpu_replay import BareReplay, Figures, batches_per_second, harness
 
 from gpubench import _plan, core
+from gpubench._capture import Shape, capture
 from gpubench._prepare import prepare
-from gpubench.engines.base import Engine
 from gpubench.machine import this_machine
-from gpubench.models.base import Tensors
 from gpubench.spec import Spec
 
 SECONDS = 1.0  # of each loop in each round
 IN_FLIGHT = 2
 
 
-class Captured:
-    """One forward pass as a graph, with the arenas that the core copies to and from."""
-
-    def __init__(self, engine: Engine, request: Tensors, payloads: core.cuda.Payloads) -> None:
-        size = payloads.arena_bytes(1)
-        self.arena = torch.empty(size, dtype=torch.uint8, device=engine.device)
-        inputs = []
-        for tensor, offset in zip(request, payloads.offsets(1), strict=True):
-            view = self.arena[offset : offset + tensor.nbytes].view(tensor.dtype)
-            inputs.append(view.view(tensor.shape).copy_(tensor))
-        stream = torch.cuda.Stream(engine.device)
-        stream.wait_stream(torch.cuda.current_stream(engine.device))
-        self.graph = torch.cuda.CUDAGraph()
-        with engine.thread_modes():
-            with torch.cuda.stream(stream):
-                for _ in range(3):
-                    engine.forward(*inputs)
-            stream.synchronize()
-            torch._C._cuda_clearCublasWorkspaces()
-            with torch.cuda.graph(self.graph, stream=stream):
-                outputs = engine.forward(*inputs)
-                tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-                self.outputs = torch.cat([tensor.reshape(-1) for tensor in tensors])
-            torch._C._cuda_clearCublasWorkspaces()
-        self.handle = int(self.graph.raw_cuda_graph_exec())
-        self.sizes = (size, self.outputs.nbytes)
-        self.for_core = core.cuda.Slot(
-            {1: (self.handle, *self.sizes)},
-            host_input=core.cuda.PinnedBuffer(0, size),
-            device_input=self.arena.data_ptr(),
-            device_output=self.outputs.data_ptr(),
-            host_output=core.cuda.PinnedBuffer(0, self.outputs.nbytes),
-        )
-
-
 def compare(bare: BareReplay, model: str, batch: int, rounds: int, figures: Figures) -> list[str]:
     """One row: this model and batch size."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(_plan.resolve(asked, this_machine()), lambda stage: None)
-    columns = zip(*prepared.pool, strict=True)
-    payloads = core.cuda.Payloads(
-        [
-            np.stack([tensor.contiguous().view(-1).view(torch.uint8).numpy() for tensor in column])
-            for column in columns
-        ]
-    )
-    slots = [Captured(prepared.engine, prepared.pool[n], payloads) for n in range(IN_FLIGHT)]
-    graphs, sizes = [slot.handle for slot in slots], slots[0].sizes
+    place = prepared.places["cuda:0"]
+    shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, host_inputs=True)
+    captured = capture(place.engine, place.pool, shape)
+    (slots,) = captured.workers
+    graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]
+    assert captured.payloads is not None
+    sizes = (captured.payloads.arena_bytes(1), slots[0].output_bytes)
     batches = max(20, round(bare.replay(graphs, IN_FLIGHT, sizes, 20) * SECONDS))
     ours, calls, launches = [], [], []
     for _ in range(rounds):
-        executor = core.cuda.GraphExecutor(
-            0, [slot.for_core for slot in slots], payloads, owner=slots
-        )
+        (executor,) = captured.executors()
         outcome = harness(executor, in_flight=IN_FLIGHT, max_batch=1, batches=batches)
         ours.append(batches_per_second(outcome))
         calls.append(bare.replay(graphs, IN_FLIGHT, sizes, batches))

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from itertools import count
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from gpubench import _capture, core
-from gpubench._capture import NotCapturable, Shape, batch_sizes, graph_executors
+from gpubench._capture import NotCapturable, Shape, batch_sizes, capture
 from gpubench.engines.base import Engine
 from gpubench.models.base import Tensors
 
@@ -136,6 +137,10 @@ def engine(fake: FakeTorch, forward: Forward) -> Engine:
     )
 
 
+def graph_executors(engine: Engine, pool: list[Tensors], shape: Shape) -> list[Any]:
+    return list(capture(engine, pool, shape).executors())
+
+
 def pool(requests: int = 8) -> list[Tensors]:
     """Requests of two samples, with two inputs each; every sample differs."""
     return [
@@ -229,10 +234,10 @@ def test_several_outputs_are_brought_back_together(fake: FakeTorch) -> None:
 
 def test_what_the_graphs_use_lives_as_long_as_the_executor(fake: FakeTorch) -> None:
     (executor,) = graph_executors(engine(fake, total), pool(), shape(most_requests=2))
-    _, _, slots = executor.owner
+    ((slot,),) = executor.owner.workers
     handles = [handle for handle, _, _ in executor.slots[0].graphs.values()]
-    assert [graph.handle for graph in slots[0].graphs] == handles
-    held = {tensor.data_ptr() for tensor in slots[0].tensors}
+    assert [graph.handle for graph in slot.graphs.values()] == handles
+    held = {tensor.data_ptr() for tensor in slot.tensors}
     assert {executor.slots[0].device_input, executor.slots[0].device_output} <= held
 
 
