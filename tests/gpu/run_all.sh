@@ -5,8 +5,8 @@
 #
 # Needs Python with torch, pybind11, scikit-build-core, cmake and ninja installed. Leaves in FOLDER:
 # machine.txt, a log of each step, steps.txt (which passed, in how many seconds), gpu_replay.json,
-# gpu_models.json and the results of a small sweep. A step that fails or takes too long does not keep the next from
-# running; the exit status is 1 if any did.
+# gpu_models.json and the results of a small sweep. A step that fails or takes too long does not keep
+# the next from running; the exit status is 1 if any did.
 set -uo pipefail
 if [ $# -ne 1 ]; then
   echo "usage: tests/gpu/run_all.sh FOLDER   (where figures and logs are to go)" >&2
