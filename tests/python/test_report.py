@@ -24,7 +24,7 @@ from gpubench.report.format import (
 )
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, Draft, make_table
-from gpubench.result import Failure, Result
+from gpubench.result import DeviceReport, Failure, GpuReport, Result
 
 
 def everything_that_can_be_marked() -> list[Result]:
@@ -270,3 +270,19 @@ def test_units_of_money_time_and_ratio() -> None:
     ]
     assert [milliseconds(v) for v in (0.1234, 12.34, 1234.0)] == ["0.123", "12.3", "1,234"]
     assert ratio(3.4806) == "3.48"
+
+
+def test_what_gpus_did_has_columns_where_any_result_tells() -> None:
+    told = result(machine=G5, instance="g5.4xlarge")
+    gpus = [GpuReport(device=f"cuda:{n}", throughput_per_second=361.2 + n) for n in range(2)]
+    told.device = DeviceReport(
+        power_w=298.4, energy_j_per_inference=0.412, throttled_share=0.25, gpus=gpus
+    )
+    silent = result(machine=G5, instance="g5.4xlarge", batch=4)
+    shown = markdown.text(result_tables([told, silent]))
+    assert "| each GPU /s | GPU W | J /inference | throttled |" in " ".join(shown.split())
+    assert "361.2 to 362.2 | 298 | 0.412 | 25% |" in " ".join(shown.split())
+    assert "GPU W" not in terminal.text(result_tables([silent]), 160)
+    [row] = csv_module.DictReader(io.StringIO(csv.text([("key", told)])))
+    assert row["gpu_energy_joules_per_inference"] == "0.412"
+    assert row["throughput_by_gpu_inferences_per_second"] == "cuda:0 361.2; cuda:1 362.2"
