@@ -1,6 +1,6 @@
 """Drive executors through a warm-up and a measured run.
 
-This and `_capture` are the modules that touch the core.
+Executors are made here and, for engines that run as CUDA graphs, in `_capture`.
 
 The warm-up uses the same worker threads as the measurement, because torch, OpenMP and CUDA keep
 state per thread. Its rate says how large the timeline has to be.

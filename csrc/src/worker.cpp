@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
-#include <optional>
 
 namespace gpubench {
 namespace {
