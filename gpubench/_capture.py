@@ -11,6 +11,7 @@ was captured; hence the rules below.
 - Autocast casts every weight once, in the warm-ups, and forgets the casts when its block ends. They
   come from a pool that nobody else takes memory from, so they stay in place as long as the graphs.
 - A model that draws random numbers is refused: a replay would draw the same ones again.
+- What keeps state for each execution, as TensorRT's contexts, is made anew for every graph.
 - A replay must give the outputs of a plain call.
 
 All captures end before any worker starts.
@@ -18,7 +19,7 @@ All captures end before any worker starts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,12 @@ import torch
 
 from gpubench import core
 from gpubench.engines.base import Engine
+from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors, as_tuple
 
 _WARMUPS = 3
+
+Forward = Callable[..., torch.Tensor | Tensors]
 
 
 class NotCapturable(Exception):
@@ -61,6 +65,7 @@ class Slot:
 
     for_core: core.cuda.Slot
     graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
+    forwards: list[Forward]
     tensors: list[torch.Tensor]
     output_bytes: int  # of the largest size
 
@@ -93,8 +98,8 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
     `pool` are the requests' inputs, in host memory or on the device as `shape` says. Raises
     NotCapturable, with the reason, where the engine has to be called from Python instead.
     """
-    if engine.session_per_thread:
-        raise NotCapturable("the runtime keeps a session for each thread that calls it")
+    if engine.not_capturable:
+        raise NotCapturable(engine.not_capturable)
     payloads = _payloads(pool) if shape.host_inputs else None
     try:
         with torch.cuda.device(engine.device), engine.thread_modes():
@@ -103,7 +108,7 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
                 [captures.slot(worker * shape.depth + place) for place in range(shape.depth)]
                 for worker in range(shape.workers)
             ]
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, GpubenchError) as error:
         raise NotCapturable((str(error).strip() or type(error).__name__).splitlines()[0]) from error
     return Captured(engine, payloads, workers, captures.warmup_memory)
 
@@ -141,15 +146,18 @@ class _Captures:
             length = self.payloads.arena_bytes(sizes[-1])
             arena = torch.empty(length, dtype=torch.uint8, device=device)
         graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        forwards = []
         tensors = [] if arena is None else [arena]
         ladder: dict[int, tuple[int, int, int]] = {}
         for size in reversed(sizes):  # the largest first: the others fit into its memory
             requests = [self.pool[(number * sizes[-1] + n) % len(self.pool)] for n in range(size)]
             inputs = self._place(requests, arena)
-            graph, outputs = self._capture(inputs, answers, stream, memory)
+            forward = self.engine.for_graph() if self.engine.for_graph else self.engine.forward
+            graph, outputs = self._capture(forward, inputs, answers, stream, memory)
             if answers is None:  # all sizes leave their outputs where the largest does
                 answers = outputs
             graphs[size] = graph
+            forwards.append(forward)
             tensors += [*inputs, outputs]
             ladder[size] = (
                 graph.raw_cuda_graph_exec(),
@@ -168,6 +176,7 @@ class _Captures:
                 host_output=core.cuda.PinnedBuffer(index, answers.nbytes) if host else None,
             ),
             graphs=graphs,
+            forwards=forwards,
             tensors=tensors,
             output_bytes=answers.nbytes,
         )
@@ -188,6 +197,7 @@ class _Captures:
 
     def _capture(
         self,
+        forward: Forward,
         inputs: Tensors,
         answers: torch.Tensor | None,
         stream: torch.cuda.Stream,
@@ -202,7 +212,7 @@ class _Captures:
         random_state = torch.cuda.get_rng_state(device)
         with torch.cuda.stream(stream), torch.cuda.use_mem_pool(self.warmup_memory, device):
             for _ in range(_WARMUPS):
-                expected = _outputs(self.engine, inputs, None).clone()
+                expected = _outputs(forward, inputs, None).clone()
         stream.synchronize()
         if not torch.equal(random_state, torch.cuda.get_rng_state(device)):
             raise NotCapturable("the model draws random numbers")
@@ -214,7 +224,7 @@ class _Captures:
             with torch.cuda.graph(
                 graph, pool=memory, stream=stream, capture_error_mode="thread_local"
             ):
-                outputs = _outputs(self.engine, inputs, answers)
+                outputs = _outputs(forward, inputs, answers)
         with torch.cuda.stream(stream):
             outputs.view(torch.uint8).fill_(0xFF)  # NaN: nothing but the replay can mend it
             graph.replay()
@@ -224,9 +234,9 @@ class _Captures:
         return graph, outputs
 
 
-def _outputs(engine: Engine, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
+def _outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
     """One forward pass, with its outputs at the beginning of `place` where that is given."""
-    outputs = _together(engine.forward(*inputs))
+    outputs = _together(forward(*inputs))
     if place is None:
         return outputs
     return place[: len(outputs)].copy_(outputs)

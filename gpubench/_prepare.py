@@ -15,7 +15,7 @@ from gpubench import core
 from gpubench._drive import most_requests_per_batch
 from gpubench._numerics import References, check
 from gpubench._workers import AroundWorker, CpuWorker, make_pool, make_requests, make_worker
-from gpubench.engines import COMPILED_FOR_WORKERS, precision
+from gpubench.engines import BUILT_FOR_BATCHES, COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Around, LoadedModel, Tensors, load, seeded
@@ -41,12 +41,12 @@ class Place:
 class Prepared:
     places: dict[str, Place]  # by device
     weights: str
-    parameters: int
+    parameters: int | None
     flops: float | None  # per inference; None: not counted
     load_seconds: float
     build_seconds: float
     first_inference_seconds: float
-    numerics: Numerics
+    numerics: Numerics | None  # None: there is nothing to compare with
     around: Around | None = None
     requests: list[object] = field(default_factory=list)  # what clients send, where `around` is
 
@@ -85,7 +85,8 @@ class Prepared:
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
     workers = (spec.workers, spec.threads) if spec.runtime in COMPILED_FOR_WORKERS else ()
-    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers)
+    batches = spec.dynamic_batch_limits()[:1] if spec.runtime in BUILT_FOR_BATCHES else ()
+    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers, *batches)
 
 
 def prepare(
@@ -107,7 +108,7 @@ def prepare(
                 "preprocess and postprocess run on the CPU alone in this version; measure with "
                 "--device cpu, or leave them out"
             )
-        flops = count_flops(model)
+        flops = count_flops(model) if model.callable_on_cpu else None
         reference = (references or References()).of(model, spec)  # building changes the model
         enter("build")
         started = time.monotonic()

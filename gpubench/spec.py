@@ -29,7 +29,7 @@ from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.models import MODELS, preset
 
-Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
 
@@ -100,7 +100,7 @@ class Spec(BaseModel):
         description="What to run: "
         + ", ".join(MODELS)
         + "; or your own: module:function, FILE.py:function, a TorchScript file (.pt), an ONNX "
-        "file, hub:ID, or a folder of Hugging Face's (with / at its end)."
+        "file, a TensorRT engine (.plan), hub:ID, or a Hugging Face folder (with / at its end)."
     )
     weights: str = Field(
         "random",
@@ -186,6 +186,8 @@ class Spec(BaseModel):
             )
         if known.runtimes is not None and self.runtime not in known.runtimes:
             _refuse("runtime", f"{self.model} runs with {' or '.join(known.runtimes)}")
+        if not known.states_precision and "precision" not in self.model_fields_set:
+            _refuse("precision", f"{self.model} does not say what it was built in; name it")
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
         if self.seq_len is not None and known.max_seq_len is None:

@@ -14,15 +14,23 @@ from gpubench.cli._settings import tell
 from gpubench.errors import InputError
 from gpubench.spec import make_spec
 
-_FLAGS = ("model", "weights", "precision", "batch", "seq_len", "seed")
+_FLAGS = ("model", "weights", "precision", "seq_len", "seed")
 
 
 @click.command("build")
 @click.option("--model", required=True, metavar="NAME", help="As for gpubench run.")
 @click.option("--weights", metavar="VALUE", help="As for gpubench run. [default: random]")
 @click.option("--runtime", default="tensorrt-rtx", show_default=True, help="tensorrt-rtx.")
-@click.option("--precision", metavar="VALUE", help="fp32, tf32, fp16, bf16. [default: fp32]")
-@click.option("--batch", metavar="N", help="Samples per request. [default: 1]")
+@click.option(
+    "--precision", metavar="VALUE", help="fp32, tf32, fp16, bf16, int8, fp8. [default: fp32]"
+)
+@click.option(
+    "--batch",
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="Samples in a batch; 1-32 for an engine that takes each size up to 32.",
+)
 @click.option("--seq-len", metavar="N", help="Tokens per sequence, text models.")
 @click.option("--seed", metavar="N", help="Seed of random weights. [default: 0]")
 @click.option(
@@ -31,12 +39,18 @@ _FLAGS = ("model", "weights", "precision", "batch", "seq_len", "seed")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for them.")
 @click.option("--json", "json_path", metavar="-", help="- prints a list in JSON instead.")
 def command(
-    gpu: tuple[str, ...], output: Path, runtime: str, json_path: str | None, **flags: Any
+    gpu: tuple[str, ...],
+    output: Path,
+    runtime: str,
+    batch: str,
+    json_path: str | None,
+    **flags: Any,
 ) -> None:
     """Build engines for GPUs that need not be in this machine.
 
-    OUTPUT is laid out as a cache: on the machine with the GPU, and with the same versions of
-    gpubench's packages, set GPUBENCH_CACHE_DIR to it and the engines are found.
+    On the machine with the GPU an engine is measured as --model FILE.plan. OUTPUT is laid out as a
+    cache, too: with the same versions of gpubench's packages, set GPUBENCH_CACHE_DIR to it, and
+    the engines of --model NAME are found, and their answers checked.
 
     Example: gpubench build --model resnet50 --precision fp16 --gpu T4 --gpu A10G --output engines
     """
@@ -45,15 +59,19 @@ def command(
             f"--runtime {runtime}: only tensorrt-rtx builds for GPUs that are not here; the others "
             "build on the machine that runs them"
         )
-    from gpubench.engines import tensorrt
+    from gpubench.engines import tensorrt_plan
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
-    spec = make_spec({**asked, "runtime": runtime}).model_copy(update={"device": "cpu"})
-    targets = {name: tensorrt.compute_capability(name) for name in split_names(gpu)}
-    if reason := tensorrt.missing(runtime) or tensorrt.refused_precision(spec):
+    least, most = _batches(batch)
+    spec = make_spec({**asked, "runtime": runtime, "batch": least, "device": "cpu"})
+    if spec.model == "synthetic" or spec.model.endswith(".plan"):
+        raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
+    targets = {name: tensorrt_plan.compute_capability(name) for name in split_names(gpu)}
+    for name, capability in targets.items():
+        if reason := tensorrt_plan.refused_on(spec, capability):
+            raise InputError(f"--gpu {name}: {reason}")
+    if reason := tensorrt_plan.missing(spec):
         raise InputError(f"--runtime {runtime}: {reason}")
-    if spec.precision == "bf16" and (7, 5) in targets.values():
-        raise InputError("--precision bf16: T4 (sm_75) has none; use fp16")
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 
     from gpubench.models.base import load
@@ -62,7 +80,7 @@ def command(
     model = load(spec)
     lines = []
     for name, capability in targets.items():
-        made = tensorrt.plan(model, spec, capability)
+        made = tensorrt_plan.plan(model, spec, capability, tensorrt_plan.Batches(least, most))
         size = made.path.stat().st_size
         lines.append(
             {
@@ -77,3 +95,13 @@ def command(
             print(f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s")
     if json_path is not None:
         print(json.dumps(lines, indent=2))
+
+
+def _batches(text: str) -> tuple[int, int]:
+    """(least, most) of '8' or of '1-32'."""
+    least, _, most = text.partition("-")
+    if not least.isdigit() or not (most or least).isdigit():
+        raise InputError(f"--batch: '{text}' is no size; write it like 8, or 1-32 for a range")
+    if not 0 < int(least) <= int(most or least) <= 65536:
+        raise InputError(f"--batch: {text} is no range of sizes from 1 to 65536")
+    return int(least), int(most or least)

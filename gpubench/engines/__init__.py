@@ -19,3 +19,6 @@ RUNTIMES: dict[str, str] = {
 
 # Those whose machine code is made for the number of workers and of threads that will run it.
 COMPILED_FOR_WORKERS = frozenset({"compile", "aotinductor"})
+
+# Those whose engines are made for the batch sizes that dynamic batching may form.
+BUILT_FOR_BATCHES = frozenset({"tensorrt", "tensorrt-rtx"})

@@ -32,8 +32,9 @@ class Engine:
     device: torch.device
     input_dtype: torch.dtype
     thread_modes: Callable[[], AbstractContextManager[object]]
-    # Each thread has a session of its own, which ends with thread_modes(), and its graphs with it.
-    session_per_thread: bool = False
+    # Makes a forward pass of its own for each captured graph; None: `forward` serves them all.
+    for_graph: Callable[[], Callable[..., torch.Tensor | Tensors]] | None = None
+    not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it can be tried
     from_cache: bool | None = None  # whether what is costly was there; None: nothing is kept
     library: str | None = None  # what executes it, with its version; None: torch as it is
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import precision
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, seeded
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PACKAGES = ("onnx", "onnxscript")
 
 # Bump when the way a model is exported changes: older entries of the cache are then not found.
-_RECIPE = 1
+_RECIPE = 2
 
 
 class _Positional(torch.nn.Module):
@@ -40,21 +40,22 @@ class _Positional(torch.nn.Module):
         return outputs
 
 
-def export(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
+def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bool]:
     """(the model as an ONNX file, whether it was there already).
 
-    Weights and floating-point inputs are in the spec's format, and the batch may vary. Inputs are
-    called input_0, input_1, ... in their order. Raises GpubenchError where an operator has no ONNX
-    form, or the outputs' sizes depend on the data.
+    Weights and floating-point inputs are in `dtype`, and the batch may vary. Inputs are called
+    input_0, input_1, ... in their order. A user's ONNX file is given as it is. Raises GpubenchError
+    where an operator has no ONNX form, or the outputs' sizes depend on the data.
     """
     if isinstance(model.module, OnnxFile):
         return model.module.path, False
-    dtype = precision.weight_dtype(spec.precision)
-    module = model.module.to("cpu", dtype)
     of_any_batch = {"batch": None, "device": "any", "precision": str(dtype)}
-    path = cache.entry("onnx", origin(module, spec, _RECIPE, PACKAGES) | of_any_batch, ".onnx")
+    parts = origin(model.module, spec, _RECIPE, PACKAGES) | of_any_batch
+    path = cache.entry("onnx", parts, ".onnx")
     if path.exists():
         return path, True
+    # A copy: other engines are made from the same model, and found by its weights.
+    module = copy.deepcopy(model.module).to("cpu", dtype)
     # With one sample, an exporter takes the batch for a constant.
     example = tuple(
         tensor.to(dtype) if tensor.is_floating_point() else tensor

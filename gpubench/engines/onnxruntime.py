@@ -7,35 +7,30 @@
 | fp16 | | exported with fp16 weights and inputs |
 | int8 | quantised | |
 
-int8 is static for networks with convolutions (activations scaled by what the model's own inputs
-show) and dynamic for others, as ONNX Runtime's documentation advises:
-https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+int8 is dynamic, or static for networks with convolutions: see onnx_quantise.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gpubench import cache
-from gpubench.engines import onnx_export, packages, precision
+from gpubench.engines import onnx_export, onnx_quantise, packages, precision
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, Tensors
+from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 # Bump when the way a model is quantised changes.
 _RECIPE = 1
-# What static quantisation scales activations by: so many requests of so many samples.
-_CALIBRATION_REQUESTS, _CALIBRATION_SAMPLES = 8, 4
 
 _DTYPES = {
     "tensor(float)": torch.float32,
@@ -77,9 +72,9 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     return Engine(
         forward=lambda *inputs: session.mine.run(inputs),
         device=torch.device(spec.device),
-        input_dtype=precision.weight_dtype(spec.precision),
+        input_dtype=first.input_dtype,
         thread_modes=session.entered,
-        session_per_thread=True,
+        not_capturable="onnxruntime keeps a session for each thread that calls it",
         from_cache=kept,
         library=_library(),
     )
@@ -93,62 +88,18 @@ def _library() -> str:
 
 def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     """(the ONNX file in the spec's precision, whether it was in the cache)."""
-    if spec.precision != "int8":
-        return onnx_export.export(model, spec)
+    if spec.precision != "int8" or _already_int8(model):
+        return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))
     parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
     path = cache.entry("onnxruntime-int8", parts | {"batch": None, "by": _library()}, ".onnx")
     if path.exists():
         return path, True
-    source, _ = onnx_export.export(model, spec)
-    return cache.save(path, lambda place: _quantise(source, place, model, spec)), False
+    source, _ = onnx_export.export(model, spec, torch.float32)
+    return cache.save(path, lambda place: onnx_quantise.for_cpu(source, place, model, spec)), False
 
 
-def _quantise(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it advises preprocessing even after preprocessing
-    try:
-        with TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            operators = {node.op_type for node in onnx.load(prepared).graph.node}
-            if "Conv" in operators:
-                quantize_static(
-                    str(prepared),
-                    str(target),
-                    _Calibration(model, spec),
-                    quant_format=QuantFormat.QDQ,
-                    per_channel=True,
-                    weight_type=QuantType.QInt8,
-                    activation_type=QuantType.QUInt8,
-                )
-            else:
-                quantize_dynamic(
-                    str(prepared), str(target), per_channel=True, weight_type=QuantType.QInt8
-                )
-    finally:
-        root.setLevel(level)
-
-
-class _Calibration:
-    """Requests of the model's own input generator, in the form that the quantiser reads."""
-
-    def __init__(self, model: LoadedModel, spec: Spec) -> None:
-        generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
-        self._requests = (
-            {
-                f"input_{place}": tensor.numpy()
-                for place, tensor in enumerate(model.make_inputs(generator, _CALIBRATION_SAMPLES))
-            }
-            for _ in range(_CALIBRATION_REQUESTS)
-        )
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._requests, None)
+def _already_int8(model: LoadedModel) -> bool:
+    return isinstance(model.module, OnnxFile) and model.module.precision == "int8"
 
 
 @dataclass
@@ -181,6 +132,9 @@ class _Session:
                 "use --runtime torchscript"
             ) from error
         self._inputs = [argument.name for argument in self._session.get_inputs()]
+        formats = [_DTYPES[argument.type] for argument in self._session.get_inputs()]
+        floats = (dtype for dtype in formats if dtype.is_floating_point)
+        self.input_dtype = next(floats, torch.float32)
         self._bound: dict[int, _Bound] = {}
 
     def run(self, inputs: Tensors) -> Tensors:

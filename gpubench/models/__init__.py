@@ -20,6 +20,7 @@ class Preset:
     max_seq_len: int | None = None
     runs_code: bool = False  # loading it runs code that the name points to
     runtimes: tuple[str, ...] | None = None  # None: all
+    states_precision: bool = True  # False: a file made in one, which only its maker knows
 
 
 MODELS: dict[str, Preset] = {
@@ -37,7 +38,15 @@ _OWN: dict[str, Preset] = {
     r".+\.(pt|ts)": Preset(
         "gpubench.models.torchscript_file", runs_code=True, runtimes=("torchscript", "eager")
     ),
-    r".+\.onnx": Preset("gpubench.models.onnx_file", runtimes=("onnxruntime",)),
+    r".+\.onnx": Preset(
+        "gpubench.models.onnx_file", runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx")
+    ),
+    r".+\.plan": Preset(
+        "gpubench.models.plan_file",
+        runs_code=True,
+        runtimes=("tensorrt", "tensorrt-rtx"),
+        states_precision=False,
+    ),
     r"hub:.+|.+/": Preset("gpubench.models.huggingface", seq_len=128, max_seq_len=1 << 20),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -46,10 +46,13 @@ class LoadedModel:
     # What the largest value of each output answers, in order: "top1", or "start" and "end".
     answers: tuple[str, ...] = ()
     around: Around | None = None
+    # False: nothing but its runtime can call it, so there is nothing to compare its answers with.
+    callable_on_cpu: bool = True
 
     @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.module.parameters())
+    def parameters(self) -> int | None:
+        """None where they are hidden in a file."""
+        return sum(parameter.numel() for parameter in self.module.parameters()) or None
 
 
 def load(spec: Spec) -> LoadedModel:
@@ -77,6 +80,22 @@ def as_tuple(outputs: object) -> Tensors:
                 "tensor or a tuple of tensors (docs/extending.md)"
             )
     return tensors
+
+
+def random_inputs(
+    sample: Sequence[tuple[tuple[int, ...], torch.dtype]], generator: torch.Generator, samples: int
+) -> Tensors:
+    """For a model of which the inputs' shapes and formats are known, and nothing of their meaning.
+
+    `sample` has one sample's shape and format for each input.
+    """
+    return tuple(
+        torch.randn(samples, *sizes, generator=generator).to(dtype)
+        if dtype.is_floating_point
+        # 0 and 1 are an index and a mask in every model
+        else torch.randint(0, 2, (samples, *sizes), generator=generator).to(dtype)
+        for sizes, dtype in sample
+    )
 
 
 def random_weights_label(seed: int) -> str:

@@ -1,14 +1,15 @@
-"""An ONNX file of the user's: FILE.onnx, run by onnxruntime as it is."""
+"""An ONNX file of the user's: FILE.onnx, run by ONNX Runtime or built into a TensorRT engine."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gpubench.errors import GpubenchError
-from gpubench.models.base import LoadedModel, Tensors
+from gpubench.models.base import LoadedModel, Tensors, random_inputs
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -22,13 +23,15 @@ _DTYPES = {
 
 
 class OnnxFile(torch.nn.Module):
-    """The file as a module: ONNX Runtime on the CPU, in fp32. The reference for its engines."""
+    """The file as a module: ONNX Runtime on the CPU. The reference for its engines."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         import onnxruntime
 
         self.path = path
+        # What engines made from it are kept by: see gpubench.engines.origin.
+        self.register_buffer("content", torch.tensor(list(_digest(path))))
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
@@ -37,10 +40,34 @@ class OnnxFile(torch.nn.Module):
             reason = str(error).strip().splitlines()[0]
             raise GpubenchError(f"{path} cannot be read by onnxruntime ({reason})") from error
         self.inputs: list[Any] = self._session.get_inputs()
+        self.precision = _precision(path)
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
         feed = {put.name: tensor.numpy() for put, tensor in zip(self.inputs, inputs, strict=True)}
         return tuple(torch.from_numpy(output) for output in self._session.run(None, feed))
+
+
+def _precision(path: Path) -> str:
+    """What the file computes in: the format of its products, or of its weights."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    formats = {constant.name: constant.data_type for constant in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2:
+            eight_bit = formats.get(node.input[2])
+            return "fp8" if eight_bit == onnx.TensorProto.FLOAT8E4M3FN else "int8"
+        if "Integer" in node.op_type or node.op_type.startswith(("Quantize", "QLinear", "Dynamic")):
+            return "int8"
+    found = set(formats.values())
+    if onnx.TensorProto.FLOAT16 in found:
+        return "fp16"
+    return "bf16" if onnx.TensorProto.BFLOAT16 in found else "fp32"
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def load(spec: Spec) -> LoadedModel:
@@ -48,6 +75,14 @@ def load(spec: Spec) -> LoadedModel:
     if not path.is_file():
         raise GpubenchError(f"--model {path}: no such file")
     module = OnnxFile(path)
+    # From fp32, runtimes quantise; the other way there is none.
+    if module.precision not in {spec.precision, "fp32"} or (
+        module.precision == "fp32" and spec.precision in {"fp16", "bf16", "amp"}
+    ):
+        raise GpubenchError(
+            f"{path} computes in {module.precision} and is run as it is; use --precision "
+            f"{module.precision}"
+        )
     for put in module.inputs:
         if put.type not in _DTYPES or not all(isinstance(size, int) for size in put.shape[1:]):
             raise GpubenchError(
@@ -60,15 +95,9 @@ def load(spec: Spec) -> LoadedModel:
                 "with a batch that may vary (torch.onnx.export with dynamic_shapes)"
             )
 
+    shapes = [(tuple(put.shape[1:]), _DTYPES[put.type]) for put in module.inputs]
+
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return tuple(
-            torch.randn(samples, *put.shape[1:], generator=generator)
-            if put.type == "tensor(float)"
-            # 0 and 1 are an index and a mask in every model
-            else torch.randint(0, 2, (samples, *put.shape[1:]), generator=generator).to(
-                _DTYPES[put.type]
-            )
-            for put in module.inputs
-        )
+        return random_inputs(shapes, generator, samples)
 
     return LoadedModel(module, f"local: {path.name}", make_inputs)

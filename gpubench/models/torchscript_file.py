@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench.errors import GpubenchError
-from gpubench.models.base import LoadedModel, Tensors
+from gpubench.models.base import LoadedModel, Tensors, random_inputs
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -33,13 +33,7 @@ def load(spec: Spec) -> LoadedModel:
         ) from error
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return tuple(
-            torch.randn(samples, *shape, generator=generator)
-            if dtype == torch.float32
-            # 0 and 1 are an index and a mask in every model
-            else torch.randint(0, 2, (samples, *shape), generator=generator, dtype=dtype)
-            for shape, dtype in shapes
-        )
+        return random_inputs(shapes, generator, samples)
 
     return LoadedModel(module, f"local: {path.name}", make_inputs)
 

@@ -95,10 +95,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
     )
     outputs_of = _capture._outputs
 
-    def outputs(engine: Engine, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
-        answers = outputs_of(engine, inputs, place)
+    def outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
+        answers = outputs_of(forward, inputs, place)
         if fake.capturing and not fake.forget:
-            quiet = replace(engine, forward=engine.forward.__wrapped__)  # type: ignore[attr-defined]
+            quiet = forward.__wrapped__  # type: ignore[attr-defined]
             again = lambda: answers.copy_(outputs_of(quiet, inputs, None))  # noqa: E731
             fake.capturing.calls.append(again)
         return answers
@@ -121,16 +121,20 @@ def recorder(name: str) -> Callable[..., SimpleNamespace]:
     )
 
 
-def engine(fake: FakeTorch, forward: Forward) -> Engine:
-    """An engine whose calls are noted, and repeated by the graph that they are captured in."""
+def noted(fake: FakeTorch, forward: Forward) -> Forward:
+    """A forward pass whose calls are noted, and repeated by the graph they are captured in."""
 
     @wraps(forward)
     def called(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
         fake.events.append("call")
         return forward(*inputs)
 
+    return called
+
+
+def engine(fake: FakeTorch, forward: Forward) -> Engine:
     return Engine(
-        forward=called,
+        forward=noted(fake, forward),
         device=torch.device("cpu"),
         input_dtype=torch.float32,
         thread_modes=torch.inference_mode,
@@ -278,8 +282,23 @@ def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:
         graph_executors(elsewhere, pool(), shape())
 
 
+def test_what_keeps_state_is_made_anew_for_each_graph_and_lives_as_long(fake: FakeTorch) -> None:
+    made: list[Forward] = []
+
+    def context() -> Forward:
+        made.append(noted(fake, total))
+        return made[-1]
+
+    stateful = replace(engine(fake, total), for_graph=context)
+    captured = capture(stateful, pool(), shape(workers=2, most_requests=3))
+    kept = [forward for slots in captured.workers for slot in slots for forward in slot.forwards]
+    assert kept == made
+    assert len(made) == 2 * 3  # two slots; batches of 3, 2 and 1
+    assert len(set(map(id, made))) == len(made)
+
+
 def test_a_runtime_whose_sessions_end_with_their_threads_is_refused(fake: FakeTorch) -> None:
-    ends = replace(engine(fake, total), session_per_thread=True)
+    ends = replace(engine(fake, total), not_capturable="a session for each thread")
     with pytest.raises(NotCapturable, match="session for each thread"):
         graph_executors(ends, pool(), shape())
 

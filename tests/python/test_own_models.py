@@ -113,14 +113,16 @@ def test_a_torchscript_file_runs_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_runs_as_it_is(tmp_path: Path) -> None:
-    exported, _ = onnx_export.export(SMALL["resnet"](), Spec(model="resnet50", device="cpu"))
+    exported, _ = onnx_export.export(
+        SMALL["resnet"](), Spec(model="resnet50", device="cpu"), torch.float32
+    )
     path = tmp_path / "net.onnx"
     path.write_bytes(exported.read_bytes())
     result = measured(model=str(path), runtime="onnxruntime", batch=2)
     assert result.error is None
     assert result.numerics is not None
     assert result.numerics.cosine == pytest.approx(1, abs=1e-6)
-    with pytest.raises(InputError, match="runs with onnxruntime"):
+    with pytest.raises(InputError, match="runs with onnxruntime or tensorrt"):
         make_spec({"model": str(path)})
 
 

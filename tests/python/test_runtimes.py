@@ -127,7 +127,7 @@ def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_pa
 def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
     model = SMALL["resnet"]()
     for batch in (1, 4):
-        onnx_export.export(model, spec_of("resnet", "onnxruntime", batch=batch))
+        onnx_export.export(model, spec_of("resnet", "onnxruntime", batch=batch), torch.float32)
     assert len(list(own_cache.rglob("*.onnx"))) == 1
 
 

@@ -8,25 +8,40 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import torch
 from small_models import SEQ_LEN, SMALL
 
-from gpubench import _plan
+from gpubench._numerics import compare, make_reference
 from gpubench.cli import main
-from gpubench.engines import tensorrt
-from gpubench.errors import GpubenchError, InputError
-from gpubench.machine import this_machine
-from gpubench.models.base import load
+from gpubench.engines import onnx_export, tensorrt_plan
+from gpubench.engines.tensorrt_plan import Batches
+from gpubench.errors import GpubenchError
+from gpubench.models.base import Tensors, load
 from gpubench.spec import Spec
 
 pytest.importorskip("tensorrt_rtx", reason="pip install '.[tensorrt-rtx]'")
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 GPUS = {"T4": (7, 5), "A10G": (8, 6), "L4": (8, 9)}
 
 
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX files, which take longer to make than most engines: shared by all tests."""
+    return tmp_path_factory.mktemp("networks")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
+def own_cache(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for kind in ("onnx", "tensorrt-int8", "tensorrt-fp8"):
+        (networks / kind).mkdir(exist_ok=True)
+        (cache / kind).symlink_to(networks / kind)
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(cache))
 
 
 def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Spec:
@@ -54,7 +69,7 @@ def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt
 def test_an_engine_is_built_in_the_precision_of_the_export(
     model: str, gpu: str, precision: str, dtype: str
 ) -> None:
-    made = tensorrt.plan(SMALL[model](), spec_of(model, precision, batch=2), GPUS[gpu])
+    made = tensorrt_plan.plan(SMALL[model](), spec_of(model, precision, batch=2), GPUS[gpu])
     assert made.path.stat().st_size > 100_000
     assert made.layers is not None
     assert made.layers > 10
@@ -70,17 +85,17 @@ def test_an_engine_is_built_in_the_precision_of_the_export(
 
 def test_an_engine_is_for_its_gpu_and_is_kept() -> None:
     model, spec = SMALL["resnet"](), spec_of("resnet", "fp16")
-    first, other = (tensorrt.plan(model, spec, GPUS[gpu]) for gpu in ("T4", "L4"))
+    first, other = (tensorrt_plan.plan(model, spec, GPUS[gpu]) for gpu in ("T4", "L4"))
     assert first.path != other.path
     assert first.path.read_bytes() != other.path.read_bytes()
-    again = tensorrt.plan(model, spec, GPUS["T4"])
+    again = tensorrt_plan.plan(model, spec, GPUS["T4"])
     assert (again.path, again.from_cache) == (first.path, True)
     assert not first.from_cache
 
 
 def test_another_batch_is_another_engine() -> None:
     model = SMALL["resnet"]()
-    plans = [tensorrt.plan(model, spec_of("resnet", "fp16", b), GPUS["L4"]) for b in (1, 8)]
+    plans = [tensorrt_plan.plan(model, spec_of("resnet", "fp16", b), GPUS["L4"]) for b in (1, 8)]
     assert plans[0].path != plans[1].path
 
 
@@ -100,23 +115,121 @@ def test_the_presets_are_built_for_three_gpus(
         assert 1.9 * parameters < engine["bytes"] < 4 * parameters
 
 
+@pytest.mark.parametrize("model", ["resnet", "bert"])
+@pytest.mark.parametrize(
+    ("precision", "gpu", "dtype"),
+    [("int8", "T4", "INT8"), ("int8", "A10G", "INT8"), ("fp8", "L4", "FP8")],
+)
+def test_a_quantised_engine_computes_the_rest_in_fp16(
+    model: str, precision: str, gpu: str, dtype: str
+) -> None:
+    made = tensorrt_plan.plan(SMALL[model](), spec_of(model, precision), GPUS[gpu])
+    assert {dtype, "HALF"} <= set(made.dtypes)
+    assert not {"FLOAT", "BF16"} & set(made.dtypes)
+    assert {output.dtype for output in made.outputs} == {"HALF"}
+
+
+@pytest.mark.parametrize("model", ["resnet", "bert"])
+def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
+    """What the engines are built from, executed on the CPU as it is written."""
+    loaded = SMALL[model]()
+    reference = make_reference(loaded, seed=0)
+    assert reference.outputs is not None
+    cosines = {}
+    for precision in ("int8", "fp8"):
+        network = tensorrt_plan._network_file(SMALL[model](), spec_of(model, precision))
+        answers = answers_of(network, reference.inputs)
+        cosines[precision] = compare(answers, reference.outputs).cosine
+    # Eight bits of which seven, or four, are significant.
+    assert cosines["int8"] > 0.99
+    assert 0.95 < cosines["fp8"] < cosines["int8"]
+
+
+def answers_of(network: Path, inputs: Tensors) -> Tensors:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        str(network), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {
+        put.name: (tensor.half() if tensor.is_floating_point() else tensor).numpy()
+        for put, tensor in zip(session.get_inputs(), inputs, strict=True)
+    }
+    return tuple(torch.from_numpy(output) for output in session.run(None, feed))
+
+
+def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None:
+    model, gpu = SMALL["resnet"](), GPUS["L4"]
+    spec = spec_of("resnet", "fp16", batch=2)
+    ranged = tensorrt_plan.plan(model, spec, gpu, Batches(2, 8))
+    dynamic = spec.model_copy(update={"dynamic_batch": "8:1ms"})
+    assert tensorrt_plan.plan(model, dynamic, gpu).path == ranged.path
+    assert tensorrt_plan.plan(model, spec, gpu).path != ranged.path
+
+
+def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = tmp_path / "engines"
+    asked = ["build", "--model", f"{EXAMPLES}/custom_model.py:classifier", "--precision", "fp16"]
+    assert main([*asked, "--batch", "1-4", "--gpu", "L4", "--output", str(built)]) == 0
+    capsys.readouterr()
+    there = tmp_path / "there"
+    built.rename(there)
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(there))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L4")
+    spec = Spec(
+        model=f"{EXAMPLES}/custom_model.py:classifier",
+        runtime="tensorrt-rtx",
+        precision="fp16",
+        device="cuda:0",
+        dynamic_batch="4:1ms",
+    )
+    made = tensorrt_plan.plan(load(spec), spec, GPUS["L4"])
+    assert made.from_cache
+    assert made.path.parent.parent == there
+
+
+def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
+    exported, _ = onnx_export.export(SMALL["resnet"](), spec_of("resnet", "fp32"), torch.float32)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported.read_bytes())
+    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    made = tensorrt_plan.plan(load(spec), spec, GPUS["L4"])
+    assert [(put.name, put.dtype) for put in made.inputs] == [("input_0", "FLOAT")]
+    quantised = tensorrt_plan._network_file(
+        load(spec), spec.model_copy(update={"precision": "int8"})
+    )
+    path.write_bytes(quantised.read_bytes())  # another network under the same name
+    with pytest.raises(GpubenchError, match="computes in int8 and is run as it is"):
+        load(spec)
+    as_int8 = spec.model_copy(update={"precision": "int8"})
+    again = tensorrt_plan.plan(load(as_int8), as_int8, GPUS["L4"])
+    assert not again.from_cache
+    assert "INT8" in again.dtypes
+
+
 def test_what_the_library_cannot_build_is_one_line_with_its_reason() -> None:
     with pytest.raises(GpubenchError, match=r"FP32 GEMM is not supported.*use another") as failure:
-        tensorrt.plan(SMALL["resnet"](), spec_of("resnet", "fp32"), GPUS["T4"])
+        tensorrt_plan.plan(SMALL["resnet"](), spec_of("resnet", "fp32"), GPUS["T4"])
     assert "\n" not in str(failure.value)
 
 
 def test_a_gpu_that_the_library_does_not_build_for_is_one_line() -> None:
-    with pytest.raises(GpubenchError, match=r"does not build for SM90; it knows SM1"):
-        tensorrt.plan(SMALL["resnet"](), spec_of("resnet", "fp16"), (9, 0))
+    with pytest.raises(GpubenchError, match=r"does not build for SM90; it knows SM75"):
+        tensorrt_plan.plan(SMALL["resnet"](), spec_of("resnet", "fp16"), (9, 0))
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         (["--gpu", "K80"], "--gpu K80: not known"),
-        (["--gpu", "T4", "--precision", "bf16"], "T4 (sm_75) has none"),
-        (["--gpu", "T4", "--precision", "amp"], "choose fp32 or tf32 or fp16 or bf16"),
+        (["--gpu", "T4", "--precision", "bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
+        (["--gpu", "T4", "--precision", "tf32"], "--gpu T4: GPUs of sm_75 have no tf32"),
+        (["--gpu", "A10G", "--precision", "fp8"], "no fp8, which came with sm_89; use --precision"),
+        (["--gpu", "T4", "--precision", "amp"], "choose fp32 or tf32 or fp16 or bf16 or int8"),
+        (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
+        (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
         (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
     ],
 )
@@ -130,11 +243,4 @@ def test_what_cannot_be_built_is_told_before_anything_is_loaded(
 
 @pytest.mark.parametrize(("name", "expected"), [("A10G", (8, 6)), ("sm_89", (8, 9))])
 def test_gpus_are_known_by_name_and_by_architecture(name: str, expected: tuple[int, int]) -> None:
-    assert tensorrt.compute_capability(name) == expected
-
-
-@pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
-def test_measuring_without_a_gpu_is_refused_with_the_way_out(runtime: str) -> None:
-    asked = Spec(model="resnet50", runtime=runtime, device="cpu")
-    with pytest.raises(InputError, match="runs on NVIDIA GPUs alone; gpubench build"):
-        _plan.resolve(asked, this_machine())
+    assert tensorrt_plan.compute_capability(name) == expected

@@ -1,0 +1,308 @@
+"""Engine files of TensorRT: a model exported to ONNX and built for one kind of GPU.
+
+One piece of code for the libraries `tensorrt` (10 and 11) and `tensorrt_rtx`: networks are strongly
+typed, so that the precision is the one of the exported model, and none of the precision flags and
+calibrators is used that newer versions no longer have.
+
+| precision | how |
+|---|---|
+| fp32 | exported in fp32, TF32 off |
+| tf32 | exported in fp32, TF32 on |
+| fp16, bf16 | exported with weights and inputs in that format |
+| int8, fp8 | exported in fp16, Q/DQ nodes around the products with weights: see onnx_quantise |
+
+An engine is for one batch size, or for a range of them (and then tuned for the largest).
+
+With `tensorrt_rtx` all of this works on a machine without a GPU.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench import cache
+from gpubench.engines import onnx_export, onnx_quantise, packages, precision
+from gpubench.engines.origin import origin
+from gpubench.engines.tensorrt_library import (
+    LIBRARIES,
+    ErrorLog,
+    library,
+    one_line,
+    version_of,
+)
+from gpubench.errors import GpubenchError, InputError
+from gpubench.models.base import LoadedModel
+from gpubench.models.onnx_file import OnnxFile
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+    from gpubench.spec import Spec
+
+# Bump when the way an engine is built changes.
+_RECIPE = 2
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
+_QUANTISED = frozenset({"int8", "fp8"})
+
+# Compute capabilities of GPUs that clouds rent out, by the names of the price catalog.
+_GPUS = {
+    "T4": (7, 5),
+    "A100": (8, 0),
+    "A10": (8, 6),
+    "A10G": (8, 6),
+    "L4": (8, 9),
+    "L40S": (8, 9),
+    "H100": (9, 0),
+    "H200": (9, 0),
+}
+
+# The first compute capability that has a precision, where not all have it.
+_SINCE = {"tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
+
+
+def missing(spec: Spec) -> str | None:
+    """What to install for building an engine of `spec`; None where all is there."""
+    quantiser = onnx_quantise.PACKAGES if spec.precision in _QUANTISED else ()
+    return packages.missing(
+        spec.runtime, LIBRARIES[spec.runtime], *onnx_export.PACKAGES, *quantiser
+    )
+
+
+def compute_capability(gpu: str) -> tuple[int, int]:
+    """Of a GPU's name, or of sm_86. Raises InputError for what it does not know."""
+    digits = gpu.lower().removeprefix("sm_").removeprefix("sm")
+    if digits.isdigit() and len(digits) in {2, 3}:
+        return int(digits[:-1]), int(digits[-1])
+    if gpu.upper() not in _GPUS:
+        raise InputError(f"--gpu {gpu}: not known; give {', '.join(_GPUS)}, or one like sm_86")
+    return _GPUS[gpu.upper()]
+
+
+def refused_on(spec: Spec, capability: tuple[int, int]) -> str | None:
+    """Why GPUs of this compute capability have no engine in the spec's precision."""
+    if reason := precision.refusal(spec, *PRECISIONS):
+        return reason
+    since = _SINCE.get(spec.precision, (0, 0))
+    if capability >= since:
+        return None
+    return (
+        f"GPUs of sm_{capability[0]}{capability[1]} have no {spec.precision}, which came with "
+        f"sm_{since[0]}{since[1]}; use --precision fp16"
+    )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The sizes of batch that an engine takes, in samples: from `least` to `most`."""
+
+    least: int
+    most: int
+
+    @staticmethod
+    def of(spec: Spec) -> Batches:
+        return Batches(spec.batch, spec.dynamic_batch_limits()[0])
+
+
+@dataclass(frozen=True)
+class Binding:
+    name: str
+    dtype: str  # the library's name: FLOAT, HALF, INT64
+    shape: tuple[int, ...]  # -1: the batch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An engine file, and what is in it where this process has built it."""
+
+    path: Path
+    from_cache: bool
+    build_seconds: float
+    layers: int | None = None
+    dtypes: tuple[str, ...] = ()  # of everything that layers compute, sorted
+    inputs: tuple[Binding, ...] = ()
+    outputs: tuple[Binding, ...] = ()
+
+
+def plan(
+    model: LoadedModel, spec: Spec, capability: tuple[int, int], batches: Batches | None = None
+) -> Plan:
+    """The engine of `model` for GPUs of this compute capability, from the cache or built.
+
+    `batches` are those of the spec unless told otherwise. A GPU of that capability need not be
+    there with tensorrt-rtx; tensorrt builds for the GPU at hand alone. Raises GpubenchError where
+    the library cannot build it.
+    """
+    started = time.monotonic()
+    batches = batches or Batches.of(spec)
+    path = _entry(model, spec, capability, batches)
+    if path.exists():
+        return Plan(path, True, time.monotonic() - started)
+    builder = _Builder(spec, _network_file(model, spec), capability, batches)
+    path = cache.save(path, builder.write)
+    return Plan(
+        path,
+        False,
+        time.monotonic() - started,
+        layers=builder.network.num_layers,
+        dtypes=builder.dtypes(),
+        inputs=tuple(map(_binding, builder.inputs())),
+        outputs=tuple(map(_binding, builder.outputs())),
+    )
+
+
+def _entry(model: LoadedModel, spec: Spec, capability: tuple[int, int], batches: Batches) -> Path:
+    """The same on the machine that builds and on the one that runs."""
+    target = {
+        "batch": [batches.least, batches.most],
+        "device": f"sm_{capability[0]}{capability[1]}",
+        "library": version_of(spec.runtime),
+    }
+    parts = origin(model.module, spec, _RECIPE, _packages(spec))
+    return cache.entry(spec.runtime, parts | target, ".plan")
+
+
+def _packages(spec: Spec) -> tuple[str, ...]:
+    """Those besides torch's that decide what the network is."""
+    return onnx_export.PACKAGES + (onnx_quantise.PACKAGES if spec.precision in _QUANTISED else ())
+
+
+def _network_file(model: LoadedModel, spec: Spec) -> Path:
+    """The model as an ONNX file in the spec's precision."""
+    if spec.precision not in _QUANTISED:
+        return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))[0]
+    if isinstance(model.module, OnnxFile) and model.module.precision == spec.precision:
+        return model.module.path
+    of_any_batch = {"batch": None, "device": "any"}
+    parts = origin(model.module, spec, _RECIPE, _packages(spec)) | of_any_batch
+    path = cache.entry(f"tensorrt-{spec.precision}", parts, ".onnx")
+    if path.exists():
+        return path
+    source, _ = onnx_export.export(model, spec, torch.float16)
+    return cache.save(path, lambda place: onnx_quantise.for_tensorrt(source, place, model, spec))
+
+
+class _Builder:
+    """One network and its configuration, from an ONNX file to a serialized engine."""
+
+    def __init__(
+        self, spec: Spec, source: Path, capability: tuple[int, int], batches: Batches
+    ) -> None:
+        if TYPE_CHECKING:
+            import tensorrt as trt
+        else:
+            trt = library(spec.runtime)
+        self._trt = trt
+        self._spec = spec
+        self._log = ErrorLog(spec.runtime)
+        self._builder = trt.Builder(self._log.logger)
+        # TensorRT 11 and TensorRT-RTX know no other networks, and take the flag as it is.
+        strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        self.network = self._builder.create_network(strongly_typed)
+        parser = trt.OnnxParser(self.network, self._log.logger)
+        if not parser.parse_from_file(str(source)):
+            reasons = [parser.get_error(number).desc() for number in range(parser.num_errors)]
+            raise GpubenchError(
+                f"{spec.runtime} cannot parse {spec.model} ({one_line(reasons)}); "
+                "use --runtime torchscript"
+            )
+        self._config = self._builder.create_builder_config()
+        if spec.precision != "tf32":
+            self._config.clear_flag(trt.BuilderFlag.TF32)
+        self._set_batches(batches)
+        is_rtx = spec.runtime == "tensorrt-rtx"
+        if is_rtx:
+            self._set_target(capability)
+            # Without it an engine may allocate while it runs, and then it cannot be captured.
+            self._config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+
+    def _set_batches(self, batches: Batches) -> None:
+        """One size is the fastest; in a range, kernels are chosen for the largest."""
+        profile = self._builder.create_optimization_profile()
+        for put in self.inputs():
+            sizes = tuple(put.shape)[1:]
+            if any(size < 0 for size in sizes):
+                raise GpubenchError(
+                    f"input {put.name} has shape {tuple(put.shape)}; only the batch may vary"
+                )
+            least, most = (batches.least, *sizes), (batches.most, *sizes)
+            profile.set_shape(put.name, least, most, most)
+        self._config.add_optimization_profile(profile)
+
+    def _set_target(self, capability: tuple[int, int]) -> None:
+        """The GPUs to build for. (tensorrt builds for the one at hand.)"""
+        is_rtx = self._spec.runtime == "tensorrt-rtx"
+        if not is_rtx:
+            return
+        name = f"SM{capability[0]}{capability[1]}"
+        known = {n: c for n, c in self._trt.ComputeCapability.__members__.items() if n[:2] == "SM"}
+        if name not in known:
+            raise GpubenchError(
+                f"{version_of(self._spec.runtime)} does not build for {name}; it knows "
+                f"{', '.join(known)}"
+            )
+        self._config.num_compute_capabilities = 1
+        self._config.set_compute_capability(known[name], 0)
+
+    def write(self, path: Path) -> None:
+        """Build the engine into `path`. Raises GpubenchError where the library cannot."""
+        timings = cache.cache_dir() / self._spec.runtime / ".timing"
+        is_rtx = self._spec.runtime == "tensorrt-rtx"
+        if not is_rtx:  # which times nothing when it builds
+            known = self._config.create_timing_cache(_bytes_of(timings))
+            self._config.set_timing_cache(known, ignore_mismatch=True)
+        serialized = self._builder.build_serialized_network(self.network, self._config)
+        if serialized is None:
+            raise GpubenchError(
+                f"{self._spec.runtime} cannot build {self._spec.model} in {self._spec.precision} "
+                f"({self._log.first}); use another --precision, or --runtime torchscript"
+            )
+        path.write_bytes(serialized)
+        if not is_rtx:
+            _keep(timings, bytes(self._config.get_timing_cache().serialize()))
+
+    def inputs(self) -> list[trt.ITensor]:
+        return [self.network.get_input(number) for number in range(self.network.num_inputs)]
+
+    def outputs(self) -> list[trt.ITensor]:
+        return [self.network.get_output(number) for number in range(self.network.num_outputs)]
+
+    def dtypes(self) -> tuple[str, ...]:
+        """Those of constants left out: a zero point of int8 is held in fp32."""
+        layers = (self.network.get_layer(number) for number in range(self.network.num_layers))
+        return tuple(
+            sorted(
+                {
+                    layer.get_output(number).dtype.name
+                    for layer in layers
+                    if layer.type != self._trt.LayerType.CONSTANT
+                    for number in range(layer.num_outputs)
+                }
+            )
+        )
+
+
+def _binding(put: trt.ITensor) -> Binding:
+    return Binding(put.name, put.dtype.name, tuple(put.shape))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """What the builder has timed, for the next engine; without it that takes longer."""
+    from gpubench.folder import write_file
+
+    try:
+        write_file(path, data)
+    except OSError:
+        return
