@@ -31,7 +31,7 @@ from gpubench.statistics import ClosedLoop, OpenLoop
 from gpubench.telemetry import Readings, recorded
 
 if TYPE_CHECKING:
-    from gpubench._workers import CpuWorker
+    from gpubench._workers import Worker
 
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
@@ -72,7 +72,7 @@ class Drive:
     readings: Readings = field(default_factory=dict)  # of these GPUs meanwhile
 
 
-def torch_executors(workers: Sequence[CpuWorker]) -> list[core.Executor]:
+def torch_executors(workers: Sequence[Worker]) -> list[core.Executor]:
     return [core.PythonExecutor(w.run, open=w.open, close=w.close) for w in workers]
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gpubench import core
 from gpubench._drive import most_requests_per_batch
 from gpubench._numerics import References, check
-from gpubench._workers import AroundWorker, CpuWorker, make_pool, make_requests, make_worker
+from gpubench._workers import AroundWorker, ModelWorker, Worker, make_pool, make_requests
 from gpubench.engines import BUILT_FOR_BATCHES, COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
@@ -34,7 +34,7 @@ class Place:
     """A device, with an engine of its own and the requests' inputs as that engine takes them."""
 
     engine: Engine
-    pool: list[Tensors]
+    pool: list[Tensors]  # empty where a preprocess makes the inputs
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,22 @@ class Prepared:
         """That of the first device; the others have its like."""
         return next(iter(self.places.values())).engine
 
-    def workers(self, spec: Spec) -> list[CpuWorker]:
-        """Workers that call the engine from Python."""
+    def workers(self, spec: Spec) -> list[Worker]:
+        """Workers that call the engine of their device from Python."""
         places = [self.places[device] for device in spec.worker_devices]
-        if self.around is not None:
-            return [
-                AroundWorker(place.engine, self.requests, self.around, spec) for place in places
-            ]
-        return [make_worker(place.engine, place.pool, spec) for place in places]
+        if self.around is None:
+            return [ModelWorker(place.engine, place.pool, spec) for place in places]
+        return [AroundWorker(place.engine, self.requests, self.around, spec) for place in places]
 
     def graph_executors(self, spec: Spec) -> list[core.Executor]:
         """Workers on GPUs that replay the engine as CUDA graphs.
 
         Raises NotCapturable, with the reason, where it has to be called from Python.
         """
-        from gpubench._capture import Shape, capture
+        from gpubench._capture import NotCapturable, Shape, capture
 
+        if self.around is not None:
+            raise NotCapturable("preprocess and postprocess surround each batch with Python")
         made = {}
         for device, place in self.places.items():
             shape = Shape(
@@ -103,10 +103,10 @@ def prepare(
         started = time.monotonic()
         model = load(spec)
         load_seconds = time.monotonic() - started
-        if model.around is not None and spec.device != "cpu":
+        if model.around is not None and spec.inputs == "device":
             raise GpubenchError(
-                "preprocess and postprocess run on the CPU alone in this version; measure with "
-                "--device cpu, or leave them out"
+                "--inputs device: with a preprocess or postprocess every request begins and ends "
+                "in host memory; use --inputs host"
             )
         flops = count_flops(model) if model.callable_on_cpu else None
         reference = (references or References()).of(model, spec)  # building changes the model
@@ -119,12 +119,11 @@ def prepare(
         build_seconds = time.monotonic() - started
         enter("check")
         checked = check(engine, reference, spec.batch)
-    places = {device: Place(engine, [] if model.around else make_pool(model, engine, spec))}
+    places = {device: _place(model, engine, spec)}
     for device in further:  # a model moves to its device, so each has its own
         there = spec.model_copy(update={"device": device})
         own = load(there)
-        engine = build(own, there)
-        places[device] = Place(engine, make_pool(own, engine, there))
+        places[device] = _place(own, build(own, there), there)
     return Prepared(
         places=places,
         weights=model.weights,
@@ -137,6 +136,10 @@ def prepare(
         around=model.around,
         requests=make_requests(model.around, spec) if model.around else [],
     )
+
+
+def _place(model: LoadedModel, engine: Engine, spec: Spec) -> Place:
+    return Place(engine, make_pool(model, engine, spec) if model.around is None else [])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpubench._execution import execution
 from gpubench.engines.base import Engine
-from gpubench.models.base import Around, LoadedModel, Tensors, as_tuple, seeded
+from gpubench.models.base import Around, LoadedModel, Tensors, seeded
 from gpubench.samples import Samples
 from gpubench.spec import Spec
 
@@ -52,55 +54,76 @@ def make_requests(around: Around, spec: Spec) -> list[object]:
     return [around.make_requests(generator, spec.batch) for _ in range(_AROUND_REQUESTS)]
 
 
-class CpuWorker:
-    """Runs batches on the CPU, with this worker's share of the cores."""
+class Worker(ABC):
+    """One worker of the core: where its batches execute, and what its thread needs for that."""
 
-    def __init__(self, engine: Engine, pool: list[Tensors], spec: Spec) -> None:
-        self._engine, self._pool, self._spec = engine, pool, spec
+    def __init__(self, engine: Engine, spec: Spec) -> None:
+        self._engine, self._threads = engine, spec.threads
+        self._execution = execution(engine, spec)
         self._modes = ExitStack()
 
     def open(self) -> None:
         """Set what torch keeps per thread, and run once: the first inference compiles and plans."""
-        if self._spec.threads is not None:
-            torch.set_num_threads(self._spec.threads)
+        self._execution.open()
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
         self._modes.enter_context(self._engine.thread_modes())
         self.run(np.zeros(1, np.int64))
 
+    @abstractmethod
     def run(self, ids: NDArray[np.int64]) -> None:
         """One batch, of the requests with these ids. Its outputs can be read when this returns."""
-        self._engine.forward(*self._inputs(ids))
 
     def close(self) -> None:
         self._modes.close()
 
+
+class ModelWorker(Worker):
+    """Runs the model alone: its requests bring the engine's inputs."""
+
+    def __init__(self, engine: Engine, pool: Sequence[Tensors], spec: Spec) -> None:
+        super().__init__(engine, spec)
+        self._pool = pool
+
+    def run(self, ids: NDArray[np.int64]) -> None:
+        self._execution.run(self._inputs(ids))
+
     def _inputs(self, ids: NDArray[np.int64]) -> Tensors:
-        requests = [self._pool[int(number) % len(self._pool)] for number in ids]
-        if len(requests) == 1:
-            return requests[0]
-        return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
+        return _joined([self._pool[int(number) % len(self._pool)] for number in ids])
 
 
-class AroundWorker(CpuWorker):
-    """Also does what comes before and after the model, and notes how long each takes."""
+class AroundWorker(Worker):
+    """Also does what comes before and after the model, on its thread, and notes how long it takes.
 
-    def __init__(self, engine: Engine, requests: list[object], around: Around, spec: Spec) -> None:
-        super().__init__(engine, [], spec)
+    Whatever lies between the two counts as the model's: on a GPU also the copies there and back.
+    """
+
+    def __init__(
+        self, engine: Engine, requests: Sequence[object], around: Around, spec: Spec
+    ) -> None:
+        super().__init__(engine, spec)
         self._requests, self._around = requests, around
         self.log: list[tuple[int, int, int]] = []  # per batch: began, preprocess, postprocess, ns
 
     def run(self, ids: NDArray[np.int64]) -> None:
         began = time.monotonic_ns()
         chosen = (self._requests[int(number) % len(self._requests)] for number in ids)
-        prepared = [self._engine.place(self._around.preprocess(request)) for request in chosen]
-        inputs = tuple(torch.cat(parts) for parts in zip(*prepared, strict=True))
+        inputs = _joined([self._engine.place(self._around.preprocess(each)) for each in chosen])
         called = time.monotonic_ns()
-        outputs = as_tuple(self._engine.forward(*inputs))
+        outputs = self._execution.run(inputs)
         returned = time.monotonic_ns()
         self._around.postprocess(outputs)
         self.log.append((began, called - began, time.monotonic_ns() - returned))
 
 
-def with_around(samples: Samples, workers: Sequence[CpuWorker]) -> Samples:
+def _joined(requests: Sequence[Tensors]) -> Tensors:
+    """The inputs of one batch of these requests."""
+    if len(requests) == 1:
+        return requests[0]
+    return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
+
+
+def with_around(samples: Samples, workers: Sequence[Worker]) -> Samples:
     """`samples` with the times that workers noted of what is around the model, where they did."""
     if not len(samples) or not all(isinstance(worker, AroundWorker) for worker in workers):
         return samples
@@ -113,47 +136,3 @@ def with_around(samples: Samples, workers: Sequence[CpuWorker]) -> Samples:
         entry = np.searchsorted(log[:, 0], samples.submitted_ns[own])
         around_ns[own] = log[entry, 1:]
     return replace(samples, around_ns=around_ns)
-
-
-class CudaWorker(CpuWorker):
-    """Runs batches on a CUDA stream of its own and waits for them there.
-
-    With `inputs=host` every batch goes through pinned memory to the device and its outputs come
-    back through pinned memory. With `inputs=device` inputs and outputs stay on the device.
-    """
-
-    def open(self) -> None:
-        torch.cuda.set_device(self._engine.device)
-        torch.cuda.set_stream(torch.cuda.Stream(self._engine.device))
-        self._done = torch.cuda.Event(blocking=self._spec.wait == "block")
-        self._pinned: dict[tuple[int, torch.Size], torch.Tensor] = {}
-        super().open()
-
-    def run(self, ids: NDArray[np.int64]) -> None:
-        inputs = self._inputs(ids)
-        if self._spec.inputs == "host":
-            inputs = tuple(
-                self._pin(place, tensor).to(self._engine.device, non_blocking=True)
-                for place, tensor in enumerate(inputs)
-            )
-        outputs = self._engine.forward(*inputs)
-        if self._spec.inputs == "host":
-            tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-            for place, tensor in enumerate(tensors):
-                self._buffer(-1 - place, tensor).copy_(tensor, non_blocking=True)
-        self._done.record()
-        self._done.synchronize()
-
-    def _pin(self, place: int, tensor: torch.Tensor) -> torch.Tensor:
-        return self._buffer(place, tensor).copy_(tensor)
-
-    def _buffer(self, place: int, like: torch.Tensor) -> torch.Tensor:
-        """The worker's pinned buffer for one input (place >= 0) or output, by its shape."""
-        key = (place, like.shape)
-        if key not in self._pinned:
-            self._pinned[key] = torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
-        return self._pinned[key]
-
-
-def make_worker(engine: Engine, pool: list[Tensors], spec: Spec) -> CpuWorker:
-    return (CpuWorker if engine.device.type == "cpu" else CudaWorker)(engine, pool, spec)

@@ -151,7 +151,7 @@ class Harness(_Part):
     event_clock: list[EventClock] | None = None  # of each worker; None: no device events
 
 
-OUTPUTS_DIFFER = "outputs-differ"  # the reason that marks a cost as that of wrong answers
+OUTPUTS_DIFFER = "outputs-differ"  # the reason that says that answers are wrong
 
 
 class Reason(_Part):
@@ -270,6 +270,17 @@ class Result(_Part):
     error: Failure | None = None
 
     _samples: Samples | None = PrivateAttr(None)
+
+    @property
+    def answers_agree(self) -> bool | None:
+        """Whether the engine answers as the fp32 reference, as the verdict judged it.
+
+        None where there was no reference, or the cell failed before it was judged.
+        """
+        if any(reason.code == OUTPUTS_DIFFER for reason in self.verdict.reasons):
+            return False
+        was_judged = self.verdict.status == "valid" or bool(self.verdict.reasons)
+        return True if was_judged and self.numerics is not None else None
 
     @property
     def samples(self) -> Samples | None:

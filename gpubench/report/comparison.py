@@ -17,7 +17,14 @@ from gpubench.compare import (
     chosen_cost,
 )
 from gpubench.report.format import milliseconds, number, ratio, usd, with_interval
-from gpubench.report.notes import cost_notes, failure_note, prices, reason_codes, verdict
+from gpubench.report.notes import (
+    answer_notes,
+    cost_notes,
+    failure_note,
+    prices,
+    reason_codes,
+    verdict,
+)
 from gpubench.report.settings import (
     Filled,
     machine_name,
@@ -172,17 +179,23 @@ def _key_cells(pair: Pair, keys: Sequence[Filled], comparison: Comparison) -> li
 def _three(
     pair: Pair, quantity: _Quantity, text: Callable[[float | None, Interval | None], str]
 ) -> tuple[Draft, Draft, Draft]:
-    """A, B and B/A."""
+    """A, B and B/A. What was won with wrong answers is marked as such, and so is the ratio."""
     figure = quantity.of(pair)
+    a_wrong, b_wrong = _of_side("A", answer_notes(pair.a)), _of_side("B", answer_notes(pair.b))
+    a_cost, b_cost = quantity.cost(pair.a), quantity.cost(pair.b)
     return (
-        Draft(text(figure.a, figure.a_interval), _cost_notes("A", quantity.cost(pair.a))),
-        Draft(text(figure.b, figure.b_interval), _cost_notes("B", quantity.cost(pair.b))),
-        Draft(ratio(figure.b_over_a), _significance(figure)),
+        Draft(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
+        Draft(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
+        Draft(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
     )
 
 
+def _of_side(side: str, notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{side}, {note}" for note in notes)
+
+
 def _cost_notes(side: str, cost: Cost | None) -> tuple[str, ...]:
-    return tuple(f"{side}, {note}" for note in cost_notes(cost)) if cost else ()
+    return _of_side(side, cost_notes(cost)) if cost else ()
 
 
 def _significance(figure: Figure) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ Json = str | float | bool | None | Interval | dict[str, "Json"]
 def csv_text(comparison: Comparison) -> str:
     """One row for each side of a pair, with the columns of `gpubench report --format csv`.
 
-    Both rows of a pair have its number and its ratios; a cell that the other side lacks has none.
+    Both rows of a pair have its number, its ratios, and whether the answers of either side agree
+    with the fp32 reference; a cell that the other side lacks has none of these.
     """
     rows = []
     for number, pair in enumerate(ordered_pairs(comparison), start=1):
@@ -53,6 +54,8 @@ def _csv_row(
         figure = _figures(pair)[name] if pair else None
         row[f"{name}_b_over_a"] = figure.b_over_a if figure else None
         row[f"{name}_is_significant"] = figure.is_significant if figure else None
+    row["a_answers_agree"] = pair.a.answers_agree if pair else None
+    row["b_answers_agree"] = pair.b.answers_agree if pair else None
     return row | result_fields(result, chosen_cost(result))
 
 
@@ -63,6 +66,8 @@ def _json_pair(pair: Pair) -> dict[str, Json]:
         "differences": {d.setting: {"a": d.a, "b": d.b} for d in pair.differences},
         "a_instance": a_cost.instance if a_cost else None,
         "b_instance": b_cost.instance if b_cost else None,
+        "a_answers_agree": pair.a.answers_agree,
+        "b_answers_agree": pair.b.answers_agree,
         **{name: _json_figure(figure) for name, figure in _figures(pair).items()},
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from io import StringIO
 
 from gpubench.report.notes import verdict
-from gpubench.result import Cost, DeviceReport, Interval, Result
+from gpubench.result import Cost, DeviceReport, Interval, Numerics, Result
 
 Field = str | int | float | bool | None
 
@@ -22,9 +22,10 @@ def text(cells: Iterable[tuple[str, Result]]) -> str:
 
 
 def to_csv(rows: list[dict[str, Field]]) -> str:
-    """Rows that all have the keys of the first; None is an empty field."""
+    """A column for every key of any row; None is an empty field, and so is a key that is absent."""
     out = StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(out, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _field(value) for name, value in row.items()} for row in rows)
     return out.getvalue()
@@ -87,6 +88,8 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
         row |= interval_fields(f"latency_{name}_ms", getattr(latency, f"{name}_interval"))
     return row | {
         **_device_fields(result.device),
+        "answers_agree": result.answers_agree,
+        **_numerics_fields(result.numerics),
         "verdict": verdict(result),
         "reasons": "; ".join(reason.code for reason in result.verdict.reasons),
         "error": f"{result.error.stage}: {result.error.message}" if result.error else None,
@@ -109,6 +112,12 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
         "torch_version": environment.torch,
         "driver_version": environment.driver,
     }
+
+
+def _numerics_fields(numerics: Numerics | None) -> dict[str, Field]:
+    """As in the JSON. The answers of a model of one's own may bring columns with their names."""
+    figures = numerics.model_dump() if numerics else dict.fromkeys(Numerics.model_fields)
+    return {f"numerics_{name}": figure for name, figure in figures.items()}
 
 
 def _device_fields(device: DeviceReport | None) -> dict[str, Field]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpubench.result import OUTPUTS_DIFFER, Cost, Reason, Result
+from gpubench.result import Cost, Reason, Result
 
 
 def price_name(cost: Cost) -> str:
@@ -46,10 +46,10 @@ def cost_notes(cost: Cost) -> tuple[str, ...]:
 
 
 def answer_notes(result: Result) -> tuple[str, ...]:
-    """That a cost is the price of wrong answers; empty where no check found them wrong."""
-    if all(reason.code != OUTPUTS_DIFFER for reason in result.verdict.reasons):
+    """That a figure is that of wrong answers; empty where no check found them wrong."""
+    if result.answers_agree is not False:
         return ()
-    return ("the price of wrong answers: the outputs differ from the fp32 reference",)
+    return ("wrong answers: the outputs differ from the fp32 reference",)
 
 
 def verdict(result: Result) -> str:

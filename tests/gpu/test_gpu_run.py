@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import gpubench
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.gpu(torch=True)
@@ -39,6 +43,28 @@ def test_requests_joined_by_the_queue_are_measured() -> None:
     )
     assert result.error is None
     assert result.requests.completed >= 400
+
+
+@pytest.mark.gpu(torch=True)
+def test_a_detector_is_measured_from_encoded_images_to_boxes_on_every_gpu() -> None:
+    result = gpubench.run(
+        gpubench.Spec(
+            model=f"{EXAMPLES}/detector.py:detector", device="all", requests=100, warmup=0.2
+        )
+    )
+    assert result.error is None
+    assert result.requests.completed >= 100
+    assert result.harness.executor == "python"
+    assert "preprocess" in (result.harness.not_captured or "")
+    assert result.numerics is not None
+    assert result.numerics.cosine == pytest.approx(1, abs=1e-3)
+    stages = result.stages_ms
+    assert stages.preprocess is not None
+    assert stages.compute is not None
+    assert stages.postprocess is not None
+    assert stages.preprocess.mean > 0
+    assert stages.postprocess.mean > 0
+    assert (stages.h2d, stages.d2h) == (None, None)
 
 
 @pytest.mark.gpu

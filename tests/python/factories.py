@@ -12,6 +12,7 @@ from gpubench.result import (
     Failure,
     Harness,
     Latency,
+    Numerics,
     Reason,
     Requests,
     Result,
@@ -45,6 +46,12 @@ DRIFT = Reason(
     limit=0.05,
     remedy="stop other programs, or lengthen --duration",
 )
+WRONG_ANSWERS = Reason(
+    code="outputs-differ",
+    figure=0.5,
+    limit=0.98,
+    remedy="choose another --precision or --runtime before relying on this speed",
+)
 
 
 def environment(
@@ -72,6 +79,7 @@ def result(
     error: Failure | None = None,
     completed: int = 130,
     native_precision: bool = True,
+    numerics: Numerics | None = None,
     **settings: Any,
 ) -> Result:
     """A measured cell; keyword arguments that are not named here are settings of its spec.
@@ -123,6 +131,7 @@ def result(
         throughput_interval=interval(throughput),
         latency_ms=latency,
         harness=Harness(executor="python", cpu_cores=1.9, littles_law_residual=0.001),
+        numerics=numerics,
         verdict=Verdict(status="suspect" if reasons or error else "valid", reasons=list(reasons)),
         error=error,
     )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from factories import DRIFT, G4DN, G5, LAPTOP, failed, quick_start, result
+from factories import DRIFT, G4DN, G5, LAPTOP, WRONG_ANSWERS, failed, quick_start, result
 from golden import assert_golden
 
-from gpubench.compare import Figure, compare
+from gpubench.compare import Comparison, Figure, compare
 from gpubench.errors import InputError
 from gpubench.report import markdown, terminal
 from gpubench.report.comparison import tall_table, wide_table
 from gpubench.report.comparison_files import csv_text, json_text
-from gpubench.result import Result
+from gpubench.report.table import Table
+from gpubench.result import Numerics, Result
 
 STUDY = [  # model, batch, precision, throughput on g5 and g4dn, P95 on g5 and g4dn
     ("bert-base", 32, "full", 723, 154, 44, 208),
@@ -186,6 +188,41 @@ def test_cells_of_one_side_are_listed() -> None:
     shown = terminal.text([wide_table(compare(*doubtful()), "a", "b")])
     assert "Only in A: resnet50 torchscript tf32, batch 16, clients 1, workers 1" in shown
     assert "Only in B: resnet50 torchscript fp32, batch 8, clients 1, workers 1" in shown
+
+
+def won_with_wrong_answers() -> Comparison:
+    """Of two pairs, both won by B, one with wrong answers."""
+    a = [result(18.0, batch=batch, instance="c7i.xlarge", numerics=Numerics()) for batch in (1, 4)]
+    b = [
+        result(
+            54.0, batch=batch, precision="int8", runtime="onnxruntime", instance="c7i.xlarge",
+            numerics=Numerics(cosine=0.5 if reasons else 0.999), reasons=reasons,
+        )
+        for batch, reasons in ((1, ()), (4, (WRONG_ANSWERS,)))
+    ]  # fmt: skip
+    return compare(a, b)
+
+
+@pytest.mark.parametrize("table", [wide_table, tall_table])
+def test_every_figure_of_wrong_answers_is_marked_and_so_are_its_ratios(
+    table: Callable[[Comparison, str, str], Table],
+) -> None:
+    made = table(won_with_wrong_answers(), "A", "B")
+    (note,) = (note for note in made.notes if "wrong answers" in note.text)
+    assert note.text == "B, wrong answers: the outputs differ from the fp32 reference"
+    marked = [cell for row in made.rows for cell in row if note.mark in cell.marks]
+    assert len(marked) == 6  # of throughput, P95 and cost: B and B/A
+    assert {cell.text for cell in marked if "±" not in cell.text} >= {"3.00", "1.00", "0.333"}
+
+
+def test_files_say_of_both_sides_whether_their_answers_agree() -> None:
+    comparison = won_with_wrong_answers()
+    agree = [("true", "true")] * 2 + [("true", "false")] * 2
+    rows = list(csv.DictReader(io.StringIO(csv_text(comparison))))
+    assert [(row["a_answers_agree"], row["b_answers_agree"]) for row in rows] == agree
+    pairs = json.loads(json_text(comparison, "A", "B"))["pairs"]
+    assert [pair["a_answers_agree"] for pair in pairs] == [True, True]
+    assert [pair["b_answers_agree"] for pair in pairs] == [True, False]
 
 
 def test_the_tables() -> None:

@@ -183,5 +183,5 @@ def test_the_price_of_wrong_answers_is_marked_in_the_table() -> None:
     wrong = factories.result(instance="c7i.xlarge", reasons=tuple(_outputs(numerics)))
     right = factories.result(instance="c7i.xlarge", batch=2)
     text = markdown.text(result_tables([wrong, right]))
-    assert text.count("the price of wrong answers") == 1
+    assert text.count("wrong answers: the outputs differ") == 1
     assert "cosine" in text

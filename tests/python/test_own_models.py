@@ -11,6 +11,7 @@ import torch
 from small_models import SMALL
 
 import gpubench
+from gpubench import _prepare
 from gpubench.cli import main
 from gpubench.engines import onnx_export
 from gpubench.errors import InputError
@@ -172,6 +173,20 @@ def test_decoding_and_suppression_of_a_detector_are_stages_of_their_own() -> Non
         if stage is not None
     )  # fmt: skip
     assert parts == pytest.approx(result.latency_ms.mean)
+
+
+def test_inputs_cannot_be_on_the_device_where_a_preprocess_makes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("built before it was refused")
+
+    monkeypatch.setattr(_prepare, "build", too_late)
+    result = measured(model=f"{EXAMPLES}/detector.py:detector", inputs="device")
+    assert result.error is not None
+    assert result.error.stage == "load"
+    assert "use --inputs host" in result.error.message
+    assert "\n" not in result.error.message
 
 
 def test_durations_around_the_model_are_kept_with_the_samples(code: Path) -> None:

@@ -8,7 +8,7 @@ import json as json_module
 from typing import Any
 
 import pytest
-from factories import DRIFT, G5, LAPTOP, TOO_FEW, failed, quick_start, result
+from factories import DRIFT, G5, LAPTOP, TOO_FEW, WRONG_ANSWERS, failed, quick_start, result
 from golden import assert_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ from gpubench.report.format import (
 )
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, Draft, make_table
-from gpubench.result import DeviceReport, Failure, GpuReport, Result
+from gpubench.result import DeviceReport, Failure, GpuReport, Numerics, Result
 
 
 def everything_that_can_be_marked() -> list[Result]:
@@ -106,6 +106,24 @@ def test_csv_has_one_row_for_each_cell_and_price_and_empty_fields_for_what_is_ab
     assert rows[2]["throughput_inferences_per_second_low"] == ""
     assert rows[3]["latency_p95_ms"] == ""
     assert rows[3]["error"] == "measure: CUDA out of memory"
+
+
+def test_csv_says_whether_the_answers_agree_with_the_reference_and_by_how_much() -> None:
+    right, wrong = Numerics(cosine=0.999, top1_agreement=1.0), Numerics(cosine=0.5)
+    own = Numerics.model_validate({"cosine": 1.0, "breed_agreement": 0.75})
+    cells = [
+        ("right", result(numerics=right)),
+        ("wrong", result(numerics=wrong, reasons=(WRONG_ANSWERS,))),
+        ("of an own model", result(numerics=own, reasons=(DRIFT,))),
+        ("without a reference", result()),
+        ("not judged", failed(numerics=wrong)),
+    ]
+    rows = list(csv_module.DictReader(io.StringIO(csv.text(cells))))
+    assert [row["answers_agree"] for row in rows] == ["true", "false", "true", "", ""]
+    assert [row["numerics_cosine"] for row in rows] == ["0.999", "0.5", "1.0", "", "0.5"]
+    assert [row["numerics_finite"] for row in rows] == ["true", "true", "true", "", "true"]
+    assert rows[0]["numerics_top1_agreement"] == "1.0"
+    assert [row["numerics_breed_agreement"] for row in rows] == ["", "", "0.75", "", ""]
 
 
 def test_json_is_the_list_of_results_as_they_were_stored() -> None:

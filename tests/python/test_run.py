@@ -67,13 +67,13 @@ def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
     import torch
 
     seen: dict[int, tuple[int, bool]] = {}
-    forward = _workers.CpuWorker.run
+    forward = _workers.ModelWorker.run
 
-    def spying(worker: _workers.CpuWorker, ids: np.ndarray) -> None:
+    def spying(worker: _workers.ModelWorker, ids: np.ndarray) -> None:
         seen[threading.get_ident()] = (torch.get_num_threads(), torch.is_inference_mode_enabled())
         forward(worker, ids)
 
-    monkeypatch.setattr(_workers.CpuWorker, "run", spying)
+    monkeypatch.setattr(_workers.ModelWorker, "run", spying)
     result = gpubench.run(a_spec(workers=2, threads=1))
     assert result.error is None
     assert set(seen.values()) == {(1, True)}
@@ -106,10 +106,10 @@ def test_a_cell_that_cannot_be_loaded_comes_back_with_its_error(tmp_path: Path) 
 def test_a_cell_that_runs_out_of_memory_comes_back_with_its_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def out_of_memory(worker: _workers.CpuWorker, ids: np.ndarray) -> None:
+    def out_of_memory(worker: _workers.ModelWorker, ids: np.ndarray) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate")
 
-    monkeypatch.setattr(_workers.CpuWorker, "run", out_of_memory)
+    monkeypatch.setattr(_workers.ModelWorker, "run", out_of_memory)
     result = gpubench.run(a_spec())
     assert result.error is not None
     assert "can't allocate" in result.error.message

@@ -17,7 +17,7 @@ from test_machine import a_machine
 import gpubench
 from gpubench import _plan, _prepare
 from gpubench._numerics import check, make_reference
-from gpubench._workers import CpuWorker, make_pool
+from gpubench._workers import ModelWorker, make_pool
 from gpubench.engines import COMPILED_FOR_WORKERS, RUNTIMES, aotinductor, onnx_export, packages
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError, InputError
@@ -143,7 +143,7 @@ def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str)
         expected = [model.module(*request)[0] for request in pool]
     wrong: list[int] = []
 
-    class Comparing(CpuWorker):
+    class Comparing(ModelWorker):
         def run(self, ids: np.ndarray) -> None:
             start, _ = engine.forward(*self._inputs(ids))
             if not torch.allclose(start, expected[int(ids[0])], atol=1e-5):
