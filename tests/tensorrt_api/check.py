@@ -38,8 +38,8 @@ ROOT = HERE.parents[1]
 CODE = sorted((ROOT / "gpubench" / "engines").glob("tensorrt*.py"))
 MISTAKES = HERE / "mistakes.py"
 
-# Names that objects of ours have too, so that a misspelt one need not be TensorRT's.
-_NOT_ONLY_TENSORRTS = {"dtype", "name", "precision", "shape"}
+# Names that other objects here have too, so that a misspelt one need not be TensorRT's.
+_NOT_ONLY_TENSORRTS = {"__version__", "dtype", "engine", "name", "precision", "shape"}
 
 
 def errors(library: Library, stub: Path, files: list[Path]) -> list[str]:
@@ -63,8 +63,9 @@ def misspelt(code: list[Path], names: set[str]) -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse("".join(lines))):
             if not isinstance(node, ast.Attribute) or node.attr not in names:
                 continue
-            if ast.unparse(node.value) == "torch":  # torch.float32
-                continue
+            owner = ast.unparse(node.value)
+            if owner == "torch" or (owner == "self" and isinstance(node.ctx, ast.Store)):
+                continue  # torch.float32; an attribute of ours
             assert node.end_lineno is not None
             number, end = node.end_lineno - 1, node.end_col_offset
             line = lines[number].encode()
