@@ -1,6 +1,6 @@
 """Holds the code that calls TensorRT against its Python API: `python tests/tensorrt_api/check.py`.
 
-For tensorrt 10, tensorrt 11 and tensorrt_rtx: fetches the bindings alone (pip, about 5 MB each),
+For tensorrt 10, tensorrt 11 and tensorrt_rtx: fetches the bindings alone (pip, a few MB each),
 makes stand-ins for the libraries they load, writes type stubs from the real signatures, and runs
 mypy over gpubench/engines/tensorrt*.py with them. So every class, attribute, argument and keyword
 that the code uses is known to exist in each library. It proves nothing about behaviour, and needs
