@@ -239,6 +239,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         other_busy_cores=driven.other_busy_cores,
         cores=machine.cores,
         numerics=result.numerics,
+        precision=spec.precision,
         throttled_share=result.device.throttled_share if result.device else None,
         other_gpu_processes=result.device.other_processes if result.device else None,
     )

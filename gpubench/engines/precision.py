@@ -6,7 +6,8 @@
 | tf32 | fp32 | TF32 on, on NVIDIA GPUs from Ampere on |
 | amp  | fp32, cast once | autocast: fp16 on CUDA, bf16 on a CPU |
 | fp16, bf16 | cast once | the 16-bit format throughout |
-| int8 | int8 with scales | int8 products where the runtime has them; inputs and outputs fp32 |
+| int8 | int8 with scales | int8 products where the runtime has them, the rest in fp32 or fp16 |
+| fp8 | E4M3 with scales | fp8 products, the rest in fp16; on NVIDIA GPUs from Ada on |
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def refusal(spec: Spec, *supported: str) -> str | None:
     advice = f"choose {' or '.join(supported)}"
     if spec.precision == "int8":
         advice += ", or --runtime onnxruntime on a CPU"
+    if spec.precision == "fp8":
+        advice += ", or --runtime tensorrt on a GPU from Ada on (L4, H100)"
     return f"it has no {spec.precision} on this device; {advice}"
 
 

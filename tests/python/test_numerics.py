@@ -23,8 +23,8 @@ from gpubench.verdicts import LEAST_COSINE, _outputs
 Forward = Callable[..., torch.Tensor | Tensors]
 
 
-def suspect(numerics: Numerics) -> bool:
-    return any(reason.code == "outputs-differ" for reason in _outputs(numerics))
+def suspect(numerics: Numerics, precision: str = "fp32") -> bool:
+    return any(reason.code == "outputs-differ" for reason in _outputs(numerics, precision))
 
 
 def an_engine(forward: Forward) -> Engine:
@@ -145,6 +145,14 @@ def test_an_error_is_measured_exactly() -> None:
     assert numerics.top1_agreement == 1
 
 
+def test_fp8_is_allowed_its_own_rounding_and_no_more() -> None:
+    rounded = Numerics(cosine=0.95, relative_error=0.17)
+    assert suspect(rounded)
+    assert not suspect(rounded, "fp8")
+    assert suspect(Numerics(cosine=0.84, relative_error=0.05), "fp8")  # a mirrored image
+    assert suspect(Numerics(cosine=0.99, relative_error=0.3), "fp8")
+
+
 def test_samples_that_do_not_differ_have_no_cosine() -> None:
     same = (torch.ones(SAMPLES, 4),)
     assert compare(same, same).cosine is None
@@ -172,6 +180,7 @@ def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None
     spec = Spec(model="distilbert", seq_len=8, runtime="eager", device="cpu", threads=1)
     prepared = _prepare.prepare(spec, stages.append)
     assert stages == ["load", "build", "check"]
+    assert prepared.numerics is not None
     assert (prepared.numerics.cosine or 0) > LEAST_COSINE
     assert prepared.load_seconds > 0
     assert prepared.first_inference_seconds > 0

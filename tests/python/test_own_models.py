@@ -221,6 +221,7 @@ def test_code_that_a_sweep_file_names_needs_leave(
         ("mine:make", True),
         ("a/mine.py:make", True),
         ("net.pt", True),
+        ("net.plan", True),
         ("net.onnx", False),
         ("hub:org/name", False),
         ("folder/", False),
