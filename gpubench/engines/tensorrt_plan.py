@@ -206,10 +206,11 @@ class _Builder:
         self.network = self._builder.create_network(strongly_typed)
         parser = trt.OnnxParser(self.network, self._log.logger)
         if not parser.parse_from_file(str(source)):
-            reasons = [parser.get_error(number).desc() for number in range(parser.num_errors)]
+            errors = [parser.get_error(number) for number in range(parser.num_errors)]
+            reasons = [f"{e.node_operator()}: {e.code().name}, {e.desc()}" for e in errors]
             raise GpubenchError(
                 f"{spec.runtime} cannot parse {spec.model} ({one_line(reasons)}); "
-                "use --runtime torchscript"
+                "use another --runtime"
             )
         self._config = self._builder.create_builder_config()
         if spec.precision != "tf32":
@@ -260,7 +261,7 @@ class _Builder:
         if serialized is None:
             raise GpubenchError(
                 f"{self._spec.runtime} cannot build {self._spec.model} in {self._spec.precision} "
-                f"({self._log.first}); use another --precision, or --runtime torchscript"
+                f"({self._log.first}); use another --precision or --runtime"
             )
         path.write_bytes(serialized)
         if not is_rtx:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -213,6 +214,20 @@ def test_what_the_library_cannot_build_is_one_line_with_its_reason() -> None:
     with pytest.raises(GpubenchError, match=r"FP32 GEMM is not supported.*use another") as failure:
         tensorrt_plan.plan(SMALL["resnet"](), spec_of("resnet", "fp32"), GPUS["T4"])
     assert "\n" not in str(failure.value)
+
+
+def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) -> None:
+    made = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        determinants (float[batch, 3, 3] matrices) => (float[batch] d) { d = Det(matrices) }"""
+    )
+    path = tmp_path / "det.onnx"
+    onnx.save(made, path)
+    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    with pytest.raises(
+        GpubenchError, match=r"cannot parse .*det.onnx \(Det: UNSUPPORTED_NODE, .*\)"
+    ):
+        tensorrt_plan.plan(load(spec), spec, GPUS["L4"])
 
 
 def test_a_gpu_that_the_library_does_not_build_for_is_one_line() -> None:
