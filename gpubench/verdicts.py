@@ -96,7 +96,8 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _harness(analysis, evidence)
     yield from _load(analysis)
     yield from _machine(evidence)
-    yield from _outputs(evidence.numerics, evidence.precision)
+    if wrong := outputs_differ(evidence.numerics, evidence.precision):
+        yield wrong
     yield from _device(analysis, evidence)
 
 
@@ -243,9 +244,10 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
         )
 
 
-def _outputs(numerics: Numerics | None, precision: str | None = None) -> Iterator[Reason]:
+def outputs_differ(numerics: Numerics | None, precision: str | None) -> Reason | None:
+    """Whether an engine's answers are further from the reference than its precision explains."""
     if numerics is None:
-        return
+        return None
     least_cosine, most_error = LEAST_COSINE, MOST_RELATIVE_ERROR
     if precision == "fp8":
         least_cosine, most_error = LEAST_COSINE_FP8, MOST_RELATIVE_ERROR_FP8
@@ -261,8 +263,8 @@ def _outputs(numerics: Numerics | None, precision: str | None = None) -> Iterato
         figure, limit = numerics.relative_error, most_error
         measure = "the outputs are not those of the fp32 reference (relative error)"
     else:
-        return
-    yield Reason(
+        return None
+    return Reason(
         code=OUTPUTS_DIFFER,
         figure=figure,
         limit=limit,

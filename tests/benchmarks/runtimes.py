@@ -1,7 +1,7 @@
 """Throughput of every runtime that this machine has, over eager's, in one run.
 
-All are fed the same inputs through the same queue, in turn, several times; medians are compared. A
-runtime whose outputs differ from the fp32 reference is marked.
+All engines are made first; then they are fed the same inputs through the same queue, in turn, in
+several rounds, and medians are compared. One whose outputs differ from the fp32 model's is marked.
 
     python tests/benchmarks/runtimes.py [--models bert-base,resnet50] [--batch 1] [--rounds 3]
 """
@@ -9,29 +9,37 @@ runtime whose outputs differ from the fp32 reference is marked.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, field
 from statistics import median
 
 from common import print_table
 
 from gpubench import _drive, _plan
-from gpubench._prepare import prepare
+from gpubench._numerics import References
+from gpubench._prepare import Prepared, prepare
 from gpubench.engines import RUNTIMES
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
 from gpubench.report.format import number
 from gpubench.spec import Spec
 from gpubench.statistics import ClosedLoop, analyse
-from gpubench.verdicts import LEAST_COSINE
+from gpubench.verdicts import outputs_differ
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "amp", "int8")
 
 
-def throughput(spec: Spec, rounds: int) -> tuple[float, float | None, float]:
-    """(inferences per second, cosine to the fp32 reference, seconds to build)."""
-    prepared = prepare(spec, lambda stage: None)
-    figures = []
-    for _ in range(rounds):
-        driven = _drive.drive(spec, _drive.torch_executors(prepared.workers(spec)))
+@dataclass
+class Contender:
+    """A runtime's engine, ready, and what each round measured of it, in inferences per second."""
+
+    name: str
+    spec: Spec
+    prepared: Prepared
+    figures: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        spec = self.spec
+        driven = _drive.drive(spec, _drive.torch_executors(self.prepared.workers(spec)))
         if driven.error is not None:
             raise GpubenchError(driven.error)
         assert spec.clients is not None
@@ -39,13 +47,26 @@ def throughput(spec: Spec, rounds: int) -> tuple[float, float | None, float]:
             driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch
         )
         assert analysis.throughput_per_second is not None
-        figures.append(analysis.throughput_per_second)
-    return median(figures), prepared.numerics.cosine, prepared.build_seconds
+        self.figures.append(analysis.throughput_per_second)
+
+    def row(self, base: float) -> list[str]:
+        figure, numerics = median(self.figures), self.prepared.numerics
+        wrong = outputs_differ(numerics, self.spec.precision) is not None
+        cosine = "–" if numerics is None else number(numerics.cosine)
+        return [
+            self.name,
+            number(figure),
+            f"{number(min(self.figures))} to {number(max(self.figures))}",
+            f"{figure / base:.2f}",
+            cosine + (" wrong" if wrong else ""),
+            f"{self.prepared.build_seconds:.1f}",
+        ]
 
 
-def rows(model: str, arguments: argparse.Namespace, machine: Machine) -> list[list[str]]:
-    base: float | None = None
-    table = []
+def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> list[Contender]:
+    """All that this machine can run; of the others, the reason is printed."""
+    ready = []
+    references = References()
     for precision in PRECISIONS:
         for runtime in RUNTIMES:
             asked = Spec(
@@ -57,37 +78,33 @@ def rows(model: str, arguments: argparse.Namespace, machine: Machine) -> list[li
                 warmup=1,
                 device="cpu",
             )
+            name = f"{runtime} {precision}"
             try:
-                figure, cosine, seconds = throughput(
-                    _plan.resolve(asked, machine), arguments.rounds
-                )
+                spec = _plan.resolve(asked, machine)
+                ready.append(Contender(name, spec, prepare(spec, lambda stage: None, references)))
             except GpubenchError as error:
-                print(f"{model} {runtime} {precision}: {error}")
-                continue
-            base = base or figure
-            wrong = cosine is not None and cosine < LEAST_COSINE
-            table.append(
-                [
-                    f"{runtime} {precision}",
-                    number(figure),
-                    f"{figure / base:.2f}",
-                    ("–" if cosine is None else f"{cosine:.4f}") + (" wrong" if wrong else ""),
-                    f"{seconds:.1f}",
-                ]
-            )
-    return table
+                print(f"{model} {name}: {error}", flush=True)
+    return ready
+
+
+def rows(model: str, arguments: argparse.Namespace, machine: Machine) -> list[list[str]]:
+    ready = contenders(model, arguments, machine)
+    for _ in range(arguments.rounds):
+        for contender in ready:
+            contender.measure()
+    return [contender.row(median(ready[0].figures)) for contender in ready]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="bert-base,resnet50")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--requests", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     machine = this_machine()
     print(f"{machine.cores} x {machine.cpu}")
-    columns = ("runtime", "inferences /s", "over eager", "cosine", "build s")
+    columns = ("runtime", "inferences /s", "range", "over eager", "cosine", "build s")
     for model in arguments.models.split(","):
         print_table(f"{model}, batch {arguments.batch}", columns, rows(model, arguments, machine))
 

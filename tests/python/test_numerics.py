@@ -18,13 +18,13 @@ from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.result import Numerics
 from gpubench.spec import Spec
-from gpubench.verdicts import LEAST_COSINE, _outputs
+from gpubench.verdicts import LEAST_COSINE, outputs_differ
 
 Forward = Callable[..., torch.Tensor | Tensors]
 
 
 def suspect(numerics: Numerics, precision: str = "fp32") -> bool:
-    return any(reason.code == "outputs-differ" for reason in _outputs(numerics, precision))
+    return outputs_differ(numerics, precision) is not None
 
 
 def an_engine(forward: Forward) -> Engine:
@@ -188,8 +188,9 @@ def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None
 
 
 def test_the_price_of_wrong_answers_is_marked_in_the_table() -> None:
-    numerics = Numerics(cosine=0.5, relative_error=0.8)
-    wrong = factories.result(instance="c7i.xlarge", reasons=tuple(_outputs(numerics)))
+    wrong_answers = outputs_differ(Numerics(cosine=0.5, relative_error=0.8), "fp32")
+    assert wrong_answers is not None
+    wrong = factories.result(instance="c7i.xlarge", reasons=(wrong_answers,))
     right = factories.result(instance="c7i.xlarge", batch=2)
     text = markdown.text(result_tables([wrong, right]))
     assert text.count("wrong answers: the outputs differ") == 1
