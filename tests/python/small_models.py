@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 
 from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.bert import _AnswerLogits, question_and_context
 from gpubench.models.resnet import normalised_images
 
+if TYPE_CHECKING:
+    from torchvision.models.resnet import ResNet
+    from transformers import BertConfig, DistilBertConfig
+
 SEQ_LEN = 16
 
 
 def bert() -> LoadedModel:
-    from transformers import BertConfig, BertForQuestionAnswering
+    from transformers import BertForQuestionAnswering
 
     torch.manual_seed(0)
-    small = BertForQuestionAnswering(
-        BertConfig(
-            hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
-        )
-    )
+    small = BertForQuestionAnswering(_configuration("bert-base"))
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         return question_and_context(generator, samples, SEQ_LEN)
@@ -29,10 +32,8 @@ def bert() -> LoadedModel:
 
 
 def resnet() -> LoadedModel:
-    from torchvision.models.resnet import Bottleneck, ResNet
-
     torch.manual_seed(0)
-    module = ResNet(Bottleneck, [1, 1, 1, 1], num_classes=100, width_per_group=16).eval()
+    module = _resnet50().eval()
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         (images,) = normalised_images(generator, samples)
@@ -42,3 +43,25 @@ def resnet() -> LoadedModel:
 
 
 SMALL = {"bert": bert, "resnet": resnet}
+
+
+def make_presets_small(patch: pytest.MonkeyPatch) -> None:
+    """The presets are loaded as ever, but have few and narrow layers themselves."""
+    patch.setattr("gpubench.models.bert._configuration", _configuration)
+    patch.setattr("torchvision.models.resnet50", _resnet50)
+
+
+def _configuration(name: str) -> BertConfig | DistilBertConfig:
+    from transformers import BertConfig, DistilBertConfig
+
+    if name == "distilbert":
+        return DistilBertConfig(dim=64, n_layers=1, n_heads=2, hidden_dim=128)
+    return BertConfig(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
+    )
+
+
+def _resnet50(weights: None = None) -> ResNet:
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=100, width_per_group=16)

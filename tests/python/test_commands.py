@@ -98,7 +98,7 @@ def test_sweep_takes_a_file_and_flags(tmp_path: Path) -> None:
 
 def test_a_sweep_with_a_failing_cell_ends_with_status_1(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    failing = ["--model", "distilbert", "--weights", tmp_path / "empty"]
+    failing = ["--model", "resnet50", "--weights", tmp_path / "empty"]
     done = gpubench("sweep", *failing, "--requests", "2", "--output", tmp_path / "run")
     assert done.returncode == 1
     assert "could not be loaded" in done.stderr

@@ -47,7 +47,7 @@ def test_example_builds_against_build_tree_and_install_prefix(tmp_path: Path) ->
     cmake = _tool("cmake")
     tree, prefix = tmp_path / "tree", tmp_path / "prefix"
     _run(cmake, "-S", ROOT, "-B", tree, "-DCMAKE_BUILD_TYPE=Debug")
-    _run(cmake, "--build", tree)
+    _run(cmake, "--build", tree, "--parallel", str(os.cpu_count()))
     _run(cmake, "--install", tree, "--prefix", prefix)
     for package in (tree, prefix / "lib" / "cmake" / "gpubench"):
         printed = _build_and_run(package, tmp_path / f"with_{package.name}")

@@ -29,6 +29,14 @@ else:
     drift: float | None = on_gpu.clock.drift_ppm if on_gpu.clock else None
 """
 
+# The core's types come from NumPy alone; reading torch's takes mypy half a minute.
+STRICT = """
+[mypy]
+strict = true
+[mypy-torch.*,pydantic.*]
+follow_imports = skip
+"""
+
 
 def test_stub_is_what_the_compiled_module_gives() -> None:
     pytest.importorskip("pybind11_stubgen")
@@ -48,7 +56,8 @@ def test_code_that_uses_the_core_passes_mypy_strict(tmp_path: Path) -> None:
     good.write_text(TYPED)
     bad = tmp_path / "bad.py"
     bad.write_text('from gpubench import core\ncore.Runner([], wait="busy")\ncore.OpenLoop("0")\n')
-    command = [sys.executable, "-P", "-m", "mypy", "--strict", "--cache-dir", str(tmp_path)]
+    (tmp_path / "mypy.ini").write_text(STRICT)
+    command = [sys.executable, "-P", "-m", "mypy", "--cache-dir", str(tmp_path)]
     checked = subprocess.run([*command, good, bad], capture_output=True, text=True, cwd=tmp_path)
     assert "good.py" not in checked.stdout, checked.stdout
     assert "bad.py:2" in checked.stdout

@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from small_models import make_presets_small
 
 from gpubench.grid import cells, read_grids
 from gpubench.machine import this_machine
@@ -23,8 +24,9 @@ def test_the_python_example_measures_every_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path))
+    make_presets_small(monkeypatch)
     main = runpy.run_path(str(EXAMPLES / "bert_api.py"))["main"]
-    main(batches=(1, 2), model="distilbert", seq_len=8, requests=20, warmup=0)
+    main(batches=(1, 2), seq_len=8, requests=20, warmup=0)
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in printed] == ["batch 1", "batch 2"]
     assert all("per million on c7i.xlarge" in line for line in printed)

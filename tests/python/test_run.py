@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import make_presets_small
 
 import gpubench
 from gpubench import _run, _workers
@@ -22,6 +23,11 @@ TINY = {"model": "distilbert", "seq_len": 8, "warmup": 0, "requests": 20}
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_presets_small(monkeypatch)
 
 
 def a_spec(**settings: object) -> Spec:
@@ -39,7 +45,7 @@ def test_a_result_says_what_was_measured_on_what() -> None:
     assert latency.p95 is not None
     assert latency.max is not None
     assert latency.min <= latency.p95 <= latency.max
-    assert result.engine.parameters == 66_364_418
+    assert result.engine.parameters == load(result.spec).parameters
     assert result.engine.weights == "random (seed 0)"
     assert result.engine.first_inference_seconds is not None
     assert result.environment.cores == this_machine().cores

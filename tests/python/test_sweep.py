@@ -82,7 +82,7 @@ def test_other_prices_do_not_measure_again(tmp_path: Path) -> None:
 
 def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    failing = {"model": "distilbert", "weights": str(tmp_path / "empty"), "requests": 2}
+    failing = {"model": "resnet50", "weights": str(tmp_path / "empty"), "requests": 2}
     results = gpubench.sweep([failing, GRID], tmp_path / "run")
     assert [result.error is None for result in results] == [False, True, True]
     assert results[0].error is not None
