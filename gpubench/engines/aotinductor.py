@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import inductor, precision
+from gpubench.engines import inductor, linear_int8, precision
 from gpubench.engines.base import Engine
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError
@@ -27,7 +27,8 @@ refusal = inductor.refusal
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
     module, example = inductor.ready(model, spec)
-    parts = origin(module, spec, _RECIPE) | {"threads": spec.threads}
+    builds_with = (linear_int8.PACKAGE,) if spec.precision == "int8" else ()
+    parts = origin(module, spec, _RECIPE, builds_with) | {"threads": spec.threads}
     path = cache.entry("aotinductor", parts, ".pt2")
     package = _load(path, spec) if path.exists() else None
     kept = package is not None
@@ -45,11 +46,13 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         input_dtype=precision.weight_dtype(spec.precision),
         thread_modes=torch.no_grad,  # autocast's casts are part of the package
         from_cache=kept,
-        library=inductor.LIBRARY,
+        library=inductor.library(spec),
     )
 
 
 def _compile(module: torch.nn.Module, example: Tensors, spec: Spec, path: Path) -> None:
+    if spec.precision == "int8":
+        linear_int8.quantise(module, example, spec)
     try:
         with inductor.modes(spec):
             program = torch.export.export(module, example)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import precision
+from gpubench.engines import linear_int8, precision
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 OPTIONS: Mapping[str, bool] = {"freezing": True}
-LIBRARY = f"torch {torch.__version__}, TorchInductor with freezing"
 
 
 def refusal(spec: Spec) -> str | None:
@@ -35,6 +34,8 @@ def refusal(spec: Spec) -> str | None:
             "it is compiled for one batch size; remove --dynamic-batch, or choose "
             "--runtime torchscript"
         )
+    if spec.precision == "int8":
+        return linear_int8.refusal()
     return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
 
 
@@ -52,6 +53,12 @@ def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
         tensor.to(device, dtype if tensor.is_floating_point() else None)
         for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
     )
+
+
+def library(spec: Spec) -> str:
+    """What executes an engine, with its version."""
+    compiler = f"torch {torch.__version__}, TorchInductor with freezing"
+    return f"{compiler}, {linear_int8.library()}" if spec.precision == "int8" else compiler
 
 
 @contextmanager

@@ -18,7 +18,14 @@ import gpubench
 from gpubench import _plan, _prepare
 from gpubench._numerics import check, make_reference
 from gpubench._workers import ModelWorker, make_pool
-from gpubench.engines import COMPILED_FOR_WORKERS, RUNTIMES, aotinductor, onnx_export, packages
+from gpubench.engines import (
+    COMPILED_FOR_WORKERS,
+    RUNTIMES,
+    aotinductor,
+    linear_int8,
+    onnx_export,
+    packages,
+)
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError, InputError
 from gpubench.models.base import LoadedModel, Tensors, seeded
@@ -92,6 +99,47 @@ def test_answers_are_right(model: str, runtime: str, precision: str, batch: int)
     assert list(_outputs(numerics)) == []
     assert numerics.cosine is not None
     assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)
+
+
+@pytest.mark.parametrize(("runtime", "batch"), [("compile", 1), ("compile", 3), ("aotinductor", 1)])
+def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
+    engine, numerics = checked(SMALL["bert"](), spec_of("bert", runtime, "int8", batch))
+    assert list(_outputs(numerics)) == []
+    assert (numerics.cosine or 0) > 0.999
+    assert (numerics.relative_error or 0) > 1e-4  # fp32 has 1e-7
+    assert "torchao" in (engine.library or "")
+
+
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor"])
+def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str) -> None:
+    refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
+    with pytest.raises(GpubenchError, match=refused):
+        build(SMALL["resnet"](), spec_of("resnet", runtime, "int8"))
+
+
+def test_large_linear_layers_alone_are_made_int8() -> None:
+    """Without the two answer logits, whose layer is narrow, and what is between the tokens."""
+    model = SMALL["bert"]()
+    inputs = model.make_inputs(seeded(1), 1)
+    assert 0.9 < linear_int8.linear_share(model.module, inputs) < 0.95
+    linear_int8.quantise(model.module, inputs, spec_of("bert", "compile", "int8"))
+    narrow = {
+        name
+        for name, layer in model.module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and type(layer.weight.data) is torch.Tensor
+    }
+    assert narrow == {"model.qa_outputs"}
+
+
+def test_compiled_weights_are_constants() -> None:
+    model = SMALL["resnet"]()
+    spec = spec_of("resnet", "compile")
+    reference = make_reference(model, spec.seed)
+    engine = build(model, spec)
+    for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
+        convolution.weight.data.zero_()
+    with engine.thread_modes():
+        assert check(engine, reference, 1).numerics.cosine == pytest.approx(1, abs=1e-6)
 
 
 def test_every_runtime_for_cpus_is_among_the_cases() -> None:
@@ -185,11 +233,16 @@ def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -
         assert shared is (runtime not in COMPILED_FOR_WORKERS)
 
 
-@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
-def test_the_workers_of_the_core_can_run_it(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("compile", "fp32"), ("compile", "int8"), ("aotinductor", "fp32"), ("onnxruntime", "fp32")],
+)
+def test_the_workers_of_the_core_can_run_it(
+    runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are not Python's threads: each call has a new thread state."""
     monkeypatch.setattr(_prepare, "load", lambda spec: SMALL["bert"]())
-    spec = spec_of("bert", runtime, workers=2)
+    spec = spec_of("bert", runtime, precision, workers=2)
     asked = spec.model_copy(update={"requests": 20, "warmup": 0.0})
     result = gpubench.run(asked)
     assert result.error is None
@@ -212,10 +265,20 @@ def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
     assert "--runtime torchscript" in str(failure.value)
 
 
-def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnx" else True)
-    asked = make_spec({"model": "resnet50", "runtime": "onnxruntime"})
-    with pytest.raises(InputError, match=r"onnx is not installed.*pip install '.\[onnxruntime\]'"):
+@pytest.mark.parametrize(
+    ("package", "extra", "settings"),
+    [
+        ("onnx", "onnxruntime", {"runtime": "onnxruntime"}),
+        ("torchao", "torchao", {"runtime": "compile", "precision": "int8"}),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    package: str, extra: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else True)
+    asked = make_spec({"model": "bert-base", **settings})
+    missing = rf"{package} is not installed.*pip install '.\[{extra}\]'"
+    with pytest.raises(InputError, match=missing):
         _plan.resolve(asked, a_machine())
 
 
