@@ -67,11 +67,11 @@ def command(
     if spec.model == "synthetic" or spec.model.endswith(".plan"):
         raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
     targets = {name: tensorrt_plan.compute_capability(name) for name in split_names(gpu)}
+    if reason := tensorrt_plan.missing(spec):
+        raise InputError(f"--runtime {runtime}: {reason}")
     for name, capability in targets.items():
         if reason := tensorrt_plan.refused_on(spec, capability):
             raise InputError(f"--gpu {name}: {reason}")
-    if reason := tensorrt_plan.missing(spec):
-        raise InputError(f"--runtime {runtime}: {reason}")
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 
     from gpubench.models.base import load

@@ -42,6 +42,13 @@ _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 _LARGEST_INT8, _LARGEST_E4M3 = 127, 448
 
 
+def library() -> str:
+    """What quantises, with its version."""
+    import onnxruntime  # its distribution has another name for each device
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
 def for_cpu(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
     """Write `source`, an fp32 network, in int8 to `target`."""
     import onnx

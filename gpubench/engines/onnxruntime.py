@@ -76,14 +76,8 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         thread_modes=session.entered,
         not_capturable="onnxruntime keeps a session for each thread that calls it",
         from_cache=kept,
-        library=_library(),
+        library=onnx_quantise.library(),
     )
-
-
-def _library() -> str:
-    import onnxruntime  # its distribution has another name for each device
-
-    return f"onnxruntime {onnxruntime.__version__}"
 
 
 def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
@@ -91,7 +85,9 @@ def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     if spec.precision != "int8" or _already_int8(model):
         return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))
     parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
-    path = cache.entry("onnxruntime-int8", parts | {"batch": None, "by": _library()}, ".onnx")
+    path = cache.entry(
+        "onnxruntime-int8", parts | {"batch": None, "by": onnx_quantise.library()}, ".onnx"
+    )
     if path.exists():
         return path, True
     source, _ = onnx_export.export(model, spec, torch.float32)

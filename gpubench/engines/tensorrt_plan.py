@@ -85,16 +85,39 @@ def compute_capability(gpu: str) -> tuple[int, int]:
 
 
 def refused_on(spec: Spec, capability: tuple[int, int]) -> str | None:
-    """Why GPUs of this compute capability have no engine in the spec's precision."""
+    """Why no engine of `spec` can be built for GPUs of this compute capability; None: it can."""
     if reason := precision.refusal(spec, *PRECISIONS):
         return reason
     since = _SINCE.get(spec.precision, (0, 0))
-    if capability >= since:
-        return None
-    return (
-        f"GPUs of sm_{capability[0]}{capability[1]} have no {spec.precision}, which came with "
-        f"sm_{since[0]}{since[1]}; use --precision fp16"
-    )
+    if capability < since:
+        return (
+            f"GPUs of {_architecture(capability)} have no {spec.precision}, which came with "
+            f"{_architecture(since)}; use --precision fp16"
+        )
+    known = _targets(spec.runtime)
+    if known and _architecture(capability) not in known:
+        return (
+            f"{version_of(spec.runtime)} does not build for {_architecture(capability)}; it knows "
+            f"{', '.join(known)}"
+        )
+    return None
+
+
+def _architecture(capability: tuple[int, int]) -> str:
+    return f"sm_{capability[0]}{capability[1]}"
+
+
+def _targets(runtime: str) -> dict[str, int]:
+    """What the library builds for, by architecture. None: tensorrt builds for the GPU at hand."""
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = library(runtime)
+    is_rtx = runtime == "tensorrt-rtx"
+    if not is_rtx:
+        return {}
+    members = trt.ComputeCapability.__members__.items()
+    return {f"sm_{name[2:]}": int(value) for name, value in members if name[:2] == "SM"}
 
 
 @dataclass(frozen=True)
@@ -139,6 +162,8 @@ def plan(
     the library cannot build it.
     """
     started = time.monotonic()
+    if reason := refused_on(spec, capability):
+        raise GpubenchError(f"--runtime {spec.runtime}: {reason}")
     batches = batches or Batches.of(spec)
     path = _entry(model, spec, capability, batches)
     if path.exists():
@@ -160,16 +185,18 @@ def _entry(model: LoadedModel, spec: Spec, capability: tuple[int, int], batches:
     """The same on the machine that builds and on the one that runs."""
     target = {
         "batch": [batches.least, batches.most],
-        "device": f"sm_{capability[0]}{capability[1]}",
+        "device": _architecture(capability),
         "library": version_of(spec.runtime),
     }
-    parts = origin(model.module, spec, _RECIPE, _packages(spec))
-    return cache.entry(spec.runtime, parts | target, ".plan")
+    return cache.entry(spec.runtime, _origin(model, spec) | target, ".plan")
 
 
-def _packages(spec: Spec) -> tuple[str, ...]:
-    """Those besides torch's that decide what the network is."""
-    return onnx_export.PACKAGES + (onnx_quantise.PACKAGES if spec.precision in _QUANTISED else ())
+def _origin(model: LoadedModel, spec: Spec) -> dict[str, object]:
+    """What the network depends on, whatever is built from it."""
+    parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
+    of_any_batch = {"batch": None, "device": "any"}
+    quantiser = onnx_quantise.library() if spec.precision in _QUANTISED else None
+    return parts | of_any_batch | {"by": quantiser}
 
 
 def _network_file(model: LoadedModel, spec: Spec) -> Path:
@@ -178,9 +205,7 @@ def _network_file(model: LoadedModel, spec: Spec) -> Path:
         return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))[0]
     if isinstance(model.module, OnnxFile) and model.module.precision == spec.precision:
         return model.module.path
-    of_any_batch = {"batch": None, "device": "any"}
-    parts = origin(model.module, spec, _RECIPE, _packages(spec)) | of_any_batch
-    path = cache.entry(f"tensorrt-{spec.precision}", parts, ".onnx")
+    path = cache.entry(f"tensorrt-{spec.precision}", _origin(model, spec), ".onnx")
     if path.exists():
         return path
     source, _ = onnx_export.export(model, spec, torch.float16)
@@ -218,7 +243,9 @@ class _Builder:
         self._set_batches(batches)
         is_rtx = spec.runtime == "tensorrt-rtx"
         if is_rtx:
-            self._set_target(capability)
+            self._config.num_compute_capabilities = 1
+            target = trt.ComputeCapability(_targets(spec.runtime)[_architecture(capability)])
+            self._config.set_compute_capability(target, 0)
             # Without it an engine may allocate while it runs, and then it cannot be captured.
             self._config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
@@ -234,21 +261,6 @@ class _Builder:
             least, most = (batches.least, *sizes), (batches.most, *sizes)
             profile.set_shape(put.name, least, most, most)
         self._config.add_optimization_profile(profile)
-
-    def _set_target(self, capability: tuple[int, int]) -> None:
-        """The GPUs to build for. (tensorrt builds for the one at hand.)"""
-        is_rtx = self._spec.runtime == "tensorrt-rtx"
-        if not is_rtx:
-            return
-        name = f"SM{capability[0]}{capability[1]}"
-        known = {n: c for n, c in self._trt.ComputeCapability.__members__.items() if n[:2] == "SM"}
-        if name not in known:
-            raise GpubenchError(
-                f"{version_of(self._spec.runtime)} does not build for {name}; it knows "
-                f"{', '.join(known)}"
-            )
-        self._config.num_compute_capabilities = 1
-        self._config.set_compute_capability(known[name], 0)
 
     def write(self, path: Path) -> None:
         """Build the engine into `path`. Raises GpubenchError where the library cannot."""

@@ -124,6 +124,9 @@ def test_an_onnx_file_runs_as_it_is(tmp_path: Path) -> None:
     assert result.error is None
     assert result.numerics is not None
     assert result.numerics.cosine == pytest.approx(1, abs=1e-6)
+    quantised = measured(model=str(path), runtime="onnxruntime", precision="int8")
+    assert quantised.error is None
+    assert quantised.answers_agree
     with pytest.raises(InputError, match="runs with onnxruntime or tensorrt"):
         make_spec({"model": str(path)})
 

@@ -113,7 +113,9 @@ def main() -> int:
             print(f"{library.requirement}: {len(found)} errors", *found, sep="\n  ")
             wrong += found
         not_checked = unnoticed(made, code, Path(temporary))
-        print(f"names that could be misspelt: {len(not_checked)}", *not_checked, sep="\n  ")
+        print(
+            f"names whose misspelling goes unnoticed: {len(not_checked)}", *not_checked, sep="\n  "
+        )
     return 1 if wrong or not_checked else 0
 
 
