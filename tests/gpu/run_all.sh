@@ -48,10 +48,16 @@ cat "$output/machine.txt"
 
 step build 100 python3 -m pip install --no-build-isolation --no-deps .
 step driver_tests 50 python3 -P -m pytest -q -p no:cacheprovider tests/gpu --ignore=tests/gpu/test_gpu_run.py
+if command -v compute-sanitizer >/dev/null; then
+  step sanitizer 60 compute-sanitizer --error-exitcode 1 python3 -P -m pytest -q -p no:cacheprovider \
+    tests/gpu/test_gpu_driver.py
+else
+  echo "sanitizer: left out, compute-sanitizer is not installed" | tee -a "$output/steps.txt"
+fi
 step model_tests 120 python3 -P -m pytest -q -p no:cacheprovider tests/gpu/test_gpu_run.py
 step benchmarks 60 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
 step model_benchmarks 80 python3 tests/benchmarks/gpu_models.py --json "$output/gpu_models.json"
-step sweep 55 gpubench sweep --model resnet50,bert-base --precision fp16 --batch 1,32 \
+step sweep 45 gpubench sweep --model resnet50,bert-base --precision fp16 --batch 1,32 \
   --device cuda:0 --warmup 500ms --duration 3s --output "$output/sweep"
 step report 10 gpubench report "$output/sweep" --format markdown
 

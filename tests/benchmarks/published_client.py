@@ -1,0 +1,142 @@
+"""What the client of the published study would have printed, beside gpubench, on the same engine.
+
+That client had a thread for each request in flight, started the clock after the queue, called the
+model and stopped the clock without waiting for the device; it sent one sample repeated through the
+batch and warmed nothing up. Here the engine is warm in all cases. "Waits" is the same client with a
+synchronisation before the clock is stopped. On a CPU there is nothing to wait for.
+
+    python tests/benchmarks/published_client.py [--model resnet50] [--device cuda:0] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from common import print_table
+
+from gpubench import _drive, _plan
+from gpubench._capture import NotCapturable
+from gpubench._prepare import Prepared, prepare
+from gpubench.machine import this_machine
+from gpubench.spec import Spec
+from gpubench.statistics import ClosedLoop, analyse
+
+Figures = dict[str, float]
+
+
+def their_way(
+    prepared: Prepared, spec: Spec, requests: int, wait: Callable[[], None]
+) -> tuple[float, float, float]:
+    """(inferences per second, P50 ms, P95 ms) as a pool of threads sees them."""
+    place = prepared.places[spec.devices[0]]
+    one = tuple(part[:1].expand_as(part).contiguous() for part in place.pool[0])
+
+    def request(_: int) -> float:
+        with place.engine.thread_modes():
+            began = time.perf_counter()
+            place.engine.forward(*one)
+            wait()
+            return time.perf_counter() - began
+
+    def share_of_cores() -> None:
+        torch.set_num_threads(spec.threads or 1)
+
+    with ThreadPoolExecutor(spec.clients, initializer=share_of_cores) as pool:
+        list(pool.map(request, range(50)))
+        began = time.perf_counter()
+        latencies = list(pool.map(request, range(requests)))
+        seconds = time.perf_counter() - began
+    p50, p95 = (float(np.quantile(latencies, q)) * 1e3 for q in (0.5, 0.95))
+    return requests * spec.batch / seconds, p50, p95
+
+
+def our_way(prepared: Prepared, spec: Spec) -> tuple[float, float, float]:
+    try:
+        executors = prepared.graph_executors(spec) if spec.device != "cpu" else None
+    except NotCapturable:
+        executors = None
+    driven = _drive.drive(spec, executors or _drive.torch_executors(prepared.workers(spec)))
+    assert spec.clients is not None
+    analysis = analyse(driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch)
+    latency = analysis.latency
+    assert analysis.throughput_per_second is not None
+    assert latency.p50 is not None
+    assert latency.p95 is not None
+    return analysis.throughput_per_second, latency.p50, latency.p95
+
+
+def compare(spec: Spec, requests: int, rounds: int) -> dict[str, Figures]:
+    """Medians over the rounds, by the way of measuring."""
+    prepared = prepare(spec, lambda stage: None)
+    on_gpu = spec.device != "cpu"
+    synchronise = torch.cuda.synchronize if on_gpu else lambda: None
+    ways: dict[str, Callable[[], tuple[float, float, float]]] = {
+        "gpubench": lambda: our_way(prepared, spec),
+        "published client": lambda: their_way(prepared, spec, requests, lambda: None),
+        "the same, waits": lambda: their_way(prepared, spec, requests, synchronise),
+    }
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, measure in ways.items():
+            seen[name].append(measure())
+            if on_gpu:
+                torch.cuda.synchronize()
+    names = ("throughput_per_second", "p50_ms", "p95_ms")
+    return {
+        way: {
+            name: median(column)
+            for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        }
+        for way, rows in seen.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", default="1,32")
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    machine = this_machine()
+    figures, rows = {}, []
+    for batch in map(int, arguments.batch.split(",")):
+        asked = Spec(
+            model=arguments.model,
+            batch=batch,
+            device=arguments.device,
+            inputs="device",
+            clients=arguments.clients,
+            workers=arguments.clients,
+            requests=arguments.requests,
+            warmup=1,
+        )
+        spec = _plan.resolve(asked, machine)
+        figures[f"batch {batch}"] = found = compare(spec, arguments.requests, arguments.rounds)
+        ours = found["gpubench"]
+        for way, theirs in found.items():
+            ratios = [theirs[name] / ours[name] for name in ours]
+            shown = [
+                f"{value:,.4g} ({ratio:.2f})"
+                for value, ratio in zip(theirs.values(), ratios, strict=True)
+            ]
+            rows.append([f"batch {batch}", way, *shown])
+    title = f"{arguments.model} on {spec.device}, {arguments.clients} in flight (over gpubench)"
+    print_table(title, ("batch", "measured by", "inferences /s", "P50 ms", "P95 ms"), rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
