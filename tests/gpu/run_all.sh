@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build, test and benchmark on a machine with a GPU and without a network, in under 8 minutes.
+# Build, test and benchmark on a machine with a GPU and without a network, in under 9 minutes.
 #
 #     tests/gpu/run_all.sh FOLDER
 #
