@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 
 from gpubench.engines import inductor, linear_int8, precision
 from gpubench.engines.base import Engine
-from gpubench.models.base import LoadedModel
+from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -22,9 +23,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     module, example = inductor.ready(model, spec)
     if spec.precision == "int8":
         linear_int8.quantise(module, example, spec)
-    # What earlier cells compiled counts against a limit of versions of one function.
-    torch._dynamo.reset()
-    compiled = torch.compile(module, fullgraph=True, dynamic=False)
+    compiled = torch.compile(_function(module), fullgraph=True, dynamic=False)
     try:
         # Not as options of torch.compile: they are set after the module was traced, by when its
         # weights have become arguments, which freezing leaves alone.
@@ -39,3 +38,19 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         thread_modes=partial(inductor.modes, spec),
         library=inductor.library(spec),
     )
+
+
+def _function(module: torch.nn.Module) -> Callable[..., torch.Tensor | Tensors]:
+    """`module` as a function with a code object of its own.
+
+    By code object torch.compile keeps what it compiled and counts the versions, of which it allows
+    a few. Were it the same for all engines, they would use up the limit together; and forgetting
+    the others' versions would have those compiled again when they are called, without freezing.
+    """
+
+    def forward(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
+        outputs: torch.Tensor | Tensors = module(*inputs)
+        return outputs
+
+    forward.__code__ = forward.__code__.replace()
+    return forward

@@ -131,11 +131,32 @@ def test_large_linear_layers_alone_are_made_int8() -> None:
     assert narrow == {"model.qa_outputs"}
 
 
-def test_compiled_weights_are_constants() -> None:
+def eight_numbers(generator: torch.Generator, samples: int) -> Tensors:
+    return (torch.rand(samples, 8, generator=generator),)
+
+
+def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> None:
+    """More than the versions that torch.compile keeps of one function."""
+    models = [
+        LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers)
+        for _ in range(torch._dynamo.config.recompile_limit + 2)
+    ]
+    spec = spec_of("resnet", "compile")
+    references = [make_reference(model, spec.seed) for model in models]
+    engines = [build(model, spec) for model in models]
+    for engine, reference in zip(engines, references, strict=True):
+        with engine.thread_modes():
+            numerics = check(engine, reference, 1).numerics
+        assert numerics is not None
+        assert numerics.max_abs_error == pytest.approx(0, abs=1e-6)
+
+
+def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> None:
     model = SMALL["resnet"]()
     spec = spec_of("resnet", "compile")
     reference = make_reference(model, spec.seed)
     engine = build(model, spec)
+    build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
     for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
         convolution.weight.data.zero_()
     with engine.thread_modes():
