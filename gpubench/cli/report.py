@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +17,6 @@ from gpubench.cli._options import (
 )
 from gpubench.cli._output import emit, emit_tables, warn
 from gpubench.errors import InputError
-
-if TYPE_CHECKING:
-    from gpubench.result import Result
 
 
 @click.command("report")
@@ -50,25 +46,30 @@ def command(
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
     """
     from gpubench.cost import reprice
-    from gpubench.report import csv, html, json, markdown
+    from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
     from gpubench.store import open_run
 
     check_output_file(output)
     form = chosen_format(format_name, output)
-    if form == "html" or plots_folder is not None:
+    has_plots = form == "html" or plots_folder is not None
+    if has_plots:
         _check_plots(plots_folder)
     contents = open_run(directory).read_all()
     warn(contents.problems)
     names = split_names(instance)
     cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     results = [result for _, result in cells]
+    plots, remarks = result_plots(results) if has_plots else ([], [])
+    drawn = {plot.name: svg.draw(plot) for plot in plots}
 
     match form:
         case "markdown":
             emit(markdown.text(result_tables(results)), output)
         case "html":
-            emit(html.page(directory, result_tables(results), *_figures(results)), output)
+            figures = [svg.element(document, name) for name, document in drawn.items()]
+            emit(html.page(directory, result_tables(results), figures, remarks), output)
         case "csv":
             emit(csv.text(cells), output)
         case "json":
@@ -76,7 +77,9 @@ def command(
         case _:
             emit_tables(result_tables(results), output)
     if plots_folder is not None:
-        _write_plots(results, plots_folder)
+        for name, document in drawn.items():
+            emit(document, plots_folder / f"{name}.svg")
+        warn(remarks)
 
 
 def _check_plots(folder: Path | None) -> None:
@@ -93,22 +96,3 @@ def _check_plots(folder: Path | None) -> None:
         raise InputError(
             f"--plots {folder} cannot be made: {error.strerror}; choose another folder"
         ) from None
-
-
-def _figures(results: list[Result]) -> tuple[list[str], list[str]]:
-    """The plots as SVG elements, and why some are not there."""
-    from gpubench.report import svg
-    from gpubench.report.plots import result_plots
-
-    plots, remarks = result_plots(results)
-    return [svg.element(svg.draw(plot), plot.name) for plot in plots], remarks
-
-
-def _write_plots(results: list[Result], folder: Path) -> None:
-    from gpubench.report import svg
-    from gpubench.report.plots import result_plots
-
-    plots, remarks = result_plots(results)
-    for plot in plots:
-        emit(svg.draw(plot), folder / f"{plot.name}.svg")
-    warn(remarks)

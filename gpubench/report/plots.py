@@ -17,7 +17,6 @@ from gpubench.report.notes import (
     cost_notes,
     price_name,
     prices,
-    reason_codes,
     verdict,
 )
 from gpubench.report.results import by_machine
@@ -57,12 +56,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """`x` is None for rows: one for each line, with y from left to right."""
+    """`x` is None for rows: one for each line, with y from left to right.
+
+    Plots that were one but for their many lines have the same scales.
+    """
 
     name: str  # of a file, without its suffix
     title: str
     x: Axis | None
     y: Axis
+    x_values: tuple[float, ...]  # where something was measured, rising
     y_limit: float  # the axis begins at zero and holds this
     lines: tuple[Line, ...]
     remarks: tuple[str, ...] = ()
@@ -128,14 +131,16 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
         points = [entry.point for entry in entries if entry.point]
         if len(points) < 2:
             continue
-        limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
+        x_values = sorted({point.x for point in points if point.x is not None})
+        y_limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
         for heading, panel in _panels(entries) if setting else [((), entries)]:
             yield Plot(
                 name=_file_name(quantity.name, subject, *heading),
                 title=", ".join([f"{quantity.title}: {subject}", *heading]),
                 x=(quantity.x or setting.axis) if setting else None,
                 y=quantity.y,
-                y_limit=limit,
+                x_values=tuple(x_values),
+                y_limit=y_limit,
                 lines=_lines(panel),
                 remarks=tuple(_remarks(quantity, panel, setting)),
             )
@@ -298,9 +303,9 @@ def _remarks(
     if quantity.x and setting:
         yield f"The number at a point is its {setting.axis.title}."
     results = [entry.result for entry in entries]
-    reasons = dict.fromkeys(reason_codes(result) for result in results if result.verdict.reasons)
+    reasons = dict.fromkeys(reason.code for r in results for reason in r.verdict.reasons)
     if reasons:
-        yield f"Suspect: {'; '.join(reasons)}."
+        yield f"Suspect: {', '.join(reasons)}."
     costs = [entry.cost for entry in entries if entry.cost]
     notes = [
         *(note for result in results for note in answer_notes(result)),

@@ -113,8 +113,8 @@ def figure(plot: Plot) -> Figure:
 
 
 def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
-    measured = sorted({p.x for line in plot.lines for p in line.points if p.x is not None})
-    span = math.log2(measured[-1] / measured[0]) if x.is_stepped else 0
+    first, last = plot.x_values[0], plot.x_values[-1]
+    span = math.log2(last / first) or 1 if x.is_stepped else 0
     for index, line in enumerate(plot.lines):
         # Bars of figures at the same x stand beside each other.
         aside = (index - (len(plot.lines) - 1) / 2) * span * 0.012
@@ -135,11 +135,11 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
                 color=_colour(index),
             )
     if x.is_stepped:
-        ticks = _spread_out(measured, span)
+        ticks = _spread_out(plot.x_values, span)
         axes.set_xticks([math.log2(value) for value in ticks], [f"{value:g}" for value in ticks])
-        axes.set_xlim(math.log2(measured[0]) - span * 0.08, math.log2(measured[-1]) + span * 0.08)
+        axes.set_xlim(math.log2(first) - span * 0.08, math.log2(last) + span * 0.08)
     else:
-        axes.set_xlim(0, measured[-1] * 1.08)
+        axes.set_xlim(0, last * 1.08 or 1)
         axes.xaxis.set_major_formatter(_thousands)
     axes.set_ylim(0, plot.y_limit * 1.06 or 1)
     axes.yaxis.set_major_formatter(_thousands)

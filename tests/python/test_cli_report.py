@@ -119,6 +119,16 @@ def test_plots_are_written_beside_any_format(
     assert (folder / "cost-resnet50.svg").read_text().startswith("<?xml")
 
 
+def test_drawing_needs_no_torch(run_directory: str) -> None:
+    program = (
+        "import sys; from gpubench.cli import main; "
+        "status = main(['report', sys.argv[1], '--format', 'html']); "
+        "sys.exit(status or 'torch' in sys.modules or 'matplotlib' not in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, run_directory], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("flags", [["--format", "html"], ["--plots", "folder"]])
 def test_without_matplotlib_a_page_is_refused_before_anything_is_read(
     flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -151,9 +151,29 @@ def test_many_lines_become_several_plots_with_the_same_scale() -> None:
         "Throughput: resnet50, torchscript",
     ]
     assert [plot.y_limit for plot in plots] == [pytest.approx(80 * 1.02)] * 3
+    assert [plot.x_values for plot in plots] == [(1, 2)] * 3
     assert all(len(plot.lines) <= MAX_LINES for plot in plots)
     drawn = [point for plot in plots for line in plot.lines for point in line.points]
     assert len(drawn) == len(cells)
+
+
+def test_a_runtime_that_failed_throughout_has_an_empty_plot_that_says_so() -> None:
+    runtimes, workers = ("eager", "compile", "torchscript"), (1, 2, 4)
+    cells = [
+        (failed if runtime == "eager" else result)(
+            batch=batch, runtime=runtime, workers=w, threads=1
+        )
+        for runtime, w, batch in product(runtimes, workers, (1, 2))
+    ]
+    said = texts(plotted(*cells)["throughput-resnet50-eager"])
+    assert "Not drawn for lack of this figure: 6 of 6 results." in said
+
+
+def test_where_only_one_batch_size_has_figures_they_are_drawn_at_it() -> None:
+    cells = [result(), result(precision="bf16"), failed(batch=64), failed(batch=64, seed=1)]
+    plot = plotted(*cells)["throughput-resnet50"]
+    assert plot.x_values == (1,)
+    assert "1 batch size (samples)" in texts(plot)
 
 
 def test_models_whose_names_make_the_same_file_name_keep_a_plot_each() -> None:
