@@ -17,7 +17,7 @@ def page(
     """The whole document, which is well-formed XML too.
 
     `plots` are <svg> elements whose ids differ, `remarks` sentences said below them. All other
-    texts are escaped here.
+    texts are escaped here. A table has one fact at least.
     """
     style = files("gpubench.report").joinpath("page.css").read_text(encoding="utf-8")
     sections = [_table_section(number, table) for number, table in enumerate(tables, start=1)]

@@ -66,7 +66,8 @@ class Plot:
     x: Axis | None
     y: Axis
     x_values: tuple[float, ...]  # where something was measured, rising
-    y_limit: float  # the axis begins at zero and holds this
+    x_limit: float  # axes that begin at zero hold these
+    y_limit: float
     lines: tuple[Line, ...]
     remarks: tuple[str, ...] = ()
 
@@ -107,11 +108,10 @@ def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
     machines = by_machine(results)
     names = _machine_names(machines)
     groups: dict[str, list[tuple[str, Result]]] = {}
-    for name, result in (
-        (n, r) for n, machine in zip(names, machines, strict=True) for r in machine
-    ):
-        loop = "" if result.spec.clients is not None else ", open loop"
-        groups.setdefault(result.spec.model + loop, []).append((name, result))
+    for name, measured in zip(names, machines, strict=True):
+        for result in measured:
+            loop = "" if result.spec.clients is not None else ", open loop"
+            groups.setdefault(result.spec.model + loop, []).append((name, result))
     plots: list[Plot] = []
     remarks = []
     for subject, group in groups.items():
@@ -132,6 +132,7 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
         if len(points) < 2:
             continue
         x_values = sorted({point.x for point in points if point.x is not None})
+        x_ends = [x for p in points for x in (p.x, *(p.x_interval or ())) if x is not None]
         y_limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
         for heading, panel in _panels(entries) if setting else [((), entries)]:
             yield Plot(
@@ -140,6 +141,7 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
                 x=(quantity.x or setting.axis) if setting else None,
                 y=quantity.y,
                 x_values=tuple(x_values),
+                x_limit=max(x_ends, default=0.0),
                 y_limit=y_limit,
                 lines=_lines(panel),
                 remarks=tuple(_remarks(quantity, panel, setting)),

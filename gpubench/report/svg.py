@@ -42,9 +42,10 @@ _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 # Inches.
 _WIDTH, _PLOT_HEIGHT, _ROW_HEIGHT = 7.0, 3.1, 0.3
-_TOP, _RIGHT, _LEFT, _X_AXIS = 0.42, 0.25, 0.85, 0.55
-_LEGEND_LINE, _REMARK_LINE, _CHARACTER = 0.195, 0.145, 0.077
-_REMARK_CHARACTERS, _NAME_CHARACTERS = 124, 36
+_TOP, _RIGHT, _LEFT, _X_AXIS = 0.23, 0.25, 0.85, 0.55
+_TITLE_LINE, _LEGEND_LINE, _REMARK_LINE, _CHARACTER = 0.19, 0.195, 0.145, 0.077
+# Characters in a line.
+_TITLE_WIDTH, _LEGEND_WIDTH, _REMARK_WIDTH, _NAME_WIDTH = 66, 90, 124, 36
 
 
 def draw(plot: Plot) -> str:
@@ -69,16 +70,19 @@ def figure(plot: Plot) -> Figure:
     """The drawing itself, in the style that is set."""
     from matplotlib.figure import Figure
 
-    legend = _legend(plot)
+    title = textwrap.wrap(plot.title, _TITLE_WIDTH)
+    legend = [(handle, textwrap.fill(text, _LEGEND_WIDTH)) for handle, text in _legend(plot)]
     columns = 2 if all(len(text) <= 42 for _, text in legend) else 1
-    remarks = [line for r in plot.remarks for line in textwrap.wrap(r, _REMARK_CHARACTERS)]
-    names = ["\n".join(textwrap.wrap(line.name, _NAME_CHARACTERS)) for line in plot.lines]
+    legend_lines = sum(text.count("\n") + 1 for _, text in legend)
+    remarks = [line for r in plot.remarks for line in textwrap.wrap(r, _REMARK_WIDTH)]
+    names = [textwrap.fill(line.name, _NAME_WIDTH) for line in plot.lines]
+    top = _TOP + _TITLE_LINE * len(title)
     height = _PLOT_HEIGHT if plot.x else _rows_height(names)
     left = _LEFT if plot.x else max(_LEFT, _CHARACTER * _longest(names) + 0.25)
-    legend_height = _LEGEND_LINE * math.ceil(len(legend) / columns) + 0.1 if legend else 0
+    legend_height = _LEGEND_LINE * math.ceil(legend_lines / columns) + 0.1 if legend else 0
     remarks_height = _REMARK_LINE * len(remarks) + 0.1
     below = _X_AXIS + legend_height + remarks_height
-    total = _TOP + height + below
+    total = top + height + below
 
     drawn = Figure(figsize=(_WIDTH, total))
     axes = drawn.add_axes(
@@ -88,7 +92,7 @@ def figure(plot: Plot) -> Figure:
         _draw_lines(axes, plot, plot.x)
     else:
         _draw_rows(axes, plot, names)
-    drawn.text(0.02, 1 - 0.12 / total, plot.title, va="top", fontsize=11, fontweight="bold")
+    drawn.text(0.02, 1 - 0.12 / total, "\n".join(title), va="top", fontsize=11, fontweight="bold")
     if legend:
         drawn.legend(
             [handle for handle, _ in legend],
@@ -139,7 +143,7 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
         axes.set_xticks([math.log2(value) for value in ticks], [f"{value:g}" for value in ticks])
         axes.set_xlim(math.log2(first) - span * 0.08, math.log2(last) + span * 0.08)
     else:
-        axes.set_xlim(0, last * 1.08 or 1)
+        axes.set_xlim(0, plot.x_limit * 1.06 or 1)
         axes.xaxis.set_major_formatter(_thousands)
     axes.set_ylim(0, plot.y_limit * 1.06 or 1)
     axes.yaxis.set_major_formatter(_thousands)

@@ -181,6 +181,22 @@ def test_models_whose_names_make_the_same_file_name_keep_a_plot_each() -> None:
     assert {"throughput-hub-a-b", "throughput-hub-a-b-2"} <= set(plots)
 
 
+def test_doubtful_figures_are_marked_where_they_stand() -> None:
+    wrong, suspect = result(batch=2, reasons=(WRONG_ANSWERS,)), result(batch=8, reasons=(DRIFT,))
+    for plot in plotted(*by_batch(), wrong, suspect).values():
+        [line] = plot.lines
+        assert [point.is_suspect for point in line.points] == [False, True, False, True, False]
+        assert [p.has_wrong_answers for p in line.points] == [False, True, False, False, False]
+
+
+def test_every_interval_of_both_axes_is_inside_the_plot() -> None:
+    for plot in plotted(*by_batch(relative_interval=0.9)).values():
+        for point in (point for line in plot.lines for point in line.points):
+            assert point.interval
+            assert point.interval[1] <= plot.y_limit
+            assert point.x_interval is None or point.x_interval[1] <= plot.x_limit
+
+
 def test_the_drawing_says_what_its_marks_mean() -> None:
     sound = by_batch()
     plain = texts(plotted(*sound)["latency-resnet50"])
