@@ -8,14 +8,14 @@ import click
 
 from gpubench.errors import InputError
 
-FORMATS = ("terminal", "markdown", "csv", "json")
-_FORMAT_OF_SUFFIX = {".md": "markdown", ".csv": "csv", ".json": "json"}
+FORMATS = ("terminal", "markdown", "html", "csv", "json")
+_FORMAT_OF_SUFFIX = {".md": "markdown", ".html": "html", ".csv": "csv", ".json": "json"}
 
 format_option = click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    help="Default: what the name of --output says (.md, .csv, .json), else terminal.",
+    help="Default: what the name of --output says (.md, .html, .csv, .json), else terminal.",
 )
 output_option = click.option(
     "--output", type=click.Path(path_type=Path), help="Write to this file, not to the terminal."

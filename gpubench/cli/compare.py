@@ -43,7 +43,7 @@ def command(
     """
     from gpubench.compare import compare
     from gpubench.report import comparison as tables
-    from gpubench.report import comparison_files, markdown, terminal
+    from gpubench.report import comparison_files, html, markdown, terminal
 
     check_output_file(output)
     left = _read(a, instance_a, usd_per_hour_a)
@@ -54,6 +54,8 @@ def command(
     match chosen_format(format_name, output):
         case "markdown":
             emit(markdown.text([wide]), output)
+        case "html":
+            emit(html.page(f"{a} and {b}", [wide]), output)
         case "csv":
             emit(comparison_files.csv_text(compared), output)
         case "json":

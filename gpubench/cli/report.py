@@ -16,6 +16,7 @@ from gpubench.cli._options import (
     usd_per_hour_option,
 )
 from gpubench.cli._output import emit, emit_tables, warn
+from gpubench.errors import InputError
 
 
 @click.command("report")
@@ -24,12 +25,20 @@ from gpubench.cli._output import emit, emit_tables, warn
 @output_option
 @instance_option
 @usd_per_hour_option
+@click.option(
+    "--plots",
+    "plots_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also write the plots of the HTML page into this folder, each as an SVG file.",
+)
 def command(
     directory: str,
     format_name: str | None,
     output: Path | None,
     instance: tuple[str, ...],
     usd_per_hour: float | None,
+    plots_folder: Path | None,
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
@@ -37,23 +46,53 @@ def command(
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
     """
     from gpubench.cost import reprice
-    from gpubench.report import csv, json, markdown
+    from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
     from gpubench.store import open_run
 
     check_output_file(output)
+    form = chosen_format(format_name, output)
+    has_plots = form == "html" or plots_folder is not None
+    if has_plots:
+        _check_plots(plots_folder)
     contents = open_run(directory).read_all()
     warn(contents.problems)
     names = split_names(instance)
     cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     results = [result for _, result in cells]
+    plots, remarks = result_plots(results) if has_plots else ([], [])
+    drawn = {plot.name: svg.draw(plot) for plot in plots}
 
-    match chosen_format(format_name, output):
+    match form:
         case "markdown":
             emit(markdown.text(result_tables(results)), output)
+        case "html":
+            figures = [svg.element(document, name) for name, document in drawn.items()]
+            emit(html.page(directory, result_tables(results), figures, remarks), output)
         case "csv":
             emit(csv.text(cells), output)
         case "json":
             emit(json.text(results), output)
         case _:
             emit_tables(result_tables(results), output)
+    if plots_folder is not None:
+        for name, document in drawn.items():
+            emit(document, plots_folder / f"{name}.svg")
+        warn(remarks)
+
+
+def _check_plots(folder: Path | None) -> None:
+    """Find out before any work starts that plots could not be drawn, or not be written."""
+    from gpubench.engines.packages import missing
+
+    if problem := missing("plots", "matplotlib"):
+        raise InputError(problem)
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--plots {folder} cannot be made: {error.strerror}; choose another folder"
+        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gpubench.report.format import ABSENT, integer, milliseconds, number, usd, with_interval
 from gpubench.report.notes import (
@@ -38,11 +38,16 @@ HOW_TO_PRICE = (
 
 def result_tables(results: Sequence[Result]) -> list[Table]:
     """One table for each machine and software that measured."""
+    return [_table(group) for group in by_machine(results)]
+
+
+def by_machine(results: Iterable[Result]) -> list[list[Result]]:
+    """Results of the same machine and software together, in the order of a table's rows."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         machine = result.environment.model_dump_json(exclude={"time"})
         groups.setdefault(machine, []).append(result)
-    return [_table(sorted(group, key=settings_order)) for group in groups.values()]
+    return [sorted(group, key=settings_order) for group in groups.values()]
 
 
 def _table(results: list[Result]) -> Table:

@@ -45,6 +45,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.model,
         spec.weights,
         spec.seq_len or 0,
+        spec.service_time or 0,
         spec.runtime,
         _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS),
         spec.batch,

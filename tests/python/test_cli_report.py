@@ -16,7 +16,7 @@ from factories import G5, failed, quick_start, result
 from gpubench import cli
 from gpubench.store import open_run
 
-HEAVY = ("torch", "transformers", "numpy", "pyarrow", "fsspec", "scipy")
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "fsspec", "scipy", "matplotlib")
 
 
 @pytest.fixture
@@ -74,7 +74,13 @@ def test_report_csv_holds_full_precision(
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("t.md", "**machine**"), ("t.csv", "cell,"), ("t.json", "[\n"), ("t.txt", "machine ")],
+    [
+        ("t.md", "**machine**"),
+        ("t.html", "<!DOCTYPE html>"),
+        ("t.csv", "cell,"),
+        ("t.json", "[\n"),
+        ("t.txt", "machine "),
+    ],
 )
 def test_the_name_of_the_output_file_says_its_format(
     name: str,
@@ -87,6 +93,59 @@ def test_the_name_of_the_output_file_says_its_format(
     assert cli.main(["report", run_directory, "--output", str(output)]) == 0
     assert output.read_text().startswith(start)
     assert capsys.readouterr().out == ""
+
+
+def test_the_html_page_has_the_plots(
+    run_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", run_directory, "--format", "html"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.count("<figure>") == captured.out.count("<svg") == 8
+    assert "Throughput: resnet50" in captured.out
+
+
+def test_plots_are_written_beside_any_format(
+    run_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "deep" / "plots"
+    assert cli.main(["report", run_directory, "--format", "csv", "--plots", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith("cell,")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{quantity}-{model}.svg"
+        for quantity in ("cost", "latency", "throughput", "trade-off")
+        for model in ("bert-base", "resnet50")
+    ]
+    assert (folder / "cost-resnet50.svg").read_text().startswith("<?xml")
+
+
+def test_drawing_needs_no_torch(run_directory: str) -> None:
+    program = (
+        "import sys; from gpubench.cli import main; "
+        "status = main(['report', sys.argv[1], '--format', 'html']); "
+        "sys.exit(status or 'torch' in sys.modules or 'matplotlib' not in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, run_directory], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--format", "html"], ["--plots", "folder"]])
+def test_without_matplotlib_a_page_is_refused_before_anything_is_read(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gpubench.engines.packages.find_spec", lambda name: None)
+    assert cli.main(["report", "missing", *flags]) == cli.BAD_INPUT
+    assert "matplotlib is not installed; install gpubench with the extra 'plots'" in only_line(
+        capsys
+    )
+    assert not Path("folder").exists()
+
+
+def test_compare_writes_its_table_as_a_page_too(
+    run_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", run_directory, run_directory, "--format", "html"]) == 0
+    assert '<th scope="col" class="right">B/A' in capsys.readouterr().out
 
 
 def test_report_of_a_half_broken_directory_shows_the_rest_and_names_the_broken_file(
@@ -172,7 +231,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "RUN", "-x"], "unknown flag -x; see gpubench report --help"),
         (["report"], "Missing argument 'DIR'; see gpubench report --help"),
         (["report", "RUN", "RUN"], "see gpubench report --help"),
-        (["report", "RUN", "--format", "html"], "'html' is not one of"),
+        (["report", "RUN", "--format", "pdf"], "'pdf' is not one of"),
         (["report", "RUN", "--format"], "requires an argument"),
         (["report", "RUN", "--usd-per-hour", "x"], "'x' is not a valid float"),
         (["report", "RUN", "--usd-per-hour", "-1"], "--usd-per-hour -1.0 is no price"),
@@ -180,6 +239,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "RUN", "--instance", "g5.4xlrage"], "did you mean g5.4xlarge"),
         (["report", "RUN", "--output", "RUN"], "--output RUN cannot be written: Is a directory"),
         (["report", "RUN", "--output", "RUN/no/t.md"], "No such file or directory"),
+        (["report", "RUN", "--plots", "RUN/0000000000000000.json"], "is a file"),
+        (["report", "RUN", "--plots", "RUN/0000000000000000.json/x"], "Not a directory; choose"),
         (["report", "missing"], "missing is not a directory; measure with gpubench sweep"),
         (["report", "odd://x"], "odd://x: "),
         (["compare", "RUN"], "Missing argument 'B'"),

@@ -1,0 +1,350 @@
+"""What is plotted of a run directory, as plain values; `svg` draws them.
+
+One plot for each model and quantity. What all of its points share is said below it, what differs
+names its lines, as in the tables. Where no number but only names differ there are rows instead, one
+for each name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from gpubench.report.format import ABSENT, count
+from gpubench.report.notes import (
+    answer_notes,
+    cost_notes,
+    price_name,
+    prices,
+    verdict,
+)
+from gpubench.report.results import by_machine
+from gpubench.report.settings import machine_name, settings_columns, shared_settings
+from gpubench.result import Cost, Interval, Result
+
+MAX_LINES = 7  # in one plot: as many as there are colours that can be told apart
+
+
+@dataclass(frozen=True)
+class Axis:
+    title: str
+    is_stepped: bool = False  # spaced by logarithm, with ticks where something was measured
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure of one result."""
+
+    x: float | None  # None in rows
+    y: float
+    interval: Interval | None = None  # of y, 95%
+    x_interval: Interval | None = None
+    spread: Interval | None = None  # from P50 to P99, where y is P95
+    label: str = ""
+    is_suspect: bool = False
+    has_wrong_answers: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of the same settings. One without points still has its colour."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """`x` is None for rows: one for each line, with y from left to right.
+
+    Plots that were one but for their many lines have the same scales.
+    """
+
+    name: str  # of a file, without its suffix
+    title: str
+    x: Axis | None
+    y: Axis
+    x_values: tuple[float, ...]  # where something was measured, rising
+    x_limit: float  # axes that begin at zero hold these
+    y_limit: float
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A number that cells were measured with, for the x-axis."""
+
+    column: str  # of the tables, that shows it
+    axis: Axis
+    value: Callable[[Result], float | None]
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """What a plot shows. `point` takes a result, one of its costs, and the x of the setting."""
+
+    name: str
+    title: str
+    y: Axis
+    point: Callable[[Result, Cost | None, float | None], Point | None]
+    x: Axis | None = None  # None: that of the setting
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A result at one price or without, and its point, if it has one."""
+
+    result: Result
+    cost: Cost | None
+    point: Point | None
+    parts: tuple[str, ...]  # what may name its line: price, machine, settings
+    notes: tuple[str, ...]  # on its settings
+
+
+def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
+    """The plots, and for models that have none the reason."""
+    machines = by_machine(results)
+    names = _machine_names(machines)
+    groups: dict[str, list[tuple[str, Result]]] = {}
+    for name, measured in zip(names, machines, strict=True):
+        for result in measured:
+            loop = "" if result.spec.clients is not None else ", open loop"
+            groups.setdefault(result.spec.model + loop, []).append((name, result))
+    plots: list[Plot] = []
+    remarks = []
+    for subject, group in groups.items():
+        drawn = list(_plots(subject, group))
+        plots += drawn
+        if not drawn:
+            remarks.append(f"No plot of {subject}: it has no two figures to put side by side.")
+    return _named_apart(plots), remarks
+
+
+def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
+    setting = _varying_number([result for _, result in measured])
+    for quantity in _QUANTITIES:
+        if quantity.x and not setting:
+            continue
+        entries = _entries(quantity, measured, setting)
+        points = [entry.point for entry in entries if entry.point]
+        if len(points) < 2:
+            continue
+        x_values = sorted({point.x for point in points if point.x is not None})
+        x_ends = [x for p in points for x in (p.x, *(p.x_interval or ())) if x is not None]
+        y_limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
+        for heading, panel in _panels(entries) if setting else [((), entries)]:
+            yield Plot(
+                name=_file_name(quantity.name, subject, *heading),
+                title=", ".join([f"{quantity.title}: {subject}", *heading]),
+                x=(quantity.x or setting.axis) if setting else None,
+                y=quantity.y,
+                x_values=tuple(x_values),
+                x_limit=max(x_ends, default=0.0),
+                y_limit=y_limit,
+                lines=_lines(panel),
+                remarks=tuple(_remarks(quantity, panel, setting)),
+            )
+
+
+def _throughput(result: Result, _: Cost | None, x: float | None) -> Point | None:
+    return _point(result, x, result.throughput_per_second, result.throughput_interval)
+
+
+def _latency(result: Result, _: Cost | None, x: float | None) -> Point | None:
+    latency = result.latency_ms
+    point = _point(result, x, latency.p95, latency.p95_interval)
+    if point is None or latency.p50 is None or latency.p99 is None:
+        return point
+    return replace(point, spread=(latency.p50, latency.p99))
+
+
+def _trade_off(result: Result, _: Cost | None, x: float | None) -> Point | None:
+    if result.throughput_per_second is None:
+        return None
+    latency = result.latency_ms
+    point = _point(result, result.throughput_per_second, latency.p95, latency.p95_interval)
+    if point is None:
+        return None
+    label = ABSENT if x is None else f"{x:g}"
+    return replace(point, x_interval=result.throughput_interval, label=label)
+
+
+def _cost(result: Result, cost: Cost | None, x: float | None) -> Point | None:
+    if cost is None:
+        return None
+    return _point(result, x, cost.usd_per_million, cost.usd_per_million_interval)
+
+
+def _point(
+    result: Result, x: float | None, y: float | None, interval: Interval | None
+) -> Point | None:
+    if y is None:
+        return None
+    return Point(
+        x,
+        y,
+        interval,
+        is_suspect=verdict(result) != "valid",
+        has_wrong_answers=bool(answer_notes(result)),
+    )
+
+
+_P95 = Axis("P95 latency (ms)")
+_INFERENCES = Axis("throughput (inferences/s)")
+_COST = _Quantity("cost", "Cost", Axis("USD per million inferences"), _cost)
+_QUANTITIES = (
+    _Quantity("throughput", "Throughput", _INFERENCES, _throughput),
+    _Quantity("latency", "Latency", _P95, _latency),
+    _Quantity("trade-off", "Latency against throughput", _P95, _trade_off, x=_INFERENCES),
+    _COST,
+)
+
+# The first one that differs is the x-axis.
+_SETTINGS = (
+    _Setting(
+        "rate /s",
+        Axis("offered rate (requests/s)"),
+        lambda r: r.offered_per_second if r.spec.rate is None else r.spec.rate,
+    ),
+    _Setting("batch", Axis("batch size (samples)", is_stepped=True), lambda r: r.spec.batch),
+    _Setting("clients", Axis("clients", is_stepped=True), lambda r: r.spec.clients),
+    _Setting("workers", Axis("workers", is_stepped=True), lambda r: r.spec.workers),
+)
+
+
+def _varying_number(results: Sequence[Result]) -> _Setting | None:
+    titles = {filled.column.title for filled in settings_columns(results)}
+    for setting in _SETTINGS:
+        values = {setting.value(result) for result in results} - {None}
+        if setting.column in titles and len(values) > 1:
+            return setting
+    return None
+
+
+def _entries(
+    quantity: _Quantity, measured: Sequence[tuple[str, Result]], setting: _Setting | None
+) -> list[_Entry]:
+    left_out = {"model", setting.column if setting else None}
+    columns = [
+        filled
+        for filled in settings_columns([result for _, result in measured])
+        if filled.column.title not in left_out
+    ]
+    entries = []
+    for machine, result in measured:
+        x = setting.value(result) if setting else None
+        cells = [(filled.column.title, filled.cell(result)) for filled in columns]
+        costs: list[Cost | None] = [*result.costs] if quantity is _COST else []
+        for cost in costs or [None]:
+            entries.append(
+                _Entry(
+                    result,
+                    cost,
+                    None if setting and x is None else quantity.point(result, cost, x),
+                    parts=(
+                        price_name(cost) if cost else "",
+                        machine,
+                        *(_part(title, cell.text) for title, cell in cells),
+                    ),
+                    notes=tuple(note for _, cell in cells for note in cell.notes),
+                )
+            )
+    names = list(dict.fromkeys(entry.parts[0] for entry in entries))
+    return sorted(entries, key=lambda entry: names.index(entry.parts[0]))  # price by price
+
+
+def _part(title: str, text: str) -> str:
+    """A setting as a part of a line's name: 'torchscript', 'workers 2'."""
+    if text == ABSENT:
+        return ""
+    return text if title in {"runtime", "precision"} else f"{title} {text}"
+
+
+def _panels(entries: list[_Entry]) -> Iterator[tuple[list[str], list[_Entry]]]:
+    """The entries of one plot, or of several where it had too many lines; what tells them apart."""
+    lines = len({entry.parts for entry in entries})
+    for index in range(len(entries[0].parts)) if lines > MAX_LINES else ():
+        groups: dict[str, list[_Entry]] = {}
+        for entry in entries:
+            groups.setdefault(entry.parts[index], []).append(entry)
+        if 1 < len(groups) < lines:
+            for text, group in groups.items():
+                for heading, panel in _panels(group):
+                    yield [part for part in (text, *heading) if part], panel
+            return
+    yield [], entries
+
+
+def _lines(entries: Sequence[_Entry]) -> tuple[Line, ...]:
+    different = _different_parts(entries)
+    lines: dict[str, list[Point]] = {}
+    for entry in entries:
+        parts = dict.fromkeys(entry.parts[index] for index in different)
+        name = " · ".join(part for part in parts if part)
+        points = lines.setdefault(name, [])
+        if entry.point:
+            points.append(entry.point)
+    return tuple(Line(name, tuple(points)) for name, points in lines.items())
+
+
+def _different_parts(entries: Sequence[_Entry]) -> list[int]:
+    """Which parts do not have the same text in all entries."""
+    parts = zip(*(entry.parts for entry in entries), strict=True)
+    return [index for index, texts in enumerate(parts) if len(set(texts)) > 1]
+
+
+def _remarks(
+    quantity: _Quantity, entries: Sequence[_Entry], setting: _Setting | None
+) -> Iterator[str]:
+    """What a reader must know who sees the plot alone."""
+    absent = sum(entry.point is None for entry in entries)
+    if absent:
+        yield f"Not drawn for lack of this figure: {absent} of {count(len(entries), 'result')}."
+    if quantity.x and setting:
+        yield f"The number at a point is its {setting.axis.title}."
+    results = [entry.result for entry in entries]
+    reasons = dict.fromkeys(reason.code for r in results for reason in r.verdict.reasons)
+    if reasons:
+        yield f"Suspect: {', '.join(reasons)}."
+    costs = [entry.cost for entry in entries if entry.cost]
+    notes = [
+        *(note for result in results for note in answer_notes(result)),
+        *(note for entry in entries for note in entry.notes),
+        *(note for cost in costs for note in cost_notes(cost)),
+    ]
+    yield from dict.fromkeys(notes)
+    if costs:
+        yield f"Prices: {prices(costs)}"
+    machines = {machine_name(result.environment) for result in results}
+    shared = [*(machines if len(machines) == 1 else ()), shared_settings(results)]
+    for filled in settings_columns(results):
+        texts = {filled.cell(result).text for result in results}
+        if len(texts) == 1 and filled.column.title != "model":
+            shared.append(_part(filled.column.title, texts.pop()))
+    yield " · ".join(part for part in shared if part)
+
+
+def _machine_names(machines: Sequence[Sequence[Result]]) -> list[str]:
+    """Machines in a word or two each, and where that leaves them alike their table's number."""
+    names = [machine_name(results[0].environment).split(" · ")[0] for results in machines]
+    return [
+        f"{name} (table {number})" if names.count(name) > 1 else name
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def _file_name(*words: str) -> str:
+    return re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-.").lower()
+
+
+def _named_apart(plots: Iterable[Plot]) -> list[Plot]:
+    """Models whose names differ in nothing that a file's name keeps get a number."""
+    seen: dict[str, int] = {}
+    named = []
+    for plot in plots:
+        seen[plot.name] = seen.get(plot.name, 0) + 1
+        suffix = f"-{seen[plot.name]}" if seen[plot.name] > 1 else ""
+        named.append(replace(plot, name=plot.name + suffix))
+    return named
