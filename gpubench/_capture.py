@@ -65,7 +65,7 @@ class Slot:
 
     for_core: core.cuda.Slot
     graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
-    forwards: list[Forward]
+    forwards: list[Forward]  # what was captured, with the state that it keeps
     tensors: list[torch.Tensor]
     output_bytes: int  # of the largest size
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, Draft
 from gpubench.result import Environment, Result
+from gpubench.spec import Precision
 
-_PRECISIONS = ("fp32", "tf32", "amp", "fp16", "bf16")
+_PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.seq_len or 0,
         spec.service_time or 0,
         spec.runtime,
-        _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS),
+        _PRECISIONS.index(spec.precision),
         spec.batch,
         spec.clients or 0,
         spec.rate or 0,
