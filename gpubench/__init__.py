@@ -5,7 +5,8 @@
     result = gpubench.run(gpubench.Spec(model="resnet50", batch=4, instance=["c7i.xlarge"]))
     print(result.throughput_per_second, result.latency_ms.p95, result.costs[0].usd_per_million)
 
-`run` measures one cell, `sweep` a grid into a run directory. Names are imported on first use, so
+`run` measures one cell, `sweep` a grid into a run directory, and `search` finds the highest rate of
+requests that meets an objective. Names are imported on first use, so
 that commands which measure nothing start without torch.
 """
 
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gpubench._run import Interrupted, run
+    from gpubench._search import SearchInterrupted, search
     from gpubench._sweep import sweep
     from gpubench.errors import GpubenchError, InputError
     from gpubench.models.own import OwnModel
     from gpubench.result import Result
     from gpubench.samples import Samples
+    from gpubench.search_result import SearchResult
     from gpubench.spec import Spec
 
 __all__ = [
@@ -30,8 +33,11 @@ __all__ = [
     "OwnModel",
     "Result",
     "Samples",
+    "SearchInterrupted",
+    "SearchResult",
     "Spec",
     "run",
+    "search",
     "sweep",
 ]
 
@@ -42,8 +48,11 @@ _HOME = {
     "OwnModel": "gpubench.models.own",
     "Result": "gpubench.result",
     "Samples": "gpubench.samples",
+    "SearchInterrupted": "gpubench._search",
+    "SearchResult": "gpubench.search_result",
     "Spec": "gpubench.spec",
     "run": "gpubench._run",
+    "search": "gpubench._search",
     "sweep": "gpubench._sweep",
 }
 

@@ -99,7 +99,7 @@ def _service_ns(spec: Spec, worker: int) -> int | Nanoseconds:
     mean_ns = round((spec.service_time or 0.0) * 1e9)
     if spec.service_dist != "exponential" or mean_ns == 0:
         return mean_ns
-    return core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed + worker)
+    return core.exponential_service(mean_ns, _SERVICE_TABLE, spec.seed_of_load + worker)
 
 
 def hung_threads() -> int:
@@ -200,7 +200,7 @@ def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
     if remaining_s > 0:
         rest = _warm_run(
             runner,
-            clients=spec.clients or _in_flight(spec),
+            clients=spec.clients or most_in_flight(spec),
             max_batch=largest,
             max_delay_ns=longest_delay_ns(spec),
             stop_after_ns=round(remaining_s * 1e9),
@@ -256,7 +256,7 @@ class _Load:
 
 
 def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
-    loop = ClosedLoop(clients, _in_flight(spec))
+    loop = ClosedLoop(clients, most_in_flight(spec))
     completions = stop_after_s = None
     if spec.requests is not None:
         completions = loop.completions_to_run(spec.requests, most_requests_per_batch(spec))
@@ -270,7 +270,7 @@ def _open_load(spec: Spec) -> _Load:
     due_ns, settle_s = schedule(spec)
     last_ns = int(due_ns[-1])
     burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
-    together = max(int(burst), _in_flight(spec))
+    together = max(int(burst), most_in_flight(spec))
 
     def counted(start_ns: int) -> OpenLoop:
         return OpenLoop(start_ns, round(settle_s * 1e9), start_ns + last_ns, together)
@@ -284,7 +284,7 @@ def most_requests_per_batch(spec: Spec) -> int:
     return spec.dynamic_batch_limits()[0] // spec.batch
 
 
-def _in_flight(spec: Spec) -> int:
+def most_in_flight(spec: Spec) -> int:
     """Requests that can be in service at one time."""
     return (spec.workers or 1) * (spec.depth or 1) * most_requests_per_batch(spec)
 
@@ -350,7 +350,7 @@ def schedule(spec: Spec) -> tuple[Nanoseconds, float]:
         return core.constant_arrivals(spec.rate, count), settle_s
     if pattern == "burst":
         return core.burst_arrivals(spec.rate, count, int(argument)), settle_s
-    return core.poisson_arrivals(spec.rate, count, spec.seed), settle_s
+    return core.poisson_arrivals(spec.rate, count, spec.seed_of_load), settle_s
 
 
 def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:

@@ -245,7 +245,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
     )
     result.verdict = judge(analysis, evidence)
     result.costs = costs(result)
-    result.with_samples(driven.samples)
+    result.with_samples(driven.samples, analysis.counted)
 
 
 def _blank(spec: Spec, machine: Machine) -> Result:

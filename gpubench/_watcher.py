@@ -1,11 +1,16 @@
-"""What a sweep tells of its progress. Apart from the sweep, so that it can be had without torch."""
+"""What a sweep or a search tells of its progress. Apart from them, to be had without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gpubench.result import Result
 from gpubench.spec import Spec
+
+if TYPE_CHECKING:
+    from gpubench.search_result import Load, Probe
+    from gpubench.statistics.crossing import Crossing
 
 
 class Watcher:
@@ -22,3 +27,19 @@ class Watcher:
 
     def ended(self, result: Result, elapsed_s: float) -> None:
         """The cell is measured and kept."""
+
+
+class SearchWatcher:
+    """Is told how a search goes, nothing while anything is measured. This one says nothing."""
+
+    def begins(self, load: Load, spec: Spec) -> None:
+        """One measurement; `spec` has its rate or its clients."""
+
+    def stage(self, name: str) -> None:
+        """load, build, capture or measure."""
+
+    def measured(self, probe: Probe) -> None:
+        """It is done, without an error."""
+
+    def located(self, crossing: Crossing) -> None:
+        """What all open loops say so far."""

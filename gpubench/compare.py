@@ -20,7 +20,7 @@ from gpubench.result import Cost, Interval, Result
 # was measured. They may differ between cells that belong together; every other setting may not.
 _OF_THE_MACHINE = frozenset({"device", "threads"})
 _OF_THE_METHOD = frozenset(
-    {"depth", "wait", "warmup", "duration", "requests", "seed", "allow_emulated"}
+    {"depth", "wait", "warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"}
 )
 _FULL_PRECISION = frozenset({"fp32", "tf32"})
 

@@ -14,6 +14,9 @@ from gpubench.errors import InputError
 from gpubench.spec import Spec
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gpubench.samples import Samples
 
 SCHEMA = 1
@@ -270,6 +273,7 @@ class Result(_Part):
     error: Failure | None = None
 
     _samples: Samples | None = PrivateAttr(None)
+    _counted: NDArray[np.bool_] | None = PrivateAttr(None)
 
     @property
     def answers_agree(self) -> bool | None:
@@ -287,8 +291,13 @@ class Result(_Part):
         """Raw time stamps (NumPy columns, ns), where this process measured them."""
         return self._samples
 
-    def with_samples(self, samples: Samples | None) -> Result:
-        self._samples = samples
+    @property
+    def counted(self) -> NDArray[np.bool_] | None:
+        """Which rows of `samples` the percentiles are of; None where there are no samples."""
+        return self._counted
+
+    def with_samples(self, samples: Samples | None, counted: NDArray[np.bool_] | None) -> Result:
+        self._samples, self._counted = samples, counted
         return self
 
     def to_json(self) -> str:

@@ -158,6 +158,12 @@ class Spec(BaseModel):
     )
     requests: int | None = Field(None, ge=1, description="Requests to measure.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    load_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="Seed of arrivals, and of synthetic service times. Default: that of --seed.",
+    )
     allow_emulated: bool = Field(
         False, description="Allow a precision that this device only emulates (40-60x slower)."
     )
@@ -233,6 +239,10 @@ class Spec(BaseModel):
     def worker_devices(self) -> tuple[str, ...]:
         """The device of each worker, by its number: the workers take the devices in turn."""
         return tuple(self.devices[n % len(self.devices)] for n in range(self.workers or 1))
+
+    @property
+    def seed_of_load(self) -> int:
+        return self.seed if self.load_seed is None else self.load_seed
 
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""

@@ -22,6 +22,7 @@ from gpubench.errors import GpubenchError, InputError
 # In the order in which a newcomer meets them.
 COMMANDS = {
     "run": "Measure one model at one point.",
+    "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
     "report": "Show what was measured, and what it costs.",
     "compare": "Put two run directories side by side.",

@@ -70,6 +70,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
         "dynamic_batch": spec.dynamic_batch,
         "wait": spec.wait,
         "seed": spec.seed,
+        "load_seed": spec.load_seed,
         "warmup_seconds": result.window.warmup_seconds,
         "window_seconds": result.window.seconds,
         "offered_requests": requests.offered,

@@ -74,16 +74,20 @@ def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...
         if reason.figure is not None:
             figures.setdefault(_without_figure(reason), []).append(reason.figure)
 
-    def note(reason: Reason) -> str:
-        seen = figures.get(_without_figure(reason))
-        text = reason.code.replace("_", " ")
-        if seen:
-            text += f": {_range(seen)}"
-        if reason.limit is not None:
-            text += f" (limit {_figure(reason.limit)})"
-        return f"{text}; {reason.remedy}"
+    return lambda result: tuple(
+        reason_note(reason, figures.get(_without_figure(reason), ()))
+        for reason in result.verdict.reasons
+    )
 
-    return lambda result: tuple(map(note, result.verdict.reasons))
+
+def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
+    """What was seen, its limit, and what to do."""
+    text = reason.code.replace("_", " ")
+    if figures:
+        text += f": {_range(figures)}"
+    if reason.limit is not None:
+        text += f" (limit {_figure(reason.limit)})"
+    return f"{text}; {reason.remedy}"
 
 
 def reason_codes(result: Result) -> str:

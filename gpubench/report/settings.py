@@ -172,6 +172,11 @@ _SETTINGS = (
     Setting("warm-up", lambda r: seconds(r.spec.warmup), "warm-up {}".format),
     Setting("window", _window, "window {}".format),
     Setting("seed", lambda r: str(r.spec.seed), "seed {}".format),
+    Setting(
+        "load seed",
+        lambda r: None if r.spec.load_seed is None else str(r.spec.load_seed),
+        "load seed {}".format,
+    ),
 )
 
 

@@ -45,6 +45,7 @@ class Analysis:
     trtexec: TrtexecTimes | None  # per batch; None without device events
     lag: Lag | None
     littles_law_residual: float | None  # closed loop: 1 - throughput * mean latency / clients
+    counted: Mask  # which rows of the samples the latencies are of
     # For the verdict.
     clients: int | None  # closed loop
     least_served_client: float | None  # closed loop: its completions over an equal share of them
@@ -99,6 +100,7 @@ def analyse(
         trtexec=trtexec_times(samples, counted),
         lag=summarise_lag(lag_ns[counted_batches]),
         littles_law_residual=_littles_law_residual(samples, loop, window, counted),
+        counted=counted,
         clients=loop.clients if isinstance(loop, ClosedLoop) else None,
         least_served_client=_least_served_client(samples, loop, counted),
         kept_up=_kept_up(samples, loop),

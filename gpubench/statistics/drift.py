@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpubench.samples import Nanoseconds
-from gpubench.statistics.intervals import effective_size, student_t
+from gpubench.statistics.intervals import degrees_of_freedom, effective_size, student_t
 
 _CONFIDENCE = 0.99  # every result is judged: one in a hundred false alarms is enough
 # Service times that wander slowly are worth few independent ones. With so few, chance explains a
@@ -48,7 +48,7 @@ def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | No
     def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Change:
         base = float(before.mean())
         error_of_difference = error * math.sqrt(1 / len(before) + 1 / len(after))
-        noise = student_t(effective, _CONFIDENCE) * error_of_difference
+        noise = student_t(degrees_of_freedom(effective), _CONFIDENCE) * error_of_difference
         return Change((float(after.mean()) - base) / base, noise / base)
 
     first, second, third = parts

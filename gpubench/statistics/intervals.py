@@ -59,15 +59,21 @@ def effective_size(series: NDArray[np.float64] | NDArray[np.bool_], tick: float 
     return float(min(count, np.var(series) / variance_of_mean))
 
 
-def student_t(effective: float, confidence: float = 0.95) -> float:
-    """Two-sided Student quantile for an error estimated from `effective` independent samples.
+def degrees_of_freedom(effective: float) -> float:
+    """Of an error estimated from a series that is worth `effective` independent samples.
 
-    One degree of freedom for every five samples: the autocorrelations are summed over five taus,
-    so that is how many stretches of the series the estimate compares. The expansion is 26.7.5 of
-    Abramowitz and Stegun (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.1%
-    from eight degrees of freedom on.
+    One for every five: the autocorrelations are summed over five taus, so that is how many
+    stretches of the series the estimate compares.
     """
-    dof = effective / _LAGS_PER_TAU
+    return effective / _LAGS_PER_TAU
+
+
+def student_t(dof: float, confidence: float = 0.95) -> float:
+    """Two-sided Student quantile for `dof` degrees of freedom.
+
+    The expansion is 26.7.5 of Abramowitz and Stegun
+    (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.2% from five on.
+    """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     return (
         z
@@ -106,7 +112,7 @@ def throughput_interval(
     if effective < LEAST_EFFECTIVE_SIZE:
         return None, _too_dependent(len(requests), "rounds", effective)
     error = float(excess.std()) / math.sqrt(effective) / float(requests.mean())
-    margin = student_t(effective) * error
+    margin = student_t(degrees_of_freedom(effective)) * error
     if margin >= ns_per_request:
         return None, "the time between completions varies too much; measure longer"
     fastest = 1e9 * inferences_per_request / (ns_per_request - margin)
@@ -126,7 +132,7 @@ def percentile_ranks(
     if effective < LEAST_EFFECTIVE_SIZE:
         return None, _too_dependent(count, "requests", effective)
     share = percent / 100
-    margin = student_t(effective) * math.sqrt(share * (1 - share) / effective)
+    margin = student_t(degrees_of_freedom(effective)) * math.sqrt(share * (1 - share) / effective)
     low = math.floor(count * (share - margin))
     high = math.ceil(count * (share + margin))
     if low < 1 or high > count:

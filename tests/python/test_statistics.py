@@ -119,10 +119,14 @@ def test_a_series_that_alternates_is_worth_no_more_than_its_length() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.95, 0.99])
-@pytest.mark.parametrize("effective", [40, 50, 130, 1000, 1e6])
-def test_student_t_is_that_of_scipy(effective: float, confidence: float) -> None:
-    exact = scipy.stats.t.ppf((1 + confidence) / 2, effective / 5)
-    assert student_t(effective, confidence) == pytest.approx(exact, rel=1e-3)
+@pytest.mark.parametrize("dof", [8, 10, 26, 200, 2e5])
+def test_student_t_is_that_of_scipy(dof: float, confidence: float) -> None:
+    exact = scipy.stats.t.ppf((1 + confidence) / 2, dof)
+    assert student_t(dof, confidence) == pytest.approx(exact, rel=1e-3)
+
+
+def test_student_t_of_the_fewest_probes_of_a_search() -> None:
+    assert student_t(5) == pytest.approx(scipy.stats.t.ppf(0.975, 5), rel=2e-3)
 
 
 def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> None:

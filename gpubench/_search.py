@@ -1,0 +1,303 @@
+"""Find the highest rate that meets an objective: docs/search.md says how, and why so.
+
+spec, objective -> unloaded and saturated closed loops -> open loops at rates -> crossing -> costs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpubench import _plan
+from gpubench._drive import most_in_flight
+from gpubench._run import Bench, Interrupted
+from gpubench._watcher import SearchWatcher
+from gpubench.cost import check_prices, measured_hardware, price
+from gpubench.errors import InputError
+from gpubench.machine import this_machine
+from gpubench.objective import Objective, parse_objective
+from gpubench.result import Cost, Failure, Result, Verdict
+from gpubench.search_result import Load, Probe, Promise, SearchResult
+from gpubench.spec import Spec
+from gpubench.statistics.crossing import (
+    MOST_LOAD,
+    Crossing,
+    Tally,
+    conclude,
+    expected_load,
+    expected_slope,
+    locate,
+    tally,
+)
+
+DEFAULT_TOLERANCE = 0.05
+DEFAULT_PROBES = 20
+
+# Where open loops are placed around the crossing, in units of the logit.
+_OFFSETS = (0.0, -0.6, 0.6)
+# From which an unloaded percentile stands: MLPerf's early stopping, as in verdicts.py.
+_CLOSED_LOOP_REQUESTS = {90: 64, 95: 130, 99: 662}
+_SATURATED_S = 2.0
+# An open loop's window, where nobody says: late requests to expect at the crossing, and seconds.
+_LATE_REQUESTS = 30
+_WINDOW_S = 10.0
+_MOST_REQUESTS = 1_000_000
+# The first stays within these shares of the capacity: theory may be far off.
+_FIRST_LOADS = (0.2, 0.95)
+_LEAST_WAIT_S = 1e-9
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a search. `result` holds the probes until then."""
+
+    def __init__(self, result: SearchResult) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+def search(
+    spec: Spec,
+    objective: str | Objective,
+    tolerance: float = DEFAULT_TOLERANCE,
+    probes: int = DEFAULT_PROBES,
+    watcher: SearchWatcher | None = None,
+) -> SearchResult:
+    """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
+
+    It ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or after
+    `probes` open loops. `spec` has neither clients nor a rate. A measurement that fails ends the
+    search, with `error` set.
+
+    Raises InputError for what cannot be searched, before anything is loaded, and SearchInterrupted,
+    with what was measured until then, on Ctrl-C.
+    """
+    if isinstance(objective, str):
+        objective = parse_objective(objective)
+    if not 0 < tolerance < 1:
+        raise InputError(f"--tolerance {tolerance:g} is no share; write it like 0.05")
+    if probes < 1:
+        raise InputError(f"--probes {probes} is not allowed; give 1 or more")
+    check_spec(spec)
+    check_prices(spec.instance)
+    return _Search(spec, objective, watcher or SearchWatcher()).run(tolerance, probes)
+
+
+def check_spec(spec: Spec) -> None:
+    """Raises InputError for a setting that a search has no use for."""
+    if spec.rate is not None or spec.clients is not None:
+        flag = "--rate" if spec.clients is None else "--clients"
+        raise InputError(f"{flag}: a search finds the rate by itself; remove it")
+    if spec.arrivals.startswith("trace:"):
+        raise InputError(
+            "--arrivals trace: every probe needs arrivals of its own; use poisson, constant or "
+            "burst:N"
+        )
+
+
+def find(
+    tally_at: Callable[[float], Tally],
+    first_rate: float,
+    capacity: float,
+    late_share: float,
+    tolerance: float = DEFAULT_TOLERANCE,
+    most_probes: int = DEFAULT_PROBES,
+    located: Callable[[Crossing], None] = lambda crossing: None,
+) -> Crossing:
+    """Probe rates below `capacity` until it is known where `late_share` of the requests are late.
+
+    `tally_at` measures at a rate; what it raises comes through. Rates are in requests per second.
+    """
+    top = capacity * MOST_LOAD
+    centre = min(first_rate, top)
+    slope = expected_slope(centre / capacity, late_share)
+    tallies: list[Tally] = []
+    while True:
+        offset = _OFFSETS[len(tallies) % len(_OFFSETS)] / slope
+        tallies.append(tally_at(min(centre * max(0.25, 1 + offset), top)))
+        crossing = locate(tallies, centre, slope, capacity, late_share)
+        located(crossing)
+        if len(tallies) >= most_probes or _is_known(crossing, tolerance, top):
+            return crossing
+        centre, slope = crossing.centre, crossing.slope
+
+
+def _is_known(crossing: Crossing, tolerance: float, top: float) -> bool:
+    if crossing.rate > top:  # the objective is met wherever a probe may be
+        return sum(probe.rate >= top for probe in crossing.near) >= len(_OFFSETS)
+    if crossing.interval is None:
+        return False
+    low, high = crossing.interval
+    return (high - low) / 2 <= tolerance * crossing.rate
+
+
+class _Failed(Exception):
+    """A measurement ended with an error, which the search's result holds by now."""
+
+
+class _Search:
+    """One search: its settings, and what was found until now."""
+
+    def __init__(self, spec: Spec, objective: Objective, watcher: SearchWatcher) -> None:
+        machine = this_machine()
+        # As an open loop, so that all measurements have the workers and the depth of one.
+        resolved = _plan.resolve(spec.model_copy(update={"rate": 1.0}), machine)
+        self._spec = resolved.model_copy(
+            update={"rate": None, "requests": spec.requests, "duration": spec.duration}
+        )
+        self._objective = objective
+        self._watcher = watcher
+        self._bench = Bench(machine, watcher.stage)
+        self._found = SearchResult(spec=self._spec, objective=_promise(objective))
+
+    def run(self, tolerance: float, most_probes: int) -> SearchResult:
+        try:
+            unloaded = self._unloaded()
+            if self._is_late(unloaded):
+                self._found.note = "no rate meets this: a client that is alone misses it"
+            else:
+                self._conclude(self._find(unloaded, tolerance, most_probes))
+        except _Failed:
+            pass
+        except Interrupted as stop:
+            self._found.error = stop.result.error
+            raise SearchInterrupted(self._found) from None
+        return self._found
+
+    def _find(self, unloaded: Probe, tolerance: float, most_probes: int) -> Crossing:
+        allowed = self._objective.late_share
+        unloaded_s = (unloaded.result.latency_ms.mean or 0.0) / 1e3
+        capacity = self._capacity(unloaded_s)
+        self._fix_window(capacity)
+        waiting_s = max(self._objective.latency_s - unloaded_s, _LEAST_WAIT_S)
+        lowest, highest = _FIRST_LOADS
+        load = min(max(expected_load(allowed, waiting_s, capacity), lowest), highest)
+        return find(
+            self._tally_at,
+            load * capacity,
+            capacity,
+            allowed,
+            tolerance,
+            most_probes,
+            self._watcher.located,
+        )
+
+    def _unloaded(self) -> Probe:
+        requests = _CLOSED_LOOP_REQUESTS[self._objective.percent]
+        return self._measure("unloaded", clients=1, requests=requests, duration=None)
+
+    def _is_late(self, probe: Probe) -> bool:
+        return probe.late > self._objective.late_share * probe.requests
+
+    def _capacity(self, unloaded_s: float) -> float:
+        """Requests per second of a closed loop in which some always wait."""
+        in_flight = most_in_flight(self._spec)
+        enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
+        requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
+        saturated = self._measure(
+            "saturated", clients=2 * in_flight, requests=requests, duration=None
+        )
+        assert saturated.result.throughput_per_second is not None
+        capacity = saturated.result.throughput_per_second / self._spec.batch
+        self._found.capacity_per_second = capacity
+        return capacity
+
+    def _fix_window(self, capacity: float) -> None:
+        """How much an open loop measures, where the spec leaves it open."""
+        if self._spec.requests is not None or self._spec.duration is not None:
+            return
+        enough = round(_LATE_REQUESTS / self._objective.late_share)
+        requests = max(enough, min(round(_WINDOW_S * capacity), _MOST_REQUESTS))
+        self._spec = self._found.spec = self._spec.model_copy(update={"requests": requests})
+
+    def _tally_at(self, rate: float) -> Tally:
+        seed = self._spec.seed_of_load + len(self._found.probes)
+        probe = self._measure("open", rate=rate, load_seed=seed)
+        return Tally(rate, probe.requests, probe.late, probe.effective)
+
+    def _measure(self, load: Load, **settings: Any) -> Probe:
+        """Measure, and keep what was measured, also of a run that failed or was interrupted."""
+        spec = self._spec.model_copy(update=settings)
+        self._watcher.begins(load, spec)
+        try:
+            result = self._bench.measure(spec)
+        except Interrupted as stop:
+            self._keep(load, stop.result)
+            raise
+        probe = self._keep(load, result)
+        if result.error is None and probe.requests == 0:
+            what = "no request fell into the window: raise --duration, or give --requests"
+            self._found.error = Failure(stage="measure", message=what)
+        if self._found.error is not None:
+            raise _Failed
+        self._watcher.measured(probe)
+        return probe
+
+    def _keep(self, load: Load, result: Result) -> Probe:
+        late = Tally(0.0, 0, 0, 1.0)
+        if result.samples is not None and result.counted is not None:
+            late = tally(
+                result.spec.rate or 0.0,
+                result.samples.latency_ns[result.counted],
+                result.requests.unfinished,
+                self._objective.latency_ns,
+            )
+        probe = Probe(
+            load=load,
+            rate_per_second=result.spec.rate,
+            requests=late.requests,
+            late=late.late,
+            effective=late.effective,
+            result=result.with_samples(None, None),
+        )
+        self._found.environment = result.environment
+        self._found.probes.append(probe)
+        self._found.error = result.error
+        return probe
+
+    def _conclude(self, crossing: Crossing) -> None:
+        """What follows from the crossing: rate, verdict, costs."""
+        found = self._found
+        assert found.capacity_per_second is not None
+        answer = conclude(crossing, found.capacity_per_second, self._objective.late_share)
+        found.max_rate_per_second = answer.rate
+        found.interval, found.note = answer.interval, answer.note
+        rates = {t.rate for t in crossing.near}
+        for probe in found.probes:
+            probe.near = probe.load == "open" and probe.rate_per_second in rates
+        found.verdict = _verdict(found)
+        found.costs = _costs(found)
+
+
+def _promise(objective: Objective) -> Promise:
+    return Promise.model_validate(
+        {
+            "percentile": f"p{objective.percent}",
+            "latency_ms": objective.latency_s * 1e3,
+        }
+    )
+
+
+def _verdict(found: SearchResult) -> Verdict:
+    """Each reason of the probes that the answer comes from, once."""
+    reasons = {
+        reason.code: reason
+        for probe in reversed(found.probes)
+        if probe.near
+        for reason in probe.result.verdict.reasons
+    }
+    return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
+
+
+def _costs(found: SearchResult) -> list[Cost]:
+    """At the highest rate, in inferences."""
+    if found.max_rate_per_second is None:
+        return []
+    batch = found.spec.batch
+    interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
+    return price(
+        found.max_rate_per_second * batch,
+        interval,
+        measured_hardware(found.probes[-1].result),
+        found.spec.instance,
+        found.spec.usd_per_hour,
+    )

@@ -1,0 +1,107 @@
+"""`gpubench search`: the highest load that meets an objective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpubench._watcher import SearchWatcher
+from gpubench.cli._options import check_output_file
+from gpubench.cli._output import emit, emit_tables
+from gpubench.cli._settings import given, setting_options, tell
+from gpubench.report.format import milliseconds, number, with_interval
+from gpubench.spec import make_spec
+
+if TYPE_CHECKING:
+    from gpubench.search_result import Load, Probe, SearchResult
+    from gpubench.spec import Spec
+    from gpubench.statistics.crossing import Crossing
+
+
+@click.command("search")
+@click.option("--objective", required=True, metavar="PERCENTILE:LATENCY", help="Like p99:10ms.")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="End when the 95% interval is within this share of the rate.",
+)
+@click.option(
+    "--probes", type=int, default=20, show_default=True, help="End after so many open loops."
+)
+@setting_options
+@click.option("--json", "json_path", metavar="PATH|-", help="Write the result; - is stdout alone.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def command(
+    objective: str,
+    tolerance: float,
+    probes: int,
+    json_path: str | None,
+    quiet: bool,
+    **flags: Any,
+) -> int:
+    """Find the highest rate of requests that still meets an objective, and what it costs.
+
+    Example: gpubench search --model resnet50 --objective p95:200ms --instance c7i.xlarge
+    """
+    from gpubench.objective import parse_objective
+
+    parsed = parse_objective(objective)
+    spec = make_spec(given(flags))
+    output = None if json_path in {None, "-"} else Path(json_path or "")
+    check_output_file(output, "--json")
+
+    from gpubench._search import SearchInterrupted, search
+
+    interrupted = False
+    try:
+        found = search(spec, parsed, tolerance, probes, _Progress(quiet))
+    except SearchInterrupted as stop:
+        found, interrupted = stop.result, True
+    _show(found, json_path, output)
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if found.error is None else 1
+
+
+def _show(found: SearchResult, json_path: str | None, output: Path | None) -> None:
+    from gpubench.report.search import search_tables
+
+    if json_path is not None:
+        emit(found.to_json() + "\n", output)
+    if json_path != "-":
+        emit_tables(search_tables(found), None)
+
+
+class _Progress(SearchWatcher):
+    """A line for each measurement, and what is known after it."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._opened = 0
+        self._late = ""
+
+    def begins(self, load: Load, spec: Spec) -> None:
+        if load == "open":
+            self._opened += 1
+            what = f"probe {self._opened}: {number(spec.rate)} requests/s"
+        else:
+            what = f"{load}: {spec.describe()}"
+        tell(what, self._quiet)
+
+    def measured(self, probe: Probe) -> None:
+        if probe.load != "open":
+            result = probe.result
+            rate = number((result.throughput_per_second or 0.0) / result.spec.batch)
+            tell(
+                f"    {rate} requests/s, P95 {milliseconds(result.latency_ms.p95)} ms", self._quiet
+            )
+            return
+        self._late = f"{number(100 * probe.late / probe.requests, 3)}% late"
+
+    def located(self, crossing: Crossing) -> None:
+        estimate = with_interval(crossing.rate, crossing.interval)
+        tell(f"    {self._late}; highest rate about {estimate} requests/s", self._quiet)

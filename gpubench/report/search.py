@@ -1,0 +1,125 @@
+"""The tables of a search: its answer with what it costs, and the probes that it comes from."""
+
+from __future__ import annotations
+
+from gpubench.report.format import ABSENT, integer, milliseconds, number, seconds, with_interval
+from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, reason_note
+from gpubench.report.results import HOW_TO_PRICE, cost_figure
+from gpubench.report.settings import machine_name, shared_settings, software
+from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.result import Cost
+from gpubench.search_result import Probe, SearchResult
+
+LEGEND = "max rate /s counts requests, $/million inferences; ± is the 95% interval."
+PROBES_LEGEND = (
+    "late: took longer than the objective allows, or never finished. worth: how many independent "
+    "requests these n are. * near the crossing: the answer comes from these probes."
+)
+
+
+def search_tables(found: SearchResult) -> list[Table]:
+    """The answer, and below it every probe. Without any probe there is no table."""
+    return [_answer(found), _probes(found)] if found.probes else []
+
+
+def objective_text(found: SearchResult) -> str:
+    """'P99 within 10ms'."""
+    objective = found.objective
+    return f"{objective.percentile.upper()} within {seconds(objective.latency_ms / 1e3)}"
+
+
+def _answer(found: SearchResult) -> Table:
+    results = [probe.result for probe in found.probes]
+    opened = [probe.result for probe in found.probes if probe.load == "open"] or results
+    facts = [
+        ("machine", machine_name(results[0].environment)),
+        ("software", software(results[0].environment)),
+        ("all probes", shared_settings(opened)),
+    ]
+    if found.costs:
+        facts.append(("prices", prices(found.costs)))
+    columns = [
+        Column("model", "left", is_key=True),
+        Column("precision", "left", is_key=True),
+        Column("batch"),
+        Column("workers"),
+        Column("objective", "left"),
+        Column("max rate /s"),
+        Column("of capacity"),
+        *(Column(f"$/million {price_name(cost)}") for cost in found.costs),
+        Column("verdict", "left"),
+    ]
+    spec = found.spec
+    row = [
+        Draft(spec.model),
+        Draft(ABSENT if spec.model == "synthetic" else spec.precision),
+        Draft(str(spec.batch)),
+        Draft(integer(spec.workers)),
+        Draft(objective_text(found)),
+        Draft(
+            with_interval(found.max_rate_per_second, found.interval),
+            (found.note,) if found.note else (),
+        ),
+        Draft(_of_capacity(found)),
+        *(_cost_cell(found, cost) for cost in found.costs),
+        _verdict_cell(found),
+    ]
+    remarks = [LEGEND]
+    if not found.costs and found.max_rate_per_second is not None:
+        remarks.append(HOW_TO_PRICE)
+    return make_table(columns, [row], facts, remarks)
+
+
+def _of_capacity(found: SearchResult) -> str:
+    rate, capacity = found.max_rate_per_second, found.capacity_per_second
+    return ABSENT if rate is None or capacity is None else f"{rate / capacity:.0%}"
+
+
+def _cost_cell(found: SearchResult, cost: Cost) -> Draft:
+    notes = (*cost_notes(cost), *answer_notes(found.probes[-1].result))
+    return Draft(cost_figure(cost), notes)
+
+
+def _verdict_cell(found: SearchResult) -> Draft:
+    if found.error is not None:
+        message = " ".join(found.error.message.split())
+        return Draft("failed", (f"failed in {found.error.stage}: {message}",))
+    notes = [
+        reason_note(reason, () if reason.figure is None else (reason.figure,))
+        for reason in found.verdict.reasons
+    ]
+    return Draft(found.verdict.status, tuple(notes))
+
+
+def _probes(found: SearchResult) -> Table:
+    columns = [
+        Column("probe", "left", is_key=True),
+        Column("rate /s"),
+        Column("n"),
+        Column("late"),
+        Column("late %"),
+        Column("worth", drop_order=1),
+        Column("P50 ms", drop_order=3),
+        Column("P95 ms"),
+        Column("P99 ms"),
+        Column("verdict", "left", drop_order=2),
+    ]
+    rows = [_probe_row(probe) for probe in found.probes]
+    return make_table(columns, rows, remarks=[PROBES_LEGEND])
+
+
+def _probe_row(probe: Probe) -> list[Draft]:
+    latency = probe.result.latency_ms
+    rate = probe.rate_per_second or probe.result.throughput_per_second
+    return [
+        Draft(probe.load + (" *" if probe.near else "")),
+        Draft(number(rate)),
+        Draft(integer(probe.requests)),
+        Draft(integer(probe.late)),
+        Draft(number(100 * probe.late / probe.requests, 3) if probe.requests else ABSENT),
+        Draft(number(round(probe.effective), 1) if probe.requests else ABSENT),
+        Draft(milliseconds(latency.p50)),
+        Draft(milliseconds(latency.p95)),
+        Draft(milliseconds(latency.p99)),
+        Draft("failed" if probe.result.error else probe.result.verdict.status),
+    ]

@@ -1,0 +1,241 @@
+"""At which rate the share of late requests crosses what an objective allows.
+
+Probes near the crossing are fitted together by logistic regression in the rate:
+
+    logit(share of late requests) = a + b * (rate / centre - 1)
+
+with a prior for b from heavy-traffic theory, and Fieller's interval for the crossing.
+docs/search.md says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpubench.samples import Nanoseconds
+from gpubench.statistics.intervals import (
+    LEAST_EFFECTIVE_SIZE,
+    Interval,
+    effective_size,
+    student_t,
+)
+
+# Probes near the crossing that an interval needs.
+LEAST_PROBES = 6
+# Near: within so many units of the logit from the centre, where the line is still straight.
+_NEAR = 2.0
+# Relative standard error of the slope that theory expects.
+_PRIOR_ERROR = 0.7
+# On the intercept, so weak that one request outweighs it: probes without any late one have a fit.
+_PRIOR_WEIGHT = 1e-3
+# Of the capacity: beyond, a queue takes longer to settle than any probe lasts.
+MOST_LOAD = 0.98
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one open loop showed."""
+
+    rate: float  # requests per second
+    requests: int  # that were due in its window
+    late: int  # of them, with those that never finished
+    effective: float  # how many independent requests they are worth
+
+    @property
+    def late_share(self) -> float:
+        return self.late / self.requests
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the probes put it. All rates are in requests per second."""
+
+    rate: float
+    interval: Interval | None  # 95%
+    note: str | None  # why there is no interval
+    centre: float  # where to look next: the rate, or as far towards it as one dares to go
+    slope: float  # of the logit, by relative change of the rate
+    near: tuple[Tally, ...]  # the probes that it comes from
+
+
+def tally(rate: float, latency_ns: Nanoseconds, unfinished: int, limit_ns: int) -> Tally:
+    """Count the late requests of a run; `latency_ns` is in the order in which they were claimed."""
+    late = latency_ns > limit_ns
+    effective = min(effective_size(late), effective_size(latency_ns.astype(np.float64)))
+    return Tally(
+        rate=rate,
+        requests=len(late) + unfinished,
+        late=int(late.sum()) + unfinished,
+        effective=max(1.0, effective),
+    )
+
+
+def expected_slope(load: float, late_share: float) -> float:
+    """b, where theory expects the crossing at `load`, a share of the capacity.
+
+    In heavy traffic the late share is exp(-k (1 - load)): J. Kingman, "The single server queue in
+    heavy traffic" (1961), https://doi.org/10.1017/S0305004100036094.
+    """
+    load = min(load, MOST_LOAD)
+    return math.log(1 / late_share) * load / (1 - load)
+
+
+def expected_load(late_share: float, waiting_s: float, capacity: float) -> float:
+    """The load at which theory expects `late_share` of the requests to wait over `waiting_s`.
+
+    For Poisson arrivals and a constant service time, where the tail of the waiting time is
+    exp(-2 (1 - load) capacity t).
+    """
+    return 1 - math.log(1 / late_share) / (2 * capacity * waiting_s)
+
+
+def locate(
+    tallies: Sequence[Tally], centre: float, slope: float, capacity: float, late_share: float
+) -> Crossing:
+    """The crossing, from those of `tallies` that turn out to be near it.
+
+    `centre` and `slope` say where to look: those of the crossing before, or a guess. The centre
+    moves to the crossing by at most two units of the logit at a time, and stays between a
+    thousandth and MOST_LOAD of the capacity.
+    """
+    for _ in range(3):
+        near = [t for t in tallies if abs(t.rate / centre - 1) * slope < _NEAR]
+        near = near or [min(tallies, key=lambda t: abs(t.rate / centre - 1))]
+        fit = _fit(near, centre, expected_slope(centre / capacity, late_share), late_share)
+        rate, bounds = centre * (1 + fit.place), fit.bounds
+        interval = None if bounds is None else (centre * (1 + bounds[0]), centre * (1 + bounds[1]))
+        most = _NEAR / slope
+        move = max(-most, -0.75, min(most, fit.place))
+        centre = min(max(centre * (1 + move), capacity / 1000), capacity * MOST_LOAD)
+        slope = min(max(fit.slope, slope / 3), slope * 3)
+        if abs(move) * slope < 0.3:
+            break
+    note = _no_interval(near, interval)
+    return Crossing(
+        rate=rate,
+        interval=None if note or interval is None else (max(0.0, interval[0]), interval[1]),
+        note=note,
+        centre=centre,
+        slope=slope,
+        near=tuple(near),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search may say in the end."""
+
+    rate: float | None
+    interval: Interval | None
+    note: str | None
+
+
+def conclude(crossing: Crossing, capacity: float, late_share: float) -> Answer:
+    """The rate where its probes bracket it; where they do not, what they do say."""
+    met = [t.rate for t in crossing.near if t.late_share <= late_share]
+    missed = [t.rate for t in crossing.near if t.late_share > late_share]
+    top = capacity * MOST_LOAD
+    if not met:
+        lowest = min(missed)
+        return Answer(None, None, f"missed at every rate near the crossing, from {lowest:.4g}/s on")
+    if crossing.rate > top and max(met) >= top:
+        return Answer(top, None, f"met even at {MOST_LOAD:.0%} of the capacity, which is the limit")
+    if not missed:
+        return Answer(max(met), None, "met at every rate probed: raise --probes to go higher")
+    if not min(met) <= crossing.rate <= max(missed):
+        return Answer(None, None, "the probes contradict each other: raise --requests")
+    return Answer(crossing.rate, crossing.interval, crossing.note)
+
+
+def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None:
+    if len(near) < LEAST_PROBES:
+        return f"{len(near)} probes near the crossing; an interval needs {LEAST_PROBES}"
+    effective = sum(t.effective for t in near) / len(near)
+    if effective < LEAST_EFFECTIVE_SIZE:
+        return (
+            f"the requests of a probe are worth {effective:.0f} independent ones; an interval "
+            f"needs {LEAST_EFFECTIVE_SIZE}: raise --requests"
+        )
+    if interval is None:
+        return "the probes do not bound the crossing: raise --requests or --probes"
+    return None
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Where the line crosses, relative to the centre (0.01: 1% above it)."""
+
+    place: float
+    bounds: Interval | None
+    slope: float
+
+
+def _fit(tallies: Sequence[Tally], centre: float, prior_slope: float, late_share: float) -> _Fit:
+    place = np.array([t.rate for t in tallies]) / centre - 1
+    share = np.array([t.late_share for t in tallies])
+    # Every request counts alike: see docs/search.md on weights.
+    tau = max(1.0, float(np.mean([t.requests / t.effective for t in tallies])))
+    weight = np.array([t.requests for t in tallies]) / tau
+    design = np.stack([np.ones_like(place), place], axis=1)
+    prior = np.array([_logit(late_share), prior_slope])
+    prior_precision = np.diag([_PRIOR_WEIGHT, (_PRIOR_ERROR * prior_slope) ** -2])
+
+    line = _most_likely_line(design, share, weight, prior, prior_precision)
+    expected, information = _curvature(design, weight, line)
+    squares = float(np.sum(weight * (share - expected) ** 2 / (expected * (1 - expected))))
+    dispersion = max(1.0, squares / max(1, len(tallies) - 2))
+    covariance = np.linalg.inv(information / dispersion + prior_precision)
+    offset, slope = float(line[0]) - _logit(late_share), float(line[1])
+    t = student_t(max(1, len(tallies) - 1))
+    return _Fit(-offset / slope, _fieller(offset, slope, covariance, t), slope)
+
+
+def _most_likely_line(
+    design: Floats, share: Floats, weight: Floats, prior: Floats, prior_precision: Floats
+) -> Floats:
+    """(a, b) by Newton's method, in steps of at most one unit of the logit or one prior slope."""
+    line = prior.copy()
+    for _ in range(200):
+        expected, information = _curvature(design, weight, line)
+        gradient = design.T @ (weight * (share - expected)) - prior_precision @ (line - prior)
+        step = np.linalg.solve(information + prior_precision, gradient)
+        step /= max(1.0, float(np.abs(step / np.array([1.0, prior[1]])).max()))
+        line += step
+        line[1] = max(line[1], prior[1] / 20)  # latency rises with the rate
+        if np.abs(step).max() < 1e-9:
+            break
+    return line
+
+
+def _curvature(design: Floats, weight: Floats, line: Floats) -> tuple[Floats, Floats]:
+    """(expected shares, Fisher's information matrix) of a line."""
+    expected = 1 / (1 + np.exp(-np.clip(design @ line, -30, 30)))
+    spread = weight * expected * (1 - expected)
+    return expected, design.T @ (design * spread[:, None])
+
+
+def _fieller(offset: float, slope: float, covariance: Floats, t: float) -> Interval | None:
+    """All x at which offset + slope * x is within t standard errors of 0, if they are an interval.
+
+    E. Fieller, "Some problems in interval estimation" (1954),
+    https://doi.org/10.1111/j.2517-6161.1954.tb00159.x.
+    """
+    square = slope**2 - t**2 * covariance[1, 1]
+    half_linear = offset * slope - t**2 * covariance[0, 1]
+    constant = offset**2 - t**2 * covariance[0, 0]
+    discriminant = half_linear**2 - square * constant
+    if square <= 0 or discriminant < 0:
+        return None
+    root = math.sqrt(discriminant)
+    return float((-half_linear - root) / square), float((-half_linear + root) / square)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
