@@ -21,6 +21,7 @@ from gpubench.samples import Nanoseconds
 from gpubench.statistics.intervals import (
     LEAST_EFFECTIVE_SIZE,
     Interval,
+    degrees_of_freedom,
     effective_size,
     student_t,
 )
@@ -132,9 +133,9 @@ def locate(
 class Answer:
     """What a search may say in the end."""
 
-    rate: float | None
-    interval: Interval | None
-    note: str | None
+    rate: float | None  # requests per second
+    interval: Interval | None  # 95%
+    note: str | None  # what is missing, and why
 
 
 def conclude(crossing: Crossing, capacity: float, late_share: float) -> Answer:
@@ -157,7 +158,7 @@ def conclude(crossing: Crossing, capacity: float, late_share: float) -> Answer:
 def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None:
     if len(near) < LEAST_PROBES:
         return f"{len(near)} probes near the crossing; an interval needs {LEAST_PROBES}"
-    effective = sum(t.effective for t in near) / len(near)
+    effective = sum(t.requests for t in near) / len(near) / _tau(near)
     if effective < LEAST_EFFECTIVE_SIZE:
         return (
             f"the requests of a probe are worth {effective:.0f} independent ones; an interval "
@@ -166,6 +167,11 @@ def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None
     if interval is None:
         return "the probes do not bound the crossing: raise --requests or --probes"
     return None
+
+
+def _tau(tallies: Sequence[Tally]) -> float:
+    """How many requests are worth one independent one, on the mean."""
+    return sum(t.requests / t.effective for t in tallies) / len(tallies)
 
 
 @dataclass(frozen=True)
@@ -181,8 +187,7 @@ def _fit(tallies: Sequence[Tally], centre: float, prior_slope: float, late_share
     place = np.array([t.rate for t in tallies]) / centre - 1
     share = np.array([t.late_share for t in tallies])
     # Every request counts alike: see docs/search.md on weights.
-    tau = max(1.0, float(np.mean([t.requests / t.effective for t in tallies])))
-    weight = np.array([t.requests for t in tallies]) / tau
+    weight = np.array([t.requests for t in tallies]) / _tau(tallies)
     design = np.stack([np.ones_like(place), place], axis=1)
     prior = np.array([_logit(late_share), prior_slope])
     prior_precision = np.diag([_PRIOR_WEIGHT, (_PRIOR_ERROR * prior_slope) ** -2])
@@ -191,9 +196,9 @@ def _fit(tallies: Sequence[Tally], centre: float, prior_slope: float, late_share
     expected, information = _curvature(design, weight, line)
     squares = float(np.sum(weight * (share - expected) ** 2 / (expected * (1 - expected))))
     dispersion = max(1.0, squares / max(1, len(tallies) - 2))
-    covariance = np.linalg.inv(information / dispersion + prior_precision)
+    covariance = np.asarray(np.linalg.inv(information / dispersion + prior_precision), np.float64)
     offset, slope = float(line[0]) - _logit(late_share), float(line[1])
-    t = student_t(max(1, len(tallies) - 1))
+    t = student_t(degrees_of_freedom(sum(t.effective for t in tallies)))
     return _Fit(-offset / slope, _fieller(offset, slope, covariance, t), slope)
 
 
