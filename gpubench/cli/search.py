@@ -67,6 +67,12 @@ def command(
     return 0 if found.error is None else 1
 
 
+for _parameter in command.params:
+    # Known, so that whoever gives one is told why not; but no part of this command's help.
+    if isinstance(_parameter, click.Option) and _parameter.name in {"rate", "clients"}:
+        _parameter.hidden = True
+
+
 def _show(found: SearchResult, json_path: str | None, output: Path | None) -> None:
     from gpubench.report.search import search_tables
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from gpubench.report.format import ABSENT, integer, milliseconds, number, seconds, with_interval
 from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, reason_note
-from gpubench.report.results import HOW_TO_PRICE, cost_figure
+from gpubench.report.results import cost_figure
 from gpubench.report.settings import machine_name, shared_settings, software
 from gpubench.report.table import Column, Draft, Table, make_table
 from gpubench.result import Cost
 from gpubench.search_result import Probe, SearchResult
 
 LEGEND = "max rate /s counts requests, $/million inferences; ± is the 95% interval."
+HOW_TO_PRICE = (
+    "No price: the machine does not say which instance it is. Add --instance NAME (names: gpubench "
+    "prices list), or --usd-per-hour X."
+)
 PROBES_LEGEND = (
     "late: took longer than the objective allows, or never finished. worth: how many independent "
     "requests these n are. * near the crossing: the answer comes from these probes."

@@ -332,3 +332,10 @@ def test_python_gets_the_probes_of_an_interrupted_search(monkeypatch: pytest.Mon
         search(gpubench.Spec.model_validate(FAST), "p99:10ms")
     assert caught.value.result.error is not None
     assert caught.value.result.probes
+
+
+def test_help_leaves_out_what_a_search_refuses() -> None:
+    text = run("--help").stdout
+    assert "--arrivals" in text
+    assert "--rate" not in text
+    assert "--clients" not in text
