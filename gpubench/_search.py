@@ -154,6 +154,8 @@ class _Search:
             unloaded = self._unloaded()
             if self._is_late(unloaded):
                 self._found.note = "no rate meets this: a client that is alone misses it"
+                unloaded.near = True
+                self._found.verdict = _verdict(self._found)
             else:
                 self._conclude(self._find(unloaded, tolerance, most_probes))
         except _Failed:

@@ -98,6 +98,10 @@ class _Progress(SearchWatcher):
             what = f"{load}: {spec.describe()}"
         tell(what, self._quiet)
 
+    def stage(self, name: str) -> None:
+        if name != "measure":
+            tell(f"    {name}", self._quiet)
+
     def measured(self, probe: Probe) -> None:
         if probe.load != "open":
             result = probe.result

@@ -212,6 +212,10 @@ def test_an_objective_that_a_client_alone_misses_ends_the_search() -> None:
     assert [probe.load for probe in found.probes] == ["unloaded"]
     assert found.max_rate_per_second is None
     assert "alone" in (found.note or "")
+    assert found.probes[0].near
+    assert {r.code for r in found.verdict.reasons} == {
+        r.code for r in found.probes[0].result.verdict.reasons
+    }
     assert found.error is None
 
 
