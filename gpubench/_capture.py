@@ -70,7 +70,7 @@ class Slot:
     graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
     forwards: list[Forward]  # what was captured, with the state that it keeps
     tensors: list[torch.Tensor]
-    output_bytes: int  # of the largest size
+    answers: core.cuda.PinnedBuffer | None  # outputs of the last batch, where they go to the host
 
 
 @dataclass(frozen=True)
@@ -174,20 +174,20 @@ class _Captures:
                 outputs.nbytes if host else 0,
             )
         assert answers is not None
+        host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
+        host_output = core.cuda.PinnedBuffer(index, answers.nbytes) if host else None
         return Slot(
             for_core=core.cuda.Slot(
                 ladder,
-                host_input=core.cuda.PinnedBuffer(index, arena.nbytes)
-                if arena is not None
-                else None,
+                host_input=host_input,
                 device_input=arena.data_ptr() if arena is not None else 0,
                 device_output=answers.data_ptr() if host else 0,
-                host_output=core.cuda.PinnedBuffer(index, answers.nbytes) if host else None,
+                host_output=host_output,
             ),
             graphs=graphs,
             forwards=forwards,
             tensors=tensors,
-            output_bytes=answers.nbytes,
+            answers=host_output,
         )
 
     def _place(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
