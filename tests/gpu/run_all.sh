@@ -78,6 +78,12 @@ gpubench=(python3 -P -m gpubench.cli)
 } >"$output/machine.txt" 2>&1
 cat "$output/machine.txt"
 
+# What gpubench imports and does not bring; without it no step can pass.
+if ! python3 -c 'import click, fsspec, numpy, pyarrow, pydantic, pytest, rich, torch, torchvision, transformers, yaml'; then
+  echo "a package that gpubench needs is missing: bring it as a wheel" >&2
+  exit 2
+fi
+
 step build 120 python3 -m pip install --no-build-isolation --no-deps --no-index .
 tests driver 40
 tests synthetic 60

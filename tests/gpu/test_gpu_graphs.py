@@ -117,7 +117,7 @@ def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
     try:
         for _ in range(RUNS):
             load = core.ClosedLoop(2 * WORKERS * DEPTH)
-            outcome = runner.run(load, stop_after_completions=BATCHES)
+            outcome = runner.run(load, stop_after_completions=BATCHES, capacity=10_000)
             assert outcome.error is None
             torch.cuda.synchronize()
             for slot, answers in zip(slots, expected, strict=True):
