@@ -8,6 +8,8 @@ was captured; hence the rules below.
 - cuBLAS keeps a workspace per stream. It is given back before and after each capture, so that
   every graph brings its own, from its slot's pool.
 - Warm-ups go before each capture, on the same thread: they compile, choose kernels and load them.
+  All share a stream, so that each finds the memory of the one before.
+- Nothing is garbage-collected meanwhile: to free a graph or its memory breaks a capture off.
 - Autocast casts every weight once, in the warm-ups, and forgets the casts when its block ends. They
   come from a pool that nobody else takes memory from, so they stay in place as long as the graphs.
 - A model that draws random numbers is refused: a replay would draw the same ones again.
@@ -19,8 +21,8 @@ All captures end before any worker starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 
 from gpubench import core
+from gpubench._garbage import no_garbage_collection
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors, as_tuple
@@ -67,7 +70,7 @@ class Slot:
     graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
     forwards: list[Forward]  # what was captured, with the state that it keeps
     tensors: list[torch.Tensor]
-    output_bytes: int  # of the largest size
+    answers: core.cuda.PinnedBuffer | None  # outputs of the last batch, where they go to the host
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,13 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
         raise NotCapturable(engine.not_capturable)
     payloads = _payloads(pool) if shape.host_inputs else None
     try:
-        with torch.cuda.device(engine.device), engine.thread_modes():
-            captures = _Captures(engine, pool, shape, payloads, torch.cuda.MemPool())
+        with (
+            no_garbage_collection(),
+            torch.cuda.device(engine.device),
+            engine.thread_modes(),
+        ):
+            warmup = torch.cuda.MemPool(), torch.cuda.Stream(engine.device)
+            captures = _Captures(engine, pool, shape, payloads, *warmup)
             workers = [
                 [captures.slot(worker * shape.depth + place) for place in range(shape.depth)]
                 for worker in range(shape.workers)
@@ -133,6 +141,7 @@ class _Captures:
     shape: Shape
     payloads: core.cuda.Payloads | None
     warmup_memory: torch.cuda.MemPool  # takes what warm-ups leave behind
+    warmup_stream: torch.cuda.Stream
 
     def slot(self, number: int) -> Slot:
         """`number` counts the slots of all workers."""
@@ -165,20 +174,20 @@ class _Captures:
                 outputs.nbytes if host else 0,
             )
         assert answers is not None
+        host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
+        host_output = core.cuda.PinnedBuffer(index, answers.nbytes) if host else None
         return Slot(
             for_core=core.cuda.Slot(
                 ladder,
-                host_input=core.cuda.PinnedBuffer(index, arena.nbytes)
-                if arena is not None
-                else None,
+                host_input=host_input,
                 device_input=arena.data_ptr() if arena is not None else 0,
                 device_output=answers.data_ptr() if host else 0,
-                host_output=core.cuda.PinnedBuffer(index, answers.nbytes) if host else None,
+                host_output=host_output,
             ),
             graphs=graphs,
             forwards=forwards,
             tensors=tensors,
-            output_bytes=answers.nbytes,
+            answers=host_output,
         )
 
     def _place(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
@@ -207,24 +216,19 @@ class _Captures:
 
         That is the beginning of `answers` where it is given.
         """
-        device = self.engine.device
-        stream.wait_stream(torch.cuda.current_stream(device))
+        device, warmup = self.engine.device, self.warmup_stream
+        warmup.wait_stream(torch.cuda.current_stream(device))
         random_state = torch.cuda.get_rng_state(device)
-        with torch.cuda.stream(stream), torch.cuda.use_mem_pool(self.warmup_memory, device):
+        with torch.cuda.stream(warmup), torch.cuda.use_mem_pool(self.warmup_memory, device):
             for _ in range(_WARMUPS):
                 expected = _outputs(forward, inputs, None).clone()
-        stream.synchronize()
+        warmup.synchronize()
         if not torch.equal(random_state, torch.cuda.get_rng_state(device)):
             raise NotCapturable("the model draws random numbers")
 
         graph = torch.cuda.CUDAGraph()
-        with ExitStack() as workspaces:
-            torch._C._cuda_clearCublasWorkspaces()
-            workspaces.callback(torch._C._cuda_clearCublasWorkspaces)
-            with torch.cuda.graph(
-                graph, pool=memory, stream=stream, capture_error_mode="thread_local"
-            ):
-                outputs = _outputs(forward, inputs, answers)
+        with _capturing(graph, stream, memory):
+            outputs = _outputs(forward, inputs, answers)
         with torch.cuda.stream(stream):
             outputs.view(torch.uint8).fill_(0xFF)  # NaN: nothing but the replay can mend it
             graph.replay()
@@ -232,6 +236,32 @@ class _Captures:
         if not _agree(outputs, expected):
             raise NotCapturable("a replay gives other outputs than a plain call")
         return graph, outputs
+
+
+@contextmanager
+def _capturing(
+    graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, memory: Any
+) -> Iterator[None]:
+    """Capture what the block does; where it fails, the error is the one that came first.
+
+    To end a capture that failed fails as well, and in torch 2.11 it leaves `stream` current.
+    """
+    first: Exception | None = None
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),  # which is so again afterwards
+            torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"),
+        ):
+            try:
+                yield
+            except Exception as error:
+                first = error
+                raise
+    except Exception as error:
+        raise first or error from None
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def _outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:

@@ -8,12 +8,10 @@ state per thread. Its rate says how large the timeline has to be.
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 import numpy as np
 
 from gpubench import core
+from gpubench._garbage import no_garbage_collection
 from gpubench._gpus import Gpu, gpus_of
 from gpubench.errors import GpubenchError, InputError
 from gpubench.machine import busy_core_seconds
@@ -160,19 +159,6 @@ def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None
     ]
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Python's collector stops every thread that runs Python for milliseconds: not in a window."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 @dataclass(frozen=True)
 class _Warm:
     """What the warm-up saw."""
@@ -302,7 +288,7 @@ def _measure(
         else _closed_load(spec, spec.clients, warm.requests_per_second)
     )
     gpus = gpus_of(spec.devices)
-    with recorded(gpus) as readings, _no_garbage_collection():
+    with recorded(gpus) as readings, no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
         outcome = runner.run(
             load.source,

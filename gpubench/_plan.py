@@ -96,7 +96,7 @@ def _devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
         return ("cpu",)  # its service time is known; it needs no device
     if synthetic:  # torch plays no part
         return _chosen(wanted, len(_gpus.visible_gpus()))
-    if not machine.gpus:
+    if not machine.gpus and not _driver_shows_gpus():
         raise InputError(
             f"--device {wanted}: this machine has no NVIDIA device; use --device cpu or auto"
         )
@@ -107,6 +107,14 @@ def _devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
             raise InputError(reason)
         _refuse_precision_on_gpu(spec, gpu)
     return chosen
+
+
+def _driver_shows_gpus() -> bool:
+    """The driver may show what the kernel does not, as under WSL and in some sandboxes."""
+    try:
+        return bool(_gpus.visible_gpus())
+    except _gpus.NoCuda:
+        return False
 
 
 def _chosen(wanted: str, count: int) -> tuple[str, ...]:

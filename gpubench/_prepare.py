@@ -79,7 +79,8 @@ class Prepared:
                 most_requests=most_requests_per_batch(spec),
                 host_inputs=spec.inputs == "host",
             )
-            made[device] = iter(capture(place.engine, place.pool, shape).executors())
+            with _threads_of_a_worker(spec):  # for which TorchInductor compiled it
+                made[device] = iter(capture(place.engine, place.pool, shape).executors())
         return [next(made[device]) for device in spec.worker_devices]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache as remembered
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch._inductor.package.package import load_package
 
 from gpubench import cache
 from gpubench.engines import inductor, linear_int8, precision
@@ -45,6 +47,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         device=torch.device(spec.device),
         input_dtype=precision.weight_dtype(spec.precision),
         thread_modes=torch.no_grad,  # autocast's casts are part of the package
+        for_graph=remembered(partial(_for_graphs, path, spec)),
         from_cache=kept,
         library=inductor.library(spec),
     )
@@ -63,16 +66,31 @@ def _compile(module: torch.nn.Module, example: Tensors, spec: Spec, path: Path) 
         raise inductor.failure(spec, error) from error
 
 
-def _load(path: Path, spec: Spec) -> Callable[..., Tensors] | None:
-    """A model that each worker has an instance of; None where the file is damaged."""
+def _load(path: Path, spec: Spec, *, one_caller: bool = False) -> Callable[..., Tensors] | None:
+    """A model that each worker has an instance of; None where the file is damaged.
+
+    With `one_caller` it has a single instance, and nothing that keeps callers apart.
+    """
     device = torch.device(spec.device)
     try:
-        package: Callable[..., Tensors] = torch._inductor.aoti_load_package(
+        package: Callable[..., Tensors] = load_package(
             str(path),
+            run_single_threaded=one_caller,
+            num_runners=1 if one_caller else spec.workers or 1,
             device_index=device.index or 0 if device.type == "cuda" else -1,
-            num_runners=spec.workers or 1,
         )
         return package
     except Exception:  # of many kinds: a zip, a JSON file or a library that is cut off
         path.unlink(missing_ok=True)
         return None
+
+
+def _for_graphs(path: Path, spec: Spec) -> Callable[..., Tensors]:
+    """What all graphs are captured from, one after another.
+
+    The instances that workers share ask events when they are free, which a capture forbids.
+    """
+    package = _load(path, spec, one_caller=True)
+    if package is None:
+        raise GpubenchError("the compiled package does not load a second time")
+    return package

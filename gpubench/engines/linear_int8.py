@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench.engines import packages
@@ -60,7 +61,8 @@ def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
 def linear_share(module: torch.nn.Module, example: Tensors) -> float:
     """The part of the module's floating-point operations that `quantise` makes int8."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    # Attention in its plain form, since fused kernels are counted only from some versions on.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         module(*example)
     by_layer = counter.get_flop_counts()
     root = type(module).__name__

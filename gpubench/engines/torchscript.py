@@ -37,7 +37,9 @@ def refusal(spec: Spec) -> str | None:
 def build(model: LoadedModel, spec: Spec) -> Engine:
     module = precision.convert(model.module, spec)
     dtype = precision.weight_dtype(spec.precision)
-    path = cache.entry("torchscript", origin(module, spec, _RECIPE), ".pt")
+    # A trace names the device on which it makes tensors, number and all.
+    parts = origin(module, spec, _RECIPE) | {"device_number": torch.device(spec.device).index}
+    path = cache.entry("torchscript", parts, ".pt")
     kept = script = _from_cache(path, spec)
     if script is None:
         device = torch.device(spec.device)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the bare loops, compiled here, and a table."""
+"""What the benchmarks share: the bare loops, compiled here, a table, parts that fail alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ctypes
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,21 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     Console(width=130).print(table)
+
+
+def all_parts(parts: Mapping[str, Callable[[], None]], save: Callable[[], None]) -> int:
+    """Call all of them, and `save` after each. One that fails keeps none from being called.
+
+    Returns the exit status: 1 where any failed. What failed is told again at the end.
+    """
+    failed: dict[str, Exception] = {}
+    for name, part in parts.items():
+        try:
+            part()
+        except Exception as error:
+            traceback.print_exc()
+            failed[name] = error
+        save()
+    for name, error in failed.items():
+        print(f"failed: {name}: {type(error).__name__}: {str(error).strip()[:300]}")
+    return 1 if failed else 0

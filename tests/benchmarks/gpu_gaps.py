@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import print_table
+from common import all_parts, print_table
 from numpy.typing import NDArray
 
 import gpubench
@@ -62,23 +64,34 @@ def main() -> None:
     parser.add_argument("--models", default="bert-base,resnet50")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    rows, figures = [], {}
-    for model in arguments.models.split(","):
-        for workers in WORKERS:
-            idle, gaps, rate = measure(model, workers)
-            median, high = (float(np.quantile(gaps, q)) / 1e3 for q in (0.5, 0.99))
-            figures[f"{model}, {workers} workers"] = {
-                "idle_share": idle,
-                "gap_p50_us": median,
-                "gap_p99_us": high,
-                "throughput_per_second": rate,
-            }
-            numbers = (f"{idle:.1%}", f"{median:.1f}", f"{high:.1f}", f"{rate:,.0f}")
-            rows.append([model, str(workers), *numbers])
+    rows: list[list[str]] = []
+    figures: dict[str, dict[str, float]] = {}
+
+    def add(model: str, workers: int) -> None:
+        idle, gaps, rate = measure(model, workers)
+        median, high = (float(np.quantile(gaps, q)) / 1e3 for q in (0.5, 0.99))
+        figures[f"{model}, {workers} workers"] = {
+            "idle_share": idle,
+            "gap_p50_us": median,
+            "gap_p99_us": high,
+            "throughput_per_second": rate,
+        }
+        numbers = (f"{idle:.1%}", f"{median:.1f}", f"{high:.1f}", f"{rate:,.0f}")
+        rows.append([model, str(workers), *numbers])
+
+    def save() -> None:
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+    parts = {
+        f"{model}, {workers} workers": partial(add, model, workers)
+        for model in arguments.models.split(",")
+        for workers in WORKERS
+    }
+    status = all_parts(parts, save)
     columns = ("model", "workers", "device idle", "gap P50 us", "P99 us", "inferences /s")
     print_table("Gaps between batches of one sample, fp16, inputs on the host", columns, rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
-from common import print_table
+from common import all_parts, print_table
 from gpu_replay import BareReplay, Figures, batches_per_second, harness
 
 from gpubench import _plan, core
@@ -27,8 +29,10 @@ SECONDS = 1.0  # of each loop in each round
 IN_FLIGHT = 2
 
 
-def compare(bare: BareReplay, model: str, batch: int, rounds: int, figures: Figures) -> list[str]:
-    """One row: this model and batch size."""
+def compare(
+    bare: BareReplay, rounds: int, figures: Figures, rows: list[list[str]], model: str, batch: int
+) -> None:
+    """Adds a row: this model and batch size."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(_plan.resolve(asked, this_machine()), lambda stage: None)
     place = prepared.places["cuda:0"]
@@ -37,7 +41,8 @@ def compare(bare: BareReplay, model: str, batch: int, rounds: int, figures: Figu
     (slots,) = captured.workers
     graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]
     assert captured.payloads is not None
-    sizes = (captured.payloads.arena_bytes(1), slots[0].output_bytes)
+    assert slots[0].answers is not None
+    sizes = (captured.payloads.arena_bytes(1), slots[0].answers.bytes)
     batches = max(20, round(bare.replay(graphs, IN_FLIGHT, sizes, 20) * SECONDS))
     ours, calls, launches = [], [], []
     for _ in range(rounds):
@@ -53,7 +58,7 @@ def compare(bare: BareReplay, model: str, batch: int, rounds: int, figures: Figu
     figures[f"throughput over bare calls: {name}"] = over_calls
     figures[f"throughput over bare launches: {name}"] = over_launches
     speed = f"{median(ours) * batch:,.0f}"
-    return [name, speed, f"{over_calls:.4f}", "0.99", f"{over_launches:.4f}"]
+    rows.append([name, speed, f"{over_calls:.4f}", "0.99", f"{over_launches:.4f}"])
 
 
 def main() -> None:
@@ -64,12 +69,24 @@ def main() -> None:
     device = core.cuda.devices()[0]
     print(f"{device.name}, driver for CUDA {core.cuda.driver_version()}, torch {torch.__version__}")
     bare, figures = BareReplay(), Figures()
-    cases = [(model, batch) for model in ("resnet50", "bert-base") for batch in (1, 32)]
-    rows = [compare(bare, model, batch, arguments.rounds, figures) for model, batch in cases]
+    rows: list[list[str]] = []
+
+    def save() -> None:
+        if arguments.json:
+            found = {"gpu": device.name, "figures": figures}
+            arguments.json.write_text(json.dumps(found, indent=1))
+
+    parts = {
+        f"{model}, batch {batch}": partial(
+            compare, bare, arguments.rounds, figures, rows, model, batch
+        )
+        for model in ("resnet50", "bert-base")
+        for batch in (1, 32)
+    }
+    status = all_parts(parts, save)
     columns = ["fp16", "inferences/s", "over bare calls", "target", "over bare launches"]
     print_table("Replay of models", columns, rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"gpu": device.name, "figures": figures}, indent=1))
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from statistics import median
 from typing import Literal
 
 import numpy as np
-from common import print_table
+from common import all_parts, print_table
 
 from gpubench import core
 from gpubench._paths import cmake_dir, include_dir
@@ -210,13 +211,20 @@ def main() -> None:
     arguments = parser.parse_args()
     device = core.cuda.devices()[0]
     print(f"{device.name}, driver for CUDA {core.cuda.driver_version()}")
-    bare, figures = BareReplay(), Figures()
-    event_clock(figures)
-    replay(bare, arguments.rounds, figures)
-    copies(bare, arguments.rounds, figures)
-    waiting(figures)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"gpu": device.name, "figures": figures}, indent=1))
+    bare, figures, rounds = BareReplay(), Figures(), arguments.rounds
+
+    def save() -> None:
+        if arguments.json:
+            found = {"gpu": device.name, "figures": figures}
+            arguments.json.write_text(json.dumps(found, indent=1))
+
+    parts = {
+        "event clock": lambda: event_clock(figures),
+        "replay": lambda: replay(bare, rounds, figures),
+        "copies": lambda: copies(bare, rounds, figures),
+        "waiting": lambda: waiting(figures),
+    }
+    sys.exit(all_parts(parts, save))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from common import print_table
+from common import all_parts, print_table
 
 from gpubench import _drive, _plan
 from gpubench._capture import NotCapturable
@@ -110,8 +112,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     machine = this_machine()
-    figures, rows = {}, []
-    for batch in map(int, arguments.batch.split(",")):
+    figures: dict[str, dict[str, Figures]] = {}
+    rows: list[list[str]] = []
+
+    def add(batch: int) -> None:
         asked = Spec(
             model=arguments.model,
             batch=batch,
@@ -132,10 +136,18 @@ def main() -> None:
                 for value, ratio in zip(theirs.values(), ratios, strict=True)
             ]
             rows.append([f"batch {batch}", way, *shown])
-    title = f"{arguments.model} on {spec.device}, {arguments.clients} in flight (over gpubench)"
+
+    def save() -> None:
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+    batches = map(int, arguments.batch.split(","))
+    status = all_parts({f"batch {batch}": partial(add, batch) for batch in batches}, save)
+    title = (
+        f"{arguments.model} on {arguments.device}, {arguments.clients} in flight (over gpubench)"
+    )
     print_table(title, ("batch", "measured by", "inferences /s", "P50 ms", "P95 ms"), rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ SAME(cuDeviceGet, 2000);
 SAME(cuDeviceGetName, 2000);
 SAME(cuDeviceTotalMem, 3020);
 SAME(cuDeviceGetAttribute, 2000);
-SAME(cuDeviceGetUuid, 9020);
+SAME(cuDeviceGetUuid, 11040);
 SAME(cuDeviceGetPCIBusId, 4010);
 SAME(cuDevicePrimaryCtxRetain, 7000);
 SAME(cuDevicePrimaryCtxRelease, 11000);

@@ -445,7 +445,7 @@ const std::vector<entry>& entries() {
       POINT(cuDeviceGetName, 2000),
       POINT(cuDeviceTotalMem, 3020),
       POINT(cuDeviceGetAttribute, 2000),
-      POINT(cuDeviceGetUuid, 9020),
+      POINT(cuDeviceGetUuid, 11040),
       POINT(cuDeviceGetPCIBusId, 4010),
       POINT(cuDevicePrimaryCtxRetain, 7000),
       POINT(cuDevicePrimaryCtxRelease, 11000),

@@ -1,81 +1,151 @@
-"""Graphs that torch captured, replayed by the core: concurrently they give the very same bits."""
+"""Graphs captured of real models, replayed by the core: at once they give the very same bits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from gpubench import core
+from gpubench.spec import Spec
 
 if TYPE_CHECKING:
     import torch
 
+    from gpubench._capture import Captured, Slot
+    from gpubench._numerics import Reference
+    from gpubench.models.base import Tensors
+
 WORKERS, DEPTH = 2, 2
-BATCHES = 2000
+REQUESTS = 8  # distinct ones
+RUNS, BATCHES = 20, 100
 
 
-class CapturedSlot:
-    """A forward pass over inputs of its own, and the outputs of a replay that ran alone."""
+@dataclass
+class Ready:
+    captured: Captured
+    pool: list[Tensors]
+    reference: Reference
+    elsewhere: list[torch.Tensor]  # what now holds the memory that captures left free
 
-    def __init__(self, module: torch.nn.Module, seed: int) -> None:
-        import torch
 
-        generator = torch.Generator("cuda").manual_seed(seed)
-        self.inputs = torch.randn(32, 1024, device="cuda", dtype=torch.half, generator=generator)
-        self.graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad():
-            with torch.cuda.stream(stream):
-                for _ in range(3):
-                    module(self.inputs)
-            torch._C._cuda_clearCublasWorkspaces()
-            with torch.cuda.graph(self.graph, stream=stream):
-                self.outputs = module(self.inputs)
-            torch._C._cuda_clearCublasWorkspaces()
-        self.outputs.zero_()
-        self.graph.replay()
+def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> Ready:
+    """The model's graphs for single samples of its reference. All other memory holds NaN."""
+    import torch
+
+    from gpubench import _plan
+    from gpubench._capture import Shape, capture
+    from gpubench._numerics import make_reference
+    from gpubench.engines.base import build
+    from gpubench.engines.precision import set_fp32_arithmetic
+    from gpubench.machine import this_machine
+    from gpubench.models.base import load
+
+    asked = Spec(model=model, runtime=runtime, precision=precision, device="cuda:0")
+    spec = _plan.resolve(asked, this_machine())
+    set_fp32_arithmetic(precision)
+    loaded = load(spec)
+    reference = make_reference(loaded, spec.seed)
+    engine = build(loaded, spec)
+    pool = [
+        engine.place(tuple(tensor[n : n + 1] for tensor in reference.inputs))
+        for n in range(REQUESTS)
+    ]
+    captured = capture(engine, pool, Shape(WORKERS, DEPTH, most_requests, host_inputs=True))
+    torch.cuda.empty_cache()
+    sizes = [2**power for power in range(8, 28, 2) for _ in range(8)]
+    elsewhere = [torch.full((size,), torch.nan, device="cuda:0") for size in sizes]
+    return Ready(captured, pool, reference, elsewhere)
+
+
+def alone(slot: Slot, requests: Sequence[Tensors]) -> torch.Tensor:
+    """What the slot's graph for so many requests answers to these, while nothing else runs."""
+    import torch
+
+    tensors = len(requests[0]) + 1  # of one size: its inputs and its outputs, after the arena
+    begin = 1 + tensors * list(slot.graphs).index(len(requests))
+    *places, outputs = slot.tensors[begin : begin + tensors]
+    with torch.inference_mode():
+        for place, parts in zip(places, zip(*requests, strict=True), strict=True):
+            place.copy_(torch.cat(parts))
         torch.cuda.synchronize()
-        self.alone = self.outputs.cpu().view(torch.uint8).numpy().reshape(-1).copy()
-        self.outputs.zero_()
+        slot.graphs[len(requests)].replay()
         torch.cuda.synchronize()
-        self.answer = core.cuda.PinnedBuffer(0, self.outputs.nbytes)
+        return outputs.cpu()
 
-    def for_core(self) -> core.cuda.Slot:
-        graph = (self.graph.raw_cuda_graph_exec(), 0, self.outputs.nbytes)
-        return core.cuda.Slot(
-            {1: graph}, device_output=self.outputs.data_ptr(), host_output=self.answer
-        )
 
-    def replayed(self) -> NDArray[np.uint8]:
-        return self.answer.array
+def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
+    """Whether `answers`, a row a sample, are those of the reference, first sample first."""
+    import torch
+
+    from gpubench._numerics import compare
+    from gpubench.verdicts import outputs_differ
+
+    assert of.reference.outputs is not None
+    expected = torch.cat([output[: len(answers)] for output in of.reference.outputs], 1)
+    return outputs_differ(compare((answers,), (expected,)), precision) is None
 
 
 @pytest.mark.gpu(torch=True)
-def test_concurrent_replays_give_the_bits_of_one_that_runs_alone() -> None:
+@pytest.mark.parametrize(
+    ("model", "runtime", "precision"),
+    [
+        ("resnet50", "torchscript", "fp16"),
+        ("resnet50", "eager", "fp32"),
+        ("bert-base", "torchscript", "fp16"),
+        ("bert-base", "eager", "amp"),
+    ],
+)
+def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
+    model: str, runtime: str, precision: str
+) -> None:
     import torch
 
-    torch.manual_seed(0)
-    layers = [torch.nn.Linear(1024, 1024), torch.nn.GELU(), torch.nn.LayerNorm(1024)] * 4
-    module = torch.nn.Sequential(*layers).cuda().half().eval()
-    workers = [
-        [CapturedSlot(module, WORKERS * place + worker) for place in range(DEPTH)]
-        for worker in range(WORKERS)
-    ]
-    executors = [
-        core.cuda.GraphExecutor(0, [slot.for_core() for slot in slots], owner=slots)
-        for slots in workers
-    ]
-    runner = core.Runner(executors)
-    outcome = runner.run(core.ClosedLoop(2 * WORKERS * DEPTH), stop_after_completions=BATCHES)
-    runner.close()
-    assert outcome.error is None
-    slots = [slot for slots in workers for slot in slots]
-    answers = {slot.alone.tobytes() for slot in slots}
-    assert len(answers) == len(slots), "the slots have different inputs"
+    of = ready(model, runtime, precision)
+    slots = [slot for slots in of.captured.workers for slot in slots]
+    expected = []
     for slot in slots:
-        assert slot.alone.any()
-        assert (slot.replayed() == slot.alone).all()
+        rows = [alone(slot, [request]) for request in of.pool]
+        assert close(torch.stack(rows), of, precision)
+        expected.append([row.view(torch.uint8).numpy().tobytes() for row in rows])
+        assert len(set(expected[-1])) == REQUESTS, "the requests have different answers"
+
+    runner = core.Runner(of.captured.executors())
+    answered: set[int] = set()
+    try:
+        for _ in range(RUNS):
+            load = core.ClosedLoop(2 * WORKERS * DEPTH)
+            outcome = runner.run(load, stop_after_completions=BATCHES, capacity=10_000)
+            assert outcome.error is None
+            torch.cuda.synchronize()
+            for slot, answers in zip(slots, expected, strict=True):
+                assert slot.answers is not None
+                given = slot.answers.array.tobytes()
+                assert given in answers
+                answered.add(answers.index(given))
+    finally:
+        runner.close()
+    assert len(answered) > 1
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_graphs_of_every_size_of_batch_answer_right(model: str) -> None:
+    import torch
+
+    from gpubench._capture import _agree
+
+    of = ready(model, "torchscript", "fp16", most_requests=REQUESTS)
+    slot = of.captured.workers[0][0]
+    assert sorted(slot.graphs) == [1, 2, 4, 8]
+    assert of.reference.outputs is not None
+    widths = [output[0].numel() for output in of.reference.outputs]
+    for size in [1, 8, 2, 4, 1]:  # in any order: they share memory
+        joined = alone(slot, of.pool[:size])
+        parts = joined.split([size * width for width in widths])
+        rows = torch.cat([part.view(size, -1) for part in parts], 1)
+        for row, request in zip(rows, of.pool, strict=False):
+            assert _agree(row, alone(slot, [request]))
+        assert size == 1 or close(rows, of, "fp16")

@@ -2,55 +2,162 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 import gpubench
+from gpubench._run import Interrupted
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+BRIEF = {"device": "cuda:0", "clients": 4, "requests": 200, "warmup": 0.2}
+
+
+def measured(**settings: object) -> gpubench.Result:
+    return gpubench.run(gpubench.Spec.model_validate(BRIEF | settings))
+
+
+def replayed(**settings: object) -> gpubench.Result:
+    """A result without an error, of graphs that answer as the fp32 model does."""
+    result = measured(**settings)
+    assert result.error is None
+    assert result.harness.executor == "graph", result.harness.not_captured
+    assert result.answers_agree, result.numerics
+    assert result.stages_ms.compute is not None
+    return result
 
 
 @pytest.mark.gpu(torch=True)
-@pytest.mark.parametrize("inputs", ["device", "host"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "amp"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "amp", "fp16", "bf16"])
 @pytest.mark.parametrize("model", ["resnet50", "bert-base"])
-def test_a_model_is_measured(model: str, precision: str, inputs: str) -> None:
-    settings = {"model": model, "precision": precision, "inputs": inputs, "batch": 2}
-    spec = gpubench.Spec(**settings, device="cuda:0", clients=4, requests=200, warmup=0.2)
-    result = gpubench.run(spec)
-    assert result.error is None
+def test_a_model_is_measured_in_every_precision(model: str, precision: str) -> None:
+    result = replayed(model=model, precision=precision, batch=2)
     assert result.requests.completed >= 200
     assert result.throughput_per_second is not None
     assert result.throughput_per_second > 10
-    assert result.harness.executor == "graph", "see harness.not_captured in the result"
-    assert result.stages_ms.compute is not None
-    assert (result.stages_ms.h2d is not None) == (inputs == "host")
+    assert result.stages_ms.h2d is not None
+    assert result.stages_ms.d2h is not None
 
 
 @pytest.mark.gpu(torch=True)
-def test_requests_joined_by_the_queue_are_measured() -> None:
-    result = gpubench.run(
-        gpubench.Spec(
-            model="resnet50",
-            precision="fp16",
-            device="cuda:0",
-            clients=16,
-            dynamic_batch="8:1ms",
-            requests=400,
-            warmup=0.2,
-        )
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_inputs_on_the_device_are_not_copied(model: str) -> None:
+    result = replayed(model=model, precision="amp", runtime="eager", inputs="device")
+    assert result.stages_ms.h2d is None
+    assert result.stages_ms.d2h is None
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_tf32_is_on_where_it_is_asked_for_and_nowhere_else(model: str) -> None:
+    from gpubench import _plan
+    from gpubench._prepare import prepare
+    from gpubench.machine import this_machine
+
+    errors = []
+    for precision in ("fp32", "tf32", "fp32"):
+        asked = gpubench.Spec(model=model, runtime="eager", precision=precision, device="cuda:0")
+        numerics = prepare(_plan.resolve(asked, this_machine()), lambda stage: None).numerics
+        assert numerics is not None
+        assert numerics.relative_error is not None
+        errors.append(numerics.relative_error)
+    first, tf32, last = errors
+    assert tf32 > 10 * max(first, last)
+
+
+@pytest.mark.gpu(torch=True)
+def test_several_workers_have_device_times_of_every_batch() -> None:
+    result = replayed(model="resnet50", precision="fp16", workers=4, depth=2, clients=16)
+    assert result.harness.event_clock is not None
+    assert len(result.harness.event_clock) == 4
+    assert result.samples is not None
+    assert result.samples.device_ns is not None
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_requests_joined_by_the_queue_are_measured(model: str) -> None:
+    result = replayed(
+        model=model, precision="fp16", clients=24, dynamic_batch="8:1ms", requests=400
     )
-    assert result.error is None
     assert result.requests.completed >= 400
 
 
 @pytest.mark.gpu(torch=True)
+def test_the_gpu_is_watched_meanwhile() -> None:
+    result = replayed(model="resnet50", precision="fp16", requests=None, duration=1)
+    assert result.device is not None
+    assert result.device.clocks.sm_mhz is not None
+    assert result.device.power_w is not None
+    assert result.device.power_w > 10
+    assert result.device.memory_used_bytes is not None
+    assert result.device.memory_used_bytes > 100e6
+
+
+WAITS = """
+import torch
+
+class Waits(torch.nn.Module):
+    def forward(self, images):
+        return images * float(images.abs().max())
+
+def waits():
+    return Waits(), (torch.rand(4, 3, 8, 8),)
+"""
+
+
+@pytest.mark.gpu(torch=True)
+def test_a_model_that_waits_for_the_device_is_called_from_python_and_spoils_nothing(
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    (tmp_path / "waits.py").write_text(WAITS)
+    result = measured(model=f"{tmp_path}/waits.py:waits", runtime="eager")
+    assert result.error is None
+    assert result.harness.executor == "python"
+    assert "captur" in (result.harness.not_captured or "")
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    replayed(model="resnet50", precision="fp16")
+
+
+@pytest.mark.gpu(torch=True)
+def test_too_little_memory_is_an_error_in_one_line_and_spoils_nothing() -> None:
+    import torch
+
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - (1 << 30), dtype=torch.uint8, device="cuda:0")
+    result = measured(model="resnet50", runtime="eager", batch=256, inputs="device")
+    assert result.error is not None
+    assert "out of memory" in result.error.message
+    assert "\n" not in result.error.message
+    del taken
+    torch.cuda.empty_cache()
+    replayed(model="resnet50", precision="fp16")
+
+
+@pytest.mark.gpu(torch=True)
+def test_ctrl_c_keeps_what_was_measured() -> None:
+    def say(stage: str) -> None:
+        if stage == "measure":
+            threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
+
+    spec = BRIEF | {"model": "resnet50", "requests": None, "duration": 20}
+    with pytest.raises(Interrupted) as interrupted:
+        gpubench.run(gpubench.Spec.model_validate(spec), say)
+    result = interrupted.value.result
+    assert result.harness.executor == "graph", result.harness.not_captured
+    assert result.requests.completed > 0
+    assert result.throughput_per_second is not None
+
+
+@pytest.mark.gpu(torch=True)
 def test_a_detector_is_measured_from_encoded_images_to_boxes_on_every_gpu() -> None:
-    result = gpubench.run(
-        gpubench.Spec(
-            model=f"{EXAMPLES}/detector.py:detector", device="all", requests=100, warmup=0.2
-        )
+    result = measured(
+        model=f"{EXAMPLES}/detector.py:detector", device="all", clients=None, requests=100
     )
     assert result.error is None
     assert result.requests.completed >= 100

@@ -34,7 +34,7 @@ def test_stamps_lie_within_what_the_host_saw(depth: int, request_bytes: int) -> 
     executor = core.cuda.SyntheticExecutor(
         0, 100_000, depth=depth, max_batch=4, request_bytes=request_bytes, reply_bytes=4000
     )
-    timeline = run(executor, clients=8 * depth, requests=2000, max_batch=4)
+    timeline = run(executor, clients=8 * depth, requests=8000, max_batch=4)
     assert timeline.device_ns is not None
     stamps = [timeline.submitted_ns, *timeline.device_ns.T, timeline.completed_ns]
     assert (np.diff(np.stack(stamps), axis=0) >= 0).all()
@@ -66,7 +66,7 @@ def test_batches_in_flight_overlap_on_the_device() -> None:
         return float((stamps[1:, 0] < stamps[:-1, 3]).mean())
 
     assert overlapping(alone) == 0
-    assert overlapping(both) > 0.5
+    assert overlapping(both) > 0.4  # 0.5 where the two always begin and end together
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ test_cuda_core.py, and both together, on a GPU, in tests/gpu.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,7 @@ class FakeTorch:
     streams: list[object] = field(default_factory=list)  # the stream of each capture
     events: list[str] = field(default_factory=list)
     handles: int = 0
+    current_stream: object = None
     forget: bool = False  # what runs in a capture does not become part of the graph
 
     @contextmanager
@@ -60,9 +62,14 @@ class FakeTorch:
         self.memory.append(pool)
         self.streams.append(stream)
         self.events.append("capture")
+        outer, self.current_stream = self.current_stream, stream
         self.capturing = graph
+        assert not gc.isenabled()
         try:
             yield
+            self.current_stream = outer
+        except Exception:  # as torch 2.11, whose stream stays current
+            raise RuntimeError("operation failed due to a previous error during capture") from None
         finally:
             self.capturing = None
 
@@ -71,13 +78,21 @@ class FakeTorch:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
     fake = FakeTorch()
 
-    def stream(_: object) -> SimpleNamespace:
+    def stream(_: object = None) -> SimpleNamespace:
         return SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+
+    @contextmanager
+    def on_stream(stream: object) -> Iterator[None]:
+        outer, fake.current_stream = fake.current_stream, stream
+        try:
+            yield
+        finally:
+            fake.current_stream = outer
 
     for name, stand_in in {
         "Stream": stream,
-        "current_stream": stream,
-        "stream": lambda stream: nullcontext(),
+        "current_stream": lambda device=None: fake.current_stream,
+        "stream": on_stream,
         "device": lambda device: nullcontext(),
         "MemPool": object,
         "use_mem_pool": lambda pool, device: nullcontext(),
@@ -179,6 +194,20 @@ def test_every_slot_has_a_stream_and_a_pool_of_its_own(fake: FakeTorch) -> None:
     assert len(set(map(id, fake.streams))) == 6
 
 
+def test_warm_ups_share_a_stream(fake: FakeTorch) -> None:
+    streams: list[object] = []
+
+    def forward(*inputs: torch.Tensor) -> torch.Tensor:
+        if not fake.capturing:
+            streams.append(fake.current_stream)
+        return total(*inputs)
+
+    graph_executors(engine(fake, forward), pool(), shape(workers=2, depth=2))
+    assert len(streams) == 4 * 4  # three warm-ups and a replay for each slot
+    warmups = [stream for number, stream in enumerate(streams) if number % 4 < 3]
+    assert len(set(map(id, warmups))) == 1
+
+
 def test_warm_ups_come_before_each_capture_and_workspaces_go_around_it(fake: FakeTorch) -> None:
     graph_executors(engine(fake, total), pool(), shape(most_requests=2))
     one = ["call"] * 3 + ["clear workspaces", "capture", "call", "clear workspaces"]
@@ -264,7 +293,9 @@ def test_a_graph_that_answers_otherwise_is_refused(fake: FakeTorch) -> None:
         graph_executors(engine(fake, forward), requests, shape())
 
 
-def test_the_reason_of_a_failed_capture_is_one_line(fake: FakeTorch) -> None:
+def test_a_failed_capture_gives_its_first_reason_in_one_line_and_leaves_nothing_changed(
+    fake: FakeTorch,
+) -> None:
     def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         if fake.capturing:
             raise RuntimeError("operation not permitted when stream is capturing\nmore\nlines")
@@ -273,6 +304,9 @@ def test_the_reason_of_a_failed_capture_is_one_line(fake: FakeTorch) -> None:
     with pytest.raises(NotCapturable) as refused:
         graph_executors(engine(fake, forward), pool(), shape())
     assert str(refused.value) == "operation not permitted when stream is capturing"
+    assert fake.current_stream is None
+    assert fake.events[-1] == "clear workspaces"
+    assert gc.isenabled()
 
 
 def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:

@@ -138,6 +138,14 @@ def test_emulation_on_a_gpu_is_allowed_when_asked_for_and_is_told(machine: Machi
     assert not _plan.native_precision(emulated, machine)
 
 
+@pytest.mark.parametrize("machine", [(TorchGpu("NVIDIA H200", (9, 0)),)], indirect=True)
+def test_a_gpu_that_the_driver_alone_shows_can_be_asked_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_gpus, "visible_gpus", lambda: ("a GPU",))
+    assert planned(a_machine(), device="cuda:0").device == "cuda:0"
+
+
 def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from small_models import SEQ_LEN, SMALL
 from test_machine import a_machine
 
 import gpubench
-from gpubench import _plan, _prepare
+from gpubench import _capture, _plan, _prepare
 from gpubench._numerics import check, make_reference
 from gpubench._workers import ModelWorker, make_pool
 from gpubench.engines import (
@@ -163,6 +164,25 @@ def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> Non
         assert check(engine, reference, 1).numerics.cosine == pytest.approx(1, abs=1e-6)
 
 
+def test_a_capture_calls_what_was_compiled_with_as_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TorchInductor's code is for a number of threads; with another it is compiled again."""
+    spec = spec_of("bert", "eager").model_copy(update={"device": "cuda:0", "threads": 3})
+    seen: list[int] = []
+
+    def capture(*_: object) -> SimpleNamespace:
+        seen.append(torch.get_num_threads())
+        return SimpleNamespace(executors=lambda: [None] * (spec.workers or 1))
+
+    monkeypatch.setattr(_capture, "capture", capture)
+    places = {"cuda:0": _prepare.Place(build(SMALL["bert"](), spec_of("bert", "eager")), [])}
+    threads = torch.get_num_threads()
+    _prepare.Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(spec)
+    assert seen == [3]
+    assert torch.get_num_threads() == threads
+
+
 def test_every_runtime_for_cpus_is_among_the_cases() -> None:
     on_gpus_alone = {"tensorrt", "tensorrt-rtx"}
     assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - on_gpus_alone
@@ -187,6 +207,11 @@ def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_pa
     engine, _ = checked(SMALL["bert"](), spec)
     assert engine.from_cache is True
     assert "freezing" in (engine.library or "")
+    assert engine.for_graph is not None
+    assert engine.for_graph() is engine.for_graph()  # its weights are loaded once for all graphs
+    inputs = SMALL["bert"]().make_inputs(seeded(0), 1)
+    for ours, theirs in zip(engine.for_graph()(*inputs), engine.forward(*inputs), strict=True):
+        assert torch.equal(ours, theirs)
     damaged = tmp_path / "damaged.pt2"
     damaged.write_bytes(b"half a file")
     assert aotinductor._load(damaged, spec) is None

@@ -91,7 +91,8 @@ class driver {
   const function<char*, int, int> cuDeviceGetName{library_, "cuDeviceGetName", 2000};
   const function<std::size_t*, int> cuDeviceTotalMem{library_, "cuDeviceTotalMem", 3020};
   const function<int*, int, int> cuDeviceGetAttribute{library_, "cuDeviceGetAttribute", 2000};
-  const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 9020};
+  // The version that tells the UUID of a MIG slice, where the device is one.
+  const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 11040};
   const function<char*, int, int> cuDeviceGetPCIBusId{library_, "cuDeviceGetPCIBusId", 4010};
 
   const function<CUctx_st**, int> cuDevicePrimaryCtxRetain{library_, "cuDevicePrimaryCtxRetain",
