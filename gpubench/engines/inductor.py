@@ -35,7 +35,7 @@ def refusal(spec: Spec) -> str | None:
             "--runtime torchscript"
         )
     if spec.precision == "int8":
-        return linear_int8.refusal()
+        return linear_int8.refusal(spec)
     return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
 
 

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench.engines import packages
 from gpubench.errors import GpubenchError
+from gpubench.models import preset
 from gpubench.models.base import Tensors
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ _LEAST_SHARE = 0.5
 _MULTIPLE = 16
 
 
-def refusal() -> str | None:
+def refusal(spec: Spec) -> str | None:
+    known = preset(spec.model)
+    if known is not None and known.convolutional:
+        return (
+            f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
+            "--runtime onnxruntime"
+        )
     return packages.missing(PACKAGE, PACKAGE)
 
 

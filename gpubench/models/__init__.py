@@ -21,13 +21,14 @@ class Preset:
     runs_code: bool = False  # loading it runs code that the name points to
     runtimes: tuple[str, ...] | None = None  # None: all
     states_precision: bool = True  # False: a file made in one, which only its maker knows
+    convolutional: bool = False  # most of its operations are convolutions
 
 
 MODELS: dict[str, Preset] = {
     "bert-base": Preset("gpubench.models.bert", seq_len=128, max_seq_len=512),
     "bert-large": Preset("gpubench.models.bert", seq_len=128, max_seq_len=512),
     "distilbert": Preset("gpubench.models.bert", seq_len=128, max_seq_len=512),
-    "resnet50": Preset("gpubench.models.resnet"),
+    "resnet50": Preset("gpubench.models.resnet", convolutional=True),
     "synthetic": Preset(None),
 }
 

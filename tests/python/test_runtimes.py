@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import SEQ_LEN, SMALL
+from small_models import SEQ_LEN, SMALL, make_presets_small
 from test_machine import a_machine
 
 import gpubench
@@ -28,7 +28,8 @@ from gpubench.engines import (
 )
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError, InputError
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models import MODELS
+from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.result import Numerics
 from gpubench.spec import Spec, make_spec
 from gpubench.verdicts import outputs_differ
@@ -115,6 +116,16 @@ def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str
     refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
     with pytest.raises(GpubenchError, match=refused):
         build(SMALL["resnet"](), spec_of("resnet", runtime, "int8"))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
+def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_refuses(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_presets_small(monkeypatch)
+    model = load(Spec(model=name))
+    share = linear_int8.linear_share(model.module, model.make_inputs(seeded(1), 1))
+    assert MODELS[name].convolutional is (share < 0.5)
 
 
 def test_large_linear_layers_alone_are_made_int8() -> None:
@@ -308,6 +319,8 @@ def test_a_missing_package_is_named_with_its_extra(
     [
         ({"runtime": "torchscript", "precision": "int8"}, "or --runtime onnxruntime on a CPU"),
         ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
+        ({"runtime": "compile", "precision": "int8"}, "linear layers alone, and resnet50 has"),
+        ({"runtime": "aotinductor", "precision": "int8"}, "use --runtime onnxruntime"),
         ({"runtime": "compile", "dynamic_batch": "8:1ms"}, "compiled for one batch size"),
         ({"runtime": "aotinductor", "dynamic_batch": "8:1ms"}, "remove --dynamic-batch"),
     ],
