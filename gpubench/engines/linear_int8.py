@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpubench.engines import packages
+from gpubench.engines import packages, precision
 from gpubench.errors import GpubenchError
 from gpubench.models import preset
 from gpubench.models.base import Tensors
@@ -33,7 +33,7 @@ def refusal(spec: Spec) -> str | None:
     if known is not None and known.convolutional:
         return (
             f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
-            "--runtime onnxruntime"
+            f"--runtime {precision.int8_of_any_layer(spec)}"
         )
     return packages.missing(PACKAGE, PACKAGE)
 
@@ -51,7 +51,8 @@ def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
     if share < _LEAST_SHARE:
         raise GpubenchError(
             f"--precision int8: {spec.model} has {share:.0%} of its operations in linear layers, "
-            f"and {spec.runtime} has int8 for no others; use --runtime onnxruntime"
+            f"and {spec.runtime} has int8 for no others; use "
+            f"--runtime {precision.int8_of_any_layer(spec)}"
         )
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range

@@ -22,6 +22,7 @@ from gpubench.engines import (
     COMPILED_FOR_WORKERS,
     RUNTIMES,
     aotinductor,
+    eager,
     linear_int8,
     onnx_export,
     packages,
@@ -317,7 +318,7 @@ def test_a_missing_package_is_named_with_its_extra(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"runtime": "torchscript", "precision": "int8"}, "or --runtime onnxruntime on a CPU"),
+        ({"runtime": "torchscript", "precision": "int8"}, "or bf16, or --runtime onnxruntime"),
         ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
         ({"runtime": "compile", "precision": "int8"}, "linear layers alone, and resnet50 has"),
         ({"runtime": "aotinductor", "precision": "int8"}, "use --runtime onnxruntime"),
@@ -332,3 +333,29 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
         _plan.resolve(make_spec({"model": "resnet50", **settings}), a_machine())
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "others"),
+    [
+        ("bert-base", "cpu", ", or --runtime onnxruntime or compile or aotinductor"),
+        ("bert-base", "cuda:0", ", or --runtime tensorrt or compile or aotinductor"),
+        ("resnet50", "cpu", ", or --runtime onnxruntime"),
+        ("resnet50", "cuda:0,cuda:1", ", or --runtime tensorrt"),
+        ("net.pt", "cpu", ""),  # runs with torch alone
+    ],
+)
+def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
+    model: str, device: str, others: str
+) -> None:
+    asked = Spec(model=model, device=device, runtime="eager", precision="int8")
+    floats = "fp32 or amp or fp16 or bf16" if device == "cpu" else "fp32 or tf32 or amp or fp16 or"
+    refusal = eager.refusal(asked) or ""
+    assert refusal.startswith(f"it has no int8 on this device; choose {floats}")
+    assert refusal.endswith("bf16" + others)
+
+
+def test_int8_of_linear_layers_names_the_runtime_that_takes_others_on_the_same_device() -> None:
+    for device, runtime in [("cpu", "onnxruntime"), ("cuda:0", "tensorrt")]:
+        asked = Spec(model="resnet50", device=device, runtime="compile", precision="int8")
+        assert (linear_int8.refusal(asked) or "").endswith(f"use --runtime {runtime}")
