@@ -46,6 +46,7 @@ def command(
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
     """
     from gpubench.cost import reprice
+    from gpubench.engines.packages import missing
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
@@ -54,8 +55,8 @@ def command(
     check_output_file(output)
     form = chosen_format(format_name, output)
     has_plots = form == "html" or plots_folder is not None
-    if has_plots:
-        _check_plots(plots_folder)
+    if has_plots and (problem := missing("plots", "matplotlib")):
+        raise InputError(problem)
     contents = open_run(directory).read_all()
     warn(contents.problems)
     names = split_names(instance)
@@ -63,6 +64,8 @@ def command(
     results = [result for _, result in cells]
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
+    if plots_folder is not None:
+        _make(plots_folder)
 
     match form:
         case "markdown":
@@ -82,14 +85,8 @@ def command(
         warn(remarks)
 
 
-def _check_plots(folder: Path | None) -> None:
-    """Find out before any work starts that plots could not be drawn, or not be written."""
-    from gpubench.engines.packages import missing
-
-    if problem := missing("plots", "matplotlib"):
-        raise InputError(problem)
-    if folder is None:
-        return
+def _make(folder: Path) -> None:
+    """Raises InputError where there cannot be such a folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
