@@ -132,7 +132,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
             ) from error
         raise NoCuda(
             "driver-error",
-            f"the GPU cannot be used ({reason}); update the NVIDIA driver to one for CUDA "
+            f"the GPU cannot be used ({reason}); install or update the NVIDIA driver: one for CUDA "
             f"{torch.version.cuda}, {OR_THE_CPU}",
         ) from error
     return tuple(
