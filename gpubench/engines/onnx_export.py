@@ -50,7 +50,7 @@ def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bo
     if isinstance(model.module, OnnxFile):
         return model.module.path, False
     of_any_batch = {"batch": None, "device": "any", "precision": str(dtype)}
-    parts = origin(model.module, spec, _RECIPE, PACKAGES) | of_any_batch
+    parts = origin(model, spec, _RECIPE, PACKAGES) | of_any_batch
     path = cache.entry("onnx", parts, ".onnx")
     if path.exists():
         return path, True

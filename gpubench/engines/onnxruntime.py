@@ -84,7 +84,7 @@ def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     """(the ONNX file in the spec's precision, whether it was in the cache)."""
     if spec.precision != "int8" or _already_int8(model):
         return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))
-    parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
+    parts = origin(model, spec, _RECIPE, onnx_export.PACKAGES)
     path = cache.entry(
         "onnxruntime-int8", parts | {"batch": None, "by": onnx_quantise.library()}, ".onnx"
     )

@@ -35,9 +35,9 @@ def refusal(spec: Spec) -> str | None:
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
+    path = cache.entry("torchscript", origin(model, spec, _RECIPE), ".pt")
     module = precision.convert(model.module, spec)
     dtype = precision.weight_dtype(spec.precision)
-    path = cache.entry("torchscript", origin(module, spec, _RECIPE), ".pt")
     kept = script = _from_cache(path, spec)
     if script is None:
         device = torch.device(spec.device)

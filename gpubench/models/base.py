@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -53,6 +55,15 @@ class LoadedModel:
     def parameters(self) -> int | None:
         """None where they are hidden in a file."""
         return sum(parameter.numel() for parameter in self.module.parameters()) or None
+
+    @cached_property  # gigabytes, and several files of the cache may be found by it
+    def weights_digest(self) -> str:
+        """A hash of the weights' content, wherever they came from."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
 
 def load(spec: Spec) -> LoadedModel:

@@ -11,7 +11,7 @@ from small_models import make_presets_small
 from torch.nn import Conv2d, Linear
 
 from gpubench import _prepare
-from gpubench.engines import torchscript
+from gpubench.engines import origin, torchscript
 from gpubench.engines.base import Engine, build
 from gpubench.engines.precision import set_fp32_arithmetic
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
@@ -148,6 +148,36 @@ def test_the_second_build_comes_from_the_cache(
     assert torch.equal(first[0], again[0])
     with pytest.raises(AssertionError, match="traced again"):  # other weights, another entry
         build(load(spec.model_copy(update={"seed": 5})), spec)
+
+
+@pytest.mark.usefixtures("small_presets")
+def test_weights_are_hashed_once_a_model_and_code_once_a_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gigabytes, and whole source files: every file of the cache is found by both."""
+    spec = spec_of("resnet50", "torchscript", "fp32")
+    model = load(spec)
+    weights = model.module.state_dict()
+    hashed: list[str] = []
+    read: list[type] = []
+
+    def state_dict() -> dict[str, torch.Tensor]:
+        hashed.append(spec.model)
+        return weights
+
+    def source(layer: type) -> str:
+        read.append(layer)
+        return layer.__qualname__
+
+    monkeypatch.setattr(model.module, "state_dict", state_dict)
+    monkeypatch.setattr(origin.inspect, "getsource", source)
+    origin._source.cache_clear()
+    try:
+        assert origin.origin(model, spec, 1) == origin.origin(model, spec, 1)
+    finally:
+        origin._source.cache_clear()
+    assert len(hashed) == 1
+    assert sorted(map(str, read)) == sorted({str(type(layer)) for layer in model.module.modules()})
 
 
 @pytest.mark.usefixtures("small_presets")
