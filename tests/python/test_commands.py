@@ -71,7 +71,7 @@ def test_run_measures_real_models(
 
 
 def test_sweep_report_and_resume(tmp_path: Path) -> None:
-    arguments = ["sweep", *FAST, "--workers", "1,2", "--output", tmp_path / "run"]
+    arguments = ["sweep", *FAST, "--workers", "1,2", "--output", str(tmp_path / "run")]
     done = gpubench(*arguments)
     assert done.returncode == 0, done.stderr
     assert "2 cells to measure" in done.stderr
@@ -98,7 +98,7 @@ def test_sweep_takes_a_file_and_flags(tmp_path: Path) -> None:
 
 def test_a_sweep_with_a_failing_cell_ends_with_status_1(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    failing = ["--model", "resnet50", "--weights", tmp_path / "empty"]
+    failing = ["--model", "resnet50", "--weights", str(tmp_path / "empty")]
     done = gpubench("sweep", *failing, "--requests", "2", "--output", tmp_path / "run")
     assert done.returncode == 1
     assert "could not be loaded" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_wsl2_has_an_nvidia_device_where_its_driver_came_along(
 
 
 def test_busy_time_counts_everything_but_idling() -> None:
-    ticks = machine.os.sysconf("SC_CLK_TCK")
+    ticks = os.sysconf("SC_CLK_TCK")
     line = f"cpu  {ticks} {ticks} {ticks} {5 * ticks} {7 * ticks} {ticks} {ticks} {ticks} 0 0"
     assert busy_core_seconds([line]) == pytest.approx(6.0)
     assert busy_core_seconds(["intr 5"]) is None

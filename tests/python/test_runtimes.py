@@ -16,7 +16,7 @@ from test_machine import a_machine
 
 import gpubench
 from gpubench import _plan, _prepare
-from gpubench._numerics import check, make_reference
+from gpubench._numerics import Reference, check, make_reference
 from gpubench._workers import ModelWorker, make_pool
 from gpubench.engines import (
     COMPILED_FOR_WORKERS,
@@ -59,23 +59,31 @@ def one_thread() -> None:
 def spec_of(
     model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
 ) -> Spec:
-    return Spec(
-        model="bert-base" if model == "bert" else "resnet50",
-        runtime=runtime,
-        precision=precision,
-        batch=batch,
-        seq_len=SEQ_LEN if model == "bert" else None,
-        device="cpu",
-        threads=1,
-        workers=workers,
+    return make_spec(
+        {
+            "model": "bert-base" if model == "bert" else "resnet50",
+            "runtime": runtime,
+            "precision": precision,
+            "batch": batch,
+            "seq_len": SEQ_LEN if model == "bert" else None,
+            "device": "cpu",
+            "threads": 1,
+            "workers": workers,
+        }
     )
 
 
 def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
     reference = make_reference(model, spec.seed)
     engine = build(model, spec)
+    return engine, numerics_of(engine, reference, spec.batch)
+
+
+def numerics_of(engine: Engine, reference: Reference, batch: int) -> Numerics:
     with engine.thread_modes():
-        return engine, check(engine, reference, spec.batch).numerics
+        numerics = check(engine, reference, batch).numerics
+    assert numerics is not None
+    return numerics
 
 
 CASES = [
@@ -171,8 +179,7 @@ def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> Non
     build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
     for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
         convolution.weight.data.zero_()
-    with engine.thread_modes():
-        assert check(engine, reference, 1).numerics.cosine == pytest.approx(1, abs=1e-6)
+    assert numerics_of(engine, reference, 1).cosine == pytest.approx(1, abs=1e-6)
 
 
 def test_every_runtime_for_cpus_is_among_the_cases() -> None:
@@ -285,7 +292,8 @@ def test_the_workers_of_the_core_can_run_it(
 
 class Eigenvalues(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.eigvals(ids.float().reshape(-1, 4, 4)).real  # has no ONNX form
+        values: torch.Tensor = torch.linalg.eigvals(ids.float().reshape(-1, 4, 4))
+        return values.real  # has no ONNX form
 
 
 def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
