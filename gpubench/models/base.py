@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,8 +75,19 @@ def load(spec: Spec) -> LoadedModel:
     known = preset(spec.model)
     if known is None or known.file is None:
         raise GpubenchError(f"{spec.model} has no weights to load")
+    logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
     loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(known.file).load)
     return loader(spec)
+
+
+def _is_not_about_torchao(record: logging.LogRecord) -> bool:
+    """False for torch's remark on a deprecated call of torchao's, which its import makes twice.
+
+    transformers imports torchao wherever it is installed. Seen with torchao 0.18 and torch 2.15.
+    """
+    subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    is_of_torchao = getattr(subject, "__module__", "").startswith("torchao.")
+    return not (is_of_torchao and "is an Enum subclass" in str(record.msg))
 
 
 def as_tuple(outputs: object) -> Tensors:
