@@ -36,7 +36,7 @@ def refusal(spec: Spec) -> str | None:
         )
     if spec.precision == "int8":
         return linear_int8.refusal(spec)
-    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+    return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
 def _compiler() -> bool:

@@ -28,12 +28,16 @@ def refusal(spec: Spec, *supported: str) -> str | None:
     """Why a runtime that has these precisions cannot do the spec's; None where it can."""
     if spec.precision in supported:
         return None
-    here = [name for name in supported if name != "tf32" or spec.device != "cpu"]
-    advice = f"choose {' or '.join(here)}"
+    advice = f"choose {' or '.join(supported)}"
     if others := _quantising_runtimes(spec):
         advice += f", or --runtime {' or '.join(others)}"
         advice += " on a GPU from Ada on (L4, H100)" if spec.precision == "fp8" else ""
     return f"it has no {spec.precision} on this device; {advice}"
+
+
+def floats_of_torch(spec: Spec) -> tuple[str, ...]:
+    """What torch computes in on the spec's kind of device, quantised formats apart."""
+    return "fp32", *(() if spec.device == "cpu" else ("tf32",)), "amp", "fp16", "bf16"
 
 
 def int8_of_any_layer(spec: Spec) -> str:

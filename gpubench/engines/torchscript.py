@@ -31,7 +31,7 @@ _RECIPE = 1
 def refusal(spec: Spec) -> str | None:
     if sys.version_info >= (3, 14):
         return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
-    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+    return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
