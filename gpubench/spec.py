@@ -36,6 +36,10 @@ ServiceDistribution = Literal["constant", "exponential"]
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
 
+# Far beyond what anybody measures, and within what the core's integers and memory can hold.
+_LONGEST_S = 30 * 24 * 3600.0
+_MOST_SAMPLES = 65536  # in one batch
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
 _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
@@ -69,6 +73,8 @@ def parse_duration(text: str | float) -> float:
         seconds = float(match[1]) * _UNITS.get(match[2], 1.0)
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{text} is not a duration; it must be zero or more")
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text} is too long; give 30 days (720h) at most")
     return seconds
 
 
@@ -114,18 +120,22 @@ class Spec(BaseModel):
         "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
     )
     precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
-    batch: int = Field(1, ge=1, le=65536, description="Samples per request.")
+    batch: int = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
     seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
     device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
     inputs: Literal["device", "host"] = Field(
         "host", description="Where inputs are when the clock starts."
     )
     clients: int | None = Field(
-        None, ge=1, description="Requests in flight (closed loop). Default: as many as workers."
+        None,
+        ge=1,
+        le=10_000_000,
+        description="Requests in flight (closed loop). Default: as many as workers.",
     )
     rate: float | None = Field(
         None,
-        gt=0,
+        ge=1e-3,
+        le=1e9,
         description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
     )
     arrivals: str = Field(
@@ -134,6 +144,7 @@ class Spec(BaseModel):
     workers: int | None = Field(
         None,
         ge=1,
+        le=4096,
         description="Parallel executions of the model, on all devices together. "
         "Default: 1 on a CPU, up to 2 on each GPU.",
     )
@@ -146,6 +157,7 @@ class Spec(BaseModel):
     threads: int | None = Field(
         None,
         ge=1,
+        le=1024,  # with many times as many OpenMP ends the process
         description="CPU threads inside each worker's forward pass. Default: cores / workers.",
     )
     dynamic_batch: str | None = Field(
@@ -156,7 +168,7 @@ class Spec(BaseModel):
     duration: Duration | None = Field(
         None, description="Length of the window. Default: 10s, or until --requests are done."
     )
-    requests: int | None = Field(None, ge=1, description="Requests to measure.")
+    requests: int | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
     allow_emulated: bool = Field(
         False, description="Allow a precision that this device only emulates (40-60x slower)."
@@ -199,7 +211,7 @@ class Spec(BaseModel):
             _refuse(
                 "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
             )
-        if pattern == "burst" and not (argument.isdigit() and int(argument) > 0):
+        if pattern == "burst" and re.fullmatch("[1-9][0-9]{0,8}", argument) is None:
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
             _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
@@ -215,6 +227,8 @@ class Spec(BaseModel):
             largest, _ = self.dynamic_batch_limits()
             if largest <= self.batch:
                 _refuse("dynamic_batch", f"MAX {largest} joins nothing; it must be over the batch")
+            if largest > _MOST_SAMPLES:
+                _refuse("dynamic_batch", f"MAX {largest} is too much; give {_MOST_SAMPLES} or less")
         if self.duration == 0:
             _refuse("duration", "0 measures nothing; write it like 10s")
         return self
@@ -319,15 +333,17 @@ def _remedy(problem: ErrorDetails) -> str:
         case "float_parsing" | "float_type" | "finite_number":
             return "give a number, like 1.5"
         case "greater_than_equal":
-            return f"give {limits['ge']:g} or more"
-        case "greater_than":
-            return f"give more than {limits['gt']:g}"
+            return f"give {_plainly(limits['ge'])} or more"
         case "less_than_equal":
-            return f"give {limits['le']:g} or less"
+            return f"give {_plainly(limits['le'])} or less"
         case "less_than":
-            return f"give less than {limits['lt']:g}"
+            return f"give less than {_plainly(limits['lt'])}"
         case _:
             return problem["msg"][:1].lower() + problem["msg"][1:]
+
+
+def _plainly(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def _allowed(name: str) -> tuple[str, ...]:
