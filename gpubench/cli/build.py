@@ -59,6 +59,7 @@ def command(
             f"--runtime {runtime}: only tensorrt-rtx builds for GPUs that are not here; the others "
             "build on the machine that runs them"
         )
+    from gpubench._plan import refuse_missing_model
     from gpubench.engines import tensorrt_plan
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
@@ -72,6 +73,7 @@ def command(
     for name, capability in targets.items():
         if reason := tensorrt_plan.refused_on(spec, capability):
             raise InputError(f"--gpu {name}: {reason}")
+    refuse_missing_model(spec)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 
     from gpubench.models.base import load

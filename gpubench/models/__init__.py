@@ -58,3 +58,13 @@ def preset(model: str) -> Preset | None:
         return MODELS[model]
     matching = (own for form, own in _OWN.items() if re.fullmatch(form, model))
     return next(matching, None)
+
+
+def local_path(model: str) -> str | None:
+    """The file or folder that the name of a user's own model points to; None where it does not."""
+    if model in MODELS or model.startswith("hub:"):
+        return None
+    if re.fullmatch(r".+\.(pt|ts|onnx|plan)|.+/", model):
+        return model
+    place, _, _ = model.rpartition(":")
+    return place if place.endswith(".py") else None

@@ -67,8 +67,6 @@ def load(spec: Spec) -> LoadedModel:
 def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
         path = Path(place)
-        if not path.is_file():
-            raise GpubenchError(f"--model {place}: no such file")
         found = importlib.util.spec_from_file_location(path.stem, path)
         assert found is not None
         assert found.loader is not None
