@@ -43,6 +43,9 @@ _MOST_SAMPLES = 65536  # in one batch
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
 _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
+# One input of one sample: its sizes, and its format where that is not float32.
+INPUT_SHAPE = re.compile(r"([1-9][0-9]*(?:x[1-9][0-9]*)*)(?::(float32|int64|int32))?")
+_SHAPE_HELP = "write it like 3x224x224 or 128:int64+128:int64, one sample without the batch"
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -202,6 +205,16 @@ class Spec(BaseModel):
             _refuse("precision", f"{self.model} does not say what it was built in; name it")
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
+        if known.has_weights and self.weights != "random":
+            _refuse("weights", f"{self.model} brings its own; remove it")
+        if known.takes_shape and self.input_shape is None:
+            _refuse("input_shape", f"{self.model} does not say what it takes; {_SHAPE_HELP}")
+        if not known.takes_shape and self.input_shape is not None:
+            _refuse("input_shape", f"belongs to a TorchScript file, not to {self.model}; remove it")
+        if self.input_shape is not None:
+            for part in self.input_shape.split("+"):
+                if INPUT_SHAPE.fullmatch(part) is None:
+                    _refuse("input_shape", f"'{part}' is not a shape; {_SHAPE_HELP}")
         if self.seq_len is not None and known.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
         if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
@@ -299,9 +312,13 @@ def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
     names the flag or key and the fix.
     """
     try:
-        return Spec(**settings)
+        spec = Spec(**settings)
     except ValidationError as error:
         raise InputError(_explain(error, origin)) from None
+    if "arrivals" in settings and not spec.open_loop:  # poisson, which is also the default
+        problem = f"{spec.arrivals} arrivals need a rate; add --rate"
+        raise InputError(_located("arrivals", problem, origin))
+    return spec
 
 
 def _explain(error: ValidationError, origin: str) -> str:
@@ -320,8 +337,13 @@ def _explain(error: ValidationError, origin: str) -> str:
         problem = f"'{first['input']}' is not known; {nearest(str(first['input']), allowed)}"
     else:
         problem = f"'{first['input']}' is not allowed; {_remedy(first)}"
-    flag = name if origin else "--" + name.replace("_", "-")
-    return f"{origin}: {flag}: {problem}" if origin else f"{flag}: {problem}"
+    return _located(name, problem, origin)
+
+
+def _located(name: str, problem: str, origin: str) -> str:
+    if origin:
+        return f"{origin}: {name}: {problem}"
+    return f"--{name.replace('_', '-')}: {problem}"
 
 
 def _remedy(problem: ErrorDetails) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ import torch
 
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
+from gpubench.spec import INPUT_SHAPE
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
-
-_INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(float32|int64|int32))?")
 
 
 def load(spec: Spec) -> LoadedModel:
@@ -40,18 +38,10 @@ def load(spec: Spec) -> LoadedModel:
 
 def _shapes(spec: Spec) -> list[tuple[tuple[int, ...], torch.dtype]]:
     """One sample's inputs, from '3x224x224' or '128:int64+128:int64'."""
-    if spec.input_shape is None:
-        raise GpubenchError(
-            f"{spec.model} does not say what it takes; add --input-shape, like 3x224x224 or "
-            "128:int64+128:int64, one sample without the batch"
-        )
     shapes = []
-    for part in spec.input_shape.split("+"):
-        match = _INPUT.fullmatch(part)
-        if match is None:
-            raise GpubenchError(
-                f"--input-shape: '{part}' is not a shape; write it like 3x224x224 or 128:int64"
-            )
+    for part in (spec.input_shape or "").split("+"):
+        match = INPUT_SHAPE.fullmatch(part)
+        assert match is not None  # Spec has checked it
         size = tuple(int(length) for length in match[1].split("x"))
         shapes.append((size, getattr(torch, match[2] or "float32")))
     return shapes
