@@ -96,6 +96,14 @@ def _as_list(value: Any) -> Any:
     return value
 
 
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):  # yes, no, on, off in YAML; pydantic would take them for 1 and 0
+        raise PydanticCustomError("number", "give a number, like 8")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Number = Annotated[float, BeforeValidator(_no_switch)]
 Duration = Annotated[float, BeforeValidator(_duration_or_none)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
@@ -123,19 +131,19 @@ class Spec(BaseModel):
         "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
     )
     precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
-    batch: int = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
-    seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
+    batch: Whole = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
+    seq_len: Whole | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
     device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
     inputs: Literal["device", "host"] = Field(
         "host", description="Where inputs are when the clock starts."
     )
-    clients: int | None = Field(
+    clients: Whole | None = Field(
         None,
         ge=1,
         le=10_000_000,
         description="Requests in flight (closed loop). Default: as many as workers.",
     )
-    rate: float | None = Field(
+    rate: Number | None = Field(
         None,
         ge=1e-3,
         le=1e9,
@@ -144,20 +152,20 @@ class Spec(BaseModel):
     arrivals: str = Field(
         "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
     )
-    workers: int | None = Field(
+    workers: Whole | None = Field(
         None,
         ge=1,
         le=4096,
         description="Parallel executions of the model, on all devices together. "
         "Default: 1 on a CPU, up to 2 on each GPU.",
     )
-    depth: int | None = Field(
+    depth: Whole | None = Field(
         None,
         ge=1,
         le=64,
         description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
     )
-    threads: int | None = Field(
+    threads: Whole | None = Field(
         None,
         ge=1,
         le=1024,  # with many times as many OpenMP ends the process
@@ -171,8 +179,8 @@ class Spec(BaseModel):
     duration: Duration | None = Field(
         None, description="Length of the window. Default: 10s, or until --requests are done."
     )
-    requests: int | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    requests: Whole | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
+    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
     allow_emulated: bool = Field(
         False, description="Allow a precision that this device only emulates (40-60x slower)."
     )
@@ -185,7 +193,7 @@ class Spec(BaseModel):
     instance: Names = Field(
         (), description="Price the measurement on these instances (see gpubench prices list)."
     )
-    usd_per_hour: float | None = Field(
+    usd_per_hour: Number | None = Field(
         None, ge=0, description="Price the measurement at this hourly price."
     )
 
@@ -314,21 +322,25 @@ def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
     try:
         spec = Spec(**settings)
     except ValidationError as error:
-        raise InputError(_explain(error, origin)) from None
+        raise InputError(_explain(error, settings, origin)) from None
     if "arrivals" in settings and not spec.open_loop:  # poisson, which is also the default
         problem = f"{spec.arrivals} arrivals need a rate; add --rate"
         raise InputError(_located("arrivals", problem, origin))
     return spec
 
 
-def _explain(error: ValidationError, origin: str) -> str:
+def _explain(error: ValidationError, settings: dict[str, Any], origin: str) -> str:
     first = error.errors()[0]
     context = first.get("ctx", {})
     name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
     if first["type"] == "extra_forbidden":
         problem = f"unknown setting '{name}'; {nearest(name, Spec.model_fields)}"
         return f"{origin}: {problem}" if origin else problem
-    if first["type"] == "missing":
+    value = settings.get(name)
+    if origin and isinstance(value, str) and "," in value:
+        parts = ", ".join(part.strip() for part in value.split(","))
+        problem = f"'{value}' is not allowed; a list is written [{parts}]"
+    elif first["type"] == "missing":
         problem = "is missing; say what to run"
     elif first["type"] in {"refused", "duration"}:
         problem = first["msg"]
@@ -350,10 +362,16 @@ def _remedy(problem: ErrorDetails) -> str:
     """What to write instead, for the checks that pydantic makes."""
     limits = problem.get("ctx", {})
     match problem["type"]:
+        case "number":
+            return problem["msg"]
         case "int_parsing" | "int_type" | "int_from_float":
             return "give a whole number, like 8"
         case "float_parsing" | "float_type" | "finite_number":
             return "give a number, like 1.5"
+        case "string_type":
+            return "give a name"
+        case "tuple_type":
+            return "give a name, or a list of names"
         case "greater_than_equal":
             return f"give {_plainly(limits['ge'])} or more"
         case "less_than_equal":
