@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -196,3 +197,40 @@ def test_ctrl_c_keeps_what_was_measured(then: str, tmp_path: Path) -> None:
     assert result["error"] is not None
     assert result["throughput_per_second"] is not None
     assert path.with_suffix(".parquet").exists()
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which $GPUBENCH is the installed command."""
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "GPUBENCH": str(GPUBENCH), "FAST": " ".join(FAST), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("command", ["--version", "prices list", "run $FAST --quiet --json -"])
+def test_a_full_disk_under_standard_output_is_one_line(command: str) -> None:
+    done = shell(f"$GPUBENCH {command} >/dev/full")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device; make room" in line
+
+
+def test_a_reader_that_has_enough_ends_a_command_in_silence() -> None:
+    done = shell("$GPUBENCH prices show g5.xlarge | true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_closed_streams_take_nothing_and_disturb_nothing() -> None:
+    done = shell("$GPUBENCH run $FAST --json - 2>&-")
+    assert json.loads(done.stdout)["requests"]["completed"] >= 200
+    done = shell("$GPUBENCH run $FAST --quiet >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can() -> None:
+    done = shell("$GPUBENCH prices list", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "g5.xlarge" in done.stdout
