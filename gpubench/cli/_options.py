@@ -51,6 +51,8 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
     if path is None:
         return
     existed = path.exists()
+    if existed and not path.is_file() and not path.is_dir():
+        return  # a device or a pipe, which may be waiting to be opened once
     try:
         with path.open("ab"):
             pass

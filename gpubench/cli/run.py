@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gpubench.cli._options import check_output_file
-from gpubench.cli._output import emit_tables
+from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cost import check_prices
 from gpubench.report.results import result_tables
@@ -40,11 +40,13 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
         result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
     except Interrupted as stop:
         result, interrupted = stop.result, True
+    _show(result, json_path)  # first, since a file may find its disk full
+    if json_path not in {None, "-"}:
+        emit(result.to_json() + "\n", Path(json_path or ""))
     if samples is not None and result.samples is not None:
         from gpubench.store import write_samples
 
         write_samples(samples, result.samples)
-    _show(result, json_path)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if result.error is None else 1
@@ -52,9 +54,6 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
 
 def _show(result: Result, json_path: str | None) -> None:
     if json_path == "-":
-        print(result.to_json())
-        return
-    if json_path is not None:
-        Path(json_path).write_text(result.to_json() + "\n", encoding="utf-8")
-
-    emit_tables(result_tables([result]), None)
+        emit(result.to_json() + "\n", None)
+    else:
+        emit_tables(result_tables([result]), None)

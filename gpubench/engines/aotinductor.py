@@ -33,7 +33,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     package = _load(path, spec) if path.exists() else None
     kept = package is not None
     if package is None:
-        path = cache.save(path, partial(_compile, module, example, spec))
+        path = cache.save(path, partial(_compile, module, example, spec), model.weights_bytes)
         package = _load(path, spec)
     if package is None:
         raise GpubenchError(

@@ -48,7 +48,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         script = _trace(module, example, spec)
         traced = script
         with suppress(OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
-            cache.save(path, lambda temporary: traced.save(str(temporary)))
+            cache.save(path, lambda temporary: traced.save(str(temporary)), model.weights_bytes)
     return Engine(
         forward=script,
         device=torch.device(spec.device),

@@ -57,6 +57,10 @@ class LoadedModel:
         """None where they are hidden in a file."""
         return sum(parameter.numel() for parameter in self.module.parameters()) or None
 
+    @property
+    def weights_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.module.state_dict().values())
+
     @cached_property  # gigabytes, and several files of the cache may be found by it
     def weights_digest(self) -> str:
         """A hash of the weights' content, wherever they came from."""

@@ -218,6 +218,15 @@ def test_a_full_disk_under_standard_output_is_one_line(command: str) -> None:
     assert "No space left on device; make room" in line
 
 
+@pytest.mark.parametrize("file", ["--samples", "--json"])
+def test_a_full_disk_under_a_file_does_not_take_the_result_along(file: str) -> None:
+    done = gpubench("run", *FAST, "--quiet", file, "/dev/full")
+    assert done.returncode == 1
+    assert "suspect" in done.stdout or "valid" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "/dev/full cannot be written: No space left on device" in line
+
+
 def test_a_reader_that_has_enough_ends_a_command_in_silence() -> None:
     done = shell("$GPUBENCH prices show g5.xlarge | true; exit ${PIPESTATUS[0]}")
     assert (done.returncode, done.stderr) == (1, "")
