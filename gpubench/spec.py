@@ -54,9 +54,10 @@ def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> st
     Where nothing is near: `otherwise`, or the list of what is known.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    by_lower_case = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
     if close:
-        return f"did you mean {' or '.join(close)}?"
+        return f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
     return otherwise or f"choose from {', '.join(names)}"
 
 

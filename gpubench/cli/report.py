@@ -11,6 +11,7 @@ from gpubench.cli._options import (
     chosen_format,
     format_option,
     instance_option,
+    make_folder,
     output_option,
     split_names,
     usd_per_hour_option,
@@ -65,7 +66,7 @@ def command(
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:
-        _make(plots_folder)
+        make_folder(plots_folder, "--plots")
 
     match form:
         case "markdown":
@@ -83,13 +84,3 @@ def command(
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")
         warn(remarks)
-
-
-def _make(folder: Path) -> None:
-    """Raises InputError where there cannot be such a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--plots {folder} cannot be made: {error.strerror}; choose another folder"
-        ) from None

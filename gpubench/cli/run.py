@@ -11,6 +11,7 @@ from gpubench.cli._options import check_output_file
 from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cost import check_prices
+from gpubench.errors import InputError
 from gpubench.report.results import result_tables
 from gpubench.result import Result
 from gpubench.spec import make_spec
@@ -31,6 +32,8 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     spec = make_spec(given(flags))
     check_prices(spec.instance)
     check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+    if samples == Path("-"):
+        raise InputError("--samples -: a Parquet file is not for reading; give its name")
     check_output_file(samples, "--samples")
 
     from gpubench._run import Interrupted, run

@@ -11,6 +11,7 @@ import click
 from gpubench._watcher import Watcher
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
+from gpubench.errors import InputError
 from gpubench.grid import override, parse_grids, read_grids
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
@@ -36,6 +37,8 @@ def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **fla
 
     Example: gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 --output results
     """
+    if not output.strip():
+        raise InputError("--output: it is empty; give a directory or a URL")
     settings = as_axes(given(flags))
     grids = (
         parse_grids(settings, "the command line")

@@ -110,6 +110,9 @@ def test_a_kind_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFi
     fill(folder)
     assert main(["cache", "clear", "--kind", "torchscrip"]) == 2
     assert "did you mean torchscript?" in capsys.readouterr().err
+    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "clear", "--kind", "onnx"]) == 2
+    assert "no entry is of this kind; the cache is empty" in capsys.readouterr().err
 
 
 def test_an_entry_that_has_no_room_is_not_begun(

@@ -142,6 +142,11 @@ def test_paths_lead_to_the_headers_and_the_cmake_package() -> None:
         (["sweep", *FAST, "--batch", "1,two", "--output", "out"], "two"),
         (["sweep", *FAST, "--output", "/proc/run"], "/proc/run"),
         (["report", "/no/such/run"], "/no/such/run"),
+        (["sweep", *FAST, "--output", ""], "--output: it is empty"),
+        (["run", *FAST, "--samples", "-"], "--samples -: a Parquet file is not for reading"),
+        (["run", "--model", "resnet50", "--precision", "FP32"], "did you mean fp32"),
+        (["run", "--model", "ResNet50"], "did you mean resnet50"),
+        (["prices", "show", "G5.4XLARGE"], "did you mean g5.4xlarge"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

@@ -247,6 +247,8 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
         (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
         (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
         (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
+        (["--gpu", ","], "--gpu: names none; give one like A10G"),
+        (["--gpu", "A10G", "--json", "/no/such/list.json"], "--json /no/such/list.json cannot be"),
     ],
 )
 def test_what_cannot_be_built_is_told_before_anything_is_loaded(
@@ -255,6 +257,16 @@ def test_what_cannot_be_built_is_told_before_anything_is_loaded(
     assert main(["build", "--model", "resnet50", *flags, "--output", str(tmp_path / "e")]) == 2
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_that_cannot_be_is_told_before_an_engine_is_built_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["build", "--model", "resnet50", "--gpu", "A10G", "--output", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--output {file} cannot be written: File exists; choose another folder" in line
 
 
 @pytest.mark.parametrize(("name", "expected"), [("A10G", (8, 6)), ("sm_89", (8, 9))])
