@@ -109,7 +109,7 @@ class Bench:
         except KeyboardInterrupt:
             result.error = Failure(stage=self._stage, message="interrupted before it was measured")
             interrupted = True
-        except Exception as error:  # a cell must never take the sweep down with it
+        except (Exception, SystemExit) as error:  # a cell must never take the sweep down with it
             result.error = Failure(stage=self._stage, message=one_line(error))
         if driven is None or driven.error is not None:
             self._forget_engine()

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
@@ -101,6 +102,14 @@ def _no_switch(value: Any) -> Any:
     if isinstance(value, bool):  # yes, no, on, off in YAML; pydantic would take them for 1 and 0
         raise PydanticCustomError("number", "give a number, like 8")
     return value
+
+
+def _model_hint(name: str) -> str:
+    if name.endswith(".py"):
+        return f"name the function in it, as in {name}:classifier"
+    if Path(name).is_dir():
+        return f"write a folder with / at its end: {name}/"
+    return nearest(name, MODELS)
 
 
 Whole = Annotated[int, BeforeValidator(_no_switch)]
@@ -202,7 +211,7 @@ class Spec(BaseModel):
     def _settings_fit_together(self) -> Spec:
         known = preset(self.model)
         if known is None:
-            _refuse("model", f"unknown model '{self.model}'; {nearest(self.model, MODELS)}")
+            _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
         synthetic = self.model == "synthetic"
         if self.runtime not in RUNTIMES:
             _refuse(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
 
     interrupted = False
     try:
-        result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
+        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+            result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
     except Interrupted as stop:
         result, interrupted = stop.result, True
     _show(result, json_path)  # first, since a file may find its disk full

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **fla
 
     from gpubench._sweep import sweep_grids
 
-    swept = sweep_grids(grids, output, _Progress(quiet))
+    with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+        swept = sweep_grids(grids, output, _Progress(quiet))
     if swept.interrupted:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
@@ -32,8 +33,8 @@ def load(spec: Spec) -> LoadedModel:
         try:
             state, label = _state(spec.weights, models)
             module.load_state_dict(state)
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise GpubenchError(
                 f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
                 "torchvision's resnet50 with --weights PATH, or use --weights random"

@@ -171,3 +171,13 @@ def test_weights_that_do_not_fit_are_one_line_with_the_fix(tmp_path: Path, model
     assert "could not be loaded" in str(failure.value)
     assert "--weights random" in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_a_file_that_is_no_state_dict_is_one_line_with_the_fix(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(GpubenchError, match=r"could not be loaded .*--weights random"):
+        load(Spec(model="resnet50", weights=str(path)))

@@ -46,6 +46,8 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
     [
         ({"model": "resnet5"}, "--model: unknown model 'resnet5'; did you mean resnet50?"),
         ({"model": "gpt"}, "choose from bert-base, bert-large"),
+        ({"model": "net.py"}, "name the function in it, as in net.py:classifier"),
+        ({"model": "/tmp"}, "write a folder with / at its end: /tmp/"),
         ({}, "--model: is missing"),
         (RESNET | {"batch": 0}, "--batch: '0' is not allowed; give 1 or more"),
         (RESNET | {"batch": -3}, "--batch: '-3'"),
