@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
 from gpubench.spec import INPUT_SHAPE
 
@@ -24,7 +24,7 @@ def load(spec: Spec) -> LoadedModel:
             warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
             module = torch.jit.load(str(path), map_location="cpu").eval().float()
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise GpubenchError(
             f"{path} is not a TorchScript file ({reason}); save one with torch.jit.save, or give a "
             "function that loads it, as FILE.py:function"
