@@ -364,7 +364,7 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
             warnings.simplefilter("ignore")  # an empty file is refused below
             seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
     except (OSError, ValueError) as error:
-        reason = str(error).rstrip(".")
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise InputError(
             f"--arrivals trace:{path}: {reason}; it must hold one time in seconds a line"
         ) from None

@@ -229,7 +229,7 @@ def _check_trace(path: str) -> None:
 def refuse_missing_model(spec: Spec) -> None:
     """Raises InputError where the model's name is the path of a file that is not there."""
     path = local_path(spec.model)
-    if path is not None and not Path(path).exists():
+    if path is not None and not os.path.exists(path):  # nor where it may not be looked at
         raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
 
 
@@ -237,7 +237,7 @@ def _refuse_missing_weights(spec: Spec) -> None:
     weights = spec.weights
     if weights in {"random", "pretrained"} or weights.startswith("hub:"):
         return
-    if not Path(weights).exists():
+    if not os.path.exists(weights):
         raise InputError(
             f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
         )

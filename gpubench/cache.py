@@ -32,7 +32,12 @@ def cache_dir() -> Path:
 def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     """The place of what `origin` makes: everything that its content depends on must be in it."""
     digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:32]
-    return cache_dir() / kind / f"{digest}{suffix}"
+    place = cache_dir() / kind / f"{digest}{suffix}"
+    try:
+        place.exists()
+    except PermissionError:  # somebody else's cache
+        return Path(_scratch().name) / place.name
+    return place
 
 
 @dataclass(frozen=True)

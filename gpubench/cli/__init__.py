@@ -9,6 +9,7 @@ help is there at once too.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -128,9 +129,11 @@ def _fail(message: str, status: int) -> int:
 
 
 def _unwritable(error: OSError) -> str:
-    """What failed in the middle of things, most likely since a disk is full."""
+    """What failed in the middle of things, such as a disk that is full."""
     place, reason = error.filename or "the output", error.strerror or error
-    return f"{place} cannot be read or written: {reason}; make room, or choose another place"
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "make room" if is_full else "look at its permissions"
+    return f"{place} cannot be read or written: {reason}; {remedy}, or choose another place"
 
 
 def _explain(error: click.UsageError) -> str:

@@ -133,3 +133,16 @@ def test_an_entry_that_has_no_room_is_not_begun(
     with pytest.raises(OSError, match="no room for 1 MB"):
         cache.save(an_entry(number=3), small, size=10**6)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_cache_that_may_not_be_looked_into_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", refused)
+        place = an_entry()
+    assert tmp_path not in place.parents
+    assert cache.save(place, small).read_bytes() == b"x"

@@ -194,6 +194,20 @@ def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: by
     assert not run.has("bad")
 
 
+def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(tmp_path)
+    run.write("a", result())
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InputError, match=r"a.json cannot be read: Permission denied; choose"):
+        run.has("a")
+
+
 def test_a_directory_of_nothing_but_damaged_results_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.json").write_text("{")
