@@ -13,6 +13,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -68,6 +69,8 @@ def console() -> None:
     """The installed command: `main`, and an end of the process that nothing can hold up."""
     _streams.make_usable()
     status = main()
+    with suppress(OSError):  # what main has told already
+        _streams.flush()
     core = sys.modules.get("gpubench.core")
     if core is not None and core.abandoned_workers():
         os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending

@@ -35,7 +35,7 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     check_prices(spec.instance)
     check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
     if samples == Path("-"):
-        raise InputError("--samples -: a Parquet file is not for reading; give its name")
+        raise InputError("--samples -: a Parquet file is not for reading; name a file")
     check_output_file(samples, "--samples")
 
     from gpubench._run import Interrupted, run

@@ -63,7 +63,7 @@ class LoadedModel:
 
     @cached_property  # gigabytes, and several files of the cache may be found by it
     def weights_digest(self) -> str:
-        """A hash of the weights' content, wherever they came from."""
+        """A hash of the weights as loaded: to be asked for before anything converts them."""
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

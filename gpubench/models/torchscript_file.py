@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
-from gpubench.spec import INPUT_SHAPE
-
-if TYPE_CHECKING:
-    from gpubench.spec import Spec
+from gpubench.spec import INPUT_SHAPE, Spec
 
 
 def load(spec: Spec) -> LoadedModel:
