@@ -47,6 +47,7 @@ _LEAST_DRAIN_S = 5.0
 _MEMORY_PART = 0.1
 _BYTES_PER_REQUEST = 88  # at batch 1, with device events
 _SERVICE_TABLE = 100_000
+_LONGEST_TRACE_S = 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -349,11 +350,14 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
             warnings.simplefilter("ignore")  # an empty file is refused below
             seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise InputError(
-            f"--arrivals trace:{path}: {error}; it must hold one time in seconds a line"
+            f"--arrivals trace:{path}: {reason}; it must hold one time in seconds a line"
         ) from None
     if seconds.ndim != 1 or not len(seconds) or not np.isfinite(seconds).all():
         raise InputError(f"--arrivals trace:{path}: it must hold one time in seconds a line")
+    if seconds[-1] > _LONGEST_TRACE_S:
+        raise InputError(f"--arrivals trace:{path}: times are in seconds, and at most a year")
     if seconds[0] < 0 or (np.diff(seconds) < 0).any():
         raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
     if rate_per_second is not None and seconds[-1] > 0:

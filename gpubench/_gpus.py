@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubench.errors import InputError
+from gpubench.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from gpubench.core import CudaUnavailable
@@ -123,7 +123,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
         torch.cuda.init()
         count = torch.cuda.device_count()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         if "No CUDA GPUs are available" in reason:
             raise NoCuda(
                 "no-device",
@@ -132,7 +132,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
             ) from error
         raise NoCuda(
             "driver-error",
-            f"the GPU cannot be used ({reason}); update the NVIDIA driver to one for CUDA "
+            f"the GPU cannot be used ({reason}); install or update the NVIDIA driver: one for CUDA "
             f"{torch.version.cuda}, {OR_THE_CPU}",
         ) from error
     return tuple(

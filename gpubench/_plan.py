@@ -6,6 +6,7 @@ be looked at.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ from gpubench._gpus import TorchGpu
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import preset
+from gpubench.models import local_path, preset
 from gpubench.spec import Spec
 
 DEFAULT_DURATION_S = 10.0
@@ -181,6 +182,8 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
             "each request brings; choose one"
         )
     _refuse_beyond_memory(spec)
+    _refuse_bad_trace(spec)
+    refuse_missing_model(spec)
     if spec.model == "synthetic":
         return
     if reason := importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
@@ -218,11 +221,31 @@ def _refuse_beyond_memory(spec: Spec) -> None:
         )
 
 
+def _refuse_bad_trace(spec: Spec) -> None:
+    pattern, _, path = spec.arrivals.partition(":")
+    if pattern == "trace":
+        _check_trace(path)
+
+
+@functools.cache  # all cells of a sweep may have the same, and it may be long
+def _check_trace(path: str) -> None:
+    from gpubench._drive import read_trace
+
+    read_trace(Path(path))
+
+
+def refuse_missing_model(spec: Spec) -> None:
+    """Raises InputError where the model's name is the path of a file that is not there."""
+    path = local_path(spec.model)
+    if path is not None and not os.path.exists(path):  # nor where it may not be looked at
+        raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
+
+
 def _refuse_missing_weights(spec: Spec) -> None:
     weights = spec.weights
     if weights in {"random", "pretrained"} or weights.startswith("hub:"):
         return
-    if not Path(weights).exists():
+    if not os.path.exists(weights):
         raise InputError(
             f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
         )

@@ -25,7 +25,7 @@ from gpubench._drive import (
 )
 from gpubench._interrupts import uninterrupted
 from gpubench.cost import costs
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.machine import Machine, this_machine
 from gpubench.result import (
     EngineInfo,
@@ -109,7 +109,7 @@ class Bench:
         except KeyboardInterrupt:
             result.error = Failure(stage=self._stage, message="interrupted before it was measured")
             interrupted = True
-        except Exception as error:  # a cell must never take the sweep down with it
+        except (Exception, SystemExit) as error:  # a cell must never take the sweep down with it
             result.error = Failure(stage=self._stage, message=one_line(error))
         if driven is None or driven.error is not None:
             self._forget_engine()
@@ -179,7 +179,7 @@ class Bench:
 
 def one_line(error: BaseException) -> str:
     """The first line of an error, with its type where that is not gpubench's own."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     own = isinstance(error, GpubenchError)
     return text if own else f"{type(error).__name__}: {text}"
 

@@ -4,6 +4,7 @@ origin. Safe under several processes: an entry appears whole or not at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+# What a file has besides the weights that its size is known by.
+_HEADROOM = 32 << 20
 
 
 def cache_dir() -> Path:
@@ -28,7 +32,12 @@ def cache_dir() -> Path:
 def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     """The place of what `origin` makes: everything that its content depends on must be in it."""
     digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:32]
-    return cache_dir() / kind / f"{digest}{suffix}"
+    place = cache_dir() / kind / f"{digest}{suffix}"
+    try:
+        place.exists()
+    except PermissionError:  # somebody else's cache
+        return Path(_scratch().name) / place.name
+    return place
 
 
 @dataclass(frozen=True)
@@ -68,20 +77,27 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def save(path: Path, write: Callable[[Path], None]) -> Path:
+def save(path: Path, write: Callable[[Path], None], size: int = 0) -> Path:
     """Have `write` make the entry beside its place, then put it there in one step.
 
     Of several processes that want the same entry, one makes it and the others wait for it. Returns
     where the entry is: a cache that cannot be written is no reason to fail, and the entry is then
-    in a folder that lasts as long as this process. Raises what `write` raises.
+    in a folder that lasts as long as this process. So it is where there is less room than `size`,
+    what it will have in bytes at least: torch ends the process when a disk is full. Raises OSError
+    where there is no room there either, and what `write` raises.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(path))
+            usable = path.exists() or _has_room(path.parent, size)
         except OSError:
+            usable = False
+        if not usable:
             path = Path(_scratch().name) / path.name
         if path.exists():
             return path
+        if not _has_room(path.parent, size):
+            raise OSError(errno.ENOSPC, f"no room for {size / 1e6:,.0f} MB", str(path.parent))
         temporary = _beside(path)
         try:
             write(temporary)
@@ -89,6 +105,10 @@ def save(path: Path, write: Callable[[Path], None]) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def _has_room(folder: Path, size: int) -> bool:
+    return not size or shutil.disk_usage(folder).free > size + _HEADROOM
 
 
 @contextmanager

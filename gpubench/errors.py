@@ -12,3 +12,8 @@ class InputError(GpubenchError, ValueError):
 
     Raised before anything expensive starts.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, which may be nothing: then its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

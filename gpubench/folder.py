@@ -53,7 +53,14 @@ def open_folder(url: str) -> Folder:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a local file at once: a file that exists is complete, whatever interrupts this."""
+    """Write a local file at once: a file that exists is complete, whatever interrupts this.
+
+    A device or a pipe is written to as it is, and of a link what it points to.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:

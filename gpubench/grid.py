@@ -37,6 +37,20 @@ _AXIS_ORDER = (
 )  # fmt: skip
 
 
+class _SweepFile(yaml.SafeLoader):
+    """YAML, with a key that stands twice in one place as the error that it is."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"'{key.value}' stands twice; remove one"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(frozen=True)
 class Grid:
     settings: Mapping[str, Any]
@@ -58,7 +72,7 @@ def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
     for a model whose loading runs code, since the file may come from somebody else.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _SweepFile)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read: {reason}; give a sweep file in YAML") from None

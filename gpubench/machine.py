@@ -17,6 +17,7 @@ from pathlib import Path
 
 _CLOUD_TIMEOUT_S = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
+_UNKNOWN_MODEL = "NVIDIA device"
 
 # CPU features that make a 16-bit format native: arithmetic in it, not conversion around fp32.
 _NATIVE_FLAGS = {
@@ -52,7 +53,7 @@ def this_machine() -> Machine:
         cpu=_field(text, "model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
         cpu_flags=frozenset((_field(text, "flags") or _field(text, "Features") or "").split()),
-        gpus=_nvidia_devices(),
+        gpus=nvidia_devices(),
         instance=_instance(),
         platform=f"{platform.system()} {platform.release()} {platform.machine()}",
     )
@@ -94,19 +95,42 @@ def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGR
     return free
 
 
-def _nvidia_devices() -> tuple[str, ...]:
-    """Models of the NVIDIA devices, as the kernel driver names them.
+def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:
+    """Models of the NVIDIA devices that are there, usable or not, as the kernel driver names them.
 
-    Containers may show device nodes without the driver's /proc folder: the model is then unknown.
+    Where there is no such driver the models are unknown: a container may show device nodes alone, a
+    machine without a driver has its GPUs on the PCI bus, and WSL2 has one device for all of them.
     """
     models = [
-        _field(_read(info), "Model") or "NVIDIA device"
-        for info in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        _field(_read(info), "Model") or _UNKNOWN_MODEL
+        for info in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
     ]
     if models:
         return tuple(models)
-    nodes = [node for node in Path("/dev").glob("nvidia*") if node.name[6:].isdigit()]
-    return ("NVIDIA device",) * len(nodes)
+    nodes = [node for node in root.glob("dev/nvidia*") if node.name[6:].isdigit()]
+    count = len(nodes) or _nvidia_on_pci(root) or int(_nvidia_in_wsl(root))
+    return (_UNKNOWN_MODEL,) * count
+
+
+def _nvidia_on_pci(root: Path) -> int:
+    """Display and 3D controllers with NVIDIA's vendor number."""
+    return sum(
+        _read(device / "vendor").strip() == "0x10de"
+        and _read(device / "class").startswith(("0x0300", "0x0302"))
+        for device in root.glob("sys/bus/pci/devices/*")
+    )
+
+
+def _nvidia_in_wsl(root: Path) -> bool:
+    """WSL2 has /dev/dxg for a GPU of any maker, and this library where NVIDIA's driver came along.
+
+    In a container it lies in the folder of the driver's own package instead.
+    Source: the CUDA on WSL user guide, and what nvidia-container-toolkit mounts.
+    """
+    libraries = ("lib/libcuda.so.1", "drivers/nv*/libcuda*.so*")
+    return (root / "dev/dxg").exists() and any(
+        True for pattern in libraries for _ in root.glob(f"usr/lib/wsl/{pattern}")
+    )
 
 
 def _instance() -> str | None:

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
@@ -36,9 +37,16 @@ ServiceDistribution = Literal["constant", "exponential"]
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
 
+# Far beyond what anybody measures, and within what the core's integers and memory can hold.
+_LONGEST_S = 30 * 24 * 3600.0
+_MOST_SAMPLES = 65536  # in one batch
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
 _DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
+# One input of one sample: its sizes, and its format where that is not float32.
+INPUT_SHAPE = re.compile(r"([1-9][0-9]*(?:x[1-9][0-9]*)*)(?::(float32|int64|int32))?")
+_SHAPE_HELP = "write it like 3x224x224 or 128:int64+128:int64, one sample without the batch"
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -47,9 +55,10 @@ def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> st
     Where nothing is near: `otherwise`, or the list of what is known.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    by_lower_case = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
     if close:
-        return f"did you mean {' or '.join(close)}?"
+        return f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
     return otherwise or f"choose from {', '.join(names)}"
 
 
@@ -69,6 +78,8 @@ def parse_duration(text: str | float) -> float:
         seconds = float(match[1]) * _UNITS.get(match[2], 1.0)
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{text} is not a duration; it must be zero or more")
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text} is too long; give 30 days (720h) at most")
     return seconds
 
 
@@ -87,6 +98,22 @@ def _as_list(value: Any) -> Any:
     return value
 
 
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):  # yes, no, on, off in YAML; pydantic would take them for 1 and 0
+        raise PydanticCustomError("number", "give a number, like 8")
+    return value
+
+
+def _model_hint(name: str) -> str:
+    if name.endswith(".py"):
+        return f"name the function in it, as in {name}:classifier"
+    if Path(name).is_dir():
+        return f"write a folder with / at its end: {name}/"
+    return nearest(name, MODELS)
+
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Number = Annotated[float, BeforeValidator(_no_switch)]
 Duration = Annotated[float, BeforeValidator(_duration_or_none)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
@@ -114,38 +141,44 @@ class Spec(BaseModel):
         "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
     )
     precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
-    batch: int = Field(1, ge=1, le=65536, description="Samples per request.")
-    seq_len: int | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
+    batch: Whole = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
+    seq_len: Whole | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
     device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
     inputs: Literal["device", "host"] = Field(
         "host", description="Where inputs are when the clock starts."
     )
-    clients: int | None = Field(
-        None, ge=1, description="Requests in flight (closed loop). Default: as many as workers."
-    )
-    rate: float | None = Field(
+    clients: Whole | None = Field(
         None,
-        gt=0,
+        ge=1,
+        le=10_000_000,
+        description="Requests in flight (closed loop). Default: as many as workers.",
+    )
+    rate: Number | None = Field(
+        None,
+        ge=1e-3,
+        le=1e9,
         description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
     )
     arrivals: str = Field(
         "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
     )
-    workers: int | None = Field(
+    workers: Whole | None = Field(
         None,
         ge=1,
+        le=4096,
         description="Parallel executions of the model, on all devices together. "
         "Default: 1 on a CPU, up to 2 on each GPU.",
     )
-    depth: int | None = Field(
+    depth: Whole | None = Field(
         None,
         ge=1,
         le=64,
         description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
     )
-    threads: int | None = Field(
+    threads: Whole | None = Field(
         None,
         ge=1,
+        le=1024,  # with many times as many OpenMP ends the process
         description="CPU threads inside each worker's forward pass. Default: cores / workers.",
     )
     dynamic_batch: str | None = Field(
@@ -156,9 +189,9 @@ class Spec(BaseModel):
     duration: Duration | None = Field(
         None, description="Length of the window. Default: 10s, or until --requests are done."
     )
-    requests: int | None = Field(None, ge=1, description="Requests to measure.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
-    load_seed: int | None = Field(
+    requests: Whole | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
+    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    load_seed: Whole | None = Field(
         None,
         ge=0,
         lt=2**63,
@@ -176,7 +209,7 @@ class Spec(BaseModel):
     instance: Names = Field(
         (), description="Price the measurement on these instances (see gpubench prices list)."
     )
-    usd_per_hour: float | None = Field(
+    usd_per_hour: Number | None = Field(
         None, ge=0, description="Price the measurement at this hourly price."
     )
 
@@ -184,7 +217,7 @@ class Spec(BaseModel):
     def _settings_fit_together(self) -> Spec:
         known = preset(self.model)
         if known is None:
-            _refuse("model", f"unknown model '{self.model}'; {nearest(self.model, MODELS)}")
+            _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
         synthetic = self.model == "synthetic"
         if self.runtime not in RUNTIMES:
             _refuse(
@@ -196,6 +229,16 @@ class Spec(BaseModel):
             _refuse("precision", f"{self.model} does not say what it was built in; name it")
         if not synthetic and (self.service_time is not None or self.service_dist is not None):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
+        if known.has_weights and self.weights != "random":
+            _refuse("weights", f"{self.model} brings its own; remove it")
+        if known.takes_shape and self.input_shape is None:
+            _refuse("input_shape", f"{self.model} does not say what it takes; {_SHAPE_HELP}")
+        if not known.takes_shape and self.input_shape is not None:
+            _refuse("input_shape", f"belongs to a TorchScript file, not to {self.model}; remove it")
+        if self.input_shape is not None:
+            for part in self.input_shape.split("+"):
+                if INPUT_SHAPE.fullmatch(part) is None:
+                    _refuse("input_shape", f"'{part}' is not a shape; {_SHAPE_HELP}")
         if self.seq_len is not None and known.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
         if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
@@ -205,7 +248,7 @@ class Spec(BaseModel):
             _refuse(
                 "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
             )
-        if pattern == "burst" and not (argument.isdigit() and int(argument) > 0):
+        if pattern == "burst" and re.fullmatch("[1-9][0-9]{0,8}", argument) is None:
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
             _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
@@ -221,6 +264,8 @@ class Spec(BaseModel):
             largest, _ = self.dynamic_batch_limits()
             if largest <= self.batch:
                 _refuse("dynamic_batch", f"MAX {largest} joins nothing; it must be over the batch")
+            if largest > _MOST_SAMPLES:
+                _refuse("dynamic_batch", f"MAX {largest} is too much; give {_MOST_SAMPLES} or less")
         if self.duration == 0:
             _refuse("duration", "0 measures nothing; write it like 10s")
         return self
@@ -295,19 +340,27 @@ def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
     names the flag or key and the fix.
     """
     try:
-        return Spec(**settings)
+        spec = Spec(**settings)
     except ValidationError as error:
-        raise InputError(_explain(error, origin)) from None
+        raise InputError(_explain(error, settings, origin)) from None
+    if "arrivals" in settings and not spec.open_loop:  # poisson, which is also the default
+        problem = f"{spec.arrivals} arrivals need a rate; add --rate"
+        raise InputError(_located("arrivals", problem, origin))
+    return spec
 
 
-def _explain(error: ValidationError, origin: str) -> str:
+def _explain(error: ValidationError, settings: dict[str, Any], origin: str) -> str:
     first = error.errors()[0]
     context = first.get("ctx", {})
     name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
     if first["type"] == "extra_forbidden":
         problem = f"unknown setting '{name}'; {nearest(name, Spec.model_fields)}"
         return f"{origin}: {problem}" if origin else problem
-    if first["type"] == "missing":
+    value = settings.get(name)
+    if origin and isinstance(value, str) and "," in value:
+        parts = ", ".join(part.strip() for part in value.split(","))
+        problem = f"'{value}' is not allowed; a list is written [{parts}]"
+    elif first["type"] == "missing":
         problem = "is missing; say what to run"
     elif first["type"] in {"refused", "duration"}:
         problem = first["msg"]
@@ -316,28 +369,41 @@ def _explain(error: ValidationError, origin: str) -> str:
         problem = f"'{first['input']}' is not known; {nearest(str(first['input']), allowed)}"
     else:
         problem = f"'{first['input']}' is not allowed; {_remedy(first)}"
-    flag = name if origin else "--" + name.replace("_", "-")
-    return f"{origin}: {flag}: {problem}" if origin else f"{flag}: {problem}"
+    return _located(name, problem, origin)
+
+
+def _located(name: str, problem: str, origin: str) -> str:
+    if origin:
+        return f"{origin}: {name}: {problem}"
+    return f"--{name.replace('_', '-')}: {problem}"
 
 
 def _remedy(problem: ErrorDetails) -> str:
     """What to write instead, for the checks that pydantic makes."""
     limits = problem.get("ctx", {})
     match problem["type"]:
+        case "number":
+            return problem["msg"]
         case "int_parsing" | "int_type" | "int_from_float":
             return "give a whole number, like 8"
         case "float_parsing" | "float_type" | "finite_number":
             return "give a number, like 1.5"
+        case "string_type":
+            return "give a name"
+        case "tuple_type":
+            return "give a name, or a list of names"
         case "greater_than_equal":
-            return f"give {limits['ge']:g} or more"
-        case "greater_than":
-            return f"give more than {limits['gt']:g}"
+            return f"give {_plainly(limits['ge'])} or more"
         case "less_than_equal":
-            return f"give {limits['le']:g} or less"
+            return f"give {_plainly(limits['le'])} or less"
         case "less_than":
-            return f"give less than {limits['lt']:g}"
+            return f"give less than {_plainly(limits['lt'])}"
         case _:
             return problem["msg"][:1].lower() + problem["msg"][1:]
+
+
+def _plainly(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def _allowed(name: str) -> tuple[str, ...]:

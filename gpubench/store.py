@@ -55,11 +55,18 @@ class RunDirectory:
             ) from None
 
     def has(self, key: str) -> bool:
-        """Whether this cell was measured. A cell that failed is to be measured again."""
+        """Whether this cell was measured. A cell that failed is to be measured again.
+
+        Raises InputError where that cannot be read.
+        """
         try:
             result = self._read_result(key)
         except (FileNotFoundError, InputError):
             return False
+        except OSError as error:
+            raise InputError(
+                f"{self.url}/{key}.json cannot be read: {_reason(error)}; choose another --output"
+            ) from None
         return result.error is None
 
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:

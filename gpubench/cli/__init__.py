@@ -9,13 +9,16 @@ help is there at once too.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
+from gpubench.cli import _streams
 from gpubench.cli._group import CommandGroup
 from gpubench.errors import GpubenchError, InputError
 
@@ -44,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = program.main(
             None if argv is None else list(argv), prog_name="gpubench", standalone_mode=False
         )
+        _streams.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
@@ -54,15 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), BAD_INPUT)
     except (GpubenchError, click.ClickException) as error:
         return _fail(str(error), FAILED)
+    except BrokenPipeError:  # whoever reads has enough, as head has
+        return FAILED
+    except OSError as error:
+        return _fail(_unwritable(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
 
 
 def console() -> None:
     """The installed command: `main`, and an end of the process that nothing can hold up."""
+    _streams.make_usable()
     status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # what main has told already
+        _streams.flush()
     core = sys.modules.get("gpubench.core")
     if core is not None and core.abandoned_workers():
         os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
@@ -121,6 +130,14 @@ def _version() -> str:
 def _fail(message: str, status: int) -> int:
     print("gpubench:", " ".join(message.split()), file=sys.stderr)
     return status
+
+
+def _unwritable(error: OSError) -> str:
+    """What failed in the middle of things, such as a disk that is full."""
+    place, reason = error.filename or "the output", error.strerror or error
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "make room" if is_full else "look at its permissions"
+    return f"{place} cannot be read or written: {reason}; {remedy}, or choose another place"
 
 
 def _explain(error: click.UsageError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -51,6 +52,8 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
     if path is None:
         return
     existed = path.exists()
+    if existed and not path.is_file() and not path.is_dir():
+        return  # a device or a pipe, which may be waiting to be opened once
     try:
         with path.open("ab"):
             pass
@@ -59,4 +62,16 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
     except OSError as error:
         raise InputError(
             f"{flag} {path} cannot be written: {error.strerror}; choose another file"
+        ) from None
+
+
+def make_folder(path: Path, flag: str = "--output") -> None:
+    """Raises InputError where there cannot be a folder that files can be written into."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{flag} {path} cannot be written: {error.strerror}; choose another folder"
         ) from None

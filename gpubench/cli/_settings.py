@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -58,6 +59,7 @@ def _shown(name: str, default: object) -> str:
 
 
 def tell(line: str, quiet: bool = False) -> None:
-    """Progress: on stderr, so that stdout holds results alone."""
+    """Progress: on stderr, so that stdout holds results alone. A measurement goes on without it."""
     if not quiet:
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from gpubench.cli._options import split_names
+from gpubench.cli._options import check_output_file, make_folder, split_names
+from gpubench.cli._output import emit
 from gpubench.cli._settings import tell
 from gpubench.errors import InputError
 from gpubench.spec import make_spec
@@ -37,7 +38,7 @@ _FLAGS = ("model", "weights", "precision", "seq_len", "seed")
     "--gpu", multiple=True, required=True, metavar="NAME", help="T4, A10G, L4, sm_86; repeatable."
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for them.")
-@click.option("--json", "json_path", metavar="-", help="- prints a list in JSON instead.")
+@click.option("--json", "json_path", metavar="PATH|-", help="Write a list in JSON instead.")
 def command(
     gpu: tuple[str, ...],
     output: Path,
@@ -59,6 +60,9 @@ def command(
             f"--runtime {runtime}: only tensorrt-rtx builds for GPUs that are not here; the others "
             "build on the machine that runs them"
         )
+    check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+
+    from gpubench._plan import refuse_missing_model
     from gpubench.engines import tensorrt_plan
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
@@ -66,12 +70,16 @@ def command(
     spec = make_spec({**asked, "runtime": runtime, "batch": least, "device": "cpu"})
     if spec.model == "synthetic" or spec.model.endswith(".plan"):
         raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
+    if not split_names(gpu):
+        raise InputError("--gpu: names none; give one like A10G")
     targets = {name: tensorrt_plan.compute_capability(name) for name in split_names(gpu)}
     if reason := tensorrt_plan.missing(spec):
         raise InputError(f"--runtime {runtime}: {reason}")
     for name, capability in targets.items():
         if reason := tensorrt_plan.refused_on(spec, capability):
             raise InputError(f"--gpu {name}: {reason}")
+    refuse_missing_model(spec)
+    make_folder(output)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 
     from gpubench.models.base import load
@@ -94,7 +102,7 @@ def command(
         if json_path is None:
             print(f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s")
     if json_path is not None:
-        print(json.dumps(lines, indent=2))
+        emit(json.dumps(lines, indent=2) + "\n", None if json_path == "-" else Path(json_path))
 
 
 def _batches(text: str) -> tuple[int, int]:

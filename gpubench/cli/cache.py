@@ -34,7 +34,8 @@ def clear(kind: str | None) -> None:
 
     kinds = {entry.kind for entry in cache.entries()}
     if kind is not None and kind not in kinds:
-        raise InputError(f"--kind {kind}: no entry is of this kind; {nearest(kind, kinds)}")
+        hint = nearest(kind, kinds) if kinds else "the cache is empty"
+        raise InputError(f"--kind {kind}: no entry is of this kind; {hint}")
     print(f"removed {_total(cache.clear(kind))}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpubench.cli._options import check_output_file
+from gpubench.cli._output import emit
 
 if TYPE_CHECKING:
     from gpubench.doctor import Finding
@@ -48,7 +49,8 @@ def command(gpu: bool, json_path: str | None) -> int:
             _show(check.finding)
             _show_rows(check)
     if json_path is not None:
-        _write(_document(findings, checks), json_path)
+        text = json.dumps(_document(findings, checks), indent=2)
+        emit(text + "\n", None if json_path == "-" else Path(json_path))
     return 1 if any(finding.status == "problem" for finding in findings) else 0
 
 
@@ -104,11 +106,3 @@ def _document(findings: Sequence[Finding], checks: Sequence[ClockCheck]) -> dict
             if check.rows
         ],
     }
-
-
-def _write(document: dict[str, object], path: str) -> None:
-    text = json.dumps(document, indent=2)
-    if path == "-":
-        print(text)
-    else:
-        Path(path).write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from gpubench.cli._options import (
     chosen_format,
     format_option,
     instance_option,
+    make_folder,
     output_option,
     split_names,
     usd_per_hour_option,
@@ -46,6 +47,7 @@ def command(
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
     """
     from gpubench.cost import reprice
+    from gpubench.engines.packages import missing
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
@@ -54,8 +56,8 @@ def command(
     check_output_file(output)
     form = chosen_format(format_name, output)
     has_plots = form == "html" or plots_folder is not None
-    if has_plots:
-        _check_plots(plots_folder)
+    if has_plots and (problem := missing("plots", "matplotlib")):
+        raise InputError(problem)
     contents = open_run(directory).read_all()
     warn(contents.problems)
     names = split_names(instance)
@@ -63,6 +65,8 @@ def command(
     results = [result for _, result in cells]
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
+    if plots_folder is not None:
+        make_folder(plots_folder, "--plots")
 
     match form:
         case "markdown":
@@ -80,19 +84,3 @@ def command(
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")
         warn(remarks)
-
-
-def _check_plots(folder: Path | None) -> None:
-    """Find out before any work starts that plots could not be drawn, or not be written."""
-    from gpubench.engines.packages import missing
-
-    if problem := missing("plots", "matplotlib"):
-        raise InputError(problem)
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--plots {folder} cannot be made: {error.strerror}; choose another folder"
-        ) from None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gpubench.cli._options import check_output_file
-from gpubench.cli._output import emit_tables
+from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cost import check_prices
+from gpubench.errors import InputError
 from gpubench.report.results import result_tables
 from gpubench.result import Result
 from gpubench.spec import make_spec
@@ -31,20 +34,25 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     spec = make_spec(given(flags))
     check_prices(spec.instance)
     check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+    if samples == Path("-"):
+        raise InputError("--samples -: a Parquet file is not for reading; name a file")
     check_output_file(samples, "--samples")
 
     from gpubench._run import Interrupted, run
 
     interrupted = False
     try:
-        result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
+        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+            result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
     except Interrupted as stop:
         result, interrupted = stop.result, True
+    _show(result, json_path)  # first, since a file may find its disk full
+    if json_path not in {None, "-"}:
+        emit(result.to_json() + "\n", Path(json_path or ""))
     if samples is not None and result.samples is not None:
         from gpubench.store import write_samples
 
         write_samples(samples, result.samples)
-    _show(result, json_path)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if result.error is None else 1
@@ -52,9 +60,6 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
 
 def _show(result: Result, json_path: str | None) -> None:
     if json_path == "-":
-        print(result.to_json())
-        return
-    if json_path is not None:
-        Path(json_path).write_text(result.to_json() + "\n", encoding="utf-8")
-
-    emit_tables(result_tables([result]), None)
+        emit(result.to_json() + "\n", None)
+    else:
+        emit_tables(result_tables([result]), None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import click
 from gpubench._watcher import Watcher
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
+from gpubench.errors import InputError
 from gpubench.grid import override, parse_grids, read_grids
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
@@ -36,6 +39,8 @@ def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **fla
 
     Example: gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 --output results
     """
+    if not output.strip():
+        raise InputError("--output: it is empty; give a directory or a URL")
     settings = as_axes(given(flags))
     grids = (
         parse_grids(settings, "the command line")
@@ -45,7 +50,8 @@ def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **fla
 
     from gpubench._sweep import sweep_grids
 
-    swept = sweep_grids(grids, output, _Progress(quiet))
+    with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+        swept = sweep_grids(grids, output, _Progress(quiet))
     if swept.interrupted:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from gpubench.doctor.finding import Finding, ok, problem
+from gpubench.errors import first_line
 
 Import = Callable[[str], ModuleType]
 
@@ -19,7 +20,7 @@ def software_findings(load: Import = importlib.import_module) -> Iterator[Findin
     if isinstance(torch, Exception):
         yield problem(
             "torch",
-            f"it cannot be imported ({_line(torch)}); only --model synthetic can be measured",
+            f"it cannot be imported ({first_line(torch)}); only --model synthetic can be measured",
             _TOGETHER,
         )
         return
@@ -36,13 +37,13 @@ def _torchvision(module: ModuleType | Exception) -> Finding:
     if "torchvision::nms" in str(module):
         return problem(
             "torchvision",
-            f"it was built for another torch than the one installed ({_line(module)})",
+            f"it was built for another torch than the one installed ({first_line(module)})",
             "install both from the same place: a CPU-only torch needs the CPU-only torchvision, "
             f"and otherwise {_TOGETHER} --force-reinstall gets a pair",
         )
     return problem(
         "torchvision",
-        f"it cannot be imported ({_line(module)}); resnet50 cannot be measured",
+        f"it cannot be imported ({first_line(module)}); resnet50 cannot be measured",
         _TOGETHER,
     )
 
@@ -52,7 +53,7 @@ def _transformers(module: ModuleType | Exception) -> Finding:
         return ok("transformers", _version(module))
     return problem(
         "transformers",
-        f"it cannot be imported ({_line(module)}); BERT models cannot be measured",
+        f"it cannot be imported ({first_line(module)}); BERT models cannot be measured",
         "pip install transformers",
     )
 
@@ -66,7 +67,3 @@ def _loaded(name: str, load: Import) -> ModuleType | Exception:
 
 def _version(module: ModuleType) -> str:
     return str(getattr(module, "__version__", "of unknown version"))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

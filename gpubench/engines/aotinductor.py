@@ -28,14 +28,14 @@ refusal = inductor.refusal
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
-    module, example = inductor.ready(model, spec)
     builds_with = (linear_int8.PACKAGE,) if spec.precision == "int8" else ()
-    parts = origin(module, spec, _RECIPE, builds_with) | {"threads": spec.threads}
+    parts = origin(model, spec, _RECIPE, builds_with) | {"threads": spec.threads}
     path = cache.entry("aotinductor", parts, ".pt2")
+    module, example = inductor.ready(model, spec)
     package = _load(path, spec) if path.exists() else None
     kept = package is not None
     if package is None:
-        path = cache.save(path, partial(_compile, module, example, spec))
+        path = cache.save(path, partial(_compile, module, example, spec), model.weights_bytes)
         package = _load(path, spec)
     if package is None:
         raise GpubenchError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def refusal(spec: Spec) -> str | None:
-    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+    return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:

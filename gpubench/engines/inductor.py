@@ -17,7 +17,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines import linear_int8, precision
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def refusal(spec: Spec) -> str | None:
             "--runtime torchscript"
         )
     if spec.precision == "int8":
-        return linear_int8.refusal()
-    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+        return linear_int8.refusal(spec)
+    return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
 def _compiler() -> bool:
@@ -78,7 +78,7 @@ def modes(spec: Spec) -> Iterator[None]:
 
 
 def failure(spec: Spec, error: Exception) -> GpubenchError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     return GpubenchError(
         f"{spec.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
     )

@@ -14,8 +14,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpubench.engines import packages
+from gpubench.engines import packages, precision
 from gpubench.errors import GpubenchError
+from gpubench.models import preset
 from gpubench.models.base import Tensors
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ _LEAST_SHARE = 0.5
 _MULTIPLE = 16
 
 
-def refusal() -> str | None:
+def refusal(spec: Spec) -> str | None:
+    known = preset(spec.model)
+    if known is not None and known.convolutional:
+        return (
+            f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
+            f"--runtime {precision.int8_of_any_layer(spec)}"
+        )
     return packages.missing(PACKAGE, PACKAGE)
 
 
@@ -45,7 +52,8 @@ def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
     if share < _LEAST_SHARE:
         raise GpubenchError(
             f"--precision int8: {spec.model} has {share:.0%} of its operations in linear layers, "
-            f"and {spec.runtime} has int8 for no others; use --runtime onnxruntime"
+            f"and {spec.runtime} has int8 for no others; use "
+            f"--runtime {precision.int8_of_any_layer(spec)}"
         )
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range

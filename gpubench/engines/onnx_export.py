@@ -15,7 +15,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines.origin import origin
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
@@ -50,7 +50,7 @@ def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bo
     if isinstance(model.module, OnnxFile):
         return model.module.path, False
     of_any_batch = {"batch": None, "device": "any", "precision": str(dtype)}
-    parts = origin(model.module, spec, _RECIPE, PACKAGES) | of_any_batch
+    parts = origin(model, spec, _RECIPE, PACKAGES) | of_any_batch
     path = cache.entry("onnx", parts, ".onnx")
     if path.exists():
         return path, True
@@ -99,4 +99,4 @@ def _reason(error: BaseException) -> str:
     """The first line of the cause; the exporter wraps it in a page of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)

@@ -22,7 +22,7 @@ from gpubench import cache
 from gpubench.engines import onnx_export, onnx_quantise, packages, precision
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.origin import origin
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.onnx_file import OnnxFile
 
@@ -84,7 +84,7 @@ def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     """(the ONNX file in the spec's precision, whether it was in the cache)."""
     if spec.precision != "int8" or _already_int8(model):
         return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))
-    parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
+    parts = origin(model, spec, _RECIPE, onnx_export.PACKAGES)
     path = cache.entry(
         "onnxruntime-int8", parts | {"batch": None, "by": onnx_quantise.library()}, ".onnx"
     )
@@ -122,7 +122,7 @@ class _Session:
                 str(path), options, providers=[_provider(spec)]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise GpubenchError(
                 f"onnxruntime cannot run {spec.model} in {spec.precision} ({reason}); "
                 "use --runtime torchscript"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from importlib.metadata import version
@@ -9,23 +10,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gpubench.models.base import LoadedModel
+
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 
 def origin(
-    module: torch.nn.Module, spec: Spec, recipe: int, packages: tuple[str, ...] = ()
+    model: LoadedModel, spec: Spec, recipe: int, packages: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """The module's code and weights, the settings and the versions that decide what is built.
+    """The model's code and weights, the settings and the versions that decide what is built.
 
+    To be asked before the model's weights are converted, which happens in place.
     `recipe` is the runtime's own number for how it builds; `packages` are those it builds with,
     besides torch and the models' own.
     """
     device = torch.device(spec.device)
     return {
         "recipe": recipe,
-        "weights": _weights(module),
-        "code": _code(module),
+        "weights": model.weights_digest,
+        "code": _code(model.module),
         "model": spec.model,
         "precision": spec.precision,
         "batch": spec.batch,
@@ -39,21 +43,18 @@ def _code(module: torch.nn.Module) -> str:
     """A hash of the source of every class of layers in it, so that a changed one is built anew."""
     if isinstance(module, torch.jit.ScriptModule):
         return hashlib.sha256(str(module.inlined_graph).encode()).hexdigest()
-    sources = {f"{type(layer).__module__}.{_source(type(layer))}" for layer in module.modules()}
+    classes = {type(layer) for layer in module.modules()}
+    sources = {
+        # mypy asks for the hash of a layer, where the class is what is hashed
+        f"{layer.__module__}.{_source(layer)}"  # type: ignore[arg-type]
+        for layer in classes
+    }
     return hashlib.sha256("".join(sorted(sources)).encode()).hexdigest()
 
 
+@functools.cache  # Python parses the whole file to find a class
 def _source(layer: type[torch.nn.Module]) -> str:
     try:
         return inspect.getsource(layer)
     except (OSError, TypeError):  # written in an interpreter
         return layer.__qualname__
-
-
-def _weights(module: torch.nn.Module) -> str:
-    """A hash of the weights' content, wherever they came from."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

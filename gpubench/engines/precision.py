@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gpubench.models import preset
+
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
@@ -27,11 +29,34 @@ def refusal(spec: Spec, *supported: str) -> str | None:
     if spec.precision in supported:
         return None
     advice = f"choose {' or '.join(supported)}"
-    if spec.precision == "int8":
-        advice += ", or --runtime onnxruntime on a CPU"
-    if spec.precision == "fp8":
-        advice += ", or --runtime tensorrt on a GPU from Ada on (L4, H100)"
+    if others := _quantising_runtimes(spec):
+        advice += f", or --runtime {' or '.join(others)}"
+        advice += " on a GPU from Ada on (L4, H100)" if spec.precision == "fp8" else ""
     return f"it has no {spec.precision} on this device; {advice}"
+
+
+def floats_of_torch(spec: Spec) -> tuple[str, ...]:
+    """What torch computes in on the spec's kind of device, quantised formats apart."""
+    return "fp32", *(() if spec.device == "cpu" else ("tf32",)), "amp", "fp16", "bf16"
+
+
+def int8_of_any_layer(spec: Spec) -> str:
+    """The runtime that has int8 on the spec's kind of device whatever a model's layers are."""
+    return "onnxruntime" if spec.device == "cpu" else "tensorrt"
+
+
+def _quantising_runtimes(spec: Spec) -> tuple[str, ...]:
+    """Those that have the spec's int8 or fp8 for its model; none for other precisions."""
+    known = preset(spec.model)
+    if known is None or spec.precision not in {"int8", "fp8"}:
+        return ()
+    if spec.precision == "fp8":
+        runtimes: tuple[str, ...] = ("tensorrt",)
+    elif known.convolutional:
+        runtimes = (int8_of_any_layer(spec),)
+    else:
+        runtimes = (int8_of_any_layer(spec), "compile", "aotinductor")
+    return tuple(name for name in runtimes if known.runtimes is None or name in known.runtimes)
 
 
 def weight_dtype(precision: str) -> torch.dtype:

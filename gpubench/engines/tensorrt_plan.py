@@ -193,7 +193,7 @@ def _entry(model: LoadedModel, spec: Spec, capability: tuple[int, int], batches:
 
 def _origin(model: LoadedModel, spec: Spec) -> dict[str, object]:
     """What the network depends on, whatever is built from it."""
-    parts = origin(model.module, spec, _RECIPE, onnx_export.PACKAGES)
+    parts = origin(model, spec, _RECIPE, onnx_export.PACKAGES)
     of_any_batch = {"batch": None, "device": "any"}
     quantiser = onnx_quantise.library() if spec.precision in _QUANTISED else None
     return parts | of_any_batch | {"by": quantiser}

@@ -18,7 +18,7 @@ from gpubench import cache
 from gpubench.engines import precision
 from gpubench.engines.base import Engine
 from gpubench.engines.origin import origin
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ _RECIPE = 1
 def refusal(spec: Spec) -> str | None:
     if sys.version_info >= (3, 14):
         return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
-    return precision.refusal(spec, "fp32", "tf32", "amp", "fp16", "bf16")
+    return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
+    # A trace names the device on which it makes tensors, number and all.
+    parts = origin(model, spec, _RECIPE) | {"device_number": torch.device(spec.device).index}
+    path = cache.entry("torchscript", parts, ".pt")
     module = precision.convert(model.module, spec)
     dtype = precision.weight_dtype(spec.precision)
-    # A trace names the device on which it makes tensors, number and all.
-    parts = origin(module, spec, _RECIPE) | {"device_number": torch.device(spec.device).index}
-    path = cache.entry("torchscript", parts, ".pt")
     kept = script = _from_cache(path, spec)
     if script is None:
         device = torch.device(spec.device)
@@ -50,7 +50,7 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         script = _trace(module, example, spec)
         traced = script
         with suppress(OSError, RuntimeError):  # torch reports a full disk as a RuntimeError
-            cache.save(path, lambda temporary: traced.save(str(temporary)))
+            cache.save(path, lambda temporary: traced.save(str(temporary)), model.weights_bytes)
     return Engine(
         forward=script,
         device=torch.device(spec.device),
@@ -80,7 +80,7 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
             return frozen
         except (RuntimeError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise GpubenchError(
                 f"{spec.model} cannot be traced ({reason}); use --runtime eager"
             ) from error

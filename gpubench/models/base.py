@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -54,6 +57,19 @@ class LoadedModel:
         """None where they are hidden in a file."""
         return sum(parameter.numel() for parameter in self.module.parameters()) or None
 
+    @property
+    def weights_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.module.state_dict().values())
+
+    @cached_property  # gigabytes, and several files of the cache may be found by it
+    def weights_digest(self) -> str:
+        """A hash of the weights as loaded: to be asked for before anything converts them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
 
 def load(spec: Spec) -> LoadedModel:
     """Load the model that `spec` names, by the file its preset points to.
@@ -63,8 +79,19 @@ def load(spec: Spec) -> LoadedModel:
     known = preset(spec.model)
     if known is None or known.file is None:
         raise GpubenchError(f"{spec.model} has no weights to load")
+    logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
     loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(known.file).load)
     return loader(spec)
+
+
+def _is_not_about_torchao(record: logging.LogRecord) -> bool:
+    """False for torch's remark on a deprecated call of torchao's, which its import makes twice.
+
+    transformers imports torchao wherever it is installed. Seen with torchao 0.18 and torch 2.15.
+    """
+    subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    is_of_torchao = getattr(subject, "__module__", "").startswith("torchao.")
+    return not (is_of_torchao and "is an Enum subclass" in str(record.msg))
 
 
 def as_tuple(outputs: object) -> Tensors:

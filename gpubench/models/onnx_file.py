@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class OnnxFile(torch.nn.Module):
                 str(path), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise GpubenchError(f"{path} cannot be read by onnxruntime ({reason})") from error
         self.inputs: list[Any] = self._session.get_inputs()
         self.precision = _precision(path)
@@ -72,8 +72,6 @@ def _digest(path: Path) -> bytes:
 
 def load(spec: Spec) -> LoadedModel:
     path = Path(spec.model)
-    if not path.is_file():
-        raise GpubenchError(f"--model {path}: no such file")
     module = OnnxFile(path)
     # From fp32, runtimes quantise; the other way there is none.
     if module.precision not in {spec.precision, "fp32"} or (

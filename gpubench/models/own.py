@@ -55,20 +55,32 @@ def load(spec: Spec) -> LoadedModel:
         made = function()
     if isinstance(made, tuple) and len(made) == 2:
         module, inputs = made
-        made = OwnModel(module, inputs if isinstance(inputs, tuple) else (inputs,))
+        made = OwnModel(module, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
     if not isinstance(made, OwnModel) or not isinstance(made.module, torch.nn.Module):
         raise GpubenchError(
             f"--model {spec.model}: {name} returned {type(made).__name__}; it must return "
             "(module, example inputs) or a gpubench.OwnModel"
         )
+    if isinstance(made.inputs, tuple):
+        _check_examples(made.inputs, spec.model)
     return _loaded(made, spec.model)
+
+
+def _check_examples(examples: Tensors, model: str) -> None:
+    """What a user's function gives may be anything."""
+    if not examples or not all(
+        isinstance(each, torch.Tensor) and each.ndim and len(each) == len(examples[0])
+        for each in examples
+    ):
+        raise GpubenchError(
+            f"--model {model}: its example inputs must be one tensor or a tuple of tensors, each "
+            "with as many samples in its first dimension"
+        )
 
 
 def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
         path = Path(place)
-        if not path.is_file():
-            raise GpubenchError(f"--model {place}: no such file")
         found = importlib.util.spec_from_file_location(path.stem, path)
         assert found is not None
         assert found.loader is not None

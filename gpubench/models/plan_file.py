@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench.engines.tensorrt_context import LoadedEngine
-from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ class PlanFile(torch.nn.Module):
 def load(spec: Spec) -> LoadedModel:
     """The engine on the spec's (first) GPU. It carries nothing to compare its answers with."""
     path = Path(spec.model)
-    if not path.is_file():
-        raise GpubenchError(f"--model {path}: no such file")
     engine = LoadedEngine(path, spec.runtime, torch.device(spec.devices[0]))
     shapes = [(put.sizes, put.dtype) for put in engine.inputs]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 import torch
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def load(spec: Spec) -> LoadedModel:
         try:
             state, label = _state(spec.weights, models)
             module.load_state_dict(state)
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            reason = first_line(error)
             raise GpubenchError(
                 f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
                 "torchvision's resnet50 with --weights PATH, or use --weights random"
@@ -46,7 +47,7 @@ def _torchvision_models() -> ModuleType:
         import torchvision.models
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise GpubenchError(
-            f"torchvision does not fit the installed torch ({str(error).splitlines()[0]}); "
+            f"torchvision does not fit the installed torch ({first_line(error)}); "
             "install both from the same place, a CPU-only torch needs the CPU-only torchvision"
         ) from error
     return cast(ModuleType, torchvision.models)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
-
-if TYPE_CHECKING:
-    from gpubench.spec import Spec
-
-_INPUT = re.compile(r"(\d+(?:x\d+)*)(?::(float32|int64|int32))?")
+from gpubench.spec import INPUT_SHAPE, Spec
 
 
 def load(spec: Spec) -> LoadedModel:
@@ -26,7 +20,7 @@ def load(spec: Spec) -> LoadedModel:
             warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
             module = torch.jit.load(str(path), map_location="cpu").eval().float()
     except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise GpubenchError(
             f"{path} is not a TorchScript file ({reason}); save one with torch.jit.save, or give a "
             "function that loads it, as FILE.py:function"
@@ -40,18 +34,10 @@ def load(spec: Spec) -> LoadedModel:
 
 def _shapes(spec: Spec) -> list[tuple[tuple[int, ...], torch.dtype]]:
     """One sample's inputs, from '3x224x224' or '128:int64+128:int64'."""
-    if spec.input_shape is None:
-        raise GpubenchError(
-            f"{spec.model} does not say what it takes; add --input-shape, like 3x224x224 or "
-            "128:int64+128:int64, one sample without the batch"
-        )
     shapes = []
-    for part in spec.input_shape.split("+"):
-        match = _INPUT.fullmatch(part)
-        if match is None:
-            raise GpubenchError(
-                f"--input-shape: '{part}' is not a shape; write it like 3x224x224 or 128:int64"
-            )
+    for part in (spec.input_shape or "").split("+"):
+        match = INPUT_SHAPE.fullmatch(part)
+        assert match is not None  # Spec has checked it
         size = tuple(int(length) for length in match[1].split("x"))
         shapes.append((size, getattr(torch, match[2] or "float32")))
     return shapes

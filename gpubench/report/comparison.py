@@ -16,7 +16,7 @@ from gpubench.compare import (
     Value,
     chosen_cost,
 )
-from gpubench.report.format import milliseconds, number, ratio, usd, with_interval
+from gpubench.report.format import milliseconds, number, ratio, seconds, usd, with_interval
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -151,12 +151,18 @@ def _software(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str
     return [("software", a)] if a == b else [("software A", a), ("software B", b)]
 
 
+_DURATIONS = frozenset({"service_time", "warmup", "duration"})
+
+
 def _told(difference: Difference) -> str:
     name = difference.setting.replace("_", " ")
-    return f"{name} (A {_value(difference.a)}, B {_value(difference.b)})"
+    a, b = (_value(difference.setting, value) for value in (difference.a, difference.b))
+    return f"{name} (A {a}, B {b})"
 
 
-def _value(value: Value) -> str:
+def _value(setting: str, value: Value) -> str:
+    if setting in _DURATIONS and isinstance(value, float):
+        return seconds(value)
     return "none" if value is None else str(value)
 
 

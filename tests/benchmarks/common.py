@@ -68,6 +68,6 @@ def all_parts(parts: Mapping[str, Callable[[], None]], save: Callable[[], None])
             traceback.print_exc()
             failed[name] = error
         save()
-    for name, error in failed.items():
-        print(f"failed: {name}: {type(error).__name__}: {str(error).strip()[:300]}")
+    for name, failure in failed.items():
+        print(f"failed: {name}: {type(failure).__name__}: {str(failure).strip()[:300]}")
     return 1 if failed else 0

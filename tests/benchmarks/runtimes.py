@@ -21,7 +21,7 @@ from gpubench.engines import RUNTIMES
 from gpubench.errors import GpubenchError
 from gpubench.machine import Machine, this_machine
 from gpubench.report.format import number
-from gpubench.spec import Spec
+from gpubench.spec import Spec, make_spec
 from gpubench.statistics import ClosedLoop, analyse
 from gpubench.verdicts import outputs_differ
 
@@ -69,14 +69,16 @@ def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> l
     references = References()
     for precision in PRECISIONS:
         for runtime in RUNTIMES:
-            asked = Spec(
-                model=model,
-                runtime=runtime,
-                precision=precision,
-                batch=arguments.batch,
-                requests=arguments.requests,
-                warmup=1,
-                device="cpu",
+            asked = make_spec(
+                {
+                    "model": model,
+                    "runtime": runtime,
+                    "precision": precision,
+                    "batch": arguments.batch,
+                    "requests": arguments.requests,
+                    "warmup": 1,
+                    "device": "cpu",
+                }
             )
             name = f"{runtime} {precision}"
             try:

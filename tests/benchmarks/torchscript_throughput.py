@@ -35,8 +35,9 @@ def ours(prepared: Prepared, spec: Spec) -> float:
 
 def theirs(prepared: Prepared, spec: Spec) -> float:
     torch.set_num_threads(spec.threads or 1)
-    benchmark = ThroughputBenchmark(prepared.engine.forward)
-    benchmark.add_input(*prepared.pool[0])
+    place = prepared.places["cpu"]
+    benchmark = ThroughputBenchmark(place.engine.forward)
+    benchmark.add_input(*place.pool[0])
     with torch.inference_mode():
         stats = benchmark.benchmark(
             num_calling_threads=spec.workers, num_warmup_iters=10, num_iters=spec.requests

@@ -49,45 +49,45 @@ class FakeNvml:
             raise NvmlError("Not Found")
         return "board"
 
-    def nvmlDeviceGetMigMode(self, handle: str) -> list[int]:
+    def nvmlDeviceGetMigMode(self, handle: object) -> list[int]:
         return [int(self.mig)] * 2
 
-    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: str) -> str:
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: object) -> str:
         assert handle == "slice"
         return "board"
 
-    def nvmlDeviceGetClockInfo(self, handle: str, clock: int) -> int:
+    def nvmlDeviceGetClockInfo(self, handle: object, clock: int) -> int:
         assert handle == "board"
         return {1: 1410, 2: 6251}[clock]
 
-    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: object) -> int:
         assert handle == "board"
         return self.events
 
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: object) -> int:
         raise NvmlError("Function Not Found")
 
-    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
+    def nvmlDeviceGetPowerUsage(self, handle: object) -> int:
         return self.power_mw
 
-    def nvmlDeviceGetEnforcedPowerLimit(self, handle: str) -> int:
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: object) -> int:
         return 150_000
 
-    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: str) -> int:
+    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: object) -> int:
         return 150_000
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: object) -> int:
         self.energy_mj += 1_000
         return self.energy_mj
 
-    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
+    def nvmlDeviceGetTemperature(self, handle: object, sensor: int) -> int:
         return 61
 
-    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
+    def nvmlDeviceGetUtilizationRates(self, handle: object) -> Any:
         return SimpleNamespace(gpu=97)
 
-    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Any:
         return SimpleNamespace(used=2 << 30 if handle == "board" else 1 << 30)
 
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[Any]:
         return [SimpleNamespace(pid=pid) for pid in self.pids]

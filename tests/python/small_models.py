@@ -22,7 +22,7 @@ def bert() -> LoadedModel:
     from transformers import BertForQuestionAnswering
 
     torch.manual_seed(0)
-    small = BertForQuestionAnswering(_configuration("bert-base"))
+    small = BertForQuestionAnswering(_bert_configuration())
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         return question_and_context(generator, samples, SEQ_LEN)
@@ -52,10 +52,16 @@ def make_presets_small(patch: pytest.MonkeyPatch) -> None:
 
 
 def _configuration(name: str) -> BertConfig | DistilBertConfig:
-    from transformers import BertConfig, DistilBertConfig
-
     if name == "distilbert":
+        from transformers import DistilBertConfig
+
         return DistilBertConfig(dim=64, n_layers=1, n_heads=2, hidden_dim=128)
+    return _bert_configuration()
+
+
+def _bert_configuration() -> BertConfig:
+    from transformers import BertConfig
+
     return BertConfig(
         hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
     )

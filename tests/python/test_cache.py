@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,3 +110,39 @@ def test_a_kind_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFi
     fill(folder)
     assert main(["cache", "clear", "--kind", "torchscrip"]) == 2
     assert "did you mean torchscript?" in capsys.readouterr().err
+    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "clear", "--kind", "onnx"]) == 2
+    assert "no entry is of this kind; the cache is empty" in capsys.readouterr().err
+
+
+def test_an_entry_that_has_no_room_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch ends the whole process when the disk is full."""
+    free = {"cache": 1 << 20, "elsewhere": 1 << 40}
+
+    def disk_usage(place: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free["cache" if tmp_path in place.parents else "elsewhere"])
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    made = cache.save(an_entry(), small, size=10**6)
+    assert made != an_entry()
+    assert made.read_bytes() == b"x"
+    assert cache.save(an_entry(number=2), small) == an_entry(number=2)  # of unknown size
+    free["elsewhere"] = 0
+    with pytest.raises(OSError, match="no room for 1 MB"):
+        cache.save(an_entry(number=3), small, size=10**6)
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_cache_that_may_not_be_looked_into_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", refused)
+        place = an_entry()
+    assert tmp_path not in place.parents
+    assert cache.save(place, small).read_bytes() == b"x"

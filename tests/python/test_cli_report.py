@@ -119,6 +119,17 @@ def test_plots_are_written_beside_any_format(
     assert (folder / "cost-resnet50.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("flags", [[], ["--format", "html"], ["--instance", "no-such"]])
+def test_a_report_that_is_refused_leaves_no_folder_for_plots_behind(
+    flags: list[str], run_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "plots"
+    read = run_directory if "--instance" in flags else str(tmp_path / "missing")
+    assert cli.main(["report", read, "--plots", str(folder), *flags]) == cli.BAD_INPUT
+    only_line(capsys)
+    assert not folder.exists()
+
+
 def test_drawing_needs_no_torch(run_directory: str) -> None:
     program = (
         "import sys; from gpubench.cli import main; "

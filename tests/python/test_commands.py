@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -71,7 +72,7 @@ def test_run_measures_real_models(
 
 
 def test_sweep_report_and_resume(tmp_path: Path) -> None:
-    arguments = ["sweep", *FAST, "--workers", "1,2", "--output", tmp_path / "run"]
+    arguments = ["sweep", *FAST, "--workers", "1,2", "--output", str(tmp_path / "run")]
     done = gpubench(*arguments)
     assert done.returncode == 0, done.stderr
     assert "2 cells to measure" in done.stderr
@@ -98,7 +99,7 @@ def test_sweep_takes_a_file_and_flags(tmp_path: Path) -> None:
 
 def test_a_sweep_with_a_failing_cell_ends_with_status_1(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    failing = ["--model", "resnet50", "--weights", tmp_path / "empty"]
+    failing = ["--model", "resnet50", "--weights", str(tmp_path / "empty")]
     done = gpubench("sweep", *failing, "--requests", "2", "--output", tmp_path / "run")
     assert done.returncode == 1
     assert "could not be loaded" in done.stderr
@@ -141,6 +142,11 @@ def test_paths_lead_to_the_headers_and_the_cmake_package() -> None:
         (["sweep", *FAST, "--batch", "1,two", "--output", "out"], "two"),
         (["sweep", *FAST, "--output", "/proc/run"], "/proc/run"),
         (["report", "/no/such/run"], "/no/such/run"),
+        (["sweep", *FAST, "--output", ""], "--output: it is empty"),
+        (["run", *FAST, "--samples", "-"], "--samples -: a Parquet file is not for reading"),
+        (["run", "--model", "resnet50", "--precision", "FP32"], "did you mean fp32"),
+        (["run", "--model", "ResNet50"], "did you mean resnet50"),
+        (["prices", "show", "G5.4XLARGE"], "did you mean g5.4xlarge"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -196,3 +202,49 @@ def test_ctrl_c_keeps_what_was_measured(then: str, tmp_path: Path) -> None:
     assert result["error"] is not None
     assert result["throughput_per_second"] is not None
     assert path.with_suffix(".parquet").exists()
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which $GPUBENCH is the installed command."""
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "GPUBENCH": str(GPUBENCH), "FAST": " ".join(FAST), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("command", ["--version", "prices list", "run $FAST --quiet --json -"])
+def test_a_full_disk_under_standard_output_is_one_line(command: str) -> None:
+    done = shell(f"$GPUBENCH {command} >/dev/full")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device; make room" in line
+
+
+@pytest.mark.parametrize("file", ["--samples", "--json"])
+def test_a_full_disk_under_a_file_does_not_take_the_result_along(file: str) -> None:
+    done = gpubench("run", *FAST, "--quiet", file, "/dev/full")
+    assert done.returncode == 1
+    assert "suspect" in done.stdout or "valid" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "/dev/full cannot be written: No space left on device" in line
+
+
+def test_a_reader_that_has_enough_ends_a_command_in_silence() -> None:
+    done = shell("$GPUBENCH prices show g5.xlarge | true; exit ${PIPESTATUS[0]}")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_closed_streams_take_nothing_and_disturb_nothing() -> None:
+    done = shell("$GPUBENCH run $FAST --json - 2>&-")
+    assert json.loads(done.stdout)["requests"]["completed"] >= 200
+    done = shell("$GPUBENCH run $FAST --quiet >&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can() -> None:
+    done = shell("$GPUBENCH prices list", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "g5.xlarge" in done.stdout

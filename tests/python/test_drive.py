@@ -148,10 +148,12 @@ def test_a_trace_is_a_file_of_seconds(
     assert _drive.read_trace(tmp_path / "trace.txt", rate).tolist() == expected_ns
 
 
-@pytest.mark.parametrize("text", ["", "1\n0.5\n", "-1\n2\n", "one\n", "nan\n", "1 2\n3 4\n"])
+@pytest.mark.parametrize(
+    "text", ["", "1\n0.5\n", "-1\n2\n", "one\n", "nan\n", "1 2\n3 4\n", "1\n1e300\n"]
+)
 def test_a_bad_trace_is_one_line_that_names_the_fix(tmp_path: Path, text: str) -> None:
     (tmp_path / "trace.txt").write_text(text)
-    with pytest.raises(InputError, match=r"--arrivals trace:.*(one time in seconds|sorted)"):
+    with pytest.raises(InputError, match=r"--arrivals trace:.*(in seconds|sorted)"):
         _drive.read_trace(tmp_path / "trace.txt")
 
 

@@ -80,6 +80,16 @@ def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
         ("grids: 3", "grids: expected a list"),
         ("", "expected settings"),
         ("model: {a: 1}", "model"),
+        (
+            "model: resnet50\nbatch: 1\nbatch: 2",
+            "line 3, column 1: 'batch' stands twice; remove one",
+        ),
+        ("model: resnet50\nbatch: yes", "batch: 'True' is not allowed; give a number, like 8"),
+        ("model: resnet50\nrate: on", "rate: 'True' is not allowed; give a number"),
+        ("model: resnet50\nbatch: 1, 2", "batch: '1, 2' is not allowed; a list is written [1, 2]"),
+        ("model: resnet50,bert-base", "model: 'resnet50,bert-base' is not allowed; a list is"),
+        ("model: 5", "model: '5' is not allowed; give a name"),
+        ("model: resnet50\ninstance: 5", "instance: '5' is not allowed; give a name, or a list of"),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, expected: str) -> None:

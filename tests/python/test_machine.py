@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from gpubench import machine
-from gpubench.machine import Machine, busy_core_seconds, usable_cores
+from gpubench.machine import Machine, busy_core_seconds, nvidia_devices, usable_cores
 
 
 def a_machine(**changes: object) -> Machine:
@@ -50,8 +51,52 @@ def test_alike_machines_share_an_identity() -> None:
     assert a_machine().identity != a_machine(instance="c7i.xlarge").identity
 
 
+def _file(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_nvidia_devices_are_named_by_the_kernel_driver_before_anything_else(tmp_path: Path) -> None:
+    assert nvidia_devices(tmp_path) == ()
+    _file(tmp_path / "dev/nvidia0")
+    _file(tmp_path / "dev/nvidia1")
+    _file(tmp_path / "dev/nvidiactl")
+    assert nvidia_devices(tmp_path) == ("NVIDIA device", "NVIDIA device")
+    _file(tmp_path / "proc/driver/nvidia/gpus/0000:3b:00.0/information", "Model: \t NVIDIA A10G\n")
+    assert nvidia_devices(tmp_path) == ("NVIDIA A10G",)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "count"),
+    [
+        ("0x10de", "0x030000", 1),  # a display controller
+        ("0x10de", "0x030200", 1),  # a 3D controller, as GPUs of data centres are
+        ("0x10de", "0x040300", 0),  # the sound of a graphics card
+        ("0x8086", "0x030000", 0),
+    ],
+)
+def test_a_gpu_without_a_driver_is_there_all_the_same(
+    tmp_path: Path, vendor: str, kind: str, count: int
+) -> None:
+    _file(tmp_path / "sys/bus/pci/devices/0000:3b:00.0/vendor", f"{vendor}\n")
+    _file(tmp_path / "sys/bus/pci/devices/0000:3b:00.0/class", f"{kind}\n")
+    assert len(nvidia_devices(tmp_path)) == count
+
+
+@pytest.mark.parametrize("library", ["lib/libcuda.so.1", "drivers/nv_dispi.inf_1/libcuda.so.1.1"])
+def test_wsl2_has_an_nvidia_device_where_its_driver_came_along(
+    tmp_path: Path, library: str
+) -> None:
+    _file(tmp_path / "usr/lib/wsl" / library)
+    assert nvidia_devices(tmp_path) == ()
+    _file(tmp_path / "dev/dxg")
+    assert nvidia_devices(tmp_path) == ("NVIDIA device",)
+    (tmp_path / "usr/lib/wsl" / library).unlink()  # a GPU of another maker
+    assert nvidia_devices(tmp_path) == ()
+
+
 def test_busy_time_counts_everything_but_idling() -> None:
-    ticks = machine.os.sysconf("SC_CLK_TCK")
+    ticks = os.sysconf("SC_CLK_TCK")
     line = f"cpu  {ticks} {ticks} {ticks} {5 * ticks} {7 * ticks} {ticks} {ticks} {ticks} 0 0"
     assert busy_core_seconds([line]) == pytest.approx(6.0)
     assert busy_core_seconds(["intr 5"]) is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,28 @@ def test_making_random_weights_leaves_the_callers_random_numbers_alone() -> None
     torch.manual_seed(7)
     load(Spec(model="resnet50"))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not here")
+def test_loading_a_transformer_says_nothing_on_stderr() -> None:
+    """Where torchao is installed, transformers imports it, and torch remarks on its code."""
+    program = "from gpubench.models.base import load; from gpubench.spec import Spec; load(Spec("
+    program += "model='distilbert'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "kept"), [("torchao.quantization.common", False), ("own", True)]
+)
+def test_remarks_of_torch_on_other_code_than_torchao_are_kept(module: str, kept: bool) -> None:
+    load(Spec(model="resnet50"))
+    log = logging.getLogger("torch.utils._pytree")
+    enum = type("Kernel", (), {"__module__": module})
+    told = log.makeRecord(log.name, logging.WARNING, "", 0, "%s is an Enum subclass", (enum,), None)
+    assert bool(log.filter(told)) is kept
+    other = log.makeRecord(log.name, logging.WARNING, "", 0, "%s is odd", (enum,), None)
+    assert log.filter(other)
 
 
 @pytest.mark.parametrize("seq_len", [8, 16, 128, 512])
@@ -145,3 +171,13 @@ def test_weights_that_do_not_fit_are_one_line_with_the_fix(tmp_path: Path, model
     assert "could not be loaded" in str(failure.value)
     assert "--weights random" in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_a_file_that_is_no_state_dict_is_one_line_with_the_fix(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(GpubenchError, match=r"could not be loaded .*--weights random"):
+        load(Spec(model="resnet50", weights=str(path)))

@@ -33,7 +33,9 @@ def an_engine(forward: Forward) -> Engine:
 
 def numerics_of(forward: Forward, reference: Reference, batch: int = 4) -> Numerics:
     with torch.inference_mode():
-        return check(an_engine(forward), reference, batch).numerics
+        numerics = check(an_engine(forward), reference, batch).numerics
+    assert numerics is not None
+    return numerics
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,8 @@ def test_rounding_to_bf16_passes(resnet: tuple[LoadedModel, Reference]) -> None:
 
     def rounded(images: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return model.module(images).float()
+            logits: torch.Tensor = model.module(images)
+            return logits.float()
 
     numerics = numerics_of(rounded, reference)
     assert numerics.cosine is not None

@@ -36,6 +36,20 @@ def strings():
     return Strings(), torch.randn(3, 8)
 def nothing():
     return 5
+def lists():
+    module, example = make()
+    return module, [example]
+def arrays():
+    return make()[0], torch.randn(3, 8).numpy()
+def unlike():
+    return make()[0], (torch.randn(3, 8), torch.randn(2, 8))
+def empty():
+    return make()[0], ()
+def leaves():
+    raise SystemExit("no such device")
+def talks():
+    print("a word")
+    return make()
 """
 
 
@@ -90,6 +104,10 @@ def test_changed_code_with_the_same_weights_is_built_anew(code: Path) -> None:
         ("strings", "the model returns dict; wrap it"),
         ("nothing", "nothing returned int; it must return"),
         ("absent", "has no function absent"),
+        ("arrays", "its example inputs must be one tensor or a tuple of tensors"),
+        ("unlike", "each with as many samples in its first dimension"),
+        ("empty", "its example inputs must be one tensor"),
+        ("leaves", "SystemExit: no such device"),
     ],
 )
 def test_what_cannot_be_measured_is_a_failed_cell_with_one_line(
@@ -101,15 +119,26 @@ def test_what_cannot_be_measured_is_a_failed_cell_with_one_line(
     assert expected in result.error.message
 
 
+def test_example_inputs_may_be_a_list(code: Path) -> None:
+    assert measured(model=f"{code}:lists").error is None
+
+
+def test_what_a_model_says_does_not_mix_with_the_result(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--requests", "4", "--warmup", "0", "--device", "cpu", "--json", "-"]
+    assert main(["run", "--model", f"{code}:talks", *flags]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"] is None
+    assert "a word" in said.err
+
+
 def test_a_torchscript_file_runs_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.jit.trace(SMALL["resnet"]().module, torch.randn(1, 3, 56, 56)).save(str(path))
     result = measured(model=str(path), input_shape="3x56x56", batch=2)
     assert result.error is None
     assert result.engine.weights == "local: net.pt"
-    missing = measured(model=str(path))
-    assert missing.error is not None
-    assert "add --input-shape" in missing.error.message
     with pytest.raises(InputError, match="runs with torchscript or eager"):
         make_spec({"model": str(path), "runtime": "onnxruntime"})
 

@@ -192,6 +192,12 @@ def test_which_gpus_a_torch_build_runs_on(
         ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
         ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
         ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
+        ({"arrivals": "trace:no/such"}, "trace:no/such: no/such not found; it must hold"),
+        ({"arrivals": "trace:/dev/null"}, "it must hold one time in seconds a line"),
+        ({"model": "no/such.py:net"}, "--model no/such.py:net: there is no no/such.py; give the"),
+        ({"model": "no/net.pt", "input_shape": "3x2"}, "there is no no/net.pt"),
+        ({"model": "no/net.onnx", "runtime": "onnxruntime"}, "there is no no/net.onnx"),
+        ({"model": "no/such/"}, "there is no no/such/"),
     ],
 )
 def test_what_this_machine_cannot_do_is_refused_with_the_fix(

@@ -47,8 +47,8 @@ def test_throughput_over_batch_size_has_a_line_for_each_precision() -> None:
 def test_latency_reaches_from_p50_to_p99_around_p95() -> None:
     [line] = plotted(*by_batch())["latency-resnet50"].lines
     assert [point.y for point in line.points] == [100.0] * 3
-    assert line.points[0].spread == (pytest.approx(92.0), pytest.approx(125.0))
-    assert line.points[0].interval == (pytest.approx(98.0), pytest.approx(102.0))
+    assert line.points[0].spread == pytest.approx((92.0, 125.0))
+    assert line.points[0].interval == pytest.approx((98.0, 102.0))
 
 
 def test_latency_against_throughput_is_labelled_with_the_batch_size() -> None:

@@ -11,7 +11,7 @@ import pytest
 from small_models import make_presets_small
 
 import gpubench
-from gpubench import _run, _workers
+from gpubench import _plan, _run, _workers
 from gpubench._drive import drive, synthetic_executors
 from gpubench.machine import this_machine
 from gpubench.models.base import load
@@ -91,7 +91,7 @@ def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
 def test_requests_are_distinct_and_seeded() -> None:
     from gpubench._prepare import prepare
 
-    spec = _run._plan.resolve(a_spec(batch=2), this_machine())
+    spec = _plan.resolve(a_spec(batch=2), this_machine())
     pools = [prepare(spec, lambda stage: None).places["cpu"].pool for _ in range(2)]
     first = [request[0] for request in pools[0]]
     assert len(first) == 64
@@ -140,14 +140,14 @@ def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> 
     machine = this_machine()
     bench = _run.Bench(machine)
     for settings in ({"workers": 1}, {"workers": 2}, {"batch": 2}):
-        assert bench.measure(_run._plan.resolve(a_spec(**settings), machine)).error is None
+        assert bench.measure(_plan.resolve(a_spec(**settings), machine)).error is None
     assert len(loads) == 2
     assert not bench.worn_out
 
 
 def test_a_result_measured_on_a_gpu_says_that_the_path_is_unproven() -> None:
     machine = this_machine()
-    spec = _run._plan.resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    spec = _plan.resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
     result = _run.Bench(machine).measure(spec)
     driven = drive(spec, synthetic_executors(spec))
     assert "unproven-on-gpus" not in {reason.code for reason in result.verdict.reasons}

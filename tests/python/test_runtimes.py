@@ -12,24 +12,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_models import SEQ_LEN, SMALL
+from small_models import SEQ_LEN, SMALL, make_presets_small
 from test_machine import a_machine
 
 import gpubench
 from gpubench import _capture, _plan, _prepare
-from gpubench._numerics import check, make_reference
+from gpubench._numerics import Reference, check, make_reference
 from gpubench._workers import ModelWorker, make_pool
 from gpubench.engines import (
     COMPILED_FOR_WORKERS,
     RUNTIMES,
     aotinductor,
+    eager,
     linear_int8,
     onnx_export,
     packages,
 )
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError, InputError
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models import MODELS
+from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.result import Numerics
 from gpubench.spec import Spec, make_spec
 from gpubench.verdicts import outputs_differ
@@ -58,23 +60,31 @@ def one_thread() -> None:
 def spec_of(
     model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
 ) -> Spec:
-    return Spec(
-        model="bert-base" if model == "bert" else "resnet50",
-        runtime=runtime,
-        precision=precision,
-        batch=batch,
-        seq_len=SEQ_LEN if model == "bert" else None,
-        device="cpu",
-        threads=1,
-        workers=workers,
+    return make_spec(
+        {
+            "model": "bert-base" if model == "bert" else "resnet50",
+            "runtime": runtime,
+            "precision": precision,
+            "batch": batch,
+            "seq_len": SEQ_LEN if model == "bert" else None,
+            "device": "cpu",
+            "threads": 1,
+            "workers": workers,
+        }
     )
 
 
 def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
     reference = make_reference(model, spec.seed)
     engine = build(model, spec)
+    return engine, numerics_of(engine, reference, spec.batch)
+
+
+def numerics_of(engine: Engine, reference: Reference, batch: int) -> Numerics:
     with engine.thread_modes():
-        return engine, check(engine, reference, spec.batch).numerics
+        numerics = check(engine, reference, batch).numerics
+    assert numerics is not None
+    return numerics
 
 
 CASES = [
@@ -116,6 +126,16 @@ def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str
     refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
     with pytest.raises(GpubenchError, match=refused):
         build(SMALL["resnet"](), spec_of("resnet", runtime, "int8"))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
+def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_refuses(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_presets_small(monkeypatch)
+    model = load(Spec(model=name))
+    share = linear_int8.linear_share(model.module, model.make_inputs(seeded(1), 1))
+    assert MODELS[name].convolutional is (share < 0.5)
 
 
 def test_large_linear_layers_alone_are_made_int8() -> None:
@@ -160,8 +180,7 @@ def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> Non
     build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
     for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
         convolution.weight.data.zero_()
-    with engine.thread_modes():
-        assert check(engine, reference, 1).numerics.cosine == pytest.approx(1, abs=1e-6)
+    assert numerics_of(engine, reference, 1).cosine == pytest.approx(1, abs=1e-6)
 
 
 def test_a_capture_calls_what_was_compiled_with_as_many_threads(
@@ -298,7 +317,8 @@ def test_the_workers_of_the_core_can_run_it(
 
 class Eigenvalues(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.eigvals(ids.float().reshape(-1, 4, 4)).real  # has no ONNX form
+        values: torch.Tensor = torch.linalg.eigvals(ids.float().reshape(-1, 4, 4))
+        return values.real  # has no ONNX form
 
 
 def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
@@ -331,8 +351,10 @@ def test_a_missing_package_is_named_with_its_extra(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"runtime": "torchscript", "precision": "int8"}, "or --runtime onnxruntime on a CPU"),
+        ({"runtime": "torchscript", "precision": "int8"}, "or bf16, or --runtime onnxruntime"),
         ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
+        ({"runtime": "compile", "precision": "int8"}, "linear layers alone, and resnet50 has"),
+        ({"runtime": "aotinductor", "precision": "int8"}, "use --runtime onnxruntime"),
         ({"runtime": "compile", "dynamic_batch": "8:1ms"}, "compiled for one batch size"),
         ({"runtime": "aotinductor", "dynamic_batch": "8:1ms"}, "remove --dynamic-batch"),
     ],
@@ -344,3 +366,30 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
         _plan.resolve(make_spec({"model": "resnet50", **settings}), a_machine())
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "others"),
+    [
+        ("bert-base", "cpu", ", or --runtime onnxruntime or compile or aotinductor"),
+        ("bert-base", "cuda:0", ", or --runtime tensorrt or compile or aotinductor"),
+        ("resnet50", "cpu", ", or --runtime onnxruntime"),
+        ("resnet50", "cuda:0,cuda:1", ", or --runtime tensorrt"),
+        ("net.pt", "cpu", ""),  # runs with torch alone
+    ],
+)
+def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
+    model: str, device: str, others: str
+) -> None:
+    shape = "3x2" if model == "net.pt" else None
+    asked = Spec(model=model, device=device, runtime="eager", precision="int8", input_shape=shape)
+    floats = "fp32 or amp or fp16 or bf16" if device == "cpu" else "fp32 or tf32 or amp or fp16 or"
+    refusal = eager.refusal(asked) or ""
+    assert refusal.startswith(f"it has no int8 on this device; choose {floats}")
+    assert refusal.endswith("bf16" + others)
+
+
+def test_int8_of_linear_layers_names_the_runtime_that_takes_others_on_the_same_device() -> None:
+    for device, runtime in [("cpu", "onnxruntime"), ("cuda:0", "tensorrt")]:
+        asked = Spec(model="resnet50", device=device, runtime="compile", precision="int8")
+        assert (linear_int8.refusal(asked) or "").endswith(f"use --runtime {runtime}")

@@ -201,10 +201,11 @@ def test_a_search_of_the_synthetic_model_has_rate_verdict_and_costs() -> None:
 def test_costs_count_inferences_and_the_rate_requests() -> None:
     spec = gpubench.Spec.model_validate({**FAST, "batch": 8, "usd_per_hour": 3.6})
     found = search(spec, "p90:10s", probes=6)  # met everywhere
-    assert found.max_rate_per_second == pytest.approx(
-        MOST_LOAD * (found.capacity_per_second or 0.0)
-    )
-    assert found.costs[0].usd_per_million == pytest.approx(1e3 / 8 / found.max_rate_per_second)
+    rate, capacity = found.max_rate_per_second, found.capacity_per_second
+    assert rate is not None
+    assert capacity is not None
+    assert rate == pytest.approx(MOST_LOAD * capacity)
+    assert found.costs[0].usd_per_million == pytest.approx(1e3 / 8 / rate)
 
 
 def test_an_objective_that_a_client_alone_misses_ends_the_search() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import optimize
 from test_theory import erlang_c, md1_waiting_distribution
 
@@ -53,7 +54,7 @@ class System:
 
     def tally_at(self, rate: float, requests: int, seed: int) -> Tally:
         due = core.poisson_arrivals(rate, SETTLE + requests, seed)
-        service: object = SERVICE_NS
+        service: int | NDArray[np.int64] = SERVICE_NS
         if self.exponential:
             service = core.exponential_service(SERVICE_NS, len(due), seed + 2**40)
         source = core.OpenLoop(due)

@@ -17,8 +17,9 @@ SOURCE = Path(__file__).parents[2] / "csrc" / "src" / "cuda" / "spin_kernel.cpp"
 def assemblers() -> list[Path]:
     """Every ptxas of this machine: of a toolkit, and the one that comes with torch's triton."""
     found = [Path(given)] if (given := shutil.which("ptxas")) else []
-    roots = [os.environ.get("CUDA_HOME", "/usr/local/cuda"), *Path("/usr/local").glob("cuda-*")]
-    found += [Path(root) / "bin" / "ptxas" for root in roots]
+    given_root = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
+    roots = [given_root, *Path("/usr/local").glob("cuda-*")]
+    found += [root / "bin" / "ptxas" for root in roots]
     if (triton := importlib.util.find_spec("triton")) and triton.origin:
         found.append(Path(triton.origin).parent / "backends" / "nvidia" / "bin" / "ptxas")
     return sorted({path.resolve() for path in found if path.exists()})
@@ -38,8 +39,8 @@ def test_the_spin_kernel_assembles(architecture: str, tmp_path: Path) -> None:
     source.write_text(spin_ptx())
     unknown = []
     for ptxas in assemblers():
-        command = [ptxas, f"--gpu-name={architecture}", "-o", tmp_path / "spin.cubin", source]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = f"--gpu-name={architecture}", "-o", str(tmp_path / "spin.cubin"), str(source)
+        done = subprocess.run([str(ptxas), *command], capture_output=True, text=True)
         if f"'{architecture}' is not defined" in done.stderr:
             unknown.append(str(ptxas))
         else:

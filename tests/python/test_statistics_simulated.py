@@ -70,7 +70,11 @@ def simulate(
             heapq.heappush(events, (done, next(order), (worker, [number for _, number in batch])))
     columns = np.array(rows, np.int64).reshape(-1, 8).T
     return Samples(
-        *columns[:5],
+        scheduled_ns=columns[0],
+        opened_ns=columns[1],
+        departed_ns=columns[2],
+        submitted_ns=columns[3],
+        completed_ns=columns[4],
         worker=columns[5].astype(np.int32),
         batch=columns[6],
         id=columns[7],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gpubench.errors import InputError
+from gpubench.folder import write_file
 from gpubench.sample_file import from_parquet, to_parquet
 from gpubench.samples import Samples
 from gpubench.store import open_run, write_samples
@@ -146,6 +148,20 @@ def test_an_interrupted_write_leaves_the_old_result_and_no_litter(
     assert [path.name for path in tmp_path.iterdir()] == ["cell.json"]
 
 
+def test_a_link_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
+    """/dev/null among them, which somebody else needs too."""
+    (tmp_path / "link").symlink_to("target")
+    write_file(tmp_path / "link", b"whole")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"whole"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_file(tmp_path / "pipe", b"piped")
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.read(reader, 100) == b"piped"
+    os.close(reader)
+
+
 def test_a_failed_cell_is_kept_and_measured_again(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     run.write("cell", failed("out of memory"))
@@ -176,6 +192,20 @@ def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: by
     assert "bad.json" in problem
     assert "\n" not in problem
     assert not run.has("bad")
+
+
+def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(tmp_path)
+    run.write("a", result())
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InputError, match=r"a.json cannot be read: Permission denied; choose"):
+        run.has("a")
 
 
 def test_a_directory_of_nothing_but_damaged_results_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gpubench.engines import onnx_export, tensorrt_plan
 from gpubench.engines.tensorrt_plan import Batches
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors, load
-from gpubench.spec import Spec
+from gpubench.spec import Spec, make_spec
 
 pytest.importorskip("tensorrt_rtx", reason="pip install '.[tensorrt-rtx]'")
 
@@ -46,13 +46,15 @@ def own_cache(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Spec:
-    return Spec(
-        model="resnet50" if model == "resnet" else "bert-base",
-        runtime=runtime,
-        precision=precision,
-        batch=batch,
-        seq_len=None if model == "resnet" else SEQ_LEN,
-        device="cpu",
+    return make_spec(
+        {
+            "model": "resnet50" if model == "resnet" else "bert-base",
+            "runtime": runtime,
+            "precision": precision,
+            "batch": batch,
+            "seq_len": None if model == "resnet" else SEQ_LEN,
+            "device": "cpu",
+        }
     )
 
 
@@ -142,7 +144,7 @@ def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
         )
         for precision in ("int8", "fp8")
     }
-    cosines = {name: compare(each, reference.outputs).cosine for name, each in answers.items()}
+    cosines = {name: compare(each, reference.outputs).cosine or 0 for name, each in answers.items()}
     # Eight bits of which seven, or four, are significant.
     assert cosines["int8"] > 0.99
     assert cosines["fp8"] > 0.95
@@ -245,6 +247,8 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
         (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
         (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
         (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
+        (["--gpu", ","], "--gpu: names none; give one like A10G"),
+        (["--gpu", "A10G", "--json", "/no/such/list.json"], "--json /no/such/list.json cannot be"),
     ],
 )
 def test_what_cannot_be_built_is_told_before_anything_is_loaded(
@@ -253,6 +257,16 @@ def test_what_cannot_be_built_is_told_before_anything_is_loaded(
     assert main(["build", "--model", "resnet50", *flags, "--output", str(tmp_path / "e")]) == 2
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_that_cannot_be_is_told_before_an_engine_is_built_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["build", "--model", "resnet50", "--gpu", "A10G", "--output", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--output {file} cannot be written: File exists; choose another folder" in line
 
 
 @pytest.mark.parametrize(("name", "expected"), [("A10G", (8, 6)), ("sm_89", (8, 9))])

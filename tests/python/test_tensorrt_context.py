@@ -108,15 +108,17 @@ class FakeEngine:
     def create_execution_context(self, runtime_config: SimpleNamespace) -> FakeContext | None:
         if self.no_memory:
             return None
-        self.library.contexts.append(FakeContext(self, runtime_config))
-        return self.library.contexts[-1]
+        context = FakeContext(self, runtime_config)
+        self.library.contexts.append(context)
+        return context
 
 
 class FakeLibrary(SimpleNamespace):
     """Either of the two libraries."""
 
     def __init__(self) -> None:
-        super().__init__(__version__="1.2.3", contexts=[], streams=[], engine=FakeEngine(self))
+        super().__init__(__version__="1.2.3", contexts=[], streams=[])
+        self.engine = FakeEngine(self)
         severity = SimpleNamespace(ERROR="error", INTERNAL_ERROR="internal error")
         self.ILogger = type("ILogger", (), {"Severity": severity})
         self.TensorIOMode = SimpleNamespace(INPUT="input")
