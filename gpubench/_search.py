@@ -38,13 +38,13 @@ _OFFSETS = (0.0, -0.6, 0.6)
 # From which an unloaded percentile stands: MLPerf's early stopping, as in verdicts.py.
 _CLOSED_LOOP_REQUESTS = {90: 64, 95: 130, 99: 662}
 _SATURATED_S = 2.0
-# An open loop's window, where nobody says: late requests to expect at the crossing, and seconds.
+# Down to this share of the lowest rate until then: the lower a rate, the fewer its requests.
+_LEAST_STEP = 0.6
+# An open loop's window, where nobody says: so many late requests, if the crossing is at half the
+# capacity, and seconds.
 _LATE_REQUESTS = 30
-_WINDOW_S = 10.0
+_LEAST_WINDOW_S = 10.0
 _MOST_REQUESTS = 1_000_000
-# The first stays within these shares of the capacity: theory may be far off.
-_FIRST_LOADS = (0.2, 0.95)
-_LEAST_WAIT_S = 1e-9
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -65,8 +65,8 @@ def search(
     """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
 
     It ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or after
-    `probes` open loops. `spec` has neither clients nor a rate. A measurement that fails ends the
-    search, with `error` set.
+    `probes` open loops, of which the first is at the rate of `spec`, if it has one. A measurement
+    that fails ends the search, with `error` set.
 
     Raises InputError for what cannot be searched, before anything is loaded, and SearchInterrupted,
     with what was measured until then, on Ctrl-C.
@@ -84,9 +84,8 @@ def search(
 
 def check_spec(spec: Spec) -> None:
     """Raises InputError for a setting that a search has no use for."""
-    if spec.rate is not None or spec.clients is not None:
-        flag = "--rate" if spec.clients is None else "--clients"
-        raise InputError(f"{flag}: a search finds the rate by itself; remove it")
+    if spec.clients is not None:
+        raise InputError("--clients: a search sets them by itself; remove it")
     if spec.arrivals.startswith("trace:"):
         raise InputError(
             "--arrivals trace: every probe needs arrivals of its own; use poisson, constant or "
@@ -112,8 +111,9 @@ def find(
     slope = expected_slope(centre / capacity, late_share)
     tallies: list[Tally] = []
     while True:
-        offset = _OFFSETS[len(tallies) % len(_OFFSETS)] / slope
-        tallies.append(tally_at(min(centre * max(0.25, 1 + offset), top)))
+        rate = centre * (1 + _OFFSETS[len(tallies) % len(_OFFSETS)] / slope)
+        floor = _LEAST_STEP * min((probed.rate for probed in tallies), default=0.0)
+        tallies.append(tally_at(min(max(rate, floor), top)))
         crossing = locate(tallies, centre, slope, capacity, late_share)
         located(crossing)
         if len(tallies) >= most_probes or _is_known(crossing, tolerance, top):
@@ -140,9 +140,9 @@ class _Search:
     def __init__(self, spec: Spec, objective: Objective, watcher: SearchWatcher) -> None:
         machine = this_machine()
         # As an open loop, so that all measurements have the workers and the depth of one.
-        resolved = _plan.resolve(spec.model_copy(update={"rate": 1.0}), machine)
+        resolved = _plan.resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
         self._spec = resolved.model_copy(
-            update={"rate": None, "requests": spec.requests, "duration": spec.duration}
+            update={"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}
         )
         self._objective = objective
         self._watcher = watcher
@@ -170,12 +170,9 @@ class _Search:
         unloaded_s = (unloaded.result.latency_ms.mean or 0.0) / 1e3
         capacity = self._capacity(unloaded_s)
         self._fix_window(capacity)
-        waiting_s = max(self._objective.latency_s - unloaded_s, _LEAST_WAIT_S)
-        lowest, highest = _FIRST_LOADS
-        load = min(max(expected_load(allowed, waiting_s, capacity), lowest), highest)
         return find(
             self._tally_at,
-            load * capacity,
+            self._spec.rate or self._first_rate(unloaded_s, capacity),
             capacity,
             allowed,
             tolerance,
@@ -183,9 +180,13 @@ class _Search:
             self._watcher.located,
         )
 
+    def _first_rate(self, unloaded_s: float, capacity: float) -> float:
+        waiting_s = self._objective.latency_s - unloaded_s
+        return capacity * expected_load(self._objective.late_share, waiting_s, capacity)
+
     def _unloaded(self) -> Probe:
         requests = _CLOSED_LOOP_REQUESTS[self._objective.percent]
-        return self._measure("unloaded", clients=1, requests=requests, duration=None)
+        return self._closed_loop("unloaded", clients=1, requests=requests)
 
     def _is_late(self, probe: Probe) -> bool:
         return probe.late > self._objective.late_share * probe.requests
@@ -195,9 +196,7 @@ class _Search:
         in_flight = most_in_flight(self._spec)
         enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
         requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
-        saturated = self._measure(
-            "saturated", clients=2 * in_flight, requests=requests, duration=None
-        )
+        saturated = self._closed_loop("saturated", clients=2 * in_flight, requests=requests)
         assert saturated.result.throughput_per_second is not None
         capacity = saturated.result.throughput_per_second / self._spec.batch
         self._found.capacity_per_second = capacity
@@ -207,9 +206,14 @@ class _Search:
         """How much an open loop measures, where the spec leaves it open."""
         if self._spec.requests is not None or self._spec.duration is not None:
             return
-        enough = round(_LATE_REQUESTS / self._objective.late_share)
-        requests = max(enough, min(round(_WINDOW_S * capacity), _MOST_REQUESTS))
-        self._spec = self._found.spec = self._spec.model_copy(update={"requests": requests})
+        enough_s = _LATE_REQUESTS / self._objective.late_share / (capacity / 2)
+        window_s = max(enough_s, min(_LEAST_WINDOW_S, _MOST_REQUESTS / capacity))
+        self._spec = self._found.spec = self._spec.model_copy(update={"duration": window_s})
+
+    def _closed_loop(self, load: Load, clients: int, requests: int) -> Probe:
+        return self._measure(
+            load, clients=clients, rate=None, arrivals="poisson", requests=requests, duration=None
+        )
 
     def _tally_at(self, rate: float) -> Tally:
         seed = self._spec.seed_of_load + len(self._found.probes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from gpubench._watcher import SearchWatcher
 from gpubench.cli._options import check_output_file
 from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
-from gpubench.report.format import milliseconds, number, with_interval
+from gpubench.report.format import elapsed, milliseconds, number, with_interval
 from gpubench.spec import make_spec
 
 if TYPE_CHECKING:
@@ -58,27 +60,24 @@ def command(
 
     interrupted = False
     try:
-        found = search(spec, parsed, tolerance, probes, _Progress(quiet))
+        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+            found = search(spec, parsed, tolerance, probes, _Progress(quiet))
     except SearchInterrupted as stop:
         found, interrupted = stop.result, True
-    _show(found, json_path, output)
+    _show(found, json_path)  # first, since a file may find its disk full
+    if output is not None:
+        emit(found.to_json() + "\n", output)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if found.error is None else 1
 
 
-for _parameter in command.params:
-    # Known, so that whoever gives one is told why not; but no part of this command's help.
-    if isinstance(_parameter, click.Option) and _parameter.name in {"rate", "clients"}:
-        _parameter.hidden = True
-
-
-def _show(found: SearchResult, json_path: str | None, output: Path | None) -> None:
+def _show(found: SearchResult, json_path: str | None) -> None:
     from gpubench.report.search import search_tables
 
-    if json_path is not None:
-        emit(found.to_json() + "\n", output)
-    if json_path != "-":
+    if json_path == "-":
+        emit(found.to_json() + "\n", None)
+    else:
         emit_tables(search_tables(found), None)
 
 
@@ -93,7 +92,8 @@ class _Progress(SearchWatcher):
     def begins(self, load: Load, spec: Spec) -> None:
         if load == "open":
             self._opened += 1
-            what = f"probe {self._opened}: {number(spec.rate)} requests/s"
+            length = elapsed(spec.duration or (spec.requests or 0) / (spec.rate or 1.0))
+            what = f"probe {self._opened}: {number(spec.rate)} requests/s for {length}"
         else:
             what = f"{load}: {spec.describe()}"
         tell(what, self._quiet)

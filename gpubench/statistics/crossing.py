@@ -34,6 +34,9 @@ _NEAR = 2.0
 _PRIOR_ERROR = 0.7
 # On the intercept, so weak that one request outweighs it: probes without any late one have a fit.
 _PRIOR_WEIGHT = 1e-3
+# In light traffic at least one other request must be there for one to be late.
+_LEAST_SLOPE = 1.0
+_EXPECTED_LOADS = (0.4, 0.95)
 # Of the capacity: beyond, a queue takes longer to settle than any probe lasts.
 MOST_LOAD = 0.98
 
@@ -85,16 +88,18 @@ def expected_slope(load: float, late_share: float) -> float:
     heavy traffic" (1961), https://doi.org/10.1017/S0305004100036094.
     """
     load = min(load, MOST_LOAD)
-    return math.log(1 / late_share) * load / (1 - load)
+    return max(_LEAST_SLOPE, math.log(1 / late_share) * load / (1 - load))
 
 
 def expected_load(late_share: float, waiting_s: float, capacity: float) -> float:
     """The load at which theory expects `late_share` of the requests to wait over `waiting_s`.
 
     For Poisson arrivals and a constant service time, where the tail of the waiting time is
-    exp(-2 (1 - load) capacity t).
+    exp(-2 (1 - load) capacity t). Between 0.4, below which that is far off, and 0.95.
     """
-    return 1 - math.log(1 / late_share) / (2 * capacity * waiting_s)
+    lowest, highest = _EXPECTED_LOADS
+    load = 1 - math.log(1 / late_share) / (2 * capacity * waiting_s) if waiting_s > 0 else lowest
+    return min(max(load, lowest), highest)
 
 
 def locate(

@@ -141,6 +141,24 @@ def test_expectations_are_those_of_heavy_traffic() -> None:
     assert expected_load(0.01, 9e-3, 1000) == pytest.approx(0.744, abs=1e-3)
     assert expected_slope(0.5, 0.01) == pytest.approx(math.log(100))
     assert math.isfinite(expected_slope(1.5, 0.01))
+    assert expected_slope(0.01, 0.1) == 1
+    for waiting_s in (-1.0, 0.0, 1e-6):
+        assert expected_load(0.01, waiting_s, 1000) == 0.4
+    assert expected_load(0.01, 1e3, 1000) == 0.95
+
+
+def test_rates_fall_in_steps() -> None:
+    probed: list[float] = []
+
+    def always_late(rate: float) -> Tally:
+        probed.append(rate)
+        return Tally(rate, 500, 200, 200.0)
+
+    find(always_late, 400, 1000, 0.05, most_probes=5)
+    assert probed[0] == 400
+    for number, rate in enumerate(probed[1:], 1):
+        assert rate >= 0.599 * min(probed[:number])
+    assert probed[-1] < 0.2 * 400
 
 
 def test_the_search_stops_where_the_capacity_is_the_limit() -> None:
@@ -223,8 +241,7 @@ def test_an_objective_that_a_client_alone_misses_ends_the_search() -> None:
 @pytest.mark.parametrize(
     ("settings", "hint"),
     [
-        ({"rate": 5.0}, "--rate: a search finds the rate by itself"),
-        ({"clients": 2}, "--clients: a search finds the rate by itself"),
+        ({"clients": 2}, "--clients: a search sets them by itself"),
         ({"arrivals": "trace:times.txt"}, "every probe needs arrivals of its own"),
         ({"instance": ["no-such"]}, "no-such"),
     ],
@@ -339,8 +356,9 @@ def test_python_gets_the_probes_of_an_interrupted_search(monkeypatch: pytest.Mon
     assert caught.value.result.probes
 
 
-def test_help_leaves_out_what_a_search_refuses() -> None:
-    text = run("--help").stdout
-    assert "--arrivals" in text
-    assert "--rate" not in text
-    assert "--clients" not in text
+def test_a_search_begins_at_the_rate_that_is_given() -> None:
+    spec = gpubench.Spec.model_validate({**FAST, "rate": 1234.0, "arrivals": "burst:4"})
+    found = search(spec, "p95:1ms", probes=1)
+    assert [probe.rate_per_second for probe in found.probes] == [None, None, 1234.0]
+    assert found.probes[-1].result.spec.arrivals == "burst:4"
+    assert gpubench.SearchResult.model_validate_json(found.to_json()).spec == found.spec

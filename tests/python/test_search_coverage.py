@@ -7,6 +7,7 @@ As a program, it prints the table of docs/search.md:
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -117,8 +118,7 @@ def answer(system: System, requests: int, run: int, tolerance: float) -> tuple[A
         return system.tally_at(rate, requests, seeds[-1])
 
     waiting_s = (system.latency_ms - 1) / 1e3
-    load = max(0.2, expected_load(system.allowed, waiting_s, system.capacity))
-    first_rate = load * system.capacity
+    first_rate = system.capacity * expected_load(system.allowed, waiting_s, system.capacity)
     crossing = find(tally_at, first_rate, system.capacity, system.allowed, tolerance)
     return conclude(crossing, system.capacity, system.allowed), len(seeds)
 
@@ -197,6 +197,29 @@ def table(runs: int) -> Iterator[str]:
             )
 
 
+def bisection(system: System, requests: int, run: int) -> float:
+    """What a search finds that believes each probe: met or missed, until 1% is left."""
+    low, high = 0.0, system.capacity
+    probes = 0
+    while high - low > 0.01 * high:
+        rate = (low + high) / 2
+        found = system.tally_at(rate, requests, 1_000 * run + probes)
+        low, high = (rate, high) if found.late_share <= system.allowed else (low, rate)
+        probes += 1
+    return (low + high) / 2
+
+
+def bisected(runs: int) -> Iterator[str]:
+    system = SYSTEMS[0]
+    for requests in (1_000, 4_000, 16_000):
+        rates = np.array([bisection(system, requests, run) for run in range(runs)])
+        error = math.sqrt(float(np.mean((rates / system.truth - 1) ** 2)))
+        yield (
+            f"bisection, {system.name}, {requests:,} requests a probe: {rates.min():.0f} to "
+            f"{rates.max():.0f}, error {error:.1%}"
+        )
+
+
 if __name__ == "__main__":
-    for line in table(int(sys.argv[1])):
+    for line in itertools.chain(table(int(sys.argv[1])), bisected(int(sys.argv[1]))):
         print(line, flush=True)
