@@ -65,6 +65,16 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
         ) from None
 
 
+def json_file(json_path: str | None) -> Path | None:
+    """The file that --json names, which can be written; None for standard output, and without it.
+
+    Raises InputError where it cannot be.
+    """
+    path = None if json_path in {None, "-"} else Path(json_path or "")
+    check_output_file(path, "--json")
+    return path
+
+
 def make_folder(path: Path, flag: str = "--output") -> None:
     """Raises InputError where there cannot be a folder that files can be written into."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gpubench.cli._options import check_output_file, make_folder, split_names
+from gpubench.cli._options import json_file, make_folder, split_names
 from gpubench.cli._output import emit
 from gpubench.cli._settings import tell
 from gpubench.errors import InputError
@@ -60,7 +60,7 @@ def command(
             f"--runtime {runtime}: only tensorrt-rtx builds for GPUs that are not here; the others "
             "build on the machine that runs them"
         )
-    check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+    json_output = json_file(json_path)
 
     from gpubench._plan import refuse_missing_model
     from gpubench.engines import tensorrt_plan
@@ -102,7 +102,7 @@ def command(
         if json_path is None:
             print(f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s")
     if json_path is not None:
-        emit(json.dumps(lines, indent=2) + "\n", None if json_path == "-" else Path(json_path))
+        emit(json.dumps(lines, indent=2) + "\n", json_output)
 
 
 def _batches(text: str) -> tuple[int, int]:

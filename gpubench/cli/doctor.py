@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gpubench.cli._options import check_output_file
+from gpubench.cli._options import json_file
 from gpubench.cli._output import emit
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def command(gpu: bool, json_path: str | None) -> int:
     Each line is ok, a warning (it can measure, and the figures suffer) or a problem (it cannot).
     Exit status: 0 without a problem, 1 with one.
     """
-    check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+    json_output = json_file(json_path)
 
     from gpubench.doctor import examine
     from gpubench.machine import this_machine
@@ -50,7 +49,7 @@ def command(gpu: bool, json_path: str | None) -> int:
             _show_rows(check)
     if json_path is not None:
         text = json.dumps(_document(findings, checks), indent=2)
-        emit(text + "\n", None if json_path == "-" else Path(json_path))
+        emit(text + "\n", json_output)
     return 1 if any(finding.status == "problem" for finding in findings) else 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gpubench.cli._options import check_output_file
+from gpubench.cli._options import check_output_file, json_file
 from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cost import check_prices
@@ -33,7 +33,7 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     """
     spec = make_spec(given(flags))
     check_prices(spec.instance)
-    check_output_file(None if json_path in {None, "-"} else Path(json_path or ""), "--json")
+    json_output = json_file(json_path)
     if samples == Path("-"):
         raise InputError("--samples -: a Parquet file is not for reading; name a file")
     check_output_file(samples, "--samples")
@@ -47,8 +47,8 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     except Interrupted as stop:
         result, interrupted = stop.result, True
     _show(result, json_path)  # first, since a file may find its disk full
-    if json_path not in {None, "-"}:
-        emit(result.to_json() + "\n", Path(json_path or ""))
+    if json_output is not None:
+        emit(result.to_json() + "\n", json_output)
     if samples is not None and result.samples is not None:
         from gpubench.store import write_samples
 

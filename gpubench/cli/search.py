@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubench._watcher import SearchWatcher
-from gpubench.cli._options import check_output_file
+from gpubench.cli._options import json_file
 from gpubench.cli._output import emit, emit_tables
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
@@ -53,8 +52,7 @@ def command(
 
     parsed = parse_objective(objective)
     spec = make_spec(given(flags))
-    output = None if json_path in {None, "-"} else Path(json_path or "")
-    check_output_file(output, "--json")
+    json_output = json_file(json_path)
 
     from gpubench._search import SearchInterrupted, search
 
@@ -65,8 +63,8 @@ def command(
     except SearchInterrupted as stop:
         found, interrupted = stop.result, True
     _show(found, json_path)  # first, since a file may find its disk full
-    if output is not None:
-        emit(found.to_json() + "\n", output)
+    if json_output is not None:
+        emit(found.to_json() + "\n", json_output)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if found.error is None else 1
