@@ -24,11 +24,13 @@ SCHEMA = 1
 Interval = tuple[float, float]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a document: strict JSON, which later versions may add keys to."""
+
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
 
 
-class Environment(_Part):
+class Environment(Part):
     """The machine and the software that measured."""
 
     time: str  # UTC, ISO 8601
@@ -46,7 +48,7 @@ class Environment(_Part):
     instance: str | None = None  # as the machine itself tells
 
 
-class EngineInfo(_Part):
+class EngineInfo(Part):
     """The model made ready for one runtime."""
 
     parameters: int | None = None
@@ -64,12 +66,12 @@ class EngineInfo(_Part):
     native_precision: bool = True  # False: emulated, far slower than the hardware could be
 
 
-class Window(_Part):
+class Window(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
 
 
-class Requests(_Part):
+class Requests(Part):
     offered: int = 0
     completed: int = 0  # inside the window: the n of every percentile
     unfinished: int = 0
@@ -77,7 +79,7 @@ class Requests(_Part):
     padded: int = 0  # samples added to fill a captured batch size
 
 
-class Latency(_Part):
+class Latency(Part):
     """Milliseconds. P95 is the headline."""
 
     mean: float | None = None
@@ -94,7 +96,7 @@ class Latency(_Part):
     interval_notes: dict[str, str] = {}  # why an interval is null: {"p99": "..."}
 
 
-class StageSummary(_Part):
+class StageSummary(Part):
     """Milliseconds."""
 
     mean: float
@@ -102,7 +104,7 @@ class StageSummary(_Part):
     p95: float
 
 
-class Stages(_Part):
+class Stages(Part):
     """Parts of the latency, in the order in which they pass. None: the stage does not exist."""
 
     preprocess: StageSummary | None = None
@@ -116,7 +118,7 @@ class Stages(_Part):
     postprocess: StageSummary | None = None
 
 
-class TrtexecTimes(_Part):
+class TrtexecTimes(Part):
     """Times of a batch by trtexec's definitions, to be held against its figures."""
 
     latency: StageSummary  # h2d + gpu_compute + d2h: no round trip
@@ -126,7 +128,7 @@ class TrtexecTimes(_Part):
     d2h: StageSummary | None = None
 
 
-class EventClock(_Part):
+class EventClock(Part):
     """How well one worker's device stamps are placed on the host's clock."""
 
     width_us: float | None  # what remains unknown; None where the constraints contradict each other
@@ -138,14 +140,14 @@ class EventClock(_Part):
     largest_squeeze_us: float
 
 
-class Lag(_Part):
+class Lag(Part):
     """How late batches left, in microseconds: the harness's own error."""
 
     p50: float
     p99: float
 
 
-class Harness(_Part):
+class Harness(Part):
     lag_us: Lag | None = None
     cpu_cores: float | None = None  # busy on average during the run, the model's own included
     littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
@@ -157,31 +159,31 @@ class Harness(_Part):
 OUTPUTS_DIFFER = "outputs-differ"  # the reason that says that answers are wrong
 
 
-class Reason(_Part):
+class Reason(Part):
     code: str
     figure: float | str | None
     limit: float | str | None
     remedy: str
 
 
-class Verdict(_Part):
+class Verdict(Part):
     status: Literal["valid", "suspect"]
     reasons: list[Reason] = []
 
 
-class Clock(_Part):
+class Clock(Part):
     """MHz, over the window."""
 
     mean: float
     min: float
 
 
-class Clocks(_Part):
+class Clocks(Part):
     sm_mhz: Clock | None = None  # of the multiprocessors, which compute
     memory_mhz: Clock | None = None
 
 
-class GpuFigures(_Part):
+class GpuFigures(Part):
     """What GPUs did in the window. None: the GPU, its driver or the container does not tell."""
 
     clocks: Clocks = Clocks()
@@ -216,7 +218,7 @@ class DeviceReport(GpuFigures):
     gpus: list[GpuReport] = []
 
 
-class Numerics(_Part):
+class Numerics(Part):
     """Outputs against those of the fp32 eager model, for the same samples; the worst output's."""
 
     finite: bool = True  # False: NaN or infinity among the outputs, and no figures
@@ -229,7 +231,7 @@ class Numerics(_Part):
     end_agreement: float | None = None
 
 
-class Cost(_Part):
+class Cost(Part):
     """The price of a million inferences on one instance."""
 
     instance: str | None  # None: a price given by hand
@@ -243,12 +245,12 @@ class Cost(_Part):
     hardware_note: str | None = None  # how the priced hardware differs from the measured
 
 
-class Failure(_Part):
+class Failure(Part):
     stage: str  # "load" | "warm-up" | "measure" | ...
     message: str
 
 
-class Result(_Part):
+class Result(Part):
     """One measured cell. Attributes carry the names of the JSON keys."""
 
     # `schema` is a deprecated method name of pydantic's, so the attribute has an underscore.

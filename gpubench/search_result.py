@@ -8,27 +8,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from gpubench.result import SCHEMA, Cost, Environment, Failure, Interval, Result, Verdict
+from gpubench.result import SCHEMA, Cost, Environment, Failure, Interval, Part, Result, Verdict
 from gpubench.spec import Spec
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
-
 
 Load = Literal["unloaded", "saturated", "open"]  # one client; twice what fits; at a rate
 
 
-class Promise(_Part):
+class Promise(Part):
     """The objective: this percentile of the latency is to be within these milliseconds."""
 
     percentile: Literal["p90", "p95", "p99"]
     latency_ms: float
 
 
-class Probe(_Part):
+class Probe(Part):
     """One measurement of the search, whole."""
 
     load: Load
@@ -40,7 +35,7 @@ class Probe(_Part):
     result: Result
 
 
-class SearchResult(_Part):
+class SearchResult(Part):
     """The highest rate that meets an objective. Attributes carry the names of the JSON keys."""
 
     schema_: int = Field(SCHEMA, alias="schema")
@@ -52,8 +47,8 @@ class SearchResult(_Part):
     note: str | None = None  # why there is no rate, or no interval
     capacity_per_second: float | None = None  # requests, in a closed loop with clients to spare
     verdict: Verdict = Verdict(status="suspect")
-    probes: list[Probe] = []
-    costs: list[Cost] = []  # at the highest rate
+    probes: list[Probe] = Field(default_factory=list)
+    costs: list[Cost] = Field(default_factory=list)  # at the highest rate
     error: Failure | None = None
 
     def to_json(self) -> str:

@@ -48,9 +48,6 @@ def command(
 
     Example: gpubench search --model resnet50 --objective p95:200ms --instance c7i.xlarge
     """
-    from gpubench.objective import parse_objective
-
-    parsed = parse_objective(objective)
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
 
@@ -59,7 +56,7 @@ def command(
     interrupted = False
     try:
         with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
-            found = search(spec, parsed, tolerance, probes, _Progress(quiet))
+            found = search(spec, objective, tolerance, probes, _Progress(quiet))
     except SearchInterrupted as stop:
         found, interrupted = stop.result, True
     _show(found, json_path)  # first, since a file may find its disk full
