@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -155,7 +156,8 @@ def _refuse_foreign_interop_threads(engine: Engine, spec: Spec) -> None:
     threads = (spec.workers or 1) * (spec.threads or 1)
     if set_interop_threads(threads) or not isinstance(engine.forward, torch.jit.ScriptModule):
         return
-    if engine.forward.inlined_graph.findAllNodes("prim::fork", recurse=True):
+    graph: Any = engine.forward.inlined_graph
+    if graph.findAllNodes("prim::fork", recurse=True):
         raise GpubenchError(
             f"{spec.model} runs branches in parallel (torch.jit.fork) on {threads} threads, and "
             f"this process has {torch.get_num_interop_threads()} for them, which torch sets only "

@@ -235,9 +235,9 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="threads-idle",
             figure=busy,
             limit=limit,
-            remedy=f"the forward pass kept only so many of its {threads} CPU threads busy: if other "
+            remedy=f"the forward pass kept so few of its {threads} CPU threads busy: if other "
             "programs were running, measure again without them; otherwise compare with fewer "
-            "--threads and more --workers, or a larger --batch",
+            "--threads and more --workers, or with a larger --batch",
         )
 
 

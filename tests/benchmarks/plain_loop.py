@@ -98,7 +98,8 @@ def _calls(forward: Callable[..., Any], requests: list[Any], seconds: float) -> 
 def _torchscript(module: Any, example: Any) -> Any:
     import torch
 
-    return torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
+    trace: Any = torch.jit.trace
+    return torch.jit.freeze(trace(module, example, check_trace=False))
 
 
 def _compile(module: Any, example: Any) -> Any:
@@ -106,7 +107,7 @@ def _compile(module: Any, example: Any) -> Any:
 
     torch._inductor.config.freezing = True  # as gpubench does
     with torch.no_grad():
-        compiled = torch.compile(module, fullgraph=True, dynamic=False)
+        compiled: Any = torch.compile(module, fullgraph=True, dynamic=False)
         compiled(*example)
     return compiled
 
