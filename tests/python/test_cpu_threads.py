@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from threadpoolctl import ThreadpoolController
@@ -135,3 +136,38 @@ def test_a_worker_has_one_python_thread_state_for_its_whole_life() -> None:
     runner.run(core.ClosedLoop(1), stop_after_completions=3)
     runner.close()
     assert calls == [1, 2, 3, 4]
+
+
+def test_parallel_branches_are_refused_where_their_threads_cannot_be_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from gpubench import _prepare
+    from gpubench.engines.base import Engine
+    from gpubench.errors import GpubenchError
+    from gpubench.spec import Spec
+
+    class Branches(torch.nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            branch = torch.jit.fork(torch.relu, values)
+            result: torch.Tensor = torch.jit.wait(branch)
+            return result
+
+    def engine(module: torch.nn.Module) -> Engine:
+        trace: Any = torch.jit.trace
+        script = trace(module, torch.ones(2))
+        return Engine(script, torch.device("cpu"), torch.float32, torch.inference_mode)
+
+    spec = Spec(model="resnet50", workers=2, threads=3)
+    asked: list[int] = []
+
+    def refuses(threads: int) -> bool:
+        asked.append(threads)
+        return False
+
+    monkeypatch.setattr(_prepare, "set_interop_threads", refuses)
+    _prepare._refuse_foreign_interop_threads(engine(torch.nn.ReLU()), spec)
+    with pytest.raises(GpubenchError, match=r"torch\.jit\.fork.* on 6 threads"):
+        _prepare._refuse_foreign_interop_threads(engine(Branches()), spec)
+    assert asked == [6, 6]
