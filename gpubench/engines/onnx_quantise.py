@@ -17,6 +17,7 @@ and the chapter on quantised types of TensorRT's documentation.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpubench.models.base import LoadedModel, seeded
+from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -155,6 +156,21 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
         root.setLevel(level)
 
 
+def _calibration_requests(model: LoadedModel, spec: Spec) -> Iterator[Tensors]:
+    generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
+    for _ in range(_CALIBRATION_REQUESTS):
+        yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
+
+
+def calibration_digest(model: LoadedModel, spec: Spec) -> str:
+    """Of the values that activations are scaled by: the model's function of inputs may change."""
+    digest = hashlib.blake2b(digest_size=16)
+    for request in _calibration_requests(model, spec):
+        for place, tensor in enumerate(request):
+            add_tensor(digest, str(place), tensor)
+    return digest.hexdigest()
+
+
 class _Calibration:
     """Requests of the model's own input generator, in the form that the quantiser reads."""
 
@@ -165,15 +181,12 @@ class _Calibration:
             (put.name, onnx.helper.tensor_dtype_to_np_dtype(put.type.tensor_type.elem_type))
             for put in onnx.load(network).graph.input
         ]
-        generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
         self._requests = (
             {
                 name: tensor.numpy().astype(dtype)
-                for (name, dtype), tensor in zip(
-                    inputs, model.make_inputs(generator, _CALIBRATION_SAMPLES), strict=True
-                )
+                for (name, dtype), tensor in zip(inputs, request, strict=True)
             }
-            for _ in range(_CALIBRATION_REQUESTS)
+            for request in _calibration_requests(model, spec)
         )
 
     def get_next(self) -> dict[str, Any] | None:
