@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
+from gpubench.models.local_files import onnx_data
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -146,7 +148,7 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
         with TemporaryDirectory() as folder:
             prepared = Path(folder) / "prepared.onnx"
             quant_pre_process(
-                str(source),
+                str(_in_one_file(source, Path(folder))),
                 str(prepared),
                 skip_symbolic_shape=True,
                 skip_optimization=not optimise,
@@ -154,6 +156,26 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
             yield prepared
     finally:
         root.setLevel(level)
+
+
+def _in_one_file(source: Path, folder: Path) -> Path:
+    """`source`, or where it has external data a copy of all in `folder`.
+
+    The quantiser writes the network to other folders, without the data.
+    """
+    import onnx
+
+    if not onnx_data(source):
+        return source
+    whole = folder / "whole.onnx"
+    try:
+        onnx.save(onnx.load(source), whole)
+    except Exception as error:  # onnx's own, protobuf's and ValueError, by their versions
+        raise GpubenchError(
+            f"{source} cannot be quantised: with its data it does not fit into one file "
+            f"({first_line(error)}); use --precision fp32"
+        ) from error
+    return whole
 
 
 def _calibration_requests(model: LoadedModel, spec: Spec) -> Iterator[Tensors]:
