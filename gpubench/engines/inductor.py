@@ -51,7 +51,8 @@ def compiler() -> str | None:
 
 def settings() -> str:
     """A digest of all of TorchInductor's settings, which environment variables can change too."""
-    return torch._inductor.config.get_hash().hex()
+    with torch._inductor.config.patch(dict(OPTIONS)):
+        return torch._inductor.config.get_hash().hex()
 
 
 def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:

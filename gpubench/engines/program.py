@@ -72,7 +72,7 @@ class _Reader:
         yield repr(sorted((str(k), str(v)) for k, v in program.range_constraints.items()))
         for tree in (program.call_spec.in_spec, program.call_spec.out_spec):
             yield _structure(tree)
-        for name, module in program.graph_module.named_modules():
+        for name, module in program.graph_module.named_modules(remove_duplicate=False):
             if not isinstance(module, torch.fx.GraphModule):
                 raise _UnknownContentError
             yield f"graph {name}"

@@ -85,7 +85,7 @@ def onnx_data(path: Path) -> list[Path]:
     not installed. Raises InputError, one line, for a file that is not ONNX, and for data that is
     missing or outside of the file's folder: a file from somebody else must not point anywhere.
     """
-    if path.suffix.lower() != ".onnx" or find_spec("onnx") is None:
+    if path.suffix.lower() != ".onnx" or not path.is_file() or find_spec("onnx") is None:
         return []
     status = path.stat()
     return [
@@ -122,6 +122,8 @@ def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
 
     try:
         model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise InputError(f"--model {path}: it cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's own, by its version
         raise InputError(f"--model {path}: it is no ONNX file; export it again") from error
     external = {

@@ -211,6 +211,7 @@ def test_a_package_has_another_place_after_an_edit_and_for_other_settings(
     others.add(place_of_package(net))
     assert len(others) == 9
     assert place not in others
+    assert {other.parent for other in others} == {place.parent}  # none is for one process alone
 
 
 @pytest.mark.parametrize("edited", ["a parameter", "a number", "an object's attribute"])
@@ -290,6 +291,46 @@ def test_a_nested_graph_is_part_of_the_program() -> None:
     ]
     assert digests[0] == digests[1] is not None
     assert digests[2] not in {digests[0], None}
+
+
+def cast(x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return x @ x.T
+
+
+def without_gradients(x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return x + 1
+
+
+def suppressed(x: torch.Tensor) -> torch.Tensor:
+    return torch.ops.torchvision.nms(x, x[:, 0], 0.5)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("function", [cast, without_gradients, suppressed])
+def test_what_torch_brings_has_a_digest(
+    function: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    import torchvision  # noqa: F401  # which brings the operators
+
+    made = torch.export.export(Called(function), (torch.rand(2, 4),))  # gradients on
+    assert program.digest_of(made, torch.device("cpu")) is not None
+
+
+def test_a_tensor_of_a_class_of_its_own_has_no_digest() -> None:
+    class Own(torch.Tensor):
+        pass
+
+    made = exported(torch.nn.Linear(4, 4))
+    assert program.digest_of(made, torch.device("cpu")) is not None
+    made.state_dict["bias"] = torch.zeros(4).as_subclass(Own)
+    assert program.digest_of(made, torch.device("cpu")) is None
+
+
+def test_the_number_of_the_gpu_is_no_part_of_a_program() -> None:
+    read = program._Reader(torch.device("cuda", 1))._text
+    assert read(torch.device("cuda", 1)) == read(torch.device("cuda")) == "device(cuda)"
+    assert read(torch.device("cuda", 0)) == "device(cuda:0)"
 
 
 def test_the_form_of_inputs_and_outputs_is_part_of_the_program() -> None:
@@ -467,6 +508,11 @@ def test_a_file_that_is_not_onnx_is_refused_in_one_line(
     assert main(["run", "--model", str(tmp_path / "net.onnx"), "--runtime", "onnxruntime"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "it is no ONNX file" in line
+
+
+def test_a_folder_with_the_name_of_an_onnx_file_has_no_data(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").mkdir()
+    assert onnx_data(tmp_path / "net.onnx") == []
 
 
 def test_neighbouring_cells_share_no_answers_of_a_model_of_ones_own(net: Path) -> None:
