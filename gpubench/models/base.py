@@ -79,7 +79,7 @@ def add_tensor(digest: hashlib.blake2b, name: str, tensor: torch.Tensor) -> None
     form = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}\n"
     digest.update(form.encode())
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    digest.update(memoryview(plain.view(-1).view(torch.uint8).numpy()))
+    digest.update(plain.view(-1).view(torch.uint8).numpy().data)
 
 
 def load(spec: Spec) -> LoadedModel:
