@@ -21,6 +21,7 @@ from gpubench.engines import BUILT_FOR_BATCHES, COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Around, LoadedModel, Tensors, load, seeded
+from gpubench.models.local_files import state_of_files
 from gpubench.result import Numerics
 from gpubench.spec import Spec
 
@@ -87,9 +88,11 @@ class Prepared:
 
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
+    """What an engine is shared by, among neighbouring cells; a file that is edited is another."""
     workers = (spec.workers, spec.threads) if spec.runtime in COMPILED_FOR_WORKERS else ()
     batches = spec.dynamic_batch_limits()[:1] if spec.runtime in BUILT_FOR_BATCHES else ()
-    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers, *batches)
+    settings = (getattr(spec, name) for name in _ENGINE_SETTINGS)
+    return (*settings, *workers, *batches, state_of_files(spec))
 
 
 def prepare(

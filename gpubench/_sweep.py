@@ -7,6 +7,7 @@ machine like this one, are not measured again; cells that failed are.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,9 @@ from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError, InputError
 from gpubench.grid import Grid, cells, parse_grids, read_grids
 from gpubench.machine import this_machine
+from gpubench.models.local_files import changed_since, files_of
 from gpubench.result import Result
+from gpubench.spec import Spec
 from gpubench.store import RunDirectory, open_run
 
 
@@ -76,6 +79,9 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     keys = {spec.key(machine.identity): spec for spec in planned.specs}
     missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
     watcher.planned(len(missing), len(keys) - len(missing), planned.skipped)
+    kept = {key: spec for key, spec in keys.items() if key not in missing}
+    for file, results in _changed_since(kept, directory).items():
+        watcher.changed(file, results)
     bench = Bench(machine, watcher.stage)
     clock = _Clock(len(missing))
     for number, (key, spec) in enumerate(missing.items(), 1):
@@ -95,6 +101,21 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     return Swept(
         [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
     )
+
+
+def _changed_since(kept: Mapping[str, Spec], directory: RunDirectory) -> Counter[Path]:
+    """Files of models that were changed after they were measured, and how many results are older.
+
+    A cell is found by its settings, among them the name of a file and not its content.
+    """
+    local = {key: spec for key, spec in kept.items() if files_of(spec)}
+    stored = dict(directory.read_all().cells) if local else {}
+    changes = (
+        changed_since(spec, stored[key].environment.time)
+        for key, spec in local.items()
+        if key in stored
+    )
+    return Counter(file for file in changes if file is not None)
 
 
 def _keep(directory: RunDirectory, key: str, result: Result) -> None:

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,6 +39,11 @@ def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     except PermissionError:  # somebody else's cache
         return Path(_scratch().name) / place.name
     return place
+
+
+def temporary(suffix: str) -> Path:
+    """A new place for what cannot be found again; it lasts as long as this process."""
+    return Path(_scratch().name) / f"{secrets.token_hex(16)}{suffix}"
 
 
 @dataclass(frozen=True)
