@@ -255,15 +255,19 @@ def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
     return _Load(core.ClosedLoop(clients), expected, completions, stop_after_s, lambda _: loop)
 
 
-def _open_load(spec: Spec) -> _Load:
+def open_load(spec: Spec) -> _Load:
     due_ns, settle_s = schedule(spec)
-    last_ns = int(due_ns[-1])
+    settle_ns, last_ns = round(settle_s * 1e9), int(due_ns[-1])
+    end_ns, rate = last_ns, None
+    if spec.rate is not None and not spec.arrivals.startswith("trace:"):
+        rate = spec.rate
+        end_ns = settle_ns + round(int((due_ns >= settle_ns).sum()) / rate * 1e9)
+    in_flight = most_in_flight(spec)
     burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
-    together = max(int(burst), most_in_flight(spec))
+    together = max(int(burst), in_flight)
 
     def counted(start_ns: int) -> OpenLoop:
-        settle_ns = round(settle_s * 1e9)
-        return OpenLoop(start_ns, settle_ns, start_ns + last_ns, together, most_in_flight(spec))
+        return OpenLoop(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
 
     stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
     return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
@@ -287,7 +291,7 @@ def _measure(
     runner: core.Runner, spec: Spec, warm: _Warm, executor: Literal["python", "graph", "delay"]
 ) -> Drive:
     load = (
-        _open_load(spec)
+        open_load(spec)
         if spec.clients is None
         else _closed_load(spec, spec.clients, warm.requests_per_second)
     )

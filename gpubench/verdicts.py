@@ -21,6 +21,8 @@ from gpubench.statistics.offered import least_kept_up
 # (https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc).
 LEAST_REQUESTS = 130
 
+TOO_DEPENDENT = "too-few-independent-samples"
+
 # So many independent requests a P95 needs, too. How many the requests are worth is an estimate, and
 # of few requests a poor one: 130 that are independent look like 60 at times. So fewer than four
 # requests for an independent one are never held against a result.
@@ -154,7 +156,7 @@ def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
     if independent >= limit:
         return
     yield Reason(
-        code="too-few-independent-samples",
+        code=TOO_DEPENDENT,
         figure=round(independent, 1),
         limit=limit,
         remedy="successive requests depend on each other, so the P95 is known as badly as from "

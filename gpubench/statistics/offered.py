@@ -25,8 +25,13 @@ def due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:
     return np.sort(due[loop.inside(due)])
 
 
-def requests_offered_per_second(due_ns: Nanoseconds) -> float | None:
-    """Requests that fell due per second, from the first of these sorted due times to the last."""
+def requests_offered_per_second(loop: OpenLoop, due_ns: Nanoseconds) -> float | None:
+    """Requests that fell due per second inside the window, whose sorted due times are given.
+
+    The rate of the schedule; of a trace what its arrivals say, from the first to the last.
+    """
+    if loop.rate is not None:
+        return loop.rate
     if len(due_ns) == 0 or due_ns[0] == due_ns[-1]:
         return None
     after_the_first = len(due_ns) - int(np.searchsorted(due_ns, due_ns[0], side="right"))
@@ -47,6 +52,7 @@ def least_kept_up(due: int) -> float:
 
 def served_interval(
     samples: Samples,
+    loop: OpenLoop,
     window: Window | None,
     due_ns: Nanoseconds,
     inferences_per_request: int = 1,
@@ -63,18 +69,20 @@ def served_interval(
     middle 95% of what all pairs of such ends differ by, or as much as this window differs by where
     that is more, is the width: so the interval always holds the offered rate.
     """
-    offered = requests_offered_per_second(due_ns)
-    if window is None or offered is None:
+    offered = requests_offered_per_second(loop, due_ns)
+    if window is None or offered is None or due_ns[0] == due_ns[-1]:
         return None, "too few requests completed to open and close a window; measure longer"
     count = len(window.completed_ns)
     if count < LEAST_EFFECTIVE_SIZE:
         return None, f"{count} requests; an interval needs {LEAST_EFFECTIVE_SIZE}"
-    per_ns = offered / 1e9
     span_ns = window.closes_ns - window.opens_ns
-    opening, closing = _ends(samples, due_ns, per_ns)
+    this_window = count - offered / 1e9 * span_ns
+    ends = _Ends(samples, offered)
+    moments = _moments(due_ns)
     # Requests in the throughput that are not in the offered rate.
-    excess = (opening[:, None] + closing[None, :]).ravel()
-    this_window = count - per_ns * span_ns
+    excess = (ends.opening(moments)[:, None] + ends.closing(moments)[None, :]).ravel()
+    # What was left out to count whole rounds.
+    excess += this_window - float(ends.opening(loop.opens_ns) + ends.closing(loop.end_ns))
     least = min(0.0, this_window, float(np.quantile(excess, 0.025, method="lower")))
     most = max(0.0, this_window, float(np.quantile(excess, 0.975, method="higher")))
     if most >= count:
@@ -83,29 +91,28 @@ def served_interval(
     return ((count - most) * per_s, (count - least) * per_s), None
 
 
-def _ends(
-    samples: Samples, due_ns: Nanoseconds, per_ns: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By how many requests a window would count too many, were it opened or closed at a moment.
+class _Ends:
+    """By how many requests a window counts too many, if it opens or closes at a moment."""
 
-    One entry for each of many moments between the first and the last due time.
-    """
-    completed = np.sort(samples.completed_ns)
-    due = np.sort(np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns)))
-    moments = _moments(due_ns)
-    moments = moments[(moments >= completed[0]) & (moments <= completed[-1])]
-    if len(moments) == 0:
-        moments = completed[:1]
-    arrived = np.searchsorted(due, moments)
+    def __init__(self, samples: Samples, offered_per_second: float) -> None:
+        self._completed = np.sort(samples.completed_ns)
+        self._due = np.sort(np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns)))
+        self._per_ns = offered_per_second / 1e9
 
-    following = np.searchsorted(completed, moments)
-    opens_ns = completed[following]
-    together = np.searchsorted(completed, opens_ns, side="right") - following
-    opening = arrived - following - together + per_ns * (opens_ns - moments)
+    def opening(self, moments: Nanoseconds | int) -> NDArray[np.float64]:
+        """At the first completion from the moment on, which is not counted itself."""
+        before = np.searchsorted(self._completed, moments)
+        opens_ns = self._completed[np.minimum(before, len(self._completed) - 1)]
+        uncounted = np.searchsorted(self._completed, opens_ns, side="right")
+        arrived = np.searchsorted(self._due, moments)
+        return np.asarray(arrived - uncounted + self._per_ns * (opens_ns - moments))
 
-    preceding = np.searchsorted(completed, moments, side="right")
-    closing = preceding - arrived + per_ns * (moments - completed[preceding - 1])
-    return opening, closing
+    def closing(self, moments: Nanoseconds | int) -> NDArray[np.float64]:
+        """At the last completion up to the moment."""
+        counted = np.searchsorted(self._completed, moments, side="right")
+        closes_ns = self._completed[np.maximum(counted - 1, 0)]
+        arrived = np.searchsorted(self._due, moments)
+        return np.asarray(counted - arrived + self._per_ns * (moments - closes_ns))
 
 
 def _moments(due_ns: Nanoseconds) -> Nanoseconds:

@@ -52,12 +52,13 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests on a schedule that begins at `start_ns` and has its last arrival at `end_ns`.
+    """Requests on a schedule from `start_ns` to `end_ns`.
 
     Arrivals in the first `settle_ns` only fill the queue. The window holds those due after them.
     Start and end are on the clock of the samples. `round` is how many requests may complete
     together: the size of a burst, or else the most requests that can be in service at one time,
     which is `in_flight` (None: as many as the workers seen in the samples take at one time).
+    `rate` is the requests per second that the schedule was made for (None: what fell due says).
     """
 
     start_ns: int
@@ -65,6 +66,7 @@ class OpenLoop:
     end_ns: int
     round: int = 1
     in_flight: int | None = None
+    rate: float | None = None
 
     @property
     def opens_ns(self) -> int:
