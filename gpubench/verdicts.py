@@ -23,9 +23,12 @@ LEAST_REQUESTS = 130
 
 TOO_DEPENDENT = "too-few-independent-samples"
 
-# So many independent requests a P95 needs, too. How many the requests are worth is an estimate, and
-# of few requests a poor one: 130 that are independent look like 60 at times. So fewer than four
-# requests for an independent one are never held against a result.
+# The smallest number of independent requests of which the slowest is, with 99% confidence, no
+# faster than the true P95: 0.95**n <= 0.01. It is also about the number from which on P95 carries
+# an interval.
+LEAST_INDEPENDENT = 90
+# How many requests are worth one independent one is an estimate, and of few requests a poor one:
+# 130 that are independent look like 60 at times. So fewer than this are not held against a result.
 MOST_REQUESTS_PER_INDEPENDENT = 4
 # Where P95 is above the median by less than this, it is known to LEAST_CHANGE even from ten
 # independent requests: its standard error is then about 1.3 * 10% / sqrt(10).
@@ -152,7 +155,7 @@ def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
     if _falls_behind(analysis) or latency.p95 <= (1 + LEAST_SPREAD) * latency.p50:
         return
     requests = analysis.completed + analysis.unfinished
-    limit = min(LEAST_REQUESTS, requests / MOST_REQUESTS_PER_INDEPENDENT)
+    limit = min(LEAST_INDEPENDENT, requests / MOST_REQUESTS_PER_INDEPENDENT)
     if independent >= limit:
         return
     yield Reason(
@@ -165,7 +168,7 @@ def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
 
 
 def _how_much_longer(analysis: Analysis, independent: float) -> str:
-    times = LEAST_REQUESTS / independent
+    times = LEAST_REQUESTS / independent  # with room for chance above LEAST_INDEPENDENT
     requests = _two_digits(times * (analysis.completed + analysis.unfinished))
     asked = f"--requests {requests:.0f}"
     if analysis.window_seconds is not None:

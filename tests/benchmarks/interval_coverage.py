@@ -1,10 +1,9 @@
 """How often the intervals of an open loop hold the truth, and how often its verdict is suspect.
 
 The arrivals are those that the program makes, the queue is the core's in simulated time, and the
-figures are those of a result: only the clock is not real. Prints the tables of docs/measurement.md
-in about six minutes:
+figures are those of a result. Prints the table of docs/measurement.md in about five minutes:
 
-    python tests/benchmarks/interval_coverage.py 300
+    python tests/benchmarks/interval_coverage.py 200
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ class Cell:
     percentiles: dict[int, Share]
     without_load: dict[int, Share]  # the same, from the latencies alone
     throughput: Share
-    suspect: float  # share of the runs with `too-few-independent-samples`
+    suspect: float  # share of the runs
     counted: int  # the fewest requests of a run
 
 
@@ -147,8 +146,7 @@ def cell(system: System, requests: int, runs: int) -> Cell:
             found.percentiles[percent].add(getattr(analysis.latency, name), truth)
             found.without_load[percent].add(getattr(alone, name), truth)
         found.throughput.add(analysis.throughput_interval, system.spec(1, 0).rate or 0.0)
-        codes = [reason.code for reason in judge(analysis).reasons]
-        found.suspect += ("too-few-independent-samples" in codes) / runs
+        found.suspect += (judge(analysis).status == "suspect") / runs
         found.counted = min(found.counted, analysis.completed + analysis.unfinished)
     return found
 

@@ -15,7 +15,7 @@ from gpubench.result import Lag, Numerics, Stages, StageSummary
 from gpubench.samples import Samples
 from gpubench.spec import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
-from gpubench.verdicts import LEAST_REQUESTS, TOO_DEPENDENT, Evidence, judge
+from gpubench.verdicts import LEAST_INDEPENDENT, LEAST_REQUESTS, TOO_DEPENDENT, Evidence, judge
 
 MS = 1_000_000
 
@@ -137,7 +137,7 @@ def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
         lambda a: replace(a, completed=130),
         lambda a: replace(a, independent=20.0),  # P95 is 3% above the median
         lambda a: replace(spread_out(a), independent=35.0),  # a quarter of 139 requests
-        lambda a: replace(spread_out(a), independent=131.0, completed=5_000),
+        lambda a: replace(spread_out(a), independent=91.0, completed=5_000),
         lambda a: replace(spread_out(a), independent=None),
         lambda a: replace(a, settling=Change(0.06, 0.08)),  # chance explains it
         lambda a: replace(a, drift=Change(0.04, 0.001)),  # certain, and small
@@ -159,6 +159,7 @@ def test_130_requests_bound_p95_and_129_do_not() -> None:
     assert LEAST_REQUESTS == 130
     assert chance_that_at_most_one_lies_above(130) <= 0.01
     assert chance_that_at_most_one_lies_above(129) > 0.01
+    assert 0.95**LEAST_INDEPENDENT <= 0.01 < 0.95 ** (LEAST_INDEPENDENT - 1)
 
 
 def test_too_dependent_requests_say_how_much_longer_to_measure() -> None:
@@ -166,7 +167,7 @@ def test_too_dependent_requests_say_how_much_longer_to_measure() -> None:
         spread_out(healthy()), independent=26.0, completed=1_000, clients=None, window_seconds=2.0
     )
     (reason,) = judge(open_loop).reasons
-    assert (reason.figure, reason.limit) == (26.0, LEAST_REQUESTS)
+    assert (reason.figure, reason.limit) == (26.0, LEAST_INDEPENDENT)
     assert "--requests 5000 or --duration 10s, about 5 times as long, or lower" in reason.remedy
     few = replace(open_loop, independent=1.0)
     assert (
@@ -201,11 +202,11 @@ def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
 def test_a_busy_queue_measured_briefly_is_suspect_whatever_it_looked_like(
     load: float, requests: int
 ) -> None:
-    suspect = [TOO_DEPENDENT in open_loop_codes(load, requests, seed) for seed in range(40)]
-    assert sum(suspect) >= 39
+    for seed in range(20):
+        assert {TOO_DEPENDENT, "rate-not-kept-up"} & set(open_loop_codes(load, requests, seed))
 
 
-@pytest.mark.parametrize(("load", "requests"), [(0.1, 300), (0.5, 5_000), (0.8, 30_000)])
+@pytest.mark.parametrize(("load", "requests"), [(0.1, 300), (0.5, 5_000), (0.8, 12_000)])
 def test_a_queue_measured_for_long_is_not(load: float, requests: int) -> None:
     suspect = [TOO_DEPENDENT in open_loop_codes(load, requests, seed) for seed in range(20)]
     assert sum(suspect) <= 2
