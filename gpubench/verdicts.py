@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil, floor, log10, sqrt
 from typing import Literal, TypeGuard
 
 from gpubench.result import OUTPUTS_DIFFER, Numerics, Reason, Verdict
@@ -30,9 +30,10 @@ LEAST_INDEPENDENT = 90
 # How many requests are worth one independent one is an estimate, and of few requests a poor one:
 # 130 that are independent look like 60 at times. So fewer than this are not held against a result.
 MOST_REQUESTS_PER_INDEPENDENT = 4
-# Where P95 is above the median by less than this, it is known to LEAST_CHANGE even from ten
-# independent requests: its standard error is then about 1.3 * 10% / sqrt(10).
-LEAST_SPREAD = 0.1
+# The standard error of P95 is this part of its distance from the median, over the square root of
+# the independent requests, where latencies are normal: sqrt(0.95 * 0.05) / density / 1.645. Where
+# that is under LEAST_CHANGE of P95, latencies are so alike that few of them are enough.
+P95_ERROR = 1.3
 # From fewer, it is known only that many more are needed.
 _FEWEST_TO_ESTIMATE_FROM = 10
 
@@ -152,7 +153,8 @@ def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
     independent, latency = analysis.independent, analysis.latency
     if independent is None or latency.p95 is None or latency.p50 is None:
         return
-    if _falls_behind(analysis) or latency.p95 <= (1 + LEAST_SPREAD) * latency.p50:
+    error = P95_ERROR * (latency.p95 - latency.p50) / sqrt(independent)
+    if _falls_behind(analysis) or error <= LEAST_CHANGE * latency.p95:
         return
     requests = analysis.completed + analysis.unfinished
     limit = min(LEAST_INDEPENDENT, requests / MOST_REQUESTS_PER_INDEPENDENT)
