@@ -121,7 +121,7 @@ def _moments(due_ns: Nanoseconds) -> Nanoseconds:
     Where arrivals are regular, those of arrivals, as the window's ends are; otherwise evenly spaced
     ones, since what happens between two arrivals of a Poisson process is as likely as any of them.
     """
-    starts = np.unique(due_ns)
+    starts = due_ns[np.diff(due_ns, prepend=due_ns[0] - 1) > 0]
     gaps = np.diff(starts)
     if gaps.max() - gaps.min() <= _CLOCK_NS:
         return starts[:: -(-len(starts) // _MOMENTS)]
