@@ -1,7 +1,7 @@
 """How often the intervals of an open loop hold the truth, and how often its verdict is suspect.
 
 The arrivals are those that the program makes, the queue is the core's in simulated time, and the
-figures are those of a result. Prints the table of docs/measurement.md in about five minutes:
+figures are those of a result. Prints the table of docs/measurement.md in two to eight minutes:
 
     python tests/benchmarks/interval_coverage.py 200
 """
