@@ -87,15 +87,14 @@ def analyse(
         counted = loop.inside(samples.scheduled_ns)  # whenever they completed
         unfinished = int(loop.inside(samples.unfinished_scheduled_ns).sum())
 
+    interval, note = throughput_interval(window, loop.round, inferences_per_request)
     offered = share_served = None
     if isinstance(loop, OpenLoop):
         due_ns = due_inside(samples, loop)
         offered = requests_offered_per_second(loop, due_ns)
         share_served = kept_up(samples, loop, due_ns)
-    if share_served is not None and share_served >= least_kept_up(len(due_ns)):
-        interval, note = served_interval(samples, loop, window, due_ns, inferences_per_request)
-    else:
-        interval, note = throughput_interval(window, loop.round, inferences_per_request)
+        if share_served is not None and share_served >= least_kept_up(len(due_ns)):
+            interval, note = served_interval(samples, loop, window, due_ns, inferences_per_request)
     counted_batches = counted[samples.batch_starts]
     latency_ns = samples.latency_ns[counted]
     dependence = requests_per_independent_one(samples, counted, loop, max_batch)
