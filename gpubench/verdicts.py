@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, floor, log10, sqrt
 from typing import Literal, TypeGuard
 
 from gpubench.result import OUTPUTS_DIFFER, Numerics, Reason, Verdict
 from gpubench.statistics import Analysis, Change
+from gpubench.statistics.offered import least_kept_up
 
 # The smallest number of requests of which the second slowest is, with 99% confidence, no faster
 # than the true P95: 0.95**n + n * 0.05 * 0.95**(n - 1) <= 0.01. MLPerf's early stopping asks for
 # the same, 64, 130 and 662 for P90, P95 and P99
 # (https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc).
 LEAST_REQUESTS = 130
+
+TOO_DEPENDENT = "too-few-independent-samples"
+
+# The smallest number of independent requests of which the slowest is, with 99% confidence, no
+# faster than the true P95: 0.95**n <= 0.01. It is also about the number from which on P95 carries
+# an interval.
+LEAST_INDEPENDENT = 90
+# How many requests are worth one independent one is an estimate, and of few requests a poor one:
+# 130 that are independent look like 60 at times. So fewer than this are not held against a result.
+MOST_REQUESTS_PER_INDEPENDENT = 4
+# The standard error of P95 is this part of its distance from the median, over the square root of
+# the independent requests, where latencies are normal: sqrt(0.95 * 0.05) / density / 1.645. Where
+# that is under LEAST_CHANGE of P95, latencies are so alike that few of them are enough.
+P95_ERROR = 1.3
+# From fewer, it is known only that many more are needed.
+_FEWEST_TO_ESTIMATE_FROM = 10
 
 # A change of speed below this is smaller than what moves a cost from one day to the next on a
 # shared machine. Above it, the change must also be more than chance explains (Change.noise).
@@ -32,10 +49,6 @@ MOST_LITTLES_LAW_RESIDUAL = 0.02
 MOST_LAG_SHARE = 0.05
 # ... or what a general-purpose operating system takes to wake a thread, where that is more.
 LEAST_LAG_LIMIT_US = 200.0
-
-# A queue that is stable ends about as long as it began. Two percent, or the square root of the
-# requests where that is more: what a queue at the brink of its capacity drifts by chance.
-MOST_FALLING_BEHIND = 0.02
 
 # First come, first served gives every client an equal share. Judged where a share is at least 20
 # completions: below, random service times alone leave some client far behind.
@@ -143,6 +156,47 @@ def _run_incomplete(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             remedy=f"a P95 stands from {LEAST_REQUESTS} requests on: raise --requests or "
             "--duration",
         )
+    yield from _too_dependent(analysis)
+
+
+def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
+    independent, latency = analysis.independent, analysis.latency
+    if independent is None or latency.p95 is None or latency.p50 is None:
+        return
+    error = P95_ERROR * (latency.p95 - latency.p50) / sqrt(independent)
+    if _falls_behind(analysis) or error <= LEAST_CHANGE * latency.p95:
+        return
+    requests = analysis.completed + analysis.unfinished
+    limit = min(LEAST_INDEPENDENT, requests / MOST_REQUESTS_PER_INDEPENDENT)
+    if independent >= limit:
+        return
+    yield Reason(
+        code=TOO_DEPENDENT,
+        figure=round(independent, 1),
+        limit=limit,
+        remedy="successive requests depend on each other, so the P95 is known as badly as from "
+        f"this many independent ones: {_how_much_longer(analysis, independent)}",
+    )
+
+
+def _how_much_longer(analysis: Analysis, independent: float) -> str:
+    times = LEAST_REQUESTS / independent  # with room for chance above LEAST_INDEPENDENT
+    requests = _two_digits(times * (analysis.completed + analysis.unfinished))
+    asked = f"--requests {requests:.0f}"
+    if analysis.window_seconds is not None:
+        asked += f" or --duration {_two_digits(times * analysis.window_seconds):g}s"
+    advice = f"measure with {asked}, about {_two_digits(times):g} times as long"
+    if independent < _FEWEST_TO_ESTIMATE_FROM:
+        advice = advice.replace("about", "at least")
+    if analysis.clients is None:
+        advice += ", or lower --rate"
+    return advice
+
+
+def _two_digits(value: float) -> float:
+    """Rounded up to two significant digits."""
+    unit = 10.0 ** (floor(log10(value)) - 1)
+    return round(ceil(value / unit - 1e-9) * unit, 9)
 
 
 def _not_steady(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
@@ -201,17 +255,14 @@ def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
 
 
 def _load(analysis: Analysis) -> Iterator[Reason]:
-    if analysis.kept_up is not None:
-        due = max(1, analysis.completed + analysis.unfinished)
-        limit = 1 - max(MOST_FALLING_BEHIND, 1 / sqrt(due))
-        if analysis.kept_up < limit:
-            yield Reason(
-                code="rate-not-kept-up",
-                figure=analysis.kept_up,
-                limit=limit,
-                remedy="requests arrived faster than they were served, so latency grows with the "
-                "length of the run: lower --rate, or add --workers",
-            )
+    if _falls_behind(analysis):
+        yield Reason(
+            code="rate-not-kept-up",
+            figure=analysis.kept_up,
+            limit=least_kept_up(analysis.completed + analysis.unfinished),
+            remedy="requests arrived faster than they were served, so latency grows with the "
+            "length of the run: lower --rate, or add --workers",
+        )
     share, clients = analysis.least_served_client, analysis.clients
     if share is None or clients is None or analysis.completed < LEAST_SHARE_JUDGED * clients:
         return
@@ -239,6 +290,11 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             "programs were running, measure again without them; otherwise compare with fewer "
             "--threads and more --workers, or with a larger --batch",
         )
+
+
+def _falls_behind(analysis: Analysis) -> bool:
+    due = analysis.completed + analysis.unfinished
+    return analysis.kept_up is not None and analysis.kept_up < least_kept_up(due)
 
 
 def _machine(evidence: Evidence) -> Iterator[Reason]:
