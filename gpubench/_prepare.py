@@ -119,7 +119,7 @@ def prepare(
         modes.enter_context(engine.thread_modes())
         build_seconds = time.monotonic() - started
         enter("check")
-        checked = check(engine, reference, spec.batch)
+        checked = check(engine, reference, spec.precision)
     places = {device: _place(model, engine, spec)}
     for device in further:  # a model moves to its device, so each has its own
         there = spec.model_copy(update={"device": device})
