@@ -87,15 +87,20 @@ def make_reference(model: LoadedModel, seed: int, batch: int) -> Reference:
         outputs = [_ask(model.module, request) for request in requests]
         nearby = _ask(model.module, tuple(_a_step_away(t, generator) for t in requests[0]))
         noise = _errors(nearby, outputs[0])
-        repeat_error = None
         if max(noise, default=0.0) > _MOST_NOISE:
             repeat_error = _repeat_error(_ask(model.module, requests[0]), outputs[0])
-    return Reference(requests, outputs, model.answers, noise, repeat_error)
+            if repeat_error is not None:
+                return Reference(requests, outputs, model.answers, repeat_error=repeat_error)
+    return Reference(requests, outputs, model.answers, noise)
 
 
 def _ask(module: torch.nn.Module, request: Tensors) -> Tensors:
     """The module's outputs in memory of their own, as its inputs are: it may write to either."""
-    return tuple(o.clone() for o in as_tuple(module(*(tensor.clone() for tensor in request))))
+    return _copies(as_tuple(module(*_copies(request))))
+
+
+def _copies(tensors: Tensors) -> Tensors:
+    return tuple(tensor.clone() for tensor in tensors)
 
 
 def _a_step_away(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -139,10 +144,10 @@ def check(engine: Engine, reference: Reference, precision: str) -> Checked:
 
 def _ask_engine(engine: Engine, request: Tensors) -> tuple[Tensors, float]:
     """(outputs in host memory, seconds)."""
-    inputs = engine.place(tuple(tensor.clone() for tensor in request))
+    inputs = engine.place(_copies(request))
     started = time.monotonic()
     outputs = engine.forward(*(tensor.to(engine.device) for tensor in inputs))
-    on_host = tuple(output.cpu().clone() for output in as_tuple(outputs))
+    on_host = _copies(tuple(output.cpu() for output in as_tuple(outputs)))
     return on_host, time.monotonic() - started
 
 
@@ -162,6 +167,7 @@ def compare(
     numerics = Numerics()
     agreements: list[_Agreement] = []
     integers: list[_Agreement] = []
+    outputs, expected = [_real(each) for each in outputs], [_real(each) for each in expected]
     for ours, theirs in zip(outputs, expected, strict=True):
         _refuse_another_form(ours, theirs)
     for place, (ours, theirs) in enumerate(
@@ -188,6 +194,14 @@ def compare(
     return numerics
 
 
+def _real(tensors: Tensors) -> Tensors:
+    """Complex numbers as pairs, which some runtimes give in their place."""
+    return tuple(
+        torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+        for tensor in tensors
+    )
+
+
 def _refuse_another_form(ours: Tensors, theirs: Tensors) -> None:
     shapes, wanted = [tuple(o.shape) for o in ours], [tuple(t.shape) for t in theirs]
     if shapes != wanted:
@@ -196,7 +210,7 @@ def _refuse_another_form(ours: Tensors, theirs: Tensors) -> None:
 
 def _is_discrete(tensor: torch.Tensor) -> bool:
     """Whether it holds labels, indices, counts or flags."""
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized)
+    return not (tensor.is_floating_point() or tensor.is_quantized)
 
 
 def _not_finite(outputs: Sequence[Tensors]) -> Literal["NaN", "infinity"] | None:
@@ -275,8 +289,6 @@ def _values(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.dequantize()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor.detach().double().flatten()
 
 
@@ -301,14 +313,14 @@ def _errors(outputs: Tensors, expected: Tensors) -> tuple[float, ...]:
     """The relative error of each output; 1 where their forms or their NaNs are not the same."""
     if [o.shape for o in outputs] != [e.shape for e in expected]:
         return (1.0,) * len(expected)
-    errors = []
-    for ours, theirs in zip(outputs, expected, strict=True):
-        if not torch.equal(_values(ours).isnan(), _values(theirs).isnan()):
-            errors.append(1.0)
-            continue
-        each = _agreement([ours], [theirs], 0.0, 0.0)
-        errors.append(each.relative_error if each.finite else 1.0)
-    return tuple(errors)
+    return tuple(map(_error, _real(outputs), _real(expected)))
+
+
+def _error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    if not torch.equal(_values(ours).isnan(), _values(theirs).isnan()):
+        return 1.0
+    figures = _agreement([ours], [theirs], 0.0, 0.0)
+    return figures.relative_error if figures.finite else 1.0
 
 
 def _repeat_error(outputs: Tensors, expected: Tensors) -> float | None:

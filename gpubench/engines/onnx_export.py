@@ -16,7 +16,7 @@ import torch
 from gpubench import cache
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
@@ -26,18 +26,6 @@ PACKAGES = ("onnx", "onnxscript")
 
 # Bump when the way a model is exported changes: older entries of the cache are then not found.
 _RECIPE = 2
-
-
-class _Positional(torch.nn.Module):
-    """The module with its inputs as one list, whatever it calls them."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | Tensors:
-        outputs: torch.Tensor | Tensors = self.module(*inputs)
-        return outputs
 
 
 def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bool]:
@@ -65,7 +53,7 @@ def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bo
     with _quietly(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                _Positional(module).eval(),
+                TupleOfTensors(module).eval(),
                 example,
                 dynamo=True,
                 dynamic_shapes=(tuple({0: batch} for _ in example),),

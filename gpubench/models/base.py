@@ -114,6 +114,18 @@ def as_tuple(outputs: object) -> Tensors:
     return tensors
 
 
+class TupleOfTensors(torch.nn.Module):
+    """A module with its outputs as one tensor or a flat tuple: what tracing and exporting need."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | Tensors:
+        outputs = self.module(*inputs)
+        return outputs if isinstance(outputs, torch.Tensor) else as_tuple(outputs)
+
+
 def _tensors_in(outputs: object) -> Iterator[torch.Tensor]:
     if isinstance(outputs, torch.Tensor):
         yield outputs

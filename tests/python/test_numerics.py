@@ -265,6 +265,12 @@ def test_outputs_of_any_form_are_compared(name: str, batch: int) -> None:
         assert suspect(numerics_of(other.module, reference))
 
 
+def test_complex_numbers_may_come_as_pairs() -> None:
+    expected = torch.randn(16, 5, dtype=torch.complex64)
+    assert not suspect(compare(rows(torch.view_as_real(expected)), rows(expected)))
+    assert suspect(compare(rows(torch.view_as_real(expected.conj())), rows(expected)))
+
+
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_the_model_is_asked_for_the_batch_of_the_cell_and_no_other(batch: int) -> None:
     model = small(lambda y: y)
