@@ -68,7 +68,7 @@ ANSWER_LIMITS = {
     "tf32": AnswerLimits(5e-3, 0.995, 2**-11, 0.95),
     "fp16": AnswerLimits(1e-2, 0.99, 2**-11, 0.9),
     "bf16": AnswerLimits(4e-2, 0.98, 2**-8, 0.6),
-    "int8": AnswerLimits(1e-1, 0.98, 2**-7, 0.5),
+    "int8": AnswerLimits(1e-1, 0.95, 2**-7, 0.5),
     "fp8": AnswerLimits(2.5e-1, 0.9, 2**-4, 0.5),
 }
 
