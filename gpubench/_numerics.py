@@ -100,6 +100,7 @@ def _ask(module: torch.nn.Module, request: Tensors) -> Tensors:
 
 
 def _copies(tensors: Tensors) -> Tensors:
+    """Copies that nobody else writes to."""
     return tuple(tensor.clone() for tensor in tensors)
 
 
@@ -214,10 +215,15 @@ def _is_discrete(tensor: torch.Tensor) -> bool:
 
 
 def _not_finite(outputs: Sequence[Tensors]) -> Literal["NaN", "infinity"] | None:
-    values = [_values(tensor) for request in outputs for tensor in request]
-    if any(bool(each.isnan().any()) for each in values):
-        return "NaN"
-    return "infinity" if any(bool(each.isinf().any()) for each in values) else None
+    infinite = False
+    for tensor in (tensor for request in outputs for tensor in request):
+        if _is_discrete(tensor):
+            continue
+        values = _values(tensor)
+        if bool(values.isnan().any()):
+            return "NaN"
+        infinite = infinite or bool(values.isinf().any())
+    return "infinity" if infinite else None
 
 
 def _same_answers(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> float | None:
@@ -260,12 +266,12 @@ def _agreement(
         error = 0.0
     if noise > _MOST_NOISE:  # the small difference of large numbers: theirs is the size that counts
         size *= noise / _STEP
-    varied, of_all = t - t.mean(0), o - o.mean(0)
-    variation = float(varied.norm())
+    our_variation, variation = (each - each.mean(0) for each in (o, t))
+    ours_varies, varies = float(our_variation.norm()), float(variation.norm())
     cosine = None
-    if variation > least_variation * size:
-        both = variation * float(of_all.norm())
-        cosine = float((of_all * varied).sum()) / both if both else 0.0
+    if varies > least_variation * size:
+        product = float(our_variation.flatten() @ variation.flatten())
+        cosine = product / (ours_varies * varies) if ours_varies else 0.0
     return _Agreement(
         finite=True,
         max_abs_error=float(difference.abs().max()),

@@ -39,8 +39,8 @@ class Around:
 class LoadedModel:
     """A model in fp32 on the CPU, in eval mode, and the means to make requests for it.
 
-    `module(*inputs)` takes the tensors of one request and returns a tensor or a tuple of tensors,
-    the batch first in each.
+    `module(*inputs)` takes the tensors of one request, and returns tensors of any shape in whatever
+    `as_tuple` takes apart.
     """
 
     module: torch.nn.Module
