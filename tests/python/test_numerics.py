@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import cast
 
 import factories
 import pytest
 import torch
 
+import gpubench
 from gpubench import _prepare
 from gpubench._numerics import Reference, References, check, compare, make_reference
 from gpubench.engines.base import Engine
@@ -268,7 +270,9 @@ def test_outputs_of_any_form_are_compared(name: str, batch: int) -> None:
 def test_complex_numbers_may_come_as_pairs() -> None:
     expected = torch.randn(16, 5, dtype=torch.complex64)
     assert not suspect(compare(rows(torch.view_as_real(expected)), rows(expected)))
-    assert suspect(compare(rows(torch.view_as_real(expected.conj())), rows(expected)))
+    assert suspect(
+        compare(rows(torch.view_as_real(expected.conj().resolve_conj())), rows(expected))
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 5, 64])
@@ -477,6 +481,30 @@ def test_a_model_that_does_not_repeat_its_answers_is_named(name: str, batch: int
     found = reasons(numerics_of(model.module, reference), "torchscript", "bf16")
     assert set(found) == {"model-not-deterministic"}
     assert "answers the same request differently each time" in found.popitem()[1].remedy
+
+
+def test_a_cell_of_such_a_model_is_measured_and_marked(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import torch\n"
+        "class Noisy(torch.nn.Linear):\n"
+        "    def forward(self, numbers):\n"
+        "        return super().forward(numbers) + torch.rand(4).log()\n"
+        "def make():\n"
+        "    return Noisy(8, 4), torch.randn(4, 8)\n"
+    )
+    asked = Spec(
+        model=f"{tmp_path / 'noisy.py'}:make",
+        runtime="eager",
+        device="cpu",
+        threads=1,
+        requests=5,
+        warmup=0,
+    )
+    result = gpubench.run(asked)
+    assert result.error is None
+    assert result.throughput_per_second is not None
+    assert "model-not-deterministic" in {reason.code for reason in result.verdict.reasons}
+    assert result.answers_agree is None
 
 
 def test_a_state_that_shows_after_the_reference_was_asked_is_still_the_models_own() -> None:
