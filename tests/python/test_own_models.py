@@ -32,7 +32,7 @@ def make():
 def strings():
     class Strings(torch.nn.Module):
         def forward(self, x):
-            return {"logits": x}
+            return {"logits": x, "name": "a word"}
     return Strings(), torch.randn(3, 8)
 def nothing():
     return 5
@@ -101,7 +101,7 @@ def test_changed_code_with_the_same_weights_is_built_anew(code: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        ("strings", "the model returns dict; wrap it"),
+        ("strings", "the model returns a value of type str; wrap it"),
         ("nothing", "nothing returned int; it must return"),
         ("absent", "has no function absent"),
         ("arrays", "its example inputs must be one tensor or a tuple of tensors"),
