@@ -122,6 +122,11 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
+    "model-not-finite": (lambda a: a, Evidence(numerics=Numerics(reference_not_finite="NaN"))),
+    "model-not-deterministic": (
+        lambda a: a,
+        Evidence(numerics=Numerics(reference_repeat_error=0.2, cosine=0.9)),
+    ),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
     "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
     "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
