@@ -17,7 +17,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines import linear_int8, precision
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def modes(spec: Spec) -> Iterator[None]:
 
 
 def failure(spec: Spec, error: Exception) -> GpubenchError:
-    reason = first_line(error)
+    reason = reason_of(error)
     return GpubenchError(
         f"{spec.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
     )

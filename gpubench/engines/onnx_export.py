@@ -15,7 +15,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines.origin import origin
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
@@ -99,4 +99,4 @@ def _reason(error: BaseException) -> str:
     """The first line of the cause; the exporter wraps it in a page of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error)
+    return reason_of(error)

@@ -22,7 +22,7 @@ from gpubench import cache
 from gpubench.engines import onnx_export, onnx_quantise, packages, precision
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.origin import origin
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.onnx_file import OnnxFile
 
@@ -122,7 +122,7 @@ class _Session:
                 str(path), options, providers=[_provider(spec)]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(
                 f"onnxruntime cannot run {spec.model} in {spec.precision} ({reason}); "
                 "use --runtime torchscript"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
     try:
         model = family.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
         raise GpubenchError(
             f"weights '{source}' could not be loaded ({reason}); download them where there is a "
             "network and give their folder with --weights PATH, or use --weights random"

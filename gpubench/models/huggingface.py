@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load(spec: Spec) -> LoadedModel:
             model = family.from_pretrained(source, dtype=torch.float32)
             label = f"pretrained: {source}"
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
         raise GpubenchError(
             f"{source} could not be loaded ({reason}); give a folder with a config.json that names "
             "its architecture (and / at its end), or a function of yours: FILE.py:function"

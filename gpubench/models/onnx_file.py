@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class OnnxFile(torch.nn.Module):
                 str(path), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(f"{path} cannot be read by onnxruntime ({reason})") from error
         self.inputs: list[Any] = self._session.get_inputs()
         self.precision = _precision(path)

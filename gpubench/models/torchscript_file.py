@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
 from gpubench.spec import INPUT_SHAPE, Spec
 
@@ -20,7 +20,7 @@ def load(spec: Spec) -> LoadedModel:
             warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
             module = torch.jit.load(str(path), map_location="cpu").eval().float()
     except (RuntimeError, ValueError, OSError) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
         raise GpubenchError(
             f"{path} is not a TorchScript file ({reason}); save one with torch.jit.save, or give a "
             "function that loads it, as FILE.py:function"
