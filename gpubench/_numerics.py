@@ -31,6 +31,7 @@ class Reference:
     inputs: Tensors
     outputs: Tensors | None  # None: it cannot be asked
     answers: tuple[str, ...]  # see LoadedModel.answers
+    whole: bool = False  # one request, of the batch, that cannot be taken apart
 
 
 class References:
@@ -42,20 +43,25 @@ class References:
 
     def of(self, model: LoadedModel, spec: Spec) -> Reference:
         """The reference of `model`, which still has to be as it was loaded."""
-        key = (spec.model, spec.input_shape, spec.weights, spec.seed, spec.seq_len)
+        key = (
+            spec.model, spec.input_shape, spec.dim, spec.inputs_file, spec.weights, spec.seed,
+            spec.seq_len, spec.batch if model.fixed_batch or not model.batch_first else None,
+        )  # fmt: skip
         if self._reference is None or key != self._key:
             self._reference = None  # before the next is made: both may not fit
-            self._reference, self._key = make_reference(model, spec.seed), key
+            self._reference, self._key = make_reference(model, spec.seed, spec.batch), key
         return self._reference
 
 
-def make_reference(model: LoadedModel, seed: int) -> Reference:
-    inputs = model.make_inputs(seeded(seed + 2), SAMPLES)  # not the seeds of weights and requests
+def make_reference(model: LoadedModel, seed: int, batch: int = 1) -> Reference:
+    whole = model.fixed_batch is not None or not model.batch_first
+    samples = batch if whole else SAMPLES
+    inputs = model.make_inputs(seeded(seed + 2), samples)  # not the seeds of weights and requests
     outputs = None
     if model.callable_on_cpu:
         with torch.inference_mode():
             outputs = as_tuple(model.module(*inputs))
-    return Reference(inputs, outputs, model.answers)
+    return Reference(inputs, outputs, model.answers, whole)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,12 @@ def check(engine: Engine, reference: Reference, batch: int) -> Checked:
     rows: list[torch.Tensor] = []
     answers: list[Tensors] = []
     seconds: list[float] = []
-    for ids, request in _requests(reference.inputs, batch):
+    requests = (
+        [(torch.arange(0), reference.inputs)]
+        if reference.whole
+        else _requests(reference.inputs, batch)
+    )
+    for ids, request in requests:
         inputs = engine.place(request)
         started = time.monotonic()
         outputs = engine.forward(*(tensor.to(engine.device) for tensor in inputs))
@@ -83,7 +94,9 @@ def check(engine: Engine, reference: Reference, batch: int) -> Checked:
     if reference.outputs is None:
         return Checked(None, seconds[0])
     outputs = tuple(torch.cat(parts) for parts in zip(*answers, strict=True))
-    expected = tuple(output[torch.cat(rows)] for output in reference.outputs)
+    expected = reference.outputs
+    if not reference.whole:
+        expected = tuple(output[torch.cat(rows)] for output in expected)
     return Checked(compare(outputs, expected, reference.answers), seconds[0])
 
 

@@ -24,8 +24,8 @@ from gpubench.spec import Spec
 
 # The settings on which an engine and its inputs depend; cells that differ in others share both.
 _ENGINE_SETTINGS = (
-    "model", "input_shape", "weights", "runtime", "precision", "batch", "seq_len", "device",
-    "inputs", "seed",
+    "model", "input_shape", "dim", "inputs_file", "weights", "runtime", "precision", "batch",
+    "seq_len", "device", "inputs", "seed",
 )  # fmt: skip
 
 
@@ -162,5 +162,5 @@ def count_flops(model: LoadedModel) -> float | None:
     """
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
-        model.module(*model.make_inputs(seeded(0), 1))
-    return float(counter.get_total_flops()) or None  # ONNX Runtime, say, is not seen
+        model.module(*model.make_inputs(seeded(0), samples := model.fixed_batch or 1))
+    return counter.get_total_flops() / samples or None  # ONNX Runtime, say, is not seen

@@ -12,7 +12,9 @@ _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)"
 
 _ONNXRUNTIME = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 # "Non-zero status code returned while running Reshape node. Name:'r' Status Message: FILE:LINE ..."
-_STATUS = re.compile(r"(?P<node>while running \w+ node\. Name:'[^']*') Status Message: (?P<text>.*)")
+_STATUS = re.compile(
+    r"(?P<node>while running \w+ node\. Name:'[^']*') Status Message: (?P<text>.*)"
+)
 # "/onnxruntime_src/onnxruntime/core/x.cc:40 onnxruntime::Function(arguments) condition was false. "
 _SOURCE = re.compile(r"^\S+\.(?:h|cc|cpp):\d+ (?:.*? was false\. )?")
 

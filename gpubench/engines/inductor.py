@@ -45,6 +45,11 @@ def _compiler() -> bool:
 
 def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
     """(the module with its weights in place, one request to compile it for)."""
+    if isinstance(model.module, torch.jit.ScriptModule):
+        raise GpubenchError(
+            f"{spec.model} gives TorchScript, which cannot be compiled; use --runtime torchscript "
+            "or eager, or give the module itself"
+        )
     # Kernels that two engines share are compiled once.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.cache_dir() / "inductor"))
     module = precision.convert(model.module, spec).requires_grad_(False)

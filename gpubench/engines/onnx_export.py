@@ -49,6 +49,11 @@ def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bo
     """
     if isinstance(model.module, OnnxFile):
         return model.module.path, False
+    if isinstance(model.module, torch.jit.ScriptModule):
+        raise GpubenchError(
+            f"{spec.model} gives TorchScript, which is not exported to ONNX; use --runtime "
+            "torchscript or eager, or give the module itself"
+        )
     of_any_batch = {"batch": None, "device": "any", "precision": str(dtype)}
     parts = origin(model, spec, _RECIPE, PACKAGES) | of_any_batch
     path = cache.entry("onnx", parts, ".onnx")

@@ -81,7 +81,9 @@ def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
     source = PRETRAINED[spec.model] if spec.weights == "pretrained" else spec.weights
     source = source.removeprefix("hub:")
     try:
-        model = family.from_pretrained(source, dtype=torch.float32)
+        model = family.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False, weights_only=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = reason_of(error)
         raise GpubenchError(
