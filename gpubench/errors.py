@@ -10,10 +10,12 @@ _LONGEST = 400
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
 
-_ONNXRUNTIME = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_ONNXRUNTIME = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: |(?=Non-zero status code returned)"
+)
 # "Non-zero status code returned while running Reshape node. Name:'r' Status Message: FILE:LINE ..."
 _STATUS = re.compile(
-    r"(?P<node>while running \w+ node\. Name:'[^']*') Status Message: (?P<text>.*)"
+    r"while running (?P<node>\w+) node\. Name:'[^']*' Status Message: (?P<text>.*)"
 )
 # "/onnxruntime_src/onnxruntime/core/x.cc:40 onnxruntime::Function(arguments) condition was false. "
 _SOURCE = re.compile(r"^\S+\.(?:h|cc|cpp):\d+ (?:.*? was false\. )?")
@@ -68,9 +70,9 @@ def shortened(text: str) -> str:
 
 
 def _of_onnxruntime(lines: list[str]) -> str:
-    text = _ONNXRUNTIME.sub("", " ".join(lines), count=1)
+    text = _ONNXRUNTIME.sub("", " ".join(lines))
     if found := _STATUS.search(text):
-        text = f"{_SOURCE.sub('', found['text'])} ({found['node']})"
+        text = f"{_SOURCE.sub('', found['text'])} (in a {found['node']} node)"
     return text.removesuffix(" Please fix either the inputs/outputs or the model.")
 
 

@@ -147,12 +147,22 @@ class _Session:
             return self._bind(inputs, shapes)
         bound = self._bound[shapes]
         self._bind_inputs(bound.binding, inputs)
+        if bound.outputs is not None:
+            self._session.run_with_iobinding(bound.binding)
+            return bound.outputs
+        self._let_it_allocate(bound.binding)
         self._session.run_with_iobinding(bound.binding)
-        return outputs_of(bound.binding) if bound.outputs is None else bound.outputs
+        return outputs_of(bound.binding)
 
     def _bind_inputs(self, binding: Any, inputs: Tensors) -> None:
         for name, tensor in zip(self._inputs, inputs, strict=True):
             bind_input(binding, name, tensor)
+
+    def _let_it_allocate(self, binding: Any) -> None:
+        """The outputs anew, of whatever shape: those of the last run would be written to again."""
+        binding.clear_binding_outputs()
+        for argument in self._session.get_outputs():
+            binding.bind_output(argument.name, self._device.type, self._device.index or 0)
 
     def _bind(self, inputs: Tensors, shapes: tuple[torch.Size, ...]) -> Tensors:
         """The first run for inputs of these shapes, which tells those of the outputs.
@@ -162,8 +172,7 @@ class _Session:
         """
         binding = self._session.io_binding()
         arguments = self._session.get_outputs()
-        for argument in arguments:
-            binding.bind_output(argument.name, self._device.type, self._device.index or 0)
+        self._let_it_allocate(binding)
         self._bind_inputs(binding, inputs)
         self._session.run_with_iobinding(binding)
         found = outputs_of(binding)
