@@ -392,8 +392,9 @@ def _example(takes: Signature, axes: Sequence[int | None], dims: Mapping[str, in
         ]
         parts.append("x".join(_without(shape, axis)) if put.dims else "scalar=VALUE")
     written = "+".join(parts)
-    numbers = " (N: a size, VALUE: a number)" if "VALUE" in written else " (N: a size)"
-    return f"write --input-shape {written}" + (numbers if "N" in written else "")
+    meanings = {"N": "N: a size", "VALUE": "VALUE: a number"}
+    meant = [meaning for sign, meaning in meanings.items() if sign in written]
+    return f"write --input-shape {written}" + (f" ({', '.join(meant)})" if meant else "")
 
 
 def _other_batch(batch: int | None, takes: Signature, spec: Spec) -> str:

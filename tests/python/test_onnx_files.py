@@ -99,7 +99,11 @@ def test_a_state_without_names_has_its_batch_where_the_file_leaves_it_free(tmp_p
             "--dim: net.onnx leaves time and mels free; give a size, like --dim time=50+mels=50",
         ),
         ("float[batch, time, 4] x", {"dim": "tim=5"}, "no free dimension tim; its free dim"),
-        ("float[batch, 4] x, int64 rate", {}, "write --input-shape 4+scalar=VALUE (N: a size"),
+        (
+            "float[batch, 4] x, int64 rate",
+            {},
+            "write --input-shape 4+scalar=VALUE (VALUE: a",
+        ),
         ("float[4, 3] x", {}, "has a fixed batch of 4 (it takes x float32 [4, 3]); use --batch 4"),
         ("float[4, 3] x", {}, "or --input-shape 4x3 where that is one sample"),
         ("float[1, 3] x", {"batch": 2}, "has a fixed batch of 1"),
