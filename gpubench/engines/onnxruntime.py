@@ -159,10 +159,13 @@ class _Session:
             bind_input(binding, name, tensor)
 
     def _let_it_allocate(self, binding: Any) -> None:
-        """The outputs anew, of whatever shape: those of the last run would be written to again."""
+        """The outputs anew, of whatever shape, in host memory: where they have to be read.
+
+        Those of the last run would be written to again.
+        """
         binding.clear_binding_outputs()
         for argument in self._session.get_outputs():
-            binding.bind_output(argument.name, self._device.type, self._device.index or 0)
+            binding.bind_output(argument.name)
 
     def _bind(self, inputs: Tensors, shapes: tuple[torch.Size, ...]) -> Tensors:
         """The first run for inputs of these shapes, which tells those of the outputs.
@@ -183,7 +186,7 @@ class _Session:
         ):
             self._bound[shapes] = _Bound(binding, None)
             return found
-        outputs = tuple(torch.empty_like(tensor) for tensor in found)
+        outputs = tuple(torch.empty_like(tensor, device=self._device) for tensor in found)
         binding.clear_binding_outputs()
         for argument, tensor in zip(arguments, outputs, strict=True):
             binding.bind_output(argument.name, *place_of(tensor))

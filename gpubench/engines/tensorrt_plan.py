@@ -194,8 +194,8 @@ def _inputs(model: LoadedModel, spec: Spec) -> dict[str, RequestInput]:
     inputs = request(signature(model.module.path), spec).inputs
     if any(put.axis != 0 for put in inputs):
         raise GpubenchError(
-            f"{spec.runtime} needs the batch in the first dimension of all inputs, which {spec.model} "
-            "has elsewhere; use --runtime onnxruntime"
+            f"{spec.runtime} needs the batch in the first dimension of each input, which is not so "
+            f"in {spec.model}; use --runtime onnxruntime"
         )
     return {put.name: put for put in inputs}
 

@@ -186,13 +186,13 @@ def rows_of(
     order = torch.randperm(counts[0], generator=generator)
     rows = order.repeat(-(-samples // counts[0]))[:samples]
     return tuple(
-        array if axis is None else _taken(array, axis, rows)
+        array if axis is None else taken(array, axis, rows)
         for array, axis in zip(arrays, axes, strict=True)
     )
 
 
-def _taken(array: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
-    # as bytes, since torch cannot index all formats (uint16)
+def taken(array: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
+    """Those rows of `array` along a dimension, in any format: torch cannot index uint16."""
     moved = array.movedim(axis, 0).contiguous()
     size = moved[:1].nbytes
     taken = moved.view(-1).view(torch.uint8).view(len(moved), size)[rows]

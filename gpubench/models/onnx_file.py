@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.dlpack import from_dlpack
 
 from gpubench.dtypes import BY_NAME, BY_ONNX_NUMBER
 from gpubench.errors import GpubenchError, reason_of
@@ -48,7 +49,7 @@ class OnnxFile(torch.nn.Module):
         for put in self._session.get_outputs():
             binding.bind_output(put.name)
         self._session.run_with_iobinding(binding)
-        return tuple(output.clone() for output in outputs_of(binding))
+        return outputs_of(binding)
 
 
 def bind_input(binding: Any, name: str, tensor: torch.Tensor) -> None:
@@ -64,15 +65,25 @@ def place_of(tensor: torch.Tensor) -> tuple[str, int, int, list[int], int]:
 
 
 def outputs_of(binding: Any) -> Tensors:
-    """The outputs of the last run that are tensors of numbers, where ONNX Runtime has put them.
+    """Copies of the outputs that the last run left in host memory, in tensors of numbers.
 
     Strings, sequences and maps, as converted scikit-learn models give them, are left out.
     """
     return tuple(
-        from_dlpack(output)
+        _copy(output)
         for output in binding.get_outputs()
         if output.has_value() and output.is_tensor() and output.element_type() in BY_ONNX_NUMBER
     )
+
+
+def _copy(output: Any) -> torch.Tensor:
+    """Not by way of NumPy, which has no bfloat16."""
+    dtype, shape = torch_dtype(BY_ONNX_NUMBER[output.element_type()].name), output.shape()
+    size = math.prod(shape) * dtype.itemsize
+    if size == 0:
+        return torch.empty(shape, dtype=dtype)
+    memory = (ctypes.c_uint8 * size).from_address(output.data_ptr())
+    return torch.frombuffer(memory, dtype=dtype).view(shape).clone()
 
 
 def _digest(path: Path) -> bytes:

@@ -24,6 +24,7 @@ from gpubench.models.base import (
     LoadedModel,
     Tensors,
     in_reference_dtype,
+    taken,
     with_floats,
 )
 from gpubench.models.own_source import importable
@@ -162,7 +163,7 @@ def _varied(examples: Tensors) -> Callable[[torch.Generator, int], Tensors]:
         rows = torch.randint(len(examples[0]), (samples,), generator=generator)
         made = []
         for example in examples:
-            tensor = example[rows]
+            tensor = taken(example, 0, rows)
             if tensor.is_floating_point():
                 noise = torch.randn(tensor.shape, generator=generator)
                 scale = float(example.float().std()) if example.numel() > 1 else 1.0

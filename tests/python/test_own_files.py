@@ -224,6 +224,20 @@ def test_a_model_in_16_bits_is_measured_so_or_converted_as_the_user_says(tmp_pat
         assert result.error is None, result.error
 
 
+@pytest.mark.parametrize("runtime", ["eager", "torchscript", "onnxruntime"])
+def test_a_function_may_take_bytes(tmp_path: Path, runtime: str) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "import torch\nclass Scaled(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.linear = torch.nn.Linear(4, 2)\n"
+        "    def forward(self, x):\n        return self.linear(x.float() / 255)\n"
+        "def make():\n    return Scaled(), torch.randint(0, 255, (9, 4), dtype=torch.uint8)\n"
+    )
+    result = measured(model=f"{path}:make", runtime=runtime, batch=2)
+    assert result.error is None, result.error
+
+
 def test_a_model_in_float64_is_measured_in_the_precision_that_is_named(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(HALF)
