@@ -26,7 +26,7 @@ import yaml
 from gpubench import _plan
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import preset
+from gpubench.models import needs_code
 from gpubench.spec import PRICING_FIELDS, Spec, make_spec, nearest
 
 _GRID_KEYS = ("only_on", "unavailable")
@@ -80,15 +80,19 @@ def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
         raise InputError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     grids = parse_grids(document, str(path))
     for grid in grids:
-        models = grid.settings.get("model", ())
-        for model in models if isinstance(models, list) else [models]:
-            known = preset(str(model))
-            if known is not None and known.runs_code and not allow_code:
+        if "allow_code" in grid.settings:
+            raise InputError(
+                f"{grid.origin}: allow_code: a file cannot allow it; remove it, and add "
+                "--allow-code to the command if you trust the file"
+            )
+        for spec in [] if allow_code else expand(grid):
+            if reason := needs_code(spec):
                 raise InputError(
-                    f"{grid.origin}: model: {model} runs code; if you trust this file, add "
-                    "--allow-code"
+                    f"{grid.origin}: model: {reason}; if you trust this file, add --allow-code"
                 )
-    return grids
+    if not allow_code:
+        return grids
+    return override(grids, {"allow_code": True})
 
 
 def parse_grids(document: object, origin: str) -> list[Grid]:

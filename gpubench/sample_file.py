@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpubench.errors import InputError, first_line
+from gpubench.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from gpubench.samples import Samples
@@ -84,7 +84,7 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         if "preprocess_ns" in table.column_names:
             around = np.stack([completed[name].to_numpy() for name in _AROUND_COLUMNS], axis=1)
     except (pa.ArrowException, KeyError) as error:
-        problem = first_line(error)
+        problem = reason_of(error)
         raise InputError(
             f"{origin} is not a sample file: {problem}; measure the cell again"
         ) from None

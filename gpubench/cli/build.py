@@ -62,7 +62,7 @@ def command(
         )
     json_output = json_file(json_path)
 
-    from gpubench._plan import refuse_missing_model
+    from gpubench._plan import refuse_by_its_file, refuse_missing_model
     from gpubench.engines import tensorrt_plan
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
@@ -79,6 +79,7 @@ def command(
         if reason := tensorrt_plan.refused_on(spec, capability):
             raise InputError(f"--gpu {name}: {reason}")
     refuse_missing_model(spec)
+    refuse_by_its_file(spec)
     make_folder(output)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 

@@ -27,11 +27,8 @@ from gpubench.spec import Spec
     "--output", required=True, help="Run directory: a path or a URL. Resumes if it exists."
 )
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-@click.option(
-    "--allow-code", is_flag=True, help="Run code of models that FILE names (module:function, .pt)."
-)
 @setting_options
-def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **flags: Any) -> int:
+def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
 
     Each setting takes a comma-separated list. Cells that the directory already holds are not
@@ -45,7 +42,7 @@ def command(file: Path | None, output: str, quiet: bool, allow_code: bool, **fla
     grids = (
         parse_grids(settings, "the command line")
         if file is None
-        else override(read_grids(file, allow_code), settings)
+        else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
     from gpubench._sweep import sweep_grids
