@@ -12,7 +12,9 @@ that commands which measure nothing start without torch.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
     from gpubench.samples import Samples
     from gpubench.search_result import SearchResult
     from gpubench.spec import Spec
+
+# In a clone, this folder has the Python files alone. The compiled core is then looked for in the
+# installed package, so that Python works in the root of a clone, too. core.py checks that both are
+# of one version.
+if not any(os.path.exists(f"{__path__[0]}/_core{suffix}") for suffix in EXTENSION_SUFFIXES):
+    from pkgutil import extend_path
+
+    __path__ = extend_path(__path__, __name__)
 
 __all__ = [
     "GpubenchError",
