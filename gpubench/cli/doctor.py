@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._options import json_file
 from gpubench.cli._output import emit
 
@@ -35,12 +35,12 @@ def command(gpu: bool, json_path: str | None) -> int:
     """
     json_output = json_file(json_path)
 
-    from gpubench.doctor import examine
-    from gpubench.machine import this_machine
-
     findings: list[Finding] = []
     shown = sys.stdout if json_path is None else None
-    with redirect_stdout(sys.stderr):  # of what libraries may have to say
+    with foreign_code():
+        from gpubench.doctor import examine
+        from gpubench.machine import this_machine
+
         for finding in examine(this_machine()):
             findings.append(finding)
             if shown is not None:

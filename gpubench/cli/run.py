@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gpubench._interrupts import finish
-from gpubench.cli._options import check_output_file, json_file
+from gpubench.cli._foreign import foreign_code
+from gpubench.cli._options import check_output_file, check_suffix, json_file
 from gpubench.cli._output import emit, emit_tables, write_each
 from gpubench.cli._settings import given, setting_options, tell
 from gpubench.cli._streams import flush
@@ -38,9 +37,9 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     json_output = json_file(json_path)
     if samples == Path("-"):
         raise InputError("--samples -: a Parquet file is not for reading; name a file")
+    if samples is not None:
+        check_suffix(samples, "--samples", (".parquet",), "Parquet")
     check_output_file(samples, "--samples")
-
-    from gpubench._run import Interrupted, run
 
     held: list[Result] = []
 
@@ -49,12 +48,14 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
         finish()
 
     interrupted = False
-    try:
-        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+    with foreign_code(quiet):
+        from gpubench._run import Interrupted, run
+
+        try:
             run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet), keep)
-    except Interrupted as stop:
-        interrupted = True
-        held = held or [stop.result]
+        except Interrupted as stop:
+            interrupted = True
+            held = held or [stop.result]
     (result,) = held
 
     def show() -> None:

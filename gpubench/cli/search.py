@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubench._interrupts import finish
 from gpubench._watcher import SearchWatcher
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._options import json_file
 from gpubench.cli._output import emit, emit_tables, write_each
 from gpubench.cli._settings import given, setting_options, tell
@@ -53,15 +52,15 @@ def command(
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
 
-    from gpubench._search import SearchInterrupted, search
-
     interrupted = False
-    try:
-        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+    with foreign_code(quiet):
+        from gpubench._search import SearchInterrupted, search
+
+        try:
             found = search(spec, objective, tolerance, probes, _Progress(quiet))
-        finish()
-    except SearchInterrupted as stop:
-        found, interrupted = stop.result, True
+            finish()
+        except SearchInterrupted as stop:
+            found, interrupted = stop.result, True
 
     def show() -> None:
         _show(found, json_path)

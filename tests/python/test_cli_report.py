@@ -301,7 +301,7 @@ def test_an_interrupt_is_130_and_a_failure_is_1(
         monkeypatch.setattr(store, "open_run", fail)
 
     raising(KeyboardInterrupt())
-    assert cli.main(["report", run_directory]) == cli.INTERRUPTED
+    assert cli.main(["report", run_directory]) == 130
     raising(GpubenchError("the disk\nis full"))
     capsys.readouterr()
     assert cli.main(["report", run_directory]) == cli.FAILED
