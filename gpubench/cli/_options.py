@@ -18,52 +18,17 @@ _FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".json": "json",
 }
-# Other suffixes that promise a format; any other, as that of a temporary file, promises nothing.
+# Suffixes that promise a format; any other, as that of a temporary file, promises nothing.
 _PROMISING = frozenset(
-    [
-        ".arrow",
-        ".avro",
-        ".doc",
-        ".docx",
-        ".feather",
-        ".gz",
-        ".h5",
-        ".htm",
-        ".ipynb",
-        ".jpeg",
-        ".jpg",
-        ".jsonl",
-        ".markdown",
-        ".npy",
-        ".npz",
-        ".ods",
-        ".odt",
-        ".onnx",
-        ".orc",
-        ".parquet",
-        ".pdf",
-        ".pickle",
-        ".pkl",
-        ".png",
-        ".ps",
-        ".pt",
-        ".py",
-        ".rst",
-        ".rtf",
-        ".sqlite",
-        ".svg",
-        ".tex",
-        ".toml",
-        ".tsv",
-        ".webp",
-        ".xls",
-        ".xlsx",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".zip",
-    ]
-) | _FORMAT_OF_SUFFIX.keys() - {""}
+    {
+        *(".md", ".html", ".csv", ".json"),
+        *(".arrow", ".avro", ".feather", ".h5", ".jsonl", ".npy", ".npz", ".onnx", ".orc"),
+        *(".parquet", ".pickle", ".pkl", ".pt", ".sqlite", ".toml", ".tsv", ".xml", ".yaml"),
+        *(".doc", ".docx", ".htm", ".ipynb", ".markdown", ".ods", ".odt", ".pdf", ".ps", ".rst"),
+        *(".jpeg", ".jpg", ".png", ".svg", ".webp", ".py", ".tex", ".xls", ".xlsx", ".yml"),
+        *(".gz", ".tar", ".zip", ".zst"),
+    }
+)
 
 format_option = click.option(
     "--format",

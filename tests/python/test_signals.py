@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a command alike, whenever they come, and keep what was measured."""
+"""SIGINT, SIGTERM and SIGHUP end a command alike, and what was measured is kept."""
 
 from __future__ import annotations
 
