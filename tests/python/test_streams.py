@@ -115,7 +115,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
 def test_a_line_of_error_is_short_wherever_it_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", "--model", "x" * 90_000]) == 2
+    assert main(["run", "--model", "resnet50", "--precision", "x" * 90_000]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert len(line) < MOST_CHARACTERS + 20
 
