@@ -13,10 +13,9 @@ that commands which measure nothing start without torch.
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES
-from typing import TYPE_CHECKING
 
+# The command's signal handlers are installed after this file, so it imports as little as it can.
+TYPE_CHECKING = False  # as in typing
 if TYPE_CHECKING:
     from gpubench._run import Interrupted, run
     from gpubench._search import SearchInterrupted, search
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 # In a clone, this folder has the Python files alone. The compiled core is then looked for in the
 # installed package, so that Python works in the root of a clone, too. core.py checks that both are
 # of one version.
-if not any(os.path.exists(f"{__path__[0]}/_core{suffix}") for suffix in EXTENSION_SUFFIXES):
+if not any(name.startswith("_core.") for name in os.listdir(__path__[0])):
     from pkgutil import extend_path
 
     __path__ = extend_path(__path__, __name__)
@@ -70,4 +69,6 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
+    from importlib import import_module
+
     return getattr(import_module(_HOME[name]), name)

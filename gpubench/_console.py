@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
-from typing import NoReturn
 
 from gpubench import _interrupts
+
+TYPE_CHECKING = False  # as in typing, which takes time to import
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def console() -> NoReturn:
@@ -36,6 +38,8 @@ def end(status: int) -> NoReturn:
     """End the process, whatever may hold it up."""
     streams = sys.modules.get("gpubench.cli._streams")
     if streams is not None:
+        from contextlib import suppress
+
         with suppress(OSError):  # what main has told already
             streams.flush()
         sys.stdout = sys.stderr  # what foreign code may still print is no result

@@ -3,7 +3,7 @@
 The command line turns each of them into KeyboardInterrupt (`install`), so that all three end it
 alike; its exit status is 128 and the number of the first one. A program that imports gpubench keeps
 its own handlers. There only Python's own handler of Ctrl-C is replaced for a moment, while
-something measured is on its way to its place (`deferrable`).
+something measured is on its way to its place (`Deferral`).
 
 Python runs handlers in the main thread alone, so in others there is nothing to do.
 """
@@ -14,12 +14,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+# Imported before there is a handler, so it imports as little as it can: no dataclasses, no typing.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,14 +29,20 @@ _PATIENCE_S = 5.0
 _SOON_S = 0.02
 
 
-@dataclass
 class Deferral:
-    """A part of the program that can put signals off, from `begin` to its end."""
+    """A block that can put signals off, from `begin` to its end: `with Deferral() as deferral`."""
 
-    pressed: bool = False  # a signal has come meanwhile
-    _then: Callable[[], None] | None = None
-    _is_begun: bool = False
-    _replaced: bool = False
+    def __init__(self) -> None:
+        self.pressed = False  # a signal has come meanwhile
+        self._then: Callable[[], None] | None = None
+        self._is_begun = False
+        self._replaced = False
+
+    def __enter__(self) -> Deferral:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def begin(self, then: Callable[[], None] | None = None) -> None:
         """From now on a signal raises nothing. It is noted, and `then` is called, if given.
@@ -68,23 +73,16 @@ class Deferral:
             self._then()
 
 
-@contextmanager
-def deferrable() -> Iterator[Deferral]:
-    """A block in which signals can be put off: see Deferral."""
-    deferral = Deferral()
-    try:
-        yield deferral
-    finally:
-        deferral.end()
-
-
-@dataclass
 class _State:
+    """Of this process."""
+
     first: int | None = None  # the signal that ends the command line
-    first_at: float = 0.0
-    lost: bool = False  # KeyboardInterrupt was raised where Python has to ignore it
-    finishing: bool = False
-    deferrals: list[Deferral] = field(default_factory=list)
+    first_at = 0.0
+    lost = False  # KeyboardInterrupt was raised where Python has to ignore it
+    finishing = False
+
+    def __init__(self) -> None:
+        self.deferrals: list[Deferral] = []
 
 
 _state = _State()

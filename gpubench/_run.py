@@ -23,7 +23,7 @@ from gpubench._drive import (
     synthetic_executors,
     torch_executors,
 )
-from gpubench._interrupts import Deferral, deferrable, raise_if_received, received
+from gpubench._interrupts import Deferral, raise_if_received, received
 from gpubench.cost import costs
 from gpubench.errors import GpubenchError, first_line, shorten
 from gpubench.machine import Machine, this_machine
@@ -109,7 +109,7 @@ class Bench:
         result = _blank(spec, self._machine)
         driven: Drive | None = None
         interrupted = False
-        with deferrable() as deferral:  # begun by the measured run: a signal ends it, no more
+        with Deferral() as deferral:  # begun by the measured run: a signal ends it, no more
             try:
                 driven = self._drive(spec, result, deferral)
             except KeyboardInterrupt:
