@@ -99,6 +99,15 @@ def install() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
     sys.unraisablehook = _unraisable
+    os.register_at_fork(after_in_child=_uninstall)
+
+
+def _uninstall() -> None:
+    """A forked child of a model or a library ends as it would in any other program."""
+    for number in _ENDING:
+        if signal.getsignal(number) is _handle:
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
 
 
 def finish() -> None:

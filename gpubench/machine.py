@@ -111,9 +111,9 @@ def _cgroups(controller: str, root: Path) -> list[Path]:
         if not (is_version_2 or has_controller) or is_version_2 not in own:
             continue
         _, _, _, shown, mounted, *_ = map(_unescaped, fields.split())
-        path = own[is_version_2]
+        group = own[is_version_2]
         # Without a namespace of its own, a container sees its group as the root of the mount.
-        below = path.relative_to(shown) if path.is_relative_to(shown) else PurePosixPath()
+        below = group.relative_to(shown) if group.is_relative_to(shown) else PurePosixPath()
         mount = root / mounted.lstrip("/")
         levels = [below, *below.parents] if ".." not in below.parts else [PurePosixPath()]
         folders += [mount / level for level in levels]

@@ -111,6 +111,9 @@ def test_prices_are_listed_and_shown() -> None:
     assert listed.returncode == 0, listed.stderr
     assert "g4dn.xlarge" in listed.stdout
     assert "g5.xlarge" not in listed.stdout
+    both = gpubench("prices", "list", "--provider", "aws,gcp", "--accelerator", "T4,A10G")
+    assert "g4dn.xlarge" in both.stdout
+    assert "g5.xlarge" in both.stdout
     shown = gpubench("prices", "show", "g5.4xlarge")
     assert "1.624" in shown.stdout
     assert "2026-07-20" in shown.stdout

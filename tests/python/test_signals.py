@@ -263,6 +263,37 @@ def test_a_terminal_that_is_closed_takes_no_file_along(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["error"] is not None
 
 
+FORKING = """
+import os
+import signal
+import sys
+
+from gpubench import _interrupts
+
+_interrupts.install()
+is_forked, say = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(say, b"x")
+    signal.pause()
+    os._exit(0)
+os.read(is_forked, 1)
+os.kill(child, signal.SIGTERM)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGTERM)
+"""
+
+
+def test_a_forked_child_is_ended_by_a_signal_as_in_any_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FORKING],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 IN_A_PROGRAM = """
 import json
 import os
