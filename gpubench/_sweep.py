@@ -85,13 +85,13 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     bench = Bench(machine, watcher.stage)
     clock = _Clock(len(missing))
     for number, (key, spec) in enumerate(missing.items(), 1):
-        watcher.begins(number, spec, clock.seconds_left())
-        clock.begin()
         try:
+            watcher.begins(number, spec, clock.seconds_left())
+            clock.begin()
             result = bench.measure(spec, partial(_keep, directory, key))
+            watcher.ended(result, clock.end())
         except KeyboardInterrupt:
             return Swept([], interrupted=True)
-        watcher.ended(result, clock.end())
         if bench.worn_out:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "

@@ -79,7 +79,7 @@ def missing(spec: Spec) -> str | None:
 def compute_capability(gpu: str) -> tuple[int, int]:
     """Of a GPU's name, or of sm_86. Raises InputError for what it does not know."""
     digits = gpu.lower().removeprefix("sm_").removeprefix("sm")
-    if digits.isdigit() and len(digits) in {2, 3}:
+    if digits.isascii() and digits.isdigit() and len(digits) in {2, 3}:
         return int(digits[:-1]), int(digits[-1])
     if gpu.upper() not in _GPUS:
         raise InputError(f"--gpu {gpu}: not known; give {', '.join(_GPUS)}, or one like sm_86")

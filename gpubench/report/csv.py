@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from io import StringIO
 
 from gpubench.report.notes import verdict
+from gpubench.report.settings import weights
 from gpubench.result import Cost, DeviceReport, Interval, Numerics, Result
 
 Field = str | int | float | bool | None
@@ -53,7 +54,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
     row: dict[str, Field] = {
         "time_utc": environment.time,
         "model": spec.model,
-        "weights": spec.weights,
+        "weights": weights(result),
         "runtime": spec.runtime,
         "precision": spec.precision,
         "native_precision": result.engine.native_precision,
