@@ -22,7 +22,9 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/stream.cpp
   csrc/src/cuda/synthetic_executor.cpp
   csrc/src/delay_executor.cpp
+  csrc/src/executor.cpp
   csrc/src/memory.cpp
+  csrc/src/process.cpp
   csrc/src/request_source.cpp
   csrc/src/run.cpp
   csrc/src/runner.cpp
