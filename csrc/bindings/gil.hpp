@@ -1,13 +1,15 @@
-// Calls into Python from threads of the core.
+// Giving the GIL up and taking it, on threads of Python and of the core.
+//
+// When the interpreter is shutting down, CPython before 3.14 ends a thread that asks for the GIL by
+// unwinding it. C++ frames further out could not survive that, so the thread sleeps here until the
+// process is gone.
 #pragma once
 
 #include <cxxabi.h>
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
-// Calls `function` with the GIL held. When the interpreter is shutting down, CPython ends a foreign
-// thread that asks for the GIL by unwinding it; C++ frames further out could not survive that, so
-// the thread sleeps here until the process is gone.
+// Calls `function` with the GIL held.
 template <class Function>
 void with_gil(const Function& function) {
   try {
@@ -16,4 +18,28 @@ void with_gil(const Function& function) {
   } catch (abi::__forced_unwind&) {
     for (;;) pause();
   }
+}
+
+class released_gil {
+ public:
+  released_gil() : thread_(PyEval_SaveThread()) {}
+  ~released_gil() {
+    try {
+      PyEval_RestoreThread(thread_);
+    } catch (abi::__forced_unwind&) {
+      for (;;) pause();
+    }
+  }
+  released_gil(const released_gil&) = delete;
+  released_gil& operator=(const released_gil&) = delete;
+
+ private:
+  PyThreadState* thread_;
+};
+
+// Calls `function` without the GIL, which the caller holds.
+template <class Function>
+auto without_gil(const Function& function) {
+  const released_gil released;
+  return function();
 }

@@ -7,8 +7,9 @@
 
 #include "gpubench/executor.hpp"
 
-// The GIL is held around each call and nowhere else. A Python exception ends the run with its type
-// and message.
+// The GIL is held around each call and nowhere else. A Python exception of any kind ends the run
+// with its type and message. A child that is forked in a call and comes back from it ends there,
+// with a line on stderr and exit status 70: the run that it would go on with is not in its process.
 class __attribute__((visibility("hidden"))) python_executor final : public gpubench::executor {
  public:
   // REQUIRES: the GIL is held.

@@ -15,8 +15,7 @@ void home_process::count_fork() noexcept {
   forks_so_far_.fetch_add(1, std::memory_order_relaxed);
 }
 
-home_process::home_process() noexcept
-    : forks_(forks_so_far_.load(std::memory_order_relaxed)), pid_(getpid()) {}
+home_process::home_process() noexcept : forks_(forks()), pid_(getpid()) {}
 
 void home_process::require_here(const char* what) const {
   if (here()) return;

@@ -22,8 +22,8 @@ struct batch_view {
 // Executes batches for one worker.
 //
 // Thread-safety: every member but the destructor is called by the one thread of its worker. What
-// any of them throws ends the run, with what() as the message. A child that is forked in one of them
-// must end there: it must not return.
+// any of them throws ends the run, with what() as the message. A child that is forked in one of
+// them must end there: it must not return.
 class executor {
  public:
   executor() = default;

@@ -20,7 +20,10 @@ class home_process {
   home_process() noexcept;  // this process
   static constexpr home_process none() noexcept { return {0, 0}; }
 
-  bool here() const noexcept { return forks_ == forks_so_far_.load(std::memory_order_relaxed); }
+  // How many forks led to this process since the program was loaded.
+  static unsigned forks() noexcept { return forks_so_far_.load(std::memory_order_relaxed); }
+
+  bool here() const noexcept { return forks_ == forks(); }
   pid_t pid() const noexcept { return pid_; }  // 0: none()
 
   // Throws runner_error, "this runner belongs to process 123; make a new one after fork", unless

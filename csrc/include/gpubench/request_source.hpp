@@ -163,8 +163,8 @@ class open_loop final : public request_source {
 // so the time that a caller waits for room counts as latency. What is left when a run ends stays
 // and is served by the next run. Ids are the callers' own.
 //
-// A queue serves the process that made it. In a forked child its lock may be held for ever, so there
-// submit() and a run throw runner_error and close() does nothing.
+// A queue serves the process that made it. In a forked child its lock may be held for ever, so
+// there submit() and a run throw runner_error and close() does nothing.
 class live_queue final : public request_source {
  public:
   enum class submission { accepted, full, closed };
