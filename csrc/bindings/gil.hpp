@@ -20,6 +20,24 @@ void with_gil(const Function& function) {
   }
 }
 
+// Python's state of this thread lasts until drop_thread_state(), rather than for one call of
+// with_gil(): what Python keeps per thread (threading.local) stays, making it anew takes longer
+// than the call, and a fork just then hangs the child in CPython 3.11.
+inline void keep_thread_state() {
+  try {
+    pybind11::gil_scoped_acquire().inc_ref();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+inline void drop_thread_state() {
+  try {
+    pybind11::gil_scoped_acquire().dec_ref();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+
 class released_gil {
  public:
   released_gil() : thread_(PyEval_SaveThread()) {}

@@ -170,19 +170,21 @@ std::optional<nanoseconds> device_times(const py::object& self) {
       {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
 }
 
-// Threads of the core call into one interpreter, the main one. Python asks modules for this itself
-// only where an interpreter has a GIL of its own.
-void require_main_interpreter() {
-  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return;
-  throw py::import_error(
-      "gpubench cannot be imported in a subinterpreter; import it in the main interpreter, or in "
-      "another process");
-}
-
 }  // namespace
 
-PYBIND11_MODULE(_core, m, py::multiple_interpreters::not_supported()) {
-  require_main_interpreter();
+// Threads of the core call into one interpreter, the main one. Python refuses such a module itself
+// only where an interpreter has a GIL of its own, and pybind11, which makes PyInit_all_of_core,
+// would wait for ever for the main interpreter's GIL in any other.
+extern "C" PyObject* PyInit_all_of_core();
+extern "C" __attribute__((visibility("default"))) PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_all_of_core();
+  PyErr_SetString(PyExc_ImportError,
+                  "gpubench cannot be imported in a subinterpreter; import it in the main "
+                  "interpreter, or in another process");
+  return nullptr;
+}
+
+PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
   m.doc() = "The timed request queue. All times are int64 nanoseconds of the monotonic clock.";
 
   m.def("now_ns", &gpubench::now_ns, "The monotonic clock, in nanoseconds.");

@@ -89,10 +89,20 @@ python_executor::~python_executor() {
 }
 
 void python_executor::open() {
-  if (open_) call([this] { (*open_)(); });
+  keep_thread_state();
+  if (!open_) return;
+  try {
+    call([this] { (*open_)(); });
+  } catch (...) {
+    drop_thread_state();  // close() will not be called
+    throw;
+  }
 }
 
 void python_executor::close() {
+  struct at_the_end {
+    ~at_the_end() { drop_thread_state(); }
+  } const drop;
   if (close_) call([this] { (*close_)(); });
 }
 
