@@ -30,8 +30,10 @@ std::string printed(const py::handle& number) {
 py::object whole_number(const py::object& given, const char* name) {
   if (PyIndex_Check(given.ptr()) == 0) throw wrong_type(name, "a whole number", given);
   auto number = py::reinterpret_steal<py::object>(PyNumber_Index(given.ptr()));
-  if (!number) throw py::error_already_set();
-  return number;
+  if (number) return number;
+  if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
+  PyErr_Clear();  // an array of several numbers, for one
+  throw wrong_type(name, "a whole number", given);
 }
 
 }  // namespace

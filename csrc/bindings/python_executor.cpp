@@ -28,7 +28,11 @@ std::string described(const py::error_already_set& error) {
       PyErr_Clear();
       return "(its message cannot be shown)";
     }
-    return bytes.cast<std::string>();
+    auto shown = bytes.cast<std::string>();
+    for (std::size_t at = 0; (at = shown.find('\0', at)) != std::string::npos;) {
+      shown.replace(at, 1, "\\x00");  // where what() would end
+    }
+    return shown;
   };
   const std::string name = reinterpret_cast<PyTypeObject*>(error.type().ptr())->tp_name;
   const std::string message = text_of(error.value());
