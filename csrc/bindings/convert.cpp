@@ -107,7 +107,7 @@ double to_double(const real_argument& given, const char* name) {
 std::int64_t to_span_ns(const real_argument& seconds, const char* name) {
   const double value = to_double(seconds, name);
   if (!(value >= 0 && value <= 1e9)) {
-    throw py::value_error(std::string(name) + " is " + std::to_string(value) +
+    throw py::value_error(std::string(name) + " is " + printed(py::float_(value)) +
                           "; give a number of seconds from 0 to 1e9");
   }
   return static_cast<std::int64_t>(value * 1e9);

@@ -34,6 +34,9 @@ struct argument {
       return pybind11::cast<T>(given);
     } catch (const pybind11::cast_error&) {
       throw wrong_type(name, wanted, given);
+    } catch (const pybind11::error_already_set& error) {  // what the object itself says
+      if (!error.matches(PyExc_TypeError)) throw;
+      throw wrong_type(name, wanted, given);
     }
   }
 };

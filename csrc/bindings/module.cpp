@@ -54,7 +54,9 @@ std::shared_ptr<gpubench::open_loop> make_open_loop(const py::object& given) {
 }
 
 gpubench::wait_mode to_wait_mode(const argument<std::string>& given) {
-  const std::string name = given.to("wait", "'spin', 'yield' or 'block'");
+  constexpr const char* wanted = "'spin', 'yield' or 'block'";
+  if (!py::isinstance<py::str>(given.given)) throw wrong_type("wait", wanted, given.given);
+  const std::string name = given.to("wait", wanted);
   if (name == "spin") return gpubench::wait_mode::spin;
   if (name == "yield") return gpubench::wait_mode::yield;
   if (name == "block") return gpubench::wait_mode::block;

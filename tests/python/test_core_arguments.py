@@ -85,7 +85,10 @@ CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     ),
     "stop": (lambda **given: RUNNER.stop(**given), {"grace_s": 1.0}),
     "submit": (lambda **given: core.LiveQueue(1).submit(**given), {"id": 1, "wait_s": 0.0}),
-    "Runner": (core.Runner, {"executors": [], "wait": "spin"}),
+    "Runner": (
+        lambda **given: core.Runner(**({"executors": [core.DelayExecutor(0)]} | given)),
+        {"executors": None, "wait": "spin"},
+    ),
     "check_event_clock": (
         core.cuda.check_event_clock,
         {"device": 0, "lengths_ns": [100], "repeats": 1},
