@@ -48,6 +48,9 @@ ODD: st.SearchStrategy[Any] = st.one_of(
     st.lists(st.integers(-2, 2**65), max_size=4),
 )
 
+RUNNER = core.Runner([core.DelayExecutor(0)])
+ANY: Any = core  # without types, for what they forbid
+
 # Each with arguments that work; one of them at a time is replaced.
 CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     "constant_arrivals": (core.constant_arrivals, {"rate_per_second": 5.0, "count": 3}),
@@ -96,7 +99,6 @@ CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     "PinnedBuffer": (core.cuda.PinnedBuffer, {"device": 0, "bytes": 1}),
 }
 
-RUNNER = core.Runner([core.DelayExecutor(0)])
 PLACES = [(call, name) for call, (_, defaults) in CALLS.items() for name in defaults]
 
 # A number that is right but asks for more than a test may take.
@@ -126,19 +128,31 @@ def test_an_odd_argument_is_taken_or_refused_in_one_line(call: str, name: str, v
     ("call", "error", "message"),
     [
         (lambda: core.ClosedLoop(2**70), ValueError, r"^clients is 1180.*at most 64 bits$"),
-        (lambda: core.ClosedLoop(1.5), TypeError, "^clients must be a whole number, not float$"),
-        (lambda: core.ClosedLoop("1"), TypeError, "^clients must be a whole number, not str$"),
+        (lambda: ANY.ClosedLoop(1.5), TypeError, "^clients must be a whole number, not float$"),
+        (lambda: ANY.ClosedLoop("1"), TypeError, "^clients must be a whole number, not str$"),
         (lambda: core.ClosedLoop(10**6000), ValueError, "^clients is an integer of more digits"),
         (lambda: core.poisson_arrivals(1, 1, -1), ValueError, r"^seed is -1; .*2\*\*64 - 1$"),
-        (lambda: core.poisson_arrivals("1", 1, 1), TypeError, "^rate_per_second must be a number"),
+        (lambda: ANY.poisson_arrivals("1", 1, 1), TypeError, "^rate_per_second must be a number"),
         (lambda: core.constant_arrivals(10**400, 1), ValueError, "^rate_per_second is 1000"),
-        (lambda: core.LiveQueue(1).submit(1, math.nan), ValueError, "^wait_s is nan; give a number"),
+        (
+            lambda: core.LiveQueue(1).submit(1, math.nan),
+            ValueError,
+            "^wait_s is nan; give a number",
+        ),
         (lambda: core.LiveQueue(1).submit(1, -1), ValueError, "^wait_s is -1.0"),
         (lambda: RUNNER.stop(math.inf), ValueError, "^grace_s is inf; give a number of seconds"),
-        (lambda: RUNNER.run("x"), TypeError, "^source must be a RequestSource, not str$"),
-        (lambda: RUNNER.run(None), TypeError, "^source must be a RequestSource, not NoneType$"),
-        (lambda: core.Runner([1]), TypeError, "^executors must be a list of Executors, not list$"),
-        (lambda: core.Runner([None]), ValueError, r"^executors\[0\] is absent"),
+        (
+            lambda: ANY.Runner.run(RUNNER, "x"),
+            TypeError,
+            "^source must be a RequestSource, not str$",
+        ),
+        (
+            lambda: ANY.Runner.run(RUNNER, None),
+            TypeError,
+            "^source must be a RequestSource, not NoneType$",
+        ),
+        (lambda: ANY.Runner([1]), TypeError, "^executors must be a list of Executors, not list$"),
+        (lambda: ANY.Runner([None]), ValueError, r"^executors\[0\] is absent"),
         (
             lambda: core.simulate(core.ClosedLoop(1), executors=10**12, service_ns=1),
             ValueError,
@@ -159,11 +173,7 @@ def test_bad_numbers_are_named_in_one_line(
 
 
 def test_a_service_time_may_be_any_integer() -> None:
-    outcome = core.simulate(
-        core.ClosedLoop(1),
-        service_ns=np.int64(5),  # type: ignore[arg-type]
-        stop_after_completions=1,
-    )
+    outcome = ANY.simulate(ANY.ClosedLoop(1), service_ns=np.int64(5), stop_after_completions=1)
     assert outcome.timelines[0].completed_ns.tolist() == [5]
 
 

@@ -1,4 +1,4 @@
-"""The core and its process: forks, subinterpreters, signals, the GIL, the end of the interpreter."""
+"""The core and its process: forks, subinterpreters, signals, the GIL, the interpreter's end."""
 
 from __future__ import annotations
 
@@ -187,7 +187,9 @@ def test_an_executor_that_never_releases_the_gil_is_told_of() -> None:
     with process, process.stderr as errors:
         line = errors.readline()  # comes from a thread that needs no GIL
         process.kill()
-    assert line.startswith("gpubench: the run is over, but code that does not return holds Python's")
+    assert line.startswith(
+        "gpubench: the run is over, but code that does not return holds Python's"
+    )
     assert line.endswith(f"to end this process: kill -9 {process.pid}\n")
 
 
