@@ -15,7 +15,8 @@ thread_local int allocations_left = never;  // of this thread, until one fails
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+// Not inlined, since GCC would take malloc() and operator delete for a mismatched pair.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (allocations_left == 0) {
     allocations_left = never;
     throw std::bad_alloc();
@@ -24,10 +25,10 @@ void* operator new(std::size_t bytes) {
   if (void* const memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 
