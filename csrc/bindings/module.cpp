@@ -177,13 +177,36 @@ std::optional<nanoseconds> device_times(const py::object& self) {
 // Threads of the core call into one interpreter, the main one. Python refuses such a module itself
 // only where an interpreter has a GIL of its own, and pybind11, which makes PyInit_all_of_core,
 // would wait for ever for the main interpreter's GIL in any other.
-extern "C" PyObject* PyInit_all_of_core();
-extern "C" __attribute__((visibility("default"))) PyObject* PyInit__core() {
-  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_all_of_core();
+//
+// 0, or -1 with an ImportError, as a slot of a module answers.
+static int require_main_interpreter(PyObject*) {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 0;
   PyErr_SetString(PyExc_ImportError,
                   "gpubench cannot be imported in a subinterpreter; import it in the main "
                   "interpreter, or in another process");
-  return nullptr;
+  return -1;
+}
+
+// Checks here, before pybind11 does anything, and again before the module is filled: from 3.13 on
+// Python calls this function in the main interpreter, whoever imports.
+extern "C" PyObject* PyInit_all_of_core();
+extern "C" __attribute__((visibility("default"))) PyObject* PyInit__core() {
+  if (require_main_interpreter(nullptr) != 0) return nullptr;
+  PyObject* const made = PyInit_all_of_core();
+  if (made == nullptr || Py_TYPE(made) != &PyModuleDef_Type) return made;
+  const auto& all = *reinterpret_cast<const PyModuleDef*>(made);
+  static std::vector<PyModuleDef_Slot> slots;
+  static PyModuleDef definition = {
+      PyModuleDef_HEAD_INIT, all.m_name,  all.m_doc, all.m_size, all.m_methods, nullptr,
+      all.m_traverse,        all.m_clear, all.m_free};
+  if (slots.empty()) {
+    slots.push_back({Py_mod_exec, reinterpret_cast<void*>(&require_main_interpreter)});
+    const PyModuleDef_Slot* slot = all.m_slots;
+    while (slot->slot != 0) slots.push_back(*slot++);
+    slots.push_back({0, nullptr});
+    definition.m_slots = slots.data();
+  }
+  return PyModuleDef_Init(&definition);
 }
 
 PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <thread>
@@ -15,6 +16,12 @@ using namespace gpubench;
 using namespace std::chrono_literals;
 
 namespace {
+
+#ifdef __SANITIZE_THREAD__
+constexpr bool threads_in_children = false;
+#else
+constexpr bool threads_in_children = true;
+#endif
 
 run_options until(std::size_t completions) {
   run_options options;
@@ -56,9 +63,13 @@ void a_child_makes_a_runner_of_its_own() {
   auto source = std::make_shared<closed_loop>(1);  // nobody's, so anybody can use it
   auto idle = std::make_shared<delay_executor>(0);
   CHECK(holds_in_child([&] {
-    runner own({idle});
-    CHECK(own.run(source, until(10)).completed == 10);
-    own.close();
+    if (threads_in_children) {
+      runner own({idle});
+      CHECK(own.run(source, until(10)).completed == 10);
+      own.close();
+    } else {
+      std::fprintf(stderr, "not run: threads in a child, which ThreadSanitizer does not know\n");
+    }
     CHECK(simulate(*source, 1, {1}, until(10)).completed == 10);
   }));
 }
