@@ -33,6 +33,8 @@ try:
         simulate,
     )
 except ImportError as error:
+    if "subinterpreter" in str(error):  # the core's own refusal: installing would not help
+        raise
     raise GpubenchError(
         f"gpubench's compiled core cannot be loaded ({first_line(error)}); in the clone, run: "
         "pip install ."
