@@ -16,7 +16,7 @@ from gpubench._run import Bench
 from gpubench._watcher import Watcher
 from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError, InputError
-from gpubench.grid import Grid, cells, parse_grids, read_grids
+from gpubench.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
 from gpubench.machine import this_machine
 from gpubench.result import Result
 from gpubench.store import RunDirectory, open_run
@@ -33,25 +33,32 @@ def sweep(
     output: str | Path,
     watcher: Watcher | None = None,
     allow_code: bool = False,
+    max_cells: int = MAX_CELLS,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
     `grids` is the path of a sweep file, or what such a file holds (see gpubench.grid). Returns the
-    results of all its cells, those included that `output` held already. Raises what `sweep_grids`
-    raises, and KeyboardInterrupt with everything measured until then on disk.
+    results of all its cells, those included that `output` held already. The models that a file
+    names run no code without `allow_code`; a grid that is not a file is trusted. Raises what
+    `sweep_grids` raises, and KeyboardInterrupt with everything measured until then on disk.
     """
     parsed = (
         read_grids(Path(grids), allow_code)
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )
-    swept = sweep_grids(parsed, output, watcher)
+    swept = sweep_grids(parsed, output, watcher, max_cells)
     if swept.interrupted:
         raise KeyboardInterrupt
     return swept.results
 
 
-def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | None = None) -> Swept:
+def sweep_grids(
+    grids: Sequence[Grid],
+    output: str | Path,
+    watcher: Watcher | None = None,
+    max_cells: int = MAX_CELLS,
+) -> Swept:
     """Measure every cell of `grids` that `output` does not hold yet.
 
     A cell that fails is stored with its error and the rest goes on. On Ctrl-C the cell in progress
@@ -62,7 +69,7 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     """
     watcher = watcher or Watcher()
     machine = this_machine()
-    planned = cells(grids, machine)
+    planned = cells(grids, machine, max_cells)
     if not planned.specs:
         raise InputError(
             "this sweep has no cell for this machine; see its only_on and unavailable, or give "

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
@@ -43,7 +43,8 @@ _MOST_SAMPLES = 65536  # in one batch
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
-_DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
+_DYNAMIC_BATCH = re.compile(r"([0-9]{1,9}):(.+)")
+_DEVICE = re.compile("auto|cpu|all|cuda|cuda:[0-9]{1,4}(,cuda:[0-9]{1,4})*")
 # One input of one sample: its sizes, and its format where that is not float32.
 INPUT_SHAPE = re.compile(r"([1-9][0-9]*(?:x[1-9][0-9]*)*)(?::(float32|int64|int32))?")
 _SHAPE_HELP = "write it like 3x224x224 or 128:int64+128:int64, one sample without the batch"
@@ -68,7 +69,7 @@ def parse_duration(text: str | float) -> float:
     Raises ValueError for a string without a unit, so that '5' is never guessed at.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        seconds = float(text)
+        seconds = float(min(text, 2 * _LONGEST_S))  # a whole number may be too large for a float
     else:
         match = _DURATION.fullmatch(str(text).strip().lower())
         if match is None or match[2] not in {*_UNITS, ""}:
@@ -248,6 +249,8 @@ class Spec(BaseModel):
             _refuse(
                 "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
             )
+        if pattern in {"poisson", "constant"} and self.arrivals != pattern:
+            _refuse("arrivals", f"{pattern} takes no value; write {pattern}, and add --rate")
         if pattern == "burst" and re.fullmatch("[1-9][0-9]{0,8}", argument) is None:
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
@@ -256,7 +259,7 @@ class Spec(BaseModel):
             _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
         if pattern in {"constant", "burst"} and not self.open_loop:
             _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
-        if re.fullmatch(r"auto|cpu|all|cuda|cuda:[0-9]+(,cuda:[0-9]+)*", self.device) is None:
+        if _DEVICE.fullmatch(self.device) is None:
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
         if len(set(self.devices)) < len(self.devices):
             _refuse("device", f"'{self.device}' names a GPU twice; name each once")
@@ -333,26 +336,32 @@ def _refuse(field: str, problem: str) -> NoReturn:
     raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})
 
 
-def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
+def make_spec(
+    settings: dict[str, Any], origin: str = "", lines: Mapping[str, str] | None = None
+) -> Spec:
     """A Spec from what a user wrote.
 
-    `origin` says where, for the message ("sweep.yaml, grid 2"). Raises InputError: one line that
-    names the flag or key and the fix.
+    `origin` says where, for the message ("sweep.yaml, grid 2"), and `lines` in which line a setting
+    is, where that is known. Raises InputError: one line that names the flag or key and the fix.
     """
+    lines = lines or {}
     try:
         spec = Spec(**settings)
     except ValidationError as error:
-        raise InputError(_explain(error, settings, origin)) from None
+        raise InputError(_explain(error, settings, origin, lines)) from None
     if "arrivals" in settings and not spec.open_loop:  # poisson, which is also the default
         problem = f"{spec.arrivals} arrivals need a rate; add --rate"
-        raise InputError(_located("arrivals", problem, origin))
+        raise InputError(_located("arrivals", problem, lines.get("arrivals", origin)))
     return spec
 
 
-def _explain(error: ValidationError, settings: dict[str, Any], origin: str) -> str:
+def _explain(
+    error: ValidationError, settings: dict[str, Any], origin: str, lines: Mapping[str, str]
+) -> str:
     first = error.errors()[0]
     context = first.get("ctx", {})
     name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
+    origin = lines.get(name, origin)
     if first["type"] == "extra_forbidden":
         problem = f"unknown setting '{name}'; {nearest(name, Spec.model_fields)}"
         return f"{origin}: {problem}" if origin else problem
