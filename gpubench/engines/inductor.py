@@ -46,7 +46,7 @@ def _compiler() -> bool:
 def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
     """(the module with its weights in place, one request to compile it for)."""
     # Kernels that two engines share are compiled once.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.cache_dir() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
     module = precision.convert(model.module, spec).requires_grad_(False)
     dtype, device = precision.weight_dtype(spec.precision), torch.device(spec.device)
     return module, tuple(
