@@ -17,8 +17,9 @@ from gpubench._watcher import Watcher
 from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError, InputError
 from gpubench.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
-from gpubench.machine import this_machine
+from gpubench.machine import Machine, this_machine
 from gpubench.result import Result
+from gpubench.spec import Spec
 from gpubench.store import RunDirectory, open_run
 
 
@@ -65,7 +66,7 @@ def sweep_grids(
     is stored with what it had measured, and the sweep ends.
 
     Raises InputError before anything is measured: a cell that is not valid or not possible here, an
-    unknown instance, a directory that cannot be written.
+    unknown instance, a directory that cannot be written, or that another sweep writes to.
     """
     watcher = watcher or Watcher()
     machine = this_machine()
@@ -78,11 +79,27 @@ def sweep_grids(
     for spec in planned.specs:
         check_prices(spec.instance)
     directory = open_run(output)
-    directory.check_writable()
-
     keys = {spec.key(machine.identity): spec for spec in planned.specs}
+    with directory.locked():
+        directory.check_writable()
+        if not _measure(keys, planned.skipped, directory, machine, watcher):
+            return Swept([], interrupted=True)
+    stored = dict(directory.read_all().cells)
+    return Swept(
+        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
+    )
+
+
+def _measure(
+    keys: Mapping[str, Spec],
+    skipped: Mapping[str, int],
+    directory: RunDirectory,
+    machine: Machine,
+    watcher: Watcher,
+) -> bool:
+    """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
     missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
-    watcher.planned(len(missing), len(keys) - len(missing), planned.skipped)
+    watcher.planned(len(missing), len(keys) - len(missing), skipped)
     bench = Bench(machine, watcher.stage)
     clock = _Clock(len(missing))
     for number, (key, spec) in enumerate(missing.items(), 1):
@@ -91,17 +108,14 @@ def sweep_grids(
         try:
             result = bench.measure(spec, partial(_keep, directory, key))
         except KeyboardInterrupt:
-            return Swept([], interrupted=True)
+            return False
         watcher.ended(result, clock.end())
         if bench.worn_out:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "
                 "runs and would disturb the cells to come: run the same sweep again to go on"
             )
-    stored = dict(directory.read_all().cells)
-    return Swept(
-        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
-    )
+    return True
 
 
 def _keep(directory: RunDirectory, key: str, result: Result) -> None:

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -20,7 +20,7 @@ class Held(OSError):
 
 @contextmanager
 def exclusive(
-    path: Path, wait: bool = True, holder: str = "", remove: bool = False
+    path: Path, wait: bool = True, holder: str = "", remove: bool = False, mode: int = 0o600
 ) -> Iterator[None]:
     """Alone among all processes with the file `path`, which is made and never followed as a link.
 
@@ -28,26 +28,27 @@ def exclusive(
     Raises Held without `wait` where another process has the lock, and OSError where no such file
     can be made or the file system has no locks.
     """
-    handle = _locked(path, wait)
+    handle, is_writable = _locked(path, wait, mode)
     try:
-        if holder:
+        if holder and is_writable:
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
         yield
     finally:
         if remove:
-            path.unlink(missing_ok=True)  # while it is held, so that nobody waits for a lost file
+            with suppress(OSError):  # while it is held, so that nobody waits for a lost file
+                path.unlink()
         os.close(handle)
 
 
-def _locked(path: Path, wait: bool) -> int:
+def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
+    """(the open file, whether it can be written)."""
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        handle = os.open(path, flags, 0o600)
+        handle, is_writable = _opened(path, mode)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if _is_same(handle, path):
-                return handle
+                return handle, is_writable
         except BlockingIOError:
             written = os.pread(handle, 1000, 0).decode(errors="replace")
             os.close(handle)
@@ -56,6 +57,14 @@ def _locked(path: Path, wait: bool) -> int:
             os.close(handle)
             raise
         os.close(handle)  # the holder before has removed the file: take the new one
+
+
+def _opened(path: Path, mode: int) -> tuple[int, bool]:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
+    except PermissionError:
+        return os.open(path, flags | os.O_RDONLY), False  # of another user, and locked all the same
 
 
 def _is_same(handle: int, path: Path) -> bool:
