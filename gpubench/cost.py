@@ -112,10 +112,14 @@ def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
-    """Price of a million inferences in USD; None where no throughput is known, or it is zero."""
+    """Price of a million inferences in USD; None where no throughput is known, or it is zero.
+
+    None, too, where the price is larger than any number.
+    """
     if not throughput_per_second:
         return None
-    return usd_per_hour / 3600 / throughput_per_second * 1e6
+    figure = usd_per_hour / 3600 / throughput_per_second * 1e6
+    return figure if math.isfinite(figure) else None
 
 
 def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval | None:

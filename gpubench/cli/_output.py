@@ -37,5 +37,7 @@ def emit_tables(tables: list[Table], output: Path | None) -> None:
 
 
 def warn(problems: Iterable[str]) -> None:
+    from gpubench.report import escape
+
     for problem in problems:
-        print("gpubench: warning:", problem, file=sys.stderr)
+        print("gpubench: warning:", escape.terminal(problem), file=sys.stderr)
