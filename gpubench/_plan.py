@@ -231,7 +231,12 @@ def _refuse_bad_trace(spec: Spec) -> None:
 def _check_trace(path: str) -> None:
     from gpubench._drive import read_trace
 
-    read_trace(Path(path))
+    needed = len(read_trace(Path(path))) * _SCHEDULED_REQUEST_BYTES
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
+        raise InputError(
+            f"--arrivals trace:{path}: its requests need {needed / 1e9:.3g} GB, more than half of "
+            "this machine's memory; shorten it"
+        )
 
 
 def refuse_missing_model(spec: Spec) -> None:

@@ -205,7 +205,10 @@ class LocalFolder:
     def digest(self, name: str) -> str:
         """SHA-256, in hexadecimal digits. Raises OSError as `read`."""
         with open_regular(self._path / name, follow_links=False) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.sha256()
+            while part := file.read(1 << 20):
+                found.update(part)
+            return found.hexdigest()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

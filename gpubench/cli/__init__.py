@@ -128,7 +128,9 @@ def _version() -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    print("gpubench:", " ".join(message.split()), file=sys.stderr)
+    from gpubench.report import escape
+
+    print("gpubench:", escape.terminal(" ".join(message.split())), file=sys.stderr)
     return status
 
 

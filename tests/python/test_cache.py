@@ -30,6 +30,11 @@ def small(place: Path) -> None:
     place.write_bytes(b"x")
 
 
+def made_anew(place: Path) -> None:
+    place.unlink()
+    small(place)
+
+
 def large(place: Path) -> None:
     place.write_bytes(b"x" * 10**6)
 
@@ -237,7 +242,7 @@ def test_a_cache_of_a_version_without_markers_stays_in_use(folder: Path) -> None
 def test_nobody_else_can_write_to_it_whatever_the_umask(folder: Path) -> None:
     before = os.umask(0)
     try:
-        made = cache.save(an_entry(), lambda place: (place.unlink(), small(place))[1])
+        made = cache.save(an_entry(), made_anew)
     finally:
         os.umask(before)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}

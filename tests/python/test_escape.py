@@ -140,7 +140,7 @@ def test_any_text_becomes_one_that_is_seen_whole(text: str) -> None:
         assert shown == text
     field = escape.csv_field(text)
     assert isinstance(field, str)
-    assert field.removeprefix("'") == shown
+    assert field in {shown, f"'{shown}"}
     assert field[:1] not in set("=+-@")
     ElementTree.fromstring(f"<p title='{escape.html(text)}'>{escape.html(text)}</p>")
     assert json.loads(escape.json_text(json.dumps([text], ensure_ascii=False))) == [text]
