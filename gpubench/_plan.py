@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpubench import _gpus
 from gpubench._gpus import TorchGpu
-from gpubench.engines import RUNTIMES
+from gpubench.engines import RUNTIMES, refusals
 from gpubench.errors import InputError
 from gpubench.machine import Machine
 from gpubench.models import local_path, preset
@@ -186,7 +186,8 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
     refuse_missing_model(spec)
     if spec.model == "synthetic":
         return
-    if reason := importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
+    reason = refusals.on_cpu(spec) if spec.device == "cpu" else None
+    if reason := reason or importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
         raise InputError(f"--runtime {spec.runtime}: {reason}")
     _refuse_missing_weights(spec)
 

@@ -63,7 +63,7 @@ def command(
     json_output = json_file(json_path)
 
     from gpubench._plan import refuse_missing_model
-    from gpubench.engines import tensorrt_plan
+    from gpubench.engines import refusals
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
     least, most = _batches(batch)
@@ -72,13 +72,18 @@ def command(
         raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
     if not split_names(gpu):
         raise InputError("--gpu: names none; give one like A10G")
-    targets = {name: tensorrt_plan.compute_capability(name) for name in split_names(gpu)}
-    if reason := tensorrt_plan.missing(spec):
+    targets = {name: refusals.compute_capability(name) for name in split_names(gpu)}
+    if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
         raise InputError(f"--runtime {runtime}: {reason}")
+    refuse_missing_model(spec)
+    if reason := refusals.tensorrt_missing(spec):
+        raise InputError(f"--runtime {runtime}: {reason}")
+
+    from gpubench.engines import tensorrt_plan  # torch with it
+
     for name, capability in targets.items():
         if reason := tensorrt_plan.refused_on(spec, capability):
             raise InputError(f"--gpu {name}: {reason}")
-    refuse_missing_model(spec)
     make_folder(output)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
+from gpubench.engines import refusals
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, seeded
@@ -22,7 +23,7 @@ from gpubench.models.onnx_file import OnnxFile
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
-PACKAGES = ("onnx", "onnxscript")
+PACKAGES = refusals.ONNX_PACKAGES
 
 # Bump when the way a model is exported changes: older entries of the cache are then not found.
 _RECIPE = 2

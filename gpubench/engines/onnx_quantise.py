@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpubench.engines import refusals
 from gpubench.models.base import LoadedModel, seeded
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
-PACKAGES = ("onnxruntime",)
+PACKAGES = refusals.ONNX_QUANTISER_PACKAGES
 
 # What activations are scaled by: so many requests of so many samples.
 _CALIBRATION_REQUESTS, _CALIBRATION_SAMPLES = 8, 4

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench import cache
-from gpubench.engines import onnx_export, onnx_quantise, packages, precision
+from gpubench.engines import onnx_export, onnx_quantise, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError, first_line
@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 def refusal(spec: Spec) -> str | None:
-    if reason := packages.missing("onnxruntime", "onnxruntime", *onnx_export.PACKAGES):
+    if reason := refusals.onnxruntime_missing():
         return reason
     if spec.device == "cpu":
         return precision.refusal(spec, "fp32", "int8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -245,3 +247,47 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_and_never_the_cpu(
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(InputError, match="CPU-only build"):
         resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+
+
+REFUSED_AT_ONCE = [
+    ["run", "--model", "resnet50", "--precision", "fp8"],
+    ["run", "--model", "resnet50", "--precision", "int8"],
+    ["run", "--model", "bert-base", "--precision", "fp8", "--runtime", "onnxruntime"],
+    ["run", "--model", "resnet50", "--precision", "int8", "--runtime", "compile"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt-rtx", "--precision", "fp16"],
+    ["run", "--model", "resnet50", "--precision", "tf32"],
+    ["search", "--model", "resnet50", "--precision", "fp8", "--objective", "p95:1ms"],
+    ["sweep", "--model", "resnet50", "--precision", "fp8", "--output", "run"],
+    ["build", "--model", "resnet50", "--gpu", "T5", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--precision", "amp", "--output", "engines"],
+    ["build", "--model", "reset50", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "no.onnx", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--batch", "0", "--output", "engines"],
+    ["report", ""],
+    ["compare", "a", "b"],
+]
+
+ASK = """
+import sys
+from gpubench.cli import main
+for number, arguments in enumerate(eval(sys.argv[1])):
+    status = main(arguments)
+    print(number, status, "torch" in sys.modules, flush=True)
+"""
+
+
+def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) -> None:
+    asked = [
+        [*each, "--device", "cpu"] if each[0] in {"run", "search", "sweep"} else each
+        for each in REFUSED_AT_ONCE
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ASK, repr(asked)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.stdout.splitlines() == [f"{number} 2 False" for number in range(len(asked))]
+    assert len(done.stderr.splitlines()) == len(asked), done.stderr
