@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -384,19 +385,22 @@ def test_a_result_that_somebody_else_has_written_meanwhile_stays(tmp_path: Path)
         assert len(stamps) == 10
 
 
-def damaged_parquets() -> dict[str, bytes]:
+def packed(**changes: object) -> bytes:
+    """A sample file of ten rows, with other columns, as another program may write it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     whole = samples(10)
+    columns = {name: getattr(whole, name) for name in (*STAMPS[:5], "worker", *STAMPS[5:])}
+    columns |= changes
+    columns = {name: column for name, column in columns.items() if column is not None}
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), out, compression="zstd", use_dictionary=False)
+    return bytes(out.getvalue())
 
-    def packed(**changes: object) -> bytes:
-        columns = {name: getattr(whole, name) for name in (*STAMPS[:5], "worker", *STAMPS[5:])}
-        columns |= changes
-        columns = {name: column for name, column in columns.items() if column is not None}
-        out = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns), out, compression="zstd")
-        return bytes(out.getvalue())
+
+def damaged_parquets() -> dict[str, bytes]:
+    import pyarrow as pa
 
     ten = np.arange(10)
     lists = pa.array([[1]] * 10)
@@ -429,6 +433,19 @@ def test_a_small_file_of_very_many_rows_is_not_unpacked(monkeypatch: pytest.Monk
     monkeypatch.setattr("gpubench.sample_file._memory_bytes", lambda: 100 << 20)
     with pytest.raises(InputError, match=r"unpacked it would take 0.1 GB"):
         from_parquet(bomb, "bomb")
+
+
+def test_a_page_that_claims_more_than_its_rows_need_is_not_unpacked() -> None:
+    import pyarrow.parquet as pq
+
+    data = bytearray(packed())
+    from_parquet(bytes(data), "whole")
+    start = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).data_page_offset
+    place = data.index(b"\x15", start + 1)  # the second field: what the page is once unpacked
+    assert data[place + 1] >= 128  # its first byte of two
+    data[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191 bytes, the most that two bytes can say
+    with pytest.raises(InputError, match="it holds more than its rows need"):
+        from_parquet(bytes(data), "bomb")
 
 
 @pytest.mark.parametrize(
