@@ -40,6 +40,7 @@ PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
 # Far beyond what anybody measures, and within what the core's integers and memory can hold.
 _LONGEST_S = 30 * 24 * 3600.0
 _MOST_SAMPLES = 65536  # in one batch
+MOST_USD_PER_HOUR = 1e9
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
@@ -211,7 +212,7 @@ class Spec(BaseModel):
         (), description="Price the measurement on these instances (see gpubench prices list)."
     )
     usd_per_hour: Number | None = Field(
-        None, ge=0, description="Price the measurement at this hourly price."
+        None, ge=0, le=MOST_USD_PER_HOUR, description="Price the measurement at this hourly price."
     )
 
     @model_validator(mode="after")

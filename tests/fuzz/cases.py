@@ -152,20 +152,48 @@ _PIECES = (
 )
 
 
+# What is right for a synthetic model, most of it.
+_PLAUSIBLE = {
+    "batch": ("1", "[1, 2]", "4", "65536", "65537"),
+    "workers": ("1", "[1, 2]", "[2]", "4097"),
+    "clients": ("1", "[1, 4]", "10000000"),
+    "rate": ("5", "0.001", "1e3", "[5, 10.5]"),
+    "arrivals": ("poisson", "constant", "burst:2", "trace:t", "[poisson, constant]"),
+    "warmup": ("0", "1ms", "[0, 1us]", "1e-3"),
+    "duration": ("1ms", "10s", "1h", "30"),
+    "requests": ("1", "[10, 20]", "1e3", "'5'"),
+    "seed": ("0", "[1, 2, 3]", str(2**63 - 1), str(2**63)),
+    "load_seed": ("0", "~"),
+    "depth": ("1", "2"),
+    "dynamic_batch": ("8:2ms", "2:0s", "8:20", "1:1s"),
+    "wait": ("spin", "[spin, yield, block]", "no"),
+    "device": ("cpu", "auto", "cuda:0", "all"),
+    "service_dist": ("constant", "exponential"),
+    "instance": ("g5.xlarge", "[g5.xlarge, g4dn.xlarge]", "g5.xlarge, g4dn.xlarge"),
+    "usd_per_hour": ("1", "0", "1e-300", "1e300"),
+    "only_on": ("cpu", "cuda"),
+    "unavailable": ("skip", "refuse"),
+}
+
+
 @st.composite
 def sweep_files(draw: st.DrawFn) -> bytes:
     lines = []
     if draw(st.booleans()):
         lines += ["model: synthetic", "service_time: 10us", "requests: 30"]
     for _ in range(draw(st.integers(0, 5))):
-        if draw(st.booleans()):
+        kind = draw(st.integers(0, 7))
+        if kind > 2:
+            name = draw(st.sampled_from(sorted(_PLAUSIBLE)))
+            line = f"{name}: {draw(st.sampled_from(_PLAUSIBLE[name]))}"
+        elif kind > 1:
             line = draw(st.sampled_from(_PIECES))
         else:
             name = draw(st.one_of(st.sampled_from([*Spec.model_fields, "only_on"]), TEXT))
             line = f"{name}: {draw(st.one_of(TEXT, VALUE.map(_flow)))}"
-        lines.append("  " * draw(st.integers(0, 1)) + line)
+        lines.append("  " * (draw(st.integers(0, 9)) == 0) + line)
     text = "\n".join(lines).encode(errors="surrogatepass")
-    return _spoiled(draw, text) if draw(st.integers(0, 3)) == 0 else text
+    return _spoiled(draw, text) if draw(st.integers(0, 9)) == 0 else text
 
 
 def _flow(value: object) -> str:
@@ -194,18 +222,22 @@ def documents(draw: st.DrawFn) -> bytes:
             if isinstance(place[key], (dict, list)) and place[key] and draw(st.integers(0, 4)):
                 place = place[key]
                 continue
-            match draw(st.integers(0, 5)):
+            match draw(st.integers(0, 9)):
                 case 0:
                     del place[key]
                 case 1 if isinstance(place, dict):
                     place[draw(TEXT)] = draw(VALUE)
-                case 2 if isinstance(place[key], (int, float)):
+                case _ if isinstance(place[key], (int, float)):
                     place[key] = draw(NUMBER)
+                case 2 | 3 | 4 if isinstance(place[key], str):
+                    place[key] = draw(TEXT)
+                case 5 | 6 if place[key] is None:
+                    place[key] = draw(st.one_of(NUMBER, st.lists(NUMBER, min_size=2, max_size=2)))
                 case _:
                     place[key] = draw(VALUE)
             break
     text = json.dumps(document, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
-    return _spoiled(draw, text) if draw(st.integers(0, 4)) == 0 else text
+    return _spoiled(draw, text) if draw(st.integers(0, 9)) == 0 else text
 
 
 @st.composite

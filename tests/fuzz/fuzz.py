@@ -116,7 +116,9 @@ class Place:
         with contextlib.suppress(InputError):
             open_run(folder).has("tried")
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-        return status
+        assert status == 0  # the good one is always shown
+        is_accepted = len(open_run(folder).read_all().cells) == 2
+        return 0 if is_accepted else 2
 
     def sample_file(self, data: bytes) -> int:
         try:

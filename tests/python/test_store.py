@@ -431,7 +431,7 @@ def test_a_small_file_of_very_many_rows_is_not_unpacked(monkeypatch: pytest.Monk
     assert len(bomb) < 300_000
     assert len(from_parquet(bomb, "bomb")) == 1_000_000
     monkeypatch.setattr("gpubench.sample_file._memory_bytes", lambda: 100 << 20)
-    with pytest.raises(InputError, match=r"unpacked it would take 0.1 GB"):
+    with pytest.raises(InputError, match=r"unpacked it would take 0.3 GB"):
         from_parquet(bomb, "bomb")
 
 
