@@ -67,13 +67,13 @@ def seconds(value: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= size:
             return f"{value / size:g}{unit}"
-    return "0s" if value == 0 else f"{value / 1e-9:g}ns"
+    return "0s" if value == 0 else f"{value / 1e-9:g}ns" if value > 0 else f"{value:g}s"
 
 
 def elapsed(value: float) -> str:
     """How long something took or will take, as one says it: '28 s', '3 min 5 s'."""
-    if not math.isfinite(value):
-        return ABSENT
+    if not abs(value) < 1e9:
+        return f"{value:.3g} s" if math.isfinite(value) else ABSENT
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
