@@ -210,7 +210,8 @@ class RunDirectory:
     def read_samples(self, key: str) -> Samples | None:
         """The samples of a cell; None where it has none.
 
-        Raises InputError where the file is damaged or cannot be read.
+        Raises InputError where the file is damaged or cannot be read, and where it is not the one
+        that the cell's document names.
         """
         name = f"{key}.parquet"
         try:
@@ -219,6 +220,15 @@ class RunDirectory:
             return None
         except OSError as error:
             raise InputError(f"{self.url}/{name} cannot be read: {_reason(error)}") from None
+        try:
+            named = self._read_result(key).sample_file
+        except (OSError, InputError):  # which read_all tells
+            named = None
+        if named is not None and named.sha256 != hashlib.sha256(data).hexdigest():
+            raise InputError(
+                f"{self.url}/{name} is not the file that was written with {key}.json; measure the "
+                "cell again"
+            )
         return from_parquet(data, f"{self.url}/{name}")
 
     def _read_result(self, key: str) -> Result:

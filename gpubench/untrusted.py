@@ -23,6 +23,7 @@ MOST_YAML_BYTES = 256 << 10
 MOST_JSON_BYTES = 4 << 20
 _DEEPEST_YAML = 8  # a list of grids, a grid, its grids, a grid, an axis
 _DEEPEST_JSON = 32
+_MOST_VALUES = 100_000  # in a JSON document: a schema may say of each what is wrong with it
 _LONGEST_YAML_TEXT = 4096
 _MOST_DIGITS = 19  # of a whole number: what 64 bits hold
 _LARGEST = 1e30  # no figure that is measured comes near
@@ -96,15 +97,15 @@ def parse_json(text: str, origin: str) -> Any:
         raise InputError(f"{origin}: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{origin}: {error}") from None
-    _check_values(document, origin, ())
+    _check_values(document, origin)
     return document
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        repeated = next(name for name, _ in pairs if name in seen or seen.add(name))
         raise ValueError(f"the key '{repeated[:100]}' is there twice")
     return document
 
@@ -119,18 +120,25 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; what is absent is null")
 
 
-def _check_values(value: object, origin: str, place: tuple[str, ...]) -> None:
-    if len(place) > _DEEPEST_JSON:
-        raise InputError(f"{origin}: it is nested deeper than {_DEEPEST_JSON} levels")
-    if isinstance(value, dict):
-        for name, member in value.items():
-            _check_values(member, origin, (*place, name[:100]))
-    elif isinstance(value, list):
-        for number, member in enumerate(value):
-            _check_values(member, origin, (*place, str(number)))
-    elif isinstance(value, float) and not abs(value) <= _LARGEST:
-        where = ".".join(place) or "document"
-        raise InputError(f"{origin}: {where}: {value:g} is larger than anything that is measured")
+def _check_values(document: object, origin: str) -> None:
+    left: list[tuple[object, tuple[str, ...]]] = [(document, ())]
+    count = 0
+    while left:
+        value, place = left.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise InputError(f"{origin}: it holds more than {_MOST_VALUES:,} values")
+        if len(place) > _DEEPEST_JSON:
+            raise InputError(f"{origin}: it is nested deeper than {_DEEPEST_JSON} levels")
+        if isinstance(value, dict):
+            left += [(member, (*place, name[:100])) for name, member in value.items()]
+        elif isinstance(value, list):
+            left += [(member, (*place, str(number))) for number, member in enumerate(value)]
+        elif isinstance(value, float) and not abs(value) <= _LARGEST:
+            where = ".".join(place) or "document"
+            raise InputError(
+                f"{origin}: {where}: {value:g} is larger than anything that is measured"
+            )
 
 
 class YamlMapping(dict[str, Any]):
@@ -193,7 +201,8 @@ class _YamlBuilder:
                 self._refuse(line, "a second document begins; a file holds one")
         elif isinstance(event, yaml.AliasEvent):
             self._refuse(
-                line, f"*{event.anchor} is an alias, which is not allowed; write what it stands for"
+                line,
+                f"*{event.anchor[:100]} is an alias, which is not allowed; write its value",
             )
         elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             self._begin_value(event, line)
@@ -203,7 +212,9 @@ class _YamlBuilder:
 
     def _begin_value(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int) -> None:
         if event.anchor is not None:
-            self._refuse(line, f"&{event.anchor} is an anchor, which is not allowed; remove it")
+            self._refuse(
+                line, f"&{event.anchor[:100]} is an anchor, which is not allowed; remove it"
+            )
         if event.tag is not None:
             self._refuse(line, f"{event.tag[:100]} is a tag, which is not allowed; remove it")
         if isinstance(event, yaml.ScalarEvent):

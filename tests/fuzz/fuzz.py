@@ -23,7 +23,7 @@ import pytest
 from factories import result
 from hypothesis import strategies as st
 
-from gpubench import _drive, _run, _search
+from gpubench import _drive, _run, _search, doctor
 from gpubench.cli import main
 from gpubench.errors import GpubenchError, InputError
 from gpubench.models import preset
@@ -55,6 +55,7 @@ class Place:
         patch.setenv("HOME", str(folder))
         patch.setattr(_run.Bench, "measure", self._measure)
         patch.setattr(_search, "search", self._search)
+        patch.setattr(doctor, "examine", lambda machine: [])  # which loads every library
         (folder / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
         (folder / "file").write_text("text")
         (folder / "t").write_text("0\n1\n")

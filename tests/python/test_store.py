@@ -291,6 +291,9 @@ def test_a_cell_whose_samples_are_not_those_written_with_it_is_measured_again(
             file.rename(tmp_path / "elsewhere")
             file.symlink_to(tmp_path / "elsewhere")
     assert not open_run(tmp_path).has("cell")
+    if damage != "missing":
+        with pytest.raises(InputError, match=r"cell.parquet (is not the file that|cannot be read)"):
+            open_run(tmp_path).read_samples("cell")
 
 
 def test_so_is_one_of_a_version_that_did_not_say_which_samples_are_its_own(tmp_path: Path) -> None:
