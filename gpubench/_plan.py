@@ -245,6 +245,8 @@ def refuse_missing_model(spec: Spec) -> None:
     path = local_path(spec.model)
     if path is not None and not os.path.exists(path):  # nor where it may not be looked at
         raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
+    if path is not None:
+        _refuse_special(f"--model {spec.model}", path)
 
 
 def _refuse_missing_weights(spec: Spec) -> None:
@@ -255,3 +257,10 @@ def _refuse_missing_weights(spec: Spec) -> None:
         raise InputError(
             f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
         )
+    _refuse_special(f"--weights {weights}", weights)
+
+
+def _refuse_special(setting: str, path: str) -> None:
+    """Raises InputError for a pipe, which might be waited for, or a device, which might not end."""
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f"{setting}: {path} is no regular file; give one, or a folder")

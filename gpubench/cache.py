@@ -38,7 +38,9 @@ _MARKER_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 _WITHIN = "gpubench-cache"
 _KIND = re.compile("[a-z0-9][a-z0-9-]*")
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")
-_OWN_HIDDEN = re.compile(r"\.(lock-|part-|timing).*")
+_OWN_HIDDEN = re.compile(r"\.(lock-|part-|timing|gpubench).*")
+# In each folder of a kind, so that no folder is taken for one by its name alone.
+_KIND_MARKER = ".gpubench-kind"
 _OF_TORCH = "inductor"  # TorchInductor's own cache, which is one entry
 # Of versions that set no marker: a folder that holds these alone is a cache.
 _UNMARKED_KINDS = re.compile(
@@ -53,9 +55,9 @@ def cache_dir() -> Path:
     holds other things it is gpubench-cache/. In place of one of another user, or that others may
     write to, it is the folder in ~/.cache; and in place of that, one for this process.
     """
-    for chosen in (_chosen(), _default()):
+    for find in (_chosen, _default):
         with suppress(OSError):
-            if own := _own_folder(chosen):
+            if (chosen := find()) and (own := _own_folder(chosen)):
                 return own
     return Path(_scratch().name)
 
@@ -99,6 +101,8 @@ def chosen_dir() -> Path:
     Raises InputError where it is not one for this user.
     """
     chosen = _chosen()
+    if chosen is None:
+        raise InputError("there is no home folder for a cache; set GPUBENCH_CACHE_DIR")
     try:
         own = _own_folder(chosen)
     except OSError as error:
@@ -148,12 +152,19 @@ def clear(kind: str | None = None) -> list[Entry]:
     return removed
 
 
-def _chosen() -> Path:
-    return Path(os.environ.get("GPUBENCH_CACHE_DIR") or _default())
+def _chosen() -> Path | None:
+    named = os.environ.get("GPUBENCH_CACHE_DIR")
+    return Path(named) if named else _default()
 
 
-def _default() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpubench"
+def _default() -> Path | None:
+    """None for a user without a home folder, as containers have them."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "gpubench"
+    try:
+        return Path.home() / ".cache" / "gpubench"
+    except RuntimeError:
+        return None
 
 
 def _own_folder(chosen: Path) -> Path | None:
@@ -198,9 +209,12 @@ def _is_unmarked_kind(place: Path) -> bool:
 def _kinds(folder: Path) -> list[Path]:
     if not _exists(folder):
         return []
-    return sorted(
-        place for place in folder.iterdir() if _is_folder(place) and _KIND.fullmatch(place.name)
-    )
+    return sorted(place for place in folder.iterdir() if _is_folder(place) and _is_kind(place))
+
+
+def _is_kind(place: Path) -> bool:
+    has_marker = _KIND.fullmatch(place.name) and (place / _KIND_MARKER).is_file()
+    return bool(has_marker or _UNMARKED_KINDS.fullmatch(place.name))
 
 
 def _plain_entries(kind: Path) -> list[Path]:
@@ -255,8 +269,9 @@ def _make(kind: Path) -> None:
             place.mkdir(mode=0o700)
         if not _is_own(place.resolve() if place == root else place, mend=True):
             raise PermissionError(errno.EPERM, "it is another user's", str(place))
-    with suppress(FileExistsError), _new_file(root / _MARKER) as marker:
-        marker.write(_MARKER_TEXT)
+    for marker, text in ((root / _MARKER, _MARKER_TEXT), (kind / _KIND_MARKER, "")):
+        with suppress(FileExistsError), _new_file(marker) as file:
+            file.write(text)
 
 
 def _new_file(path: Path) -> TextIO:

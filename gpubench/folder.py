@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -191,7 +192,10 @@ class LocalFolder:
             return sorted(entry.name for entry in found if not entry.is_dir(follow_symlinks=False))
 
     def size(self, name: str) -> int:
-        return (self._path / name).lstat().st_size
+        status = (self._path / name).lstat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", name)
+        return status.st_size
 
     def read(self, name: str, limit: int) -> bytes:
         return read_regular(self._path / name, limit, follow_links=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,9 +63,13 @@ def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
 def _opened(path: Path, mode: int) -> tuple[int, bool]:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
-    except PermissionError:
-        return os.open(path, flags | os.O_RDONLY), False  # of another user, and locked all the same
+        handle, is_writable = os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
+    except PermissionError:  # of another user, and locked all the same
+        handle, is_writable = os.open(path, flags | os.O_RDONLY), False
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.ENXIO, "it is no regular file", str(path))
+    return handle, is_writable
 
 
 def _is_same(handle: int, path: Path) -> bool:

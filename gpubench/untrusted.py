@@ -72,7 +72,8 @@ def _refuse_special(status: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(status.st_mode):
         return
     kind = next((kind for holds, kind in _KINDS if holds(status.st_mode)), "no regular file")
-    raise OSError(errno.EINVAL, f"it is {kind}; give a regular file", str(path))
+    code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+    raise OSError(code, f"it is {kind}; give a regular file", str(path))
 
 
 def _bytes(size: int) -> str:

@@ -7,6 +7,7 @@ cases run in a minute, and no model is loaded.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import shutil
@@ -61,6 +62,9 @@ class Place:
         (folder / "t").write_text("0\n1\n")
         (folder / "link").symlink_to("file")
         os.mkfifo(folder / "pipe")
+        # Somebody reads what is written into it: a pipe as an output waits for that, as it should.
+        self._pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind("socket")
         (folder / "run").mkdir()
@@ -83,6 +87,8 @@ class Place:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), watched():
             status = main(arguments)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._pipe, 1 << 20)
         said = err.getvalue()
         assert status in STATUSES, f"status {status} of {arguments}"
         assert "Traceback" not in said, said

@@ -207,6 +207,20 @@ def test_the_marker_of_another_program_is_none(
     assert cache.cache_dir() == tmp_path / "gpubench-cache"
 
 
+def test_a_marker_that_was_copied_into_another_folder_deletes_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    kept = cache.save(cache.entry("new-kind", {}, ".bin"), small)
+    home = a_home(tmp_path / "home")
+    shutil.copy(folder / "CACHEDIR.TAG", home)
+    before = everything(home)
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(home))
+    cache.clear()
+    assert everything(home) == before
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(folder))
+    assert [entry.path for entry in cache.clear()] == [kept]
+
+
 def test_clearing_follows_no_link_and_takes_known_names_alone(tmp_path: Path, folder: Path) -> None:
     target = a_home(tmp_path / "home")
     (target / ("cd" * 16 + ".pt")).write_text("mine")
@@ -338,3 +352,20 @@ def test_a_planted_lock_is_not_written_through(folder: Path, tmp_path: Path) -> 
     (place.parent / f".lock-{place.stem}").symlink_to(tmp_path / "precious")
     assert cache.save(place, small).read_bytes() == b"x"
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_user_without_a_home_folder_has_a_cache_for_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    made = cache.save(an_entry(), small)
+    assert made.is_relative_to(tmp_path)
+    monkeypatch.delenv("GPUBENCH_CACHE_DIR")
+    assert cache.save(an_entry(), small).read_bytes() == b"x"
+    assert main(["cache", "clear"]) == 2
+    assert "there is no home folder for a cache; set GPUBENCH_CACHE_DIR" in capsys.readouterr().err
+    assert made.exists()

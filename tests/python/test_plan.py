@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -291,3 +292,20 @@ def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) ->
     )
     assert done.stdout.splitlines() == [f"{number} 2 False" for number in range(len(asked))]
     assert len(done.stderr.splitlines()) == len(asked), done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "pipe.onnx", "runtime": "onnxruntime"},
+        {"model": "resnet50", "weights": "pipe.pth"},
+    ],
+)
+def test_nothing_waits_for_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.onnx")
+    os.mkfifo("pipe.pth")
+    with pytest.raises(InputError, match=r"pipe.\w+ is no regular file; give one"):
+        resolve(make_spec(settings), a_machine())

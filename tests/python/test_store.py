@@ -355,10 +355,23 @@ def test_one_sweep_at_a_time_writes_to_a_directory(tmp_path: Path) -> None:
 
 def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
-    (tmp_path / ".gpubench-lock").symlink_to("precious")
-    with pytest.raises(InputError, match="cannot be locked"), open_run(tmp_path).locked():
-        pytest.fail("it is held")
+    for plant in (lambda lock: lock.symlink_to("precious"), os.mkfifo, Path.mkdir):
+        lock = tmp_path / ".gpubench-lock"
+        plant(lock)
+        with pytest.raises(InputError, match="cannot be locked"), open_run(tmp_path).locked():
+            pytest.fail("it is held")
+        lock.rmdir() if lock.is_dir() else lock.unlink()
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["cell.json", "cell.parquet"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_measured(
+    tmp_path: Path, name: str
+) -> None:
+    (a_run(tmp_path) / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name} cannot be read: it is a folder"):
+        open_run(tmp_path).has("cell")
 
 
 def test_what_a_killed_sweep_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
