@@ -12,6 +12,7 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -105,8 +106,7 @@ def parse_json(text: str, origin: str) -> Any:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(name for name, _ in pairs if name in seen or seen.add(name))
+        repeated = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
         raise ValueError(f"the key '{repeated[:100]}' is there twice")
     return document
 
@@ -203,7 +203,7 @@ class _YamlBuilder:
         elif isinstance(event, yaml.AliasEvent):
             self._refuse(
                 line,
-                f"*{event.anchor[:100]} is an alias, which is not allowed; write its value",
+                f"*{event.anchor!s:.100} is an alias, which is not allowed; write its value",
             )
         elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             self._begin_value(event, line)
@@ -214,7 +214,7 @@ class _YamlBuilder:
     def _begin_value(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int) -> None:
         if event.anchor is not None:
             self._refuse(
-                line, f"&{event.anchor[:100]} is an anchor, which is not allowed; remove it"
+                line, f"&{event.anchor!s:.100} is an anchor, which is not allowed; remove it"
             )
         if event.tag is not None:
             self._refuse(line, f"{event.tag[:100]} is a tag, which is not allowed; remove it")
