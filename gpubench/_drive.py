@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeGuard
 import numpy as np
 
 from gpubench import core
+from gpubench._cpu_threads import end_pools_of_this_thread
 from gpubench._garbage import no_garbage_collection
 from gpubench._gpus import Gpu, gpus_of
 from gpubench.errors import GpubenchError, InputError
@@ -117,6 +118,7 @@ def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
     that was measured until then. Raises GpubenchError for one during the warm-up, and
     KeyboardInterrupt.
     """
+    end_pools_of_this_thread()
     runner = core.Runner(list(executors), wait=spec.wait)
     try:
         driven = _measure(runner, spec, _warm_up(runner, spec), _kind(executors[0]))

@@ -15,6 +15,7 @@ import torch
 
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError
+from gpubench.models import MODELS
 from gpubench.models.base import LoadedModel, Tensors, as_tuple, seeded
 from gpubench.result import Numerics
 from gpubench.spec import Spec
@@ -34,7 +35,11 @@ class Reference:
 
 
 class References:
-    """The reference of one model at a time, for the neighbouring cells of a sweep to share."""
+    """The reference of one preset at a time, for the neighbouring cells of a sweep to share.
+
+    A model of the user's own is asked each time: its files, or what its function returns, may have
+    changed, and no key covers all that decides its answers.
+    """
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
@@ -42,7 +47,11 @@ class References:
 
     def of(self, model: LoadedModel, spec: Spec) -> Reference:
         """The reference of `model`, which still has to be as it was loaded."""
-        key = (spec.model, spec.input_shape, spec.weights, spec.seed, spec.seq_len)
+        if spec.model not in MODELS:
+            return make_reference(model, spec.seed)
+        # Random weights follow from the seed; others are files, which can change.
+        weights = None if spec.weights == "random" else model.weights_digest
+        key = (spec.model, spec.weights, weights, spec.seed, spec.seq_len)
         if self._reference is None or key != self._key:
             self._reference = None  # before the next is made: both may not fit
             self._reference, self._key = make_reference(model, spec.seed), key

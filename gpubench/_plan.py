@@ -17,6 +17,7 @@ from gpubench.engines import RUNTIMES, refusals
 from gpubench.errors import InputError
 from gpubench.machine import Machine
 from gpubench.models import local_path, preset
+from gpubench.models.local_files import onnx_data
 from gpubench.spec import Spec
 
 DEFAULT_DURATION_S = 10.0
@@ -241,12 +242,14 @@ def _check_trace(path: str) -> None:
 
 
 def refuse_missing_model(spec: Spec) -> None:
-    """Raises InputError where the model's name is the path of a file that is not there."""
+    """Raises InputError where the model's name is the path of a file that is not there, or is not
+    all there."""
     path = local_path(spec.model)
     if path is not None and not os.path.exists(path):  # nor where it may not be looked at
         raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
     if path is not None:
         _refuse_special(f"--model {spec.model}", path)
+        onnx_data(Path(path))
 
 
 def _refuse_missing_weights(spec: Spec) -> None:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench import core
+from gpubench._cpu_threads import on_ending_thread, set_interop_threads
 from gpubench._drive import most_requests_per_batch
 from gpubench._numerics import References, check
 from gpubench._workers import AroundWorker, ModelWorker, Worker, make_pool, make_requests
@@ -19,6 +21,7 @@ from gpubench.engines import BUILT_FOR_BATCHES, COMPILED_FOR_WORKERS, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Around, LoadedModel, Tensors, load, seeded
+from gpubench.models.local_files import state_of_files
 from gpubench.result import Numerics
 from gpubench.spec import Spec
 
@@ -85,9 +88,11 @@ class Prepared:
 
 
 def engine_key(spec: Spec) -> tuple[object, ...]:
+    """What an engine is shared by, among neighbouring cells; a file that is edited is another."""
     workers = (spec.workers, spec.threads) if spec.runtime in COMPILED_FOR_WORKERS else ()
     batches = spec.dynamic_batch_limits()[:1] if spec.runtime in BUILT_FOR_BATCHES else ()
-    return (*(getattr(spec, name) for name in _ENGINE_SETTINGS), *workers, *batches)
+    settings = (getattr(spec, name) for name in _ENGINE_SETTINGS)
+    return (*settings, *workers, *batches, state_of_files(spec))
 
 
 def prepare(
@@ -95,9 +100,14 @@ def prepare(
 ) -> Prepared:
     """Load the model, build its engine, check its outputs; `enter` is told of each stage.
 
-    Everything runs with the CPU threads that a worker will have. Raises GpubenchError where the
-    model cannot be loaded, built or checked, and what the runtime raises.
+    All of it runs with as many CPU threads as a worker will have, on a thread that has ended when
+    this returns: its pool of threads would slow the workers down (see `_cpu_threads`). Raises
+    GpubenchError where the model cannot be loaded, built or checked, and what the runtime raises.
     """
+    return on_ending_thread(lambda: _prepare(spec, enter, references or References()))
+
+
+def _prepare(spec: Spec, enter: Callable[[str], None], references: References) -> Prepared:
     precision.set_fp32_arithmetic(spec.precision)
     with _threads_of_a_worker(spec), ExitStack() as modes:
         enter("load")
@@ -110,13 +120,14 @@ def prepare(
                 "in host memory; use --inputs host"
             )
         flops = count_flops(model) if model.callable_on_cpu else None
-        reference = (references or References()).of(model, spec)  # building changes the model
+        reference = references.of(model, spec)  # building changes the model
         enter("build")
         started = time.monotonic()
         device, *further = spec.devices
         engine = build(model, spec.model_copy(update={"device": device}))
         precision.set_fp32_arithmetic(spec.precision)  # which exporting and compiling may change
         modes.enter_context(engine.thread_modes())
+        _refuse_foreign_interop_threads(engine, spec)
         build_seconds = time.monotonic() - started
         enter("check")
         checked = check(engine, reference, spec.batch)
@@ -137,6 +148,24 @@ def prepare(
         around=model.around,
         requests=make_requests(model.around, spec) if model.around else [],
     )
+
+
+def _refuse_foreign_interop_threads(engine: Engine, spec: Spec) -> None:
+    """Parallel branches of TorchScript run on threads that the whole process shares.
+
+    Raises GpubenchError where the engine has such branches, and the process already has another
+    number of threads for them than the spec gives its workers.
+    """
+    threads = (spec.workers or 1) * (spec.threads or 1)
+    if set_interop_threads(threads) or not isinstance(engine.forward, torch.jit.ScriptModule):
+        return
+    graph: Any = engine.forward.inlined_graph
+    if graph.findAllNodes("prim::fork", recurse=True):
+        raise GpubenchError(
+            f"{spec.model} runs branches in parallel (torch.jit.fork) on {threads} threads, and "
+            f"this process has {torch.get_num_interop_threads()} for them, which torch sets only "
+            "once: measure this cell with a gpubench run of its own"
+        )
 
 
 def _place(model: LoadedModel, engine: Engine, spec: Spec) -> Place:

@@ -237,6 +237,8 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         failed_requests=driven.failed,
         ended_early=driven.reason if driven.reason in _ENDED_EARLY else None,
         other_busy_cores=driven.other_busy_cores,
+        busy_cores=driven.cpu_cores,
+        cpu_threads=_threads_always_busy(spec),
         cores=machine.cores,
         numerics=result.numerics,
         precision=spec.precision,
@@ -246,6 +248,15 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
     result.verdict = judge(analysis, evidence)
     result.costs = costs(result)
     result.with_samples(driven.samples, analysis.counted)
+
+
+def _threads_always_busy(spec: Spec) -> int | None:
+    """The CPU threads of all workers, where no worker waits for requests; None otherwise."""
+    workers = spec.workers or 1
+    waits = spec.clients is None or spec.clients < workers or spec.dynamic_batch is not None
+    if spec.device != "cpu" or spec.threads is None or waits:
+        return None
+    return workers * spec.threads
 
 
 def _blank(spec: Spec, machine: Machine) -> Result:

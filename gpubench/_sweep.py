@@ -7,6 +7,7 @@ machine like this one, are not measured again; cells that failed are.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError, InputError
 from gpubench.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
 from gpubench.machine import Machine, this_machine
+from gpubench.models.local_files import changed_since, files_of
 from gpubench.result import Result
 from gpubench.spec import Spec
 from gpubench.store import RunDirectory, open_run
@@ -100,6 +102,9 @@ def _measure(
     """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
     missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
     watcher.planned(len(missing), len(keys) - len(missing), skipped)
+    kept = {key: spec for key, spec in keys.items() if key not in missing}
+    for file, results in _changed_since(kept, directory).items():
+        watcher.changed(file, results)
     bench = Bench(machine, watcher.stage)
     clock = _Clock(len(missing))
     for number, (key, spec) in enumerate(missing.items(), 1):
@@ -116,6 +121,21 @@ def _measure(
                 "runs and would disturb the cells to come: run the same sweep again to go on"
             )
     return True
+
+
+def _changed_since(kept: Mapping[str, Spec], directory: RunDirectory) -> Counter[Path]:
+    """Files of models that were changed after they were measured, and how many results are older.
+
+    A cell is found by its settings, among them the name of a file and not its content.
+    """
+    local = {key: spec for key, spec in kept.items() if files_of(spec)}
+    stored = dict(directory.read_all().cells) if local else {}
+    changes = (
+        changed_since(spec, stored[key].environment.time)
+        for key, spec in local.items()
+        if key in stored
+    )
+    return Counter(file for file in changes if file is not None)
 
 
 def _keep(directory: RunDirectory, key: str, result: Result) -> None:

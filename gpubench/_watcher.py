@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.result import Result
@@ -18,6 +19,12 @@ class Watcher:
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         """`skipped`: why this machine cannot do some cells, and how many."""
+
+    def changed(self, file: Path, kept: int) -> None:
+        """`file`, of a model, was changed after so many results of it, which are kept as they are.
+
+        Told once a file, before anything is measured.
+        """
 
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         """The cell `number`, from 1; no time is known before one has ended."""

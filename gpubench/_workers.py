@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpubench._cpu_threads import limited
 from gpubench._execution import execution
 from gpubench.engines.base import Engine
 from gpubench.models.base import Around, LoadedModel, Tensors, seeded
@@ -66,7 +67,7 @@ class Worker(ABC):
         """Set what torch keeps per thread, and run once: the first inference compiles and plans."""
         self._execution.open()
         if self._threads is not None:
-            torch.set_num_threads(self._threads)
+            self._modes.enter_context(limited(self._threads))
         self._modes.enter_context(self._engine.thread_modes())
         self.run(np.zeros(1, np.int64))
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -85,6 +86,11 @@ def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
     except OSError:
         is_safe = False
     return place if is_safe else Path(_scratch().name) / place.name
+
+
+def temporary(suffix: str) -> Path:
+    """A new place for what cannot be found again; it lasts as long as this process."""
+    return Path(_scratch().name) / f"{secrets.token_hex(16)}{suffix}"
 
 
 @dataclass(frozen=True)

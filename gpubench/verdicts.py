@@ -45,6 +45,13 @@ LEAST_SHARE_JUDGED = 20
 # Cores that other processes may keep busy: daemons need a few percent; a tenth is a program.
 MOST_BUSY_SHARE = 0.1
 
+# A forward pass that has work for all of its CPU threads keeps them busy, also because threads that
+# wait for the next operation spin. 0.95 or more of the cores were used by ResNet50, MobileNet and
+# BERT on two cores, and 0.5 where the threads slept between operations.
+LEAST_THREADS_BUSY = 0.7
+# A forward pass that takes less than this is often too small to be divided among threads.
+LEAST_COMPUTE_JUDGED_MS = 1.0
+
 # Share of the window in which heat or the hardware's protection held a GPU's clock down. (The power
 # cap does too, but it is where every such card runs under full load: no reason for suspicion.)
 MOST_THROTTLED_SHARE = 0.05
@@ -77,6 +84,8 @@ class Evidence:
     ended_early: str | None = None  # why the run stopped before it was done: "stopped", ...
     warmup_settled: bool | None = None  # whether service times had stopped falling
     other_busy_cores: float | None = None  # by other processes, before or during the run
+    busy_cores: float | None = None  # by this process, during the run
+    cpu_threads: int | None = None  # of all workers, which never had to wait for a request
     cores: int | None = None
     throttled_share: float | None = None  # of the window, on the GPU that suffered most
     other_gpu_processes: int | None = None  # on the GPU that has most
@@ -95,6 +104,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _not_steady(analysis, evidence)
     yield from _harness(analysis, evidence)
     yield from _load(analysis)
+    yield from _threads(analysis, evidence)
     yield from _machine(evidence)
     if wrong := outputs_differ(evidence.numerics, evidence.precision):
         yield wrong
@@ -212,6 +222,22 @@ def _load(analysis: Analysis) -> Iterator[Reason]:
             limit=LEAST_CLIENT_SHARE,
             remedy="a client got far fewer answers than its share: look for a worker that hangs, "
             "or measure with fewer --clients",
+        )
+
+
+def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+    compute, busy, threads = analysis.stages.compute, evidence.busy_cores, evidence.cpu_threads
+    if compute is None or busy is None or threads is None:
+        return
+    limit = LEAST_THREADS_BUSY * threads
+    if compute.p50 >= LEAST_COMPUTE_JUDGED_MS and busy < limit:
+        yield Reason(
+            code="threads-idle",
+            figure=busy,
+            limit=limit,
+            remedy=f"the forward pass kept so few of its {threads} CPU threads busy: if other "
+            "programs were running, measure again without them; otherwise compare with fewer "
+            "--threads and more --workers, or with a larger --batch",
         )
 
 

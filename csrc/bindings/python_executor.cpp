@@ -7,8 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "gil.hpp"
-
 namespace py = pybind11;
 
 namespace {
@@ -62,11 +60,23 @@ python_executor::~python_executor() {
 }
 
 void python_executor::open() {
-  if (open_) call([this] { (*open_)(); });
+  thread_state_.make();
+  try {
+    if (open_) call([this] { (*open_)(); });
+  } catch (...) {  // close() is not called then
+    thread_state_.drop();
+    throw;
+  }
 }
 
 void python_executor::close() {
-  if (close_) call([this] { (*close_)(); });
+  try {
+    if (close_) call([this] { (*close_)(); });
+  } catch (...) {
+    thread_state_.drop();
+    throw;
+  }
+  thread_state_.drop();
 }
 
 bool python_executor::start(std::size_t, const gpubench::batch_view& batch) {

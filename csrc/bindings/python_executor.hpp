@@ -5,10 +5,11 @@
 
 #include <optional>
 
+#include "gil.hpp"
 #include "gpubench/executor.hpp"
 
 // The GIL is held around each call and nowhere else. A Python exception ends the run with its type
-// and message.
+// and message. The worker's thread has one Python thread state from open() to close().
 class __attribute__((visibility("hidden"))) python_executor final : public gpubench::executor {
  public:
   // REQUIRES: the GIL is held.
@@ -24,4 +25,5 @@ class __attribute__((visibility("hidden"))) python_executor final : public gpube
   pybind11::object run_;
   std::optional<pybind11::object> open_;
   std::optional<pybind11::object> close_;
+  python_thread_state thread_state_;
 };

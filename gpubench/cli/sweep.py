@@ -83,6 +83,12 @@ class _Progress(Watcher):
         before = f", {measured_before} measured before" if measured_before else ""
         tell(f"{count(to_measure, 'cell')} to measure{before}", self._quiet)
 
+    def changed(self, file: Path, kept: int) -> None:
+        tell(  # even where progress is not wanted: figures may not be those of the present model
+            f"{file} was changed after {count(kept, 'kept result')} of it "
+            f"{'was' if kept == 1 else 'were'} measured; use another --output to measure it anew"
+        )
+
     def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
         tell(f"[{number}/{self._total}{left}] {spec.describe()}", self._quiet)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from threading import get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
@@ -58,22 +58,21 @@ class PerWorker(Generic[Own]):
 
     def __init__(self, make: Callable[[], Own]) -> None:
         self._make = make
-        # By the thread's number and not in a threading.local, which lasts no longer than one call:
-        # the core's threads get a new Python thread state each time they enter Python.
-        self._own: dict[int, Own] = {}
+        self._thread = threading.local()
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        self._own[get_ident()] = self._make()
+        self._thread.own = self._make()
         try:
             with torch.inference_mode():
                 yield
         finally:
-            del self._own[get_ident()]
+            del self._thread.own
 
     @property
     def mine(self) -> Own:
-        return self._own[get_ident()]
+        own: Own = self._thread.own
+        return own
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:

@@ -27,7 +27,7 @@ OPTIONS: Mapping[str, bool] = {"freezing": True}
 
 
 def refusal(spec: Spec) -> str | None:
-    if spec.device == "cpu" and not _compiler():
+    if spec.device == "cpu" and compiler() is None:
         return "it needs a C++ compiler; apt install g++, or choose --runtime torchscript"
     if spec.dynamic_batch is not None:
         return (
@@ -39,8 +39,20 @@ def refusal(spec: Spec) -> str | None:
     return precision.refusal(spec, *precision.floats_of_torch(spec))
 
 
-def _compiler() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+def compiler() -> str | None:
+    """The C++ compiler's file, the name of which often has its version; None where there is none.
+
+    Links are followed: /usr/bin/g++ is one to /usr/bin/x86_64-linux-gnu-g++-12, say.
+    """
+    names = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    return None if found is None else os.path.realpath(found)
+
+
+def settings() -> str:
+    """A digest of all of TorchInductor's settings, which environment variables can change too."""
+    with torch._inductor.config.patch(dict(OPTIONS)):
+        return torch._inductor.config.get_hash().hex()
 
 
 def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:

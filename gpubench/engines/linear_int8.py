@@ -74,6 +74,11 @@ def linear_share(module: torch.nn.Module, example: Tensors) -> float:
     return linear / (counter.get_total_flops() or 1)
 
 
+def quantised_layers(module: torch.nn.Module) -> list[str]:
+    """The names of the layers whose weights `quantise` replaces."""
+    return [name for name, layer in module.named_modules() if _is_quantised(layer)]
+
+
 def _is_quantised(layer: torch.nn.Module) -> bool:
     return (
         isinstance(layer, torch.nn.Linear)

@@ -17,6 +17,7 @@ and the chapter on quantised types of TensorRT's documentation.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpubench.engines import refusals
-from gpubench.models.base import LoadedModel, seeded
+from gpubench.errors import GpubenchError, first_line
+from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
+from gpubench.models.local_files import onnx_data
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -146,7 +149,7 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
         with TemporaryDirectory() as folder:
             prepared = Path(folder) / "prepared.onnx"
             quant_pre_process(
-                str(source),
+                str(_in_one_file(source, Path(folder))),
                 str(prepared),
                 skip_symbolic_shape=True,
                 skip_optimization=not optimise,
@@ -154,6 +157,41 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
             yield prepared
     finally:
         root.setLevel(level)
+
+
+def _in_one_file(source: Path, folder: Path) -> Path:
+    """`source`, or where it has external data a copy of all in `folder`.
+
+    The quantiser writes the network to other folders, without the data.
+    """
+    import onnx
+
+    if not onnx_data(source):
+        return source
+    whole = folder / "whole.onnx"
+    try:
+        onnx.save(onnx.load(source), whole)
+    except Exception as error:  # onnx's own, protobuf's and ValueError, by their versions
+        raise GpubenchError(
+            f"{source} cannot be quantised: with its data it does not fit into one file "
+            f"({first_line(error)}); use --precision fp32"
+        ) from error
+    return whole
+
+
+def _calibration_requests(model: LoadedModel, spec: Spec) -> Iterator[Tensors]:
+    generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
+    for _ in range(_CALIBRATION_REQUESTS):
+        yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
+
+
+def calibration_digest(model: LoadedModel, spec: Spec) -> str:
+    """Of the values that activations are scaled by: the model's function of inputs may change."""
+    digest = hashlib.blake2b(digest_size=16)
+    for request in _calibration_requests(model, spec):
+        for place, tensor in enumerate(request):
+            add_tensor(digest, str(place), tensor)
+    return digest.hexdigest()
 
 
 class _Calibration:
@@ -166,15 +204,12 @@ class _Calibration:
             (put.name, onnx.helper.tensor_dtype_to_np_dtype(put.type.tensor_type.elem_type))
             for put in onnx.load(network).graph.input
         ]
-        generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
         self._requests = (
             {
                 name: tensor.numpy().astype(dtype)
-                for (name, dtype), tensor in zip(
-                    inputs, model.make_inputs(generator, _CALIBRATION_SAMPLES), strict=True
-                )
+                for (name, dtype), tensor in zip(inputs, request, strict=True)
             }
-            for _ in range(_CALIBRATION_REQUESTS)
+            for request in _calibration_requests(model, spec)
         )
 
     def get_next(self) -> dict[str, Any] | None:

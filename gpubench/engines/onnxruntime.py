@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench import cache
-from gpubench.engines import onnx_export, onnx_quantise, precision, refusals
+from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
-from gpubench.engines.origin import origin
 from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.onnx_file import OnnxFile
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 # Bump when the way a model is quantised changes.
-_RECIPE = 1
+_RECIPE = 2
 
 _DTYPES = {
     "tensor(float)": torch.float32,
@@ -82,15 +81,23 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
 
 def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     """(the ONNX file in the spec's precision, whether it was in the cache)."""
+    network = onnx_export.network(model, spec, precision.weight_dtype(spec.precision))
     if spec.precision != "int8" or _already_int8(model):
-        return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))
-    parts = origin(model, spec, _RECIPE, onnx_export.PACKAGES)
-    path = cache.entry(
-        "onnxruntime-int8", parts | {"batch": None, "by": onnx_quantise.library()}, ".onnx"
+        return network.file(spec)
+    path = origin.entry(
+        "onnxruntime-int8",
+        ".onnx",
+        network.content,
+        {
+            "recipe": _RECIPE,
+            "by": onnx_quantise.library(),
+            "calibration": onnx_quantise.calibration_digest(model, spec),
+        },
+        onnx_export.PACKAGES,
     )
     if path.exists():
         return path, True
-    source, _ = onnx_export.export(model, spec, torch.float32)
+    source, _ = network.file(spec)
     return cache.save(path, lambda place: onnx_quantise.for_cpu(source, place, model, spec)), False
 
 

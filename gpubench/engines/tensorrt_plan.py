@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import onnx_export, onnx_quantise, precision, refusals
-from gpubench.engines.origin import origin
+from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
 from gpubench.engines.tensorrt_library import (
     ErrorLog,
     library,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 # Bump when the way an engine is built changes.
-_RECIPE = 2
+_RECIPE = 3
 
 PRECISIONS = refusals.TENSORRT_PRECISIONS
 _QUANTISED = refusals.TENSORRT_QUANTISED
@@ -138,10 +137,11 @@ def plan(
     if reason := refused_on(spec, capability):
         raise GpubenchError(f"--runtime {spec.runtime}: {reason}")
     batches = batches or Batches.of(spec)
-    path = _entry(model, spec, capability, batches)
+    source = _Source.of(model, spec)
+    path = _entry(source, spec, capability, batches)
     if path.exists():
         return Plan(path, True, time.monotonic() - started)
-    builder = _Builder(spec, _network_file(model, spec), capability, batches)
+    builder = _Builder(spec, source.file(model, spec), capability, batches)
     path = cache.save(path, builder.write)
     return Plan(
         path,
@@ -154,35 +154,58 @@ def plan(
     )
 
 
-def _entry(model: LoadedModel, spec: Spec, capability: tuple[int, int], batches: Batches) -> Path:
+def _entry(source: _Source, spec: Spec, capability: tuple[int, int], batches: Batches) -> Path:
     """The same on the machine that builds and on the one that runs."""
     target = {
+        "precision": spec.precision,  # fp32 and tf32 are the same network
         "batch": [batches.least, batches.most],
         "device": _architecture(capability),
+        # tensorrt builds for the GPU at hand, by what it times there.
+        "gpu": origin.hardware(spec) if spec.runtime == "tensorrt" else None,
         "library": version_of(spec.runtime),
     }
-    return cache.entry(spec.runtime, _origin(model, spec) | target, ".plan")
+    return origin.entry(
+        spec.runtime,
+        ".plan",
+        source.network.content,
+        source.settings | target,
+        onnx_export.PACKAGES,
+    )
 
 
-def _origin(model: LoadedModel, spec: Spec) -> dict[str, object]:
-    """What the network depends on, whatever is built from it."""
-    parts = origin(model, spec, _RECIPE, onnx_export.PACKAGES)
-    of_any_batch = {"batch": None, "device": "any"}
-    quantiser = onnx_quantise.library() if spec.precision in _QUANTISED else None
-    return parts | of_any_batch | {"by": quantiser}
+@dataclass(frozen=True)
+class _Source:
+    """What engines are built from: a model in ONNX, and how it is quantised before that."""
 
+    network: onnx_export.Network
+    settings: dict[str, object]  # of quantising it, with which the network is known by its content
+    quantised: bool
 
-def _network_file(model: LoadedModel, spec: Spec) -> Path:
-    """The model as an ONNX file in the spec's precision."""
-    if spec.precision not in _QUANTISED:
-        return onnx_export.export(model, spec, precision.weight_dtype(spec.precision))[0]
-    if isinstance(model.module, OnnxFile) and model.module.precision == spec.precision:
-        return model.module.path
-    path = cache.entry(f"tensorrt-{spec.precision}", _origin(model, spec), ".onnx")
-    if path.exists():
-        return path
-    source, _ = onnx_export.export(model, spec, torch.float16)
-    return cache.save(path, lambda place: onnx_quantise.for_tensorrt(source, place, model, spec))
+    @staticmethod
+    def of(model: LoadedModel, spec: Spec) -> _Source:
+        own = isinstance(model.module, OnnxFile) and model.module.precision == spec.precision
+        quantised = spec.precision in _QUANTISED and not own
+        dtype = torch.float16 if quantised else precision.weight_dtype(spec.precision)
+        settings: dict[str, object] = {"recipe": _RECIPE}
+        if quantised:
+            settings["by"] = onnx_quantise.library()
+            settings["calibration"] = onnx_quantise.calibration_digest(model, spec)
+        return _Source(onnx_export.network(model, spec, dtype), settings, quantised)
+
+    def file(self, model: LoadedModel, spec: Spec) -> Path:
+        """The network as a file in the spec's precision."""
+        if not self.quantised:
+            return self.network.file(spec)[0]
+        kind = f"tensorrt-{spec.precision}"
+        path = origin.entry(
+            kind, ".onnx", self.network.content, self.settings, onnx_export.PACKAGES
+        )
+        if path.exists():
+            return path
+        unquantised, _ = self.network.file(spec)
+        return cache.save(
+            path, lambda place: onnx_quantise.for_tensorrt(unquantised, place, model, spec)
+        )
 
 
 class _Builder:

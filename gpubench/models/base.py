@@ -61,14 +61,25 @@ class LoadedModel:
     def weights_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
-    @cached_property  # gigabytes, and several files of the cache may be found by it
+    @cached_property  # gigabytes
     def weights_digest(self) -> str:
-        """A hash of the weights as loaded: to be asked for before anything converts them."""
+        """A hash of the weights as loaded: to be asked for before anything converts them.
+
+        Two models with the same weights can compute different things: see
+        gpubench.engines.program for a digest of all that a model computes with.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            add_tensor(digest, name, tensor)
         return digest.hexdigest()
+
+
+def add_tensor(digest: hashlib.blake2b, name: str, tensor: torch.Tensor) -> None:
+    """Add the name, the form and the bytes of `tensor` to `digest`."""
+    form = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}\n"
+    digest.update(form.encode())
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    digest.update(plain.view(-1).view(torch.uint8).numpy().data)
 
 
 def load(spec: Spec) -> LoadedModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import torch
 
 from gpubench.errors import GpubenchError, first_line
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
+from gpubench.models.local_files import onnx_digest
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -30,8 +30,9 @@ class OnnxFile(torch.nn.Module):
         import onnxruntime
 
         self.path = path
-        # What engines made from it are kept by: see gpubench.engines.origin.
-        self.register_buffer("content", torch.tensor(list(_digest(path))))
+        # What engines made from it are kept by. It also refuses data outside of the file's folder,
+        # before ONNX Runtime reads it.
+        self.digest = onnx_digest(path)
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
@@ -63,11 +64,6 @@ def _precision(path: Path) -> str:
     if onnx.TensorProto.FLOAT16 in found:
         return "fp16"
     return "bf16" if onnx.TensorProto.BFLOAT16 in found else "fp32"
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def load(spec: Spec) -> LoadedModel:

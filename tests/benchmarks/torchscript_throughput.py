@@ -14,7 +14,7 @@ import argparse
 from statistics import median
 
 import torch
-from torch.utils import ThroughputBenchmark
+from torch.utils.throughput_benchmark import ThroughputBenchmark
 
 from gpubench import _drive, _plan
 from gpubench._prepare import Prepared, prepare

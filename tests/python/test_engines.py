@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from small_models import make_presets_small
 from torch.nn import Conv2d, Linear
 
 from gpubench import _prepare
-from gpubench.engines import origin, torchscript
+from gpubench.engines import torchscript
 from gpubench.engines.base import Engine, build
 from gpubench.engines.precision import set_fp32_arithmetic
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
@@ -134,66 +133,11 @@ def test_autocast_casts_no_weight_twice(runtime: str) -> None:
 
 
 @pytest.mark.usefixtures("small_presets")
-def test_the_second_build_comes_from_the_cache(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = spec_of("resnet50", "torchscript", "fp32", batch=1)
-    model = load(spec)
-    inputs = model.make_inputs(seeded(1), 1)
-    first = outputs_of(build(model, spec), inputs)
-    assert len(list(own_cache.rglob("*.pt"))) == 1
-
-    def must_not_trace(*_: object) -> None:
-        raise AssertionError("traced again")
-
-    monkeypatch.setattr(torchscript, "_trace", must_not_trace)
-    again = outputs_of(build(load(spec), spec), inputs)
-    assert torch.equal(first[0], again[0])
-    with pytest.raises(AssertionError, match="traced again"):  # other weights, another entry
-        build(load(spec.model_copy(update={"seed": 5})), spec)
-
-
-@pytest.mark.usefixtures("small_presets")
-def test_weights_are_hashed_once_a_model_and_code_once_a_class(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Gigabytes, and whole source files: every file of the cache is found by both."""
-    spec = spec_of("resnet50", "torchscript", "fp32")
-    model = load(spec)
-    weights = model.module.state_dict()
-    hashed: list[str] = []
-    read: list[type] = []
-
-    def state_dict() -> dict[str, torch.Tensor]:
-        hashed.append(spec.model)
-        return weights
-
-    def source(layer: type) -> str:
-        read.append(layer)
-        return layer.__qualname__
-
-    monkeypatch.setattr(model.module, "state_dict", state_dict)
-    monkeypatch.setattr(inspect, "getsource", source)
-    origin._source.cache_clear()
-    try:
-        assert origin.origin(model, spec, 1) == origin.origin(model, spec, 1)
-    finally:
-        origin._source.cache_clear()
-    assert len(hashed) == 1
-    assert sorted(map(str, read)) == sorted({str(type(layer)) for layer in model.module.modules()})
-
-
-@pytest.mark.usefixtures("small_presets")
-def test_a_damaged_cache_entry_is_made_again(own_cache: Path) -> None:
-    spec = spec_of("resnet50", "torchscript", "fp32", batch=1)
-    model = load(spec)
-    inputs = model.make_inputs(seeded(1), 1)
-    build(model, spec)
-    (entry,) = own_cache.rglob("*.pt")
-    whole = entry.stat().st_size
-    entry.write_bytes(b"half a file")
-    assert torch.isfinite(outputs_of(build(load(spec), spec), inputs)[0]).all()
-    assert entry.stat().st_size == whole
+@pytest.mark.parametrize("runtime", ["eager", "torchscript"])
+def test_what_is_quick_to_make_is_not_kept(runtime: str, own_cache: Path) -> None:
+    spec = spec_of("resnet50", runtime, "fp32", batch=1)
+    assert build(load(spec), spec).from_cache is None
+    assert not list(own_cache.rglob("*"))
 
 
 @pytest.mark.usefixtures("small_presets")
@@ -202,8 +146,8 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "file"))
-    spec = spec_of("resnet50", "torchscript", "fp32", batch=1)
-    build(load(spec), spec)
+    spec = spec_of("resnet50", "onnxruntime", "fp32", batch=1)
+    assert build(load(spec), spec).from_cache is False
 
 
 def test_torchscript_is_refused_on_python_3_14(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,14 +90,6 @@ def test_samples_made_from_examples_differ_and_come_from_the_seed(code: Path) ->
     assert torch.equal(inputs, model.make_inputs(seeded(1), 8)[0])
 
 
-def test_changed_code_with_the_same_weights_is_built_anew(code: Path) -> None:
-    first = measured(model=f"{code}:make")
-    assert first.engine.from_cache is False
-    assert measured(model=f"{code}:make").engine.from_cache is True
-    code.write_text(TWO_LAYERS.replace("ReLU", "Tanh"))
-    assert measured(model=f"{code}:make").engine.from_cache is False
-
-
 @pytest.mark.parametrize(
     ("function", "expected"),
     [

@@ -19,7 +19,7 @@ from gpubench.cli import main
 from gpubench.engines import onnx_export, tensorrt_plan
 from gpubench.engines.tensorrt_plan import Batches
 from gpubench.errors import GpubenchError
-from gpubench.models.base import Tensors, load
+from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.spec import Spec, make_spec
 
 pytest.importorskip("tensorrt_rtx", reason="pip install '.[tensorrt-rtx]'")
@@ -140,7 +140,7 @@ def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
     assert reference.outputs is not None
     answers = {
         precision: answers_of(
-            tensorrt_plan._network_file(SMALL[model](), spec_of(model, precision)), reference.inputs
+            quantised_network(SMALL[model](), spec_of(model, precision)), reference.inputs
         )
         for precision in ("int8", "fp8")
     }
@@ -149,6 +149,10 @@ def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
     assert cosines["int8"] > 0.99
     assert cosines["fp8"] > 0.95
     assert not torch.equal(answers["int8"][0], answers["fp8"][0])
+
+
+def quantised_network(model: LoadedModel, spec: Spec) -> Path:
+    return tensorrt_plan._Source.of(model, spec).file(model, spec)
 
 
 def answers_of(network: Path, inputs: Tensors) -> Tensors:
@@ -203,9 +207,7 @@ def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
     spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
     made = tensorrt_plan.plan(load(spec), spec, GPUS["L4"])
     assert [(put.name, put.dtype) for put in made.inputs] == [("input_0", "FLOAT")]
-    quantised = tensorrt_plan._network_file(
-        load(spec), spec.model_copy(update={"precision": "int8"})
-    )
+    quantised = quantised_network(load(spec), spec.model_copy(update={"precision": "int8"}))
     path.write_bytes(quantised.read_bytes())  # another network under the same name
     with pytest.raises(GpubenchError, match="computes in int8 and is run as it is"):
         load(spec)

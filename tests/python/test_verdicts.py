@@ -63,6 +63,8 @@ def test_a_healthy_cell_is_valid() -> None:
         failed_requests=0,
         warmup_settled=True,
         other_busy_cores=0.1,
+        busy_cores=1.9,
+        cpu_threads=2,
         cores=2,
         throttled_share=0.0,
         other_gpu_processes=0,
@@ -70,6 +72,11 @@ def test_a_healthy_cell_is_valid() -> None:
     )
     verdict = judge(healthy(), everything_seen)
     assert (verdict.status, verdict.reasons) == ("valid", [])
+
+
+def test_a_short_forward_pass_may_leave_threads_idle() -> None:
+    analysis = replace(healthy(), stages=stages(compute=0.2))
+    assert "threads-idle" not in codes(analysis, Evidence(busy_cores=1.0, cpu_threads=2))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -97,6 +104,10 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "harness-lag": (lambda a: replace(a, lag=Lag(p50=1, p99=2_600)), Evidence()),
     "rate-not-kept-up": (lambda a: replace(a, kept_up=0.8), Evidence()),
     "clients-starved": (lambda a: replace(a, least_served_client=0.1), Evidence()),
+    "threads-idle": (
+        lambda a: replace(a, stages=stages(compute=5)),
+        Evidence(busy_cores=0.97, cpu_threads=2),
+    ),
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
