@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import gpubench
+from gpubench import folder
 from gpubench._watcher import Watcher
 from gpubench.folder import WRITE_POINTS
 from gpubench.result import Result
@@ -26,19 +27,24 @@ GRID: dict[str, object] = {
 # The writes of a sweep of two cells: the trial of the directory, then samples and result of each.
 WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
 
-SWEEP = f"""
-import os, signal, sys
-import gpubench
-from gpubench import folder
-write = -1
-def reached(point):
-    global write
-    write += point == "opened"
-    if [write, point] == [int(sys.argv[2]), sys.argv[3]]:
-        os.kill(os.getpid(), signal.SIGKILL)
-folder._reached = reached
-gpubench.sweep({GRID!r}, sys.argv[1])
-"""
+
+def sweep_and_die(run: Path, write: int, point: str) -> None:
+    """In a process of its own: a sweep that is killed at a point of one of its writes."""
+    begun = -1
+
+    def reached(name: str) -> None:
+        nonlocal begun
+        begun += name == "opened"
+        if (begun, name) == (write, point):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder._reached = reached
+    gpubench.sweep(GRID, run)
+
+
+# Each process begins with the imports done, and with no threads.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["gpubench._sweep", "gpubench._run", "pyarrow.parquet"])
 
 CRASHES = [
     (write, point)
@@ -60,9 +66,10 @@ class Counter(Watcher):
 def test_a_killed_sweep_goes_on_from_what_is_whole(tmp_path: Path, write: str, point: str) -> None:
     run = tmp_path / "run"
     number = WRITES.index(write)
-    command = [sys.executable, "-P", "-c", SWEEP, str(run), str(number), point]
-    killed = subprocess.run(command, capture_output=True, timeout=60)
-    assert killed.returncode == -signal.SIGKILL
+    killed = FRESH.Process(target=sweep_and_die, args=(run, number, point))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
 
     is_named = WRITE_POINTS.index(point) >= WRITE_POINTS.index("linked")
     whole = sum(
