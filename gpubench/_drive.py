@@ -352,7 +352,6 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
     """
     try:
         with open_regular(path) as file:
-            refuse_larger(os.fstat(file.fileno()).st_size, _MOST_TRACE_BYTES, path)
             seconds = np.fromiter(_times(file, f"{path}"), np.float64)
     except OSError as error:
         raise InputError(
@@ -382,9 +381,10 @@ def _times(file: BinaryIO, path: str) -> Iterator[float]:
 
     Raises InputError, naming the line, for what is no time.
     """
-    number = 0
+    number = size = 0
     while line := file.readline(_LONGEST_LINE):
-        number += 1
+        number, size = number + 1, size + len(line)
+        refuse_larger(size, _MOST_TRACE_BYTES, path)  # it may grow
         text = line.partition(b"#")[0].strip()
         if not text:
             continue

@@ -101,8 +101,9 @@ def open_folder(url: str) -> Folder:
     return _remote_folder(url)
 
 
-# Where a write can end: tests kill the process at each of these points.
-WRITE_POINTS = ("opened", "half written", "written", "synced", "renamed", "folder synced")
+# Where a write can end: tests kill the process at each of these points. A file that must be new is
+# linked to its name before its temporary name goes.
+WRITE_POINTS = ("opened", "half written", "written", "synced", "linked", "renamed", "folder synced")
 
 
 def _reached(point: str) -> None:
@@ -163,6 +164,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
             raise FileExistsError(f"{path} exists") from None
         temporary.replace(path)
     else:
+        _reached("linked")
         temporary.unlink()
 
 

@@ -58,7 +58,9 @@ def open_regular(path: str | Path, follow_links: bool = True) -> BinaryIO:
 def read_regular(path: str | Path, limit: int, follow_links: bool = True) -> bytes:
     """The bytes of a regular file. Raises OSError as `open_regular`, and over `limit` bytes."""
     with open_regular(path, follow_links) as file:
-        data = file.read(limit + 1)
+        data: bytes | None = file.read(limit + 1)
+    if data is None:  # some files of the kernel wait for what is to come
+        raise OSError(errno.EAGAIN, "it has nothing to read yet; give a regular file", str(path))
     refuse_larger(len(data), limit, path)
     return data
 

@@ -172,12 +172,19 @@ def test_a_bad_trace_is_one_line_that_names_the_fix(tmp_path: Path, text: str) -
         _drive.read_trace(tmp_path / "trace.txt")
 
 
-def test_a_trace_is_a_regular_file_and_its_lines_are_named(tmp_path: Path) -> None:
+def test_a_trace_is_a_regular_file_and_its_lines_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="it is a device"):
         _drive.read_trace(Path("/dev/zero"))
     with pytest.raises(InputError, match="it is a named pipe"):
         _drive.read_trace(tmp_path / "pipe")
+    (tmp_path / "trace.txt").write_text("0\n" * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(_drive, "_MOST_TRACE_BYTES", 100)
+        with pytest.raises(InputError, match="it is larger than"):
+            _drive.read_trace(tmp_path / "trace.txt")
     (tmp_path / "trace.txt").write_text("# seconds\n0.5 # the first\n\n1,5\n")
     with pytest.raises(InputError, match=r"trace.txt: line 4: '1,5' is no time"):
         _drive.read_trace(tmp_path / "trace.txt")

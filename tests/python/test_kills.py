@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import gpubench
+from gpubench import folder
 from gpubench._watcher import Watcher
 from gpubench.folder import WRITE_POINTS
 from gpubench.result import Result
@@ -26,19 +27,31 @@ GRID: dict[str, object] = {
 # The writes of a sweep of two cells: the trial of the directory, then samples and result of each.
 WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
 
-SWEEP = f"""
-import os, signal, sys
-import gpubench
-from gpubench import folder
-left = int(sys.argv[2])
-def reached(point):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-folder._reached = reached
-gpubench.sweep({GRID!r}, sys.argv[1])
-"""
+
+def sweep_and_die(run: Path, write: int, point: str) -> None:
+    """In a process of its own: a sweep that is killed at a point of one of its writes."""
+    begun = -1
+
+    def reached(name: str) -> None:
+        nonlocal begun
+        begun += name == "opened"
+        if (begun, name) == (write, point):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder._reached = reached
+    gpubench.sweep(GRID, run)
+
+
+# Each process begins with the imports done, and with no threads.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["gpubench._sweep", "gpubench._run", "pyarrow.parquet"])
+
+CRASHES = [
+    (write, point)
+    for write in WRITES
+    for point in WRITE_POINTS
+    if point != "linked" or write.startswith("result")
+]
 
 
 class Counter(Watcher):
@@ -49,24 +62,19 @@ class Counter(Watcher):
         self.measured += 1
 
 
-@pytest.mark.parametrize(
-    "number",
-    range(len(WRITES) * len(WRITE_POINTS)),
-    ids=lambda number: (
-        f"{WRITES[number // len(WRITE_POINTS)]}, {WRITE_POINTS[number % len(WRITE_POINTS)]}"
-    ),
-)
-def test_a_killed_sweep_goes_on_from_what_is_whole(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("write", "point"), CRASHES)
+def test_a_killed_sweep_goes_on_from_what_is_whole(tmp_path: Path, write: str, point: str) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-P", "-c", SWEEP, str(run), str(number)]
-    killed = subprocess.run(command, capture_output=True, timeout=60)
-    assert killed.returncode == -signal.SIGKILL
+    number = WRITES.index(write)
+    killed = FRESH.Process(target=sweep_and_die, args=(run, number, point))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
 
-    renamed = WRITE_POINTS.index("renamed")
-    write, point = divmod(number, len(WRITE_POINTS))
+    is_named = WRITE_POINTS.index(point) >= WRITE_POINTS.index("linked")
     whole = sum(
-        write > WRITES.index(name) or (write == WRITES.index(name) and point >= renamed)
-        for name in ("result 1", "result 2")
+        WRITES.index(result) < number or (result == write and is_named)
+        for result in ("result 1", "result 2")
     )
     assert len(list(run.glob("*.json"))) == whole
     if whole:
