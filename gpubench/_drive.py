@@ -52,6 +52,8 @@ _SERVICE_TABLE = 100_000
 _LONGEST_TRACE_S = 366 * 24 * 3600
 _MOST_TRACE_BYTES = 256 << 20
 _LONGEST_LINE = 1000  # bytes, of a trace
+# Added to the seed of the load, so that the arrivals that settle the queue are others.
+_SETTLING_SEED = 2**63
 
 
 @dataclass(frozen=True)
@@ -258,14 +260,19 @@ def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
     return _Load(core.ClosedLoop(clients), expected, completions, stop_after_s, lambda _: loop)
 
 
-def _open_load(spec: Spec) -> _Load:
+def open_load(spec: Spec) -> _Load:
     due_ns, settle_s = schedule(spec)
-    last_ns = int(due_ns[-1])
+    settle_ns, last_ns = round(settle_s * 1e9), int(due_ns[-1])
+    end_ns, rate = last_ns, None
+    if spec.rate is not None and not spec.arrivals.startswith("trace:"):
+        rate = spec.rate
+        end_ns = settle_ns + round(int((due_ns >= settle_ns).sum()) / rate * 1e9)
+    in_flight = most_in_flight(spec)
     burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
-    together = max(int(burst), most_in_flight(spec))
+    together = max(int(burst), in_flight)
 
     def counted(start_ns: int) -> OpenLoop:
-        return OpenLoop(start_ns, round(settle_s * 1e9), start_ns + last_ns, together)
+        return OpenLoop(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
 
     stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
     return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
@@ -289,7 +296,7 @@ def _measure(
     runner: core.Runner, spec: Spec, warm: _Warm, executor: Literal["python", "graph", "delay"]
 ) -> Drive:
     load = (
-        _open_load(spec)
+        open_load(spec)
         if spec.clients is None
         else _closed_load(spec, spec.clients, warm.requests_per_second)
     )
@@ -329,20 +336,40 @@ def _measure(
 def schedule(spec: Spec) -> tuple[Nanoseconds, float]:
     """(due times in ns from the start, seconds at their beginning that only fill the queue).
 
-    Raises InputError for a trace that cannot be used.
+    The settling part and the measured part are two schedules, one after the other, each with as
+    many arrivals as the rate makes of its length. So exactly the requests asked for are counted (a
+    whole number of bursts, at least), the window is known before the run, and in it the rate that
+    is offered is the rate asked for. The window neither begins nor ends at an arrival of its own
+    choice: a Poisson process, given the number of its arrivals in a fixed time, has them anywhere
+    in it with the same probability.
+
+    A trace is measured whole. Raises InputError for one that cannot be used.
     """
     pattern, _, argument = spec.arrivals.partition(":")
     if pattern == "trace":
         return read_trace(Path(argument), spec.rate), 0.0
     assert spec.rate is not None  # else the loop is closed
-    measured = spec.requests or max(1, round(spec.rate * (spec.duration or 0.0)))
-    settle_s = spec.warmup
-    count = measured + round(spec.rate * settle_s)
-    if pattern == "constant":
-        return core.constant_arrivals(spec.rate, count), settle_s
-    if pattern == "burst":
-        return core.burst_arrivals(spec.rate, count, int(argument)), settle_s
-    return core.poisson_arrivals(spec.rate, count, spec.seed_of_load), settle_s
+    together = int(argument) if pattern == "burst" else 1
+    asked_for = spec.requests or max(1, round(spec.rate * (spec.duration or 0.0)))
+    measured = _whole_bursts(asked_for, together)
+    settling = _whole_bursts(round(spec.rate * spec.warmup), together)
+    settle_ns = round(settling / spec.rate * 1e9)
+
+    def arrivals(count: int, seed: int) -> Nanoseconds:
+        assert spec.rate is not None
+        if pattern == "poisson":
+            return core.poisson_arrivals(spec.rate, count, seed)
+        return core.burst_arrivals(spec.rate, count, together)
+
+    due_ns = settle_ns + arrivals(measured, spec.seed_of_load)
+    if settling:
+        before_ns = arrivals(settling, (spec.seed_of_load + _SETTLING_SEED) % 2**64)
+        due_ns = np.concatenate((np.minimum(before_ns, settle_ns - 1), due_ns))
+    return due_ns, settle_ns / 1e9
+
+
+def _whole_bursts(requests: int, burst: int) -> int:
+    return -(-requests // burst) * burst
 
 
 def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:

@@ -225,20 +225,28 @@ def _refuse_beyond_memory(spec: Spec) -> None:
 
 def _refuse_bad_trace(spec: Spec) -> None:
     pattern, _, path = spec.arrivals.partition(":")
-    if pattern == "trace":
-        _check_trace(path)
+    if pattern != "trace":
+        return
+    requests = _requests_of_trace(path)
+    if spec.requests is not None and spec.requests > requests:
+        raise InputError(
+            f"--requests {spec.requests}: the trace has {requests} arrivals, and it is measured "
+            "whole; remove --requests, or give a longer trace"
+        )
 
 
 @functools.cache  # all cells of a sweep may have the same, and it may be long
-def _check_trace(path: str) -> None:
+def _requests_of_trace(path: str) -> int:
     from gpubench._drive import read_trace
 
-    needed = len(read_trace(Path(path))) * _SCHEDULED_REQUEST_BYTES
+    requests = len(read_trace(Path(path)))
+    needed = requests * _SCHEDULED_REQUEST_BYTES
     if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
         raise InputError(
             f"--arrivals trace:{path}: its requests need {needed / 1e9:.3g} GB, more than half of "
             "this machine's memory; shorten it"
         )
+    return requests
 
 
 def refuse_missing_model(spec: Spec) -> None:

@@ -130,7 +130,7 @@ def _prepare(spec: Spec, enter: Callable[[str], None], references: References) -
         _refuse_foreign_interop_threads(engine, spec)
         build_seconds = time.monotonic() - started
         enter("check")
-        checked = check(engine, reference, spec.batch)
+        checked = check(engine, reference, spec.precision)
     places = {device: _place(model, engine, spec)}
     for device in further:  # a model moves to its device, so each has its own
         there = spec.model_copy(update={"device": device})

@@ -242,6 +242,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         cores=machine.cores,
         numerics=result.numerics,
         precision=spec.precision,
+        runtime=spec.runtime,
         throttled_share=result.device.throttled_share if result.device else None,
         other_gpu_processes=result.device.other_processes if result.device else None,
     )

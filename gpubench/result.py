@@ -158,6 +158,7 @@ class Harness(Part):
 
 
 OUTPUTS_DIFFER = "outputs-differ"  # the reason that says that answers are wrong
+NOT_DETERMINISTIC = "model-not-deterministic"  # the reason why answers cannot be judged
 
 
 class Reason(Part):
@@ -220,16 +221,30 @@ class DeviceReport(GpuFigures):
 
 
 class Numerics(Part):
-    """Outputs against those of the fp32 eager model, for the same samples; the worst output's."""
+    """An engine's outputs against those of the fp32 eager model, for the same requests.
 
-    finite: bool = True  # False: NaN or infinity among the outputs, and no figures
+    Each figure is that of the output that fares worst; null where there is nothing to compare.
+    """
+
+    # False: NaN or infinity where the reference has a number, and no figures.
+    finite: bool = True
     max_abs_error: float | None = None
-    relative_error: float | None = None  # norm of all errors over norm of all expected outputs
-    cosine: float | None = None  # after subtracting the mean over the samples; null: none differ
+    relative_error: float | None = None  # norm of all errors over norm of all expected values
+    # After subtracting the mean over the requests; null: they differ by no more than rounding.
+    cosine: float | None = None
     # Share of samples with the same largest output, where the model has such an answer.
     top1_agreement: float | None = None
     start_agreement: float | None = None
     end_agreement: float | None = None
+    # Of integer and boolean outputs: the share of equal values, and the relative error.
+    integer_agreement: float | None = None
+    integer_relative_error: float | None = None
+    # What the reference itself has among its values, if they are not all finite.
+    reference_not_finite: Literal["NaN", "infinity"] | None = None
+    # Relative error between two answers to the same request, by the reference and by the engine.
+    # Null: they are the same, or the second was not asked, since nothing made it suspect.
+    reference_repeat_error: float | None = None
+    engine_repeat_error: float | None = None
 
 
 class Cost(Part):
@@ -291,10 +306,14 @@ class Result(Part):
     def answers_agree(self) -> bool | None:
         """Whether the engine answers as the fp32 reference, as the verdict judged it.
 
-        None where there was no reference, or the cell failed before it was judged.
+        None where there was no reference, where the model answers differently each time, or where
+        the cell failed before it was judged.
         """
-        if any(reason.code == OUTPUTS_DIFFER for reason in self.verdict.reasons):
+        codes = {reason.code for reason in self.verdict.reasons}
+        if OUTPUTS_DIFFER in codes:
             return False
+        if NOT_DETERMINISTIC in codes:
+            return None
         was_judged = self.verdict.status == "valid" or bool(self.verdict.reasons)
         return True if was_judged and self.numerics is not None else None
 

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, floor, log10, sqrt
 from typing import Literal, TypeGuard
 
-from gpubench.result import OUTPUTS_DIFFER, Numerics, Reason, Verdict
+from gpubench.result import NOT_DETERMINISTIC, OUTPUTS_DIFFER, Numerics, Reason, Verdict
 from gpubench.statistics import Analysis, Change
+from gpubench.statistics.offered import least_kept_up
 
 # The smallest number of requests of which the second slowest is, with 99% confidence, no faster
 # than the true P95: 0.95**n + n * 0.05 * 0.95**(n - 1) <= 0.01. MLPerf's early stopping asks for
 # the same, 64, 130 and 662 for P90, P95 and P99
 # (https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc).
 LEAST_REQUESTS = 130
+
+TOO_DEPENDENT = "too-few-independent-samples"
+
+# The smallest number of independent requests of which the slowest is, with 99% confidence, no
+# faster than the true P95: 0.95**n <= 0.01. It is also about the number from which on P95 carries
+# an interval.
+LEAST_INDEPENDENT = 90
+# How many requests are worth one independent one is an estimate, and of few requests a poor one:
+# 130 that are independent look like 60 at times. So fewer than this are not held against a result.
+MOST_REQUESTS_PER_INDEPENDENT = 4
+# The standard error of P95 is this part of its distance from the median, over the square root of
+# the independent requests, where latencies are normal: sqrt(0.95 * 0.05) / density / 1.645. Where
+# that is under LEAST_CHANGE of P95, latencies are so alike that few of them are enough.
+P95_ERROR = 1.3
+# From fewer, it is known only that many more are needed.
+_FEWEST_TO_ESTIMATE_FROM = 10
 
 # A change of speed below this is smaller than what moves a cost from one day to the next on a
 # shared machine. Above it, the change must also be more than chance explains (Change.noise).
@@ -32,10 +49,6 @@ MOST_LITTLES_LAW_RESIDUAL = 0.02
 MOST_LAG_SHARE = 0.05
 # ... or what a general-purpose operating system takes to wake a thread, where that is more.
 LEAST_LAG_LIMIT_US = 200.0
-
-# A queue that is stable ends about as long as it began. Two percent, or the square root of the
-# requests where that is more: what a queue at the brink of its capacity drifts by chance.
-MOST_FALLING_BEHIND = 0.02
 
 # First come, first served gives every client an equal share. Judged where a share is at least 20
 # completions: below, random service times alone leave some client far behind.
@@ -56,16 +69,42 @@ LEAST_COMPUTE_JUDGED_MS = 1.0
 # cap does too, but it is where every such card runs under full load: no reason for suspicion.)
 MOST_THROTTLED_SHARE = 0.05
 
-# Between outputs and the fp32 reference, after subtracting the mean over the samples. Of the models
-# at hand, with random weights, bf16 (8 bits) leaves 0.9995 or more and int8 0.989; a mirrored image
-# or channels in another order leave 0.85 or less, and other weights or samples 0.2.
-LEAST_COSINE = 0.98
-# What the cosine does not see, a wrong scale or offset. bf16 leaves 0.015 or less; an attention
-# mask that is ignored, 0.12.
-MOST_RELATIVE_ERROR = 0.1
-# fp8 rounds to 4 significant bits. Rightly rounded it leaves 0.944 and 0.071 of ResNet50, 0.952 and
-# 0.17 of BERT-base, so that a mirrored image is still found, and an ignored mask is not.
-LEAST_COSINE_FP8, MOST_RELATIVE_ERROR_FP8 = 0.9, 0.25
+
+@dataclass(frozen=True)
+class AnswerLimits:
+    """How far an engine's outputs may be from the fp32 reference: see docs/measurement.md."""
+
+    most_relative_error: float
+    least_cosine: float
+    # Where requests' outputs differ by less than this share of their size, rounding may do as much
+    # and the cosine means nothing: the unit roundoff of the format, and for fp32 its largest error.
+    least_variation: float
+    least_integer_agreement: float  # ten times the relative error may disagree, a half at most
+
+
+# The one table of limits, by the format that products are computed in.
+ANSWER_LIMITS = {
+    "fp32": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),
+    "tf32": AnswerLimits(5e-3, 0.995, 2**-11, 0.95),
+    "fp16": AnswerLimits(1e-2, 0.99, 2**-11, 0.9),
+    "bf16": AnswerLimits(4e-2, 0.98, 2**-8, 0.6),
+    "int8": AnswerLimits(1e-1, 0.95, 2**-7, 0.5),
+    "fp8": AnswerLimits(2.5e-1, 0.9, 2**-4, 0.5),
+}
+
+# Between two answers of one model to the same request, a tenth of what fp32 is allowed.
+MOST_REPEAT_ERROR = 1e-4
+
+# Below this the answers have nothing to do with those of the reference, in whatever precision.
+_UNRELATED_COSINE = 0.5
+
+
+def answer_limits(precision: str | None, device: str | None = None) -> AnswerLimits:
+    """The limits of a precision; mixed precision computes in bf16 on a CPU and in fp16 on a GPU."""
+    if precision == "amp":
+        precision = "fp16" if (device or "").startswith("cuda") else "bf16"
+    return ANSWER_LIMITS[precision or "fp32"]
+
 
 # Median wait of the device for a launch over its median compute time.
 MOST_LAUNCH_SHARE = 0.5
@@ -91,6 +130,7 @@ class Evidence:
     other_gpu_processes: int | None = None  # on the GPU that has most
     numerics: Numerics | None = None
     precision: str | None = None
+    runtime: str | None = None
 
 
 def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
@@ -106,8 +146,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
     yield from _machine(evidence)
-    if wrong := outputs_differ(evidence.numerics, evidence.precision):
-        yield wrong
+    yield from _answers(evidence)
     yield from _device(analysis, evidence)
 
 
@@ -143,6 +182,47 @@ def _run_incomplete(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             remedy=f"a P95 stands from {LEAST_REQUESTS} requests on: raise --requests or "
             "--duration",
         )
+    yield from _too_dependent(analysis)
+
+
+def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
+    independent, latency = analysis.independent, analysis.latency
+    if independent is None or latency.p95 is None or latency.p50 is None:
+        return
+    error = P95_ERROR * (latency.p95 - latency.p50) / sqrt(independent)
+    if _falls_behind(analysis) or error <= LEAST_CHANGE * latency.p95:
+        return
+    requests = analysis.completed + analysis.unfinished
+    limit = min(LEAST_INDEPENDENT, requests / MOST_REQUESTS_PER_INDEPENDENT)
+    if independent >= limit:
+        return
+    yield Reason(
+        code=TOO_DEPENDENT,
+        figure=round(independent, 1),
+        limit=limit,
+        remedy="successive requests depend on each other, so the P95 is known as badly as from "
+        f"this many independent ones: {_how_much_longer(analysis, independent)}",
+    )
+
+
+def _how_much_longer(analysis: Analysis, independent: float) -> str:
+    times = LEAST_REQUESTS / independent  # with room for chance above LEAST_INDEPENDENT
+    requests = _two_digits(times * (analysis.completed + analysis.unfinished))
+    asked = f"--requests {requests:.0f}"
+    if analysis.window_seconds is not None:
+        asked += f" or --duration {_two_digits(times * analysis.window_seconds):g}s"
+    advice = f"measure with {asked}, about {_two_digits(times):g} times as long"
+    if independent < _FEWEST_TO_ESTIMATE_FROM:
+        advice = advice.replace("about", "at least")
+    if analysis.clients is None:
+        advice += ", or lower --rate"
+    return advice
+
+
+def _two_digits(value: float) -> float:
+    """Rounded up to two significant digits."""
+    unit = 10.0 ** (floor(log10(value)) - 1)
+    return round(ceil(value / unit - 1e-9) * unit, 9)
 
 
 def _not_steady(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
@@ -201,17 +281,14 @@ def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
 
 
 def _load(analysis: Analysis) -> Iterator[Reason]:
-    if analysis.kept_up is not None:
-        due = max(1, analysis.completed + analysis.unfinished)
-        limit = 1 - max(MOST_FALLING_BEHIND, 1 / sqrt(due))
-        if analysis.kept_up < limit:
-            yield Reason(
-                code="rate-not-kept-up",
-                figure=analysis.kept_up,
-                limit=limit,
-                remedy="requests arrived faster than they were served, so latency grows with the "
-                "length of the run: lower --rate, or add --workers",
-            )
+    if _falls_behind(analysis):
+        yield Reason(
+            code="rate-not-kept-up",
+            figure=analysis.kept_up,
+            limit=least_kept_up(analysis.completed + analysis.unfinished),
+            remedy="requests arrived faster than they were served, so latency grows with the "
+            "length of the run: lower --rate, or add --workers",
+        )
     share, clients = analysis.least_served_client, analysis.clients
     if share is None or clients is None or analysis.completed < LEAST_SHARE_JUDGED * clients:
         return
@@ -239,6 +316,11 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             "programs were running, measure again without them; otherwise compare with fewer "
             "--threads and more --workers, or with a larger --batch",
         )
+
+
+def _falls_behind(analysis: Analysis) -> bool:
+    due = analysis.completed + analysis.unfinished
+    return analysis.kept_up is not None and analysis.kept_up < least_kept_up(due)
 
 
 def _machine(evidence: Evidence) -> Iterator[Reason]:
@@ -270,31 +352,121 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
         )
 
 
-def outputs_differ(numerics: Numerics | None, precision: str | None) -> Reason | None:
-    """Whether an engine's answers are further from the reference than its precision explains."""
+def _answers(evidence: Evidence) -> Iterator[Reason]:
+    numerics = evidence.numerics
     if numerics is None:
+        return
+    if numerics.reference_not_finite is not None:
+        yield Reason(
+            code="model-not-finite",
+            figure=numerics.reference_not_finite,
+            limit=None,
+            remedy=f"the model itself gives {numerics.reference_not_finite}, in fp32 eager mode "
+            "too: no runtime or precision is the cause; look at its weights and inputs, unless "
+            "such values are meant (as a mask)",
+        )
+    # What an eager engine does in its own time, its model does.
+    own = numerics.engine_repeat_error if evidence.runtime == "eager" else None
+    repeat_error = numerics.reference_repeat_error or own
+    if repeat_error is not None:
+        yield Reason(
+            code=NOT_DETERMINISTIC,
+            figure=repeat_error,
+            limit=MOST_REPEAT_ERROR,
+            remedy="the model itself answers the same request differently each time (relative "
+            "error), so its answers cannot be compared: look for dropout or noise that eval() does "
+            "not turn off, and for state that forward changes",
+        )
+    elif differ := outputs_differ(numerics, evidence.precision, evidence.device, evidence.runtime):
+        yield differ
+
+
+def outputs_differ(
+    numerics: Numerics | None,
+    precision: str | None,
+    device: str | None = None,
+    runtime: str | None = None,
+) -> Reason | None:
+    """Whether an engine's answers are further from the reference than its precision explains."""
+    if numerics is None or numerics.reference_repeat_error is not None:
         return None
-    least_cosine, most_error = LEAST_COSINE, MOST_RELATIVE_ERROR
-    if precision == "fp8":
-        least_cosine, most_error = LEAST_COSINE_FP8, MOST_RELATIVE_ERROR_FP8
+    limits = answer_limits(precision, device)
+    agreement = numerics.integer_agreement
     figure: float | str
+    limit: float | None
     if not numerics.finite:
-        figure, limit, measure = "not finite", None, "NaN or infinity is among the outputs"
-    elif numerics.cosine is not None and numerics.cosine < least_cosine:
-        figure, limit = numerics.cosine, least_cosine
+        figure, limit = "not finite", None
+        measure = "the outputs have NaN or infinity where those of the fp32 reference have numbers"
+    elif numerics.cosine is not None and numerics.cosine < limits.least_cosine:
+        figure, limit = numerics.cosine, limits.least_cosine
         measure = (
             "the outputs do not change with the inputs as those of the fp32 reference (cosine)"
         )
-    elif numerics.relative_error is not None and numerics.relative_error > most_error:
-        figure, limit = numerics.relative_error, most_error
+    elif (
+        numerics.relative_error is not None and numerics.relative_error > limits.most_relative_error
+    ):
+        figure, limit = numerics.relative_error, limits.most_relative_error
         measure = "the outputs are not those of the fp32 reference (relative error)"
+    elif agreement is not None and _integers_differ(numerics, limits):
+        figure, limit = agreement, limits.least_integer_agreement
+        measure = (
+            "the labels or other integers among the outputs are not those of the fp32 reference "
+            "(share of equal values)"
+        )
     else:
         return None
-    return Reason(
-        code=OUTPUTS_DIFFER,
-        figure=figure,
-        limit=limit,
-        remedy=f"{measure}: choose another --precision or --runtime before relying on this speed",
+    cause = _cause(numerics, precision or "fp32", device or "cpu", runtime)
+    return Reason(code=OUTPUTS_DIFFER, figure=figure, limit=limit, remedy=f"{measure}: {cause}")
+
+
+def _integers_differ(numerics: Numerics, limits: AnswerLimits) -> bool:
+    """Labels change where two classes are close; pixels and counts may be off by one."""
+    agreement, error = numerics.integer_agreement, numerics.integer_relative_error
+    if agreement is None or agreement >= limits.least_integer_agreement:
+        return False
+    coarse = limits is not ANSWER_LIMITS["fp32"]
+    return not (coarse and error is not None and error <= limits.most_relative_error)
+
+
+def _cause(numerics: Numerics, precision: str, device: str, runtime: str | None) -> str:
+    """Why an engine's answers differ, as far as it can be told, and what to do."""
+    if numerics.engine_repeat_error is not None:
+        return (
+            "this engine answers the same request differently each time; look for random numbers "
+            "or state in the model, and if there is none use --runtime eager and report a bug of "
+            "this runtime"
+        )
+    if precision != "fp32":
+        in_fp16 = precision in {"fp16", "int8", "fp8"} or (
+            precision == "amp" and device.startswith("cuda")
+        )
+        if not numerics.finite and in_fp16:
+            return (
+                "values may be beyond the range of fp16, which ends at 65504; choose --precision "
+                "fp32, or bf16 where the hardware has it"
+            )
+        if numerics.finite and not (
+            numerics.cosine is not None and numerics.cosine < _UNRELATED_COSINE
+        ):
+            return (
+                f"more than rounding to {precision} explains in the models that the limits come "
+                f"from; {precision} is too coarse for this model if the same runtime agrees with "
+                "--precision fp32, so choose a finer one, and otherwise the runtime is wrong"
+            )
+        return (
+            f"rounding to {precision} does not explain that; check the same runtime with "
+            "--precision fp32, and if it differs there too the runtime is wrong: use --runtime "
+            "eager"
+        )
+    if runtime == "eager":
+        return (
+            "eager mode in fp32 runs the very module that the reference is, so precision is not "
+            "the cause; look for state that forward changes, and for operators that depend on the "
+            "device"
+        )
+    return (
+        "fp32 does not explain that, so no other precision will help: this runtime computes "
+        "something else than the model; use --runtime eager, and report a bug of this runtime"
     )
 
 

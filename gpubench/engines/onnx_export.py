@@ -21,7 +21,7 @@ import torch
 from gpubench import cache
 from gpubench.engines import origin, program, refusals
 from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
@@ -31,18 +31,6 @@ PACKAGES = refusals.ONNX_PACKAGES
 
 # Bump when the way a model is exported changes: older entries of the cache are then not found.
 _RECIPE = 3
-
-
-class _Positional(torch.nn.Module):
-    """The module with its inputs as one list, whatever it calls them."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | Tensors:
-        outputs: torch.Tensor | Tensors = self.module(*inputs)
-        return outputs
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
     if isinstance(model.module, OnnxFile):
         return Network(model.module.digest, model.module.path, None)
     # A copy: the module itself stays in its format for other engines.
-    module = _Positional(copy.deepcopy(model.module).to("cpu", dtype)).eval()
+    module = TupleOfTensors(copy.deepcopy(model.module).to("cpu", dtype)).eval()
     # With one sample, an exporter takes the batch for a constant.
     example = tuple(
         tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -19,7 +19,7 @@ import torch
 from gpubench.engines import precision
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -62,7 +62,7 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
             if isinstance(module, torch.jit.ScriptModule):  # a file of the user's
                 traced = module
             else:
-                traced = torch.jit.trace(module, example, check_trace=False)
+                traced = torch.jit.trace(TupleOfTensors(module), example, check_trace=False)
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
             return frozen
         except (RuntimeError, TypeError) as error:

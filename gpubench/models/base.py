@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -39,8 +39,8 @@ class Around:
 class LoadedModel:
     """A model in fp32 on the CPU, in eval mode, and the means to make requests for it.
 
-    `module(*inputs)` takes the tensors of one request and returns a tensor or a tuple of tensors,
-    the batch first in each.
+    `module(*inputs)` takes the tensors of one request, and returns tensors of any shape in whatever
+    `as_tuple` takes apart.
     """
 
     module: torch.nn.Module
@@ -106,18 +106,55 @@ def _is_not_about_torchao(record: logging.LogRecord) -> bool:
 
 
 def as_tuple(outputs: object) -> Tensors:
-    """A model's outputs. Raises GpubenchError where they are not one tensor or a tuple of them."""
-    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-    for tensor in tensors:
-        if not isinstance(tensor, torch.Tensor):
-            raise GpubenchError(
-                f"the model returns {type(outputs).__name__} with {type(tensor).__name__} in it; "
-                "wrap it so that it returns a tensor or a tuple of tensors (docs/extending.md)"
-                if isinstance(outputs, tuple)
-                else f"the model returns {type(outputs).__name__}; wrap it so that it returns a "
-                "tensor or a tuple of tensors (docs/extending.md)"
-            )
+    """The tensors of a model's outputs, in their order.
+
+    Tuples, lists, mappings (a ModelOutput is one) and dataclasses are taken apart, however deeply
+    they are nested, and None is left out. Raises GpubenchError where there is anything else, or no
+    tensor at all.
+    """
+    if isinstance(outputs, torch.Tensor):  # the usual cases first: workers call this per batch
+        return (outputs,)
+    if isinstance(outputs, tuple) and outputs and all(type(o) is torch.Tensor for o in outputs):
+        return outputs
+    tensors = tuple(_tensors_in(outputs))
+    if not tensors:
+        raise GpubenchError(
+            "the model returns no tensor, so there is nothing to wait for or to compare; let its "
+            "forward return what it computes"
+        )
     return tensors
+
+
+class TupleOfTensors(torch.nn.Module):
+    """A module with its outputs as one tensor or a flat tuple: what tracing and exporting need."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | Tensors:
+        outputs = self.module(*inputs)
+        return outputs if isinstance(outputs, torch.Tensor) else as_tuple(outputs)
+
+
+def _tensors_in(outputs: object) -> Iterator[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    elif isinstance(outputs, Mapping):
+        for value in outputs.values():
+            yield from _tensors_in(value)
+    elif isinstance(outputs, (tuple, list)):
+        for value in outputs:
+            yield from _tensors_in(value)
+    elif is_dataclass(outputs) and not isinstance(outputs, type):
+        for each in fields(outputs):
+            yield from _tensors_in(getattr(outputs, each.name))
+    # The cache that a language model of transformers returns is for its next call: no answer.
+    elif outputs is not None and type(outputs).__module__ != "transformers.cache_utils":
+        raise GpubenchError(
+            f"the model returns a value of type {type(outputs).__name__}; wrap it so that it "
+            "returns tensors alone (docs/extending.md)"
+        )
 
 
 def random_inputs(

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gpubench.result import Interval, Lag, Latency, Stages, TrtexecTimes
 from gpubench.samples import Nanoseconds, Samples
 from gpubench.statistics.drift import Change, service_changes
 from gpubench.statistics.intervals import throughput_interval
 from gpubench.statistics.lag import batch_lag_ns, summarise_lag
-from gpubench.statistics.latency import summarise_latency
+from gpubench.statistics.latency import independent_requests, summarise_latency
+from gpubench.statistics.offered import (
+    due_inside,
+    kept_up,
+    least_kept_up,
+    requests_offered_per_second,
+    served_interval,
+)
 from gpubench.statistics.percentiles import rank
+from gpubench.statistics.queues import requests_per_independent_one
 from gpubench.statistics.stages import launch_gap_ns, summarise_stages, trtexec_times
 from gpubench.statistics.windows import (
     ClosedLoop,
+    Mask,
     OpenLoop,
     Window,
     closed_window,
@@ -24,7 +32,8 @@ from gpubench.statistics.windows import (
     open_window,
 )
 
-Mask = NDArray[np.bool_]
+# Of which the verdict asks how many independent requests it comes from.
+HEADLINE_PERCENT = 95
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Analysis:
     littles_law_residual: float | None  # closed loop: 1 - throughput * mean latency / clients
     counted: Mask  # which rows of the samples the latencies are of
     # For the verdict.
+    independent: float | None  # requests that P95 is worth, were they independent of each other
     clients: int | None  # closed loop
     least_served_client: float | None  # closed loop: its completions over an equal share of them
     kept_up: float | None  # open loop: completions over requests due, in the same time
@@ -77,9 +87,17 @@ def analyse(
         counted = loop.inside(samples.scheduled_ns)  # whenever they completed
         unfinished = int(loop.inside(samples.unfinished_scheduled_ns).sum())
 
-    offered = _offered_per_second(samples, loop)
-    counted_batches = counted[samples.batch_starts]
     interval, note = throughput_interval(window, loop.round, inferences_per_request)
+    offered = share_served = None
+    if isinstance(loop, OpenLoop):
+        due_ns = due_inside(samples, loop)
+        offered = requests_offered_per_second(loop, due_ns)
+        share_served = kept_up(samples, loop, due_ns)
+        if share_served is not None and share_served >= least_kept_up(len(due_ns)):
+            interval, note = served_interval(samples, loop, window, due_ns, inferences_per_request)
+    counted_batches = counted[samples.batch_starts]
+    latency_ns = samples.latency_ns[counted]
+    dependence = requests_per_independent_one(samples, counted, loop, max_batch)
     settling, drift = service_changes((samples.completed_ns - samples.departed_ns)[counted])
     lag_ns = batch_lag_ns(samples, max_batch, max_delay_ns)
     launch_gap = launch_gap_ns(samples)
@@ -95,15 +113,16 @@ def analyse(
         ),
         throughput_interval=interval,
         throughput_interval_note=note,
-        latency=summarise_latency(samples.latency_ns[counted], unfinished),
+        latency=summarise_latency(latency_ns, unfinished, dependence),
         stages=summarise_stages(samples, counted),
         trtexec=trtexec_times(samples, counted),
         lag=summarise_lag(lag_ns[counted_batches]),
         littles_law_residual=_littles_law_residual(samples, loop, window, counted),
         counted=counted,
+        independent=independent_requests(latency_ns, unfinished, HEADLINE_PERCENT, dependence),
         clients=loop.clients if isinstance(loop, ClosedLoop) else None,
         least_served_client=_least_served_client(samples, loop, counted),
-        kept_up=_kept_up(samples, loop),
+        kept_up=share_served,
         settling=settling,
         drift=drift,
         launch_gap_ms=_median_ms(launch_gap, counted_batches),
@@ -116,34 +135,6 @@ def _completed_by_worker(samples: Samples, window: Window | None) -> tuple[int, 
         return ()
     inside = (samples.completed_ns > window.opens_ns) & (samples.completed_ns <= window.closes_ns)
     return tuple(np.bincount(samples.worker[inside]).tolist())
-
-
-def _due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:
-    """Due times inside the window, sorted, whatever became of the requests."""
-    due = np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns))
-    return np.sort(due[loop.inside(due)])
-
-
-def _offered_per_second(samples: Samples, loop: ClosedLoop | OpenLoop) -> float | None:
-    """Requests that fell due per second, from the first arrival in the window to the last.
-
-    None in a closed loop, which offers no more than it gets.
-    """
-    if isinstance(loop, ClosedLoop):
-        return None
-    due = _due_inside(samples, loop)
-    if len(due) == 0 or due[0] == due[-1]:
-        return None
-    after_the_first = len(due) - int(np.searchsorted(due, due[0], side="right"))
-    return after_the_first / (int(due[-1] - due[0]) / 1e9)
-
-
-def _kept_up(samples: Samples, loop: ClosedLoop | OpenLoop) -> float | None:
-    """Completions over requests due, both in the same stretch of time; None in a closed loop."""
-    if isinstance(loop, ClosedLoop):
-        return None
-    due = len(_due_inside(samples, loop))
-    return int(loop.inside(samples.completed_ns).sum()) / due if due else None
 
 
 def _littles_law_residual(

@@ -13,20 +13,23 @@ PERCENTS = (50, 90, 95, 99)
 _NS_PER_MS = 1e6
 
 
-def summarise_latency(latency_ns: Nanoseconds, unfinished: int = 0) -> Latency:
+def summarise_latency(
+    latency_ns: Nanoseconds, unfinished: int = 0, dependence: float = 1.0
+) -> Latency:
     """Mean, extremes, percentiles and their 95% intervals.
 
     `latency_ns` is in the order in which the requests were claimed. Each of the `unfinished`
     requests, which were counted and never completed, lies above every percentile; with one of them
-    there is neither mean nor maximum. `interval_notes` says, under the name of a percentile, why
-    it or its interval is absent.
+    there is neither mean nor maximum. `dependence` is how many requests are worth one independent
+    one as far as the load says (`queues`). `interval_notes` says, under the name of a percentile,
+    why it or its interval is absent.
     """
     completed = len(latency_ns)
     count = completed + unfinished
     if completed == 0:
         return Latency()
     ordered = np.sort(latency_ns)
-    independent = effective_size(latency_ns.astype(np.float64))
+    independent = min(effective_size(latency_ns.astype(np.float64)), count / dependence)
 
     figures: dict[str, float | Interval] = {"min": float(ordered[0]) / _NS_PER_MS}
     if unfinished == 0:
@@ -55,3 +58,23 @@ def summarise_latency(latency_ns: Nanoseconds, unfinished: int = 0) -> Latency:
             figures[f"{name}_interval"] = (low, high)
 
     return Latency.model_validate({**figures, "interval_notes": notes})
+
+
+def independent_requests(
+    latency_ns: Nanoseconds, unfinished: int, percent: int, dependence: float = 1.0
+) -> float | None:
+    """How many independent requests a percentile is worth; None where there is no percentile.
+
+    The smallest of three: of the latencies, of the series "is it above the percentile?", and of
+    what the load says. Arguments as in `summarise_latency`.
+    """
+    count = len(latency_ns) + unfinished
+    place = rank(percent, count)
+    if count < least_count(percent) or place > len(latency_ns):
+        return None
+    value = np.partition(latency_ns, place - 1)[place - 1]
+    return min(
+        effective_size(latency_ns.astype(np.float64)),
+        effective_size(latency_ns > value),
+        count / dependence,
+    )

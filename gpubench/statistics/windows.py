@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from gpubench.samples import Nanoseconds, Samples
 
+Mask = NDArray[np.bool_]
+
 _NS_PER_S = 1e9
 
 
@@ -39,30 +41,38 @@ class ClosedLoop:
 
         Every client comes round once before the window opens, at most max_batch - 1 requests
         complete together with the last of those, and the rest is a whole number of rounds.
+
+        With dynamic batching three more rounds: workers that wait for a batch to fill may stop in
+        different rounds, so that the run drains before its last completion (up to one round), and
+        batches of changing size may leave no whole round within the last two.
         """
-        rounds = -(-requests // self.round)
+        rounds = -(-requests // self.round) + (3 if max_batch > 1 else 0)
         return self.clients + (max_batch - 1) + rounds * self.round
 
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests on a schedule that begins at `start_ns` and has its last arrival at `end_ns`.
+    """Requests on a schedule from `start_ns` to `end_ns`.
 
     Arrivals in the first `settle_ns` only fill the queue. The window holds those due after them.
     Start and end are on the clock of the samples. `round` is how many requests may complete
-    together: the size of a burst, or else the most requests that can be in service at one time.
+    together: the size of a burst, or else the most requests that can be in service at one time,
+    which is `in_flight` (None: as many as the workers seen in the samples take at one time).
+    `rate` is the requests per second that the schedule was made for (None: what fell due says).
     """
 
     start_ns: int
     settle_ns: int
     end_ns: int
     round: int = 1
+    in_flight: int | None = None
+    rate: float | None = None
 
     @property
     def opens_ns(self) -> int:
         return self.start_ns + self.settle_ns
 
-    def inside(self, times_ns: Nanoseconds) -> NDArray[np.bool_]:
+    def inside(self, times_ns: Nanoseconds) -> Mask:
         """Which of these times lie in the window, both ends included."""
         return (times_ns >= self.opens_ns) & (times_ns <= self.end_ns)
 
@@ -135,7 +145,7 @@ def _whole_rounds(completed: Nanoseconds, round_size: int) -> int:
     return int(whole[-1]) if len(whole) else len(completed)
 
 
-def counted_in_closed_loop(samples: Samples, window: Window | None) -> NDArray[np.bool_]:
+def counted_in_closed_loop(samples: Samples, window: Window | None) -> Mask:
     """Which requests a closed loop reports on: those that completed inside the window."""
     if window is None:
         return np.zeros(len(samples), np.bool_)

@@ -47,12 +47,9 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     spec = _plan.resolve(asked, this_machine())
     set_fp32_arithmetic(precision)
     loaded = load(spec)
-    reference = make_reference(loaded, spec.seed)
+    reference = make_reference(loaded, spec.seed, batch=1)
     engine = build(loaded, spec)
-    pool = [
-        engine.place(tuple(tensor[n : n + 1] for tensor in reference.inputs))
-        for n in range(REQUESTS)
-    ]
+    pool = [engine.place(request) for request in reference.requests[:REQUESTS]]
     captured = capture(engine, pool, Shape(WORKERS, DEPTH, most_requests, host_inputs=True))
     torch.cuda.empty_cache()
     sizes = [2**power for power in range(8, 28, 2) for _ in range(8)]
@@ -84,8 +81,11 @@ def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
     from gpubench.verdicts import outputs_differ
 
     assert of.reference.outputs is not None
-    expected = torch.cat([output[: len(answers)] for output in of.reference.outputs], 1)
-    return outputs_differ(compare((answers,), (expected,)), precision) is None
+    expected = [
+        (torch.cat([output.flatten() for output in outputs]),)
+        for outputs in of.reference.outputs[: len(answers)]
+    ]
+    return outputs_differ(compare([(row,) for row in answers], expected), precision) is None
 
 
 @pytest.mark.gpu(torch=True)
@@ -141,7 +141,7 @@ def test_graphs_of_every_size_of_batch_answer_right(model: str) -> None:
     slot = of.captured.workers[0][0]
     assert sorted(slot.graphs) == [1, 2, 4, 8]
     assert of.reference.outputs is not None
-    widths = [output[0].numel() for output in of.reference.outputs]
+    widths = [output.numel() for output in of.reference.outputs[0]]
     for size in [1, 8, 2, 4, 1]:  # in any order: they share memory
         joined = alone(slot, of.pool[:size])
         parts = joined.split([size * width for width in widths])

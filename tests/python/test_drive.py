@@ -70,6 +70,76 @@ def test_an_open_loop_settles_before_its_window() -> None:
     assert analysis.offered_per_second == pytest.approx(2000)
 
 
+@pytest.mark.parametrize("arrivals", ["poisson", "constant", "burst:7"])
+@pytest.mark.parametrize("rate", [3.0, 900.0, 12_345.6])
+@pytest.mark.parametrize("requests", [1, 200, 1_001])
+def test_an_open_loop_counts_the_requests_asked_for(
+    arrivals: str, rate: float, requests: int
+) -> None:
+    whole_bursts = -(-requests // 7) * 7 if arrivals == "burst:7" else requests
+    for seed in range(20):
+        spec = synthetic(rate=rate, arrivals=arrivals, warmup=2.0, requests=requests, seed=seed)
+        load = _drive.open_load(spec)
+        due_ns, settle_s = _drive.schedule(spec)
+        assert (np.diff(due_ns) >= 0).all()
+        loop = load.counted(10**15)
+        assert isinstance(loop, OpenLoop)
+        assert int(loop.inside(10**15 + due_ns).sum()) == whole_bursts
+        assert settle_s == pytest.approx(2.0, abs=7 / rate)
+        # What was asked for takes as long as the rate makes of it, to the nanosecond.
+        assert loop.end_ns - loop.opens_ns == pytest.approx(whole_bursts / rate * 1e9, abs=1)
+        assert load.stop_after_s is not None
+        assert loop.end_ns - loop.start_ns <= load.stop_after_s * 1e9
+
+
+def test_arrivals_that_settle_are_others_than_those_measured() -> None:
+    spec = synthetic(rate=1_000.0, warmup=1.0, requests=1_000)
+    due_ns, settle_s = _drive.schedule(spec)
+    before, after = due_ns[:1_000], due_ns[1_000:] - round(settle_s * 1e9)
+    assert abs(np.corrcoef(np.diff(before), np.diff(after))[0, 1]) < 0.15
+    assert not np.array_equal(
+        after, _drive.schedule(spec.model_copy(update={"seed": 1}))[0][1_000:]
+    )
+
+
+def test_a_run_in_real_time_counts_them_too() -> None:
+    driven = drive(synthetic(rate=2_000.0, warmup=0.1, requests=150))
+    analysis = analyse(driven.samples, driven.loop)
+    assert analysis.completed + analysis.unfinished == 150
+    assert analysis.offered_per_second == 2_000
+
+
+def test_a_trace_is_measured_whole(tmp_path: Path) -> None:
+    path = tmp_path / "trace.txt"
+    path.write_text("0\n0.01\n0.02\n")
+    trace = f"trace:{path}"
+    driven = drive(synthetic(arrivals=trace, requests=3, warmup=0.5))
+    assert analyse(driven.samples, driven.loop).completed == 3
+    with pytest.raises(InputError, match="--requests 4: the trace has 3 arrivals"):
+        synthetic(arrivals=trace, requests=4)
+
+
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_a_closed_loop_counts_the_requests_asked_for_whatever_the_batches(max_batch: int) -> None:
+    rng = np.random.default_rng(max_batch)
+    for _ in range(300):
+        clients, workers, requests = (int(rng.integers(1, most)) for most in (13, 5, 200))
+        delay_ns = int(rng.choice([0, 300_000, 8_000_000])) if max_batch > 1 else 0
+        loop = ClosedLoop(clients, workers * max_batch)
+        stop = loop.completions_to_run(requests, max_batch)
+        service = rng.exponential(1e6, stop + 100) if rng.random() < 0.5 else np.full(1, 1e6)
+        outcome = core.simulate(
+            core.ClosedLoop(clients),
+            service_ns=service.astype(np.int64),
+            executors=workers,
+            max_batch=max_batch,
+            max_delay_ns=delay_ns,
+            stop_after_completions=stop,
+        )
+        analysis = analyse(_drive.collect(outcome), loop, max_batch=max_batch)
+        assert analysis.completed >= requests
+
+
 def test_dynamic_batches_join_waiting_requests_of_several_samples() -> None:
     spec = synthetic(batch=4, dynamic_batch="16:10ms", clients=4, requests=80)
     assert drive(spec).samples.batch_size.max() == 4  # requests, of 4 samples each

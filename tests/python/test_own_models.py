@@ -32,7 +32,7 @@ def make():
 def strings():
     class Strings(torch.nn.Module):
         def forward(self, x):
-            return {"logits": x}
+            return {"logits": x, "name": "a word"}
     return Strings(), torch.randn(3, 8)
 def nothing():
     return 5
@@ -93,7 +93,7 @@ def test_samples_made_from_examples_differ_and_come_from_the_seed(code: Path) ->
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        ("strings", "the model returns dict; wrap it"),
+        ("strings", "the model returns a value of type str; wrap it"),
         ("nothing", "nothing returned int; it must return"),
         ("absent", "has no function absent"),
         ("arrays", "its example inputs must be one tensor or a tuple of tensors"),

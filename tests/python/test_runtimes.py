@@ -75,14 +75,14 @@ def spec_of(
 
 
 def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
-    reference = make_reference(model, spec.seed)
+    reference = make_reference(model, spec.seed, spec.batch)
     engine = build(model, spec)
-    return engine, numerics_of(engine, reference, spec.batch)
+    return engine, numerics_of(engine, reference, spec.precision)
 
 
-def numerics_of(engine: Engine, reference: Reference, batch: int) -> Numerics:
+def numerics_of(engine: Engine, reference: Reference, precision: str = "fp32") -> Numerics:
     with engine.thread_modes():
-        numerics = check(engine, reference, batch).numerics
+        numerics = check(engine, reference, precision).numerics
     assert numerics is not None
     return numerics
 
@@ -163,11 +163,11 @@ def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> No
         for _ in range(torch._dynamo.config.recompile_limit + 2)
     ]
     spec = spec_of("resnet", "compile")
-    references = [make_reference(model, spec.seed) for model in models]
+    references = [make_reference(model, spec.seed, 1) for model in models]
     engines = [build(model, spec) for model in models]
     for engine, reference in zip(engines, references, strict=True):
         with engine.thread_modes():
-            numerics = check(engine, reference, 1).numerics
+            numerics = check(engine, reference, "fp32").numerics
         assert numerics is not None
         assert numerics.max_abs_error == pytest.approx(0, abs=1e-6)
 
@@ -175,12 +175,12 @@ def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> No
 def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> None:
     model = SMALL["resnet"]()
     spec = spec_of("resnet", "compile")
-    reference = make_reference(model, spec.seed)
+    reference = make_reference(model, spec.seed, spec.batch)
     engine = build(model, spec)
     build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
     for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
         convolution.weight.data.zero_()
-    assert numerics_of(engine, reference, 1).cosine == pytest.approx(1, abs=1e-6)
+    assert numerics_of(engine, reference).cosine == pytest.approx(1, abs=1e-6)
 
 
 def test_a_capture_calls_what_was_compiled_with_as_many_threads(

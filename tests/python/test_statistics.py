@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpubench import core
+from gpubench._drive import collect
 from gpubench.samples import Samples
 from gpubench.statistics import ClosedLoop, OpenLoop, analyse
 from gpubench.statistics.drift import service_changes
 from gpubench.statistics.intervals import effective_size, student_t
 from gpubench.statistics.lag import batch_lag_ns
-from gpubench.statistics.latency import summarise_latency
+from gpubench.statistics.latency import independent_requests, summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
+from gpubench.statistics.queues import requests_per_independent_one
 from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
 
 MS = 1_000_000
@@ -138,6 +142,122 @@ def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> N
     assert analysis.throughput_interval is None
     assert analysis.throughput_interval_note is not None
     assert "depend on each other" in analysis.throughput_interval_note
+
+
+# What the load says
+
+
+def a_queue(
+    load: float,
+    requests: int,
+    *,
+    exponential: bool = True,
+    workers: int = 1,
+    arrivals: str = "random",
+) -> Samples:
+    rng = np.random.default_rng(int(100 * load) + workers)
+    gap = MS / load / workers
+    if arrivals == "random":
+        due = np.cumsum(rng.exponential(gap, requests)).astype(np.int64)
+    else:
+        due = (np.arange(requests) // 4 * 4 * gap).astype(np.int64)
+    service = rng.exponential(MS, requests).astype(np.int64) if exponential else MS
+    outcome = core.simulate(
+        core.OpenLoop(due), service_ns=service, executors=workers, capacity=requests
+    )
+    return collect(outcome)
+
+
+def memory_of(samples: Samples, in_flight: int | None = None) -> float:
+    loop = OpenLoop(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
+    return requests_per_independent_one(samples, np.ones(len(samples), np.bool_), loop)
+
+
+@pytest.mark.parametrize(
+    ("load", "exponential", "workers", "expected"),
+    [
+        (0.8, True, 1, 82),  # 2 (1 / 0.8**2 + 1) / (1 / 0.8 - 1)**2
+        (0.9, True, 1, 362),
+        (0.8, False, 1, 50),
+        (0.8, True, 4, 64),  # less: most of what latencies differ by is their own service time
+        (0.8, False, 4, 50),
+    ],
+)
+def test_how_long_a_queue_remembers_is_known_from_its_load(
+    load: float, exponential: bool, workers: int, expected: float
+) -> None:
+    samples = a_queue(load, 200_000, exponential=exponential, workers=workers)
+    assert memory_of(samples) == pytest.approx(expected, rel=0.15)
+    assert memory_of(samples, workers) == memory_of(samples)
+
+
+def test_a_short_run_knows_it_nearly_as_well() -> None:
+    memories = [
+        memory_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
+        for columns in [rows_of(a_queue(0.8, 100_000))]
+        for start in range(0, 100_000, 2_000)
+    ]
+    assert np.quantile(memories, 0.1) > 40
+    assert np.quantile(memories, 0.9) < 250
+
+
+def rows_of(samples: Samples) -> dict[str, Any]:
+    columns = ["scheduled_ns", "opened_ns", "departed_ns", "submitted_ns", "completed_ns"]
+    return {name: getattr(samples, name) for name in [*columns, "worker", "batch", "id"]}
+
+
+def test_a_queue_without_chance_remembers_nothing() -> None:
+    assert memory_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
+
+
+def test_where_hardly_anybody_waits_latencies_are_independent() -> None:
+    assert memory_of(a_queue(0.05, 50_000)) < 1.5
+
+
+def test_a_queue_that_only_grows_is_worth_one_request() -> None:
+    assert memory_of(a_queue(1.2, 1_000)) == 1_000
+    latency = analyse(a_queue(1.2, 1_000), OpenLoop(0, 0, 10**12)).latency
+    assert latency.p50_interval is None
+
+
+def test_batches_count_for_what_full_ones_can_do() -> None:
+    # Four requests in 1 ms: a load of 0.8 though each batch takes as long as a request would.
+    due = np.cumsum(np.random.default_rng(1).exponential(MS / 3.2, 100_000)).astype(np.int64)
+    outcome = core.simulate(core.OpenLoop(due), service_ns=MS, max_batch=4, capacity=100_000)
+    samples = collect(outcome)
+    everything = np.ones(len(samples), np.bool_)
+    memory = requests_per_independent_one(samples, everything, OpenLoop(0, 0, 10**12), max_batch=4)
+    assert memory == pytest.approx(50, rel=0.15)
+
+
+@pytest.mark.parametrize(("clients", "in_flight", "expected"), [(1, 1, 1), (8, 8, 1), (8, 2, 4)])
+def test_clients_that_take_turns_wait_for_the_same_requests(
+    clients: int, in_flight: int, expected: float
+) -> None:
+    samples = back_to_back([MS] * 100, clients)
+    everything = np.ones(len(samples), np.bool_)
+    memory = requests_per_independent_one(samples, everything, ClosedLoop(clients, in_flight))
+    assert memory == expected
+
+
+def test_the_load_takes_intervals_away_and_never_narrows_one() -> None:
+    latency_ns = np.random.default_rng(3).exponential(MS, 1_000).astype(np.int64)
+    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, dependence=5.0)
+    assert alone.p95_interval is not None
+    assert known.p95_interval is not None
+    assert known.p95_interval[0] <= alone.p95_interval[0]
+    assert known.p95_interval[1] >= alone.p95_interval[1]
+    assert summarise_latency(latency_ns, dependence=50.0).p95_interval is None
+    assert independent_requests(latency_ns, 0, 95, 50.0) == 20
+    assert independent_requests(latency_ns[:19], 0, 95) is None
+    assert independent_requests(latency_ns, 100, 95) is None  # P95 never finished
+
+
+@pytest.mark.parametrize("latency", [[5], [4, 6]])
+def test_constant_and_alternating_latencies_are_independent(latency: list[int]) -> None:
+    assert independent_requests(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
+        500 * len(latency)
+    )
 
 
 # Windows and counts

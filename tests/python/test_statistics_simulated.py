@@ -183,7 +183,10 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
     assert analysis.kept_up == pytest.approx(1, abs=1e-3)
     interval = analysis.throughput_interval
     assert interval is not None
-    assert interval[0] < 1000 * load < interval[1]
+    assert analysis.offered_per_second is not None
+    assert interval[0] <= analysis.offered_per_second <= interval[1]
+    # Of 45,000 requests, only those that are in the queue at the window's ends are in doubt.
+    assert interval[1] / interval[0] - 1 < 60 / 45_000
 
 
 @pytest.mark.parametrize("bursts", [3, 20])

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpubench import core
+from gpubench._drive import collect, open_load
 from gpubench.result import Lag, Numerics, Stages, StageSummary
 from gpubench.samples import Samples
+from gpubench.spec import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
-from gpubench.verdicts import LEAST_REQUESTS, Evidence, judge
+from gpubench.verdicts import LEAST_INDEPENDENT, LEAST_REQUESTS, TOO_DEPENDENT, Evidence, judge
 
 MS = 1_000_000
 
@@ -50,6 +53,13 @@ def stages(compute: float, h2d: float = 0.1, d2h: float = 0.1) -> Stages:
     return Stages.model_validate(
         {"compute": summary(compute), "h2d": summary(h2d), "d2h": summary(d2h)}
     )
+
+
+def spread_out(analysis: Analysis) -> Analysis:
+    """The same with a P95 that is twice the median."""
+    latency = analysis.latency
+    assert latency.p50 is not None
+    return replace(analysis, latency=latency.model_copy(update={"p95": 2 * latency.p50}))
 
 
 def codes(analysis: Analysis, evidence: Evidence | None = None) -> list[str]:
@@ -98,6 +108,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
     "unfinished-requests": (lambda a: replace(a, unfinished=1), Evidence()),
     "too-few-samples": (lambda a: replace(a, completed=129), Evidence()),
+    "too-few-independent-samples": (lambda a: replace(spread_out(a), independent=20.0), Evidence()),
     "warm-up-not-settled": (lambda a: replace(a, settling=Change(0.06, 0.02)), Evidence()),
     "drift": (lambda a: replace(a, drift=Change(-0.06, 0.02)), Evidence()),
     "littles-law": (lambda a: replace(a, littles_law_residual=0.04), Evidence()),
@@ -111,6 +122,11 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
+    "model-not-finite": (lambda a: a, Evidence(numerics=Numerics(reference_not_finite="NaN"))),
+    "model-not-deterministic": (
+        lambda a: a,
+        Evidence(numerics=Numerics(reference_repeat_error=0.2, cosine=0.9)),
+    ),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
     "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
     "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
@@ -135,6 +151,10 @@ def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
     "change",
     [
         lambda a: replace(a, completed=130),
+        lambda a: replace(a, independent=20.0),  # P95 is 3% above the median
+        lambda a: replace(spread_out(a), independent=35.0),  # a quarter of 139 requests
+        lambda a: replace(spread_out(a), independent=91.0, completed=5_000),
+        lambda a: replace(spread_out(a), independent=None),
         lambda a: replace(a, settling=Change(0.06, 0.08)),  # chance explains it
         lambda a: replace(a, drift=Change(0.04, 0.001)),  # certain, and small
         lambda a: replace(a, littles_law_residual=0.025),  # the window cuts one request of 139
@@ -155,6 +175,84 @@ def test_130_requests_bound_p95_and_129_do_not() -> None:
     assert LEAST_REQUESTS == 130
     assert chance_that_at_most_one_lies_above(130) <= 0.01
     assert chance_that_at_most_one_lies_above(129) > 0.01
+    assert 0.95**LEAST_INDEPENDENT <= 0.01 < 0.95 ** (LEAST_INDEPENDENT - 1)
+
+
+def test_too_dependent_requests_say_how_much_longer_to_measure() -> None:
+    open_loop = replace(
+        spread_out(healthy()), independent=26.0, completed=1_000, clients=None, window_seconds=2.0
+    )
+    (reason,) = judge(open_loop).reasons
+    assert (reason.figure, reason.limit) == (26.0, LEAST_INDEPENDENT)
+    assert "--requests 5000 or --duration 10s, about 5 times as long, or lower" in reason.remedy
+    few = replace(open_loop, independent=1.0)
+    assert (
+        "--requests 130000 or --duration 260s, at least 130 times" in judge(few).reasons[0].remedy
+    )
+
+
+def test_a_queue_that_grows_is_not_told_to_measure_longer() -> None:
+    growing = replace(spread_out(healthy()), independent=1.0, kept_up=0.5)
+    assert codes(growing) == ["rate-not-kept-up"]
+
+
+def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
+    """Of an M/M/1 queue with 1 ms of service, with the arrivals that the program makes."""
+    spec = make_spec(
+        {
+            "model": "synthetic",
+            "device": "cpu",
+            "rate": 1_000 * load,
+            "requests": requests,
+            "workers": 1,
+            "load_seed": seed,
+        }
+    )
+    offered = open_load(spec)
+    service = core.exponential_service(MS, offered.expected, seed + 2**40)
+    outcome = core.simulate(offered.source, service_ns=service, capacity=offered.expected)
+    return codes(analyse(collect(outcome), offered.counted(outcome.start_ns)))
+
+
+@pytest.mark.parametrize(("load", "requests"), [(0.7, 300), (0.8, 1_000), (0.9, 200), (0.9, 5_000)])
+def test_a_busy_queue_measured_briefly_is_suspect_whatever_it_looked_like(
+    load: float, requests: int
+) -> None:
+    for seed in range(20):
+        assert {TOO_DEPENDENT, "rate-not-kept-up"} & set(open_loop_codes(load, requests, seed))
+
+
+@pytest.mark.parametrize(("load", "requests"), [(0.1, 300), (0.5, 5_000), (0.8, 12_000)])
+def test_a_queue_measured_for_long_is_not(load: float, requests: int) -> None:
+    suspect = [TOO_DEPENDENT in open_loop_codes(load, requests, seed) for seed in range(20)]
+    assert sum(suspect) <= 2
+
+
+@pytest.mark.parametrize(("clients", "workers"), [(1, 1), (2, 2), (8, 8), (4, 2), (8, 1)])
+@pytest.mark.parametrize("jitter", [0.0, 0.02, 0.05])
+def test_a_closed_loop_of_nearly_constant_service_is_independent_enough(
+    clients: int, workers: int, jitter: float
+) -> None:
+    loop = ClosedLoop(clients, workers)
+    stop = loop.completions_to_run(130)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).standard_normal(stop + clients)
+        outcome = core.simulate(
+            core.ClosedLoop(clients),
+            service_ns=(MS * (1 + jitter * noise)).astype(np.int64),
+            executors=workers,
+            stop_after_completions=stop,
+        )
+        assert codes(analyse(collect(outcome), loop)) == []
+
+
+@pytest.mark.parametrize("requests", [130, 400])
+def test_independent_latencies_are_enough(requests: int) -> None:
+    suspect = 0
+    for seed in range(200):
+        service = np.random.default_rng(seed).exponential(50 * MS, (1, requests + 1))
+        suspect += TOO_DEPENDENT in codes(closed_loop(service, 1))
+    assert suspect <= 1
 
 
 def test_what_was_not_observed_is_not_judged() -> None:
