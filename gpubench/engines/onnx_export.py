@@ -21,7 +21,7 @@ import torch
 from gpubench import cache
 from gpubench.engines import origin, program, refusals
 from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, TupleOfTensors, seeded
+from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
