@@ -38,6 +38,8 @@ _DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
 _AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
 
 _ROW_BYTES = 300  # of memory, at the most, while a row is put in order: 288 were seen
+_DEEPEST_STRUCT = 16
+_MOST_FOOTER_BYTES = 4 << 20
 _PAGE_OVERHEAD = 4 << 10  # of the encoding of a column
 # Of this machine's memory, that samples may take.
 _MEMORY_PART = 0.5
@@ -83,9 +85,11 @@ def from_parquet(data: bytes, origin: str) -> Samples:
     from gpubench.samples import Samples
 
     try:
+        if int.from_bytes(data[-8:-4], "little") > _MOST_FOOTER_BYTES:
+            raise ValueError("its metadata is too long")
         file = pq.ParquetFile(pa.BufferReader(data), thrift_string_size_limit=1 << 20)
         has_device, has_around = _check(file)
-        _check_pages(file, data)
+        _check_pages(data, file.metadata.num_rows)
         table = file.read(use_threads=False)
         is_completed = pc.is_valid(table["completed_ns"])
         completed = table.filter(is_completed)
@@ -125,108 +129,121 @@ def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
     expected = {name: "int32" if name == "worker" else "int64" for name in names}
     if types != expected or len(file.schema_arrow) != len(expected):
         raise ValueError("its columns are not those of one")
-    metadata = file.metadata
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    if metadata.num_rows != sum(group.num_rows for group in groups):
-        raise ValueError("its numbers of rows contradict each other")
-    unpacked = metadata.num_rows * _ROW_BYTES
-    if metadata.num_rows < 0 or unpacked > _memory_bytes() * _MEMORY_PART:
-        raise ValueError(f"unpacked it would take {unpacked / 1e9:,.1f} GB")
+    rows = file.metadata.num_rows
+    if not 0 <= rows * _ROW_BYTES <= _memory_bytes() * _MEMORY_PART:
+        raise ValueError(f"unpacked it would take {rows * _ROW_BYTES / 1e9:,.1f} GB")
     return has_device, has_around
 
 
-def _check_pages(file: pq.ParquetFile, data: bytes) -> None:
+def _check_pages(data: bytes, rows: int) -> None:
     """Raises ValueError where a page is larger, once unpacked, than the rows of its group need.
 
-    The library believes a page's own header, which may say 2 GB in a file of 100 bytes.
+    The library believes a page's own header, which may say 2 GB in a file of 100 bytes. Its class
+    for a column's metadata ends the whole process for some damaged files, so the footer is read
+    here: structs of Thrift's compact protocol, whose fields have the numbers of
+    https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
     """
-    metadata = file.metadata
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        most = 2 * 8 * group.num_rows + _PAGE_OVERHEAD
-        for index in range(group.num_columns):
-            column = group.column(index)
-            start = column.data_page_offset
-            if column.has_dictionary_page:
-                start = min(start, column.dictionary_page_offset)
-            end = start + column.total_compressed_size
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = _Thrift(data, len(data) - 8 - length, len(data) - 8).struct()
+    groups = _structs(footer, 4)
+    if sum(_whole(group, 3) for group in groups) != rows:
+        raise ValueError("its numbers of rows contradict each other")
+    for group in groups:
+        most = 2 * 8 * _whole(group, 3) + _PAGE_OVERHEAD
+        for chunk in _structs(group, 1):
+            column = chunk.get(3)
+            if not isinstance(column, dict):
+                raise ValueError("a column has no metadata")
+            start = min(_whole(column, 9), _whole(column, 11) if 11 in column else len(data))
+            end = start + _whole(column, 7)
             if not 0 <= start <= end <= len(data):
                 raise ValueError("its pages are not where it says")
-            unpacked = sum(pages(data, start, end))
-            if unpacked > most:
+            if sum(_unpacked_pages(data, start, end)) > most:
                 raise ValueError("it holds more than its rows need")
 
 
-def pages(data: bytes, start: int, end: int) -> Iterator[int]:
-    """The size of each page of a column once it is unpacked, as the page's header says.
-
-    A header is a struct in Thrift's compact protocol, whose second and third field are the sizes:
-    https://parquet.apache.org/docs/file-format/data-pages/. Raises ValueError where it is not.
-    """
+def _unpacked_pages(data: bytes, start: int, end: int) -> Iterator[int]:
+    """The size of each page of a column once it is unpacked, as the page's header says."""
     position = start
     while position < end:
         reader = _Thrift(data, position, end)
-        sizes = reader.whole_numbers()
-        unpacked, packed = sizes.get(2, -1), sizes.get(3, -1)
-        if unpacked < 0 or packed < 0:
-            raise ValueError("a page has no size")
-        yield unpacked
-        position = reader.position + packed
+        header = reader.struct()
+        yield _whole(header, 2)
+        position = reader.position + _whole(header, 3)
+
+
+def _whole(struct: dict[int, object], field: int) -> int:
+    value = struct.get(field)
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("its metadata lacks a size")
+    return value
+
+
+def _structs(struct: dict[int, object], field: int) -> list[dict[int, object]]:
+    found = struct.get(field)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ValueError("its metadata lacks a list")
+    return found
 
 
 class _Thrift:
-    """Reads a struct of the compact protocol, and passes over what is nested in it."""
+    """Reads structs of Thrift's compact protocol, as far as Parquet's metadata has them."""
 
     def __init__(self, data: bytes, position: int, end: int) -> None:
         self.position = position
         self._data, self._end = data, end
+        if position < 0:
+            raise ValueError("it is cut")
 
-    def whole_numbers(self, depth: int = 0) -> dict[int, int]:
-        """The fields of the struct that are whole numbers, by their ids."""
-        if depth > 8:
-            raise ValueError("a page's header is nested too deeply")
-        found: dict[int, int] = {}
+    def struct(self, depth: int = 0) -> dict[int, object]:
+        """The fields by their numbers. A text is None, and so is a fraction."""
+        found: dict[int, object] = {}
         field = 0
         while head := self._byte():
             field = field + (head >> 4) if head >> 4 else _signed(self._varint())
             kind = head & 15
-            if kind in {4, 5, 6}:
-                found[field] = _signed(self._varint())
-            else:
-                self._pass_over(kind, depth)
+            found[field] = None if kind in {1, 2} else self._value(kind, depth)
         return found
 
-    def _pass_over(self, kind: int, depth: int) -> None:
-        if kind in {1, 2}:  # true and false have no more bytes
-            return
-        if kind == 3:
-            self._byte()
-        elif kind == 7:
-            self.position += 8
-        elif kind == 8:
-            length = self._varint()
-            self.position += length
-        elif kind == 12:
-            self.whole_numbers(depth + 1)
-        else:  # lists and maps, of which these headers have none
-            raise ValueError("a page's header is not one")
+    def _value(self, kind: int, depth: int) -> object:
+        if depth > _DEEPEST_STRUCT:
+            raise ValueError("its metadata is nested too deeply")
+        if kind in {1, 2, 3}:  # a switch within a list, and a byte
+            return self._byte()
+        if kind in {4, 5, 6}:
+            return _signed(self._varint())
+        if kind in {7, 8}:
+            return self._pass_over(8 if kind == 7 else self._varint())
+        if kind in {9, 10}:
+            head = self._byte()
+            size = self._varint() if head >> 4 == 15 else head >> 4
+            if size > self._end - self.position:  # each takes a byte at least
+                raise ValueError("its metadata is cut")
+            return [self._value(head & 15, depth + 1) for _ in range(size)]
+        if kind == 12:
+            return self.struct(depth + 1)
+        raise ValueError("its metadata is damaged")
+
+    def _pass_over(self, length: int) -> None:
+        self.position += length
+        if self.position > self._end:
+            raise ValueError("its metadata is cut")
 
     def _byte(self) -> int:
         if self.position >= self._end:
-            raise ValueError("a page's header is cut")
+            raise ValueError("its metadata is cut")
         self.position += 1
         return self._data[self.position - 1]
 
     def _varint(self) -> int:
         value = shift = 0
-        while True:
+        while shift <= 63:
             byte = self._byte()
             value |= (byte & 127) << shift
             shift += 7
             if byte < 128:
                 return value
-            if shift > 63:
-                raise ValueError("a page's header is not one")
+        raise ValueError("its metadata is damaged")
 
 
 def _signed(value: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -462,6 +464,25 @@ def test_a_page_that_claims_more_than_its_rows_need_is_not_unpacked() -> None:
     data[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191 bytes, the most that two bytes can say
     with pytest.raises(InputError, match="it holds more than its rows need"):
         from_parquet(bytes(data), "bomb")
+
+
+def read_damaged_footers() -> None:
+    """In a process of its own, since the library ends one where it is asked in the wrong way."""
+    whole = to_parquet(samples(50, 2))
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for place in range(start, start + 400):
+        for change in (1, 4, 16, 128):
+            data = bytearray(whole)
+            data[place] ^= change
+            with contextlib.suppress(InputError):
+                from_parquet(bytes(data), "run.parquet")
+
+
+def test_no_damaged_sample_file_ends_the_process() -> None:
+    child = multiprocessing.get_context("forkserver").Process(target=read_damaged_footers)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
 
 
 @pytest.mark.parametrize(
