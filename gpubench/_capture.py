@@ -32,7 +32,7 @@ import torch
 from gpubench import core
 from gpubench._garbage import no_garbage_collection
 from gpubench.engines.base import Engine
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import Tensors, as_tuple
 
 _WARMUPS = 3
@@ -117,7 +117,7 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
                 for worker in range(shape.workers)
             ]
     except (RuntimeError, TypeError, ValueError, GpubenchError) as error:
-        raise NotCapturable(first_line(error)) from error
+        raise NotCapturable(reason_of(error)) from error
     return Captured(engine, payloads, workers, captures.warmup_memory)
 
 

@@ -22,7 +22,7 @@ from gpubench import core
 from gpubench._cpu_threads import end_pools_of_this_thread
 from gpubench._garbage import no_garbage_collection
 from gpubench._gpus import Gpu, gpus_of
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import GpubenchError, InputError, reason_in
 from gpubench.machine import busy_core_seconds
 from gpubench.result import EventClock
 from gpubench.samples import Nanoseconds, Samples
@@ -235,7 +235,7 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
     if outcome.interrupted:
         raise KeyboardInterrupt
     if outcome.error:
-        raise GpubenchError(outcome.error)
+        raise GpubenchError(reason_in(outcome.error))
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,7 @@ def _measure(
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
         reason=outcome.reason,
-        error=outcome.error,
+        error=reason_in(outcome.error) if outcome.error else None,
         interrupted=outcome.interrupted,
         executor=executor,
         gpus=gpus,

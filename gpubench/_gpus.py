@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubench.errors import InputError, first_line
+from gpubench.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from gpubench.core import CudaUnavailable
@@ -123,7 +123,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
         torch.cuda.init()
         count = torch.cuda.device_count()
     except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
         if "No CUDA GPUs are available" in reason:
             raise NoCuda(
                 "no-device",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from gpubench import _gpus
 from gpubench._gpus import TorchGpu
-from gpubench.engines import RUNTIMES, refusals
+from gpubench.engines import RUNTIMES, packages, refusals
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import local_path, preset
+from gpubench.models import brings_code, local_path, preset
 from gpubench.models.local_files import onnx_data
 from gpubench.spec import Spec
 
@@ -31,18 +31,20 @@ def resolve(spec: Spec, machine: Machine) -> Spec:
 
     Raises InputError, with the reason and the fix, for what this machine cannot measure.
     """
+    refuse_missing_model(spec)
+    spec = _in_its_own_precision(spec)
+    refuse_by_its_file(spec)
     devices = _devices(spec, machine)
     spec = spec.model_copy(update={"device": ",".join(devices)})
     workers = spec.workers or _default_workers(spec)
     clients = workers if spec.clients is None and not spec.open_loop else spec.clients
     synthetic = spec.model == "synthetic"
-    known = preset(spec.model)
     settings: dict[str, object] = {
         "clients": clients,
         "workers": workers,
         "depth": spec.depth or _default_depth(spec, clients, workers),
         "threads": _threads(spec, workers, machine.cores) if not synthetic else None,
-        "seq_len": spec.seq_len or (known.seq_len if known else None),
+        "seq_len": spec.seq_len or _default_seq_len(spec),
         "duration": _duration(spec),
     }
     if synthetic:
@@ -56,6 +58,39 @@ def resolve(spec: Spec, machine: Machine) -> Spec:
 def threads_note(spec: Spec, cores: int) -> str:
     """How the CPU's cores are shared out, for the result."""
     return f"{cores} cores, {spec.workers} workers, {spec.threads} intra-op threads in each"
+
+
+def _in_its_own_precision(spec: Spec) -> Spec:
+    """An ONNX file runs in the precision that it was made in, unless the user names another."""
+    if not spec.model.lower().endswith(".onnx"):
+        return spec
+    if reason := packages.missing("onnxruntime", "onnx"):
+        raise InputError(f"--runtime {spec.runtime}: {reason}")
+    if "precision" in spec.model_fields_set:
+        return spec
+    from gpubench.models.onnx_signature import signature
+
+    return spec.model_copy(update={"precision": signature(Path(spec.model)).precision})
+
+
+def refuse_by_its_file(spec: Spec) -> None:
+    """Raises InputError for what can be seen in the model's own file, without importing torch."""
+    if not spec.allow_code and (reason := brings_code(spec)):
+        raise InputError(f"--model {spec.model}: {reason}; if you trust it, add --allow-code")
+    known = preset(spec.model)
+    if known is None or known.checks is None:
+        return
+    if reason := importlib.import_module(known.checks).refusal(spec):
+        raise InputError(reason)
+
+
+def _default_seq_len(spec: Spec) -> int | None:
+    known = preset(spec.model)
+    if known is None or known.seq_len is None or not spec.model.endswith("/"):
+        return known.seq_len if known else None
+    from gpubench.models.huggingface_folder import default_seq_len
+
+    return default_seq_len(spec.model, known.seq_len)
 
 
 def _default_workers(spec: Spec) -> int:
@@ -162,6 +197,12 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
         if spec.precision == "tf32":
             raise InputError("--precision tf32: only NVIDIA GPUs from Ampere on have it; use fp32")
         if not spec.allow_emulated and not native_precision(spec, machine):
+            if spec.model.lower().endswith(".onnx"):
+                raise InputError(
+                    f"--precision {spec.precision}: {spec.model} computes in it, and this CPU "
+                    f"({machine.cpu}) does not: add --allow-emulated to measure it all the same, "
+                    "or give an fp32 file"
+                )
             needed = (
                 "avx512_fp16 or amx_fp16" if spec.precision == "fp16" else "avx512_bf16 or amx_bf16"
             )
@@ -184,7 +225,6 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
         )
     _refuse_beyond_memory(spec)
     _refuse_bad_trace(spec)
-    refuse_missing_model(spec)
     if spec.model == "synthetic":
         return
     reason = refusals.on_cpu(spec) if spec.device == "cpu" else None
@@ -255,9 +295,16 @@ def refuse_missing_model(spec: Spec) -> None:
     path = local_path(spec.model)
     if path is not None and not os.path.exists(path):  # nor where it may not be looked at
         raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
+    if path is not None and os.path.isdir(path) and not path.endswith("/"):
+        raise InputError(f"--model {spec.model}: {path} is a folder; give a file")
     if path is not None:
         _refuse_special(f"--model {spec.model}", path)
         onnx_data(Path(path))
+    if spec.inputs_file is not None and not os.path.isfile(spec.inputs_file):
+        raise InputError(
+            f"--inputs-file {spec.inputs_file}: there is no such file; give one that numpy.savez "
+            "has written"
+        )
 
 
 def _refuse_missing_weights(spec: Spec) -> None:

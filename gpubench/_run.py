@@ -25,7 +25,7 @@ from gpubench._drive import (
 )
 from gpubench._interrupts import uninterrupted
 from gpubench.cost import costs
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, first_line, reason_of
 from gpubench.machine import Machine, this_machine
 from gpubench.result import (
     EngineInfo,
@@ -178,10 +178,10 @@ class Bench:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error, with its type where that is not gpubench's own."""
-    text = first_line(error)
-    own = isinstance(error, GpubenchError)
-    return text if own else f"{type(error).__name__}: {text}"
+    """What an error says, in one line; with its type where that is not gpubench's own."""
+    if isinstance(error, GpubenchError):
+        return first_line(error)
+    return f"{type(error).__name__}: {reason_of(error)}"
 
 
 def fill(result: Result, driven: Drive, machine: Machine) -> None:

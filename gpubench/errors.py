@@ -1,6 +1,24 @@
-"""The two ways in which gpubench fails."""
+"""The two ways in which gpubench fails, and the line of other errors that says why."""
 
 from __future__ import annotations
+
+import re
+
+# Longer ones are cut in the middle: what they say first and last is kept.
+_LONGEST = 400
+
+# The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
+_RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
+
+_ONNXRUNTIME = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: |(?=Non-zero status code returned)"
+)
+# "Non-zero status code returned while running Reshape node. Name:'r' Status Message: FILE:LINE ..."
+_STATUS = re.compile(
+    r"while running (?P<node>\w+) node\. Name:'[^']*' Status Message: (?P<text>.*)"
+)
+# "/onnxruntime_src/onnxruntime/core/x.cc:40 onnxruntime::Function(arguments) condition was false. "
+_SOURCE = re.compile(r"^\S+\.(?:h|cc|cpp):\d+ (?:.*? was false\. )?")
 
 
 class GpubenchError(Exception):
@@ -16,4 +34,47 @@ class InputError(GpubenchError, ValueError):
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, which may be nothing: then its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _text(error).splitlines()[0]
+
+
+def reason_of(error: BaseException) -> str:
+    """One line of another library's error that says why it happened."""
+    return reason_in(_text(error))
+
+
+def reason_in(text: str) -> str:
+    """One line that says why, from where the library that wrote `text` puts it.
+
+    TorchScript puts it last, behind a traceback of its own; ONNX Runtime behind the code of its
+    status, and partly in the lines that follow; torch's loader of weights in the line behind a
+    colon; all others in the first line.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    if _ONNXRUNTIME.search(lines[0]):
+        reason = _of_onnxruntime(lines)
+    elif "in the TorchScript interpreter" in lines[0]:
+        raised = [found["reason"] for line in lines if (found := _RAISED.fullmatch(line))]
+        reason = raised[-1] if raised else lines[-1]
+    elif lines[0].endswith(":") and len(lines) > 1:
+        reason = f"{lines[0]} {lines[1]}"
+    else:
+        reason = lines[0]
+    return shortened(reason.rstrip(". "))
+
+
+def shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = (_LONGEST - len(" ... ")) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def _of_onnxruntime(lines: list[str]) -> str:
+    text = _ONNXRUNTIME.sub("", " ".join(lines))
+    if found := _STATUS.search(text):
+        text = f"{_SOURCE.sub('', found['text'])} (in a {found['node']} node)"
+    return text.removesuffix(" Please fix either the inputs/outputs or the model.")
+
+
+def _text(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__

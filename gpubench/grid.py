@@ -25,7 +25,7 @@ from typing import Any
 from gpubench import _plan
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import preset
+from gpubench.models import brings_code, needs_code
 from gpubench.spec import PRICING_FIELDS, Spec, make_spec, nearest
 from gpubench.untrusted import MOST_YAML_BYTES, YamlMapping, parse_yaml, read_regular
 
@@ -74,8 +74,14 @@ def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise InputError(f"{path} cannot be read: {reason}; give a sweep file in YAML") from None
     grids = _parse(parse_yaml(text, str(path)), str(path), str(path))
+    for grid in grids:
+        if "allow_code" in grid.settings:
+            raise InputError(
+                f"{grid.place('allow_code')}: allow_code: a file cannot allow it; remove it, and "
+                "add --allow-code to the command if you trust the file"
+            )
     if allow_code:
-        return grids
+        return override(grids, {"allow_code": True})
     return [replace(grid, untrusted=frozenset(grid.settings)) for grid in grids]
 
 
@@ -177,19 +183,19 @@ def expand(grid: Grid) -> list[Spec]:
                 f"{grid.place('model')}: model: '{refused}' is not allowed; give a name"
             )
         spec = make_spec(settings, grid.origin, grid.lines)
-        if setting := _runs_code(spec, grid.untrusted):
+        if reason := _untrusted_code(spec, grid.untrusted):
             raise InputError(
-                f"{grid.place(setting)}: {setting}: {getattr(spec, setting)} runs code; if you "
-                "trust this file, add --allow-code"
+                f"{grid.place('model')}: model: {reason}; if you trust this file, add --allow-code"
             )
         specs.append(spec)
     return specs
 
 
-def _runs_code(spec: Spec, settings: frozenset[str]) -> str | None:
-    """Which of `settings` makes code run that it names; None where none does."""
-    known = preset(spec.model)
-    return "model" if "model" in settings and (known is None or known.runs_code) else None
+def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> str | None:
+    """Why one of the untrusted settings makes code run; None where none does."""
+    if "model" in untrusted:
+        return needs_code(spec)
+    return brings_code(spec) if "weights" in untrusted else None
 
 
 def _axes(grid: Grid) -> dict[str, Sequence[Any]]:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gpubench.errors import InputError, first_line
+from gpubench.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -110,7 +110,7 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         )
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise InputError(
-            f"{origin} is not a sample file: {first_line(error)}; measure the cell again"
+            f"{origin} is not a sample file: {reason_of(error)}; measure the cell again"
         ) from None
 
 

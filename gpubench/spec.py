@@ -11,9 +11,9 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
@@ -28,9 +28,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gpubench.engines import RUNTIMES
 from gpubench.errors import InputError
-from gpubench.models import MODELS, preset
+from gpubench.models import MODELS, Preset, preset
+from gpubench.models.shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
 
-Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8"]
+# fp64 is what some ONNX files compute in; nothing is converted to it.
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
 
@@ -46,9 +48,6 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
 _DYNAMIC_BATCH = re.compile(r"([0-9]{1,9}):(.+)")
 _DEVICE = re.compile("auto|cpu|all|cuda|cuda:[0-9]{1,4}(,cuda:[0-9]{1,4})*")
-# One input of one sample: its sizes, and its format where that is not float32.
-INPUT_SHAPE = re.compile(r"([1-9][0-9]*(?:x[1-9][0-9]*)*)(?::(float32|int64|int32))?")
-_SHAPE_HELP = "write it like 3x224x224 or 128:int64+128:int64, one sample without the batch"
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -106,11 +105,22 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
+def _dims_or_none(value: Any) -> Any:
+    if value is None or not isinstance(value, (str, dict)):
+        return value
+    try:
+        return dims_text(parse_dims(value))
+    except ValueError as error:
+        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+
+
 def _model_hint(name: str) -> str:
     if name.endswith(".py"):
         return f"name the function in it, as in {name}:classifier"
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return f"write a folder with / at its end: {name}/"
+    if os.path.isfile(name):
+        return "a file is known by its end: .pt, .pth, .ts, .jit, .onnx or .plan"
     return nearest(name, MODELS)
 
 
@@ -137,12 +147,27 @@ class Spec(BaseModel):
     )
     input_shape: str | None = Field(
         None,
-        description="Inputs of one sample of a TorchScript file: 3x224x224, 128:int64+128:int64.",
+        description="Inputs of one sample of a TorchScript or ONNX file, in order: 3x224x224, or "
+        "128:int64+128:int64=1 (all elements 1), or 512+scalar:int64=16000.",
+    )
+    dim: Annotated[str | None, BeforeValidator(_dims_or_none)] = Field(
+        None, description="Sizes of the free dimensions of an ONNX file, by name: time=50+mels=80."
+    )
+    inputs_file: str | None = Field(
+        None,
+        description="Real inputs in place of random ones: an .npz file of arrays, by name or in "
+        "order, with samples in the first dimension where there is a batch.",
     )
     runtime: str = Field(
-        "torchscript", description="What executes the model: " + ", ".join(RUNTIMES) + "."
+        "torchscript",
+        description="What executes the model: "
+        + ", ".join(RUNTIMES)
+        + ". Without it an ONNX file runs with onnxruntime, a .plan with tensorrt.",
     )
-    precision: Precision = Field("fp32", description="Number format; fp32 has TF32 off.")
+    precision: Precision = Field(
+        "fp32",
+        description="Number format; fp32 has TF32 off. Without it an ONNX file runs in its own.",
+    )
     batch: Whole = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
     seq_len: Whole | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
     device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
@@ -202,6 +227,12 @@ class Spec(BaseModel):
     allow_emulated: bool = Field(
         False, description="Allow a precision that this device only emulates (40-60x slower)."
     )
+    allow_code: bool = Field(
+        False,
+        exclude=True,
+        description="Run code that comes with a model: that of a Hugging Face folder (auto_map), "
+        "and in a sweep that of the models which FILE names (module:function, .pt).",
+    )
     service_time: Duration | None = Field(
         None, description="Model 'synthetic': time per request, for example 1ms; 0 is no work."
     )
@@ -214,6 +245,20 @@ class Spec(BaseModel):
     usd_per_hour: Number | None = Field(
         None, ge=0, le=MOST_USD_PER_HOUR, description="Price the measurement at this hourly price."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _runtime_fits_the_file(cls, settings: Any) -> Any:
+        """The first of the runtimes that a file has, where none is given.
+
+        Not as the field's default: `key` leaves out defaults, so they must stay what they were.
+        """
+        if not isinstance(settings, dict) or settings.get("runtime") is not None:
+            return settings
+        known = preset(str(settings.get("model")))
+        if known is None or known.runtimes is None or "torchscript" in known.runtimes:
+            return settings
+        return {**settings, "runtime": known.runtimes[0]}
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Spec:
@@ -233,14 +278,7 @@ class Spec(BaseModel):
             _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
         if known.has_weights and self.weights != "random":
             _refuse("weights", f"{self.model} brings its own; remove it")
-        if known.takes_shape and self.input_shape is None:
-            _refuse("input_shape", f"{self.model} does not say what it takes; {_SHAPE_HELP}")
-        if not known.takes_shape and self.input_shape is not None:
-            _refuse("input_shape", f"belongs to a TorchScript file, not to {self.model}; remove it")
-        if self.input_shape is not None:
-            for part in self.input_shape.split("+"):
-                if INPUT_SHAPE.fullmatch(part) is None:
-                    _refuse("input_shape", f"'{part}' is not a shape; {_SHAPE_HELP}")
+        self._inputs_fit(known)
         if self.seq_len is not None and known.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
         if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
@@ -273,6 +311,35 @@ class Spec(BaseModel):
         if self.duration == 0:
             _refuse("duration", "0 measures nothing; write it like 10s")
         return self
+
+    def _inputs_fit(self, known: Preset) -> None:
+        """What --input-shape, --dim and --inputs-file say, as far as it stands without the file."""
+        if known.takes_shape and self.input_shape is None and self.inputs_file is None:
+            _refuse(
+                "input_shape",
+                f"{self.model} does not say what it takes; {SHAPE_HELP}, or give --inputs-file",
+            )
+        if self.input_shape is not None:
+            if not (known.takes_shape or known.has_dims):
+                _refuse(
+                    "input_shape",
+                    f"belongs to a TorchScript or ONNX file, not to {self.model}; remove it",
+                )
+            try:
+                parse_input_shape(self.input_shape)
+            except ValueError as error:
+                _refuse("input_shape", str(error))
+        if self.dim is not None and not known.has_dims:
+            _refuse("dim", f"belongs to an ONNX file, not to {self.model}; remove it")
+        if self.inputs_file is not None:
+            if not known.takes_inputs_file:
+                _refuse(
+                    "inputs_file",
+                    "belongs to a TorchScript or ONNX file or a Hugging Face model, not to "
+                    f"{self.model}; remove it",
+                )
+            if self.input_shape is not None:
+                _refuse("input_shape", "--inputs-file has the shapes; remove one of the two")
 
     @property
     def open_loop(self) -> bool:

@@ -84,6 +84,7 @@ class AnswerLimits:
 
 # The one table of limits, by the format that products are computed in.
 ANSWER_LIMITS = {
+    "fp64": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),  # as fp32, which a runtime may compute it in
     "fp32": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),
     "tf32": AnswerLimits(5e-3, 0.995, 2**-11, 0.95),
     "fp16": AnswerLimits(1e-2, 0.99, 2**-11, 0.9),
@@ -424,7 +425,7 @@ def _integers_differ(numerics: Numerics, limits: AnswerLimits) -> bool:
     agreement, error = numerics.integer_agreement, numerics.integer_relative_error
     if agreement is None or agreement >= limits.least_integer_agreement:
         return False
-    coarse = limits is not ANSWER_LIMITS["fp32"]
+    coarse = limits != ANSWER_LIMITS["fp32"]
     return not (coarse and error is not None and error <= limits.most_relative_error)
 
 
@@ -436,7 +437,7 @@ def _cause(numerics: Numerics, precision: str, device: str, runtime: str | None)
             "or state in the model, and if there is none use --runtime eager and report a bug of "
             "this runtime"
         )
-    if precision != "fp32":
+    if precision not in {"fp32", "fp64"}:
         in_fp16 = precision in {"fp16", "int8", "fp8"} or (
             precision == "amp" and device.startswith("cuda")
         )
@@ -465,8 +466,9 @@ def _cause(numerics: Numerics, precision: str, device: str, runtime: str | None)
             "device"
         )
     return (
-        "fp32 does not explain that, so no other precision will help: this runtime computes "
-        "something else than the model; use --runtime eager, and report a bug of this runtime"
+        f"{precision} does not explain that, so no other precision will help: this runtime "
+        "computes something else than the model; use --runtime eager, and report a bug of this "
+        "runtime"
     )
 
 

@@ -15,8 +15,8 @@ from gpubench.spec import Spec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_REPEATABLE = ("instance",)
-_SWITCHES = ("allow_emulated",)
+_REPEATABLE = ("instance", "dim")
+_SWITCHES = ("allow_emulated", "allow_code")
 
 
 def setting_options(command: Command) -> Command:
@@ -39,9 +39,10 @@ def setting_options(command: Command) -> Command:
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that stood on the command line."""
     settings = {name: value for name, value in flags.items() if value not in (None, ())}
-    for name in _REPEATABLE:
-        if name in settings:
-            settings[name] = split_names(settings[name])
+    if "instance" in settings:
+        settings["instance"] = split_names(settings["instance"])
+    if "dim" in settings:  # in a sweep, a list of them is an axis
+        settings["dim"] = "+".join(settings["dim"])
     return settings
 
 

@@ -62,7 +62,7 @@ def command(
         )
     json_output = json_file(json_path)
 
-    from gpubench._plan import refuse_missing_model
+    from gpubench._plan import refuse_by_its_file, refuse_missing_model
     from gpubench.engines import refusals
 
     asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
@@ -76,6 +76,7 @@ def command(
     if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
         raise InputError(f"--runtime {runtime}: {reason}")
     refuse_missing_model(spec)
+    refuse_by_its_file(spec)
     if reason := refusals.tensorrt_missing(spec):
         raise InputError(f"--runtime {runtime}: {reason}")
 

@@ -28,9 +28,6 @@ from gpubench.spec import Spec
 )
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option(
-    "--allow-code", is_flag=True, help="Run code of models that FILE names (module:function, .pt)."
-)
-@click.option(
     "--max-cells",
     type=click.IntRange(min=1),
     default=MAX_CELLS,
@@ -38,9 +35,7 @@ from gpubench.spec import Spec
     help="Refuse a sweep of more cells than this.",
 )
 @setting_options
-def command(
-    file: Path | None, output: str, quiet: bool, allow_code: bool, max_cells: int, **flags: Any
-) -> int:
+def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags: Any) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
 
     Each setting takes a comma-separated list. Cells that the directory already holds are not
@@ -54,7 +49,7 @@ def command(
     grids = (
         parse_grids(settings, "the command line")
         if file is None
-        else override(read_grids(file, allow_code), settings)
+        else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
     from gpubench._sweep import sweep_grids

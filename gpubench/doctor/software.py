@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from gpubench.doctor.finding import Finding, ok, problem
-from gpubench.errors import first_line
+from gpubench.errors import reason_of
 
 Import = Callable[[str], ModuleType]
 
@@ -20,7 +20,7 @@ def software_findings(load: Import = importlib.import_module) -> Iterator[Findin
     if isinstance(torch, Exception):
         yield problem(
             "torch",
-            f"it cannot be imported ({first_line(torch)}); only --model synthetic can be measured",
+            f"it cannot be imported ({reason_of(torch)}); only --model synthetic can be measured",
             _TOGETHER,
         )
         return
@@ -37,13 +37,13 @@ def _torchvision(module: ModuleType | Exception) -> Finding:
     if "torchvision::nms" in str(module):
         return problem(
             "torchvision",
-            f"it was built for another torch than the one installed ({first_line(module)})",
+            f"it was built for another torch than the one installed ({reason_of(module)})",
             "install both from the same place: a CPU-only torch needs the CPU-only torchvision, "
             f"and otherwise {_TOGETHER} --force-reinstall gets a pair",
         )
     return problem(
         "torchvision",
-        f"it cannot be imported ({first_line(module)}); resnet50 cannot be measured",
+        f"it cannot be imported ({reason_of(module)}); resnet50 cannot be measured",
         _TOGETHER,
     )
 
@@ -53,7 +53,7 @@ def _transformers(module: ModuleType | Exception) -> Finding:
         return ok("transformers", _version(module))
     return problem(
         "transformers",
-        f"it cannot be imported ({first_line(module)}); BERT models cannot be measured",
+        f"it cannot be imported ({reason_of(module)}); BERT models cannot be measured",
         "pip install transformers",
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import torch
 
 from gpubench.engines import RUNTIMES
-from gpubench.models.base import LoadedModel, Tensors
+from gpubench.models.base import LoadedModel, Tensors, with_floats
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -30,7 +30,7 @@ class Engine:
 
     forward: Callable[..., torch.Tensor | Tensors]
     device: torch.device
-    input_dtype: torch.dtype
+    input_dtype: torch.dtype | None  # None: whatever the model makes them in
     thread_modes: Callable[[], AbstractContextManager[object]]
     # Makes a forward pass of its own for each captured graph; None: `forward` serves them all.
     for_graph: Callable[[], Callable[..., torch.Tensor | Tensors]] | None = None
@@ -40,10 +40,7 @@ class Engine:
 
     def place(self, inputs: Tensors) -> Tensors:
         """`inputs` in the numbers this engine takes, on the device they are on."""
-        return tuple(
-            tensor.to(self.input_dtype) if tensor.is_floating_point() else tensor
-            for tensor in inputs
-        )
+        return inputs if self.input_dtype is None else with_floats(inputs, self.input_dtype)
 
 
 Own = TypeVar("Own")

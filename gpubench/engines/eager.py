@@ -21,7 +21,9 @@ def refusal(spec: Spec) -> str | None:
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
     module = precision.convert(model.module, spec)
-    module.requires_grad_(spec.precision == "amp")  # see precision.thread_modes
+    for parameter in module.parameters():  # a ScriptModule has no requires_grad_
+        if parameter.is_floating_point():
+            parameter.requires_grad_(spec.precision == "amp")  # see precision.thread_modes
     return Engine(
         forward=module,
         device=torch.device(spec.device),

@@ -17,7 +17,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines import linear_int8, precision
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ def settings() -> str:
 
 def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
     """(the module with its weights in place, one request to compile it for)."""
+    if isinstance(model.module, torch.jit.ScriptModule):
+        raise GpubenchError(
+            f"{spec.model} gives TorchScript, which cannot be compiled; use --runtime torchscript "
+            "or eager, or give the module itself"
+        )
     # Kernels that two engines share are compiled once.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
     module = precision.convert(model.module, spec).requires_grad_(False)
@@ -90,7 +95,7 @@ def modes(spec: Spec) -> Iterator[None]:
 
 
 def failure(spec: Spec, error: Exception) -> GpubenchError:
-    reason = first_line(error)
+    reason = reason_of(error)
     return GpubenchError(
         f"{spec.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
     )

@@ -20,7 +20,7 @@ import torch
 
 from gpubench import cache
 from gpubench.engines import origin, program, refusals
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
@@ -65,6 +65,11 @@ def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
     """
     if isinstance(model.module, OnnxFile):
         return Network(model.module.digest, model.module.path, None)
+    if isinstance(model.module, torch.jit.ScriptModule):
+        raise GpubenchError(
+            f"{spec.model} gives TorchScript, which is not exported to ONNX; use --runtime "
+            "torchscript or eager, or give the module itself"
+        )
     # A copy: the module itself stays in its format for other engines.
     module = TupleOfTensors(copy.deepcopy(model.module).to("cpu", dtype)).eval()
     # With one sample, an exporter takes the batch for a constant.
@@ -141,4 +146,4 @@ def _reason(error: BaseException) -> str:
     """The first line of the cause; the exporter wraps it in a page of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error)
+    return reason_of(error)

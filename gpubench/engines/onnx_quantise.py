@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpubench.engines import refusals
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
 from gpubench.models.local_files import onnx_data
 
@@ -174,7 +174,7 @@ def _in_one_file(source: Path, folder: Path) -> Path:
     except Exception as error:  # onnx's own, protobuf's and ValueError, by their versions
         raise GpubenchError(
             f"{source} cannot be quantised: with its data it does not fit into one file "
-            f"({first_line(error)}); use --precision fp32"
+            f"({reason_of(error)}); use --precision fp32"
         ) from error
     return whole
 

@@ -12,6 +12,7 @@ int8 is dynamic, or static for networks with convolutions: see onnx_quantise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench import cache
+from gpubench.dtypes import BY_ONNX_TYPE
 from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
-from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors
-from gpubench.models.onnx_file import OnnxFile
+from gpubench.errors import GpubenchError, reason_of
+from gpubench.models.base import LoadedModel, Tensors, torch_dtype
+from gpubench.models.onnx_file import OnnxFile, bind_input, outputs_of, place_of
+from gpubench.models.onnx_signature import signature
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -31,21 +34,13 @@ if TYPE_CHECKING:
 # Bump when the way a model is quantised changes.
 _RECIPE = 2
 
-_DTYPES = {
-    "tensor(float)": torch.float32,
-    "tensor(float16)": torch.float16,
-    "tensor(double)": torch.float64,
-    "tensor(int64)": torch.int64,
-    "tensor(int32)": torch.int32,
-    "tensor(bool)": torch.bool,
-}
-
 
 def refusal(spec: Spec) -> str | None:
     if reason := refusals.onnxruntime_missing():
         return reason
+    own = _own_precision(spec)
     if spec.device == "cpu":
-        return precision.refusal(spec, "fp32", "int8")
+        return precision.refusal(spec, "fp32", "int8", *own)
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -53,7 +48,14 @@ def refusal(spec: Spec) -> str | None:
             "the installed onnxruntime is the one for CPUs; pip uninstall it and "
             "pip install onnxruntime-gpu, or measure with --device cpu"
         )
-    return precision.refusal(spec, "fp32", "tf32", "fp16")
+    return precision.refusal(spec, "fp32", "tf32", "fp16", *own)
+
+
+def _own_precision(spec: Spec) -> tuple[str, ...]:
+    """What a user's ONNX file computes in, which ONNX Runtime runs as it is."""
+    if not spec.model.lower().endswith(".onnx"):
+        return ()
+    return (signature(Path(spec.model)).precision,)
 
 
 def build(model: LoadedModel, spec: Spec) -> Engine:
@@ -71,7 +73,8 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     return Engine(
         forward=lambda *inputs: session.mine.run(inputs),
         device=torch.device(spec.device),
-        input_dtype=first.input_dtype,
+        # A file's inputs may have several formats, and are made in them.
+        input_dtype=None if isinstance(model.module, OnnxFile) else first.input_dtype,
         thread_modes=session.entered,
         not_capturable="onnxruntime keeps a session for each thread that calls it",
         from_cache=kept,
@@ -107,10 +110,12 @@ def _already_int8(model: LoadedModel) -> bool:
 
 @dataclass
 class _Bound:
-    """A binding of the session's inputs and outputs for one batch size; the outputs are its own."""
+    """A binding of the session's inputs and outputs for requests of one shape."""
 
     binding: Any
-    outputs: Tensors
+    # The outputs' own memory; None: their shapes differ from run to run, and so ONNX Runtime
+    # allocates them anew each time.
+    outputs: Tensors | None
 
 
 class _Session:
@@ -129,48 +134,90 @@ class _Session:
                 str(path), options, providers=[_provider(spec)]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(
                 f"onnxruntime cannot run {spec.model} in {spec.precision} ({reason}); "
                 "use --runtime torchscript"
             ) from error
         self._inputs = [argument.name for argument in self._session.get_inputs()]
-        formats = [_DTYPES[argument.type] for argument in self._session.get_inputs()]
-        floats = (dtype for dtype in formats if dtype.is_floating_point)
-        self.input_dtype = next(floats, torch.float32)
-        self._bound: dict[int, _Bound] = {}
+        types = (argument.type for argument in self._session.get_inputs())
+        floats = (BY_ONNX_TYPE[name] for name in types if name in BY_ONNX_TYPE)
+        self.input_dtype = next(
+            (torch_dtype(found.name) for found in floats if found.kind == "float"), torch.float32
+        )
+        self._bound: dict[tuple[torch.Size, ...], _Bound] = {}
 
     def run(self, inputs: Tensors) -> Tensors:
-        batch = len(inputs[0])
-        if batch not in self._bound:
-            self._bound[batch] = self._bind_outputs(batch)
-        bound = self._bound[batch]
         inputs = tuple(tensor.contiguous() for tensor in inputs)
-        for name, tensor in zip(self._inputs, inputs, strict=True):
-            bound.binding.bind_input(name, *self._place(tensor))
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if shapes not in self._bound:
+            return self._bind(inputs, shapes)
+        bound = self._bound[shapes]
+        self._bind_inputs(bound.binding, inputs)
+        if bound.outputs is not None:
+            self._session.run_with_iobinding(bound.binding)
+            return bound.outputs
+        self._let_it_allocate(bound.binding)
         self._session.run_with_iobinding(bound.binding)
-        return bound.outputs
+        return outputs_of(bound.binding)
 
-    def _bind_outputs(self, batch: int) -> _Bound:
-        binding = self._session.io_binding()
-        outputs = []
+    def _bind_inputs(self, binding: Any, inputs: Tensors) -> None:
+        for name, tensor in zip(self._inputs, inputs, strict=True):
+            bind_input(binding, name, tensor)
+
+    def _let_it_allocate(self, binding: Any) -> None:
+        """The outputs anew, of whatever shape, in host memory: where they have to be read.
+
+        Those of the last run would be written to again.
+        """
+        binding.clear_binding_outputs()
         for argument in self._session.get_outputs():
-            shape = [batch, *argument.shape[1:]]
-            if not all(isinstance(size, int) for size in shape):
-                raise GpubenchError(
-                    f"output {argument.name} has shape {argument.shape}, which depends on the "
-                    "data; move what makes it so (as non-maximum suppression) out of the model"
-                )
-            tensor = torch.empty(shape, dtype=_DTYPES[argument.type], device=self._device)
-            binding.bind_output(argument.name, *self._place(tensor))
-            outputs.append(tensor)
-        return _Bound(binding, tuple(outputs))
+            binding.bind_output(argument.name)
 
-    def _place(self, tensor: torch.Tensor) -> tuple[str, int, Any, list[int], int]:
-        """(device, its number, NumPy's name of the format, shape, address)."""
-        numpy_dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype
-        shape = list(tensor.shape)
-        return self._device.type, self._device.index or 0, numpy_dtype, shape, tensor.data_ptr()
+    def _bind(self, inputs: Tensors, shapes: tuple[torch.Size, ...]) -> Tensors:
+        """The first run for inputs of these shapes, which tells those of the outputs.
+
+        Outputs get memory of their own where their shapes follow from those of the inputs. What a
+        file says of them may be wrong, or be a name that nothing else has.
+        """
+        binding = self._session.io_binding()
+        arguments = self._session.get_outputs()
+        self._let_it_allocate(binding)
+        self._bind_inputs(binding, inputs)
+        self._session.run_with_iobinding(binding)
+        found = outputs_of(binding)
+        sizes = self._sizes(inputs)
+        if len(found) < len(arguments) or not all(
+            _follows(argument.shape, tensor.shape, sizes)
+            for argument, tensor in zip(arguments, found, strict=True)
+        ):
+            self._bound[shapes] = _Bound(binding, None)
+            return found
+        outputs = tuple(torch.empty_like(tensor, device=self._device) for tensor in found)
+        binding.clear_binding_outputs()
+        for argument, tensor in zip(arguments, outputs, strict=True):
+            binding.bind_output(argument.name, *place_of(tensor))
+        self._bound[shapes] = _Bound(binding, outputs)
+        return found
+
+    def _sizes(self, inputs: Tensors) -> dict[str, int]:
+        """Of the dimensions that the file's inputs name."""
+        named: dict[str, int] = {}
+        for argument, tensor in zip(self._session.get_inputs(), inputs, strict=True):
+            named |= {
+                dim: size
+                for dim, size in zip(argument.shape, tensor.shape, strict=True)
+                if isinstance(dim, str)
+            }
+        return named
+
+
+def _follows(dims: Sequence[object], shape: torch.Size, sizes: Mapping[str, int]) -> bool:
+    """Whether an output's dimensions are fixed, or named as an input's, and are so in fact."""
+    return len(dims) == len(shape) and all(
+        size == (sizes.get(dim) if isinstance(dim, str) else dim)
+        for dim, size in zip(dims, shape, strict=True)
+    )
 
 
 def _provider(spec: Spec) -> str | tuple[str, dict[str, str]]:

@@ -88,7 +88,11 @@ def onnxruntime_missing() -> str | None:
 
 
 def _of_onnxruntime(spec: Spec) -> str | None:
-    return onnxruntime_missing() or of_precision(spec, "fp32", "int8")
+    if reason := onnxruntime_missing():
+        return reason
+    if spec.model.lower().endswith(".onnx"):  # it has a precision of its own
+        return None
+    return of_precision(spec, "fp32", "int8")
 
 
 def of_tensorrt_on_cpu(spec: Spec) -> str:

@@ -16,24 +16,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gpubench.dtypes import BY_TENSORRT
 from gpubench.engines.tensorrt_library import ErrorLog, library, version_of
 from gpubench.errors import GpubenchError
-from gpubench.models.base import Tensors
+from gpubench.models.base import Tensors, torch_dtype
 
 if TYPE_CHECKING:
     import tensorrt as trt
-
-# By the library's names.
-_DTYPES = {
-    "FLOAT": torch.float32,
-    "HALF": torch.float16,
-    "BF16": torch.bfloat16,
-    "INT64": torch.int64,
-    "INT32": torch.int32,
-    "INT8": torch.int8,
-    "UINT8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,7 @@ class LoadedEngine:
         return Input(name, self.dtype(name), least[1:], least[0], most[0])
 
     def dtype(self, name: str) -> torch.dtype:
-        return _DTYPES[self.engine.get_tensor_dtype(name).name]
+        return torch_dtype(BY_TENSORRT[self.engine.get_tensor_dtype(name).name].name)
 
     @property
     def float_dtype(self) -> torch.dtype:

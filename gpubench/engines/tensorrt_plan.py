@@ -19,6 +19,7 @@ With `tensorrt_rtx` all of this works on a machine without a GPU.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ from gpubench.engines.tensorrt_library import (
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel
 from gpubench.models.onnx_file import OnnxFile
+from gpubench.models.onnx_signature import request, signature
+from gpubench.models.shapes import RequestInput
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -141,7 +144,8 @@ def plan(
     path = _entry(source, spec, capability, batches)
     if path.exists():
         return Plan(path, True, time.monotonic() - started)
-    builder = _Builder(spec, source.file(model, spec), capability, batches)
+    inputs = _inputs(model, spec)
+    builder = _Builder(spec, source.file(model, spec), capability, batches, inputs)
     path = cache.save(path, builder.write)
     return Plan(
         path,
@@ -154,9 +158,25 @@ def plan(
     )
 
 
+def _inputs(model: LoadedModel, spec: Spec) -> dict[str, RequestInput]:
+    """Of a user's ONNX file, by name: dimensions that it leaves free have a size in the requests.
+
+    Raises GpubenchError where the batch is not the first dimension of each.
+    """
+    if not isinstance(model.module, OnnxFile):
+        return {}
+    inputs = request(signature(model.module.path), spec).inputs
+    if any(put.axis != 0 for put in inputs):
+        raise GpubenchError(
+            f"{spec.runtime} needs the batch in the first dimension of each input, which is not so "
+            f"in {spec.model}; use --runtime onnxruntime"
+        )
+    return {put.name: put for put in inputs}
+
+
 def _entry(source: _Source, spec: Spec, capability: tuple[int, int], batches: Batches) -> Path:
     """The same on the machine that builds and on the one that runs."""
-    target = {
+    target: dict[str, object] = {
         "precision": spec.precision,  # fp32 and tf32 are the same network
         "batch": [batches.least, batches.most],
         "device": _architecture(capability),
@@ -164,6 +184,8 @@ def _entry(source: _Source, spec: Spec, capability: tuple[int, int], batches: Ba
         "gpu": origin.hardware(spec) if spec.runtime == "tensorrt" else None,
         "library": version_of(spec.runtime),
     }
+    if spec.dim or spec.input_shape or spec.inputs_file:
+        target["sizes"] = [spec.dim, spec.input_shape, spec.inputs_file]
     return origin.entry(
         spec.runtime,
         ".plan",
@@ -212,7 +234,12 @@ class _Builder:
     """One network and its configuration, from an ONNX file to a serialized engine."""
 
     def __init__(
-        self, spec: Spec, source: Path, capability: tuple[int, int], batches: Batches
+        self,
+        spec: Spec,
+        source: Path,
+        capability: tuple[int, int],
+        batches: Batches,
+        asked: Mapping[str, RequestInput],
     ) -> None:
         if TYPE_CHECKING:
             import tensorrt as trt
@@ -236,7 +263,7 @@ class _Builder:
         self._config = self._builder.create_builder_config()
         if spec.precision != "tf32":
             self._config.clear_flag(trt.BuilderFlag.TF32)
-        self._set_batches(batches)
+        self._set_batches(batches, asked)
         is_rtx = spec.runtime == "tensorrt-rtx"
         if is_rtx:
             self._config.num_compute_capabilities = 1
@@ -245,11 +272,11 @@ class _Builder:
             # Without it an engine may allocate while it runs, and then it cannot be captured.
             self._config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
-    def _set_batches(self, batches: Batches) -> None:
+    def _set_batches(self, batches: Batches, asked: Mapping[str, RequestInput]) -> None:
         """One size is the fastest; in a range, kernels are chosen for the largest."""
         profile = self._builder.create_optimization_profile()
         for put in self.inputs():
-            sizes = tuple(put.shape)[1:]
+            sizes = asked[put.name].sizes if put.name in asked else tuple(put.shape)[1:]
             if any(size < 0 for size in sizes):
                 raise GpubenchError(
                     f"input {put.name} has shape {tuple(put.shape)}; only the batch may vary"

@@ -18,7 +18,7 @@ import torch
 
 from gpubench.engines import precision
 from gpubench.engines.base import Engine
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
             frozen: torch.jit.ScriptModule = torch.jit.freeze(traced.eval())
             return frozen
         except (RuntimeError, TypeError) as error:
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(
                 f"{spec.model} cannot be traced ({reason}); use --runtime eager"
             ) from error

@@ -7,8 +7,14 @@ beside this one, and add its line here (see docs/extending.md).
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpubench.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,12 @@ class Preset:
     runs_code: bool = False  # loading it runs code that the name points to
     has_weights: bool = False  # they come with it
     takes_shape: bool = False  # it does not say what its inputs look like
-    runtimes: tuple[str, ...] | None = None  # None: all
+    has_dims: bool = False  # it says so, and may leave dimensions free
+    takes_inputs_file: bool = False  # requests can be made of arrays in a file
+    runtimes: tuple[str, ...] | None = None  # None: all; the first one is taken where none is given
+    # Module with refusal(spec) -> str | None: what can be refused by looking at the model's file,
+    # without importing torch. It is asked before anything is loaded.
+    checks: str | None = None
     states_precision: bool = True  # False: a file made in one, which only its maker knows
     convolutional: bool = False  # most of its operations are convolutions
 
@@ -35,31 +46,43 @@ MODELS: dict[str, Preset] = {
 }
 
 # A user's own models, by what is written for --model.
+_FUNCTION = Preset(
+    "gpubench.models.own", runs_code=True, has_weights=True, checks="gpubench.models.own_source"
+)
 _OWN: dict[str, Preset] = {
-    r"(?!hub:).+\.py:[A-Za-z_]\w*": Preset("gpubench.models.own", runs_code=True, has_weights=True),
-    r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*": Preset(
-        "gpubench.models.own", runs_code=True, has_weights=True
-    ),
-    r".+\.(pt|ts)": Preset(
+    r"(?!hub:).+\.py:[A-Za-z_]\w*": _FUNCTION,
+    r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*": _FUNCTION,
+    r"(?i:.+\.(pt|pth|ts|jit))": Preset(
         "gpubench.models.torchscript_file",
         runs_code=True,
         has_weights=True,
         takes_shape=True,
+        takes_inputs_file=True,
         runtimes=("torchscript", "eager"),
+        checks="gpubench.models.torch_archive",
     ),
-    r".+\.onnx": Preset(
+    r"(?i:.+\.onnx)": Preset(
         "gpubench.models.onnx_file",
         has_weights=True,
+        has_dims=True,
+        takes_inputs_file=True,
         runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx"),
+        checks="gpubench.models.onnx_signature",
     ),
-    r".+\.plan": Preset(
+    r"(?i:.+\.plan)": Preset(
         "gpubench.models.plan_file",
         runs_code=True,
         has_weights=True,
         runtimes=("tensorrt", "tensorrt-rtx"),
         states_precision=False,
     ),
-    r"hub:.+|.+/": Preset("gpubench.models.huggingface", seq_len=128, max_seq_len=1 << 20),
+    r"hub:.+|.+/": Preset(
+        "gpubench.models.huggingface",
+        seq_len=128,
+        max_seq_len=1 << 20,
+        takes_inputs_file=True,
+        checks="gpubench.models.huggingface_folder",
+    ),
 }
 
 
@@ -71,11 +94,34 @@ def preset(model: str) -> Preset | None:
     return next(matching, None)
 
 
+def needs_code(spec: Spec) -> str | None:
+    """Why loading the spec's model runs code that somebody else may have written.
+
+    None where it runs none but gpubench's and that of installed libraries. Asked of the parsed
+    settings, so that it does not matter how they were written.
+    """
+    known = preset(spec.model)
+    if known is None or known.runs_code:
+        return f"{spec.model} runs code"
+    return brings_code(spec)
+
+
+def brings_code(spec: Spec) -> str | None:
+    """As `needs_code`, where the name of the model does not show it: in a folder's config.json."""
+    from gpubench.models.huggingface_folder import code_in, read_config
+
+    for folder in (spec.model, spec.weights):
+        config = read_config(Path(folder)) if os.path.isdir(folder) else None
+        if config is not None and (code := code_in(config)):
+            return f"the config.json of {folder} {code}"
+    return None
+
+
 def local_path(model: str) -> str | None:
     """The file or folder that the name of a user's own model points to; None where it does not."""
     if model in MODELS or model.startswith("hub:"):
         return None
-    if re.fullmatch(r".+\.(pt|ts|onnx|plan)|.+/", model):
+    if re.fullmatch(r"(?i:.+\.(pt|pth|ts|jit|onnx|plan))|.+/", model):
         return model
     place, _, _ = model.rpartition(":")
     return place if place.endswith(".py") else None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import torch
 
 from gpubench.errors import GpubenchError
 from gpubench.models import preset
+from gpubench.models.shapes import RequestInput
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -51,6 +54,10 @@ class LoadedModel:
     around: Around | None = None
     # False: nothing but its runtime can call it, so there is nothing to compare its answers with.
     callable_on_cpu: bool = True
+    # The only number of samples that it takes at once, whatever `make_inputs` is asked for.
+    fixed_batch: int | None = None
+    # Whether the batch is the first dimension of every input, so that requests can be joined.
+    batch_first: bool = True
 
     @property
     def parameters(self) -> int | None:
@@ -92,7 +99,33 @@ def load(spec: Spec) -> LoadedModel:
         raise GpubenchError(f"{spec.model} has no weights to load")
     logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
     loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(known.file).load)
-    return loader(spec)
+    with _without_prompts():
+        return loader(spec)
+
+
+class _NoAnswers:
+    """Standard input for libraries that ask before they run code or fetch something."""
+
+    def readline(self, _size: int = -1) -> str:
+        raise GpubenchError(
+            "loading the model asked a question on standard input, which gpubench does not answer; "
+            "load it once in Python and answer there, or write a function that loads it unasked"
+        )
+
+    read = readline
+
+    def isatty(self) -> bool:
+        return False
+
+
+@contextmanager
+def _without_prompts() -> Iterator[None]:
+    """What is waiting on standard input never answers a question that a library asks."""
+    before, sys.stdin = sys.stdin, cast(TextIO, _NoAnswers())
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def _is_not_about_torchao(record: logging.LogRecord) -> bool:
@@ -157,20 +190,98 @@ def _tensors_in(outputs: object) -> Iterator[torch.Tensor]:
         )
 
 
+def torch_dtype(name: str) -> torch.dtype:
+    """Of a format's name; see gpubench.dtypes."""
+    return cast(torch.dtype, getattr(torch, name))
+
+
 def random_inputs(
-    sample: Sequence[tuple[tuple[int, ...], torch.dtype]], generator: torch.Generator, samples: int
+    inputs: Sequence[RequestInput], generator: torch.Generator, samples: int
 ) -> Tensors:
     """For a model of which the inputs' shapes and formats are known, and nothing of their meaning.
 
-    `sample` has one sample's shape and format for each input.
+    Integers are 0 or 1, which are an index and a mask in every model.
     """
+    return tuple(_made(put, generator, samples) for put in inputs)
+
+
+def _made(put: RequestInput, generator: torch.Generator, samples: int) -> torch.Tensor:
+    dtype, shape = torch_dtype(put.dtype), put.shape(samples)
+    if put.value is not None:
+        exact = put.value if dtype.is_floating_point else int(put.value)
+        return torch.full(shape, exact, dtype=dtype)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+
+def rows_of(
+    arrays: Sequence[torch.Tensor],
+    axes: Sequence[int | None],
+    generator: torch.Generator,
+    samples: int,
+) -> Tensors:
+    """`samples` of the samples that lie in `arrays`, the same ones of each.
+
+    `axes` says in which dimension of each array its samples are; None: it belongs to all of them.
+    None comes twice before all have come.
+    """
+    counts = [
+        array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None
+    ]
+    if not counts:
+        return tuple(arrays)
+    order = torch.randperm(counts[0], generator=generator)
+    rows = order.repeat(-(-samples // counts[0]))[:samples]
     return tuple(
-        torch.randn(samples, *sizes, generator=generator).to(dtype)
-        if dtype.is_floating_point
-        # 0 and 1 are an index and a mask in every model
-        else torch.randint(0, 2, (samples, *sizes), generator=generator).to(dtype)
-        for sizes, dtype in sample
+        array if axis is None else taken(array, axis, rows)
+        for array, axis in zip(arrays, axes, strict=True)
     )
+
+
+def taken(array: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
+    """Those rows of `array` along a dimension, in any format: torch cannot index uint16."""
+    moved = array.movedim(axis, 0).contiguous()
+    size = moved[:1].nbytes
+    taken = moved.view(-1).view(torch.uint8).view(len(moved), size)[rows]
+    shape = (len(rows), *moved.shape[1:])
+    return taken.reshape(-1).view(array.dtype).view(shape).movedim(0, axis).contiguous()
+
+
+def with_floats(inputs: Tensors, dtype: torch.dtype) -> Tensors:
+    """`inputs` with its floating-point numbers in `dtype`."""
+    return tuple(
+        tensor.to(dtype)
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+        else tensor
+        for tensor in inputs
+    )
+
+
+_HALVES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def in_reference_dtype(module: torch.nn.Module, spec: Spec) -> tuple[torch.nn.Module, torch.dtype]:
+    """(a user's module in the numbers in which it is the reference, those of its inputs).
+
+    That is fp32, which holds what any narrower format holds: --precision says in which format it is
+    then measured. TorchScript with 16-bit weights stays as it is where it is measured in that
+    format, since its code may name the format.
+
+    Raises GpubenchError for 16-bit weights where the user has not said which of the two they want.
+    """
+    tensors = (*module.parameters(), *module.buffers())
+    half = next((tensor.dtype for tensor in tensors if tensor.dtype in _HALVES), None)
+    if half is not None:
+        own = _HALVES[half]
+        if "precision" not in spec.model_fields_set:
+            raise GpubenchError(
+                f"{spec.model} has weights in {own}; add --precision {own} to measure it so, or "
+                "--precision fp32 to measure it converted"
+            )
+        if spec.precision == own and isinstance(module, torch.jit.ScriptModule):
+            return module, half
+    return module.float(), torch.float32
 
 
 def random_weights_label(seed: int) -> str:

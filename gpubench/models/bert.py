@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
     source = PRETRAINED[spec.model] if spec.weights == "pretrained" else spec.weights
     source = source.removeprefix("hub:")
     try:
-        model = family.from_pretrained(source, dtype=torch.float32)
+        model = family.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False, weights_only=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = first_line(error)
+        reason = reason_of(error)
         raise GpubenchError(
             f"weights '{source}' could not be loaded ({reason}); download them where there is a "
             "network and give their folder with --weights PATH, or use --weights random"

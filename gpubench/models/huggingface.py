@@ -1,21 +1,27 @@
-"""Any text or image model of Hugging Face's: hub:ID, or a folder of one.
+"""Models of Hugging Face's that take text, images or both: hub:ID, or a folder of one.
 
-`--weights random` makes the weights from the configuration alone; `pretrained` loads them.
+`--weights random` makes the weights from the configuration alone; `pretrained` loads them. Code
+that comes with a model runs with --allow-code alone, which transformers is told in every call: by
+default it would ask on the terminal.
 """
 
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, random_weights_label
+from gpubench.errors import GpubenchError, reason_of
+from gpubench.models.base import LoadedModel, Tensors, random_weights_label, rows_of
+from gpubench.models.huggingface_folder import code_in, positions
+from gpubench.models.inputs_file import InputsFile
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
+
+_FUNCTION = "write a function that makes its inputs, and give it as FILE.py:function"
 
 
 class _TensorsOnly(torch.nn.Module):
@@ -42,44 +48,143 @@ def load(spec: Spec) -> LoadedModel:
     transformers.logging.set_verbosity_error()
     source = spec.model.removeprefix("hub:")
     try:
-        configuration = transformers.AutoConfig.from_pretrained(source)
-        family = getattr(transformers, (configuration.architectures or [""])[0])
+        as_written, _ = transformers.PreTrainedConfig.get_config_dict(source)
+        if not spec.allow_code and (code := code_in(as_written)):
+            raise GpubenchError(
+                f"the config.json of {source} {code}; if you trust it, add --allow-code"
+            )
+        configuration = transformers.AutoConfig.from_pretrained(
+            source, trust_remote_code=spec.allow_code
+        )
+        family = _family(source, configuration, spec)
         if spec.weights == "random":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(spec.seed)
                 model, label = family(configuration), random_weights_label(spec.seed)
         else:
-            model = family.from_pretrained(source, dtype=torch.float32)
+            model = family.from_pretrained(
+                source,
+                dtype=torch.float32,
+                trust_remote_code=spec.allow_code,
+                weights_only=True,  # nothing in a pickled file is executed
+            )
             label = f"pretrained: {source}"
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        reason = first_line(error)
+    except (OSError, ValueError, RuntimeError, AttributeError, ImportError) as error:
         raise GpubenchError(
-            f"{source} could not be loaded ({reason}); give a folder with a config.json that names "
-            "its architecture (and / at its end), or a function of yours: FILE.py:function"
+            f"{source} could not be loaded ({reason_of(error)}); give a folder with a config.json "
+            "that names its architecture (and / at its end), or a function of yours: "
+            "FILE.py:function"
         ) from error
-    return _with_inputs(model.float().eval(), configuration, spec, label, Path(source).name)
+    return _with_inputs(model.float().eval(), configuration, spec, label)
 
 
-def _with_inputs(model: Any, configuration: Any, spec: Spec, label: str, name: str) -> LoadedModel:
-    parameters = inspect.signature(model.forward).parameters
-    if "input_ids" in parameters and getattr(configuration, "vocab_size", None):
-        seq_len, vocabulary = spec.seq_len or 128, int(configuration.vocab_size)
+def _family(source: str, configuration: Any, spec: Spec) -> Any:
+    """The class of the model, that of the folder's own code where it has some."""
+    import transformers
 
-        def tokens(generator: torch.Generator, samples: int) -> Tensors:
-            ids = torch.randint(0, vocabulary, (samples, seq_len), generator=generator)
-            return ids, torch.ones_like(ids)
+    name = (configuration.architectures or [""])[0]
+    own = dict(getattr(configuration, "auto_map", None) or {})
+    reference = next((each for each in own.values() if str(each).endswith(f".{name}")), None)
+    if spec.allow_code and reference is not None:
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-        module = _TensorsOnly(model, ("input_ids", "attention_mask")).eval()
-        return LoadedModel(module, label, tokens)
-    if "pixel_values" in parameters:
-        size = int(getattr(configuration, "image_size", None) or 224)
-        channels = int(getattr(configuration, "num_channels", None) or 3)
+        return get_class_from_dynamic_module(reference, source)
+    return getattr(transformers, name)
 
-        def images(generator: torch.Generator, samples: int) -> Tensors:
-            return (torch.randn(samples, channels, size, size, generator=generator),)
 
-        return LoadedModel(_TensorsOnly(model, ("pixel_values",)).eval(), label, images)
-    raise GpubenchError(
-        f"{name} takes neither input_ids nor pixel_values; write a function that makes its inputs, "
-        "and give it as FILE.py:function (docs/extending.md)"
-    )
+Make = Callable[[torch.Generator, int], torch.Tensor]
+
+
+def _with_inputs(model: Any, configuration: Any, spec: Spec, label: str) -> LoadedModel:
+    if spec.inputs_file is not None:
+        return _with_file(model, spec, label)
+    takes = inspect.signature(model.forward).parameters
+    made: dict[str, Make] = {}
+    if "input_ids" in takes and "text" in _modalities(model, takes):
+        made |= _texts(configuration, spec, with_decoder="decoder_input_ids" in takes)
+    if "pixel_values" in takes and "image" in _modalities(model, takes):
+        if made and _holds_images_in_text(configuration):
+            raise GpubenchError(
+                f"{spec.model} takes images within its text; {_FUNCTION} (docs/extending.md), or "
+                "give them with --inputs-file"
+            )
+        made |= _images(configuration)
+    if not made:
+        required = ", ".join(list(takes)[:3])
+        raise GpubenchError(
+            f"{spec.model} takes neither text nor images (its inputs are {required}, ...); "
+            f"{_FUNCTION} (docs/extending.md), or give them with --inputs-file"
+        )
+
+    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
+        return tuple(make(generator, samples) for make in made.values())
+
+    return LoadedModel(_TensorsOnly(model, tuple(made)).eval(), label, make_inputs)
+
+
+def _modalities(model: Any, takes: Any) -> tuple[str, ...]:
+    """What it takes, by its own word; code of a folder's own may not say it."""
+    said = getattr(model, "input_modalities", None)
+    if said is None or type(model).__module__.startswith("transformers_modules"):
+        return ("text",) if "input_ids" in takes else ("image",)
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _holds_images_in_text(configuration: Any) -> bool:
+    return any(hasattr(configuration, name) for name in ("image_token_id", "image_token_index"))
+
+
+def _texts(configuration: Any, spec: Spec, *, with_decoder: bool) -> dict[str, Make]:
+    """Random tokens of one length, with none masked; the decoder, if any, gets as many."""
+    text = configuration.get_text_config()
+    vocabulary, seq_len = int(text.vocab_size), spec.seq_len or 128
+    most = positions(configuration.to_dict())
+    if most is not None and seq_len > most:
+        raise GpubenchError(
+            f"--seq-len {seq_len}: {spec.model} has {most} positions; use --seq-len {most} or less"
+        )
+
+    def tokens(generator: torch.Generator, samples: int) -> torch.Tensor:
+        return torch.randint(0, vocabulary, (samples, seq_len), generator=generator)
+
+    def mask(_: torch.Generator, samples: int) -> torch.Tensor:
+        return torch.ones(samples, seq_len, dtype=torch.int64)
+
+    made: dict[str, Make] = {"input_ids": tokens, "attention_mask": mask}
+    return made | ({"decoder_input_ids": tokens} if with_decoder else {})
+
+
+def _images(configuration: Any) -> dict[str, Make]:
+    """Random images of the size that the configuration names."""
+    vision = getattr(configuration, "vision_config", None) or configuration
+    size = getattr(vision, "image_size", None) or 224
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    channels = int(getattr(vision, "num_channels", None) or 3)
+
+    def images(generator: torch.Generator, samples: int) -> torch.Tensor:
+        return torch.randn(samples, channels, height, width, generator=generator)
+
+    return {"pixel_values": images}
+
+
+def _with_file(model: Any, spec: Spec, label: str) -> LoadedModel:
+    """The arrays of --inputs-file, by the names of the arguments of `forward`."""
+    takes = list(inspect.signature(model.forward).parameters)
+    try:
+        arrays = InputsFile.open(spec.inputs_file or "").match(takes, spec.model)
+    except ValueError as error:
+        raise GpubenchError(str(error)) from None
+    lengths = {len(array) for array in arrays.values() if array.ndim}
+    if len(lengths) != 1:
+        raise GpubenchError(
+            f"--inputs-file: the arrays of {spec.inputs_file} have {sorted(lengths)} samples in "
+            "their first dimensions; give each as many"
+        )
+    tensors = [torch.from_numpy(array) for array in arrays.values()]
+    tensors = [each.float() if each.is_floating_point() else each for each in tensors]
+    axes = [0 if tensor.ndim else None for tensor in tensors]
+
+    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
+        return rows_of(tensors, axes, generator, samples)
+
+    return LoadedModel(_TensorsOnly(model, tuple(arrays)).eval(), label, make_inputs)

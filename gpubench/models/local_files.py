@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 def files_of(spec: Spec) -> list[Path]:
-    """The files that are there of the spec's model and weights; none for a model by name.
+    """The files that are there of the spec's model, weights and inputs; none for a model by name.
 
     Of a folder, what lies in it directly: that is what transformers reads. Of Python code the file
     itself, without what it imports.
     """
     files: list[Path] = []
     weights = None if spec.weights in {"random", "pretrained"} else spec.weights
-    for path in (Path(place) for place in (local_path(spec.model), weights) if place):
+    places = (local_path(spec.model), weights, spec.inputs_file)
+    for path in (Path(place) for place in places if place):
         try:
             if not path.exists():  # weights of a hub
                 continue
@@ -125,7 +126,7 @@ def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
     except OSError as error:
         raise InputError(f"--model {path}: it cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's own, by its version
-        raise InputError(f"--model {path}: it is no ONNX file; export it again") from error
+        raise InputError(f"--model {path}: it is not an ONNX file; export it again") from error
     external = {
         next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         for tensor in _tensors(model)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, random_inputs
+from gpubench.dtypes import BY_NAME, BY_ONNX_NUMBER
+from gpubench.errors import GpubenchError, reason_of
+from gpubench.models.base import LoadedModel, Tensors, random_inputs, rows_of, torch_dtype
+from gpubench.models.inputs_file import InputsFile
 from gpubench.models.local_files import onnx_digest
+from gpubench.models.onnx_signature import refusal, request, signature
+from gpubench.models.shapes import Request
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
-
-_DTYPES = {
-    "tensor(float)": torch.float32,
-    "tensor(int64)": torch.int64,
-    "tensor(int32)": torch.int32,
-    "tensor(bool)": torch.bool,
-}
 
 
 class OnnxFile(torch.nn.Module):
@@ -38,60 +38,86 @@ class OnnxFile(torch.nn.Module):
                 str(path), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common base of their own
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(f"{path} cannot be read by onnxruntime ({reason})") from error
-        self.inputs: list[Any] = self._session.get_inputs()
-        self.precision = _precision(path)
+        self.inputs = [put.name for put in self._session.get_inputs()]
+        self.precision = signature(path).precision
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
-        feed = {put.name: tensor.numpy() for put, tensor in zip(self.inputs, inputs, strict=True)}
-        return tuple(torch.from_numpy(output) for output in self._session.run(None, feed))
+        binding = self._session.io_binding()
+        for name, tensor in zip(self.inputs, inputs, strict=True):
+            bind_input(binding, name, tensor.contiguous())
+        for put in self._session.get_outputs():
+            binding.bind_output(put.name)
+        self._session.run_with_iobinding(binding)
+        return outputs_of(binding)
 
 
-def _precision(path: Path) -> str:
-    """What the file computes in: the format of its products, or of its weights."""
-    import onnx
+def bind_input(binding: Any, name: str, tensor: torch.Tensor) -> None:
+    """Let a session read a tensor, which must be contiguous and live as long as the binding."""
+    binding.bind_input(name, *place_of(tensor))
 
-    graph = onnx.load(path, load_external_data=False).graph
-    formats = {constant.name: constant.data_type for constant in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear" and len(node.input) > 2:
-            eight_bit = formats.get(node.input[2])
-            return "fp8" if eight_bit == onnx.TensorProto.FLOAT8E4M3FN else "int8"
-        if "Integer" in node.op_type or node.op_type.startswith(("Quantize", "QLinear", "Dynamic")):
-            return "int8"
-    found = set(formats.values())
-    if onnx.TensorProto.FLOAT16 in found:
-        return "fp16"
-    return "bf16" if onnx.TensorProto.BFLOAT16 in found else "fp32"
+
+def place_of(tensor: torch.Tensor) -> tuple[str, int, int, list[int], int]:
+    """(device, its number, ONNX's number of the format, shape, address)."""
+    number = BY_NAME[str(tensor.dtype).removeprefix("torch.")].onnx_number
+    device = tensor.device
+    return device.type, device.index or 0, number, list(tensor.shape), tensor.data_ptr()
+
+
+def outputs_of(binding: Any) -> Tensors:
+    """Copies of the outputs that the last run left in host memory, in tensors of numbers.
+
+    Strings, sequences and maps, as converted scikit-learn models give them, are left out.
+    """
+    return tuple(
+        _copy(output)
+        for output in binding.get_outputs()
+        if output.has_value() and output.is_tensor() and output.element_type() in BY_ONNX_NUMBER
+    )
+
+
+def _copy(output: Any) -> torch.Tensor:
+    """Not by way of NumPy, which has no bfloat16."""
+    dtype, shape = torch_dtype(BY_ONNX_NUMBER[output.element_type()].name), output.shape()
+    size = math.prod(shape) * dtype.itemsize
+    if size == 0:
+        return torch.empty(shape, dtype=dtype)
+    memory = (ctypes.c_uint8 * size).from_address(output.data_ptr())
+    return torch.frombuffer(memory, dtype=dtype).view(shape).clone()
 
 
 def load(spec: Spec) -> LoadedModel:
     path = Path(spec.model)
-    module = OnnxFile(path)
-    # From fp32, runtimes quantise; the other way there is none.
-    if module.precision not in {spec.precision, "fp32"} or (
-        module.precision == "fp32" and spec.precision in {"fp16", "bf16", "amp"}
-    ):
-        raise GpubenchError(
-            f"{path} computes in {module.precision} and is run as it is; use --precision "
-            f"{module.precision}"
-        )
-    for put in module.inputs:
-        if put.type not in _DTYPES or not all(isinstance(size, int) for size in put.shape[1:]):
-            raise GpubenchError(
-                f"{path}: input {put.name} is {put.type} {put.shape}; only the batch may vary: "
-                "export it again with the other sizes fixed"
-            )
-        if isinstance(put.shape[0], int):
-            raise GpubenchError(
-                f"{path}: input {put.name} has a fixed batch of {put.shape[0]}; export it again "
-                "with a batch that may vary (torch.onnx.export with dynamic_shapes)"
-            )
+    if reason := refusal(spec):  # which has been asked before, except where Python calls this
+        raise GpubenchError(reason)
+    wanted = request(signature(path), spec)
+    make_inputs = _inputs_from(spec, wanted)
+    return LoadedModel(
+        OnnxFile(path),
+        f"local: {path.name}",
+        make_inputs,
+        fixed_batch=wanted.fixed_batch,
+        batch_first=wanted.joinable,
+    )
 
-    shapes = [(tuple(put.shape[1:]), _DTYPES[put.type]) for put in module.inputs]
+
+def _inputs_from(spec: Spec, wanted: Request) -> Callable[[torch.Generator, int], Tensors]:
+    """Random inputs, with those in their places that --inputs-file has."""
+    names = [put.name for put in wanted.inputs]
+    file = InputsFile.open(spec.inputs_file) if spec.inputs_file else None
+    arrays = file.match(names, spec.model) if file else {}
+    given = [put for put in wanted.inputs if put.name in arrays]
+    tensors = [torch.from_numpy(arrays[put.name]).to(torch_dtype(put.dtype)) for put in given]
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return random_inputs(shapes, generator, samples)
+        samples = wanted.fixed_batch or samples
+        rows = rows_of(tensors, [put.axis for put in given], generator, samples)
+        real = dict(zip((put.name for put in given), rows, strict=True))
+        rest = [put for put in wanted.inputs if put.name not in real]
+        made = dict(
+            zip((put.name for put in rest), random_inputs(rest, generator, samples), strict=True)
+        )
+        return tuple(real[name] if name in real else made[name] for name in names)
 
-    return LoadedModel(module, f"local: {path.name}", make_inputs)
+    return make_inputs

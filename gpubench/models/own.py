@@ -5,8 +5,10 @@ The function takes no arguments and returns an OwnModel, or (module, example inp
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench.errors import GpubenchError
-from gpubench.models.base import Around, LoadedModel, Tensors
+from gpubench.models.base import (
+    Around,
+    LoadedModel,
+    Tensors,
+    in_reference_dtype,
+    taken,
+    with_floats,
+)
+from gpubench.models.own_source import importable
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -47,23 +57,36 @@ class OwnModel:
 def load(spec: Spec) -> LoadedModel:
     """Call the function that `spec.model` names; random numbers it draws come from the seed."""
     place, _, name = spec.model.rpartition(":")
-    function = getattr(_module(place), name, None)
-    if not callable(function):
-        raise GpubenchError(f"--model {spec.model}: {place} has no function {name}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        made = function()
+    folder = os.path.dirname(os.path.abspath(place)) if place.endswith(".py") else ""
+    with importable(folder):
+        function = getattr(_module(place), name, None)
+        if not callable(function):
+            raise GpubenchError(f"--model {spec.model}: {place} has no function {name}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            made = function()
     if isinstance(made, tuple) and len(made) == 2:
         module, inputs = made
         made = OwnModel(module, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
-    if not isinstance(made, OwnModel) or not isinstance(made.module, torch.nn.Module):
+    if not isinstance(made, OwnModel):
         raise GpubenchError(
             f"--model {spec.model}: {name} returned {type(made).__name__}; it must return "
             "(module, example inputs) or a gpubench.OwnModel"
         )
+    if not isinstance(made.module, torch.nn.Module):
+        raise GpubenchError(
+            f"--model {spec.model}: {name} returned {_kind(made.module)} in place of a module; "
+            "return a torch.nn.Module whose forward calls it"
+        )
     if isinstance(made.inputs, tuple):
         _check_examples(made.inputs, spec.model)
-    return _loaded(made, spec.model)
+    return _loaded(made, spec)
+
+
+def _kind(thing: object) -> str:
+    if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
+        return f"the class {thing.__name__}, and no object of it,"
+    return "a function" if callable(thing) else type(thing).__name__
 
 
 def _check_examples(examples: Tensors, model: str) -> None:
@@ -80,16 +103,7 @@ def _check_examples(examples: Tensors, model: str) -> None:
 
 def _module(place: str) -> ModuleType:
     if place.endswith(".py"):
-        path = Path(place)
-        found = importlib.util.spec_from_file_location(path.stem, path)
-        assert found is not None
-        assert found.loader is not None
-        module = importlib.util.module_from_spec(found)
-        sys.modules[path.stem] = module  # where its dataclasses look their types up
-        found.loader.exec_module(module)
-        return module
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # an installed command does not look in the current folder
+        return _run_file(Path(place))
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
@@ -99,18 +113,36 @@ def _module(place: str) -> ModuleType:
         ) from error
 
 
-def _loaded(own: OwnModel, label: str) -> LoadedModel:
+def _run_file(path: Path) -> ModuleType:
+    """The module of a file, under a name that no other has, whatever the file is called."""
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    name = f"gpubench_user_model_{digest}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # where dataclasses and pickle look their classes up
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _loaded(own: OwnModel, spec: Spec) -> LoadedModel:
     inputs = own.inputs
     make = inputs if callable(inputs) else _varied(inputs)
-    module = own.module.eval().float()
+    label = f"own: {spec.model}"
+    module, dtype = in_reference_dtype(own.module.eval(), spec)
     if own.preprocess is None and own.postprocess is None:
-        return LoadedModel(module, f"own: {label}", _typed(make), own.answers)
+        return LoadedModel(module, label, _typed(make, dtype), own.answers)
     preprocess = own.preprocess or _as_inputs
     around = Around(make, preprocess, own.postprocess or (lambda outputs: outputs))
     return LoadedModel(
         module,
-        f"own: {label}",
-        lambda generator, samples: preprocess(make(generator, samples)),
+        label,
+        lambda generator, samples: with_floats(preprocess(make(generator, samples)), dtype),
         own.answers,
         around,
     )
@@ -121,9 +153,9 @@ def _as_inputs(request: object) -> Tensors:
 
 
 def _typed(
-    make: Callable[[torch.Generator, int], object],
+    make: Callable[[torch.Generator, int], object], dtype: torch.dtype
 ) -> Callable[[torch.Generator, int], Tensors]:
-    return lambda generator, samples: _as_inputs(make(generator, samples))
+    return lambda generator, samples: with_floats(_as_inputs(make(generator, samples)), dtype)
 
 
 def _varied(examples: Tensors) -> Callable[[torch.Generator, int], Tensors]:
@@ -131,10 +163,10 @@ def _varied(examples: Tensors) -> Callable[[torch.Generator, int], Tensors]:
         rows = torch.randint(len(examples[0]), (samples,), generator=generator)
         made = []
         for example in examples:
-            tensor = example[rows]
+            tensor = taken(example, 0, rows)
             if tensor.is_floating_point():
                 noise = torch.randn(tensor.shape, generator=generator)
-                scale = float(example.std()) if example.numel() > 1 else 1.0
+                scale = float(example.float().std()) if example.numel() > 1 else 1.0
                 tensor = tensor + _VARIATION * scale * noise.to(tensor.dtype)
             made.append(tensor)
         return tuple(made)

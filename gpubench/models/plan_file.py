@@ -9,6 +9,7 @@ import torch
 
 from gpubench.engines.tensorrt_context import LoadedEngine
 from gpubench.models.base import LoadedModel, Tensors, random_inputs
+from gpubench.models.shapes import RequestInput
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
@@ -26,9 +27,12 @@ def load(spec: Spec) -> LoadedModel:
     """The engine on the spec's (first) GPU. It carries nothing to compare its answers with."""
     path = Path(spec.model)
     engine = LoadedEngine(path, spec.runtime, torch.device(spec.devices[0]))
-    shapes = [(put.sizes, put.dtype) for put in engine.inputs]
+    inputs = [
+        RequestInput(put.name, str(put.dtype).removeprefix("torch."), put.sizes)
+        for put in engine.inputs
+    ]
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return random_inputs(shapes, generator, samples)
+        return random_inputs(inputs, generator, samples)
 
     return LoadedModel(PlanFile(engine), f"local: {path.name}", make_inputs, callable_on_cpu=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def load(spec: Spec) -> LoadedModel:
             state, label = _state(spec.weights, models)
             module.load_state_dict(state)
         except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-            reason = first_line(error)
+            reason = reason_of(error)
             raise GpubenchError(
                 f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
                 "torchvision's resnet50 with --weights PATH, or use --weights random"
@@ -47,7 +47,7 @@ def _torchvision_models() -> ModuleType:
         import torchvision.models
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise GpubenchError(
-            f"torchvision does not fit the installed torch ({first_line(error)}); "
+            f"torchvision does not fit the installed torch ({reason_of(error)}); "
             "install both from the same place, a CPU-only torch needs the CPU-only torchvision"
         ) from error
     return cast(ModuleType, torchvision.models)

@@ -1,43 +1,79 @@
-"""A TorchScript file of the user's: FILE.pt, with --input-shape for what it takes."""
+"""A TorchScript file of the user's, with --input-shape or --inputs-file for what it takes."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from gpubench.errors import GpubenchError, first_line
-from gpubench.models.base import LoadedModel, Tensors, random_inputs
-from gpubench.spec import INPUT_SHAPE, Spec
+from gpubench.errors import GpubenchError, reason_of
+from gpubench.models.base import (
+    LoadedModel,
+    Tensors,
+    in_reference_dtype,
+    random_inputs,
+    rows_of,
+    with_floats,
+)
+from gpubench.models.inputs_file import InputsFile
+from gpubench.models.shapes import RequestInput, parse_input_shape
+from gpubench.spec import Spec
+
+MakeInputs = Callable[[torch.Generator, int], Tensors]
 
 
 def load(spec: Spec) -> LoadedModel:
     path = Path(spec.model)
-    shapes = _shapes(spec)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
-            module = torch.jit.load(str(path), map_location="cpu").eval().float()
+            loaded = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
-        reason = first_line(error)
         raise GpubenchError(
-            f"{path} is not a TorchScript file ({reason}); save one with torch.jit.save, or give a "
-            "function that loads it, as FILE.py:function"
+            f"{path} is not a TorchScript file ({reason_of(error)}); save one with torch.jit.save, "
+            "or give a function that loads it, as FILE.py:function"
         ) from error
+    module, dtype = in_reference_dtype(loaded, spec)
+    make, axes = _from_file(spec) if spec.inputs_file else _from_shapes(spec)
+    if spec.dynamic_batch is not None and any(axis is None for axis in axes):
+        raise GpubenchError(
+            "--dynamic-batch: requests with a single number among their inputs cannot be joined; "
+            "remove it"
+        )
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return random_inputs(shapes, generator, samples)
+        return with_floats(make(generator, samples), dtype)
 
-    return LoadedModel(module, f"local: {path.name}", make_inputs)
+    batch_first = all(axis == 0 for axis in axes)
+    return LoadedModel(module, f"local: {path.name}", make_inputs, batch_first=batch_first)
 
 
-def _shapes(spec: Spec) -> list[tuple[tuple[int, ...], torch.dtype]]:
-    """One sample's inputs, from '3x224x224' or '128:int64+128:int64'."""
-    shapes = []
-    for part in (spec.input_shape or "").split("+"):
-        match = INPUT_SHAPE.fullmatch(part)
-        assert match is not None  # Spec has checked it
-        size = tuple(int(length) for length in match[1].split("x"))
-        shapes.append((size, getattr(torch, match[2] or "float32")))
-    return shapes
+def _from_shapes(spec: Spec) -> tuple[MakeInputs, list[int | None]]:
+    inputs = [
+        RequestInput(
+            f"input_{place}",
+            given.dtype or "float32",
+            given.sizes or (),
+            None if given.sizes is None else 0,
+            given.value,
+        )
+        for place, given in enumerate(parse_input_shape(spec.input_shape or ""))
+    ]
+    return partial(random_inputs, inputs), [put.axis for put in inputs]
+
+
+def _from_file(spec: Spec) -> tuple[MakeInputs, list[int | None]]:
+    """The arrays in the order of the file: the samples are in the first dimension of each."""
+    arrays = InputsFile.open(spec.inputs_file or "").arrays
+    lengths = {len(array) for array in arrays.values() if array.ndim}
+    if len(lengths) != 1 or 0 in lengths:
+        raise GpubenchError(
+            f"--inputs-file: the arrays of {spec.inputs_file} have {sorted(lengths)} samples in "
+            "their first dimensions; give each as many, and at least one"
+        )
+    axes: list[int | None] = [0 if array.ndim else None for array in arrays.values()]
+    tensors = [torch.from_numpy(array) for array in arrays.values()]
+    return partial(rows_of, tensors, axes), axes

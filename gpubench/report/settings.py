@@ -149,6 +149,9 @@ _SETTINGS = (
         lambda r: str(r.spec.seq_len) if r.spec.seq_len else None,
         "sequence length {}".format,
     ),
+    Setting("input shape", lambda r: r.spec.input_shape, "input shape {}".format),
+    Setting("dimensions", lambda r: r.spec.dim, "dimensions {}".format),
+    Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
     Setting("device", _devices, "device {}".format),
     Setting(
         "inputs", lambda r: None if _is_synthetic(r) else r.spec.inputs, "inputs on the {}".format

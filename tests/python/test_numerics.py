@@ -182,7 +182,7 @@ def test_each_precision_is_held_to_its_own_limit(
 
 def test_the_coarser_a_format_the_more_it_is_allowed() -> None:
     limits = list(ANSWER_LIMITS.values())
-    assert list(ANSWER_LIMITS) == ["fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
+    assert list(ANSWER_LIMITS) == ["fp64", "fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
     for finer, coarser in pairwise(limits):
         assert finer.most_relative_error <= coarser.most_relative_error
         assert finer.least_cosine >= coarser.least_cosine

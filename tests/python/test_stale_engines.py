@@ -513,7 +513,7 @@ def test_a_file_that_is_not_onnx_is_refused_in_one_line(
     (tmp_path / "net.onnx").write_bytes(b"\xff" * 50)
     assert main(["run", "--model", str(tmp_path / "net.onnx"), "--runtime", "onnxruntime"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "it is no ONNX file" in line
+    assert "it is not an ONNX file" in line
 
 
 def test_a_folder_with_the_name_of_an_onnx_file_has_no_data(tmp_path: Path) -> None:
