@@ -22,7 +22,9 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/stream.cpp
   csrc/src/cuda/synthetic_executor.cpp
   csrc/src/delay_executor.cpp
+  csrc/src/executor.cpp
   csrc/src/memory.cpp
+  csrc/src/process.cpp
   csrc/src/request_source.cpp
   csrc/src/run.cpp
   csrc/src/runner.cpp
@@ -39,7 +41,10 @@ target_include_directories(gpubench_core
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:include>
   PRIVATE csrc/src)
 target_link_libraries(gpubench_core PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
-set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPENDENT_CODE ON)
+
+# What is linked in from here is not exported again.
+set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPENDENT_CODE ON
+  CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
 # A seed must give the same schedule on processors with and without fused multiply-add.
 set_source_files_properties(csrc/src/arrivals.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -12,9 +12,10 @@ that commands which measure nothing start without torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import os
 
+# The command's signal handlers are installed after this file, so it imports as little as it can.
+TYPE_CHECKING = False  # as in typing
 if TYPE_CHECKING:
     from gpubench._run import Interrupted, run
     from gpubench._search import SearchInterrupted, search
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from gpubench.samples import Samples
     from gpubench.search_result import SearchResult
     from gpubench.spec import Spec
+
+# In a clone, this folder has the Python files alone. The compiled core is then looked for in the
+# installed package, so that Python works in the root of a clone, too. core.py checks that both are
+# of one version.
+if not any(name.startswith("_core.") for name in os.listdir(__path__[0])):
+    from pkgutil import extend_path
+
+    __path__ = extend_path(__path__, __name__)
 
 __all__ = [
     "GpubenchError",
@@ -60,4 +69,6 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
+    from importlib import import_module
+
     return getattr(import_module(_HOME[name]), name)

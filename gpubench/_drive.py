@@ -22,6 +22,7 @@ from gpubench import core
 from gpubench._cpu_threads import end_pools_of_this_thread
 from gpubench._garbage import no_garbage_collection
 from gpubench._gpus import Gpu, gpus_of
+from gpubench._interrupts import Deferral
 from gpubench.errors import GpubenchError, InputError, reason_in
 from gpubench.machine import busy_core_seconds
 from gpubench.result import EventClock
@@ -43,6 +44,8 @@ _WARMUP_CAPACITY = 1_000_000
 # A batch that takes longer is taken for hung. The first inferences of a runtime may compile.
 _WARMUP_DEADLINE_NS = 900 * 10**9
 _LEAST_DEADLINE_NS = 60 * 10**9
+# Batches in flight may take so long when a signal ends a run; everything ends within a second.
+_GRACE_S = 0.5
 # An open loop that fell behind is drained for this long after its last arrival.
 _LEAST_DRAIN_S = 5.0
 # The timeline takes at most this part of the free memory.
@@ -113,8 +116,13 @@ def hung_threads() -> int:
     return core.abandoned_workers()
 
 
-def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
+def drive(
+    spec: Spec, executors: Sequence[core.Executor], deferral: Deferral | None = None
+) -> Drive:
     """Warm up, measure, and bring home every stamp.
+
+    From the measured run on, signals are put off with `deferral`, which the caller ends: they end
+    the run, and take nothing of it along.
 
     An error or an interruption during the measured run is in the value returned, with everything
     that was measured until then. Raises GpubenchError for one during the warm-up, and
@@ -123,7 +131,8 @@ def drive(spec: Spec, executors: Sequence[core.Executor]) -> Drive:
     end_pools_of_this_thread()
     runner = core.Runner(list(executors), wait=spec.wait)
     try:
-        driven = _measure(runner, spec, _warm_up(runner, spec), _kind(executors[0]))
+        warm = _warm_up(runner, spec)
+        driven = _measure(runner, spec, warm, _kind(executors[0]), deferral or Deferral())
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -293,7 +302,11 @@ def longest_delay_ns(spec: Spec) -> int:
 
 
 def _measure(
-    runner: core.Runner, spec: Spec, warm: _Warm, executor: Literal["python", "graph", "delay"]
+    runner: core.Runner,
+    spec: Spec,
+    warm: _Warm,
+    executor: Literal["python", "graph", "delay"],
+    deferral: Deferral,
 ) -> Drive:
     load = (
         open_load(spec)
@@ -301,17 +314,20 @@ def _measure(
         else _closed_load(spec, spec.clients, warm.requests_per_second)
     )
     gpus = gpus_of(spec.devices)
+    limits: dict[str, Any] = {
+        "max_batch": most_requests_per_batch(spec),
+        "max_delay_ns": longest_delay_ns(spec),
+        "stop_after_completions": load.stop_after_completions,
+        "stop_after_ns": None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
+        "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),
+        "capacity": _capacity(load.expected, spec.workers or 1),
+    }
     with recorded(gpus) as readings, no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
-        outcome = runner.run(
-            load.source,
-            max_batch=most_requests_per_batch(spec),
-            max_delay_ns=longest_delay_ns(spec),
-            stop_after_completions=load.stop_after_completions,
-            stop_after_ns=None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
-            batch_deadline_ns=max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),
-            capacity=_capacity(load.expected, spec.workers or 1),
-        )
+        deferral.begin(lambda: runner.stop(_GRACE_S))
+        if deferral.pressed:  # there was no run to stop yet
+            raise KeyboardInterrupt
+        outcome = runner.run(load.source, **limits)
         busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
     others = None
     if busy_before is not None and busy_after is not None:
@@ -326,7 +342,7 @@ def _measure(
         other_busy_cores=others,
         reason=outcome.reason,
         error=reason_in(outcome.error) if outcome.error else None,
-        interrupted=outcome.interrupted,
+        interrupted=outcome.interrupted or (deferral.pressed and outcome.reason == "stopped"),
         executor=executor,
         gpus=gpus,
         readings=readings,

@@ -23,9 +23,9 @@ from gpubench._drive import (
     synthetic_executors,
     torch_executors,
 )
-from gpubench._interrupts import uninterrupted
+from gpubench._interrupts import Deferral, raise_if_received, received
 from gpubench.cost import costs
-from gpubench.errors import GpubenchError, first_line, reason_of
+from gpubench.errors import GpubenchError, first_line, reason_of, shorten
 from gpubench.machine import Machine, this_machine
 from gpubench.result import (
     EngineInfo,
@@ -71,17 +71,22 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def run(spec: Spec, say: Say = _silent) -> Result:
+def run(spec: Spec, say: Say = _silent, keep: Keep = _nowhere) -> Result:
     """Measure one cell on this machine.
 
-    `say` is called with each stage as it begins: load, build, measure. A cell that fails in one
-    of them comes back with `error` set and whatever was measured before.
+    `say` is called with each stage as it begins: load, build, measure. `keep` is given the result
+    as soon as it is whole, while signals are still put off. A cell that fails in one of the stages
+    comes back with `error` set and whatever was measured before.
+
+    Handlers of signals stay those of the program that calls this. Only where Ctrl-C has Python's
+    own handler, it is put off while a result is made; KeyboardInterrupt, from whatever handler,
+    ends the measured run.
 
     Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
-    Interrupted, with the partial result, on Ctrl-C.
+    Interrupted, with the partial result, on KeyboardInterrupt.
     """
     machine = this_machine()
-    return Bench(machine, say).measure(_plan.resolve(spec, machine))
+    return Bench(machine, say).measure(_plan.resolve(spec, machine), keep)
 
 
 class Bench:
@@ -104,22 +109,27 @@ class Bench:
         result = _blank(spec, self._machine)
         driven: Drive | None = None
         interrupted = False
-        try:
-            driven = self._drive(spec, result)
-        except KeyboardInterrupt:
-            result.error = Failure(stage=self._stage, message="interrupted before it was measured")
-            interrupted = True
-        except (Exception, SystemExit) as error:  # a cell must never take the sweep down with it
-            result.error = Failure(stage=self._stage, message=one_line(error))
-        if driven is None or driven.error is not None:
-            self._forget_engine()
-        with uninterrupted() as ctrl_c:
+        with Deferral() as deferral:  # begun by the measured run: a signal ends it, no more
+            try:
+                driven = self._drive(spec, result, deferral)
+            except KeyboardInterrupt:
+                interrupted = True
+            except (Exception, SystemExit) as error:  # a cell must never take the sweep down
+                result.error = Failure(stage=self._stage, message=one_line(error))
+                interrupted = received()  # C++ code turns KeyboardInterrupt into what it likes
+            deferral.begin()
+            if interrupted:
+                result.error = Failure(
+                    stage=self._stage, message="interrupted before it was measured"
+                )
+            if driven is None or driven.error is not None:
+                self._forget_engine()
             if driven is not None:
                 fill(result, driven, self._machine)
                 interrupted = driven.interrupted
             if driven is not None or not interrupted:
                 keep(result)
-        if interrupted or ctrl_c.pressed:
+        if interrupted or deferral.pressed:
             raise Interrupted(result)
         return result
 
@@ -128,11 +138,11 @@ class Bench:
         """Whether a batch hung, so that its thread still runs and would disturb further cells."""
         return hung_threads() > self._hung_before
 
-    def _drive(self, spec: Spec, result: Result) -> Drive:
+    def _drive(self, spec: Spec, result: Result, deferral: Deferral) -> Drive:
         """Load what is needed and measure; what is known of the engine goes into the result."""
         if spec.model == "synthetic":
             self._enter("measure")
-            return drive(spec, synthetic_executors(spec))
+            return drive(spec, synthetic_executors(spec), deferral)
         from gpubench._workers import with_around
 
         prepared = self._prepare(spec)
@@ -150,13 +160,14 @@ class Bench:
             else:
                 result.engine.captured = True
                 self._enter("measure")
-                return drive(spec, executors)
+                return drive(spec, executors, deferral)
         self._enter("measure")
         workers = prepared.workers(spec)
-        driven = drive(spec, torch_executors(workers))
+        driven = drive(spec, torch_executors(workers), deferral)
         return replace(driven, samples=with_around(driven.samples, workers))
 
     def _enter(self, stage: str) -> None:
+        raise_if_received()  # foreign code of the last stage may have caught it
         self._stage = stage
         self._say(stage)
 
@@ -180,7 +191,7 @@ class Bench:
 def one_line(error: BaseException) -> str:
     """What an error says, in one line; with its type where that is not gpubench's own."""
     if isinstance(error, GpubenchError):
-        return first_line(error)
+        return shorten(first_line(error))
     return f"{type(error).__name__}: {reason_of(error)}"
 
 

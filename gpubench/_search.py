@@ -161,8 +161,10 @@ class _Search:
                 self._conclude(self._find(unloaded, tolerance, most_probes))
         except _Failed:
             pass
-        except Interrupted as stop:
-            self._found.error = stop.result.error
+        except KeyboardInterrupt as stop:
+            self._found.error = (
+                stop.result.error if isinstance(stop, Interrupted) else None
+            ) or Failure(stage="measure", message="interrupted between two measurements")
             raise SearchInterrupted(self._found) from None
         return self._found
 

@@ -108,13 +108,13 @@ def _measure(
     bench = Bench(machine, watcher.stage)
     clock = _Clock(len(missing))
     for number, (key, spec) in enumerate(missing.items(), 1):
-        watcher.begins(number, spec, clock.seconds_left())
-        clock.begin()
         try:
+            watcher.begins(number, spec, clock.seconds_left())
+            clock.begin()
             result = bench.measure(spec, partial(_keep, directory, key))
+            watcher.ended(result, clock.end())
         except KeyboardInterrupt:
             return False
-        watcher.ended(result, clock.end())
         if bench.worn_out:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "

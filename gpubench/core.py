@@ -4,27 +4,60 @@ All times are int64 nanoseconds of the monotonic clock. The design is in docs/co
 that of the submodule `cuda` in docs/cuda.md.
 """
 
-from gpubench._core import (
-    ClosedLoop,
-    CudaUnavailable,
-    DelayExecutor,
-    Executor,
-    LiveQueue,
-    OpenLoop,
-    Outcome,
-    PythonExecutor,
-    RequestSource,
-    Runner,
-    Timeline,
-    abandoned_workers,
-    burst_arrivals,
-    constant_arrivals,
-    cuda,
-    exponential_service,
-    now_ns,
-    poisson_arrivals,
-    simulate,
-)
+from pathlib import Path
+
+import gpubench
+from gpubench.errors import GpubenchError, first_line
+
+try:
+    import gpubench._core as _compiled
+    from gpubench._core import (
+        ClosedLoop,
+        CudaUnavailable,
+        DelayExecutor,
+        Executor,
+        LiveQueue,
+        OpenLoop,
+        Outcome,
+        PythonExecutor,
+        RequestSource,
+        Runner,
+        Timeline,
+        abandoned_workers,
+        burst_arrivals,
+        constant_arrivals,
+        cuda,
+        exponential_service,
+        now_ns,
+        poisson_arrivals,
+        simulate,
+    )
+except ImportError as error:
+    raise GpubenchError(
+        f"gpubench's compiled core cannot be loaded ({first_line(error)}); in the clone, run: "
+        "pip install ."
+    ) from error
+
+
+def _check_versions() -> None:
+    """Raises GpubenchError where the core was compiled from other sources than these files.
+
+    That can be so in a clone, whose Python files use the core of the installed package. The type
+    stubs are made from the core and lie on both sides, so they tell whether the interfaces agree.
+    """
+    ours, theirs = Path(gpubench.__path__[0]), Path(_compiled.__file__).parent
+    if ours == theirs or not (theirs / "_core").is_dir():
+        return
+    for stub in (ours / "_core").glob("*.pyi"):
+        installed = theirs / "_core" / stub.name
+        if not installed.is_file() or installed.read_bytes() != stub.read_bytes():
+            raise GpubenchError(
+                f"the compiled core in {theirs} is of another version than the Python files in "
+                f"{ours}; run: pip install {ours.parent}"
+            )
+
+
+_check_versions()
 
 __all__ = [
     "ClosedLoop",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Longer ones are cut in the middle: what they say first and last is kept.
-_LONGEST = 400
+# Longer messages are cut. Some libraries raise whole graphs as text.
+MOST_CHARACTERS = 500
 
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
@@ -59,14 +59,7 @@ def reason_in(text: str) -> str:
         reason = f"{lines[0]} {lines[1]}"
     else:
         reason = lines[0]
-    return shortened(reason.rstrip(". "))
-
-
-def shortened(text: str) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    half = (_LONGEST - len(" ... ")) // 2
-    return f"{text[:half]} ... {text[-half:]}"
+    return shorten(reason.rstrip(". "))
 
 
 def _of_onnxruntime(lines: list[str]) -> str:
@@ -78,3 +71,12 @@ def _of_onnxruntime(lines: list[str]) -> str:
 
 def _text(error: BaseException) -> str:
     return str(error).strip() or type(error).__name__
+
+
+def shorten(text: str) -> str:
+    """At most MOST_CHARACTERS of a message. Its end is kept: there often stands the reason."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    mark = " [...] "
+    kept = (MOST_CHARACTERS - len(mark)) // 2
+    return text[:kept] + mark + text[-kept:]

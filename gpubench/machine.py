@@ -13,10 +13,10 @@ import re
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _CLOUD_TIMEOUT_S = 0.5
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
 _UNKNOWN_MODEL = "NVIDIA device"
 
 # CPU features that make a 16-bit format native: arithmetic in it, not conversion around fp32.
@@ -59,16 +59,70 @@ def this_machine() -> Machine:
     )
 
 
-def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """Cores this process may use: its affinity, cut by a container's CPU quota (at least 1)."""
-    cores, quota = len(os.sched_getaffinity(0)), cpu_quota(cgroup)
+def usable_cores(root: Path = _ROOT) -> int:
+    """Cores this process may use: its affinity, cut by a container's CPU quota (at least 1).
+
+    The affinity has the cores of a cpuset already. A quota with a fraction is rounded down: with
+    more threads than it pays for, each of them is stopped for a part of every period, which the
+    latencies show, and a part of one core less is a smaller error than that.
+    """
+    cores, quota = len(os.sched_getaffinity(0)), cpu_quota(root)
     return cores if quota is None else min(cores, max(1, int(quota)))
 
 
-def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
-    """Cores' worth of time that the container may use; None where it has no quota."""
-    quota, _, period = _read(cgroup / "cpu.max").strip().partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+def cpu_quota(root: Path = _ROOT) -> float | None:
+    """Cores' worth of time that the process may use; None where it has no quota.
+
+    The smallest quota of its control group and of all groups around that.
+    """
+    quotas = [quota for folder in _cgroups("cpu", root) if (quota := _quota_of(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _quota_of(folder: Path) -> float | None:
+    """Of one control group, version 2 ("50000 100000") or version 1 (two files, in us)."""
+    quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    if not quota:
+        quota = _read(folder / "cpu.cfs_quota_us").strip()  # -1: none
+        period = _read(folder / "cpu.cfs_period_us").strip()
+    if quota.isdecimal() and period.isdecimal() and int(period):
+        return int(quota) / int(period)
+    return None
+
+
+def _cgroups(controller: str, root: Path) -> list[Path]:
+    """Folders of the process's own control group and of those around it, as far as it sees them.
+
+    Of both versions, since a hybrid hierarchy has some controllers in one and some in the other.
+    Sources: cgroups(7), and proc_pid_mountinfo(5) for the fields.
+    """
+    own = {}  # path in the hierarchy, by its controllers; of version 2 by none
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "" or controller in controllers.split(","):
+            own[controllers == ""] = PurePosixPath(path)
+    folders = []
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        fields, _, kind_and_options = line.partition(" - ")
+        kind, _, options = kind_and_options.partition(" ")
+        is_version_2 = kind == "cgroup2"
+        has_controller = kind == "cgroup" and controller in options.rpartition(" ")[2].split(",")
+        if not (is_version_2 or has_controller) or is_version_2 not in own:
+            continue
+        _, _, _, shown, mounted, *_ = map(_unescaped, fields.split())
+        group = own[is_version_2]
+        # Without a namespace of its own, a container sees its group as the root of the mount.
+        below = group.relative_to(shown) if group.is_relative_to(shown) else PurePosixPath()
+        mount = root / mounted.lstrip("/")
+        levels = [below, *below.parents] if ".." not in below.parts else [PurePosixPath()]
+        folders += [mount / level for level in levels]
+    return folders
+
+
+def _unescaped(path: str) -> str:
+    """The kernel writes a space in a path as \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), path)
 
 
 def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
@@ -81,18 +135,33 @@ def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
     )
 
 
-def free_memory_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> int | None:
-    """Memory that a process may still take, a container's limit counted in; None: not told."""
-    available = _field(_read(meminfo), "MemAvailable")
+def free_memory_bytes(root: Path = _ROOT) -> int | None:
+    """Memory that a process may still take, its control groups' limits counted in.
+
+    None where the kernel does not tell.
+    """
+    available = _field(_read(root / "proc/meminfo"), "MemAvailable")
     if available is None:
         return None
     free = int(available.split()[0]) * 1024
-    limit, used = (_read(cgroup / name).strip() for name in ("memory.max", "memory.current"))
-    if limit.isdigit() and used.isdigit():
-        # Files that were read long ago count as used, and give way when memory is asked for.
-        cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.MULTILINE)
-        free = min(free, int(limit) - int(used) + (int(cached[1]) if cached else 0))
-    return free
+    for folder in _cgroups("memory", root):
+        free = min(free, _free_in(folder, free))
+    return max(0, free)
+
+
+def _free_in(folder: Path, otherwise: int) -> int:
+    """Of one control group, version 2 or version 1; `otherwise` where it has no limit."""
+    for limit_file, used_file, cached_field in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit, used = _read(folder / limit_file).strip(), _read(folder / used_file).strip()
+        if limit.isdecimal() and used.isdecimal():
+            # Files that were read long ago count as used, and give way when memory is asked for.
+            stat = _read(folder / "memory.stat")
+            cached = re.search(rf"^{cached_field} (\d+)$", stat, re.MULTILINE)
+            return int(limit) - int(used) + (int(cached[1]) if cached else 0)
+    return otherwise
 
 
 def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:

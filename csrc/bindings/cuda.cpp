@@ -30,18 +30,13 @@ namespace {
 
 using bytes_array = py::array_t<std::uint8_t, py::array::c_style>;
 
-// The driver may take long, to be loaded and to allocate.
-template <class Function>
-auto without_gil(const Function& function) {
-  const py::gil_scoped_release no_gil;
-  return function();
-}
-
+// Without the GIL, like all that asks the driver: it may take long, to be loaded and to allocate.
 template <class Buffer>
-std::shared_ptr<Buffer> make_buffer(int device, std::int64_t bytes) {
+std::shared_ptr<Buffer> make_buffer(const integer_argument& device, const integer_argument& bytes) {
   const std::size_t count = to_count(bytes, "bytes");
+  const int number = to_device(device);
   return without_gil(
-      [&] { return std::make_shared<Buffer>(std::make_shared<const context>(device), count); });
+      [&] { return std::make_shared<Buffer>(std::make_shared<const context>(number), count); });
 }
 
 // Keeps a Python object for as long as the core wants it, whichever thread lets it go.
@@ -80,15 +75,19 @@ std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
 using python_ladder =
     std::map<std::int64_t, std::tuple<std::uintptr_t, std::int64_t, std::int64_t>>;
 
+std::size_t to_size(std::int64_t given, const char* name) {
+  return to_count(py::int_(given), name);
+}
+
 graph_slot make_slot(const python_ladder& graphs, std::shared_ptr<pinned_buffer> host_input,
                      device_address device_input, device_address device_output,
                      std::shared_ptr<pinned_buffer> host_output) {
   graph_slot slot;
   for (const auto& [requests, graph] : graphs) {
     const auto& [handle, input_bytes, output_bytes] = graph;
-    slot.ladder.push_back(
-        {to_count(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
-         to_count(input_bytes, "input_bytes"), to_count(output_bytes, "output_bytes")});
+    slot.ladder.push_back({to_size(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
+                           to_size(input_bytes, "input_bytes"),
+                           to_size(output_bytes, "output_bytes")});
   }
   slot.host_input = std::move(host_input);
   slot.device_input = device_input;
@@ -122,7 +121,7 @@ void bind_devices(py::module_& m) {
       "CudaUnavailable.");
   py::class_<device_info>(m, "Device", "A GPU of this machine.")
       .def_readonly("index", &device_info::index, "As in cuda:0.")
-      .def_readonly("name", &device_info::name)
+      .def_property_readonly("name", [](const device_info& self) { return to_text(self.name); })
       .def_property_readonly(
           "compute_capability",
           [](const device_info& self) { return std::make_pair(self.major, self.minor); },
@@ -177,13 +176,13 @@ void bind_executors(py::module_& m) {
       .def_property_readonly("count", &payloads::count, "Distinct requests.")
       .def(
           "offsets",
-          [](const payloads& self, std::int64_t requests) {
+          [](const payloads& self, const integer_argument& requests) {
             return self.offsets(to_count(requests, "requests"));
           },
           "requests"_a, "Where each input tensor of such a batch begins in its slot's arena.")
       .def(
           "arena_bytes",
-          [](const payloads& self, std::int64_t requests) {
+          [](const payloads& self, const integer_argument& requests) {
             return self.arena_bytes(to_count(requests, "requests"));
           },
           "requests"_a, "How long that arena is.");
@@ -217,10 +216,10 @@ void bind_executors(py::module_& m) {
       "Replays executable graphs: a batch is a copy to the device, a graph launch and a copy back, "
       "with one stream per slot. `owner` is kept alive until the device has finished with the "
       "graphs.")
-      .def(py::init([](int device, std::vector<graph_slot> slots, std::shared_ptr<payloads> inputs,
-                       const py::object& owner) {
-             return std::make_shared<graph_executor>(device, std::move(slots), std::move(inputs),
-                                                     keep(owner));
+      .def(py::init([](const integer_argument& device, std::vector<graph_slot> slots,
+                       std::shared_ptr<payloads> inputs, const py::object& owner) {
+             return std::make_shared<graph_executor>(to_device(device), std::move(slots),
+                                                     std::move(inputs), keep(owner));
            }),
            "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a)
       .def_property_readonly("device", &graph_executor::device, "Its number, as in cuda:0.")
@@ -236,15 +235,16 @@ void bind_executors(py::module_& m) {
       "A graph with a kernel of known duration, whatever the batch's size: an int, or an int64 "
       "array "
       "used in turn. Requests bring and get back so many bytes each; 0: nothing is copied.")
-      .def(py::init([](int device, const py::object& service_ns, std::int64_t depth,
-                       std::int64_t max_batch, std::int64_t request_bytes,
-                       std::int64_t reply_bytes) {
+      .def(py::init([](const integer_argument& device, const py::object& service_ns,
+                       const integer_argument& depth, const integer_argument& max_batch,
+                       const integer_argument& request_bytes, const integer_argument& reply_bytes) {
              const synthetic_executor::options wanted{
                  to_count(depth, "depth"), to_count(max_batch, "max_batch"),
                  to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes")};
              auto table = service_table(service_ns);
+             const int number = to_device(device);
              return without_gil([&] {
-               return std::make_shared<synthetic_executor>(device, std::move(table), wanted);
+               return std::make_shared<synthetic_executor>(number, std::move(table), wanted);
              });
            }),
            "device"_a, "service_ns"_a, py::kw_only(), "depth"_a = 1, "max_batch"_a = 1,

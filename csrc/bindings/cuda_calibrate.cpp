@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "convert.hpp"
+#include "gil.hpp"
 #include "gpubench/cuda/calibrate.hpp"
 
 namespace py = pybind11;
@@ -23,10 +25,19 @@ void bind_event_check(py::module_& cuda) {
       .def_readonly("error_ns", &event_check::error_ns, "event_ns - empty_ns - kernel_ns.")
       .def_readonly("largest_error_ns", &event_check::largest_error_ns,
                     "The one farthest from 0 among the repeats.");
-  cuda.def("check_event_clock", &gpubench::cuda::check_event_clock, "device"_a, "lengths_ns"_a,
-           "repeats"_a, py::call_guard<py::gil_scoped_release>(),
-           "Launches a kernel of known length between two events, `repeats` times for each of "
-           "`lengths_ns`; one row a length. The device should be idle otherwise. Raises ValueError "
-           "for bad arguments, CudaUnavailable where there is no such GPU, RuntimeError for errors "
-           "of the driver.");
+  cuda.def(
+      "check_event_clock",
+      [](const integer_argument& device, const argument<std::vector<std::int64_t>>& lengths_ns,
+         const integer_argument& repeats) {
+        const int number = to_device(device);
+        const auto lengths = lengths_ns.to("lengths_ns", "a list of whole numbers");
+        const std::int64_t times = to_int64(repeats, "repeats");
+        return without_gil(
+            [&] { return gpubench::cuda::check_event_clock(number, lengths, times); });
+      },
+      "device"_a, "lengths_ns"_a, "repeats"_a,
+      "Launches a kernel of known length between two events, `repeats` times for each of "
+      "`lengths_ns`; one row a length. The device should be idle otherwise. Raises ValueError "
+      "for bad arguments, CudaUnavailable where there is no such GPU, RuntimeError for errors "
+      "of the driver.");
 }

@@ -1,53 +1,63 @@
-// Calls into Python from threads of the core.
+// Giving the GIL up and taking it, on threads of Python and of the core.
+//
+// When the interpreter is shutting down, CPython before 3.14 ends a thread that asks for the GIL by
+// unwinding it. C++ frames further out could not survive that, so the thread sleeps here until the
+// process is gone.
 #pragma once
 
 #include <cxxabi.h>
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
-// Calls `function`, which asks for the GIL. When the interpreter is shutting down, CPython ends a
-// foreign thread that asks for it by unwinding the thread; C++ frames further out could not survive
-// that, so the thread sleeps here until the process is gone.
+// Calls `function` with the GIL held.
 template <class Function>
-void surviving_shutdown(const Function& function) {
+void with_gil(const Function& function) {
   try {
+    const pybind11::gil_scoped_acquire gil;
     function();
   } catch (abi::__forced_unwind&) {
     for (;;) pause();
   }
 }
 
-// Calls `function` with the GIL held.
-template <class Function>
-void with_gil(const Function& function) {
-  surviving_shutdown([&function] {
-    const pybind11::gil_scoped_acquire gil;
-    function();
-  });
+// Python's state of this thread lasts until drop_thread_state(), rather than for one call of
+// with_gil(): what Python keeps per thread (threading.local) stays, making it anew takes longer
+// than the call, and a fork just then hangs the child in CPython 3.11.
+inline void keep_thread_state() {
+  try {
+    pybind11::gil_scoped_acquire().inc_ref();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+inline void drop_thread_state() {
+  try {
+    pybind11::gil_scoped_acquire().dec_ref();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
 }
 
-// The Python thread state of a thread that Python did not start. Without one that lasts, each call
-// into Python makes a new one, which takes longer than the call, and what Python code keeps per
-// thread (threading.local) is lost after each.
-class python_thread_state {
+class released_gil {
  public:
-  // REQUIRES: the calling thread does not hold the GIL, and has no thread state made by this class.
-  void make() {
-    surviving_shutdown([this] {
-      handle_ = PyGILState_Ensure();
-      state_ = PyEval_SaveThread();
-    });
+  released_gil() : thread_(PyEval_SaveThread()) {}
+  ~released_gil() {
+    try {
+      PyEval_RestoreThread(thread_);
+    } catch (abi::__forced_unwind&) {
+      for (;;) pause();
+    }
   }
-
-  // REQUIRES: called on the thread that called make(), without the GIL.
-  void drop() {
-    surviving_shutdown([this] {
-      PyEval_RestoreThread(state_);
-      PyGILState_Release(handle_);
-    });
-  }
+  released_gil(const released_gil&) = delete;
+  released_gil& operator=(const released_gil&) = delete;
 
  private:
-  PyGILState_STATE handle_{};
-  PyThreadState* state_ = nullptr;
+  PyThreadState* thread_;
 };
+
+// Calls `function` without the GIL, which the caller holds.
+template <class Function>
+auto without_gil(const Function& function) {
+  const released_gil released;
+  return function();
+}

@@ -15,6 +15,7 @@
 
 #include "convert.hpp"
 #include "cuda.hpp"
+#include "gil.hpp"
 #include "gpubench/gpubench.hpp"
 #include "python_executor.hpp"
 #include "python_runner.hpp"
@@ -44,33 +45,88 @@ std::shared_ptr<gpubench::open_loop> make_open_loop(const py::object& given) {
         std::vector<std::int64_t>(due_ns.data(), due_ns.data() + size));
   }
   const auto release = [](nanoseconds* array) {
-    const py::gil_scoped_acquire gil;
-    delete array;
+    if (Py_IsInitialized() == 0) return;  // nobody is left who could take the reference
+    with_gil([array] { delete array; });
   };
   const std::shared_ptr<nanoseconds> owner(new nanoseconds(due_ns), release);
   return std::make_shared<gpubench::open_loop>(
       std::shared_ptr<const std::int64_t>(owner, due_ns.data()), size);
 }
 
-gpubench::wait_mode to_wait_mode(const std::string& name) {
+gpubench::wait_mode to_wait_mode(const argument<std::string>& given) {
+  constexpr const char* wanted = "'spin', 'yield' or 'block'";
+  if (!py::isinstance<py::str>(given.given)) throw wrong_type("wait", wanted, given.given);
+  const std::string name = given.to("wait", wanted);
   if (name == "spin") return gpubench::wait_mode::spin;
   if (name == "yield") return gpubench::wait_mode::yield;
   if (name == "block") return gpubench::wait_mode::block;
   throw py::value_error("wait is '" + name + "'; choose spin, yield or block");
 }
 
-gpubench::run_options to_options(std::int64_t max_batch, std::int64_t max_delay_ns,
-                                 std::optional<std::int64_t> stop_after_completions,
-                                 std::optional<std::int64_t> stop_after_ns, std::int64_t capacity) {
+using source_argument = argument<std::shared_ptr<gpubench::request_source>>;
+using executors_argument = argument<std::vector<std::shared_ptr<gpubench::executor>>>;
+
+std::shared_ptr<gpubench::request_source> to_source(const source_argument& given) {
+  auto source = given.to("source", "a RequestSource");
+  if (source == nullptr) throw wrong_type("source", "a RequestSource", given.given);
+  return source;
+}
+
+gpubench::run_options to_options(const integer_argument& max_batch,
+                                 const integer_argument& max_delay_ns,
+                                 const std::optional<integer_argument>& stop_after_completions,
+                                 const std::optional<integer_argument>& stop_after_ns,
+                                 const integer_argument& capacity) {
   gpubench::run_options options;
-  options.batch = {to_count(max_batch, "max_batch"), max_delay_ns};
+  options.batch = {to_count(max_batch, "max_batch"), to_int64(max_delay_ns, "max_delay_ns")};
   if (stop_after_completions) {
     options.stop_after_completions = to_count(*stop_after_completions, "stop_after_completions");
   }
-  options.stop_after_ns = stop_after_ns;
+  options.stop_after_ns = to_int64(stop_after_ns, "stop_after_ns");
   options.capacity = to_count(capacity, "capacity");
   return options;
 }
+
+// How often code of the core that runs or waits for long looks for signals.
+constexpr std::int64_t signal_interval_ns = 100'000'000;
+
+// Waits for room in slices, so that Ctrl-C is seen at once.
+bool submit(gpubench::live_queue& queue, const integer_argument& given_id,
+            const std::optional<real_argument>& wait_s) {
+  using submission = gpubench::live_queue::submission;
+  const std::int64_t id = to_int64(given_id, "id");
+  const std::int64_t due_ns = gpubench::now_ns();
+  const std::int64_t until_ns = due_ns + (wait_s ? to_span_ns(*wait_s, "wait_s") : 0);
+  for (;;) {
+    const std::int64_t left_ns = std::max<std::int64_t>(0, until_ns - gpubench::now_ns());
+    const std::int64_t slice_ns = std::min(left_ns, signal_interval_ns);
+    const submission answer = without_gil([&] { return queue.submit(id, slice_ns, due_ns); });
+    if (answer == submission::closed) {
+      throw std::runtime_error("the queue is closed; submit before close()");
+    }
+    if (answer == submission::accepted) return true;
+    if (slice_ns == left_ns) return false;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+}
+
+// Throws once a signal's handler has raised. That is asked with the GIL and thus not too often; the
+// answer is always that the simulation goes on.
+class signal_check {
+ public:
+  bool operator()() {
+    const std::int64_t now_ns = gpubench::now_ns();
+    if (now_ns < next_ns_) return false;
+    next_ns_ = now_ns + signal_interval_ns;
+    with_gil([] {
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    });
+    return false;
+  }
+
+ private:
+  std::int64_t next_ns_ = gpubench::now_ns() + signal_interval_ns;
+};
 
 // A column of records as a strided view that keeps `owner` alive.
 template <class Column, class Record>
@@ -118,38 +174,79 @@ std::optional<nanoseconds> device_times(const py::object& self) {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, m) {
+// Threads of the core call into one interpreter, the main one. Python refuses such a module itself
+// only where an interpreter has a GIL of its own, and pybind11, which makes PyInit_all_of_core,
+// would wait for ever for the main interpreter's GIL in any other.
+//
+// 0, or -1 with an ImportError, as a slot of a module answers.
+static int require_main_interpreter(PyObject*) {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 0;
+  PyErr_SetString(PyExc_ImportError,
+                  "gpubench cannot be imported in a subinterpreter; import it in the main "
+                  "interpreter, or in another process");
+  return -1;
+}
+
+// Checks here, before pybind11 does anything, and again before the module is filled: from 3.13 on
+// Python calls this function in the main interpreter, whoever imports.
+extern "C" PyObject* PyInit_all_of_core();
+extern "C" __attribute__((visibility("default"))) PyObject* PyInit__core() {
+  if (require_main_interpreter(nullptr) != 0) return nullptr;
+  PyObject* const made = PyInit_all_of_core();
+  if (made == nullptr || Py_TYPE(made) != &PyModuleDef_Type) return made;
+  const auto& all = *reinterpret_cast<const PyModuleDef*>(made);
+  static std::vector<PyModuleDef_Slot> slots;
+  static PyModuleDef definition = {
+      PyModuleDef_HEAD_INIT, all.m_name,  all.m_doc, all.m_size, all.m_methods, nullptr,
+      all.m_traverse,        all.m_clear, all.m_free};
+  if (slots.empty()) {
+    slots.push_back({Py_mod_exec, reinterpret_cast<void*>(&require_main_interpreter)});
+    const PyModuleDef_Slot* slot = all.m_slots;
+    while (slot->slot != 0) slots.push_back(*slot++);
+    slots.push_back({0, nullptr});
+    definition.m_slots = slots.data();
+  }
+  return PyModuleDef_Init(&definition);
+}
+
+PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
   m.doc() = "The timed request queue. All times are int64 nanoseconds of the monotonic clock.";
 
   m.def("now_ns", &gpubench::now_ns, "The monotonic clock, in nanoseconds.");
 
   m.def(
       "constant_arrivals",
-      [](double rate, std::int64_t count) {
-        return to_array(gpubench::constant_arrivals(rate, to_count(count, "count")));
+      [](const real_argument& rate, const integer_argument& count) {
+        return to_array(gpubench::constant_arrivals(to_double(rate, "rate_per_second"),
+                                                    to_count(count, "count")));
       },
       "rate_per_second"_a, "count"_a,
       "Due times of one request every 1 / rate: offsets from the start, the first 0.");
   m.def(
       "poisson_arrivals",
-      [](double rate, std::int64_t count, std::uint64_t seed) {
-        return to_array(gpubench::poisson_arrivals(rate, to_count(count, "count"), seed));
+      [](const real_argument& rate, const integer_argument& count, const integer_argument& seed) {
+        return to_array(gpubench::poisson_arrivals(to_double(rate, "rate_per_second"),
+                                                   to_count(count, "count"),
+                                                   to_seed(seed.given, "seed")));
       },
       "rate_per_second"_a, "count"_a, "seed"_a,
       "Due times of a Poisson process with `count` arrivals in `count / rate` seconds, sorted. A "
       "seed gives the same times on every platform.");
   m.def(
       "burst_arrivals",
-      [](double rate, std::int64_t count, std::int64_t burst) {
-        return to_array(
-            gpubench::burst_arrivals(rate, to_count(count, "count"), to_count(burst, "burst")));
+      [](const real_argument& rate, const integer_argument& count, const integer_argument& burst) {
+        return to_array(gpubench::burst_arrivals(to_double(rate, "rate_per_second"),
+                                                 to_count(count, "count"),
+                                                 to_count(burst, "burst")));
       },
       "rate_per_second"_a, "count"_a, "burst"_a,
       "Due times of groups of `burst` requests, one group every burst / rate.");
   m.def(
       "exponential_service",
-      [](double mean_ns, std::int64_t count, std::uint64_t seed) {
-        return to_array(gpubench::exponential_service(mean_ns, to_count(count, "count"), seed));
+      [](const real_argument& mean_ns, const integer_argument& count,
+         const integer_argument& seed) {
+        return to_array(gpubench::exponential_service(
+            to_double(mean_ns, "mean_ns"), to_count(count, "count"), to_seed(seed.given, "seed")));
       },
       "mean_ns"_a, "count"_a, "seed"_a,
       "A table of exponential service times, scaled to meet the mean; independent of "
@@ -162,9 +259,9 @@ PYBIND11_MODULE(_core, m) {
       m, "ClosedLoop",
       "A fixed number of clients: each sends its next request `think_time_ns` after its last one "
       "completed. Ids are the clients, from 0.")
-      .def(py::init([](std::int64_t clients, std::int64_t think_time_ns) {
-             return std::make_shared<gpubench::closed_loop>(to_count(clients, "clients"),
-                                                            think_time_ns);
+      .def(py::init([](const integer_argument& clients, const integer_argument& think_time_ns) {
+             return std::make_shared<gpubench::closed_loop>(
+                 to_count(clients, "clients"), to_int64(think_time_ns, "think_time_ns"));
            }),
            "clients"_a, "think_time_ns"_a = 0);
   py::class_<gpubench::open_loop, gpubench::request_source, std::shared_ptr<gpubench::open_loop>>(
@@ -174,30 +271,19 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(&make_open_loop), "due_ns"_a);
   py::class_<gpubench::live_queue, gpubench::request_source, std::shared_ptr<gpubench::live_queue>>(
       m, "LiveQueue", "Requests that other threads bring while the run goes on.")
-      .def(py::init([](std::int64_t capacity) {
+      .def(py::init([](const integer_argument& capacity) {
              return std::make_shared<gpubench::live_queue>(to_count(capacity, "capacity"));
            }),
            "capacity"_a)
       .def(
-          "submit",
-          [](gpubench::live_queue& self, std::int64_t id, std::optional<double> wait_s) {
-            const std::int64_t wait_ns =
-                static_cast<std::int64_t>(std::min(std::max(wait_s.value_or(0), 0.0), 1e9) * 1e9);
-            gpubench::live_queue::submission answer;
-            {
-              const py::gil_scoped_release no_gil;
-              answer = self.submit(id, wait_ns);
-            }
-            if (answer == gpubench::live_queue::submission::closed) {
-              throw std::runtime_error("the queue is closed; submit before close()");
-            }
-            return answer == gpubench::live_queue::submission::accepted;
-          },
-          "id"_a, "wait_s"_a = py::none(),
+          "submit", &submit, "id"_a, "wait_s"_a = py::none(),
           "Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds "
-          "(None: does not wait). Raises RuntimeError once the queue is closed.")
-      .def("close", &gpubench::live_queue::close, py::call_guard<py::gil_scoped_release>(),
-           "No more submissions: the run finishes when the queue is empty.");
+          "(None: does not wait). Raises RuntimeError once the queue is closed, and in a child "
+          "that "
+          "was forked after the queue was made.")
+      .def(
+          "close", [](gpubench::live_queue& self) { without_gil([&self] { self.close(); }); },
+          "No more submissions: the run finishes when the queue is empty.");
 
   py::class_<gpubench::executor, std::shared_ptr<gpubench::executor>>(
       m, "Executor", "Executes batches for one worker.");
@@ -206,7 +292,8 @@ PYBIND11_MODULE(_core, m) {
       m, "DelayExecutor",
       "A known service time a batch, whatever its size: an int, or an int64 array used in turn. 0 "
       "is the null system. Meanwhile the thread spins or sleeps.")
-      .def(py::init([](const py::object& service_ns, bool spin) {
+      .def(py::init([](const py::object& service_ns, const argument<bool>& given_spin) {
+             const bool spin = given_spin.to("spin", "True or False");
              using passing = gpubench::delay_executor::passing;
              return std::make_shared<gpubench::delay_executor>(
                  service_table(service_ns), spin ? passing::spin : passing::sleep);
@@ -258,7 +345,11 @@ PYBIND11_MODULE(_core, m) {
           [](const python_outcome& self) { return gpubench::to_string(self.result.reason); },
           "finished, completions, time, timeline full, stopped, error or deadline.")
       .def_property_readonly(
-          "error", [](const python_outcome& self) { return self.result.error; },
+          "error",
+          [](const python_outcome& self) -> std::optional<py::str> {
+            if (!self.result.error) return std::nullopt;
+            return to_text(*self.result.error);
+          },
           "None, or what went wrong: \"worker 1: RuntimeError: out of memory\".")
       .def_property_readonly(
           "offered", [](const python_outcome& self) { return self.result.offered(); },
@@ -282,23 +373,27 @@ PYBIND11_MODULE(_core, m) {
       .def_readonly("interrupted", &python_outcome::interrupted,
                     "A signal (Ctrl-C) ended the run; the caller has yet to act on it.");
 
-  py::class_<python_runner>(m, "Runner", "One thread per executor, for any number of runs.")
-      .def(py::init([](std::vector<std::shared_ptr<gpubench::executor>> executors,
-                       const std::string& wait) {
-             return std::make_unique<python_runner>(std::move(executors), to_wait_mode(wait));
+  py::class_<python_runner>(
+      m, "Runner",
+      "One thread per executor, for any number of runs. An executor serves one runner at a time, "
+      "until that is closed. In a forked child there are no threads: every call but close() raises "
+      "RuntimeError.")
+      .def(py::init([](const executors_argument& executors, const argument<std::string>& wait) {
+             return std::make_unique<python_runner>(
+                 executors.to("executors", "a list of Executors"), to_wait_mode(wait));
            }),
            "executors"_a, "wait"_a = "spin")
       .def(
           "run",
-          [](python_runner& self, std::shared_ptr<gpubench::request_source> source,
-             std::int64_t max_batch, std::int64_t max_delay_ns,
-             std::optional<std::int64_t> stop_after_completions,
-             std::optional<std::int64_t> stop_after_ns, std::int64_t batch_deadline_ns,
-             std::int64_t capacity) {
+          [](python_runner& self, const source_argument& source, const integer_argument& max_batch,
+             const integer_argument& max_delay_ns,
+             const std::optional<integer_argument>& stop_after_completions,
+             const std::optional<integer_argument>& stop_after_ns,
+             const integer_argument& batch_deadline_ns, const integer_argument& capacity) {
             auto options = to_options(max_batch, max_delay_ns, stop_after_completions,
                                       stop_after_ns, capacity);
-            options.batch_deadline_ns = batch_deadline_ns;
-            return self.run(std::move(source), options);
+            options.batch_deadline_ns = to_int64(batch_deadline_ns, "batch_deadline_ns");
+            return self.run(to_source(source), options);
           },
           "source"_a, py::kw_only(), "max_batch"_a = 1, "max_delay_ns"_a = 0,
           "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
@@ -306,29 +401,44 @@ PYBIND11_MODULE(_core, m) {
           "Drives `source` to its end or to a limit. Raises ValueError for bad arguments and "
           "RuntimeError where the runner cannot be used; whatever happens while the clock runs is "
           "in the outcome.")
-      .def("stop", &python_runner::stop, "grace_s"_a = 3600.0,
-           "Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.")
-      .def("close", &python_runner::close, "Closes the executors and ends the threads.");
+      .def(
+          "stop",
+          [](python_runner& self, const real_argument& grace_s) {
+            self.stop(to_span_ns(grace_s, "grace_s"));
+          },
+          "grace_s"_a = 3600.0,
+          "Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.")
+      .def(
+          "close", &python_runner::close,
+          "Ends the run in progress, closes the executors, ends the threads and gives the "
+          "executors "
+          "free for other runners, from any thread. Called by one of its own executors it does not "
+          "wait for that.");
 
   m.def(
       "simulate",
-      [](const std::shared_ptr<gpubench::request_source>& source, std::int64_t executors,
-         const py::object& service_ns, std::int64_t max_batch, std::int64_t max_delay_ns,
-         std::optional<std::int64_t> stop_after_completions,
-         std::optional<std::int64_t> stop_after_ns, std::int64_t capacity) {
+      [](const source_argument& given_source, const integer_argument& executors,
+         const py::object& service_ns, const integer_argument& max_batch,
+         const integer_argument& max_delay_ns,
+         const std::optional<integer_argument>& stop_after_completions,
+         const std::optional<integer_argument>& stop_after_ns, const integer_argument& capacity) {
+        const auto source = to_source(given_source);
         const auto options =
             to_options(max_batch, max_delay_ns, stop_after_completions, stop_after_ns, capacity);
         const std::size_t workers = to_count(executors, "executors");
         const auto table = service_table(service_ns);
-        const py::gil_scoped_release no_gil;
-        return python_outcome{gpubench::simulate(*source, workers, table, options)};
+        return without_gil([&] {
+          return python_outcome{
+              gpubench::simulate(*source, workers, table, options, signal_check())};
+        });
       },
       "source"_a, py::kw_only(), "executors"_a = 1, "service_ns"_a, "max_batch"_a = 1,
       "max_delay_ns"_a = 0, "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
       "capacity"_a = 1'000'000,
       "The runner's twin in simulated time: exact, instant, deterministic. Batches take the "
-      "service "
-      "times in turn, in the order of their departure.");
+      "service times in turn, in the order of their departure. Ctrl-C, and whatever else a "
+      "signal's "
+      "handler raises, ends it within a second; nothing is kept then.");
 
   m.def("abandoned_workers", &gpubench::abandoned_workers,
         "Workers of this process whose executor did not come back. Where it is not 0, end the "

@@ -1,35 +1,68 @@
 #include "python_executor.hpp"
 
 #include <pybind11/numpy.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "gil.hpp"
+#include "gpubench/process.hpp"
+
 namespace py = pybind11;
 
 namespace {
 
-// "RuntimeError: out of memory"
+constexpr int exit_status_after_fork = 70;  // EX_SOFTWARE
+
+// "RuntimeError: out of memory". An exception can fail to say what it is, and its message may hold
+// what is no text in UTF-8.
 std::string described(const py::error_already_set& error) {
-  const std::string name = py::str(error.type().attr("__name__"));
-  const std::string message = py::str(error.value());
-  return message.empty() ? name : name + ": " + message;
+  const auto text_of = [](const py::handle& object) -> std::string {
+    const auto text = py::reinterpret_steal<py::object>(PyObject_Str(object.ptr()));
+    const auto bytes = py::reinterpret_steal<py::object>(
+        text ? PyUnicode_AsEncodedString(text.ptr(), "utf-8", "backslashreplace") : nullptr);
+    if (!bytes) {
+      PyErr_Clear();
+      return "(its message cannot be shown)";
+    }
+    auto shown = bytes.cast<std::string>();
+    for (std::size_t at = 0; (at = shown.find('\0', at)) != std::string::npos;) {
+      shown.replace(at, 1, "\\x00");  // where what() would end
+    }
+    return shown;
+  };
+  const std::string name = reinterpret_cast<PyTypeObject*>(error.type().ptr())->tp_name;
+  const std::string message = text_of(error.value());
+  const std::string plain = name.substr(name.rfind('.') + 1);
+  return message.empty() ? plain : plain + ": " + message;
+}
+
+[[noreturn]] void end_forked_child() {
+  constexpr char line[] =
+      "gpubench: a process forked in an executor came back from it and is ended; end it there with "
+      "os._exit()\n";
+  if (write(STDERR_FILENO, line, sizeof line - 1) < 0) _exit(exit_status_after_fork);
+  _exit(exit_status_after_fork);
 }
 
 // Calls `function` with the GIL held. A Python exception becomes one of C++.
 template <class Function>
 void call(const Function& function) {
   with_gil([&function] {
+    const unsigned forks = gpubench::home_process::forks();
+    std::optional<std::string> failed;
     try {
       function();
     } catch (py::error_already_set& error) {
-      const std::string message = described(error);
+      failed = described(error);
       error.restore();
       PyErr_Clear();
-      throw std::runtime_error(message);
     }
+    if (gpubench::home_process::forks() != forks) end_forked_child();
+    if (failed) throw std::runtime_error(*failed);
   });
 }
 
@@ -60,23 +93,21 @@ python_executor::~python_executor() {
 }
 
 void python_executor::open() {
-  thread_state_.make();
+  keep_thread_state();
+  if (!open_) return;
   try {
-    if (open_) call([this] { (*open_)(); });
-  } catch (...) {  // close() is not called then
-    thread_state_.drop();
+    call([this] { (*open_)(); });
+  } catch (...) {
+    drop_thread_state();  // close() will not be called
     throw;
   }
 }
 
 void python_executor::close() {
-  try {
-    if (close_) call([this] { (*close_)(); });
-  } catch (...) {
-    thread_state_.drop();
-    throw;
-  }
-  thread_state_.drop();
+  struct at_the_end {
+    ~at_the_end() { drop_thread_state(); }
+  } const drop;
+  if (close_) call([this] { (*close_)(); });
 }
 
 bool python_executor::start(std::size_t, const gpubench::batch_view& batch) {

@@ -5,11 +5,11 @@
 
 #include <optional>
 
-#include "gil.hpp"
 #include "gpubench/executor.hpp"
 
-// The GIL is held around each call and nowhere else. A Python exception ends the run with its type
-// and message. The worker's thread has one Python thread state from open() to close().
+// The GIL is held around each call and nowhere else. A Python exception of any kind ends the run
+// with its type and message. A child that is forked in a call and comes back from it ends there,
+// with a line on stderr and exit status 70: the run that it would go on with is not in its process.
 class __attribute__((visibility("hidden"))) python_executor final : public gpubench::executor {
  public:
   // REQUIRES: the GIL is held.
@@ -25,5 +25,4 @@ class __attribute__((visibility("hidden"))) python_executor final : public gpube
   pybind11::object run_;
   std::optional<pybind11::object> open_;
   std::optional<pybind11::object> close_;
-  python_thread_state thread_state_;
 };

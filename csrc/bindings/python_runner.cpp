@@ -1,9 +1,16 @@
 #include "python_runner.hpp"
 
 #include <chrono>
+#include <cstdio>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
+
+#include "convert.hpp"
+#include "gil.hpp"
+#include "gil_watch.hpp"
+#include "gpubench/error.hpp"
 
 namespace py = pybind11;
 using namespace std::chrono_literals;
@@ -22,25 +29,30 @@ std::set<python_runner*>& living() {  // guarded by the GIL
   return runners;
 }
 
+// "; Python went on 2.3 s later, because ..."
+std::string held_up(std::int64_t ns) {
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "; code that held Python's global lock (GIL) kept Python from going on for %.1f s",
+                static_cast<double>(ns) * 1e-9);
+  return text;
+}
+
 }  // namespace
 
 python_runner::python_runner(std::vector<std::shared_ptr<gpubench::executor>> executors,
                              gpubench::wait_mode waiting)
     : runner_(std::move(executors), waiting) {
-  const auto open = [this] {
-    const py::gil_scoped_release no_gil;
-    return runner_.wait_open(slice);
-  };
+  const auto open = [this] { return without_gil([this] { return runner_.wait_open(slice); }); };
   try {
     while (!open()) {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
+    living().insert(this);
   } catch (...) {
-    const py::gil_scoped_release no_gil;
-    runner_.close(grace_after_signal);
+    without_gil([this] { runner_.close(grace_after_signal); });
     throw;
   }
-  living().insert(this);
 }
 
 python_runner::~python_runner() {
@@ -50,13 +62,24 @@ python_runner::~python_runner() {
 
 python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> source,
                                   const gpubench::run_options& options) {
-  {
-    const py::gil_scoped_release no_gil;
-    runner_.start(std::move(source), options);
+  // Deadlines are kept also while an executor holds the GIL, when the loop below stands still.
+  const auto over = [this] { return runner_.wait_for(0ns); };
+  std::optional<gil_watch> watch;
+  try {
+    watch.emplace("the run", over);
+  } catch (const std::system_error& error) {
+    throw gpubench::runner_error(std::string("a thread for the deadlines could not be started: ") +
+                                 error.what() + "; end other threads");
   }
-  const auto ended = [this] {
-    const py::gil_scoped_release no_gil;
-    return runner_.wait_for(slice);
+  without_gil([&] { runner_.start(std::move(source), options); });
+  const auto ended = [&] {
+    const bool answer = without_gil([&] {
+      const bool all = runner_.wait_for(slice);
+      watch->ask();
+      return all;
+    });
+    watch->got();
+    return answer;
   };
   bool interrupted = false;
   while (!ended()) {
@@ -66,21 +89,30 @@ python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> sour
       runner_.stop(grace_after_signal);
     }
   }
-  return {runner_.finish(), interrupted};
+  python_outcome done{runner_.finish(), interrupted};
+  if (done.result.reason == gpubench::end_reason::deadline && done.result.error &&
+      watch->longest_ns() > gil_watch::patience_ns) {
+    *done.result.error += held_up(watch->longest_ns());
+  }
+  return done;
 }
 
-void python_runner::stop(double grace_s) {
-  if (!(grace_s >= 0 && grace_s <= 1e9)) {
-    throw py::value_error("grace_s is " + std::to_string(grace_s) +
-                          "; give a number of seconds from 0 to 1e9");
-  }
-  const py::gil_scoped_release no_gil;
-  runner_.stop(std::chrono::nanoseconds(static_cast<std::int64_t>(grace_s * 1e9)));
+void python_runner::stop(std::int64_t grace_ns) {
+  without_gil([&] { runner_.stop(std::chrono::nanoseconds(grace_ns)); });
 }
 
 void python_runner::close() {
-  const py::gil_scoped_release no_gil;
-  runner_.close();
+  if (!home_.here()) return;
+  std::optional<gil_watch> watch;
+  try {
+    watch.emplace("close()", [] { return true; });
+  } catch (const std::system_error&) {  // then without
+  }
+  without_gil([&] {
+    runner_.close();
+    if (watch) watch->ask();
+  });
+  if (watch) watch->got();
 }
 
 void close_all_runners() {

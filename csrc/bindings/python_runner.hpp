@@ -3,9 +3,11 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "gpubench/process.hpp"
 #include "gpubench/runner.hpp"
 
 struct python_outcome {
@@ -24,10 +26,11 @@ class python_runner {
 
   python_outcome run(std::shared_ptr<gpubench::request_source> source,
                      const gpubench::run_options& options);
-  void stop(double grace_s);
-  void close();
+  void stop(std::int64_t grace_ns);
+  void close();  // in a forked child it does nothing
 
  private:
+  const gpubench::home_process home_;
   gpubench::runner runner_;
 };
 

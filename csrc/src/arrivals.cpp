@@ -1,6 +1,7 @@
 #include "gpubench/arrivals.hpp"
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -69,10 +70,16 @@ std::int64_t rounded(double nanoseconds) {
   return static_cast<std::int64_t>(std::floor(nanoseconds + 0.5));
 }
 
+std::string shown(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", number);
+  return text;
+}
+
 // The mean time between requests. Checks what all arrivals have in common.
 double checked_gap_ns(double rate_per_second, std::size_t count) {
   if (!(std::isfinite(rate_per_second) && rate_per_second > 0)) {
-    throw invalid_argument("rate_per_second is " + std::to_string(rate_per_second) +
+    throw invalid_argument("rate_per_second is " + shown(rate_per_second) +
                            "; give a positive number of requests per second");
   }
   if (count == 0) {
@@ -82,7 +89,7 @@ double checked_gap_ns(double rate_per_second, std::size_t count) {
   const double gap_ns = 1e9 / rate_per_second;
   if (!(gap_ns * static_cast<double>(count) <= static_cast<double>(longest_span_ns))) {
     throw invalid_argument("a schedule of " + std::to_string(count) + " requests at " +
-                           std::to_string(rate_per_second) +
+                           shown(rate_per_second) +
                            " per second lasts over 31 years; raise the rate or lower count");
   }
   return gap_ns;
@@ -131,8 +138,7 @@ std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t cou
 std::vector<std::int64_t> exponential_service(double mean_ns, std::size_t count,
                                               std::uint64_t seed) {
   if (!(mean_ns >= 0 && mean_ns <= static_cast<double>(longest_span_ns) / 100)) {
-    throw invalid_argument("mean_ns is " + std::to_string(mean_ns) +
-                           "; give a time from 0 to 1e16 ns");
+    throw invalid_argument("mean_ns is " + shown(mean_ns) + "; give a time from 0 to 1e16 ns");
   }
   if (count == 0) {
     throw invalid_argument("count is 0; give at least 1");

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
+#include <memory>
 #include <optional>
 
 #include "gpubench/error.hpp"
@@ -10,20 +10,32 @@
 namespace gpubench {
 namespace {
 
+struct closes_file {
+  void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+};
+
+// C's files, not C++'s streams: where libstdc++ is linked statically into one library and shared by
+// another, the streams of the two get in each other's way.
+std::unique_ptr<std::FILE, closes_file> opened(const char* path) {
+  return std::unique_ptr<std::FILE, closes_file>(std::fopen(path, "re"));
+}
+
 std::optional<double> number_in(const char* path) {
-  std::ifstream file(path);
-  double number;
-  if (file >> number) return number;
+  const auto file = opened(path);
+  unsigned long long number;
+  if (file && std::fscanf(file.get(), "%llu", &number) == 1) return static_cast<double>(number);
   return std::nullopt;  // absent, or "max"
 }
 
 std::optional<double> available_on_machine() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  double kilobytes;
-  std::string rest;
-  while (file >> key >> kilobytes && std::getline(file, rest)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
+  const auto file = opened("/proc/meminfo");
+  if (!file) return std::nullopt;
+  char line[256];
+  unsigned long long kilobytes;
+  while (std::fgets(line, sizeof line, file.get()) != nullptr) {
+    if (std::sscanf(line, "MemAvailable: %llu", &kilobytes) == 1) {
+      return static_cast<double>(kilobytes) * 1024;
+    }
   }
   return std::nullopt;
 }

@@ -38,6 +38,10 @@ std::shared_ptr<const std::int64_t> shared(std::vector<std::int64_t> values) {
 
 void request_source::acquire() {
   if (in_use_.exchange(true)) {
+    if (!made_in_.here()) {
+      throw invalid_argument("the source is in use by a run of process " +
+                             std::to_string(made_in_.pid()) + "; make a new one after fork");
+    }
     throw invalid_argument(
         "the source is in use by another run, or by one that had to abandon a worker; make a new "
         "source");
@@ -124,8 +128,14 @@ std::vector<std::int64_t> open_loop::waiting_before(std::int64_t moment_ns) cons
 
 live_queue::live_queue(std::size_t capacity) : line_(affordable(capacity, "capacity")) {}
 
-live_queue::submission live_queue::submit(std::int64_t id, std::int64_t longest_wait_ns) {
-  const std::int64_t due_ns = now_ns();
+void live_queue::acquire() {
+  made_in().require_here("this queue");
+  request_source::acquire();
+}
+
+live_queue::submission live_queue::submit(std::int64_t id, std::int64_t longest_wait_ns,
+                                          std::int64_t due_ns) {
+  made_in().require_here("this queue");
   auto lock = queue().lock();
   if (!closed_ && line_.size() == line_.capacity() && longest_wait_ns > 0) {
     const auto room_or_end = [this] { return closed_ || line_.size() < line_.capacity(); };
@@ -142,6 +152,7 @@ live_queue::submission live_queue::submit(std::int64_t id, std::int64_t longest_
 }
 
 void live_queue::close() {
+  if (!made_in().here()) return;
   const auto lock = queue().lock();
   closed_ = true;
   queue().notify_all();

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -28,12 +29,17 @@ constexpr std::chrono::nanoseconds watch_interval = 50ms;
 
 std::atomic<int> abandoned_count{0};
 
-// Keeps what an abandoned thread may still use; on purpose never destroyed, not even at exit.
+// Keeps what threads may still use that nobody waits for; on purpose never destroyed, not even at
+// exit. A list without a lock, since a lock may be held for ever in a forked child.
 void keep_for_ever(std::shared_ptr<void> kept) {
-  static std::mutex mutex;
-  static auto& all = *new std::vector<std::shared_ptr<void>>;
-  const std::lock_guard<std::mutex> lock(mutex);
-  all.push_back(std::move(kept));
+  struct node {
+    std::shared_ptr<void> kept;
+    node* next;
+  };
+  static std::atomic<node*> all{nullptr};
+  node* const added = std::make_unique<node>(node{std::move(kept), all}).release();
+  while (!all.compare_exchange_weak(added->next, added)) {
+  }
 }
 
 }  // namespace
@@ -55,9 +61,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
         throw invalid_argument("executors[" + std::to_string(i) +
                                "] has depth 0; an executor takes at least 1 batch at a time");
       }
-      workers_.push_back(std::make_unique<worker>());
-      workers_.back()->index = i;
-      workers_.back()->backend = std::move(executors[i]);
+      workers_.push_back(std::make_unique<worker>(i, std::move(executors[i])));
     }
   }
 
@@ -71,6 +75,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
   }
 
   bool wait_open(std::chrono::nanoseconds timeout) {
+    require_outside();
     std::unique_lock<std::mutex> lock(mutex_);
     const bool open = changed_.wait_for(lock, timeout, [this] { return opening_ == 0; });
     if (open_error_) throw runner_error(*open_error_);
@@ -78,6 +83,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
   }
 
   void start(std::shared_ptr<request_source> source, const run_options& options) {
+    require_outside();
     check(options);
     if (source == nullptr) throw invalid_argument("source is absent; give a request source");
     if (!wait_open(std::chrono::nanoseconds(options.batch_deadline_ns))) {
@@ -96,24 +102,27 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     next->start_cpu_ns = process_cpu_ns();
     current_ = std::move(next);
     busy_ = workers_.size();
+    for (auto& each : workers_) each->in_run = true;
     ++runs_;
     changed_.notify_all();
   }
 
   bool wait_for(std::chrono::nanoseconds timeout) {
+    require_outside();
     const auto end =
         std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(timeout, 8760h);
     std::unique_lock<std::mutex> lock(mutex_);
-    while (busy_ > 0) {
+    for (;;) {
+      abandon_overdue();
+      if (busy_ == 0) return true;
       const auto now = std::chrono::steady_clock::now();
       if (now >= end) return false;
       changed_.wait_until(lock, std::min(now + watch_interval, end), [this] { return busy_ == 0; });
-      abandon_overdue();
     }
-    return true;
   }
 
   void stop(std::chrono::nanoseconds grace) {
+    home_.require_here("this runner");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (current_ == nullptr) return;
     const std::int64_t now = now_ns();
@@ -124,6 +133,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
   }
 
   outcome finish() {
+    require_outside();
     const std::lock_guard<std::mutex> lock(mutex_);
     if (current_ == nullptr || busy_ > 0) {
       throw runner_error("there is no run to finish; start() one and wait_for() its end");
@@ -147,26 +157,59 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
   }
 
   void close(std::chrono::nanoseconds grace) {
+    if (!home_.here()) return;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closing_ = true;
+      changed_.notify_all();
+    }
     stop(grace);
+    if (on_own_thread()) return;  // it cannot wait for itself
     wait_for(grace + watch_interval);
     std::unique_lock<std::mutex> lock(mutex_);
-    closing_ = true;
-    changed_.notify_all();
     changed_.wait_for(lock, grace, [this] { return alive_ == 0; });
     for (auto& each : workers_) {
       if (!each->thread.joinable()) continue;
       if (each->closed) {
+        std::thread ending = std::move(each->thread);  // nobody else joins it
         lock.unlock();
-        each->thread.join();
+        ending.join();
         lock.lock();
+        each->give_back();
       } else {
+        std::unique_lock<std::mutex> queue_lock;
+        if (current_ != nullptr) queue_lock = current_->queue.lock();
         abandon(*each);
       }
     }
   }
 
+  // The runner is no more, and close() was called.
+  void leave() {
+    if (!home_.here()) {  // the threads that use all this were never here, and hold its locks
+      keep_for_ever(shared_from_this());
+      return;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& each : workers_) {
+      if (each->thread.joinable()) each->thread.detach();  // one of them called this
+    }
+  }
+
  private:
+  bool on_own_thread() const noexcept { return own_crew_ == this; }
+
+  void require_outside() const {
+    home_.require_here("this runner");
+    if (on_own_thread()) {
+      throw runner_error(
+          "an executor cannot use the runner that it belongs to, but for stop() and close(); use "
+          "another thread");
+    }
+  }
+
   void work(worker& me) {
+    own_crew_ = this;
     set_least_timer_slack();
     std::optional<std::string> open_error;
     try {
@@ -191,6 +234,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
       lock.lock();
       current = nullptr;
       if (me.abandoned) return;
+      me.in_run = false;
       --busy_;
       changed_.notify_all();
     }
@@ -278,7 +322,6 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
         continue;
       }
       abandon(*each);
-      --busy_;
     }
   }
 
@@ -287,11 +330,16 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     lost.abandoned = true;
     lost.thread.detach();
     --alive_;
+    if (std::exchange(lost.in_run, false)) --busy_;
     broken_ = true;
     ++abandoned_count;
     keep_for_ever(shared_from_this());
   }
 
+  // The crew whose thread this is.
+  inline static thread_local const crew* own_crew_ = nullptr;
+
+  const home_process home_;
   const wait_mode waiting_;
   std::vector<std::unique_ptr<worker>> workers_;
 
@@ -315,11 +363,15 @@ runner::runner(std::vector<std::shared_ptr<executor>> executors, wait_mode waiti
     close();
     throw runner_error(std::string("a worker's thread could not be started: ") + error.what() +
                        "; use fewer workers");
+  } catch (...) {
+    close();
+    throw;
   }
 }
 
 runner::~runner() {
   close();
+  crew_->leave();
 }
 
 bool runner::wait_open(std::chrono::nanoseconds timeout) {
@@ -341,7 +393,7 @@ bool runner::wait_for(std::chrono::nanoseconds timeout) {
   return crew_->wait_for(timeout);
 }
 
-void runner::stop(std::chrono::nanoseconds grace) noexcept {
+void runner::stop(std::chrono::nanoseconds grace) {
   crew_->stop(grace);
 }
 

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <string>
 #include <utility>
 
+#include "gpubench/clock.hpp"
 #include "gpubench/delay_executor.hpp"
 #include "gpubench/error.hpp"
+#include "memory.hpp"
 #include "session.hpp"
 
 namespace gpubench {
@@ -17,6 +20,15 @@ struct simulated_worker {
   batch_record record{};  // of the batch in flight
   std::shared_ptr<timeline> done;
 };
+
+// Requests between two looks at the predicate `stop`: well under a millisecond.
+constexpr std::size_t stop_interval = 4096;
+
+// No time beyond: a sum of a moment and of all spans that options take cannot overflow.
+constexpr std::int64_t latest_ns = 4 * longest_span_ns;
+
+// The timelines grow; from so many requests on, each doubling is held against the free memory.
+constexpr std::size_t first_memory_check = 1 << 20;
 
 struct completion {
   std::int64_t at_ns;
@@ -29,13 +41,19 @@ struct completion {
 }  // namespace
 
 outcome simulate(request_source& source, std::size_t executors,
-                 const std::vector<std::int64_t>& service_ns, const run_options& options) {
+                 const std::vector<std::int64_t>& service_ns, const run_options& options,
+                 const std::function<bool()>& stop) {
   check_service_times(service_ns);
   if (executors == 0) {
     throw invalid_argument("executors is 0; give at least 1");
   }
+  check(options);
+  require_memory(executors, sizeof(simulated_worker) + sizeof(timeline),
+                 "executors " + std::to_string(executors), "lower executors");
+  require_memory(options.batch.max_batch, executors * sizeof(request),
+                 "max_batch " + std::to_string(options.batch.max_batch), "lower max_batch");
+  session run(source, options);  // it has the source, so the lock is free
   const auto lock = source.queue().lock();
-  session run(source, options);
 
   std::vector<simulated_worker> workers(executors);
   std::vector<std::size_t> free;  // the last one became free last
@@ -47,9 +65,22 @@ outcome simulate(request_source& source, std::size_t executors,
   std::priority_queue<completion, std::vector<completion>, std::greater<>> in_flight;
   std::size_t next_service = 0;
   std::int64_t now = 0;
+  std::size_t since_stop = 0;  // requests
+  std::size_t departed = 0;
+  std::size_t memory_for = first_memory_check;  // requests
   run.begin(now);
 
   for (;;) {
+    if (stop && since_stop >= stop_interval) {
+      since_stop = 0;
+      if (stop()) run.end(end_reason::stopped, now);
+    }
+    if (departed >= memory_for) {
+      memory_for *= 2;
+      require_memory(memory_for, sizeof(request) + sizeof(batch_record),
+                     "a simulation of " + std::to_string(memory_for) + " requests",
+                     "lower capacity, or end it earlier");
+    }
     std::int64_t next_event = never_ns;
     while (!free.empty()) {
       simulated_worker& worker = workers[free.back()];
@@ -58,6 +89,8 @@ outcome simulate(request_source& source, std::size_t executors,
         next_event = told.until_ns;
         break;
       }
+      since_stop += told.count;
+      departed += told.count;
       worker.record.departed_ns = worker.record.submitted_ns = now;
       worker.record.completed_ns = now + service_ns[next_service];
       worker.record.size = told.count;
@@ -72,6 +105,11 @@ outcome simulate(request_source& source, std::size_t executors,
       break;
     }
     now = next_event;
+    if (now > latest_ns) {
+      throw invalid_argument(
+          "the simulated clock passed 4e18 ns (127 years); lower service_ns, or set stop_after_ns "
+          "or stop_after_completions");
+    }
     while (!in_flight.empty() && in_flight.top().at_ns == now) {
       simulated_worker& worker = workers[in_flight.top().worker];
       free.push_back(in_flight.top().worker);

@@ -32,8 +32,22 @@ struct flight_slot {
 };
 
 struct worker {
-  std::size_t index = 0;
-  std::shared_ptr<executor> backend;
+  // Takes the executor, which no other runner can have meanwhile. Throws invalid_argument.
+  worker(std::size_t number, std::shared_ptr<executor> from)
+      : index(number), backend(std::move(from)) {
+    backend->acquire("executors[" + std::to_string(index) + "]");
+  }
+  ~worker() { give_back(); }
+  worker(const worker&) = delete;
+  worker& operator=(const worker&) = delete;
+
+  void give_back() noexcept {
+    if (!std::exchange(given_back, true)) backend->release();
+  }
+
+  const std::size_t index;
+  const std::shared_ptr<executor> backend;
+  bool given_back = false;
   std::thread thread;
 
   // When the oldest batch in flight was submitted; 0 where there is none. A thread that does not
@@ -43,7 +57,9 @@ struct worker {
   // Set once, under the source's lock; from then on the thread changes nothing that others see.
   std::atomic<bool> abandoned{false};
 
-  bool closed = false;  // the thread is at its end; guarded by the crew's lock
+  // Guarded by the crew's lock.
+  bool in_run = false;
+  bool closed = false;  // the thread is at its end
 
   // Of the current run. While it goes on: the thread's own, but that a slot is taken and freed
   // under the source's lock.

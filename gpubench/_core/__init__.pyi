@@ -40,7 +40,7 @@ class LiveQueue(RequestSource):
         """
     def submit(self, id: int, wait_s: float | None = None) -> bool:
         """
-        Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds (None: does not wait). Raises RuntimeError once the queue is closed.
+        Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds (None: does not wait). Raises RuntimeError once the queue is closed, and in a child that was forked after the queue was made.
         """
 
 class Executor:
@@ -190,7 +190,7 @@ class Outcome:
 
 class Runner:
     """
-    One thread per executor, for any number of runs.
+    One thread per executor, for any number of runs. An executor serves one runner at a time, until that is closed. In a forked child there are no threads: every call but close() raises RuntimeError.
     """
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Runner:
     ) -> None: ...
     def close(self) -> None:
         """
-        Closes the executors and ends the threads.
+        Ends the run in progress, closes the executors, ends the threads and gives the executors free for other runners, from any thread. Called by one of its own executors it does not wait for that.
         """
     def run(
         self,
@@ -273,5 +273,5 @@ def simulate(
     capacity: int = 1000000,
 ) -> Outcome:
     """
-    The runner's twin in simulated time: exact, instant, deterministic. Batches take the service times in turn, in the order of their departure.
+    The runner's twin in simulated time: exact, instant, deterministic. Batches take the service times in turn, in the order of their departure. Ctrl-C, and whatever else a signal's handler raises, ends it within a second; nothing is kept then.
     """

@@ -10,7 +10,6 @@ help is there at once too.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,9 +17,13 @@ from importlib import import_module
 
 import click
 
+from gpubench import _interrupts
+from gpubench._console import console
 from gpubench.cli import _streams
 from gpubench.cli._group import CommandGroup
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import GpubenchError, InputError, shorten
+
+__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "console", "main", "program"]
 
 # In the order in which a newcomer meets them.
 COMMANDS = {
@@ -38,11 +41,13 @@ COMMANDS = {
 
 FAILED = 1
 BAD_INPUT = 2
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status; `argv` is without the program's name."""
+    """Run one command line and return its exit status; `argv` is without the program's name.
+
+    Signals are the caller's business: KeyboardInterrupt is an interruption, whatever raised it.
+    """
     try:
         status = program.main(
             None if argv is None else list(argv), prog_name="gpubench", standalone_mode=False
@@ -63,19 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_unwritable(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED)
-
-
-def console() -> None:
-    """The installed command: `main`, and an end of the process that nothing can hold up."""
-    _streams.make_usable()
-    status = main()
-    with suppress(OSError):  # what main has told already
-        _streams.flush()
-    core = sys.modules.get("gpubench.core")
-    if core is not None and core.abandoned_workers():
-        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
-    sys.exit(status)
+        return _fail("interrupted", _interrupts.exit_status())
 
 
 class _Commands(CommandGroup):
@@ -130,7 +123,8 @@ def _version() -> str:
 def _fail(message: str, status: int) -> int:
     from gpubench.report import escape
 
-    print("gpubench:", escape.terminal(" ".join(message.split())), file=sys.stderr)
+    with suppress(OSError):  # nobody reads it: a closed terminal, a pipe whose reader has ended
+        print("gpubench:", shorten(escape.terminal(" ".join(message.split()))), file=sys.stderr)
     return status
 
 

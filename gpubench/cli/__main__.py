@@ -1,5 +1,5 @@
-"""`python -m gpubench.cli`, for where the installed command is not on the path."""
+"""`python -m gpubench.cli`: the same as `python -m gpubench`."""
 
-from gpubench.cli import console
+from gpubench._console import console
 
 console()

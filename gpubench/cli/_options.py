@@ -10,13 +10,31 @@ import click
 from gpubench.errors import InputError
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json")
-_FORMAT_OF_SUFFIX = {".md": "markdown", ".html": "html", ".csv": "csv", ".json": "json"}
+_FORMAT_OF_SUFFIX = {
+    "": "terminal",
+    ".txt": "terminal",
+    ".md": "markdown",
+    ".html": "html",
+    ".csv": "csv",
+    ".json": "json",
+}
+# Suffixes that promise a format; any other, as that of a temporary file, promises nothing.
+_PROMISING = frozenset(
+    {
+        *(".md", ".html", ".csv", ".json"),
+        *(".arrow", ".avro", ".feather", ".h5", ".jsonl", ".npy", ".npz", ".onnx", ".orc"),
+        *(".parquet", ".pickle", ".pkl", ".pt", ".sqlite", ".toml", ".tsv", ".xml", ".yaml"),
+        *(".doc", ".docx", ".htm", ".ipynb", ".markdown", ".ods", ".odt", ".pdf", ".ps", ".rst"),
+        *(".jpeg", ".jpg", ".png", ".svg", ".webp", ".py", ".tex", ".xls", ".xlsx", ".yml"),
+        *(".gz", ".tar", ".zip", ".zst"),
+    }
+)
 
 format_option = click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    help="Default: what the name of --output says (.md, .html, .csv, .json), else terminal.",
+    help="Default: what the name of --output says (.md, .html, .csv, .json, .txt), else terminal.",
 )
 output_option = click.option(
     "--output", type=click.Path(path_type=Path), help="Write to this file, not to the terminal."
@@ -34,9 +52,29 @@ usd_per_hour_option = click.option(
 
 
 def chosen_format(format_name: str | None, output: Path | None) -> str:
+    """The format of --format, else the one that the name of --output says.
+
+    Raises InputError for a name that says something else.
+    """
     if format_name is not None:
         return format_name
-    return _FORMAT_OF_SUFFIX.get(output.suffix.lower(), "terminal") if output else "terminal"
+    suffix = output.suffix.lower() if output else ""
+    if suffix not in _FORMAT_OF_SUFFIX:
+        raise InputError(
+            f"--output {output}: {suffix} is no format of this command; it writes .md, .html, "
+            ".csv, .json and .txt, and what --format says into a file of any name"
+        )
+    return _FORMAT_OF_SUFFIX[suffix]
+
+
+def check_suffix(path: Path, flag: str, suffixes: tuple[str, ...], format_name: str) -> None:
+    """Raises InputError where the name of a file promises a format that it will not have."""
+    suffix = path.suffix.lower()
+    if suffix in _PROMISING and suffix not in suffixes:
+        raise InputError(
+            f"{flag} {path}: the file will be {format_name}; give it a name that ends in "
+            f"{' or '.join(suffixes)}"
+        )
 
 
 def split_names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,6 +111,8 @@ def json_file(json_path: str | None) -> Path | None:
     Raises InputError where it cannot be.
     """
     path = None if json_path in {None, "-"} else Path(json_path or "")
+    if path is not None:
+        check_suffix(path, "--json", (".json",), "JSON")
     check_output_file(path, "--json")
     return path
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, shorten
 
 if TYPE_CHECKING:
     from gpubench.report.table import Table
@@ -40,4 +40,19 @@ def warn(problems: Iterable[str]) -> None:
     from gpubench.report import escape
 
     for problem in problems:
-        print("gpubench: warning:", escape.terminal(problem), file=sys.stderr)
+        print("gpubench: warning:", shorten(escape.terminal(problem)), file=sys.stderr)
+
+
+def write_each(*writes: Callable[[], None]) -> None:
+    """Write a result to every place that was asked for, then raise what the first failure raised.
+
+    A terminal that was closed and a disk that is full keep nothing from the other places.
+    """
+    failures = []
+    for write in writes:
+        try:
+            write()
+        except (OSError, GpubenchError) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

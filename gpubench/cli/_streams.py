@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import sys
 
+_FIRST_OF_OUR_OWN = 3  # the descriptors below are the standard streams
 
-def make_usable() -> None:
-    """Have both take every character and every line, before anything is written.
+
+def separate() -> None:
+    """Have results alone on standard output, and both streams take every character and line.
+
+    From now on descriptor 1 is standard error: there goes what a model or a library prints, in
+    whatever language, and what C has buffered until the process ends. Results, which are written
+    to sys.stdout, go through a descriptor of their own to what was standard output.
 
     What does not show UTF-8 gets a question mark for a character that it does not have. What was
-    closed takes nothing: without a stream of its own, Python writes errors among the results.
+    closed takes nothing: a file would get its descriptor otherwise, and the output with it.
     """
-    sys.stdout = sys.stdout or _nowhere()
-    sys.stderr = sys.stderr or _nowhere()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    for descriptor in range(_FIRST_OF_OUR_OWN):
+        _open_where_closed(descriptor)
+    sys.stderr = sys.stderr or _writer(2)
+    own = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _FIRST_OF_OUR_OWN)
+    os.dup2(2, 1)
+    sys.stdout = _writer(own, getattr(sys.stdout, "encoding", None))
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
 
 
 def flush() -> None:
@@ -26,9 +36,20 @@ def flush() -> None:
         sys.stdout.flush()
     except OSError:
         # Else Python would try again when it ends, and fail in its own words.
-        os.dup2(_nowhere().fileno(), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
 
-def _nowhere() -> io.TextIOWrapper:
-    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+def _open_where_closed(descriptor: int) -> None:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def _writer(descriptor: int, encoding: str | None = None) -> io.TextIOWrapper:
+    binary = io.BufferedWriter(io.FileIO(descriptor, "w"))
+    is_terminal = binary.raw.isatty()
+    return io.TextIOWrapper(
+        binary, encoding=encoding or "utf-8", errors="replace", line_buffering=is_terminal
+    )

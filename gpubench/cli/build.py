@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._options import json_file, make_folder, split_names
 from gpubench.cli._output import emit
 from gpubench.cli._settings import tell
 from gpubench.errors import InputError
-from gpubench.spec import make_spec
+from gpubench.spec import Spec, make_spec
 
-_FLAGS = ("model", "weights", "precision", "seq_len", "seed")
+_MOST_SAMPLES = 65536
+# The settings that take a list: an engine is built for each combination. Loading depends on the
+# first two, so that what shares them follows one another.
+_AXES = ("model", "seq_len", "precision")
+_SHARED = ("weights", "seed", "allow_code")
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The sizes of batch that one engine takes."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}-{self.most}"
 
 
 @click.command("build")
@@ -35,6 +55,9 @@ _FLAGS = ("model", "weights", "precision", "seq_len", "seed")
 @click.option("--seq-len", metavar="N", help="Tokens per sequence, text models.")
 @click.option("--seed", metavar="N", help="Seed of random weights. [default: 0]")
 @click.option(
+    "--allow-code", is_flag=True, default=None, help="Run code that a model folder brings along."
+)
+@click.option(
     "--gpu", multiple=True, required=True, metavar="NAME", help="T4, A10G, L4, sm_86; repeatable."
 )
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for them.")
@@ -49,11 +72,14 @@ def command(
 ) -> None:
     """Build engines for GPUs that need not be in this machine.
 
+    --model, --precision, --batch, --seq-len and --gpu take lists, as 1,8: an engine is built for
+    each combination.
+
     On the machine with the GPU an engine is measured as --model FILE.plan. OUTPUT is laid out as a
     cache, too: with the same versions of gpubench's packages, set GPUBENCH_CACHE_DIR to it, and
     the engines of --model NAME are found, and their answers checked.
 
-    Example: gpubench build --model resnet50 --precision fp16 --gpu T4 --gpu A10G --output engines
+    Example: gpubench build --model resnet50 --batch 1,8 --gpu T4,A10G --output engines
     """
     if runtime != "tensorrt-rtx":
         raise InputError(
@@ -61,61 +87,121 @@ def command(
             "build on the machine that runs them"
         )
     json_output = json_file(json_path)
-
-    from gpubench._plan import refuse_by_its_file, refuse_missing_model
-    from gpubench.engines import refusals
-
-    asked = {name: flags[name] for name in _FLAGS if flags[name] is not None}
-    least, most = _batches(batch)
-    spec = make_spec({**asked, "runtime": runtime, "batch": least, "device": "cpu"})
-    if spec.model == "synthetic" or spec.model.endswith(".plan"):
-        raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
+    wanted = _wanted(runtime, batch, flags)
     if not split_names(gpu):
         raise InputError("--gpu: names none; give one like A10G")
-    targets = {name: refusals.compute_capability(name) for name in split_names(gpu)}
-    if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
-        raise InputError(f"--runtime {runtime}: {reason}")
-    refuse_missing_model(spec)
-    refuse_by_its_file(spec)
-    if reason := refusals.tensorrt_missing(spec):
-        raise InputError(f"--runtime {runtime}: {reason}")
 
-    from gpubench.engines import tensorrt_plan  # torch with it
-
-    for name, capability in targets.items():
-        if reason := tensorrt_plan.refused_on(spec, capability):
-            raise InputError(f"--gpu {name}: {reason}")
-    make_folder(output)
-    os.environ["GPUBENCH_CACHE_DIR"] = str(output)
-
-    from gpubench.models.base import load
-
-    tell(f"{spec.model}: load", quiet=json_path is not None)
-    model = load(spec)
-    lines = []
-    for name, capability in targets.items():
-        made = tensorrt_plan.plan(model, spec, capability, tensorrt_plan.Batches(least, most))
-        size = made.path.stat().st_size
-        lines.append(
-            {
-                "file": str(made.path),
-                "gpu": name,
-                "bytes": size,
-                "seconds": round(made.build_seconds, 3),
-                "from_cache": made.from_cache,
-            }
-        )
-        if json_path is None:
-            print(f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s")
+    results = sys.stdout if json_path is None else None
+    with foreign_code():
+        lines = _build(wanted, split_names(gpu), output, results)
     if json_path is not None:
         emit(json.dumps(lines, indent=2) + "\n", json_output)
 
 
-def _batches(text: str) -> tuple[int, int]:
-    """(least, most) of '8' or of '1-32'."""
-    least, _, most = text.partition("-")
-    if not least.isdigit() or not (most or least).isdigit():
-        raise InputError(f"--batch: '{text}' is no size; write it like 8, or 1-32 for a range")
-    if not 0 < int(least) <= int(most or least) <= 65536:
-        raise InputError(f"--batch: {text} is no range of sizes from 1 to 65536")
-    return int(least), int(most or least)
+def _build(
+    wanted: list[tuple[Spec, _Batches]],
+    gpus: tuple[str, ...],
+    output: Path,
+    results: TextIO | None,
+) -> list[dict[str, object]]:
+    """Build every engine, print a line for each, and return what is in the lines.
+
+    Raises InputError for what cannot be built, before anything is loaded.
+    """
+    from gpubench._plan import refuse_by_its_file, refuse_missing_model
+    from gpubench.engines import refusals
+
+    targets = {name: refusals.compute_capability(name) for name in gpus}
+    for spec, _ in wanted:
+        if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
+            raise InputError(f"--runtime {spec.runtime}: {reason}")
+        refuse_missing_model(spec)
+        if reason := refusals.tensorrt_missing(spec):
+            raise InputError(f"--runtime {spec.runtime}: {reason}")
+
+    from gpubench.engines import tensorrt_plan  # torch with it
+
+    for spec, _ in wanted:
+        for name, capability in targets.items():
+            if reason := tensorrt_plan.refused_on(spec, capability):
+                raise InputError(f"--gpu {name}: {reason}")
+        refuse_by_its_file(spec)
+    make_folder(output)
+    os.environ["GPUBENCH_CACHE_DIR"] = str(output)
+
+    from gpubench.models.base import LoadedModel, load
+
+    loaded: dict[tuple[str, int | None], LoadedModel] = {}
+    lines: list[dict[str, object]] = []
+    for spec, batches in wanted:
+        origin = (spec.model, spec.seq_len)
+        if origin not in loaded:
+            tell(f"{spec.model}: load", quiet=results is None)
+            loaded.clear()  # before the next is loaded: both may not fit
+            loaded[origin] = load(spec)
+        for name, capability in targets.items():
+            sizes = tensorrt_plan.Batches(batches.least, batches.most)
+            made = tensorrt_plan.plan(loaded[origin], spec, capability, sizes)
+            size = made.path.stat().st_size
+            lines.append(
+                {
+                    "file": str(made.path),
+                    "gpu": name,
+                    "bytes": size,
+                    "seconds": round(made.build_seconds, 3),
+                    "from_cache": made.from_cache,
+                    "model": spec.model,
+                    "precision": spec.precision,
+                    "batch": str(batches),
+                    "seq_len": spec.seq_len,
+                }
+            )
+            if results is not None:
+                settings = f"{spec.model} {spec.precision} batch {batches}"
+                if spec.seq_len is not None:
+                    settings += f" sequence length {spec.seq_len}"
+                print(
+                    f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s  "
+                    f"{settings}",
+                    file=results,
+                    flush=True,
+                )
+    return lines
+
+
+def _wanted(runtime: str, batch: str, flags: dict[str, Any]) -> list[tuple[Spec, _Batches]]:
+    """What each engine is for, apart from the GPU. Raises InputError where that is not valid."""
+    shared = {name: flags[name] for name in _SHARED if flags[name] is not None}
+    axes = {name: _values(name, flags[name]) for name in _AXES if flags[name] is not None}
+    sizes = [_batches(text) for text in _values("batch", batch)]
+    wanted = []
+    for values in product(*axes.values()):
+        asked = dict(zip(axes, values, strict=True)) | shared
+        for size in sizes:
+            spec = make_spec({**asked, "runtime": runtime, "batch": size.least, "device": "cpu"})
+            if spec.model == "synthetic" or spec.model.endswith(".plan"):
+                raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
+            wanted.append((spec, size))
+    return wanted
+
+
+def _values(name: str, text: str) -> list[str]:
+    """The different values of a list: '1,8'."""
+    values = list(dict.fromkeys(split_names((text,))))
+    if not values:
+        raise InputError(f"--{name.replace('_', '-')}: it is empty; give a value, or a list")
+    return values
+
+
+def _batches(text: str) -> _Batches:
+    """Of '8' or of '1-32'."""
+    sizes = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    if sizes is None:
+        raise InputError(
+            f"--batch: '{text}' is no size; write it like 8, 1-32 for a range, or 1,8 for two "
+            "engines"
+        )
+    least, most = int(sizes[1]), int(sizes[2] or sizes[1])
+    if not 0 < least <= most <= _MOST_SAMPLES:
+        raise InputError(f"--batch: {text} is no range of sizes from 1 to {_MOST_SAMPLES}")
+    return _Batches(least, most)

@@ -45,13 +45,14 @@ def command(
     from gpubench.report import comparison as tables
     from gpubench.report import comparison_files, html, markdown, terminal
 
+    form = chosen_format(format_name, output)
     check_output_file(output)
     left = _read(a, instance_a, usd_per_hour_a)
     right = _read(b, instance_b, usd_per_hour_b)
     compared = compare(left, right, force)
 
     wide = tables.wide_table(compared, a, b)
-    match chosen_format(format_name, output):
+    match form:
         case "markdown":
             emit(markdown.text([wide]), output)
         case "html":

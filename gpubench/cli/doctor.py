@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._options import json_file
 from gpubench.cli._output import emit
 
@@ -33,19 +35,21 @@ def command(gpu: bool, json_path: str | None) -> int:
     """
     json_output = json_file(json_path)
 
-    from gpubench.doctor import examine
-    from gpubench.machine import this_machine
-
     findings: list[Finding] = []
-    for finding in examine(this_machine()):
-        findings.append(finding)
-        if json_path is None:
-            _show(finding)
-    checks = _event_clocks() if gpu else []
+    shown = sys.stdout if json_path is None else None
+    with foreign_code():
+        from gpubench.doctor import examine
+        from gpubench.machine import this_machine
+
+        for finding in examine(this_machine()):
+            findings.append(finding)
+            if shown is not None:
+                _show(finding, shown)
+        checks = _event_clocks() if gpu else []
     for check in checks:
         findings.append(check.finding)
-        if json_path is None:
-            _show(check.finding)
+        if shown is not None:
+            _show(check.finding, shown)
             _show_rows(check)
     if json_path is not None:
         text = json.dumps(_document(findings, checks), indent=2)
@@ -65,11 +69,11 @@ def _event_clocks() -> list[ClockCheck]:
     return [check_event_clock(gpu.number) for gpu in gpus]
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: Finding, file: TextIO) -> None:
     status = click.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
-    click.echo(f"{status} {finding.check}: {finding.found}")
+    click.echo(f"{status} {finding.check}: {finding.found}", file=file)
     if finding.remedy:
-        click.echo(f"{'':8}   -> {finding.remedy}")
+        click.echo(f"{'':8}   -> {finding.remedy}", file=file)
 
 
 def _show_rows(check: ClockCheck) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import click
 
 from gpubench.cli._group import CommandGroup
+from gpubench.cli._options import split_names
 
 
 @click.group("prices", cls=CommandGroup)
@@ -13,15 +16,21 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--provider", help="Only this cloud: aws, azure or gcp.")
-@click.option("--accelerator", help='Only this model, for example A10G, T4 or "A100 80GB".')
+@click.option("--provider", help="Only these clouds, of aws, azure and gcp.")
+@click.option("--accelerator", help='Only these models, as T4,A10G or "A100 80GB".')
 def list_prices(provider: str | None, accelerator: str | None) -> None:
     """List instances with their hardware and the price of an hour."""
     from gpubench.pricing import bundled_catalog
     from gpubench.report import terminal
     from gpubench.report.prices import price_list
 
-    terminal.show([price_list(bundled_catalog().select(provider, accelerator))])
+    providers = split_names((provider,)) if provider else (None,)
+    accelerators = split_names((accelerator,)) if accelerator else (None,)
+    chosen = (
+        bundled_catalog().select(*both) for both in itertools.product(providers, accelerators)
+    )
+    found = dict.fromkeys(instance for instances in chosen for instance in instances)
+    terminal.show([price_list(found)])
 
 
 @command.command("show")

@@ -53,8 +53,8 @@ def command(
     from gpubench.report.results import result_tables
     from gpubench.store import open_run
 
-    check_output_file(output)
     form = chosen_format(format_name, output)
+    check_output_file(output)
     has_plots = form == "html" or plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gpubench.cli._options import check_output_file, json_file
-from gpubench.cli._output import emit, emit_tables
+from gpubench._interrupts import finish
+from gpubench.cli._foreign import foreign_code
+from gpubench.cli._options import check_output_file, check_suffix, json_file
+from gpubench.cli._output import emit, emit_tables, write_each
 from gpubench.cli._settings import given, setting_options, tell
+from gpubench.cli._streams import flush
 from gpubench.cost import check_prices
 from gpubench.errors import InputError
 from gpubench.report.results import result_tables
@@ -36,30 +37,45 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     json_output = json_file(json_path)
     if samples == Path("-"):
         raise InputError("--samples -: a Parquet file is not for reading; name a file")
+    if samples is not None:
+        check_suffix(samples, "--samples", (".parquet",), "Parquet")
     check_output_file(samples, "--samples")
 
-    from gpubench._run import Interrupted, run
+    held: list[Result] = []
+
+    def keep(result: Result) -> None:
+        held.append(result)
+        finish()
 
     interrupted = False
-    try:
-        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
-            result = run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet))
-    except Interrupted as stop:
-        result, interrupted = stop.result, True
-    _show(result, json_path)  # first, since a file may find its disk full
-    if json_output is not None:
-        emit(result.to_json() + "\n", json_output)
-    if samples is not None and result.samples is not None:
-        from gpubench.store import write_samples
+    with foreign_code(quiet):
+        from gpubench._run import Interrupted, run
 
-        write_samples(samples, result.samples)
+        try:
+            run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet), keep)
+        except Interrupted as stop:
+            interrupted = True
+            held = held or [stop.result]
+    (result,) = held
+
+    def show() -> None:
+        if json_path == "-":
+            emit(result.to_json() + "\n", None)
+        else:
+            emit_tables(result_tables([result]), None)
+        flush()
+
+    def write_json() -> None:
+        if json_output is not None:
+            emit(result.to_json() + "\n", json_output)
+
+    def write_samples_file() -> None:
+        if samples is not None and result.samples is not None:
+            from gpubench.store import write_samples
+
+            write_samples(samples, result.samples)
+
+    write_each(show, write_json, write_samples_file)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if result.error is None else 1
-
-
-def _show(result: Result, json_path: str | None) -> None:
-    if json_path == "-":
-        emit(result.to_json() + "\n", None)
-    else:
-        emit_tables(result_tables([result]), None)

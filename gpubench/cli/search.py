@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpubench._interrupts import finish
 from gpubench._watcher import SearchWatcher
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._options import json_file
-from gpubench.cli._output import emit, emit_tables
+from gpubench.cli._output import emit, emit_tables, write_each
 from gpubench.cli._settings import given, setting_options, tell
+from gpubench.cli._streams import flush
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
 from gpubench.spec import make_spec
 
@@ -51,17 +52,25 @@ def command(
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
 
-    from gpubench._search import SearchInterrupted, search
-
     interrupted = False
-    try:
-        with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
+    with foreign_code(quiet):
+        from gpubench._search import SearchInterrupted, search
+
+        try:
             found = search(spec, objective, tolerance, probes, _Progress(quiet))
-    except SearchInterrupted as stop:
-        found, interrupted = stop.result, True
-    _show(found, json_path)  # first, since a file may find its disk full
-    if json_output is not None:
-        emit(found.to_json() + "\n", json_output)
+            finish()
+        except SearchInterrupted as stop:
+            found, interrupted = stop.result, True
+
+    def show() -> None:
+        _show(found, json_path)
+        flush()
+
+    def write_json() -> None:
+        if json_output is not None:
+            emit(found.to_json() + "\n", json_output)
+
+    write_each(show, write_json)
     if interrupted:
         raise KeyboardInterrupt
     return 0 if found.error is None else 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gpubench._watcher import Watcher
+from gpubench.cli._foreign import foreign_code
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
@@ -52,9 +51,9 @@ def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
-    from gpubench._sweep import sweep_grids
+    with foreign_code(quiet):
+        from gpubench._sweep import sweep_grids
 
-    with redirect_stdout(sys.stderr):  # of what models and libraries may have to say
         swept = sweep_grids(grids, output, _Progress(quiet), max_cells)
     if swept.interrupted:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")

@@ -34,7 +34,7 @@ class CpuState:
 
     machine: Machine
     installed_cores: int
-    quota: float | None  # cores' worth of time a container may use
+    quota: float | None  # cores' worth of time that control groups allow
     governors: tuple[str, ...]
     free_memory_bytes: int | None
     trial: Trial
@@ -87,7 +87,7 @@ def _cores(state: CpuState) -> Finding:
         return ok("cores", found)
     return warning(
         "cores",
-        f"{found}; this container may use {state.quota:g} cores' worth of time",
+        f"{found}; a quota allows {state.quota:g} cores' worth of time",
         "a quota stops every thread for parts of each 100 ms once it is used up: give the "
         "container whole cores instead (docker run --cpuset-cpus), and no --cpus",
     )

@@ -13,6 +13,7 @@ from io import StringIO
 
 from gpubench.report.escape import csv_field
 from gpubench.report.notes import verdict
+from gpubench.report.settings import weights
 from gpubench.result import Cost, DeviceReport, Interval, Numerics, Result
 
 _MOST_ANSWERS = 32  # that a model may name, each a column
@@ -53,7 +54,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
     row: dict[str, Field] = {
         "time_utc": environment.time,
         "model": spec.model,
-        "weights": spec.weights,
+        "weights": weights(result),
         "runtime": spec.runtime,
         "precision": spec.precision,
         "native_precision": result.engine.native_precision,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from gpubench.models import preset
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, Draft
 from gpubench.result import Environment, Result
@@ -133,6 +134,28 @@ def _window(result: Result) -> str | None:
     return f"{requests} or {duration}" if requests and duration else requests or duration
 
 
+def weights(result: Result) -> str | None:
+    """Where a cell's weights come from, as its engine tells; the seed of random ones stands apart.
+
+    The settings tell it of the presets alone. None: not known, or there are none.
+    """
+    if _is_synthetic(result):
+        return None
+    if result.engine.weights is not None:
+        return result.engine.weights.removesuffix(f" (seed {result.spec.seed})")
+    known = preset(result.spec.model)
+    return None if known is not None and known.has_weights else result.spec.weights
+
+
+def _weights_phrase(label: str) -> str:
+    """'random weights', 'weights from model.pt', 'pretrained weights from ID'."""
+    kind, has_source, source = label.partition(": ")
+    if not has_source:
+        return f"{label} weights"
+    is_pretrained = kind in {"hub", "pretrained"}
+    return f"{'pretrained ' if is_pretrained else ''}weights from {source}"
+
+
 def _service(result: Result) -> str | None:
     spec = result.spec
     if spec.service_time is None:
@@ -142,7 +165,7 @@ def _service(result: Result) -> str | None:
 
 _SETTINGS = (
     Setting("runtime", lambda r: None if _is_synthetic(r) else r.spec.runtime, str),
-    Setting("weights", lambda r: None if _is_synthetic(r) else r.spec.weights, "{} weights".format),
+    Setting("weights", weights, _weights_phrase),
     Setting("service time", _service, "service time {}".format),
     Setting(
         "sequence length",

@@ -6,6 +6,7 @@
 
 #include "check.hpp"
 #include "fake_cuda_driver.hpp"
+#include "forked.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/buffers.hpp"
 #include "gpubench/cuda/context.hpp"
@@ -166,6 +167,22 @@ void a_sticky_error_is_in_every_later_answer() {
   const stream usable(again);
 }
 
+void a_forked_child_has_no_driver_and_gives_nothing_back() {
+  auto on = std::make_shared<const context>(0);
+  auto memory = std::make_unique<pinned_buffer>(on, 64);
+  auto line = std::make_unique<stream>(on);
+  const auto live = fake_cuda_get("live");
+  CHECK(holds_in_child([&] {
+    CHECK(unavailable_for(unavailable::reason::driver_error, "CUDA does not survive fork",
+                          [] { load_driver(); }));
+    CHECK(unavailable_for(unavailable::reason::driver_error, "'spawn'", [] { devices(); }));
+    memory.reset();
+    line.reset();
+    on.reset();
+    CHECK(fake_cuda_get("live") == live);
+  }));
+}
+
 }  // namespace
 
 int main() {
@@ -173,5 +190,6 @@ int main() {
                    TEST(an_error_has_call_code_name_and_text),
                    TEST(owners_give_back_what_they_took), TEST(a_context_is_current_for_a_scope),
                    TEST(bytes_go_to_the_device_and_back_in_the_order_of_the_stream),
-                   TEST(a_sticky_error_is_in_every_later_answer));
+                   TEST(a_sticky_error_is_in_every_later_answer),
+                   TEST(a_forked_child_has_no_driver_and_gives_nothing_back));
 }

@@ -410,24 +410,119 @@ void a_runner_refuses_what_it_cannot_do() {
   message_of<runner_error>([&workers] { workers.run(std::make_shared<closed_loop>(1), {}); });
 }
 
+void an_executor_belongs_to_one_runner_at_a_time() {
+  auto shared = std::make_shared<delay_executor>(0);
+  auto own = std::make_shared<delay_executor>(0);
+  runner first({shared});
+  const std::string message = message_of<invalid_argument>([&] { runner second({own, shared}); });
+  CHECK(message.find("executors[1] is in use by another runner") == 0);
+  runner third({own});  // the second one gave it back
+  first.close();
+  runner fourth({shared});
+  CHECK(fourth.run(std::make_shared<closed_loop>(1), until(10)).completed == 10);
+}
+
+void an_executor_that_was_abandoned_stays_taken() {
+  auto hanging = std::make_shared<calling>([](const batch_view&) { hang(); });
+  run_options options;
+  options.batch_deadline_ns = 20'000'000;
+  {
+    runner workers({hanging});
+    workers.run(std::make_shared<closed_loop>(1), options);
+  }
+  message_of<invalid_argument>([&] { runner other({hanging}); });
+}
+
+void any_number_of_threads_close_a_runner_amid_a_run() {
+  for (int i = 0; i < 20; ++i) {
+    runner workers(null_system(2));
+    workers.start(std::make_shared<closed_loop>(2), {});
+    std::vector<std::thread> closers;
+    for (int j = 0; j < 4; ++j) closers.emplace_back([&workers] { workers.close(); });
+    CHECK(workers.wait_for(60s));
+    CHECK(workers.finish().reason == end_reason::stopped);
+    for (std::thread& each : closers) each.join();
+    message_of<runner_error>([&] { workers.run(std::make_shared<closed_loop>(1), until(1)); });
+  }
+}
+
+void two_threads_run_one_after_the_other_or_are_refused() {
+  runner workers(null_system(2));
+  std::atomic<std::size_t> completed{0};
+  std::atomic<std::size_t> refused{0};
+  const auto run_often = [&] {
+    for (int i = 0; i < 50; ++i) {
+      try {
+        completed += workers.run(std::make_shared<closed_loop>(1), until(10)).completed;
+      } catch (const runner_error&) {
+        ++refused;
+      }
+    }
+  };
+  std::thread other(run_often);
+  run_often();
+  other.join();
+  CHECK(completed == 10 * (100 - refused));
+}
+
+void an_executor_may_stop_and_close_its_own_runner_and_no_more() {
+  std::unique_ptr<runner> workers;
+  std::atomic<int> refused{0};
+  const auto use = [&](const batch_view&) {
+    const auto refuses = [&](const auto& function) {
+      try {
+        function();
+      } catch (const runner_error& error) {
+        refused += std::string(error.what()).find("an executor cannot use the runner") == 0;
+      }
+    };
+    refuses([&] { workers->run(std::make_shared<closed_loop>(1), {}); });
+    refuses([&] { workers->wait_for(1s); });
+    refuses([&] { workers->wait_open(1s); });
+    refuses([&] { workers->finish(); });
+    workers->stop();
+    workers->close();
+  };
+  workers = std::make_unique<runner>(
+      std::vector<std::shared_ptr<executor>>{std::make_shared<calling>(use)});
+  const outcome result = workers->run(std::make_shared<closed_loop>(1), {});
+  CHECK(result.reason == end_reason::stopped && !result.error);
+  CHECK(refused == 4);
+  workers->close();
+}
+
+void an_executor_may_destroy_its_own_runner() {
+  std::unique_ptr<runner> workers;
+  auto mine = std::make_shared<calling>([&](const batch_view&) { workers.reset(); });
+  const std::weak_ptr<executor> seen = mine;
+  workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{std::move(mine)});
+  workers->start(std::make_shared<closed_loop>(1), {});
+  while (!seen.expired()) std::this_thread::yield();  // its thread was the last to let it go
+}
+
 }  // namespace
 
 int main() {
-  return run_tests(TEST(every_request_of_an_open_loop_completes_once),
-                   TEST(a_closed_loop_has_no_more_in_flight_than_clients),
-                   TEST(what_falls_due_while_one_worker_is_busy_goes_to_another),
-                   TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
-                   TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
-                   TEST(an_exception_ends_the_run_and_keeps_what_completed),
-                   TEST(a_device_that_fails_ends_the_run),
-                   TEST(a_batch_without_its_device_stamps_is_not_recorded),
-                   TEST(an_executor_that_fails_to_open_is_named),
-                   TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
-                   TEST(a_device_that_never_completes_is_abandoned),
-                   TEST(an_abandoned_worker_that_comes_back_changes_nothing),
-                   TEST(stop_ends_a_run_that_would_last_for_ever),
-                   TEST(a_stop_whose_grace_is_over_abandons_the_worker),
-                   TEST(a_runner_runs_a_hundred_times), TEST(runs_end_by_time_and_by_capacity),
-                   TEST(the_cpu_time_of_a_run_is_reported),
-                   TEST(a_runner_refuses_what_it_cannot_do));
+  return run_tests(
+      TEST(every_request_of_an_open_loop_completes_once),
+      TEST(a_closed_loop_has_no_more_in_flight_than_clients),
+      TEST(what_falls_due_while_one_worker_is_busy_goes_to_another),
+      TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
+      TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
+      TEST(an_exception_ends_the_run_and_keeps_what_completed),
+      TEST(a_device_that_fails_ends_the_run),
+      TEST(a_batch_without_its_device_stamps_is_not_recorded),
+      TEST(an_executor_that_fails_to_open_is_named),
+      TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
+      TEST(a_device_that_never_completes_is_abandoned),
+      TEST(an_abandoned_worker_that_comes_back_changes_nothing),
+      TEST(stop_ends_a_run_that_would_last_for_ever),
+      TEST(a_stop_whose_grace_is_over_abandons_the_worker), TEST(a_runner_runs_a_hundred_times),
+      TEST(runs_end_by_time_and_by_capacity), TEST(the_cpu_time_of_a_run_is_reported),
+      TEST(a_runner_refuses_what_it_cannot_do), TEST(an_executor_belongs_to_one_runner_at_a_time),
+      TEST(an_executor_that_was_abandoned_stays_taken),
+      TEST(any_number_of_threads_close_a_runner_amid_a_run),
+      TEST(two_threads_run_one_after_the_other_or_are_refused),
+      TEST(an_executor_may_stop_and_close_its_own_runner_and_no_more),
+      TEST(an_executor_may_destroy_its_own_runner));
 }

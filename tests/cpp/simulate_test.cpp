@@ -1,10 +1,13 @@
 // Simulated time: small cases worked out by hand.
 #include "gpubench/simulate.hpp"
 
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "check.hpp"
+#include "gpubench/clock.hpp"
 #include "gpubench/error.hpp"
 
 using namespace gpubench;
@@ -79,6 +82,46 @@ void a_full_timeline_ends_the_run_and_an_exact_fit_does_not() {
   CHECK(simulate(three, 1, {10}, options).reason == end_reason::finished);
 }
 
+void a_predicate_stops_a_simulation() {
+  closed_loop source(1);
+  run_options options;
+  options.capacity = 1'000'000;
+  int asked = 0;
+  const outcome result = simulate(source, 1, {10}, options, [&asked] { return ++asked == 3; });
+  CHECK(result.reason == end_reason::stopped);
+  CHECK(asked == 3);
+  CHECK(result.completed > 0 && result.completed < 100'000);
+}
+
+void what_a_predicate_throws_leaves_the_source_free() {
+  closed_loop source(1);
+  run_options options;
+  options.stop_after_completions = 100'000;
+  CHECK(message_of<std::runtime_error>([&] {
+          simulate(source, 1, {10}, options, []() -> bool { throw std::runtime_error("enough"); });
+        }) == "enough");
+  CHECK(simulate(source, 1, {10}, options).completed == 100'000);
+}
+
+void a_clock_beyond_all_times_is_refused() {
+  closed_loop source(1, longest_span_ns);
+  const std::string message =
+      message_of<invalid_argument>([&] { simulate(source, 1, {longest_span_ns}, {}); });
+  CHECK(message.find("the simulated clock passed 4e18 ns") == 0);
+}
+
+void what_memory_does_not_hold_is_refused_before_it_is_taken() {
+  closed_loop source(1);
+  CHECK(message_of<invalid_argument>([&] {
+          simulate(source, 1'000'000'000'000, {1}, {});
+        }).find("lower executors") != std::string::npos);
+  run_options options;
+  options.batch.max_batch = 4'000'000'000;
+  CHECK(message_of<invalid_argument>([&] {
+          simulate(source, 100, {1}, options);
+        }).find("lower max_batch") != std::string::npos);
+}
+
 }  // namespace
 
 int main() {
@@ -86,5 +129,9 @@ int main() {
                    TEST(a_batch_departs_when_it_is_full_or_its_first_request_waited_long_enough),
                    TEST(a_client_sends_again_after_its_think_time),
                    TEST(what_was_due_and_never_departed_is_listed),
-                   TEST(a_full_timeline_ends_the_run_and_an_exact_fit_does_not));
+                   TEST(a_full_timeline_ends_the_run_and_an_exact_fit_does_not),
+                   TEST(a_predicate_stops_a_simulation),
+                   TEST(what_a_predicate_throws_leaves_the_source_free),
+                   TEST(a_clock_beyond_all_times_is_refused),
+                   TEST(what_memory_does_not_hold_is_refused_before_it_is_taken));
 }

@@ -288,6 +288,28 @@ def test_checking_an_output_file_leaves_it_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "new.md").exists()
 
 
+@pytest.mark.parametrize("command", ["report", "compare"])
+@pytest.mark.parametrize("name", ["x.pdf", "x.xlsx", "x.PARQUET", "x.docx", "x.tex"])
+def test_a_name_that_promises_another_format_is_refused_before_anything_is_read(
+    command: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = [str(tmp_path / "missing")] * (2 if command == "compare" else 1)
+    assert cli.main([command, *missing, "--output", str(tmp_path / name)]) == 2
+    line = only_line(capsys)
+    assert "it writes .md, .html, .csv, .json and .txt" in line
+    assert "missing" not in line.replace(name, "")
+    assert not (tmp_path / name).exists()
+
+
+def test_a_format_that_is_named_goes_into_a_file_of_any_name(
+    run_directory: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tmp.x7Qz"
+    asked = ["report", run_directory, "--format", "csv", "--output", str(file)]
+    assert cli.main(asked) == 0
+    assert file.read_text().startswith("cell,")
+
+
 def test_an_interrupt_is_130_and_a_failure_is_1(
     run_directory: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,7 +323,7 @@ def test_an_interrupt_is_130_and_a_failure_is_1(
         monkeypatch.setattr(store, "open_run", fail)
 
     raising(KeyboardInterrupt())
-    assert cli.main(["report", run_directory]) == cli.INTERRUPTED
+    assert cli.main(["report", run_directory]) == 130
     raising(GpubenchError("the disk\nis full"))
     capsys.readouterr()
     assert cli.main(["report", run_directory]) == cli.FAILED

@@ -111,6 +111,9 @@ def test_prices_are_listed_and_shown() -> None:
     assert listed.returncode == 0, listed.stderr
     assert "g4dn.xlarge" in listed.stdout
     assert "g5.xlarge" not in listed.stdout
+    both = gpubench("prices", "list", "--provider", "aws,gcp", "--accelerator", "T4,A10G")
+    assert "g4dn.xlarge" in both.stdout
+    assert "g5.xlarge" in both.stdout
     shown = gpubench("prices", "show", "g5.4xlarge")
     assert "1.624" in shown.stdout
     assert "2026-07-20" in shown.stdout
@@ -143,6 +146,10 @@ def test_paths_lead_to_the_headers_and_the_cmake_package() -> None:
         (["sweep", *FAST, "--output", "/proc/run"], "/proc/run"),
         (["report", "/no/such/run"], "/no/such/run"),
         (["sweep", *FAST, "--output", ""], "--output: it is empty"),
+        (["run", *FAST, "--json", "x.csv"], "--json x.csv: the file will be JSON"),
+        (["run", *FAST, "--samples", "x.json"], "--samples x.json: the file will be Parquet"),
+        (["search", *FAST[:4], "--objective", "p99:1s", "--json", "x.parquet"], "will be JSON"),
+        (["doctor", "--json", "x.pdf"], "--json x.pdf: the file will be JSON"),
         (["run", *FAST, "--samples", "-"], "--samples -: a Parquet file is not for reading"),
         (["run", "--model", "resnet50", "--precision", "FP32"], "did you mean fp32"),
         (["run", "--model", "ResNet50"], "did you mean resnet50"),
@@ -235,6 +242,14 @@ def test_a_full_disk_under_a_file_does_not_take_the_result_along(file: str) -> N
 def test_a_reader_that_has_enough_ends_a_command_in_silence() -> None:
     done = shell("$GPUBENCH prices show g5.xlarge | true; exit ${PIPESTATUS[0]}")
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", ["run $FAST --json -", "run $FAST 2>&1", "doctor 2>&1"])
+def test_a_pipe_that_ends_early_is_no_traceback(command: str) -> None:
+    done = shell(f"$GPUBENCH {command} | head -c 1; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode in {0, 1}  # 0 where all fitted into the pipe
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_closed_streams_take_nothing_and_disturb_nothing() -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from gpubench import machine
-from gpubench.machine import Machine, busy_core_seconds, nvidia_devices, usable_cores
+from gpubench.machine import (
+    Machine,
+    busy_core_seconds,
+    cpu_quota,
+    free_memory_bytes,
+    nvidia_devices,
+    usable_cores,
+)
 
 
 def a_machine(**changes: object) -> Machine:
@@ -29,14 +36,6 @@ def test_this_machine_has_a_processor_and_cores() -> None:
     assert here.cpu
 
 
-@pytest.mark.parametrize(
-    ("quota", "most"), [("100000 100000", 1), ("50000 100000", 1), ("max 100000", 10**6)]
-)
-def test_a_containers_quota_limits_the_cores(tmp_path: Path, quota: str, most: int) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert 1 <= usable_cores(tmp_path) <= most
-
-
 def test_16_bit_formats_are_native_only_with_instructions_for_them() -> None:
     assert not a_machine(cpu_flags=frozenset({"avx2", "avx512f"})).computes_natively("bf16")
     assert a_machine(cpu_flags=frozenset({"avx512_bf16"})).computes_natively("bf16")
@@ -54,6 +53,110 @@ def test_alike_machines_share_an_identity() -> None:
 def _file(path: Path, text: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+V1_CPU = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+V1_SETS = "34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+HYBRID = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+
+
+def _groups(root: Path, own: str, mounts: str, **files: str) -> Path:
+    """A tree of /proc and /sys in which control groups have these files ('a__b' is a/b)."""
+    _file(root / "proc/self/cgroup", own)
+    _file(root / "proc/self/mountinfo", "23 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts)
+    for place, text in files.items():
+        _file(root / "sys/fs/cgroup" / place.replace("__", "/"), text)
+    return root
+
+
+def _v1(folder: str, quota_us: int, period_us: int = 100_000) -> dict[str, str]:
+    return {
+        f"{folder}__cpu.cfs_quota_us": f"{quota_us}\n",
+        f"{folder}__cpu.cfs_period_us": f"{period_us}\n",
+    }
+
+
+def test_a_quota_is_that_of_the_processs_own_group(tmp_path: Path) -> None:
+    files = {"pod__job__cpu.max": "150000 100000\n", "other__cpu.max": "10000 100000\n"}
+    assert cpu_quota(_groups(tmp_path, "0::/pod/job\n", V2, **files)) == 1.5
+
+
+@pytest.mark.parametrize("smallest", ["pod", "pod__job", "pod__job__step"])
+def test_of_nested_quotas_the_smallest_counts(tmp_path: Path, smallest: str) -> None:
+    files = {
+        f"{group}__cpu.max": "800000 100000" for group in ("pod", "pod__job", "pod__job__step")
+    }
+    files[f"{smallest}__cpu.max"] = "250000 100000"
+    assert cpu_quota(_groups(tmp_path, "0::/pod/job/step\n", V2, **files)) == 2.5
+
+
+def test_a_container_with_a_namespace_of_its_own_has_its_quota_at_the_root(tmp_path: Path) -> None:
+    files = {"cpu.max": "100000 100000"}
+    assert cpu_quota(_groups(tmp_path, "0::/\n", V2, **files)) == 1.0
+    # A process that was moved out of the namespace's root sees its group above it.
+    assert cpu_quota(_groups(tmp_path, "0::/../other\n", V2, **files)) == 1.0
+
+
+@pytest.mark.parametrize(("quota_us", "expected"), [(100_000, 1.0), (350_000, 3.5), (-1, None)])
+def test_version_1_has_its_quota_in_two_files(
+    tmp_path: Path, quota_us: int, expected: float | None
+) -> None:
+    own = "4:cpu,cpuacct:/docker/abc\n3:cpuset:/\n0::/\n"
+    files = _v1("cpu,cpuacct__docker__abc", quota_us) | _v1("cpu,cpuacct", -1)
+    assert cpu_quota(_groups(tmp_path, own, V1_CPU + V1_SETS, **files)) == expected
+
+
+def test_version_1_in_a_container_is_mounted_from_its_group_on(tmp_path: Path) -> None:
+    mount = V1_CPU.replace("0:30 / /", "0:30 /docker/abc /")
+    files = _v1("cpu,cpuacct", 100_000) | _v1("cpu,cpuacct__inner", 300_000)
+    own = "4:cpu,cpuacct:/docker/abc/inner\n"
+    assert cpu_quota(_groups(tmp_path, own, mount, **files)) == 1.0
+
+
+def test_a_hybrid_hierarchy_has_quotas_in_both_versions(tmp_path: Path) -> None:
+    own = "4:cpu,cpuacct:/a\n0::/b\n"
+    files = _v1("cpu,cpuacct__a", 300_000) | {"unified__b__cpu.max": "200000 100000"}
+    assert cpu_quota(_groups(tmp_path, own, V1_CPU + HYBRID, **files)) == 2.0
+
+
+def test_where_a_hierarchy_is_mounted_comes_from_the_kernel(tmp_path: Path) -> None:
+    mount = V2.replace("/sys/fs/cgroup", "/my\\040groups")
+    _file(tmp_path / "my groups/pod/cpu.max", "200000 100000")
+    assert cpu_quota(_groups(tmp_path, "0::/pod\n", mount)) == 2.0
+
+
+@pytest.mark.parametrize("text", ["max 100000", "", "100000", "² 100000", "100000 0"])
+def test_without_a_quota_there_is_none(tmp_path: Path, text: str) -> None:
+    assert cpu_quota(_groups(tmp_path, "0::/\n", V2, **{"cpu.max": text})) is None
+    assert cpu_quota(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(("quota", "most"), [("50000 100000", 1), ("190000 100000", 1)])
+def test_a_quota_is_rounded_down_to_cores_and_leaves_one(
+    tmp_path: Path, quota: str, most: int
+) -> None:
+    assert usable_cores(_groups(tmp_path, "0::/\n", V2, **{"cpu.max": quota})) == most
+    assert usable_cores(tmp_path / "nothing") == len(os.sched_getaffinity(0))
+
+
+def test_free_memory_is_that_of_the_group_that_has_least(tmp_path: Path) -> None:
+    _file(tmp_path / "proc/meminfo", "MemAvailable:   16000000 kB\n")
+    assert free_memory_bytes(tmp_path) == 16_000_000 * 1024
+    memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+    files = {
+        "memory__pod__memory.limit_in_bytes": "8000000",
+        "memory__pod__memory.usage_in_bytes": "3000000",
+        "memory__pod__memory.stat": "total_inactive_file 1000000\n",
+        "memory__memory.limit_in_bytes": "9223372036854771712",
+        "memory__memory.usage_in_bytes": "12000000",
+        "unified__memory.max": "7000000",
+        "unified__memory.current": "5000000",
+    }
+    own = "4:memory:/pod\n"
+    assert free_memory_bytes(_groups(tmp_path, own, memory + HYBRID, **files)) == 6_000_000
+    own += "0::/\n"
+    assert free_memory_bytes(_groups(tmp_path, own, memory + HYBRID, **files)) == 2_000_000
 
 
 def test_nvidia_devices_are_named_by_the_kernel_driver_before_anything_else(tmp_path: Path) -> None:

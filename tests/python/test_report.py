@@ -168,6 +168,51 @@ def test_what_all_cells_share_is_said_once_and_what_differs_is_a_column() -> Non
     assert "torchscript" not in dict(table.facts)["all cells"]
 
 
+def with_weights(weights: str | None, model: str, **settings: Any) -> Result:
+    measured = result(model=model, **settings)
+    measured.engine.weights = weights
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "said"),
+    [
+        ("resnet50", "random (seed 0)", "random weights"),
+        ("resnet50", None, "random weights"),
+        ("m.py:make", "own: m.py:make", "weights from m.py:make"),
+        ("m.onnx", "local: m.onnx", "weights from m.onnx"),
+        ("folder/", "pretrained: folder/", "pretrained weights from folder/"),
+        ("folder/", "random (seed 0)", "random weights"),
+    ],
+)
+def test_where_weights_come_from_is_said_as_it_was_measured(
+    model: str, weights: str | None, said: str
+) -> None:
+    runtime = "onnxruntime" if model.endswith(".onnx") else "torchscript"
+    text = terminal.text(result_tables([with_weights(weights, model, runtime=runtime)]), width=200)
+    assert f" {said} · " in text
+
+
+def test_different_weights_are_a_column_and_unknown_ones_are_not_guessed() -> None:
+    cells = [
+        with_weights("random (seed 0)", "resnet50"),
+        with_weights("own: m.py:make", "m.py:make"),
+        with_weights("own: n.py:make", "n.py:make"),
+        with_weights(None, "o.py:make"),  # it could not be loaded
+    ]
+    text = terminal.text(result_tables(cells), width=200)
+    rows = {
+        line.split()[0]: line for line in text.splitlines() if "make" in line or "resnet" in line
+    }
+    assert "own: m.py:make" in rows["m.py:make"]
+    assert "own: n.py:make" in rows["n.py:make"]
+    assert "random" in rows["resnet50"]
+    assert "random" not in rows["o.py:make"]
+    assert "random weights" not in text
+    rows_of_csv = list(csv_module.DictReader(io.StringIO(csv.text([("a", cells[1])]))))
+    assert rows_of_csv[0]["weights"] == "own: m.py:make"
+
+
 def test_how_the_cores_are_shared_out_is_said() -> None:
     [shared_out] = result_tables([result(workers=1), result(workers=2)])
     assert "2 CPU threads shared out among the workers" in dict(shared_out.facts)["all cells"]

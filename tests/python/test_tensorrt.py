@@ -175,6 +175,27 @@ def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None
     assert tensorrt_plan.plan(model, spec, gpu).path != ranged.path
 
 
+def test_lists_are_an_engine_for_each_combination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"{EXAMPLES}/custom_model.py:classifier"
+    asked = ["build", "--model", model, "--precision", "fp16,fp32", "--batch", "1,2-4,1"]
+    asked += ["--gpu", "L4,A10G", "--output", str(tmp_path / "engines")]
+    assert main([*asked, "--json", "-"]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert [(each["precision"], each["batch"], each["gpu"]) for each in built] == [
+        (precision, batch, gpu)
+        for precision in ("fp16", "fp32")
+        for batch in ("1", "2-4")
+        for gpu in ("L4", "A10G")
+    ]
+    assert len({each["file"] for each in built}) == 8
+    assert all(Path(each["file"]).is_file() and not each["from_cache"] for each in built)
+    assert main(asked) == 0  # the same in lines, from what is there
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [each["file"] for each in built]
+
+
 def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +267,13 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
         (["--gpu", "T4", "--precision", "amp"], "choose fp32 or tf32 or fp16 or bf16 or int8"),
         (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
         (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
+        (["--gpu", "T4", "--batch", "1-"], "--batch: '1-' is no size"),
+        (["--gpu", "T4", "--batch", "1,²"], "--batch: '²' is no size"),
+        (["--gpu", "T4", "--batch", "1,0"], "--batch: 0 is no range of sizes"),
+        (["--gpu", "T4", "--batch", ","], "--batch: it is empty"),
+        (["--gpu", "sm_8²"], "--gpu sm_8²: not known"),
+        (["--gpu", "L4", "--seq-len", "8,x"], "--seq-len"),
+        (["--gpu", "T4", "--precision", "fp16,bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
         (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
         (["--gpu", ","], "--gpu: names none; give one like A10G"),
         (["--gpu", "A10G", "--json", "/no/such/list.json"], "--json /no/such/list.json cannot be"),

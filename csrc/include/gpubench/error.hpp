@@ -12,7 +12,7 @@ class invalid_argument : public std::invalid_argument {
 };
 
 // A runner that cannot do what it is asked now: an executor failed to open, a run is in progress,
-// or a worker was abandoned.
+// a worker was abandoned, or this is not its process.
 class runner_error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -1,9 +1,12 @@
 // What a model backend implements.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "gpubench/process.hpp"
 #include "gpubench/request.hpp"
 #include "gpubench/timeline.hpp"
 
@@ -19,13 +22,20 @@ struct batch_view {
 // Executes batches for one worker.
 //
 // Thread-safety: every member but the destructor is called by the one thread of its worker. What
-// any of them throws ends the run, with what() as the message.
+// any of them throws ends the run, with what() as the message. A child that is forked in one of
+// them must end there: it must not return.
 class executor {
  public:
   executor() = default;
   executor(const executor&) = delete;
   executor& operator=(const executor&) = delete;
   virtual ~executor() = default;
+
+  // A runner takes the executor for its whole life and gives it back when it is closed; these two
+  // are safe from any thread. acquire() throws invalid_argument, which names the executor as
+  // `name`, if another runner has it.
+  void acquire(const std::string& name);
+  void release() noexcept { in_use_ = false; }
 
   // Batches that may be in flight at a time, at least 1. Must not change.
   virtual std::size_t depth() const noexcept { return 1; }
@@ -57,6 +67,10 @@ class executor {
                                     std::size_t count) {
     return count;
   }
+
+ private:
+  const home_process made_in_;
+  std::atomic<bool> in_use_{false};
 };
 
 }  // namespace gpubench

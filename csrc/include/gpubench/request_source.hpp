@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gpubench/batching.hpp"
+#include "gpubench/process.hpp"
 #include "gpubench/request.hpp"
 #include "gpubench/waiting.hpp"
 
@@ -30,8 +31,8 @@ class request_source {
   monitor& queue() noexcept { return queue_; }
 
   // A run takes the source for itself, and gives it back; these two need no lock. acquire() throws
-  // invalid_argument if another run has it.
-  void acquire();
+  // invalid_argument if another run has it, also one of the process that this one was forked from.
+  virtual void acquire();
   void release() noexcept { in_use_ = false; }
 
   // A run begins; `start_ns` is the zero of the schedule.
@@ -54,7 +55,11 @@ class request_source {
   // Due times, earlier than `moment_ns`, of the requests that still wait.
   virtual std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const = 0;
 
+ protected:
+  const home_process& made_in() const noexcept { return made_in_; }
+
  private:
+  const home_process made_in_;
   monitor queue_;
   std::atomic<bool> in_use_{false};
 };
@@ -157,6 +162,9 @@ class open_loop final : public request_source {
 // Requests that other threads bring while the run goes on. They are due when they are brought,
 // so the time that a caller waits for room counts as latency. What is left when a run ends stays
 // and is served by the next run. Ids are the callers' own.
+//
+// A queue serves the process that made it. In a forked child its lock may be held for ever, so
+// there submit() and a run throw runner_error and close() does nothing.
 class live_queue final : public request_source {
  public:
   enum class submission { accepted, full, closed };
@@ -164,9 +172,13 @@ class live_queue final : public request_source {
   // Throws invalid_argument for a capacity of 0 and for one beyond memory.
   explicit live_queue(std::size_t capacity);
 
-  // Brings a request, waiting for room at most `longest_wait_ns`. Safe from any thread; the caller
-  // must not hold the lock.
-  submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0);
+  void acquire() override;
+
+  // Brings a request, waiting for room at most `longest_wait_ns`. It is due at `due_ns`: who waits
+  // in several calls gives the moment of the first. Safe from any thread; the caller must not hold
+  // the lock.
+  submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0,
+                    std::int64_t due_ns = now_ns());
 
   // No more submissions: the run finishes when the queue is empty. Safe from any thread; the
   // caller must not hold the lock.

@@ -16,14 +16,21 @@ namespace gpubench {
 // Owns one thread per executor for its whole life, since torch, OpenMP and CUDA keep state per
 // thread: a warm-up run counts on the threads that are measured afterwards.
 //
-// Thread-safety: one thread starts, awaits and finishes runs; stop() is safe from any thread.
+// Thread-safety: one thread starts and finishes runs; wait_for(), stop() and close() are safe from
+// any thread at any time. Of the runner that it belongs to, an executor may call stop() and close()
+// alone; the others throw runner_error there.
+//
+// A runner belongs to the process that made it. In a child after fork() there are no threads: every
+// call throws runner_error, but close() and the destructor, which return at once.
 //
 // A worker whose executor does not come back in time is abandoned: its thread is detached, all that
 // it can reach is kept alive for the rest of the process, and the runner refuses further runs.
 class runner {
  public:
-  // Starts the threads, each of which opens its executor; does not wait for them. Throws
-  // invalid_argument for no executor, an absent one, and one that is given twice.
+  // Takes the executors for itself until close(), and starts the threads, each of which opens its
+  // executor; does not wait for them. Throws invalid_argument for no executor, an absent one, one
+  // that is given twice, and one that another runner has; runner_error if a thread cannot be
+  // started. Whatever it throws, nothing is taken and no thread is left.
   explicit runner(std::vector<std::shared_ptr<executor>> executors,
                   wait_mode waiting = wait_mode::spin);
   ~runner();  // close()
@@ -44,17 +51,19 @@ class runner {
   void start(std::shared_ptr<request_source> source, const run_options& options);
 
   // Waits until no worker is busy with the run; false when `timeout` passed first. It is this call
-  // that gives up workers whose batch is past its deadline.
+  // that gives up workers whose batch is past its deadline, also with a timeout of 0.
   bool wait_for(std::chrono::nanoseconds timeout);
 
   // Ends departures. Batches in flight are awaited for `grace`, at most until their deadline.
-  void stop(std::chrono::nanoseconds grace = std::chrono::hours{1}) noexcept;
+  void stop(std::chrono::nanoseconds grace = std::chrono::hours{1});
 
   // The outcome of the run that wait_for() saw end. Throws runner_error if there is none.
   outcome finish();
 
-  // Stops a run in progress, closes the executors and joins the threads; those that do not come
-  // back within `grace` are abandoned. May be called again.
+  // Stops a run in progress, closes the executors, joins the threads and gives the executors back;
+  // threads that do not come back within `grace` are abandoned, and their executors stay taken. May
+  // be called again. Called by one of the runner's own executors it does not wait: it stops the run
+  // and lets the threads end, and the next close() or the destructor does the rest.
   void close(std::chrono::nanoseconds grace = std::chrono::seconds{60}) noexcept;
 
  private:

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "gpubench/request_source.hpp"
@@ -18,8 +19,13 @@ namespace gpubench {
 // A live queue must be filled, and closed if the run is to finish, beforehand: where nothing is
 // left to happen, the run ends as stopped.
 //
-// Throws invalid_argument for bad options or service times, no executor, and a source in use.
+// `stop`, where it is given, is asked every few thousand requests: the run ends as stopped once it
+// answers true, and simulate() throws what it throws. The source is free again then.
+//
+// Throws invalid_argument for bad options or service times, no executor, a source in use, more
+// executors and larger batches than memory allows, and when the simulated clock passes 4e18 ns.
 outcome simulate(request_source& source, std::size_t executors,
-                 const std::vector<std::int64_t>& service_ns, const run_options& options);
+                 const std::vector<std::int64_t>& service_ns, const run_options& options,
+                 const std::function<bool()>& stop = {});
 
 }  // namespace gpubench

@@ -12,7 +12,7 @@ context::context(int device) : device_(device) {
 }
 
 context::~context() {
-  load_driver().cuDevicePrimaryCtxRelease.attempt(retained_);
+  if (const driver* const api = loaded_driver()) api->cuDevicePrimaryCtxRelease.attempt(retained_);
 }
 
 current_context::current_context(const context& made_current) {
@@ -21,7 +21,7 @@ current_context::current_context(const context& made_current) {
 
 current_context::~current_context() {
   CUctx_st* popped = nullptr;
-  load_driver().cuCtxPopCurrent.attempt(&popped);
+  if (const driver* const api = loaded_driver()) api->cuCtxPopCurrent.attempt(&popped);
 }
 
 }  // namespace gpubench::cuda

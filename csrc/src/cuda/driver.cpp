@@ -2,11 +2,13 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
 
 #include "cuda/driver_api.hpp"
 #include "gpubench/cuda/error.hpp"
+#include "gpubench/process.hpp"
 
 namespace gpubench::cuda {
 namespace {
@@ -17,6 +19,21 @@ constexpr const char* test_variable = "GPUBENCH_TEST_CUDA_DRIVER";
 const char* chosen_library() {
   const char* const for_tests = std::getenv(test_variable);
   return for_tests != nullptr ? for_tests : driver_library;
+}
+
+// The process that has loaded the driver, or is about to.
+std::atomic<home_process> loaded_in{home_process::none()};
+
+// Before the driver is loaded; a fork meanwhile must not leave the child waiting for a thread that
+// it does not have.
+void note_loading() {
+  home_process found = loaded_in;
+  if (found.pid() == 0 && loaded_in.compare_exchange_strong(found, home_process())) return;
+  if (found.here()) return;
+  throw unavailable(unavailable::reason::driver_error,
+                    "CUDA does not survive fork, and process " + std::to_string(found.pid()) +
+                        " had loaded the NVIDIA driver before; start processes that use a GPU with "
+                        "the method 'spawn'");
 }
 
 // 12080 is CUDA 12.8.
@@ -99,8 +116,19 @@ int driver::version() const {
 }
 
 const driver& load_driver() {
-  static const driver loaded(chosen_library());
-  return loaded;
+  note_loading();
+  try {
+    static const driver loaded(chosen_library());
+    return loaded;
+  } catch (...) {
+    loaded_in = home_process::none();
+    throw;
+  }
+}
+
+const driver* loaded_driver() noexcept {
+  const home_process found = loaded_in;
+  return found.pid() != 0 && found.here() ? &load_driver() : nullptr;
 }
 
 }  // namespace gpubench::cuda

@@ -136,9 +136,9 @@ void graph_executor::open() {
 
 void graph_executor::close() {
   if (device_side_ == nullptr) return;
-  bool idle = true;
+  bool idle = loaded_driver() != nullptr;  // not in a forked child
   try {
-    idle = device_side_->drain();
+    idle = idle && device_side_->drain();
   } catch (const cuda_error&) {  // the context is lost; nothing on it runs any more
   }
   if (idle) {

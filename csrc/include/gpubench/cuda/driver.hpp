@@ -149,8 +149,14 @@ class driver {
 // The driver of this machine, loaded by the first call. Throws unavailable, and tries again when it
 // is called again.
 //
+// CUDA does not survive fork: in a child of a process that had loaded the driver it throws
+// unavailable, and what belongs to the driver there is not given back.
+//
 // The environment variable GPUBENCH_TEST_CUDA_DRIVER names another library with the same functions.
 // Only tests set it.
 const driver& load_driver();
+
+// The driver if it was loaded, and by this process, for those who give back what is its own.
+const driver* loaded_driver() noexcept;
 
 }  // namespace gpubench::cuda

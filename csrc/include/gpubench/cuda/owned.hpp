@@ -23,11 +23,12 @@ class owned {
   }
   ~owned() {
     if (handle_ == Handle{}) return;
-    const driver& api = load_driver();
-    if (api.cuCtxPushCurrent.attempt(context_->handle()) != success) return;
-    (api.*give_back).attempt(handle_);
+    const driver* const api = loaded_driver();
+    if (api == nullptr) return;  // in a forked child
+    if (api->cuCtxPushCurrent.attempt(context_->handle()) != success) return;
+    (api->*give_back).attempt(handle_);
     CUctx_st* popped = nullptr;
-    api.cuCtxPopCurrent.attempt(&popped);
+    api->cuCtxPopCurrent.attempt(&popped);
   }
 
   Handle get() const noexcept { return handle_; }

@@ -1,0 +1,123 @@
+// A child after fork has the memory of runners and queues, and none of their threads.
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "forked.hpp"
+#include "gpubench/gpubench.hpp"
+
+using namespace gpubench;
+using namespace std::chrono_literals;
+
+namespace {
+
+#ifdef __SANITIZE_THREAD__
+constexpr bool threads_in_children = false;
+#else
+constexpr bool threads_in_children = true;
+#endif
+
+run_options until(std::size_t completions) {
+  run_options options;
+  options.stop_after_completions = completions;
+  options.capacity = 10'000;
+  return options;
+}
+
+std::string belongs_to(const char* what, pid_t process) {
+  return std::string(what) + " belongs to process " + std::to_string(process) +
+         "; make a new one after fork";
+}
+
+void a_child_cannot_use_the_runner_of_its_parent_and_can_let_it_go() {
+  const pid_t parent = getpid();
+  auto mine = std::make_shared<delay_executor>(0);
+  auto workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{mine});
+  auto source = std::make_shared<closed_loop>(1);
+  workers->run(source, until(10));
+  CHECK(holds_in_child([&] {
+    const std::string refused = belongs_to("this runner", parent);
+    CHECK(message_of<runner_error>([&] { workers->run(source, until(1)); }) == refused);
+    CHECK(message_of<runner_error>([&] { workers->wait_open(1s); }) == refused);
+    CHECK(message_of<runner_error>([&] { workers->start(source, until(1)); }) == refused);
+    CHECK(message_of<runner_error>([&] { workers->wait_for(1s); }) == refused);
+    CHECK(message_of<runner_error>([&] { workers->stop(); }) == refused);
+    CHECK(message_of<runner_error>([&] { workers->finish(); }) == refused);
+    workers->close();
+    CHECK(message_of<invalid_argument>([&] { runner other({mine}); }) ==
+          "executors[0] belongs to a runner of process " + std::to_string(parent) +
+              "; make a new one after fork");
+    workers.reset();
+  }));
+  CHECK(workers->run(source, until(10)).completed == 10);  // the parent's is as it was
+}
+
+void a_child_makes_a_runner_of_its_own() {
+  runner workers({std::make_shared<delay_executor>(0)});
+  auto source = std::make_shared<closed_loop>(1);  // nobody's, so anybody can use it
+  auto idle = std::make_shared<delay_executor>(0);
+  CHECK(holds_in_child([&] {
+    if (threads_in_children) {
+      runner own({idle});
+      CHECK(own.run(source, until(10)).completed == 10);
+      own.close();
+    } else {
+      std::fprintf(stderr, "not run: threads in a child, which ThreadSanitizer does not know\n");
+    }
+    CHECK(simulate(*source, 1, {1}, until(10)).completed == 10);
+  }));
+}
+
+void a_fork_amid_a_run_leaves_no_lock_that_the_child_waits_for() {
+  runner workers({std::make_shared<delay_executor>(0), std::make_shared<delay_executor>(0)});
+  auto source = std::make_shared<closed_loop>(2);
+  run_options endless;
+  endless.capacity = 200'000'000 / sizeof(batch_record);
+  workers.start(source, endless);
+  for (int i = 0; i < 20; ++i) {
+    CHECK(holds_in_child([&] {
+      message_of<runner_error>([&] { workers.stop(); });
+      const std::string taken =
+          message_of<invalid_argument>([&] { simulate(*source, 1, {1}, until(1)); });
+      CHECK(taken.find("the source is in use by a run of process") == 0);
+      workers.close();
+    }));
+  }
+  workers.stop();
+  CHECK(workers.wait_for(60s));
+  workers.finish();
+}
+
+void a_live_queue_serves_the_process_that_made_it() {
+  const std::string refused = belongs_to("this queue", getpid());
+  auto queue = std::make_shared<live_queue>(1);
+  std::atomic<bool> go_on{true};
+  std::thread submitter([&] {
+    while (go_on) queue->submit(1);
+  });
+  for (int i = 0; i < 20; ++i) {
+    CHECK(holds_in_child([&] {
+      CHECK(message_of<runner_error>([&] { queue->submit(2); }) == refused);
+      CHECK(message_of<runner_error>([&] { simulate(*queue, 1, {1}, until(1)); }) == refused);
+      queue->close();
+    }));
+  }
+  go_on = false;
+  submitter.join();
+  CHECK(queue->submit(3) == live_queue::submission::full);
+}
+
+}  // namespace
+
+int main() {
+  return run_tests(TEST(a_child_cannot_use_the_runner_of_its_parent_and_can_let_it_go),
+                   TEST(a_child_makes_a_runner_of_its_own),
+                   TEST(a_fork_amid_a_run_leaves_no_lock_that_the_child_waits_for),
+                   TEST(a_live_queue_serves_the_process_that_made_it));
+}
