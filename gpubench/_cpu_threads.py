@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from gpubench._interrupts import uninterrupted
+from gpubench._interrupts import Deferral
 
 _OMP_PAUSE_HARD = 2  # omp_pause_hard of OpenMP 5.0: the threads of the pool end
 
@@ -35,7 +35,8 @@ Made = TypeVar("Made")
 def on_ending_thread(work: Callable[[], Made]) -> Made:
     """What `work` returns or raises. It is called on a new thread, which has ended afterwards.
 
-    Ctrl-C reaches only the main thread: it is passed on to `work` as KeyboardInterrupt.
+    A signal that ends the program reaches only the main thread: it is passed on to `work` as
+    KeyboardInterrupt.
     """
     outcome: Future[Made] = Future()
 
@@ -46,10 +47,11 @@ def on_ending_thread(work: Callable[[], Made]) -> Made:
             outcome.set_exception(error)
 
     thread = Thread(target=run, name="gpubench-prepare", daemon=True)
-    with uninterrupted() as ctrl_c:  # a thread that is half started cannot be interrupted
+    with Deferral() as deferral:  # a thread that is half started cannot be interrupted
+        deferral.begin()
         thread.start()
     try:
-        if ctrl_c.pressed:
+        if deferral.pressed:
             raise KeyboardInterrupt
         return outcome.result()
     except KeyboardInterrupt:
