@@ -213,7 +213,8 @@ class _Thrift:
         if kind in {4, 5, 6}:
             return _signed(self._varint())
         if kind in {7, 8}:
-            return self._pass_over(8 if kind == 7 else self._varint())
+            self._pass_over(8 if kind == 7 else self._varint())
+            return None
         if kind in {9, 10}:
             head = self._byte()
             size = self._varint() if head >> 4 == 15 else head >> 4
