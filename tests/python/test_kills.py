@@ -28,14 +28,14 @@ GRID: dict[str, object] = {
 WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
 
 
-def sweep_and_die(run: Path, write: int, point: str) -> None:
+def sweep_and_die(run: Path, write: int, where: str) -> None:
     """In a process of its own: a sweep that is killed at a point of one of its writes."""
     begun = -1
 
-    def reached(name: str) -> None:
+    def reached(point: str) -> None:
         nonlocal begun
-        begun += name == "opened"
-        if (begun, name) == (write, point):
+        begun += point == "opened"
+        if (begun, point) == (write, where):
             os.kill(os.getpid(), signal.SIGKILL)
 
     folder._reached = reached
