@@ -8,13 +8,13 @@ state per thread. Its rate says how large the timeline has to be.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeGuard
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from gpubench.samples import Nanoseconds, Samples
 from gpubench.spec import Spec
 from gpubench.statistics import ClosedLoop, OpenLoop
 from gpubench.telemetry import Readings, recorded
+from gpubench.untrusted import open_regular, refuse_larger
 
 if TYPE_CHECKING:
     from gpubench._workers import Worker
@@ -52,6 +53,8 @@ _MEMORY_PART = 0.1
 _BYTES_PER_REQUEST = 88  # at batch 1, with device events
 _SERVICE_TABLE = 100_000
 _LONGEST_TRACE_S = 366 * 24 * 3600
+_MOST_TRACE_BYTES = 256 << 20
+_LONGEST_LINE = 1000  # bytes, of a trace
 # Added to the seed of the load, so that the arrivals that settle the queue are others.
 _SETTLING_SEED = 2**63
 
@@ -391,23 +394,54 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> Nanoseconds:
     With a rate they are scaled so that this many arrive a second on average.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an empty file is refused below
-            seconds = np.loadtxt(path, dtype=np.float64, ndmin=1, comments="#")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        with open_regular(path) as file:
+            seconds = np.fromiter(_times(file, f"{path}"), np.float64)
+    except OSError as error:
         raise InputError(
-            f"--arrivals trace:{path}: {reason}; it must hold one time in seconds a line"
+            f"--arrivals trace:{path}: {error.strerror}; it must hold one time in seconds a line"
         ) from None
-    if seconds.ndim != 1 or not len(seconds) or not np.isfinite(seconds).all():
+    if not len(seconds):
         raise InputError(f"--arrivals trace:{path}: it must hold one time in seconds a line")
     if seconds[-1] > _LONGEST_TRACE_S:
         raise InputError(f"--arrivals trace:{path}: times are in seconds, and at most a year")
     if seconds[0] < 0 or (np.diff(seconds) < 0).any():
         raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
     if rate_per_second is not None and seconds[-1] > 0:
-        seconds *= len(seconds) / rate_per_second / seconds[-1]
+        length_s = len(seconds) / rate_per_second
+        if not length_s <= _LONGEST_TRACE_S:
+            raise InputError(
+                f"--rate {rate_per_second:g}: the trace would take longer than a year; raise it"
+            )
+        scale = length_s / float(seconds[-1])
+        if not math.isfinite(scale):
+            raise InputError(f"--arrivals trace:{path}: times must be further apart")
+        seconds *= scale
     return np.rint(seconds * 1e9).astype(np.int64)
+
+
+def _times(file: BinaryIO, path: str) -> Iterator[float]:
+    """The time of each line, without what follows a #; blank lines have none.
+
+    Raises InputError, naming the line, for what is no time.
+    """
+    number = size = 0
+    while line := file.readline(_LONGEST_LINE):
+        number, size = number + 1, size + len(line)
+        refuse_larger(size, _MOST_TRACE_BYTES, path)  # it may grow
+        text = line.partition(b"#")[0].strip()
+        if not text:
+            continue
+        try:
+            time_s = float(text)
+        except ValueError:
+            time_s = math.nan
+        if not math.isfinite(time_s) or b"_" in text:
+            shown = text[:40].decode(errors="replace")
+            raise InputError(
+                f"--arrivals trace:{path}: line {number}: '{shown}' is no time; it must hold one "
+                "time in seconds a line"
+            )
+        yield time_s
 
 
 def _capacity(expected: int, workers: int) -> int:

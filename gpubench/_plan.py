@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpubench import _gpus
 from gpubench._gpus import TorchGpu
-from gpubench.engines import RUNTIMES, packages
+from gpubench.engines import RUNTIMES, packages, refusals
 from gpubench.errors import InputError
 from gpubench.machine import Machine
 from gpubench.models import brings_code, local_path, preset
@@ -227,7 +227,8 @@ def _refuse_impossible(spec: Spec, machine: Machine) -> None:
     _refuse_bad_trace(spec)
     if spec.model == "synthetic":
         return
-    if reason := importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
+    reason = refusals.on_cpu(spec) if spec.device == "cpu" else None
+    if reason := reason or importlib.import_module(RUNTIMES[spec.runtime]).refusal(spec):
         raise InputError(f"--runtime {spec.runtime}: {reason}")
     _refuse_missing_weights(spec)
 
@@ -278,7 +279,14 @@ def _refuse_bad_trace(spec: Spec) -> None:
 def _requests_of_trace(path: str) -> int:
     from gpubench._drive import read_trace
 
-    return len(read_trace(Path(path)))
+    requests = len(read_trace(Path(path)))
+    needed = requests * _SCHEDULED_REQUEST_BYTES
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2:
+        raise InputError(
+            f"--arrivals trace:{path}: its requests need {needed / 1e9:.3g} GB, more than half of "
+            "this machine's memory; shorten it"
+        )
+    return requests
 
 
 def refuse_missing_model(spec: Spec) -> None:
@@ -290,6 +298,7 @@ def refuse_missing_model(spec: Spec) -> None:
     if path is not None and os.path.isdir(path) and not path.endswith("/"):
         raise InputError(f"--model {spec.model}: {path} is a folder; give a file")
     if path is not None:
+        _refuse_special(f"--model {spec.model}", path)
         onnx_data(Path(path))
     if spec.inputs_file is not None and not os.path.isfile(spec.inputs_file):
         raise InputError(
@@ -306,3 +315,10 @@ def _refuse_missing_weights(spec: Spec) -> None:
         raise InputError(
             f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
         )
+    _refuse_special(f"--weights {weights}", weights)
+
+
+def _refuse_special(setting: str, path: str) -> None:
+    """Raises InputError for a pipe, which might be waited for, or a device, which might not end."""
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f"{setting}: {path} is no regular file; give one, or a folder")

@@ -17,8 +17,8 @@ from gpubench._run import Bench
 from gpubench._watcher import Watcher
 from gpubench.cost import check_prices, reprice
 from gpubench.errors import GpubenchError, InputError
-from gpubench.grid import Grid, cells, parse_grids, read_grids
-from gpubench.machine import this_machine
+from gpubench.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
+from gpubench.machine import Machine, this_machine
 from gpubench.models.local_files import changed_since, files_of
 from gpubench.result import Result
 from gpubench.spec import Spec
@@ -36,36 +36,43 @@ def sweep(
     output: str | Path,
     watcher: Watcher | None = None,
     allow_code: bool = False,
+    max_cells: int = MAX_CELLS,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
     `grids` is the path of a sweep file, or what such a file holds (see gpubench.grid). Returns the
-    results of all its cells, those included that `output` held already. Raises what `sweep_grids`
-    raises, and KeyboardInterrupt with everything measured until then on disk.
+    results of all its cells, those included that `output` held already. The models that a file
+    names run no code without `allow_code`; a grid that is not a file is trusted. Raises what
+    `sweep_grids` raises, and KeyboardInterrupt with everything measured until then on disk.
     """
     parsed = (
         read_grids(Path(grids), allow_code)
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )
-    swept = sweep_grids(parsed, output, watcher)
+    swept = sweep_grids(parsed, output, watcher, max_cells)
     if swept.interrupted:
         raise KeyboardInterrupt
     return swept.results
 
 
-def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | None = None) -> Swept:
+def sweep_grids(
+    grids: Sequence[Grid],
+    output: str | Path,
+    watcher: Watcher | None = None,
+    max_cells: int = MAX_CELLS,
+) -> Swept:
     """Measure every cell of `grids` that `output` does not hold yet.
 
     A cell that fails is stored with its error and the rest goes on. On Ctrl-C the cell in progress
     is stored with what it had measured, and the sweep ends.
 
     Raises InputError before anything is measured: a cell that is not valid or not possible here, an
-    unknown instance, a directory that cannot be written.
+    unknown instance, a directory that cannot be written, or that another sweep writes to.
     """
     watcher = watcher or Watcher()
     machine = this_machine()
-    planned = cells(grids, machine)
+    planned = cells(grids, machine, max_cells)
     if not planned.specs:
         raise InputError(
             "this sweep has no cell for this machine; see its only_on and unavailable, or give "
@@ -74,11 +81,27 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
     for spec in planned.specs:
         check_prices(spec.instance)
     directory = open_run(output)
-    directory.check_writable()
-
     keys = {spec.key(machine.identity): spec for spec in planned.specs}
+    with directory.locked():
+        directory.check_writable()
+        if not _measure(keys, planned.skipped, directory, machine, watcher):
+            return Swept([], interrupted=True)
+    stored = dict(directory.read_all().cells)
+    return Swept(
+        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
+    )
+
+
+def _measure(
+    keys: Mapping[str, Spec],
+    skipped: Mapping[str, int],
+    directory: RunDirectory,
+    machine: Machine,
+    watcher: Watcher,
+) -> bool:
+    """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
     missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
-    watcher.planned(len(missing), len(keys) - len(missing), planned.skipped)
+    watcher.planned(len(missing), len(keys) - len(missing), skipped)
     kept = {key: spec for key, spec in keys.items() if key not in missing}
     for file, results in _changed_since(kept, directory).items():
         watcher.changed(file, results)
@@ -91,16 +114,13 @@ def sweep_grids(grids: Sequence[Grid], output: str | Path, watcher: Watcher | No
             result = bench.measure(spec, partial(_keep, directory, key))
             watcher.ended(result, clock.end())
         except KeyboardInterrupt:
-            return Swept([], interrupted=True)
+            return False
         if bench.worn_out:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "
                 "runs and would disturb the cells to come: run the same sweep again to go on"
             )
-    stored = dict(directory.read_all().cells)
-    return Swept(
-        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
-    )
+    return True
 
 
 def _changed_since(kept: Mapping[str, Spec], directory: RunDirectory) -> Counter[Path]:

@@ -39,7 +39,10 @@ class Figure:
     @property
     def b_over_a(self) -> float | None:
         """The true ratio: of the figures as measured, not as printed."""
-        return None if not self.a or self.b is None else self.b / self.a
+        if not self.a or self.b is None:
+            return None
+        quotient = self.b / self.a
+        return quotient if math.isfinite(quotient) else None
 
     @property
     def is_significant(self) -> bool | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gpubench.errors import InputError
 from gpubench.pricing import Catalog, Instance, bundled_catalog
 from gpubench.result import Cost, Interval, Result
+from gpubench.spec import MOST_USD_PER_HOUR
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def price(
     measured, so it is never extrapolated.
 
     Raises InputError for an instance that is not in the catalog or has no price there, and for a
-    price that is negative or not a number.
+    price that is negative, not a number, or over a thousand million dollars.
     """
-    if usd_per_hour is not None and not (math.isfinite(usd_per_hour) and usd_per_hour >= 0):
+    if usd_per_hour is not None and not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
         raise InputError(f"--usd-per-hour {usd_per_hour} is no price; write dollars, like 0.25")
     catalog = catalog or bundled_catalog()
     if not instances and usd_per_hour is None:
@@ -112,10 +113,14 @@ def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
-    """Price of a million inferences in USD; None where no throughput is known, or it is zero."""
+    """Price of a million inferences in USD; None where no throughput is known, or it is zero.
+
+    None, too, where the price is larger than any number.
+    """
     if not throughput_per_second:
         return None
-    return usd_per_hour / 3600 / throughput_per_second * 1e6
+    figure = usd_per_hour / 3600 / throughput_per_second * 1e6
+    return figure if math.isfinite(figure) else None
 
 
 def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval | None:

@@ -15,19 +15,21 @@ beside it. Flags override the file's settings in every grid.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from gpubench import _plan
 from gpubench.errors import InputError
 from gpubench.machine import Machine
-from gpubench.models import needs_code
+from gpubench.models import brings_code, needs_code
 from gpubench.spec import PRICING_FIELDS, Spec, make_spec, nearest
+from gpubench.untrusted import MOST_YAML_BYTES, YamlMapping, parse_yaml, read_regular
+
+MAX_CELLS = 10_000  # unless somebody asks for more
 
 _GRID_KEYS = ("only_on", "unavailable")
 
@@ -37,26 +39,19 @@ _AXIS_ORDER = (
 )  # fmt: skip
 
 
-class _SweepFile(yaml.SafeLoader):
-    """YAML, with a key that stands twice in one place as the error that it is."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"'{key.value}' stands twice; remove one"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 @dataclass(frozen=True)
 class Grid:
     settings: Mapping[str, Any]
     origin: str  # for messages: "sweep.yaml, grid 2"
     only_on: str | None = None
     skip_unavailable: bool = False
+    lines: Mapping[str, str] = field(default_factory=dict)  # setting -> "sweep.yaml:12"
+    # Settings that somebody else may have written, and that may not make code run.
+    untrusted: frozenset[str] = frozenset()
+
+    def place(self, setting: str) -> str:
+        """Where a setting is written, for messages."""
+        return self.lines.get(setting, self.origin)
 
 
 @dataclass(frozen=True)
@@ -68,106 +63,171 @@ class Cells:
 def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
     """The grids of a sweep file.
 
-    Raises InputError, naming the file and the line where YAML knows it; and without `allow_code`
-    for a model whose loading runs code, since the file may come from somebody else.
+    Without `allow_code` its settings are marked as untrusted, since the file may come from somebody
+    else: `expand` refuses a cell whose model runs code when such a setting names it.
+
+    Raises InputError, naming the file and the line.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _SweepFile)
+        text = read_regular(path, MOST_YAML_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise InputError(f"{path} cannot be read: {reason}; give a sweep file in YAML") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
-    grids = parse_grids(document, str(path))
+    grids = _parse(parse_yaml(text, str(path)), str(path), str(path))
     for grid in grids:
         if "allow_code" in grid.settings:
             raise InputError(
-                f"{grid.origin}: allow_code: a file cannot allow it; remove it, and add "
-                "--allow-code to the command if you trust the file"
+                f"{grid.place('allow_code')}: allow_code: a file cannot allow it; remove it, and "
+                "add --allow-code to the command if you trust the file"
             )
-        for spec in [] if allow_code else expand(grid):
-            if reason := needs_code(spec):
-                raise InputError(
-                    f"{grid.origin}: model: {reason}; if you trust this file, add --allow-code"
-                )
-    if not allow_code:
-        return grids
-    return override(grids, {"allow_code": True})
+    if allow_code:
+        return override(grids, {"allow_code": True})
+    return [replace(grid, untrusted=frozenset(grid.settings)) for grid in grids]
 
 
 def parse_grids(document: object, origin: str) -> list[Grid]:
-    """Grids from a YAML document; see the module's docstring for its form."""
+    """Grids from what a YAML document holds; see the module's docstring for its form.
+
+    Who calls this with values of their own is trusted.
+    """
+    return _parse(document, origin, None)
+
+
+def _parse(document: object, origin: str, file: str | None) -> list[Grid]:
     if isinstance(document, list):
         return [
             grid
             for number, member in enumerate(document, 1)
-            for grid in parse_grids(member, f"{origin}, grid {number}")
+            for grid in _parse(member, f"{origin}, grid {number}", file)
         ]
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise InputError(
             f"{origin}: expected settings such as 'model: resnet50', or a list of them"
         )
     shared = {key: value for key, value in document.items() if key != "grids"}
+    lines = _lines(document, file)
     if "grids" not in document:
-        return [_grid(shared, origin)]
+        return [_grid(shared, origin, lines)]
     members = document["grids"]
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise InputError(
-            f"{origin}: grids: expected a list of settings, each item beginning with -"
+            f"{lines.get('grids', origin)}: grids: expected a list of settings, each item "
+            "beginning with -"
         )
     return [
-        _grid({**shared, **member}, f"{origin}, grid {number}")
+        _grid({**shared, **member}, f"{origin}, grid {number}", {**lines, **_lines(member, file)})
         for number, member in enumerate(members, 1)
     ]
 
 
-def _grid(document: dict[str, Any], origin: str) -> Grid:
+def _lines(document: object, file: str | None) -> dict[str, str]:
+    if file is None or not isinstance(document, YamlMapping):
+        return {}
+    return {key: f"{file}:{line}" for key, line in document.lines.items()}
+
+
+def _grid(document: dict[str, Any], origin: str, lines: Mapping[str, str]) -> Grid:
     settings = {key: value for key, value in document.items() if key not in _GRID_KEYS}
     for name in settings:
         if name not in Spec.model_fields:
             known = [*Spec.model_fields, *_GRID_KEYS, "grids"]
-            raise InputError(f"{origin}: unknown key '{name}'; {nearest(name, known)}")
-    only_on = document.get("only_on")
-    if only_on not in {None, "cpu", "cuda"}:
-        raise InputError(f"{origin}: only_on: '{only_on}' is not known; choose cpu or cuda")
-    unavailable = document.get("unavailable", "refuse")
-    if unavailable not in {"skip", "refuse"}:
-        raise InputError(
-            f"{origin}: unavailable: '{unavailable}' is not known; choose skip or refuse"
-        )
-    return Grid(settings, origin, only_on, unavailable == "skip")
+            where = lines.get(name, origin)
+            raise InputError(f"{where}: unknown key '{name}'; {nearest(name, known)}")
+    only_on = _choice(document, "only_on", ("cpu", "cuda"), lines, origin)
+    unavailable = _choice(document, "unavailable", ("skip", "refuse"), lines, origin)
+    return Grid(settings, origin, only_on, unavailable == "skip", lines)
+
+
+def _choice(
+    document: dict[str, Any],
+    key: str,
+    allowed: tuple[str, str],
+    lines: Mapping[str, str],
+    origin: str,
+) -> str | None:
+    value = document.get(key)
+    if value is None or (isinstance(value, str) and value in allowed):
+        return value
+    raise InputError(
+        f"{lines.get(key, origin)}: {key}: '{value}' is not known; choose {' or '.join(allowed)}"
+    )
 
 
 def override(grids: Sequence[Grid], flags: Mapping[str, Any]) -> list[Grid]:
-    """The grids with these settings in place of their own."""
+    """The grids with these settings, which are trusted, in place of their own."""
     return [
-        Grid({**grid.settings, **flags}, grid.origin, grid.only_on, grid.skip_unavailable)
+        replace(
+            grid,
+            settings={**grid.settings, **flags},
+            lines={name: line for name, line in grid.lines.items() if name not in flags},
+            untrusted=grid.untrusted - frozenset(flags),
+        )
         for grid in grids
     ]
 
 
 def expand(grid: Grid) -> list[Spec]:
-    """Every combination of the grid's axes. Raises InputError where one is not a valid cell."""
-    axes = {
+    """Every combination of the grid's axes.
+
+    Raises InputError where one is not a valid cell, and where an untrusted setting would make code
+    run. The latter is judged by the parsed settings, never by how they are written.
+    """
+    axes = _axes(grid)
+    names = sorted(axes, key=lambda name: _AXIS_ORDER.index(name) if name in _AXIS_ORDER else 99)
+    specs = []
+    for values in itertools.product(*(axes[name] for name in names)):
+        settings = dict(zip(names, values, strict=True))
+        if not isinstance(settings.get("model", ""), str):
+            refused = settings["model"]
+            raise InputError(
+                f"{grid.place('model')}: model: '{refused}' is not allowed; give a name"
+            )
+        spec = make_spec(settings, grid.origin, grid.lines)
+        if reason := _untrusted_code(spec, grid.untrusted):
+            raise InputError(
+                f"{grid.place('model')}: model: {reason}; if you trust this file, add --allow-code"
+            )
+        specs.append(spec)
+    return specs
+
+
+def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> str | None:
+    """Why one of the untrusted settings makes code run; None where none does."""
+    if "model" in untrusted:
+        return needs_code(spec)
+    return brings_code(spec) if "weights" in untrusted else None
+
+
+def _axes(grid: Grid) -> dict[str, Sequence[Any]]:
+    axes: dict[str, Sequence[Any]] = {
         name: value if isinstance(value, (list, tuple)) and name not in PRICING_FIELDS else (value,)
         for name, value in grid.settings.items()
     }
     for name, values in axes.items():
         if not values:
-            raise InputError(f"{grid.origin}: {name}: the list is empty; give at least one value")
-    names = sorted(axes, key=lambda name: _AXIS_ORDER.index(name) if name in _AXIS_ORDER else 99)
-    return [
-        make_spec(dict(zip(names, values, strict=True)), grid.origin)
-        for values in itertools.product(*(axes[name] for name in names))
-    ]
+            raise InputError(
+                f"{grid.place(name)}: {name}: the list is empty; give at least one value"
+            )
+    return axes
 
 
-def cells(grids: Sequence[Grid], machine: Machine) -> Cells:
+def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
+    """Counts the cells without making them: five axes of 59 values are 700 million."""
+    count = sum(math.prod(len(values) for values in _axes(grid).values()) for grid in grids)
+    if count > max_cells:
+        raise InputError(
+            f"these grids have {count:,} cells, and {max_cells:,} is the limit; shorten a list, or "
+            "raise --max-cells"
+        )
+
+
+def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> Cells:
     """The cells to measure on this machine, each once, in the order of the grids.
 
     Raises InputError for a cell that is not valid, or that this machine cannot measure and whose
-    grid does not say `unavailable: skip`.
+    grid does not say `unavailable: skip`; and, before any is made, for more than `max_cells`.
     """
+    _refuse_too_many(grids, max_cells)
     kind = "cuda" if machine.gpus else "cpu"
     specs: dict[Spec, None] = {}
     skipped: Counter[str] = Counter()
@@ -183,9 +243,3 @@ def cells(grids: Sequence[Grid], machine: Machine) -> Cells:
                     raise InputError(f"{grid.origin}: {error}") from None
                 skipped[str(error)] += 1
     return Cells(list(specs), dict(skipped))
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)

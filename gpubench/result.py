@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from gpubench.errors import InputError
 from gpubench.spec import Spec
+from gpubench.untrusted import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -260,6 +261,14 @@ class Cost(Part):
     hardware_note: str | None = None  # how the priced hardware differs from the measured
 
 
+class SampleFile(Part):
+    """The file of samples beside the document, by which it is told from any other."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
 class Failure(Part):
     stage: str  # "load" | "warm-up" | "measure" | ...
     message: str
@@ -287,6 +296,7 @@ class Result(Part):
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
     costs: list[Cost] = []
+    sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None
 
     _samples: Samples | None = PrivateAttr(None)
@@ -326,23 +336,33 @@ class Result(Part):
         return self.model_dump_json(by_alias=True, indent=2)
 
 
+class OtherDocument(InputError):
+    """A whole JSON document, and not one that this version of gpubench has written."""
+
+
 def parse_result(text: str, origin: str) -> Result:
     """Read a result document.
 
-    Raises InputError, naming `origin`, where it is not a result of a schema this version reads.
+    Raises InputError, naming `origin`, where it is not a result of a schema this version reads;
+    OtherDocument where it is whole and something else.
     """
     try:
-        result = Result.model_validate_json(text)
+        document = parse_json(text, origin)
+    except InputError as error:
+        raise InputError(f"{error}; measure it again or remove the file") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(schema, int) and schema != SCHEMA:
+        raise OtherDocument(
+            f"{origin} has schema {schema}, this gpubench reads {SCHEMA}; "
+            "read it with the version that wrote it (environment.gpubench)"
+        )
+    try:
+        return Result.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"
-        raise InputError(
+        problem = (
             f"{origin} is not a gpubench result: {place}: {first['msg']}; "
             "measure it again or remove the file"
-        ) from None
-    if result.schema_ != SCHEMA:
-        raise InputError(
-            f"{origin} has schema {result.schema_}, this gpubench reads {SCHEMA}; "
-            "read it with the version that wrote it (environment.gpubench)"
         )
-    return result
+    raise InputError(problem) if schema == SCHEMA else OtherDocument(problem)

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NoReturn, get_args
 
 from pydantic import (
@@ -42,10 +42,12 @@ PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
 # Far beyond what anybody measures, and within what the core's integers and memory can hold.
 _LONGEST_S = 30 * 24 * 3600.0
 _MOST_SAMPLES = 65536  # in one batch
+MOST_USD_PER_HOUR = 1e9
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
-_DYNAMIC_BATCH = re.compile(r"([0-9]+):(.+)")
+_DYNAMIC_BATCH = re.compile(r"([0-9]{1,9}):(.+)")
+_DEVICE = re.compile("auto|cpu|all|cuda|cuda:[0-9]{1,4}(,cuda:[0-9]{1,4})*")
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -67,7 +69,7 @@ def parse_duration(text: str | float) -> float:
     Raises ValueError for a string without a unit, so that '5' is never guessed at.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        seconds = float(text)
+        seconds = float(min(text, 2 * _LONGEST_S))  # a whole number may be too large for a float
     else:
         match = _DURATION.fullmatch(str(text).strip().lower())
         if match is None or match[2] not in {*_UNITS, ""}:
@@ -241,7 +243,7 @@ class Spec(BaseModel):
         (), description="Price the measurement on these instances (see gpubench prices list)."
     )
     usd_per_hour: Number | None = Field(
-        None, ge=0, description="Price the measurement at this hourly price."
+        None, ge=0, le=MOST_USD_PER_HOUR, description="Price the measurement at this hourly price."
     )
 
     @model_validator(mode="before")
@@ -286,6 +288,8 @@ class Spec(BaseModel):
             _refuse(
                 "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
             )
+        if pattern in {"poisson", "constant"} and self.arrivals != pattern:
+            _refuse("arrivals", f"{pattern} takes no value; write {pattern}, and add --rate")
         if pattern == "burst" and re.fullmatch("[1-9][0-9]{0,8}", argument) is None:
             _refuse("arrivals", "a burst has a size; write it like burst:8")
         if pattern == "trace" and not argument:
@@ -294,7 +298,7 @@ class Spec(BaseModel):
             _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
         if pattern in {"constant", "burst"} and not self.open_loop:
             _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
-        if re.fullmatch(r"auto|cpu|all|cuda|cuda:[0-9]+(,cuda:[0-9]+)*", self.device) is None:
+        if _DEVICE.fullmatch(self.device) is None:
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
         if len(set(self.devices)) < len(self.devices):
             _refuse("device", f"'{self.device}' names a GPU twice; name each once")
@@ -400,26 +404,32 @@ def _refuse(field: str, problem: str) -> NoReturn:
     raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})
 
 
-def make_spec(settings: dict[str, Any], origin: str = "") -> Spec:
+def make_spec(
+    settings: dict[str, Any], origin: str = "", lines: Mapping[str, str] | None = None
+) -> Spec:
     """A Spec from what a user wrote.
 
-    `origin` says where, for the message ("sweep.yaml, grid 2"). Raises InputError: one line that
-    names the flag or key and the fix.
+    `origin` says where, for the message ("sweep.yaml, grid 2"), and `lines` in which line a setting
+    is, where that is known. Raises InputError: one line that names the flag or key and the fix.
     """
+    lines = lines or {}
     try:
         spec = Spec(**settings)
     except ValidationError as error:
-        raise InputError(_explain(error, settings, origin)) from None
+        raise InputError(_explain(error, settings, origin, lines)) from None
     if "arrivals" in settings and not spec.open_loop:  # poisson, which is also the default
         problem = f"{spec.arrivals} arrivals need a rate; add --rate"
-        raise InputError(_located("arrivals", problem, origin))
+        raise InputError(_located("arrivals", problem, lines.get("arrivals", origin)))
     return spec
 
 
-def _explain(error: ValidationError, settings: dict[str, Any], origin: str) -> str:
+def _explain(
+    error: ValidationError, settings: dict[str, Any], origin: str, lines: Mapping[str, str]
+) -> str:
     first = error.errors()[0]
     context = first.get("ctx", {})
     name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
+    origin = lines.get(name, origin)
     if first["type"] == "extra_forbidden":
         problem = f"unknown setting '{name}'; {nearest(name, Spec.model_fields)}"
         return f"{origin}: {problem}" if origin else problem

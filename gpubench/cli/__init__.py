@@ -121,8 +121,10 @@ def _version() -> str:
 
 
 def _fail(message: str, status: int) -> int:
+    from gpubench.report import escape
+
     with suppress(OSError):  # nobody reads it: a closed terminal, a pipe whose reader has ended
-        print("gpubench:", shorten(" ".join(message.split())), file=sys.stderr)
+        print("gpubench:", shorten(escape.terminal(" ".join(message.split()))), file=sys.stderr)
     return status
 
 

@@ -89,10 +89,12 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
     """
     if path is None:
         return
-    existed = path.exists()
-    if existed and not path.is_file() and not path.is_dir():
-        return  # a device or a pipe, which may be waiting to be opened once
     try:
+        existed = path.exists()
+        if path.is_socket():
+            raise InputError(f"{flag} {path} is a socket; choose another file")
+        if existed and not path.is_file() and not path.is_dir():
+            return  # a device or a pipe, which may be waiting to be opened once
         with path.open("ab"):
             pass
         if not existed:

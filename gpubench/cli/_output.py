@@ -37,8 +37,10 @@ def emit_tables(tables: list[Table], output: Path | None) -> None:
 
 
 def warn(problems: Iterable[str]) -> None:
+    from gpubench.report import escape
+
     for problem in problems:
-        print("gpubench: warning:", shorten(problem), file=sys.stderr)
+        print("gpubench: warning:", shorten(escape.terminal(problem)), file=sys.stderr)
 
 
 def write_each(*writes: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ import click
 
 from gpubench.cli._options import split_names
 from gpubench.errors import shorten
+from gpubench.report import escape
 from gpubench.spec import Spec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -64,4 +65,4 @@ def tell(line: str, quiet: bool = False) -> None:
     """Progress: on stderr, so that stdout holds results alone. A measurement goes on without it."""
     if not quiet:
         with suppress(OSError):
-            print(shorten(line), file=sys.stderr, flush=True)
+            print(shorten(escape.terminal(line)), file=sys.stderr, flush=True)

@@ -109,16 +109,22 @@ def _build(
     Raises InputError for what cannot be built, before anything is loaded.
     """
     from gpubench._plan import refuse_by_its_file, refuse_missing_model
-    from gpubench.engines import tensorrt_plan
+    from gpubench.engines import refusals
 
-    targets = {name: tensorrt_plan.compute_capability(name) for name in gpus}
+    targets = {name: refusals.compute_capability(name) for name in gpus}
     for spec, _ in wanted:
-        if reason := tensorrt_plan.missing(spec):
+        if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
             raise InputError(f"--runtime {spec.runtime}: {reason}")
+        refuse_missing_model(spec)
+        if reason := refusals.tensorrt_missing(spec):
+            raise InputError(f"--runtime {spec.runtime}: {reason}")
+
+    from gpubench.engines import tensorrt_plan  # torch with it
+
+    for spec, _ in wanted:
         for name, capability in targets.items():
             if reason := tensorrt_plan.refused_on(spec, capability):
                 raise InputError(f"--gpu {name}: {reason}")
-        refuse_missing_model(spec)
         refuse_by_its_file(spec)
     make_folder(output)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)

@@ -42,7 +42,7 @@ def clear(kind: str | None) -> None:
 def _total(found: list[cache.Entry]) -> str:
     size = _megabytes(sum(entry.bytes for entry in found))
     entries = "1 entry" if len(found) == 1 else f"{len(found)} entries"
-    return f"{entries}, {size}, in {cache.cache_dir()}"
+    return f"{entries}, {size}, in {cache.chosen_dir()}"
 
 
 def _megabytes(size: int) -> str:

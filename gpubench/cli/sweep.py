@@ -13,7 +13,7 @@ from gpubench.cli._foreign import foreign_code
 from gpubench.cli._output import emit_tables
 from gpubench.cli._settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
-from gpubench.grid import override, parse_grids, read_grids
+from gpubench.grid import MAX_CELLS, override, parse_grids, read_grids
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
 from gpubench.result import Result
@@ -26,8 +26,15 @@ from gpubench.spec import Spec
     "--output", required=True, help="Run directory: a path or a URL. Resumes if it exists."
 )
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option(
+    "--max-cells",
+    type=click.IntRange(min=1),
+    default=MAX_CELLS,
+    show_default=True,
+    help="Refuse a sweep of more cells than this.",
+)
 @setting_options
-def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
+def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags: Any) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
 
     Each setting takes a comma-separated list. Cells that the directory already holds are not
@@ -47,7 +54,7 @@ def command(file: Path | None, output: str, quiet: bool, **flags: Any) -> int:
     with foreign_code(quiet):
         from gpubench._sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, _Progress(quiet))
+        swept = sweep_grids(grids, output, _Progress(quiet), max_cells)
     if swept.interrupted:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")
         raise KeyboardInterrupt

@@ -63,7 +63,7 @@ def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
             "or eager, or give the module itself"
         )
     # Kernels that two engines share are compiled once.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.cache_dir() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
     module = precision.convert(model.module, spec).requires_grad_(False)
     dtype, device = precision.weight_dtype(spec.precision), torch.device(spec.device)
     return module, tuple(

@@ -14,29 +14,21 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpubench.engines import packages, precision
+from gpubench.engines import precision, refusals
 from gpubench.errors import GpubenchError
-from gpubench.models import preset
 from gpubench.models.base import Tensors
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
-PACKAGE = "torchao"
+PACKAGE = refusals.INT8_PACKAGE
 # Of a model's operations. With less, what is quantised is not what takes the time.
 _LEAST_SHARE = 0.5
 # The int8 products of GPUs take multiples of this, and a smaller layer gains nothing anywhere.
 _MULTIPLE = 16
 
 
-def refusal(spec: Spec) -> str | None:
-    known = preset(spec.model)
-    if known is not None and known.convolutional:
-        return (
-            f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
-            f"--runtime {precision.int8_of_any_layer(spec)}"
-        )
-    return packages.missing(PACKAGE, PACKAGE)
+refusal = refusals.of_linear_int8
 
 
 def library() -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import origin, program
+from gpubench.engines import origin, program, refusals
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
@@ -27,7 +27,7 @@ from gpubench.models.onnx_file import OnnxFile
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
-PACKAGES = ("onnx", "onnxscript")
+PACKAGES = refusals.ONNX_PACKAGES
 
 # Bump when the way a model is exported changes: older entries of the cache are then not found.
 _RECIPE = 3

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpubench.engines import refusals
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
 from gpubench.models.local_files import onnx_data
@@ -34,7 +35,7 @@ from gpubench.models.local_files import onnx_data
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
-PACKAGES = ("onnxruntime",)
+PACKAGES = refusals.ONNX_QUANTISER_PACKAGES
 
 # What activations are scaled by: so many requests of so many samples.
 _CALIBRATION_REQUESTS, _CALIBRATION_SAMPLES = 8, 4

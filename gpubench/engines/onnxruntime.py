@@ -21,7 +21,7 @@ import torch
 
 from gpubench import cache
 from gpubench.dtypes import BY_ONNX_TYPE
-from gpubench.engines import onnx_export, onnx_quantise, origin, packages, precision
+from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, torch_dtype
@@ -36,7 +36,7 @@ _RECIPE = 2
 
 
 def refusal(spec: Spec) -> str | None:
-    if reason := packages.missing("onnxruntime", "onnxruntime", *onnx_export.PACKAGES):
+    if reason := refusals.onnxruntime_missing():
         return reason
     own = _own_precision(spec)
     if spec.device == "cpu":

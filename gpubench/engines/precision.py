@@ -18,45 +18,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.models import preset
+from gpubench.engines import refusals
 
 if TYPE_CHECKING:
     from gpubench.spec import Spec
 
 
-def refusal(spec: Spec, *supported: str) -> str | None:
-    """Why a runtime that has these precisions cannot do the spec's; None where it can."""
-    if spec.precision in supported:
-        return None
-    advice = f"choose {' or '.join(supported)}"
-    if others := _quantising_runtimes(spec):
-        advice += f", or --runtime {' or '.join(others)}"
-        advice += " on a GPU from Ada on (L4, H100)" if spec.precision == "fp8" else ""
-    return f"it has no {spec.precision} on this device; {advice}"
-
-
-def floats_of_torch(spec: Spec) -> tuple[str, ...]:
-    """What torch computes in on the spec's kind of device, quantised formats apart."""
-    return "fp32", *(() if spec.device == "cpu" else ("tf32",)), "amp", "fp16", "bf16"
-
-
-def int8_of_any_layer(spec: Spec) -> str:
-    """The runtime that has int8 on the spec's kind of device whatever a model's layers are."""
-    return "onnxruntime" if spec.device == "cpu" else "tensorrt"
-
-
-def _quantising_runtimes(spec: Spec) -> tuple[str, ...]:
-    """Those that have the spec's int8 or fp8 for its model; none for other precisions."""
-    known = preset(spec.model)
-    if known is None or spec.precision not in {"int8", "fp8"}:
-        return ()
-    if spec.precision == "fp8":
-        runtimes: tuple[str, ...] = ("tensorrt",)
-    elif known.convolutional:
-        runtimes = (int8_of_any_layer(spec),)
-    else:
-        runtimes = (int8_of_any_layer(spec), "compile", "aotinductor")
-    return tuple(name for name in runtimes if known.runtimes is None or name in known.runtimes)
+refusal = refusals.of_precision
+floats_of_torch = refusals.floats_of_torch
+int8_of_any_layer = refusals.int8_of_any_layer
 
 
 def weight_dtype(precision: str) -> torch.dtype:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import tensorrt_plan
+from gpubench.engines import refusals, tensorrt_plan
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.tensorrt_context import Context, LoadedEngine
 from gpubench.engines.tensorrt_library import version_of
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 def refusal(spec: Spec) -> str | None:
     if spec.device == "cpu":
-        return (
-            "it runs on NVIDIA GPUs alone; gpubench build makes its engines on a machine without "
-            "one. Choose --runtime onnxruntime or torchscript here"
-        )
+        return refusals.of_tensorrt_on_cpu(spec)
     if reason := tensorrt_plan.missing(spec):
         return reason
     capabilities = (torch.cuda.get_device_capability(device) for device in spec.devices)

@@ -27,15 +27,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import onnx_export, onnx_quantise, origin, packages, precision
+from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
 from gpubench.engines.tensorrt_library import (
-    LIBRARIES,
     ErrorLog,
     library,
     one_line,
     version_of,
 )
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel
 from gpubench.models.onnx_file import OnnxFile
 from gpubench.models.onnx_signature import request, signature
@@ -49,41 +48,15 @@ if TYPE_CHECKING:
 # Bump when the way an engine is built changes.
 _RECIPE = 3
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
-_QUANTISED = frozenset({"int8", "fp8"})
-
-# Compute capabilities of GPUs that clouds rent out, by the names of the price catalog.
-_GPUS = {
-    "T4": (7, 5),
-    "A100": (8, 0),
-    "A10": (8, 6),
-    "A10G": (8, 6),
-    "L4": (8, 9),
-    "L40S": (8, 9),
-    "H100": (9, 0),
-    "H200": (9, 0),
-}
+PRECISIONS = refusals.TENSORRT_PRECISIONS
+_QUANTISED = refusals.TENSORRT_QUANTISED
 
 # The first compute capability that has a precision, where not all have it.
 _SINCE = {"tf32": (8, 0), "bf16": (8, 0), "fp8": (8, 9)}
 
 
-def missing(spec: Spec) -> str | None:
-    """What to install for building an engine of `spec`; None where all is there."""
-    quantiser = onnx_quantise.PACKAGES if spec.precision in _QUANTISED else ()
-    return packages.missing(
-        spec.runtime, LIBRARIES[spec.runtime], *onnx_export.PACKAGES, *quantiser
-    )
-
-
-def compute_capability(gpu: str) -> tuple[int, int]:
-    """Of a GPU's name, or of sm_86. Raises InputError for what it does not know."""
-    digits = gpu.lower().removeprefix("sm_").removeprefix("sm")
-    if digits.isascii() and digits.isdigit() and len(digits) in {2, 3}:
-        return int(digits[:-1]), int(digits[-1])
-    if gpu.upper() not in _GPUS:
-        raise InputError(f"--gpu {gpu}: not known; give {', '.join(_GPUS)}, or one like sm_86")
-    return _GPUS[gpu.upper()]
+missing = refusals.tensorrt_missing
+compute_capability = refusals.compute_capability
 
 
 def refused_on(spec: Spec, capability: tuple[int, int]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from gpubench.compare import Comparison, Figure, Pair, chosen_cost
+from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
 from gpubench.report.csv import Field, result_fields, to_csv
 from gpubench.result import Interval, Result
@@ -35,7 +36,9 @@ def json_text(comparison: Comparison, a_name: str, b_name: str) -> str:
         "only_a": [result.spec.describe() for result in comparison.only_a],
         "only_b": [result.spec.describe() for result in comparison.only_b],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return escape.json_text(
+        json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
 def _figures(pair: Pair) -> dict[str, Figure]:

@@ -7,12 +7,16 @@ is one row with empty cost columns.
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable
 from io import StringIO
 
+from gpubench.report.escape import csv_field
 from gpubench.report.notes import verdict
 from gpubench.report.settings import weights
 from gpubench.result import Cost, DeviceReport, Interval, Numerics, Result
+
+_MOST_ANSWERS = 32  # that a model may name, each a column
 
 Field = str | int | float | bool | None
 
@@ -26,9 +30,9 @@ def to_csv(rows: list[dict[str, Field]]) -> str:
     """A column for every key of any row; None is an empty field, and so is a key that is absent."""
     out = StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
-    writer = csv.DictWriter(out, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _field(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([csv_field(name) for name in columns])
+    writer.writerows([csv_field(row.get(name)) for name in columns] for row in rows)
     return out.getvalue()
 
 
@@ -36,10 +40,6 @@ def interval_fields(name: str, interval: Interval | None) -> dict[str, Field]:
     """Two columns for the ends of an interval: 'NAME_low', 'NAME_high'."""
     low, high = interval or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
-
-
-def _field(value: Field) -> Field:
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _rows(key: str, result: Result) -> list[dict[str, Field]]:
@@ -118,8 +118,12 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
 
 def _numerics_fields(numerics: Numerics | None) -> dict[str, Field]:
     """As in the JSON. The answers of a model of one's own may bring columns with their names."""
-    figures = numerics.model_dump() if numerics else dict.fromkeys(Numerics.model_fields)
-    return {f"numerics_{name}": figure for name, figure in figures.items()}
+    figures = dict.fromkeys(Numerics.model_fields) | (numerics.model_dump() if numerics else {})
+    named = itertools.islice(figures.items(), len(Numerics.model_fields) + _MOST_ANSWERS)
+    return {
+        f"numerics_{name}": figure if isinstance(figure, (int, float, bool, str)) else None
+        for name, figure in named
+    }
 
 
 def _device_fields(device: DeviceReport | None) -> dict[str, Field]:

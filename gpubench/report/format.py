@@ -17,8 +17,10 @@ ABSENT = "–"  # absent is never 0
 
 def number(value: float | None, digits: int = 4) -> str:
     """At least `digits` significant digits, thousands set apart: 0.1234, 12.34, 1,234,567."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return ABSENT
+    if not _is_plain(value):
+        return f"{value:.{digits - 1}e}"
     return f"{value:,.{_decimals(value, digits)}f}"
 
 
@@ -33,7 +35,9 @@ def milliseconds(value: float | None) -> str:
 
 def usd(value: float | None) -> str:
     """Dollars: cents, and three digits where there are less than a dollar's."""
-    return ABSENT if value is None else f"{value:,.{max(2, _decimals(value, 3))}f}"
+    if value is None or not _is_plain(value):
+        return number(value, digits=3)
+    return f"{value:,.{max(2, _decimals(value, 3))}f}"
 
 
 def ratio(value: float | None) -> str:
@@ -51,6 +55,8 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     if interval is None:
         return number(value)
     half = max(interval[1] - value, value - interval[0], 0.0)
+    if not _is_plain(value) or not _is_plain(half):
+        return f"{number(value)} ±{number(half, 2)}"
     digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 as 0.1 would be off by a third
     decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
@@ -61,11 +67,13 @@ def seconds(value: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= size:
             return f"{value / size:g}{unit}"
-    return "0s" if value == 0 else f"{value / 1e-9:g}ns"
+    return "0s" if value == 0 else f"{value / 1e-9:g}ns" if value > 0 else f"{value:g}s"
 
 
 def elapsed(value: float) -> str:
     """How long something took or will take, as one says it: '28 s', '3 min 5 s'."""
+    if not abs(value) < 1e9:
+        return f"{value:.3g} s" if math.isfinite(value) else ABSENT
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
@@ -73,6 +81,11 @@ def elapsed(value: float) -> str:
 def count(amount: int, noun: str) -> str:
     """'1 core', '2 cores'."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def _is_plain(value: float) -> bool:
+    """Whether it reads better in digits than with an exponent; what is measured always does."""
+    return value == 0 or 1e-9 <= abs(value) < 1e15
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 
+from gpubench.report.escape import html
 from gpubench.report.table import Table
 
 _STATUSES = ("valid", "suspect", "failed")  # words that have a colour, as on a terminal
@@ -26,12 +26,12 @@ def page(
 <head>
 <meta charset="utf-8" />
 <meta name="viewport" content="width=device-width, initial-scale=1" />
-<title>{escape(title)} - gpubench</title>
+<title>{html(title)} - gpubench</title>
 <style>
 {style}</style>
 </head>
 <body>
-<h1>{escape(title)}</h1>
+<h1>{html(title)}</h1>
 {"".join(sections)}{_plots_section(plots, remarks)}</body>
 </html>
 """
@@ -44,7 +44,7 @@ def _table_section(number: int, table: Table) -> str:
 <h2>Table {number}</h2>
 {_facts(facts)}<div class="wide">
 <table>
-<caption>{escape(": ".join(caption))}</caption>
+<caption>{html(": ".join(caption))}</caption>
 <thead>
 {_head(number, table)}</thead>
 <tbody>
@@ -56,13 +56,13 @@ def _table_section(number: int, table: Table) -> str:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(fact)}</dd>\n" for label, fact in facts)
+    rows = "".join(f"<dt>{html(label)}</dt><dd>{html(fact)}</dd>\n" for label, fact in facts)
     return f"<dl>\n{rows}</dl>\n" if rows else ""
 
 
 def _head(number: int, table: Table) -> str:
     cells = (
-        f'<th scope="col"{_classes(column.align)}>{escape(column.title)}'
+        f'<th scope="col"{_classes(column.align)}>{html(column.title)}'
         f"{_marks(number, table.header_marks.get(index, ()))}</th>"
         for index, column in enumerate(table.columns)
     )
@@ -74,7 +74,7 @@ def _row(number: int, table: Table, index: int) -> str:
     for column, cell in zip(table.columns, table.rows[index], strict=True):
         tag, scope = ("th", ' scope="row"') if column.is_key else ("td", "")
         status = cell.text if cell.text in _STATUSES else ""
-        text = escape(cell.text) + _marks(number, cell.marks)
+        text = html(cell.text) + _marks(number, cell.marks)
         cells.append(f"<{tag}{scope}{_classes(column.align, status)}>{text}</{tag}>")
     return f"<tr>{''.join(cells)}</tr>\n"
 
@@ -91,7 +91,7 @@ def _marks(number: int, marks: Iterable[int]) -> str:
 
 def _notes(number: int, table: Table) -> str:
     items = "".join(
-        f'<li id="{_note_id(number, note.mark)}"><sup>{note.mark}</sup> {escape(note.text)}</li>\n'
+        f'<li id="{_note_id(number, note.mark)}"><sup>{note.mark}</sup> {html(note.text)}</li>\n'
         for note in table.notes
     )
     return f'<ul class="notes">\n{items}</ul>\n' if items else ""
@@ -102,7 +102,7 @@ def _note_id(number: int, mark: int) -> str:
 
 
 def _remarks(remarks: Iterable[str]) -> str:
-    return "".join(f'<p class="remark">{escape(remark)}</p>\n' for remark in remarks)
+    return "".join(f'<p class="remark">{html(remark)}</p>\n' for remark in remarks)
 
 
 def _plots_section(plots: Sequence[str], remarks: Iterable[str]) -> str:

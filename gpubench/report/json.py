@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from gpubench.report.escape import json_text
 from gpubench.result import Result
 
 
 def text(results: Iterable[Result]) -> str:
-    entries = [textwrap.indent(result.to_json(), "  ") for result in results]
+    entries = [textwrap.indent(json_text(result.to_json()), "  ") for result in results]
     return "[\n" + ",\n".join(entries) + "\n]\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gpubench.report import escape
 from gpubench.report.table import Cell, Table, superscript
 
 
@@ -12,9 +13,13 @@ def text(tables: Iterable[Table]) -> str:
 
 
 def _one(table: Table) -> str:
-    facts = "".join(f"**{label}**: {_escape(fact)}  \n" for label, fact in table.facts)
-    notes = "".join(f"{superscript([note.mark])} {_escape(note.text)}  \n" for note in table.notes)
-    remarks = "".join(f"{_escape(remark)}  \n" for remark in table.remarks)
+    facts = "".join(
+        f"**{escape.markdown(label)}**: {escape.markdown(fact)}  \n" for label, fact in table.facts
+    )
+    notes = "".join(
+        f"{superscript([note.mark])} {escape.markdown(note.text)}  \n" for note in table.notes
+    )
+    remarks = "".join(f"{escape.markdown(remark)}  \n" for remark in table.remarks)
     blocks = [facts, _body(table), notes, remarks]
     return "\n".join(block for block in blocks if block)
 
@@ -46,11 +51,4 @@ def _body(table: Table) -> str:
 
 def _cell(cell: Cell) -> str:
     marks = f" {superscript(cell.marks)}" if cell.marks else ""
-    return _escape(cell.text) + marks
-
-
-def _escape(text: str) -> str:
-    """Keep what a measurement says from being read as markup."""
-    for character in "\\`*_|<>":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return escape.markdown(cell.text) + marks

@@ -23,6 +23,9 @@ from gpubench.report.results import by_machine
 from gpubench.report.settings import machine_name, settings_columns, shared_settings
 from gpubench.result import Cost, Interval, Result
 
+_LARGEST = 1e30  # that can be drawn
+_LONGEST_NAME = 60  # of a file, in characters
+
 MAX_LINES = 7  # in one plot: as many as there are colours that can be told apart
 
 
@@ -180,7 +183,7 @@ def _cost(result: Result, cost: Cost | None, x: float | None) -> Point | None:
 def _point(
     result: Result, x: float | None, y: float | None, interval: Interval | None
 ) -> Point | None:
-    if y is None:
+    if y is None or not all(abs(value) <= _LARGEST for value in (y, x or 0.0, *(interval or ()))):
         return None
     return Point(
         x,
@@ -336,7 +339,7 @@ def _machine_names(machines: Sequence[Sequence[Result]]) -> list[str]:
 
 
 def _file_name(*words: str) -> str:
-    return re.sub(r"[^\w.]+", "-", "-".join(words)).strip("-.").lower()
+    return re.sub(r"[^\w.]+", "-", "-".join(words))[:_LONGEST_NAME].strip("-.").lower()
 
 
 def _named_apart(plots: Iterable[Plot]) -> list[Plot]:

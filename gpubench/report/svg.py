@@ -6,9 +6,11 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
 
+from gpubench.report import escape
 from gpubench.report.plots import Axis, Plot, Point
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def figure(plot: Plot) -> Figure:
     """The drawing itself, in the style that is set."""
     from matplotlib.figure import Figure
 
+    plot = _with_harmless_texts(plot)
     title = textwrap.wrap(plot.title, _TITLE_WIDTH)
     legend = [(handle, textwrap.fill(text, _LEGEND_WIDTH)) for handle, text in _legend(plot)]
     columns = 2 if all(len(text) <= 42 for _, text in legend) else 1
@@ -114,6 +117,15 @@ def figure(plot: Plot) -> Figure:
         linespacing=1.4,
     )
     return drawn
+
+
+def _with_harmless_texts(plot: Plot) -> Plot:
+    return replace(
+        plot,
+        title=escape.terminal(plot.title),
+        lines=tuple(replace(line, name=escape.terminal(line.name)) for line in plot.lines),
+        remarks=tuple(map(escape.terminal, plot.remarks)),
+    )
 
 
 def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:

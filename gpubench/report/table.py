@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -80,6 +80,20 @@ def make_table(
         notes=tuple(Note(number, text) for text, number in numbers.items()),
         remarks=tuple(remarks),
         header_marks=header_marks,
+    )
+
+
+def with_texts(table: Table, written: Callable[[str], str]) -> Table:
+    """The table with every text as `written` returns it."""
+    return replace(
+        table,
+        columns=tuple(replace(column, title=written(column.title)) for column in table.columns),
+        rows=tuple(
+            tuple(replace(cell, text=written(cell.text)) for cell in row) for row in table.rows
+        ),
+        facts=tuple((written(label), written(fact)) for label, fact in table.facts),
+        notes=tuple(replace(note, text=written(note.text)) for note in table.notes),
+        remarks=tuple(map(written, table.remarks)),
     )
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from io import StringIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column as RichColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gpubench.report.table import Cell, Column, Table, superscript
+from gpubench.report import escape
+from gpubench.report.table import Cell, Column, Table, superscript, with_texts
 
 FILE_WIDTH = 160  # files and pipes: wide enough that no column is left out
 
@@ -45,11 +47,12 @@ def shown_width() -> int:
 
 def fits(table: Table, width: int) -> bool:
     """Whether the whole table can be shown in lines of `width` characters."""
+    table = with_texts(table, escape.terminal)
     return _body_width(table, range(len(table.columns)), _NARROW_GAP) <= width
 
 
 def _print(tables: Iterable[Table], console: Console) -> None:
-    for number, table in enumerate(tables):
+    for number, table in enumerate(with_texts(table, escape.terminal) for table in tables):
         if number:
             console.print()
         if table.facts:
@@ -139,12 +142,12 @@ def _width(table: Table, index: int) -> int:
     column = table.columns[index]
     room_for_marks = _mark_width(table, index) if column.align == "right" else 0
     cells = [row[index] for row in table.rows]
-    widths = [len(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
+    widths = [cell_len(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
     return max([_longest_word(column.title), *widths])
 
 
 def _longest_word(title: str) -> int:
-    return max(map(len, title.split()))
+    return max(map(cell_len, title.split()), default=0)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import numpy as np
@@ -219,12 +220,47 @@ def test_a_trace_is_a_file_of_seconds(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1\n0.5\n", "-1\n2\n", "one\n", "nan\n", "1 2\n3 4\n", "1\n1e300\n"]
+    "text",
+    [
+        *(
+            "",
+            "1\n0.5\n",
+            "-1\n2\n",
+            "one\n",
+            "nan\n",
+            "1 2\n3 4\n",
+            "1\n1e300\n",
+            "1_0\n",
+            "\x1b[2J\n",
+        ),
+        *("inf\n", "#\n#\n", "1" * 5000, "0x10\n", "1,2\n"),
+    ],
 )
 def test_a_bad_trace_is_one_line_that_names_the_fix(tmp_path: Path, text: str) -> None:
     (tmp_path / "trace.txt").write_text(text)
     with pytest.raises(InputError, match=r"--arrivals trace:.*(in seconds|sorted)"):
         _drive.read_trace(tmp_path / "trace.txt")
+
+
+def test_a_trace_is_a_regular_file_and_its_lines_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="it is a device"):
+        _drive.read_trace(Path("/dev/zero"))
+    with pytest.raises(InputError, match="it is a named pipe"):
+        _drive.read_trace(tmp_path / "pipe")
+    (tmp_path / "trace.txt").write_text("0\n" * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(_drive, "_MOST_TRACE_BYTES", 100)
+        with pytest.raises(InputError, match="it is larger than"):
+            _drive.read_trace(tmp_path / "trace.txt")
+    (tmp_path / "trace.txt").write_text("# seconds\n0.5 # the first\n\n1,5\n")
+    with pytest.raises(InputError, match=r"trace.txt: line 4: '1,5' is no time"):
+        _drive.read_trace(tmp_path / "trace.txt")
+    (tmp_path / "trace.txt").write_text("0\n1e6\n")
+    with pytest.raises(InputError, match=r"--rate 1e-09: the trace would take longer than a year"):
+        _drive.read_trace(tmp_path / "trace.txt", 1e-9)
 
 
 def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:

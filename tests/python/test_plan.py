@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,8 +195,8 @@ def test_which_gpus_a_torch_build_runs_on(
         ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
         ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
         ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
-        ({"arrivals": "trace:no/such"}, "trace:no/such: no/such not found; it must hold"),
-        ({"arrivals": "trace:/dev/null"}, "it must hold one time in seconds a line"),
+        ({"arrivals": "trace:no/such"}, "trace:no/such: No such file or directory; it must hold"),
+        ({"arrivals": "trace:/dev/null"}, "it is a device; give a regular file; it must hold one"),
         ({"model": "no/such.py:net"}, "--model no/such.py:net: there is no no/such.py; give the"),
         ({"model": "no/net.pt", "input_shape": "3x2"}, "there is no no/net.pt"),
         ({"model": "no/net.onnx", "runtime": "onnxruntime"}, "there is no no/net.onnx"),
@@ -245,3 +248,64 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_and_never_the_cpu(
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(InputError, match="CPU-only build"):
         resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+
+
+REFUSED_AT_ONCE = [
+    ["run", "--model", "resnet50", "--precision", "fp8"],
+    ["run", "--model", "resnet50", "--precision", "int8"],
+    ["run", "--model", "bert-base", "--precision", "fp8", "--runtime", "onnxruntime"],
+    ["run", "--model", "resnet50", "--precision", "int8", "--runtime", "compile"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt-rtx", "--precision", "fp16"],
+    ["run", "--model", "resnet50", "--precision", "tf32"],
+    ["search", "--model", "resnet50", "--precision", "fp8", "--objective", "p95:1ms"],
+    ["sweep", "--model", "resnet50", "--precision", "fp8", "--output", "run"],
+    ["build", "--model", "resnet50", "--gpu", "T5", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--precision", "amp", "--output", "engines"],
+    ["build", "--model", "reset50", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "no.onnx", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--batch", "0", "--output", "engines"],
+    ["report", ""],
+    ["compare", "a", "b"],
+]
+
+ASK = """
+import sys
+from gpubench.cli import main
+for number, arguments in enumerate(eval(sys.argv[1])):
+    status = main(arguments)
+    print(number, status, "torch" in sys.modules, flush=True)
+"""
+
+
+def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) -> None:
+    asked = [
+        [*each, "--device", "cpu"] if each[0] in {"run", "search", "sweep"} else each
+        for each in REFUSED_AT_ONCE
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ASK, repr(asked)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.stdout.splitlines() == [f"{number} 2 False" for number in range(len(asked))]
+    assert len(done.stderr.splitlines()) == len(asked), done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "pipe.onnx", "runtime": "onnxruntime"},
+        {"model": "resnet50", "weights": "pipe.pth"},
+    ],
+)
+def test_nothing_waits_for_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.onnx")
+    os.mkfifo("pipe.pth")
+    with pytest.raises(InputError, match=r"pipe.\w+ is no regular file; give one"):
+        resolve(make_spec(settings), a_machine())

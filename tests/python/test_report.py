@@ -13,8 +13,10 @@ from golden import assert_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpubench.report import csv, json, markdown, terminal
+from gpubench.compare import compare
+from gpubench.report import csv, json, markdown, svg, terminal
 from gpubench.report.format import (
+    elapsed,
     milliseconds,
     number,
     ratio,
@@ -22,6 +24,7 @@ from gpubench.report.format import (
     usd,
     with_interval,
 )
+from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, Draft, make_table
 from gpubench.result import DeviceReport, Failure, GpuReport, Numerics, Result
@@ -349,3 +352,42 @@ def test_what_gpus_did_has_columns_where_any_result_tells() -> None:
     [row] = csv_module.DictReader(io.StringIO(csv.text([("key", told)])))
     assert row["gpu_energy_joules_per_inference"] == "0.412"
     assert row["throughput_by_gpu_inferences_per_second"] == "cuda:0 361.2; cuda:1 362.2"
+
+
+FIGURE = st.floats(allow_nan=False) | st.sampled_from([5e-324, 1e-320, 1e308, -1e308, 1e30, 0.0])
+
+
+@settings(deadline=None)
+@given(FIGURE, FIGURE, FIGURE)
+def test_no_figure_is_too_large_or_too_small_to_be_shown(a: float, b: float, c: float) -> None:
+    interval = (min(b, c), max(b, c))
+    for text in (
+        *(number(a), milliseconds(a), usd(a), ratio(a), seconds(a), elapsed(a)),
+        *(with_interval(a, interval), with_interval(a, None)),
+    ):
+        assert "inf" not in text or "inf" in f"{a}"
+        assert len(text) < 60
+
+
+@pytest.mark.parametrize("throughput", [5e-324, 1e-320, 1e-9, 1e30, 0.0])
+@pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json", "html"])
+def test_a_throughput_that_nothing_has_still_makes_a_report(throughput: float, form: str) -> None:
+    cell = result(throughput, 1e30, relative_interval=None, usd_per_hour=1e9)
+    assert cell.costs[0].usd_per_million is None or cell.costs[0].usd_per_million < 1e308
+    rows = [cell, result()]
+    match form:
+        case "csv":
+            csv.text([("key", row) for row in rows])
+        case "json":
+            json.text(rows)
+        case "html":
+            plots, _ = result_plots(rows)
+            for plot in plots:
+                svg.draw(plot)
+        case "markdown":
+            markdown.text(result_tables(rows))
+        case _:
+            terminal.text(result_tables(rows))
+    pair = compare([cell], [result()], force=True).pairs[0]
+    quotient = pair.throughput_per_second.b_over_a
+    assert quotient is None or quotient < 1e308

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from factories import DRIFT, failed, result
 from pydantic import ValidationError
 
+from gpubench.errors import InputError
 from gpubench.result import SCHEMA, Lag, Stages, StageSummary, parse_result
 
 # Every key of schema 1. A key may be added here; none may go without a new schema number.
@@ -30,6 +32,7 @@ KEYS: dict[str, set[str]] = {
         "device",
         "numerics",
         "costs",
+        "sample_file",
         "error",
     },
     "environment": {
@@ -179,3 +182,44 @@ def test_a_key_that_a_later_version_added_is_kept() -> None:
     newer = document() | {"added_later": 1}
     again = json.loads(parse_result(json.dumps(newer), "test").to_json())
     assert again["added_later"] == 1
+
+
+@pytest.mark.parametrize("fill", ["{}", "[[]]", '{"aa":{}}', '"ab"', "1.5", '{"a":{"b":[1]}}'])
+def test_reading_takes_a_known_multiple_of_the_size(fill: str) -> None:
+    """docs/security.md names it: whoever wrote the document, 100 times its size are enough."""
+    known = result().to_json().rstrip("}\n")
+    text = known + ', "more": [' + ", ".join([fill] * 20_000) + "]}"
+    tracemalloc.start()
+    parse_result(text, "document")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * len(text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ('{"schema": 1, "schema": 1}', "the key 'schema' is there twice"),
+        ('{"schema": 1, "more": ' + "[" * 50 + "]" * 50 + "}", "nested deeper than 32 levels"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"schema": ' + "9" * 5000 + "}", "a number has 5,000 digits; 19 are the most"),
+        ('{"schema": NaN}', "NaN is not JSON"),
+        ('{"schema": -Infinity}', "-Infinity is not JSON"),
+        ('{"latency_ms": {"p95": 1e308}}', "latency_ms.p95: 1e\\+308 is larger than anything"),
+        ('{"latency_ms": [0, 1e999]}', "latency_ms.1: inf is larger than anything"),
+        ('{"a": 1,\n "b": }', ":2: this is not JSON: Expecting value"),
+        ("", ":1: this is not JSON"),
+        ('{"schema": 1, "costs": [' + "0, " * 200_000 + "0]}", "more than 100,000 values"),
+        (
+            "{" + "".join(f'"{number}": 0, ' for number in range(90_000)) + '"1": 0}',
+            "the key '1' is there twice",
+        ),
+    ],
+)
+def test_a_document_that_is_no_result_is_one_line_with_its_place(
+    changed: str, expected: str
+) -> None:
+    with pytest.raises(InputError, match=expected) as refusal:
+        parse_result(changed, "run/cell.json")
+    assert str(refusal.value).startswith("run/cell.json")
+    assert "\n" not in str(refusal.value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpubench.errors import InputError
+from gpubench import folder
+from gpubench.errors import GpubenchError, InputError
 from gpubench.folder import write_file
 from gpubench.sample_file import from_parquet, to_parquet
 from gpubench.samples import Samples
@@ -116,7 +120,11 @@ def test_a_cell_comes_back_as_it_was_written(scheme: str, tmp_path: Path) -> Non
     again = open_run(url)
     assert again.has("cell")
     contents = again.read_all()
-    assert contents.cells == [("cell", cell)]
+    [(key, read)] = contents.cells
+    assert key == "cell"
+    assert read.sample_file is not None
+    assert read.sample_file.rows == 10
+    assert read.model_copy(update={"sample_file": None}) == cell
     assert contents.problems == []
     assert_same(again.read_samples("cell"), stamps)
 
@@ -191,7 +199,11 @@ def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: by
     [problem] = contents.problems
     assert "bad.json" in problem
     assert "\n" not in problem
-    assert not run.has("bad")
+    if damage in {b"[]", b'{"schema": 99}'}:  # whole, and somebody else's: not to be overwritten
+        with pytest.raises(InputError, match=r"bad.json .*; move it away, or choose another"):
+            run.has("bad")
+    else:
+        assert not run.has("bad")
 
 
 def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
@@ -200,10 +212,10 @@ def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
     run = open_run(tmp_path)
     run.write("a", result())
 
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, *_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(folder, "read_regular", refused)
     with pytest.raises(InputError, match=r"a.json cannot be read: Permission denied; choose"):
         run.has("a")
 
@@ -211,7 +223,7 @@ def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
 def test_a_directory_of_nothing_but_damaged_results_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.json").write_text("{")
-    with pytest.raises(InputError, match=r"one\.json .*and 1 more like it"):
+    with pytest.raises(InputError, match=r"one\.json:1: .*and 1 more like it"):
         open_run(tmp_path).read_all()
 
 
@@ -250,3 +262,243 @@ def test_checking_a_directory_leaves_nothing_in_it(tmp_path: Path) -> None:
 def test_a_url_of_an_unknown_kind_is_explained() -> None:
     with pytest.raises(InputError, match="s3://bucket/dir"):
         open_run("nonsense://bucket/run")
+
+
+def a_run(path: Path, key: str = "cell") -> Path:
+    open_run(path).write(key, result(), samples(200))
+    assert open_run(path).has(key)
+    return path
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "cut", "changed", "of another cell", "link"]
+)
+def test_a_cell_whose_samples_are_not_those_written_with_it_is_measured_again(
+    tmp_path: Path, damage: str
+) -> None:
+    file = a_run(tmp_path) / "cell.parquet"
+    data = file.read_bytes()
+    match damage:
+        case "missing":
+            file.unlink()
+        case "empty":
+            file.write_bytes(b"")
+        case "cut":
+            file.write_bytes(data[:-1])
+        case "changed":
+            file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        case "of another cell":
+            file.write_bytes(to_parquet(samples(200, first_ns=5)))
+        case "link":
+            file.rename(tmp_path / "elsewhere")
+            file.symlink_to(tmp_path / "elsewhere")
+    assert not open_run(tmp_path).has("cell")
+    if damage != "missing":
+        with pytest.raises(InputError, match=r"cell.parquet (is not the file that|cannot be read)"):
+            open_run(tmp_path).read_samples("cell")
+
+
+def test_so_is_one_of_a_version_that_did_not_say_which_samples_are_its_own(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    document = json.loads((tmp_path / "cell.json").read_text())
+    del document["sample_file"]
+    (tmp_path / "cell.json").write_text(json.dumps(document))
+    assert open_run(tmp_path).has("cell")
+    (tmp_path / "cell.parquet").write_bytes(to_parquet(samples(100)))  # of its 130
+    assert not open_run(tmp_path).has("cell")
+    (tmp_path / "cell.parquet").unlink()
+    assert not open_run(tmp_path).has("cell")
+
+
+def test_a_planted_link_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("cell.json", "cell.parquet"):
+        (run / name).symlink_to(tmp_path / "precious")
+    assert not open_run(run).has("cell")
+    a_run(run)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (run / "cell.json").is_symlink()
+    assert not (run / "cell.parquet").is_symlink()
+
+
+def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    (tmp_path / "link.json").symlink_to("cell.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "large.json").write_bytes(b" " * (5 << 20))
+    contents = open_run(tmp_path).read_all()
+    assert [key for key, _ in contents.cells] == ["cell"]
+    assert [problem.partition("cannot be read: ")[2] for problem in contents.problems] == [
+        "it is larger than 4 MiB, the limit",
+        "it is a link, and links are not followed here; give a regular file",
+        "it is a named pipe; give a regular file",
+        "it is a link, and links are not followed here; give a regular file",
+    ]
+
+
+def test_one_sweep_at_a_time_writes_to_a_directory(tmp_path: Path) -> None:
+    with open_run(tmp_path).locked():
+        with (
+            pytest.raises(
+                InputError, match=rf"another sweep writes to .*: process {os.getpid()} on"
+            ),
+            open_run(tmp_path).locked(),
+        ):
+            pytest.fail("two hold it")
+        assert (tmp_path / ".gpubench-lock").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".gpubench-lock").write_text("process 1 on a machine that is no more")
+    with open_run(tmp_path).locked():  # nobody holds it: the kernel knows
+        pass
+
+
+def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    for plant in (lambda lock: lock.symlink_to("precious"), os.mkfifo, Path.mkdir):
+        lock = tmp_path / ".gpubench-lock"
+        plant(lock)
+        with pytest.raises(InputError, match="cannot be locked"), open_run(tmp_path).locked():
+            pytest.fail("it is held")
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["cell.json", "cell.parquet"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_measured(
+    tmp_path: Path, name: str
+) -> None:
+    (a_run(tmp_path) / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name} cannot be read: it is a folder"):
+        open_run(tmp_path).has("cell")
+
+
+def test_what_a_killed_sweep_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    key = "0123456789abcdef"
+    left = [f".{key}.json.deadbeef.tmp", f".{key}.parquet.00000000.tmp"]
+    kept = [".notes.tmp", f"{key}.json.deadbeef.tmp", ".report.html.deadbeef.tmp", f".{key}.tmp"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("x")
+    (tmp_path / f".{key}.json.11111111.tmp").symlink_to(tmp_path / ".notes.tmp")
+    with open_run(tmp_path).locked():
+        pass
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {*kept, f".{key}.json.11111111.tmp"}
+
+
+def test_a_result_that_somebody_else_has_written_meanwhile_stays(tmp_path: Path) -> None:
+    for url in (str(tmp_path), f"memory://{tmp_path.name}/other"):
+        late = open_run(url)
+        assert not late.has("cell")
+        open_run(url).write("cell", result(throughput=1.0), samples(10))
+        with pytest.raises(GpubenchError, match=r"cell.json was written by somebody else"):
+            late.write("cell", result(throughput=2.0), samples(20))
+        [(_, kept)] = open_run(url).read_all().cells
+        assert kept.throughput_per_second == 1.0
+        stamps = open_run(url).read_samples("cell")
+        assert stamps is not None
+        assert len(stamps) == 10
+
+
+def packed(**changes: object) -> bytes:
+    """A sample file of ten rows, with other columns, as another program may write it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = samples(10)
+    columns = {name: getattr(whole, name) for name in (*STAMPS[:5], "worker", *STAMPS[5:])}
+    columns |= changes
+    columns = {name: column for name, column in columns.items() if column is not None}
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), out, compression="zstd", use_dictionary=False)
+    return bytes(out.getvalue())
+
+
+def damaged_parquets() -> dict[str, bytes]:
+    import pyarrow as pa
+
+    ten = np.arange(10)
+    lists = pa.array([[1]] * 10)
+    return {
+        "a column too few": packed(batch=None),
+        "a column too many": packed(more=ten),
+        "a text": packed(batch=["x"] * 10),
+        "a fraction": packed(scheduled_ns=ten * 0.5),
+        "short numbers": packed(batch=ten.astype(np.int32)),
+        "a list": packed(batch=lists),
+        "half of the device's stamps": packed(e0_ns=ten, e1_ns=ten),
+        "a stamp that lacks": packed(departed_ns=pa.array([None, *range(9)], pa.int64())),
+        "none at all": b"PAR1PAR1",
+        "cut": packed()[:-9],
+        "a text file": b"scheduled_ns,opened_ns",
+        "a damaged page": packed()[:60] + b"\xff" * 40 + packed()[100:],
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_parquets())
+def test_a_sample_file_is_checked_against_its_columns(damage: str) -> None:
+    with pytest.raises(InputError, match=r"^run.parquet is not a sample file: .*measure the cell"):
+        from_parquet(damaged_parquets()[damage], "run.parquet")
+
+
+def test_a_small_file_of_very_many_rows_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = to_parquet(samples(1_000_000))
+    assert len(bomb) < 300_000
+    assert len(from_parquet(bomb, "bomb")) == 1_000_000
+    monkeypatch.setattr("gpubench.sample_file._memory_bytes", lambda: 100 << 20)
+    with pytest.raises(InputError, match=r"unpacked it would take 0.3 GB"):
+        from_parquet(bomb, "bomb")
+
+
+def test_a_page_that_claims_more_than_its_rows_need_is_not_unpacked() -> None:
+    import pyarrow.parquet as pq
+
+    data = bytearray(packed())
+    from_parquet(bytes(data), "whole")
+    start = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).data_page_offset
+    place = data.index(b"\x15", start + 1)  # the second field: what the page is once unpacked
+    assert data[place + 1] >= 128  # its first byte of two
+    data[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191 bytes, the most that two bytes can say
+    with pytest.raises(InputError, match="it holds more than its rows need"):
+        from_parquet(bytes(data), "bomb")
+
+
+def read_damaged_footers() -> None:
+    """In a process of its own, since the library ends one where it is asked in the wrong way."""
+    whole = to_parquet(samples(50, 2))
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for place in range(start, start + 400):
+        for change in (1, 4, 16, 128):
+            data = bytearray(whole)
+            data[place] ^= change
+            with contextlib.suppress(InputError):
+                from_parquet(bytes(data), "run.parquet")
+
+
+def test_no_damaged_sample_file_ends_the_process() -> None:
+    child = multiprocessing.get_context("forkserver").Process(target=read_damaged_footers)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("zip://run.zip", "zip:// is not a store"),
+        ("ftp://host/run", "ftp:// is not a store"),
+        ("reference://x", "reference:// is not a store"),
+        ("simplecache::s3://bucket/run", "simplecache::s3:// is not a store"),
+        ("http://host/run", "http:// is not a store"),
+        ("file://", "write the whole path"),
+        ("file://run", "write the whole path"),
+        ("", "is empty"),
+        ("  ", "is empty"),
+    ],
+)
+def test_a_place_that_keeps_no_results_is_refused(url: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        open_run(url)

@@ -139,3 +139,29 @@ def test_a_directory_that_cannot_be_written_is_told_before_anything_is_measured(
     monkeypatch.setattr(_run.Bench, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(InputError, match="cannot be written"):
         gpubench.sweep(GRID, tmp_path / "file" / "run")
+
+
+def test_a_second_sweep_into_a_directory_that_is_being_written_is_refused(
+    tmp_path: Path,
+) -> None:
+    class Second(Watcher):
+        def ended(self, result: Result, elapsed_s: float) -> None:
+            with pytest.raises(InputError, match=r"another sweep writes to .*: process \d+ on"):
+                gpubench.sweep(GRID, tmp_path / "run")
+
+    assert len(gpubench.sweep(GRID, tmp_path / "run", Second())) == 2
+    recorder = Recorder()
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (0, 2)
+
+
+def test_a_cell_whose_samples_are_gone_is_measured_again(tmp_path: Path) -> None:
+    gpubench.sweep(GRID, tmp_path / "run")
+    first, second = sorted((tmp_path / "run").glob("*.parquet"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    recorder = Recorder()
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (2, 0)
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (0, 2)

@@ -1,0 +1,79 @@
+"""Locks among processes, on a file. The kernel frees a lock when its holder ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class Held(OSError):
+    """Another process has the lock. `holder` is what it has written into the file."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(errno.EWOULDBLOCK, "another process has it", str(path))
+        self.holder = holder
+
+
+@contextmanager
+def exclusive(
+    path: Path, wait: bool = True, holder: str = "", remove: bool = False, mode: int = 0o600
+) -> Iterator[None]:
+    """Alone among all processes with the file `path`, which is made and never followed as a link.
+
+    `holder` is written into it, for others to read. With `remove` the file is gone afterwards.
+    Raises Held without `wait` where another process has the lock, and OSError where no such file
+    can be made or the file system has no locks.
+    """
+    handle, is_writable = _locked(path, wait, mode)
+    try:
+        if holder and is_writable:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        yield
+    finally:
+        if remove:
+            with suppress(OSError):  # while it is held, so that nobody waits for a lost file
+                path.unlink()
+        os.close(handle)
+
+
+def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
+    """(the open file, whether it can be written)."""
+    while True:
+        handle, is_writable = _opened(path, mode)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_same(handle, path):
+                return handle, is_writable
+        except BlockingIOError:
+            written = os.pread(handle, 1000, 0).decode(errors="replace")
+            os.close(handle)
+            raise Held(path, written) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the holder before has removed the file: take the new one
+
+
+def _opened(path: Path, mode: int) -> tuple[int, bool]:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle, is_writable = os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
+    except PermissionError:  # of another user, and locked all the same
+        handle, is_writable = os.open(path, flags | os.O_RDONLY), False
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.ENXIO, "it is no regular file", str(path))
+    return handle, is_writable
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,188 @@
+"""Try one case and judge it: no traceback, no hang, an exit status that is documented.
+
+Nothing is measured: in place of a measurement stands a result made up at once, so that thousands of
+cases run in a minute, and no model is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+import signal
+import socket
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cases
+import pytest
+from factories import result
+from hypothesis import strategies as st
+
+from gpubench import _drive, _run, _search, doctor
+from gpubench.cli import main
+from gpubench.errors import GpubenchError, InputError
+from gpubench.models import preset
+from gpubench.result import Result
+from gpubench.sample_file import from_parquet
+from gpubench.spec import Spec
+from gpubench.store import open_run
+
+STATUSES = {0, 1, 2}
+# Of processor time: a hang that computes. One that waits is ended by the clock on the wall.
+MOST_CPU_SECONDS = 5
+MOST_SECONDS = 60
+
+
+class Hang(BaseException):
+    """Nothing catches it but the judge."""
+
+
+class Place:
+    """A folder to run in, with the things that command lines name, and what was made of it."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._forms = 0
+        self._is_trusted = False
+        patch.chdir(folder)
+        patch.setenv("GPUBENCH_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("HOME", str(folder))
+        patch.setattr(_run.Bench, "measure", self._measure)
+        patch.setattr(_search, "search", self._search)
+        patch.setattr(doctor, "examine", lambda machine: [])  # which loads every library
+        (folder / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
+        (folder / "file").write_text("text")
+        (folder / "t").write_text("0\n1\n")
+        (folder / "link").symlink_to("file")
+        os.mkfifo(folder / "pipe")
+        # Somebody reads what is written into it: a pipe as an output waits for that, as it should.
+        self._pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("socket")
+        (folder / "run").mkdir()
+        open_run(folder / "run").write("0123456789abcdef", result())
+
+    def _measure(self, spec: Spec, keep: Callable[[Result], None] = lambda _: None) -> Result:
+        known = preset(spec.model)
+        if known is None or (known.runs_code and not self._is_trusted):
+            raise AssertionError(f"{spec.model} would have run code")
+        made = result().model_copy(update={"spec": spec})
+        keep(made)
+        return made
+
+    def _search(self, *_: object) -> None:
+        raise GpubenchError("not searched")
+
+    def command(self, arguments: list[str], is_trusted: bool = False) -> int:
+        """The exit status; raises AssertionError for what must not happen."""
+        self._is_trusted = is_trusted
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), watched():
+            status = main(arguments)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._pipe, 1 << 20)
+        said = err.getvalue()
+        assert status in STATUSES, f"status {status} of {arguments}"
+        assert "Traceback" not in said, said
+        lines = [line for line in said.splitlines() if not line.startswith("gpubench: warning:")]
+        if status == 2:
+            assert len(lines) == 1, said
+            assert lines[0].startswith("gpubench: "), said
+        assert not _unseen(said), ascii(said)
+        assert not (self.folder / "ran").exists(), "code ran"
+        return status
+
+    def command_line(self, arguments: list[str]) -> int:
+        return self.command(arguments, is_trusted=True)
+
+    def sweep_file(self, data: bytes) -> int:
+        (self.folder / "sweep.yaml").write_bytes(data)
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
+        return self.command(["sweep", "sweep.yaml", "--output", "out", "--max-cells", "20"])
+
+    def document(self, data: bytes) -> int:
+        folder = self.folder / "documents"
+        if not folder.exists():
+            folder.mkdir()
+            open_run(folder).write("good", result())
+        (folder / "tried.json").write_bytes(data)
+        self._forms += 1
+        forms = ("terminal", "markdown", "csv", "json")
+        form = "html" if self._forms % 50 == 0 else forms[self._forms % len(forms)]
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        status = self.command(["report", str(folder), "--format", form, "--usd-per-hour", "1"])
+        self.command(["compare", str(folder), str(folder), "--format", forms[self._forms % 3]])
+        with contextlib.suppress(InputError):
+            open_run(folder).has("tried")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert status == 0  # the good one is always shown
+        is_accepted = len(open_run(folder).read_all().cells) == 2
+        return 0 if is_accepted else 2
+
+    def sample_file(self, data: bytes) -> int:
+        try:
+            with watched():
+                read = from_parquet(data, "run.parquet")
+        except InputError as error:
+            return _refused(error)
+        assert len(read) >= 0
+        return 0
+
+    def trace(self, data: bytes) -> int:
+        (self.folder / "trace").write_bytes(data)
+        try:
+            with watched():
+                _drive.read_trace(self.folder / "trace", 5.0)
+        except InputError as error:
+            return _refused(error)
+        return 0
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Raises Hang in what takes too long."""
+
+    def stop(number: int, _: object) -> None:
+        raise Hang(signal.Signals(number).name)
+
+    before = [signal.signal(each, stop) for each in (signal.SIGVTALRM, signal.SIGALRM)]
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, handler in zip((signal.SIGVTALRM, signal.SIGALRM), before, strict=True):
+            signal.signal(each, handler)
+
+
+def _refused(error: InputError) -> int:
+    assert "\n" not in str(error)
+    return 2
+
+
+def _unseen(text: str) -> set[str]:
+    return {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs"}} - {"\n"}
+
+
+KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Place, Any], int]]] = {
+    "command lines": (cases.command_lines(), Place.command_line),
+    "sweep files": (cases.sweep_files(), Place.sweep_file),
+    "documents": (cases.documents(), Place.document),
+    "sample files": (cases.sample_files(), Place.sample_file),
+    "traces": (cases.traces(), Place.trace),
+}
+
+
+def try_case(place: Place, kind: str, case: Any) -> None:
+    status = KINDS[kind][1](place, case)
+    place.counts[kind, str(status)] += 1

@@ -1,0 +1,67 @@
+"""Fuzz by hand: python tests/fuzz/run.py --minutes 60
+
+Every kind of input in turn, new cases each time, until the time is over. A case that fails is made
+small and printed, and the next kind begins; the exit status is 1 then. Ends with the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "python")]
+
+import fuzz  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
+
+EACH = 300  # cases of a kind before the next one's turn
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--kind", choices=list(fuzz.KINDS))
+    chosen = parser.parse_args()
+    end = time.monotonic() + 60 * chosen.minutes
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        place = fuzz.Place(Path(folder), patch)
+        while time.monotonic() < end:
+            for kind in [chosen.kind] if chosen.kind else fuzz.KINDS:
+                failures += not _try_some(place, kind)
+    for (kind, status), number in sorted(place.counts.items()):
+        print(f"{kind}: status {status}: {number:,}")
+    print(f"{sum(place.counts.values()):,} cases, {failures} rounds with a failure")
+    return 1 if failures else 0
+
+
+def _try_some(place: fuzz.Place, kind: str) -> bool:
+    @settings(
+        max_examples=EACH,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(fuzz.KINDS[kind][0])
+    def tried(case: Any) -> None:
+        fuzz.try_case(place, kind, case)
+
+    try:
+        tried()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
