@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from gpubench.errors import reason_in, reason_of
+from gpubench.errors import MOST_CHARACTERS, reason_in, reason_of
 
 
 def raised_by(function: Callable[[], object]) -> str:
@@ -60,4 +60,4 @@ def test_an_error_that_says_nothing_is_named_and_a_long_one_keeps_both_ends() ->
     long = reason_in("begins " + "x" * 90_000 + " ends")
     assert long.startswith("begins")
     assert long.endswith("ends")
-    assert len(long) <= 400
+    assert len(long) <= MOST_CHARACTERS
