@@ -93,13 +93,12 @@ def limited(threads: int) -> Iterator[None]:
         yield
 
 
-def set_interop_threads(threads: int) -> bool:
+def set_interop_threads(threads: int) -> None:
     """Have so many threads for the parallel branches (torch.jit.fork) of all workers together.
 
-    torch takes the number only once in a process: False where it had another one before.
+    torch takes the number only once in a process, and before such a branch has run.
     """
     import torch
 
     with suppress(RuntimeError):  # "cannot set number of interop threads after parallel work ..."
         torch.set_num_interop_threads(threads)
-    return torch.get_num_interop_threads() == threads

@@ -109,6 +109,7 @@ def prepare(
 
 def _prepare(spec: Spec, enter: Callable[[str], None], references: References) -> Prepared:
     precision.set_fp32_arithmetic(spec.precision)
+    set_interop_threads(_threads_in_all(spec))  # before the model runs: later it has no effect
     with _threads_of_a_worker(spec), ExitStack() as modes:
         enter("load")
         started = time.monotonic()
@@ -156,16 +157,21 @@ def _refuse_foreign_interop_threads(engine: Engine, spec: Spec) -> None:
     Raises GpubenchError where the engine has such branches, and the process already has another
     number of threads for them than the spec gives its workers.
     """
-    threads = (spec.workers or 1) * (spec.threads or 1)
-    if set_interop_threads(threads) or not isinstance(engine.forward, torch.jit.ScriptModule):
+    threads, available = _threads_in_all(spec), torch.get_num_interop_threads()
+    if available == threads or not isinstance(engine.forward, torch.jit.ScriptModule):
         return
     graph: Any = engine.forward.inlined_graph
     if graph.findAllNodes("prim::fork", recurse=True):
         raise GpubenchError(
             f"{spec.model} runs branches in parallel (torch.jit.fork) on {threads} threads, and "
-            f"this process has {torch.get_num_interop_threads()} for them, which torch sets only "
-            "once: measure this cell with a gpubench run of its own"
+            f"this process has {available} for them, which torch sets only once: measure this "
+            "cell with a gpubench run of its own"
         )
+
+
+def _threads_in_all(spec: Spec) -> int:
+    """CPU threads of all workers together."""
+    return (spec.workers or 1) * (spec.threads or 1)
 
 
 def _place(model: LoadedModel, engine: Engine, spec: Spec) -> Place:
