@@ -146,6 +146,7 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # which stands in for it
     spec = spec_of("resnet50", "onnxruntime", "fp32", batch=1)
     assert build(load(spec), spec).from_cache is False
 
