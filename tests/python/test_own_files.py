@@ -80,8 +80,8 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
     ("model", "expected"),
     [
         ("no.such.module:make", "there is no module no; run gpubench where it can be imported"),
-        ("gpubench.no_such:make", "there is no module gpubench.no_such"),
-        ("gpubench.spec.inner:make", "gpubench.spec is a module and not a package"),
+        ("json.no_such:make", "there is no module json.no_such"),
+        ("json.decoder.inner:make", "json.decoder is a module and not a package"),
         ("here:absent", "has no function absent; did you mean present?"),
         ("here.py:absent", "here.py has no function absent; did you mean present?"),
         ("broken.py:make", "broken.py is not valid Python"),
