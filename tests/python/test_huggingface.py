@@ -13,7 +13,7 @@ import torch
 
 import gpubench
 from gpubench.errors import InputError
-from gpubench.grid import read_grids
+from gpubench.grid import expand, read_grids
 from gpubench.models import needs_code
 from gpubench.models.base import load, seeded
 from gpubench.models.huggingface_folder import code_in, positions
@@ -103,7 +103,7 @@ def test_python_and_sweep_files_need_leave_too(with_code: Path, tmp_path: Path) 
     file = tmp_path / "sweep.yaml"
     file.write_text(json.dumps({"model": f"{with_code}/"} | BRIEF))
     with pytest.raises(InputError, match="add --allow-code"):
-        read_grids(file)
+        expand(read_grids(file)[0])
     assert read_grids(file, allow_code=True)[0].settings["allow_code"] is True
     file.write_text(json.dumps({"model": "resnet50", "allow_code": True}))
     with pytest.raises(InputError, match="a file cannot allow it"):
