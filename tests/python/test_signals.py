@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ ENDLESS = ["--model", "synthetic", "--service-time", "20us", "--warmup", "0", "-
 SHORT = [*ENDLESS[:-2], "--requests", "200"]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _signals_are_not_ignored() -> Iterator[None]:
+    """Children inherit what is ignored, as SIGHUP is where these tests run under nohup."""
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
 
 # The installed command, which is sent signals at one moment of a run.
 AT_A_MOMENT = """
