@@ -1,17 +1,18 @@
-"""`gpubench run` over the loop that a user would write: batch 1, one client, on the CPU.
+"""What `gpubench run` measures over the loop that a user would write: batch 1, one client, a CPU.
 
-The loop calls the model in the main thread of a fresh process, in inference mode, with the same
-number of threads and the same inputs, and has no queue. `gpubench run` is a fresh process too. Both
-run in turn, several times, and the medians are compared. 1.00 means that gpubench costs nothing.
+The loop calls the model in the main thread of a process of its own, in inference mode, with the
+same number of threads and the same inputs, and has no queue. Another process does what `gpubench
+run` does. Each loads and builds its own engine; then both measure in turn, many times, while the
+other one sleeps, and the ratio of each pair is taken, since a shared machine changes its speed from
+second to second. 1.00 means that gpubench costs nothing.
 
     python tests/benchmarks/plain_loop.py [--models mobilenet,resnet50] [--runtimes eager]
-                                          [--rounds 3] [--seconds 4]
+                                          [--rounds 9] [--seconds 1.5]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from typing import Any
 
 from common import print_table
 
+from gpubench import _plan
 from gpubench.machine import this_machine
+from gpubench.spec import Spec, make_spec
 
 _FUNCTIONS = Path(__file__).with_name("plain_models.py")
 MODELS = {
@@ -37,41 +40,70 @@ MODELS = {
     "mlp": ["--model", f"{_FUNCTIONS}:mlp"],
 }
 RUNTIMES = ("eager", "torchscript", "compile", "onnxruntime")
-_WARMUP_S = 2.0
+_WARMUP_S = 0.3
 _POOL = 64  # distinct requests, as many as gpubench makes of these sizes
 
 
-def gpubench_run(model: str, runtime: str, seconds: float) -> tuple[float, float]:
-    """(inferences per second, cores used), as `gpubench run` reports them."""
-    command = [
-        *(sys.executable, "-P", "-m", "gpubench.cli", "run", *MODELS[model]),
-        *("--runtime", runtime, "--device", "cpu", "--warmup", f"{_WARMUP_S}s"),
-        *("--duration", f"{seconds}s", "--quiet", "--json", "-"),
-    ]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert result["error"] is None, result["error"]
-    return result["throughput_per_second"], result["harness"]["cpu_cores"]
+class Side:
+    """A process that measures each time it is asked."""
+
+    def __init__(self, name: str, model: str, runtime: str, seconds: float) -> None:
+        command = [sys.executable, __file__, "--side", name, model, runtime, str(seconds)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def measure(self) -> tuple[float, float]:
+        """(inferences per second, cores used)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        per_second, cores = self._process.stdout.readline().split()
+        return float(per_second), float(cores)
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
-def plain_loop(model: str, runtime: str, seconds: float) -> tuple[float, float]:
-    """The same of the loop, in a process of its own."""
-    command = [sys.executable, __file__, "--loop", model, runtime, str(seconds)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    per_second, cores = output.split()[-2:]
-    return float(per_second), float(cores)
+def spec_of(model: str, **settings: Any) -> Spec:
+    flags = MODELS[model]
+    names = (flag.removeprefix("--").replace("-", "_") for flag in flags[::2])
+    return make_spec(dict(zip(names, flags[1::2], strict=True)) | {"device": "cpu"} | settings)
 
 
-def loop(model: str, runtime: str, seconds: float) -> None:
-    """Print what `plain_loop` reads."""
+def answer(measure: Callable[[], tuple[float, float]]) -> None:
+    """Measure for every line that comes in, and print what came out."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print does not belong there
+    for _ in sys.stdin:
+        print(*measure(), file=output, flush=True)
+
+
+def serve_gpubench(model: str, runtime: str, seconds: float) -> None:
+    from gpubench._run import Bench
+
+    machine = this_machine()
+    asked = spec_of(model, runtime=runtime, warmup=_WARMUP_S, duration=seconds)
+    spec, bench = _plan.resolve(asked, machine), Bench(machine)
+
+    def measure() -> tuple[float, float]:
+        result = bench.measure(spec)
+        assert result.error is None, result.error
+        assert result.throughput_per_second is not None
+        assert result.harness.cpu_cores is not None
+        return result.throughput_per_second, result.harness.cpu_cores
+
+    answer(measure)
+
+
+def serve_loop(model: str, runtime: str, seconds: float) -> None:
     warnings.simplefilter("ignore")
     import torch
 
     from gpubench.models.base import load, seeded
-    from gpubench.spec import make_spec
 
-    flags = MODELS[model]
-    names = (flag.removeprefix("--").replace("-", "_") for flag in flags[::2])
-    spec = make_spec(dict(zip(names, flags[1::2], strict=True)) | {"device": "cpu"})
+    spec = spec_of(model)
     torch.set_num_threads(this_machine().cores)
     loaded = load(spec)
     generator = seeded(spec.seed + 1)
@@ -79,12 +111,16 @@ def loop(model: str, runtime: str, seconds: float) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     forward = _FORWARD[runtime](loaded.module, requests[0])
-    with torch.no_grad() if runtime == "compile" else torch.inference_mode():
+
+    def measure() -> tuple[float, float]:
         _calls(forward, requests, _WARMUP_S)
         busy, started = time.process_time(), time.monotonic()
         count = _calls(forward, requests, seconds)
         elapsed = time.monotonic() - started
-    print(count / elapsed, (time.process_time() - busy) / elapsed)
+        return count / elapsed, (time.process_time() - busy) / elapsed
+
+    with torch.no_grad() if runtime == "compile" else torch.inference_mode():
+        answer(measure)
 
 
 def _calls(forward: Callable[..., Any], requests: list[Any], seconds: float) -> int:
@@ -137,28 +173,32 @@ _FORWARD: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def row(model: str, runtime: str, rounds: int, seconds: float) -> list[str]:
-    ours, theirs = [], []
-    for _ in range(rounds):
-        theirs.append(plain_loop(model, runtime, seconds))
-        ours.append(gpubench_run(model, runtime, seconds))
-    ratios = [mine / loops for (mine, _), (loops, _) in zip(ours, theirs, strict=True)]
+    sides = [Side(name, model, runtime, seconds) for name in ("loop", "gpubench")]
+    for side in sides:
+        side.measure()  # loads, builds and warms up
+    pairs = [[side.measure() for side in sides] for _ in range(rounds)]
+    for side in sides:
+        side.close()
+    ratios = sorted(ours[0] / loop[0] for loop, ours in pairs)
     cells = [model, runtime]
-    for side in (theirs, ours):
-        cells += [f"{median(rate for rate, _ in side):.4g}", f"{median(c for _, c in side):.2f}"]
-    return [*cells, f"{median(ratios):.3f}", f"{min(ratios):.3f} to {max(ratios):.3f}"]
+    for side_of in zip(*pairs, strict=True):
+        cells += [f"{median(rate for rate, _ in side_of):.4g}"]
+        cells += [f"{median(cores for _, cores in side_of):.2f}"]
+    return [*cells, f"{median(ratios):.3f}", f"{ratios[0]:.2f} to {ratios[-1]:.2f}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--loop", nargs=3, metavar=("MODEL", "RUNTIME", "SECONDS"))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--side", nargs=4, metavar=("SIDE", "MODEL", "RUNTIME", "SECONDS"))
     arguments = parser.parse_args()
-    if arguments.loop:
-        model, runtime, seconds = arguments.loop
-        loop(model, runtime, float(seconds))
+    if arguments.side:
+        side, model, runtime, seconds = arguments.side
+        serve = serve_loop if side == "loop" else serve_gpubench
+        serve(model, runtime, float(seconds))
         return
     machine = this_machine()
     print(f"{machine.cores} x {machine.cpu}")
