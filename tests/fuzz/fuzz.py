@@ -22,6 +22,7 @@ from typing import Any
 import cases
 import pytest
 from factories import result
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gpubench import _drive, _run, _search, doctor
@@ -186,3 +187,21 @@ KINDS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Place, Any], int]]] = {
 def try_case(place: Place, kind: str, case: Any) -> None:
     status = KINDS[kind][1](place, case)
     place.counts[kind, str(status)] += 1
+
+
+def try_many(place: Place, kind: str, examples: int, *, same_each_time: bool) -> None:
+    """Try so many cases of a kind. Raises what the smallest one that fails raises."""
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=same_each_time,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(KINDS[kind][0])
+    def tried(case: Any) -> None:
+        try_case(place, kind, case)
+
+    tried()

@@ -12,13 +12,11 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "python")]
 
 import fuzz  # noqa: E402
 import pytest  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 
 EACH = 300  # cases of a kind before the next one's turn
 
@@ -42,19 +40,8 @@ def main() -> int:
 
 
 def _try_some(place: fuzz.Place, kind: str) -> bool:
-    @settings(
-        max_examples=EACH,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(fuzz.KINDS[kind][0])
-    def tried(case: Any) -> None:
-        fuzz.try_case(place, kind, case)
-
     try:
-        tried()
+        fuzz.try_many(place, kind, EACH, same_each_time=False)
     except KeyboardInterrupt:
         raise
     except BaseException:

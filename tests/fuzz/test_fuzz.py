@@ -5,12 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import cases
 import fuzz
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 
 # About ten seconds each on one core.
 EXAMPLES = {
@@ -39,19 +37,7 @@ def test_what_once_got_through(place: fuzz.Place, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_no_input_ends_in_a_traceback_or_a_hang(place: fuzz.Place, kind: str) -> None:
-    @settings(
-        max_examples=EXAMPLES[kind],
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(fuzz.KINDS[kind][0])
-    def tried(case: Any) -> None:
-        fuzz.try_case(place, kind, case)
-
-    tried()
+    fuzz.try_many(place, kind, EXAMPLES[kind], same_each_time=True)
 
 
 PROCESSES = [
