@@ -39,7 +39,16 @@ CODE = sorted((ROOT / "gpubench" / "engines").glob("tensorrt*.py"))
 MISTAKES = HERE / "mistakes.py"
 
 # Names that other objects here have too, so that a misspelt one need not be TensorRT's.
-_NOT_ONLY_TENSORRTS = {"__version__", "dtype", "engine", "name", "precision", "shape"}
+_NOT_ONLY_TENSORRTS = {
+    "__version__",
+    "axis",
+    "dtype",
+    "engine",
+    "file",
+    "name",
+    "precision",
+    "shape",
+}
 
 
 def errors(library: Library, stub: Path, files: list[Path]) -> list[str]:
