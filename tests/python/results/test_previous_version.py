@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 import gpubench
-from gpubench import _gpus, _sweep, cli
-from gpubench._gpus import TorchGpu
-from gpubench._plan import resolve
-from gpubench.engines import packages, tensorrt
-from gpubench.machine import Machine
-from gpubench.spec import Spec, make_spec
+from gpubench.cells.resolve import resolve
+from gpubench.cli.program import main
+from gpubench.engines.tensorrt import engine as tensorrt
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
+from gpubench.system import gpus, packages, torch_gpus
+from gpubench.system.machine import Machine
+from gpubench.system.torch_gpus import TorchGpu
 
-PREVIOUS = Path(__file__).parents[1] / "data" / "previous_version"
+PREVIOUS = Path(__file__).parents[2] / "data" / "previous_version"
 # The machine whose name the cells of run/ have.
 MEASURED_ON = {
     "cpu": "Example CPU @ 2.00GHz",
@@ -53,7 +55,7 @@ def machine_of(described: Mapping[str, Any]) -> Machine:
 
 
 def test_its_sweep_measures_nothing_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sweep, "this_machine", lambda: machine_of(MEASURED_ON))
+    monkeypatch.setattr("gpubench.measure.sweep.this_machine", lambda: machine_of(MEASURED_ON))
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     results = gpubench.sweep("sweep.yaml", run, allow_code=True)
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before
@@ -68,7 +70,7 @@ def test_its_sweep_measures_nothing_again(run: Path, monkeypatch: pytest.MonkeyP
 def test_its_tables_are_what_they_were(
     command: list[str], format_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([*command, "--format", format_name]) == 0
+    assert main([*command, "--format", format_name]) == 0
     captured = capsys.readouterr()
     suffix = {"markdown": "md"}.get(format_name, format_name)
     expected = (PREVIOUS / f"{command[0]}.{suffix}").read_bytes().decode()
@@ -97,10 +99,10 @@ def test_settings_have_the_key_that_they_had(
     number: int, cell: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = machine_of(MACHINES[number]["machine"])
-    gpus = tuple(TorchGpu(name, (8, 6)) for name in machine.gpus)
+    visible = tuple(TorchGpu(name, (8, 6)) for name in machine.gpus)
     # Whether this machine could run the cell plays no part in its key.
-    monkeypatch.setattr(_gpus, "torch_gpus", lambda: gpus)
-    monkeypatch.setattr(_gpus, "visible_gpus", lambda: machine.gpus)
+    monkeypatch.setattr(torch_gpus, "torch_gpus", lambda: visible)
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: machine.gpus)
     monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_80"])
     monkeypatch.setattr(packages, "missing", lambda *names: None)
     monkeypatch.setattr(tensorrt, "refusal", lambda spec: None)
