@@ -149,7 +149,7 @@ def cell(system: System, requests: int, runs: int) -> Coverage:
             name, truth = f"p{percent}_interval", system.truth_ms[percent]
             found.percentiles[percent].add(getattr(analysis.latency, name), truth)
             found.without_load[percent].add(getattr(alone, name), truth)
-        found.throughput.add(analysis.throughput_interval, system.cell(1, 0).rate or 0.0)
+        found.throughput.add(analysis.throughput_interval, system.cell(1, 0).spec.rate or 0.0)
         found.suspect += (judge(analysis).status == "suspect") / runs
         found.counted = min(found.counted, analysis.completed + analysis.unfinished)
     return found
