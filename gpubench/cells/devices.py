@@ -12,7 +12,7 @@ from gpubench.system.torch_gpus import TorchGpu
 
 def chosen_devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
     """('cpu',) or GPUs by number. Never the CPU in place of a GPU that is there but unusable."""
-    wanted, synthetic = spec.device, spec.model == "synthetic"
+    wanted, synthetic = spec.device, spec.synthetic
     if wanted == "cpu" or (wanted == "auto" and not machine.gpus):
         return ("cpu",)
     if synthetic and wanted == "auto":

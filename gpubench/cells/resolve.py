@@ -64,7 +64,7 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
         "seq_len": spec.seq_len or _default_seq_len(spec),
         "duration": _duration(spec),
     }
-    if spec.model == "synthetic":
+    if spec.synthetic:
         settings["threads"] = None
         settings["service_time"] = 1e-3 if spec.service_time is None else spec.service_time
         settings["service_dist"] = spec.service_dist or "constant"

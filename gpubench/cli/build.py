@@ -184,7 +184,7 @@ def _wanted(runtime: str, batch: str, flags: dict[str, Any]) -> list[tuple[Spec,
         asked = dict(zip(axes, values, strict=True)) | shared
         for size in sizes:
             spec = make_spec({**asked, "runtime": runtime, "batch": size.least, "device": "cpu"})
-            if spec.model == "synthetic" or spec.model.endswith(".plan"):
+            if spec.synthetic or spec.model.endswith(".plan"):
                 raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
             wanted.append((spec, size))
     return wanted

@@ -116,7 +116,7 @@ def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., 
         package: Callable[..., Tensors] = load_package(
             str(path),
             run_single_threaded=one_caller,
-            num_runners=1 if one_caller else cell.workers or 1,
+            num_runners=1 if one_caller else cell.workers,
             device_index=device.index or 0 if device.type == "cuda" else -1,
         )
         return package
