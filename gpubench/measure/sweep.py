@@ -81,31 +81,31 @@ def sweep_grids(
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    keys = {cell.spec.key(machine.identity): cell for cell in planned.cells}
+    wanted = {cell.spec.key(machine.identity): cell for cell in planned.cells}
     with directory.locked():
         directory.check_writable()
-        if not _measure(keys, planned.skipped, directory, machine, progress):
+        if not _measure(wanted, planned.skipped, directory, machine, progress):
             return Swept([], interrupted=True)
     stored = dict(directory.read_all().cells)
     return Swept(
         [
             reprice(stored[key], cell.spec.instance, cell.spec.usd_per_hour)
-            for key, cell in keys.items()
+            for key, cell in wanted.items()
         ]
     )
 
 
 def _measure(
-    keys: Mapping[str, Cell],
+    wanted: Mapping[str, Cell],
     skipped: Mapping[str, int],
     directory: RunDirectory,
     machine: Machine,
     progress: Progress,
 ) -> bool:
     """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
-    missing = {key: cell for key, cell in keys.items() if not directory.has(key)}
-    progress.planned(len(missing), len(keys) - len(missing), skipped)
-    kept = {key: cell for key, cell in keys.items() if key not in missing}
+    missing = {key: cell for key, cell in wanted.items() if not directory.has(key)}
+    progress.planned(len(missing), len(wanted) - len(missing), skipped)
+    kept = {key: cell for key, cell in wanted.items() if key not in missing}
     for file, results in _changed_since(kept, directory).items():
         progress.file_changed(file, results)
     bench = Bench(machine, progress)
