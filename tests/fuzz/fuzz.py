@@ -143,7 +143,7 @@ class Place:
         (self.folder / "trace").write_bytes(data)
         try:
             with watched():
-                read_trace(self.folder / "trace", 5.0)
+                read_trace(self.folder / "trace").due_ns(5.0)
         except InputError as error:
             return _refused(error)
         return 0
