@@ -1,1 +1,1 @@
-"""From what a person asked for to the cells that this machine can measure."""
+"""Turns the settings of a user and sweep files into the cells that this machine can measure."""

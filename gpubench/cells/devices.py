@@ -1,4 +1,4 @@
-"""The devices of a cell: those that `--device` names, as far as this machine can use them."""
+"""The devices of a cell: the devices that `--device` names and that this machine can use."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from gpubench.system.torch_gpus import TorchGpu
 
 
 def chosen_devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
-    """('cpu',) or GPUs by number. Never the CPU in place of a GPU that is there but unusable."""
+    """("cpu",), or GPUs such as ("cuda:0", "cuda:1").
+
+    If the machine has a GPU that cannot be used, the CPU never takes its place. Raises InputError,
+    with the reason and the fix, if a device is missing or cannot be used.
+    """
     wanted, synthetic = spec.device, spec.synthetic
     if wanted == "cpu" or (wanted == "auto" and not machine.gpus):
         return ("cpu",)
     if synthetic and wanted == "auto":
-        return ("cpu",)  # its service time is known; it needs no device
-    if synthetic:  # torch plays no part
+        return ("cpu",)  # the synthetic model computes nothing, so it needs no GPU
+    if synthetic:  # torch is not used
         return _chosen(wanted, len(gpus.visible_gpus()))
     if not machine.gpus and not _driver_shows_gpus():
         raise InputError(
             f"--device {wanted}: this machine has no NVIDIA device; use --device cpu or auto"
         )
-    seen = torch_gpus.torch_gpus()
-    chosen = _chosen(wanted, len(seen))
-    for gpu in dict.fromkeys(seen[_number(device)] for device in chosen):
+    available = torch_gpus.torch_gpus()
+    chosen = _chosen(wanted, len(available))
+    for gpu in dict.fromkeys(available[_number(device)] for device in chosen):
         if reason := torch_gpus.unusable(gpu):
             raise InputError(reason)
         _refuse_precision_on_gpu(spec, gpu)
@@ -33,7 +37,10 @@ def chosen_devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
 
 
 def _driver_shows_gpus() -> bool:
-    """The driver may show what the kernel does not, as under WSL and in some sandboxes."""
+    """Whether the driver shows GPUs.
+
+    Under WSL and in some sandboxes the driver shows GPUs that the operating system does not show.
+    """
     try:
         return bool(gpus.visible_gpus())
     except gpus.NoCuda:
@@ -41,7 +48,7 @@ def _driver_shows_gpus() -> bool:
 
 
 def _chosen(wanted: str, count: int) -> tuple[str, ...]:
-    """The devices that --device names, of `count` GPUs."""
+    """The devices that --device names, on a machine with `count` GPUs."""
     if wanted == "all":
         return tuple(f"cuda:{number}" for number in range(count))
     numbers = [0] if wanted in {"auto", "cuda"} else [_number(name) for name in wanted.split(",")]
@@ -68,11 +75,11 @@ def _refuse_precision_on_gpu(spec: Spec, gpu: TorchGpu) -> None:
 
 
 def native_precision(cell: Cell, machine: Machine) -> bool:
-    """Whether the cell's device computes in the cell's precision, rather than imitating it."""
+    """Whether the cell's device has the cell's precision and does not emulate it."""
     if cell.on_cpu:
         native = {"amp": "bf16", "bf16": "bf16", "fp16": "fp16"}.get(cell.precision)
         return native is None or machine.computes_natively(native)
     if cell.precision != "bf16":
         return True
-    seen = torch_gpus.torch_gpus()
-    return all(seen[_number(device)].native_bf16 for device in cell.devices)
+    available = torch_gpus.torch_gpus()
+    return all(available[_number(device)].native_bf16 for device in cell.devices)

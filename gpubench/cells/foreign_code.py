@@ -1,4 +1,4 @@
-"""Whether a measurement would run code that somebody else may have written."""
+"""Whether a measurement would run code that another person may have written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gpubench.spec.spec import Spec
 
 
 def needs_code(spec: Spec) -> str | None:
-    """Why loading the spec's model runs code that somebody else may have written.
+    """Why loading the model of `spec` runs code that another person may have written.
 
-    None where it runs none but gpubench's and that of installed libraries. Asked of the parsed
-    settings, so that it does not matter how they were written.
+    None if it runs only the code of gpubench and of installed libraries. This reads the parsed
+    settings, so a different spelling of a setting cannot avoid the check.
     """
     known = model_entry(spec.model)
     if known is None or known.runs_code:
@@ -23,7 +23,10 @@ def needs_code(spec: Spec) -> str | None:
 
 
 def brings_code(spec: Spec) -> str | None:
-    """As `needs_code`, where the name of the model does not show it: in a folder's config.json."""
+    """Which code the config.json of a model's folder makes run; None if it makes none run.
+
+    `needs_code` calls this for models whose name does not show whether they run code.
+    """
     for folder in (spec.model, spec.weights):
         config = read_config(Path(folder)) if os.path.isdir(folder) else None
         if config is not None and (code := code_in(config)):

@@ -1,15 +1,17 @@
-"""Grids: from YAML and flags to the cells of a sweep.
+"""Grids: they turn YAML and flags into the cells of a sweep.
 
-A grid maps settings to one value or to a list of values; the cells are all combinations. A file is
-one grid, or a list of grids, or a grid with `grids:`, a list whose members inherit the settings
-beside it. Flags override the file's settings in every grid.
+A grid maps each setting to one value or to a list of values. Its cells are all combinations of the
+values. A file holds one grid, or a list of grids, or one grid with the key `grids`. The value of
+`grids` is a list of grids; each of them inherits the settings beside the key. Flags override the
+settings of the file in every grid.
 
-    model: [bert-base, resnet50]        # a list is an axis
+    model: [bert-base, resnet50]        # a list is an axis of the grid
     runtime: torchscript
     batch: [1, 4]
     instance: [g5.xlarge, g4dn.xlarge]  # a price, never an axis
     only_on: cuda                       # this grid is for machines with a GPU (or: cpu)
-    unavailable: skip                   # leave out what this machine cannot do (default: refuse)
+    unavailable: skip                   # leave out cells that this machine cannot measure
+                                        # (default: refuse them with an error)
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import PRICING_FIELDS, Spec
 from gpubench.system.machine import Machine
 
-MAX_CELLS = 10_000  # unless somebody asks for more
+MAX_CELLS = 10_000  # the default of --max-cells
 
 _GRID_KEYS = ("only_on", "unavailable")
 
-# Axes from the slowest to change to the fastest, so that neighbouring cells share an engine.
+# The axes, first the one that changes least often. Neighbouring cells then share an engine.
 _AXIS_ORDER = (
     "model", "weights", "seed", "device", "inputs", "runtime", "precision", "seq_len", "batch",
 )  # fmt: skip
@@ -48,29 +50,29 @@ class Grid:
     only_on: str | None = None
     skip_unavailable: bool = False
     lines: Mapping[str, str] = field(default_factory=dict)  # setting -> "sweep.yaml:12"
-    # Settings that somebody else may have written, and that may not make code run.
+    # Settings that another person may have written. They must not make code run.
     untrusted: frozenset[str] = frozenset()
 
-    def place(self, setting: str) -> str:
-        """Where a setting is written, for messages."""
+    def location(self, setting: str) -> str:
+        """The file and line of a setting, for messages."""
         return self.lines.get(setting, self.origin)
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCells:
     """What a sweep measures on this machine."""
 
-    cells: list[Cell]  # no two alike
-    skipped: dict[str, int]  # why this machine cannot do some cells -> how many
+    cells: list[Cell]  # all different
+    skipped: dict[str, int]  # why this machine cannot measure some cells -> how many
 
 
 def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
     """The grids of a sweep file.
 
-    Without `allow_code` its settings are marked as untrusted, since the file may come from somebody
-    else: `expand` refuses a cell whose model runs code when such a setting names it.
+    The file may come from another person. Without `allow_code` its settings are therefore marked
+    as untrusted: `expand` refuses a cell if an untrusted setting names a model that runs code.
 
-    Raises InputError, naming the file and the line.
+    Raises InputError, with the file and the line, if the file is not a valid sweep file.
     """
     try:
         text = read_regular(path, MOST_YAML_BYTES).decode()
@@ -81,8 +83,8 @@ def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
     for grid in grids:
         if "allow_code" in grid.settings:
             raise InputError(
-                f"{grid.place('allow_code')}: allow_code: a file cannot allow it; remove it, and "
-                "add --allow-code to the command if you trust the file"
+                f"{grid.location('allow_code')}: allow_code: a file cannot allow it; remove it, "
+                "and add --allow-code to the command if you trust the file"
             )
     if allow_code:
         return override(grids, {"allow_code": True})
@@ -90,9 +92,9 @@ def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
 
 
 def parse_grids(document: object, origin: str) -> list[Grid]:
-    """Grids from what a YAML document holds; see the module's docstring for its form.
+    """The grids of a parsed YAML document. The docstring of this module has its form.
 
-    Who calls this with values of their own is trusted.
+    The settings count as trusted: they come from the calling program, not from a file.
     """
     return _parse(document, origin, None)
 
@@ -106,7 +108,7 @@ def _parse(document: object, origin: str, file: str | None) -> list[Grid]:
         ]
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise InputError(
-            f"{origin}: expected settings such as 'model: resnet50', or a list of them"
+            f"{origin}: expected settings such as 'model: resnet50', or a list of such grids"
         )
     shared = {key: value for key, value in document.items() if key != "grids"}
     lines = _lines(document, file)
@@ -115,8 +117,8 @@ def _parse(document: object, origin: str, file: str | None) -> list[Grid]:
     members = document["grids"]
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise InputError(
-            f"{lines.get('grids', origin)}: grids: expected a list of settings, each item "
-            "beginning with -"
+            f"{lines.get('grids', origin)}: grids: expected a list of settings; begin each item "
+            "of the list with -"
         )
     return [
         _grid({**shared, **member}, f"{origin}, grid {number}", {**lines, **_lines(member, file)})
@@ -135,8 +137,8 @@ def _grid(document: dict[str, Any], origin: str, lines: Mapping[str, str]) -> Gr
     for name in settings:
         if name not in Spec.model_fields:
             known = [*Spec.model_fields, *_GRID_KEYS, "grids"]
-            where = lines.get(name, origin)
-            raise InputError(f"{where}: unknown key '{name}'; {nearest(name, known)}")
+            location = lines.get(name, origin)
+            raise InputError(f"{location}: unknown key '{name}'; {nearest(name, known)}")
     only_on = _choice(document, "only_on", ("cpu", "cuda"), lines, origin)
     unavailable = _choice(document, "unavailable", ("skip", "refuse"), lines, origin)
     return Grid(settings, origin, only_on, unavailable == "skip", lines)
@@ -158,7 +160,7 @@ def _choice(
 
 
 def override(grids: Sequence[Grid], flags: Mapping[str, Any]) -> list[Grid]:
-    """The grids with these settings, which are trusted, in place of their own."""
+    """The grids with `flags` in place of their settings of the same names. `flags` are trusted."""
     return [
         replace(
             grid,
@@ -173,8 +175,8 @@ def override(grids: Sequence[Grid], flags: Mapping[str, Any]) -> list[Grid]:
 def expand(grid: Grid) -> list[Spec]:
     """Every combination of the grid's axes.
 
-    Raises InputError where one is not a valid cell, and where an untrusted setting would make code
-    run. The latter is judged by the parsed settings, never by how they are written.
+    Raises InputError if a combination is not a valid cell, or if an untrusted setting makes code
+    run. The check for code reads the parsed settings, so a different spelling cannot avoid it.
     """
     axes = _axes(grid)
     names = sorted(axes, key=lambda name: _AXIS_ORDER.index(name) if name in _AXIS_ORDER else 99)
@@ -184,19 +186,20 @@ def expand(grid: Grid) -> list[Spec]:
         if not isinstance(settings.get("model", ""), str):
             refused = settings["model"]
             raise InputError(
-                f"{grid.place('model')}: model: '{refused}' is not allowed; give a name"
+                f"{grid.location('model')}: model: '{refused}' is not allowed; give a name"
             )
         spec = make_spec(settings, grid.origin, grid.lines)
         if reason := _untrusted_code(spec, grid.untrusted):
+            location = grid.location("model")
             raise InputError(
-                f"{grid.place('model')}: model: {reason}; if you trust this file, add --allow-code"
+                f"{location}: model: {reason}; if you trust this file, add --allow-code"
             )
         specs.append(spec)
     return specs
 
 
 def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> str | None:
-    """Why one of the untrusted settings makes code run; None where none does."""
+    """Why one of the untrusted settings makes code run; None if none does."""
     if "model" in untrusted:
         return needs_code(spec)
     return brings_code(spec) if "weights" in untrusted else None
@@ -210,33 +213,36 @@ def _axes(grid: Grid) -> dict[str, Sequence[Any]]:
     for name, values in axes.items():
         if not values:
             raise InputError(
-                f"{grid.place(name)}: {name}: the list is empty; give at least one value"
+                f"{grid.location(name)}: {name}: the list is empty; give at least one value"
             )
     return axes
 
 
 def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
-    """Counts the cells without making them: five axes of 59 values are 700 million."""
+    """Raises InputError if the grids have more than `max_cells` cells.
+
+    The cells are counted, not made: five axes of 59 values have 700 million combinations.
+    """
     count = sum(math.prod(len(values) for values in _axes(grid).values()) for grid in grids)
     if count > max_cells:
         raise InputError(
-            f"these grids have {count:,} cells, and {max_cells:,} is the limit; shorten a list, or "
+            f"these grids have {count:,} cells, and the limit is {max_cells:,}; shorten a list, or "
             "raise --max-cells"
         )
 
 
-def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> Planned:
+def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> PlannedCells:
     """The cells to measure on this machine, each once, in the order of the grids.
 
-    Raises InputError for a cell that is not valid, or that this machine cannot measure and whose
-    grid does not say `unavailable: skip`; and, before any is made, for more than `max_cells`.
+    Raises InputError if there are more than `max_cells` cells, or if a cell is not valid. Also
+    raises it if this machine cannot measure a cell and the grid does not say `unavailable: skip`.
     """
     _refuse_too_many(grids, max_cells)
     kind = "cuda" if machine.gpus else "cpu"
     found: dict[Spec, Cell] = {}
     skipped: Counter[str] = Counter()
     for grid in grids:
-        valid = expand(grid)  # checked also where the grid is not for this machine
+        valid = expand(grid)  # also checks grids that are not for this machine
         if grid.only_on not in {None, kind}:
             continue
         for spec in valid:
@@ -248,4 +254,4 @@ def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -
                 skipped[str(error)] += 1
             else:
                 found.setdefault(cell.spec, cell)
-    return Planned(list(found.values()), dict(skipped))
+    return PlannedCells(list(found.values()), dict(skipped))

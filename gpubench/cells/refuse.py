@@ -1,4 +1,7 @@
-"""What a machine cannot measure, and what to change: one line, before anything is loaded."""
+"""Refuses cells that this machine cannot measure, before anything is loaded.
+
+Each error is one line with the reason and with what to change.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad, TraceLoad
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine
 
-# Its due time, its stamps, and its row while the samples are put in order.
+# Memory of one request in an open loop: its due time, its time stamps, and the copy of its row
+# while the samples are sorted.
 _SCHEDULED_REQUEST_BYTES = 250
 
 
 def refuse_missing_model(spec: Spec) -> None:
-    """Raises InputError where the model's name is the path of a file that is not there, or is not
-    all there."""
+    """Raises InputError if a file is missing: the model, its external data, or --inputs-file."""
     path = local_path(spec.model)
-    if path is not None and not os.path.exists(path):  # nor where it may not be looked at
-        raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
+    if path is not None and not os.path.exists(path):  # also False without access to its folder
+        raise InputError(
+            f"--model {spec.model}: there is no {path}; give the path of an existing model"
+        )
     if path is not None and os.path.isdir(path) and not path.endswith("/"):
         raise InputError(f"--model {spec.model}: {path} is a folder; give a file")
     if path is not None:
@@ -33,26 +38,26 @@ def refuse_missing_model(spec: Spec) -> None:
         onnx_data(Path(path))
     if spec.inputs_file is not None and not os.path.isfile(spec.inputs_file):
         raise InputError(
-            f"--inputs-file {spec.inputs_file}: there is no such file; give one that numpy.savez "
-            "has written"
+            f"--inputs-file {spec.inputs_file}: there is no such file; give a file that "
+            "numpy.savez has written"
         )
 
 
 def refuse_code(spec: Spec) -> None:
-    """Raises InputError where the model brings code that the user has not allowed."""
+    """Raises InputError if the model's folder contains code and the user has not allowed it."""
     if not spec.allow_code and (reason := brings_code(spec)):
         raise InputError(f"--model {spec.model}: {reason}; if you trust it, add --allow-code")
 
 
 def refuse_by_its_file(cell: Cell) -> None:
-    """Raises InputError for what can be seen in the model's own file, without importing torch."""
+    """Raises InputError if the model's file does not fit the cell. Does not import torch."""
     checks = cell.model_entry.checks
     if checks is not None and (reason := importlib.import_module(checks).refusal(cell)):
         raise InputError(reason)
 
 
 def refuse_impossible(cell: Cell, machine: Machine) -> None:
-    """Raises InputError, with the reason and the fix, for what this machine cannot measure."""
+    """Raises InputError, with the reason and the fix, if this machine cannot measure the cell."""
     refuse_by_its_file(cell)
     if cell.on_cpu:
         _refuse_on_cpu(cell, machine)
@@ -60,8 +65,8 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
         _refuse_idle_gpus(cell)
     if cell.batch_limits.samples % cell.batch:
         raise InputError(
-            f"--dynamic-batch: MAX {cell.batch_limits.samples} is no multiple of the {cell.batch} "
-            "samples that each request brings; choose one"
+            f"--dynamic-batch: MAX is {cell.batch_limits.samples}, which is not a multiple of the "
+            f"{cell.batch} samples in each request (--batch); choose a multiple"
         )
     if isinstance(cell.load, OpenLoad):
         _refuse_long_schedule(cell.load)
@@ -80,8 +85,8 @@ def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
         _refuse_precision_on_cpu(cell, machine)
     if cell.depth != 1:
         raise InputError(
-            f"--depth {cell.depth}: a worker on a CPU has one batch in flight; use --workers for "
-            "more parallel executions"
+            f"--depth {cell.depth}: a worker on a CPU has one batch in flight; use --workers "
+            "for more parallel executions"
         )
 
 
@@ -92,9 +97,9 @@ def _refuse_precision_on_cpu(cell: Cell, machine: Machine) -> None:
         return
     if cell.model.lower().endswith(".onnx"):
         raise InputError(
-            f"--precision {cell.precision}: {cell.model} computes in it, and this CPU "
-            f"({machine.cpu}) does not: add --allow-emulated to measure it all the same, or give "
-            "an fp32 file"
+            f"--precision {cell.precision}: {cell.model} computes in {cell.precision}, and this "
+            f"CPU ({machine.cpu}) only emulates it; add --allow-emulated to measure it in spite of "
+            "that, or give an fp32 file"
         )
     needed = "avx512_fp16 or amx_fp16" if cell.precision == "fp16" else "avx512_bf16 or amx_bf16"
     raise InputError(
@@ -104,13 +109,16 @@ def _refuse_precision_on_cpu(cell: Cell, machine: Machine) -> None:
 
 
 def _refuse_idle_gpus(cell: Cell) -> None:
-    """All GPUs of a cell do the same work: as many workers each, and at least a client."""
+    """Raises InputError if a GPU of the cell would have less work than the others, or none.
+
+    Every GPU needs the same number of workers, and at least one client.
+    """
     gpus, workers = len(cell.devices), cell.workers
     if workers % gpus:
         below, above = workers // gpus * gpus, (workers // gpus + 1) * gpus
         fitting = f"{below} or {above}" if below else str(above)
         raise InputError(
-            f"--workers {workers}: they cannot be shared out evenly among {gpus} GPUs; "
+            f"--workers {workers}: {gpus} GPUs cannot have the same number of workers; "
             f"use {fitting}"
         )
     if isinstance(cell.load, ClosedLoad) and cell.load.clients < gpus:
@@ -121,7 +129,10 @@ def _refuse_idle_gpus(cell: Cell) -> None:
 
 
 def _refuse_long_schedule(load: OpenLoad) -> None:
-    """A schedule lies in memory whole, and so do the stamps of its requests."""
+    """Raises InputError if a schedule does not fit into memory.
+
+    All due times, and all time stamps of the requests, are in memory during the run.
+    """
     requests = load.settling + load.requests
     needed = requests * _SCHEDULED_REQUEST_BYTES
     if needed > _half_of_the_memory():
@@ -141,14 +152,14 @@ def _refuse_trace(load: TraceLoad, requests: int | None) -> None:
         )
     if requests is not None and requests > arrivals:
         raise InputError(
-            f"--requests {requests}: the trace has {arrivals} arrivals, and it is measured whole; "
-            "remove --requests, or give a longer trace"
+            f"--requests {requests}: the trace has {arrivals} arrivals; remove --requests, or "
+            "give a longer trace"
         )
     load.trace.scale(load.rate_per_second)
 
 
 def _half_of_the_memory() -> float:
-    """Bytes."""
+    """Half of this machine's memory, in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
@@ -163,6 +174,11 @@ def _refuse_missing_weights(weights: str) -> None:
 
 
 def _refuse_special(setting: str, path: str) -> None:
-    """Raises InputError for a pipe, which might be waited for, or a device, which might not end."""
+    """Raises InputError for a pipe or a device file.
+
+    Reading a pipe may wait for ever, and a device file may have no end.
+    """
     if not os.path.isfile(path) and not os.path.isdir(path):
-        raise InputError(f"{setting}: {path} is no regular file; give one, or a folder")
+        raise InputError(
+            f"{setting}: {path} is not a regular file; give a regular file or a folder"
+        )

@@ -1,7 +1,6 @@
-"""From a Spec to a Cell: defaults filled in, the impossible refused.
+"""Turns a Spec into a Cell: fills in the defaults, and refuses what this machine cannot measure.
 
-Everything here happens before a model is loaded. Torch is imported only where a GPU has to be
-looked at.
+All of this happens before a model is loaded. Torch is imported only if the cell is for a GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ DEFAULT_DURATION_S = 10.0
 def resolve(spec: Spec, machine: Machine) -> Cell:
     """The cell that this machine measures for `spec`.
 
-    Raises InputError, with the reason and the fix, for what this machine cannot measure.
+    Raises InputError, with the reason and the fix, if this machine cannot measure it.
     """
     cell = fill_in(spec, machine)
     refuse_impossible(cell, machine)
@@ -45,13 +44,13 @@ def resolve(spec: Spec, machine: Machine) -> Cell:
 
 
 def fill_in(spec: Spec, machine: Machine) -> Cell:
-    """`spec` with every default that depends on the machine or on the model's file.
+    """The cell of `spec`, with the defaults that depend on the machine or on the model's file.
 
-    Raises InputError where the model's file cannot be used, and for a device that is not there or
-    not usable. Whether the machine can measure the cell is not asked: see `resolve`.
+    Raises InputError if the model's file cannot be used, or if a device is missing or cannot be
+    used. It does not check whether the machine can measure the cell; `resolve` does.
     """
     refuse_missing_model(spec)
-    spec = _in_its_own_precision(spec)
+    spec = _with_precision_of_file(spec)
     refuse_code(spec)
     devices = chosen_devices(spec, machine)
     spec = spec.model_copy(update={"device": ",".join(devices)})
@@ -74,7 +73,7 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
 
 
 def cell_of(spec: Spec) -> Cell:
-    """The cell of a spec that has all its defaults filled in."""
+    """The cell of a spec in which all defaults are filled in."""
     samples, delay_s = spec.dynamic_batch_limits()
     known = model_entry(spec.model)
     assert known is not None
@@ -136,33 +135,33 @@ def _whole_bursts(requests: int, burst: int) -> int:
 
 
 def _trace(path: str) -> Trace:
-    """The cells of a sweep that have the same trace share it, since it may be long."""
+    """The trace in a file. The cells of a sweep share it, since a trace may be long."""
     try:
         status = os.stat(path)
         state = (status.st_mtime_ns, status.st_size)
-    except OSError:  # reading says why
+    except OSError:  # read_trace raises an error with the reason
         state = (0, 0)
     return _read_trace(path, state)
 
 
 @functools.lru_cache(maxsize=4)
 def _read_trace(path: str, state: tuple[int, int]) -> Trace:
-    from gpubench.spec.trace import read_trace  # NumPy with it
+    from gpubench.spec.trace import read_trace  # it imports NumPy
 
     return read_trace(Path(path))
 
 
-def _in_its_own_precision(spec: Spec) -> Spec:
-    """An ONNX file runs in the precision that it was made in, unless the user names another."""
+def _with_precision_of_file(spec: Spec) -> Spec:
+    """`spec` with the precision of its ONNX file, unless the user has chosen a precision."""
     if not spec.model.lower().endswith(".onnx"):
         return spec
     if reason := packages.missing("onnxruntime", "onnx"):
         raise InputError(f"--runtime {spec.runtime}: {reason}")
     if "precision" in spec.model_fields_set:
         return spec
-    from gpubench.models.onnx_signature import signature
+    from gpubench.models.onnx_signature import read_signature
 
-    return spec.model_copy(update={"precision": signature(Path(spec.model)).precision})
+    return spec.model_copy(update={"precision": read_signature(Path(spec.model)).precision})
 
 
 def _default_seq_len(spec: Spec) -> int | None:
@@ -175,7 +174,7 @@ def _default_seq_len(spec: Spec) -> int | None:
 
 
 def _default_workers(spec: Spec) -> int:
-    """1 on a CPU; 2 on each GPU, or 1 where there are not clients enough for 2."""
+    """1 on a CPU. 2 on each GPU, or 1 if there are too few clients for 2."""
     if spec.device == "cpu":
         return 1
     gpus = len(spec.devices)
@@ -185,9 +184,9 @@ def _default_workers(spec: Spec) -> int:
 
 
 def _default_depth(spec: Spec, clients: int | None, workers: int) -> int:
-    """2 on a GPU, so that one batch is copied while another is computed.
+    """2 on a GPU: one batch is copied while another is computed. 1 on a CPU.
 
-    1 where every client already waits for a batch in flight: there is nothing to fill a second one.
+    Also 1 if one batch per worker takes the requests of all clients: no second batch can form.
     """
     if spec.device == "cpu":
         return 1

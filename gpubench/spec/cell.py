@@ -2,7 +2,7 @@
 
 A `Spec` is what a person wrote: some settings are open, and some are text that has to be parsed. A
 `Cell` has every setting filled in and typed. `gpubench.cells.resolve` makes it once, for one
-machine, and everything that measures reads the cell and parses nothing again.
+machine. Everything that measures reads the cell and parses nothing again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClosedLoad:
-    """A fixed number of clients, each of which waits for its answer before it asks again.
+    """A fixed number of clients. Each sends its next request when its last one completes.
 
-    The measurement ends after `requests`, or after `duration_s`, whichever comes first. At least
+    The measurement ends after `requests` or after `duration_s`, whichever comes first. At least
     one of the two is given.
     """
 
@@ -35,15 +35,15 @@ class ClosedLoad:
 
 @dataclass(frozen=True)
 class OpenLoad:
-    """Requests that arrive at a rate, however slow the answers are.
+    """Requests that arrive at a given rate, even if the system is slow.
 
-    `settling` requests arrive first and only fill the queue; `requests` are measured. Both are
-    whole numbers of bursts.
+    The first `settling` requests are not counted: the queue reaches its usual length in that time.
+    The following `requests` are counted. Both are whole numbers of bursts.
     """
 
     arrivals: Literal["poisson", "constant", "burst"]
     rate_per_second: float
-    burst: int  # requests that arrive together: 1, but for bursts
+    burst: int  # requests that arrive at the same time; 1 unless `arrivals` is "burst"
     settling: int
     requests: int
 
@@ -54,19 +54,19 @@ class OpenLoad:
 
 @dataclass(frozen=True)
 class TraceLoad:
-    """Requests that arrive at the times of a file, which is measured whole."""
+    """Requests that arrive at the times in a file. All of them are measured."""
 
     trace: Trace
-    rate_per_second: float | None  # to which the times are scaled; None: they stay as they are
+    rate_per_second: float | None  # the times are scaled to this rate; None: they are not scaled
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How far the queue may join requests into one batch."""
+    """The limits within which the queue joins requests into one batch (dynamic batching)."""
 
-    requests: int  # 1: it joins none
+    requests: int  # 1: each request is a batch
     samples: int
-    delay_ns: int  # the longest that a request waits for others
+    delay_ns: int  # a request waits at most this long for other requests
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class ServiceTime:
 class Cell:
     """One cell, ready to be measured on this machine.
 
-    `spec` has all its defaults filled in. It is what the result document stores, and what the key
-    of the cell is made of; the other fields say the same, parsed.
+    In `spec` all defaults are filled in. The result document stores it, and the key of the cell is
+    made from it. The other fields hold the same settings, parsed.
     """
 
     spec: Spec
@@ -92,17 +92,17 @@ class Cell:
     weights: str
     batch: int  # samples a request
     seq_len: int | None  # None: the model takes no text
-    given_inputs: tuple[GivenInput, ...] | None  # None: the model says itself what it takes
+    given_inputs: tuple[GivenInput, ...] | None  # --input-shape; None: not given
     dims: Mapping[str, int]
     inputs_file: Path | None
-    service: ServiceTime | None  # of the model 'synthetic'; None: a model is executed
+    service: ServiceTime | None  # of the model 'synthetic'; None: a real model is executed
     seed: int
     allow_code: bool
 
     runtime: str
     runtime_entry: RuntimeEntry
     precision: Precision
-    precision_given: bool  # False: the precision follows from the model's file, or is the default
+    precision_given: bool  # False: the precision is the default, or that of the model's file
 
     devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1")
     inputs: Literal["device", "host"]
@@ -118,7 +118,7 @@ class Cell:
 
     @property
     def device(self) -> str:
-        """The first device. An engine is built for one device: see `on`."""
+        """The first device. An engine is built for one device; see `on`."""
         return self.devices[0]
 
     @property
@@ -127,12 +127,12 @@ class Cell:
 
     @property
     def worker_devices(self) -> tuple[str, ...]:
-        """The device of each worker, by its number: the workers take the devices in turn."""
+        """The device of each worker, in the order of the workers, which take devices in turn."""
         return tuple(self.devices[n % len(self.devices)] for n in range(self.workers))
 
     @property
     def most_in_flight(self) -> int:
-        """Requests that can be in service at one time."""
+        """The largest number of requests that can be in service at the same time."""
         return self.workers * self.depth * self.batch_limits.requests
 
     @property
@@ -141,5 +141,5 @@ class Cell:
         return self.batch_limits.samples > self.batch
 
     def on(self, device: str) -> Cell:
-        """The same cell on one of its devices alone."""
+        """The same cell on only one of its devices."""
         return replace(self, devices=(device,))

@@ -1,6 +1,7 @@
-"""Number formats of tensors, by the names that torch, ONNX Runtime, ONNX and TensorRT give them.
+"""Number formats of tensors, with their names in torch, ONNX Runtime, ONNX and TensorRT.
 
-This is the one table of them, and it imports nothing, so that settings are checked without torch.
+No other module has such a table. This one imports no library, so settings are checked without
+torch.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from typing import NamedTuple
 
 
 class Dtype(NamedTuple):
-    """One format. NumPy has the same name as torch, except for bfloat16, which it lacks."""
+    """One number format. NumPy uses torch's names, but has no bfloat16."""
 
     name: str  # in torch, and in --input-shape
-    onnx_type: str  # how ONNX Runtime writes the type of an input or output
-    onnx_number: int  # onnx.TensorProto.DataType
-    tensorrt: str | None  # tensorrt.DataType; None: it has no such format
+    onnx_type: str  # the type of an input or output in ONNX Runtime
+    onnx_number: int  # the number in onnx.TensorProto.DataType
+    tensorrt: str | None  # the name in tensorrt.DataType; None: TensorRT has no such format
     kind: str  # float, integer or bool
 
 

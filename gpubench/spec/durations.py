@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 
-# Far beyond what anybody measures, and within what the core's integers and memory can hold.
+# Much longer than any measurement, and short enough for the integers and the memory of the core.
 _LONGEST_S = 30 * 24 * 3600.0
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)", re.ASCII)
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds from '250us', '1.5ms', '2s', '1m'. Numbers (YAML, Python) are seconds already.
+    """The seconds of '250us', '1.5ms', '2s' or '1m'. A number (from YAML or Python) is in seconds.
 
-    Raises ValueError for a string without a unit, so that '5' is never guessed at.
+    Raises ValueError for anything else, and for a string without a unit, since '5' could mean
+    seconds or milliseconds.
     """
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         seconds = float(min(text, 2 * _LONGEST_S))  # a whole number may be too large for a float

@@ -1,6 +1,6 @@
-"""What a model takes: --input-shape and --dim read, and the inputs of a request as they follow.
+"""The inputs of a model: parses --input-shape and --dim, and describes the inputs of a request.
 
-It imports nothing of torch, so that settings are checked before anything is loaded.
+This module does not import torch, so the settings are checked before anything is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gpubench.spec.dtypes import BY_NAME
 
-# One input of one sample: its sizes, its format, and the value of all its elements.
+# One input of one sample: its sizes, its number format, and the value of all its elements.
 _PART = re.compile(
     r"(?P<sizes>scalar|[1-9][0-9]{0,9}(?:x[1-9][0-9]{0,9})*)"
     r"(?::(?P<dtype>\w+))?(?:=(?P<value>[-+.\w]+))?",
@@ -20,16 +20,16 @@ _PART = re.compile(
 )
 _DIM = re.compile(r"(?P<name>[^=]+)=(?P<size>[1-9][0-9]{0,9})", re.ASCII)
 
-SHAPE_HELP = "write it like 3x224x224 or 128:int64+128:int64, one sample without the batch"
+SHAPE_HELP = "write the shape of one sample, like 3x224x224 or 128:int64+128:int64"
 DIM_HELP = "write it like time=50, and several like time=50+mels=80"
 
 
 @dataclass(frozen=True)
 class GivenInput:
-    """One part of --input-shape."""
+    """One input of --input-shape."""
 
-    sizes: tuple[int, ...] | None  # None: a single number, which every request has alike
-    dtype: str | None  # None: not written
+    sizes: tuple[int, ...] | None  # None: a single number, the same in every request
+    dtype: str | None  # None: not given
     value: float | None  # of all elements; None: random
 
 
@@ -39,7 +39,7 @@ class RequestInput:
 
     name: str
     dtype: str  # see gpubench.spec.dtypes
-    sizes: tuple[int, ...]  # the batch left out
+    sizes: tuple[int, ...]  # without the dimension of the batch
     axis: int | None = 0  # the dimension of the batch; None: every request has the same shape
     value: float | None = None  # of all elements; None: random
 
@@ -51,19 +51,19 @@ class RequestInput:
 
 @dataclass(frozen=True)
 class Request:
-    """The inputs of a request, in the model's order."""
+    """The inputs of a request, in the order in which the model takes them."""
 
     inputs: tuple[RequestInput, ...]
-    fixed_batch: int | None = None  # the only number of samples that it may have; None: any
+    fixed_batch: int | None = None  # the only number of samples that a request may have; None: any
 
     @property
     def joinable(self) -> bool:
-        """Whether requests can be joined to a larger one: the batch is first in every input."""
-        return self.fixed_batch is None and all(put.axis == 0 for put in self.inputs)
+        """Whether dynamic batching can join requests: the batch is the first dimension of all."""
+        return self.fixed_batch is None and all(input_.axis == 0 for input_ in self.inputs)
 
 
 def parse_input_shape(text: str) -> tuple[GivenInput, ...]:
-    """The inputs in order. Raises ValueError with what is wrong and how it is written."""
+    """The inputs in order. Raises ValueError, which says what is wrong and how to write it."""
     return tuple(map(_given_input, text.split("+")))
 
 
@@ -88,14 +88,14 @@ def _number(text: str, dtype: str | None) -> float:
         raise ValueError(f"'{text}' is not a number; write it like scalar:int64=16000") from None
     whole = math.isfinite(number) and number == int(number)
     if dtype is not None and BY_NAME[dtype].kind != "float" and not whole:
-        raise ValueError(f"'{text}' is not of {dtype}, which has whole numbers; give one")
+        raise ValueError(f"'{text}' does not fit {dtype}; give a whole number")
     return number
 
 
 def parse_dims(value: str | Mapping[str, object]) -> dict[str, int]:
     """The sizes of named dimensions, from 'time=50+mels=80' or from a mapping of YAML.
 
-    Raises ValueError with what is wrong and how it is written.
+    Raises ValueError, which says what is wrong and how to write it.
     """
     if isinstance(value, Mapping):
         value = "+".join(f"{name}={size}" for name, size in value.items())
@@ -111,5 +111,5 @@ def parse_dims(value: str | Mapping[str, object]) -> dict[str, int]:
 
 
 def dims_text(dims: Mapping[str, int]) -> str:
-    """How sizes are kept among the settings: always in the same order."""
+    """The text of --dim that the settings store. The names are sorted."""
     return "+".join(f"{name}={dims[name]}" for name in sorted(dims))

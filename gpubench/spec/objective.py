@@ -1,4 +1,4 @@
-"""What a service promises: that a percentile of its latency stays within a limit."""
+"""An objective: a limit for a percentile of the latency."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from gpubench.errors import InputError
 from gpubench.spec.durations import parse_duration
 
-# Late requests are rare: the median is no such promise, and the search's theory is one of tails.
+# The search estimates how rare late requests are. Its model is valid for high percentiles only.
 PERCENTS = (90, 95, 99)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`percent` of all requests take `latency_s` seconds or less; the others are late."""
+    """`percent` of all requests must take `latency_s` seconds or less; slower ones are late."""
 
     percent: int
     latency_s: float
 
     @property
     def late_share(self) -> float:
-        """How many of all requests may be late: 0.01 for P99."""
+        """The share of requests that may be late: 0.01 for P99."""
         return 1 - self.percent / 100
 
     @property
@@ -46,5 +46,5 @@ def parse_objective(text: str) -> Objective:
     except ValueError as error:
         raise InputError(f"--objective: {error}") from None
     if latency_s == 0:
-        raise InputError("--objective: no request takes 0; write it like p99:10ms")
+        raise InputError("--objective: the latency must be more than 0; write it like p99:10ms")
     return Objective(percent, latency_s)

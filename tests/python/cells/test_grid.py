@@ -1,4 +1,4 @@
-"""From YAML and flags to cells."""
+"""Tests of grids: YAML and flags become cells."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_cells_are_all_combinations_and_neighbours_share_an_engine() -> None:
     ]
 
 
-def test_instances_are_no_axis() -> None:
+def test_instances_are_not_an_axis() -> None:
     (grid,) = parse_grids({"model": "resnet50", "instance": ["a", "b"]}, "sweep")
     (spec,) = expand(grid)
     assert spec.instance == ("a", "b")
 
 
-def test_grids_inherit_what_stands_beside_them() -> None:
+def test_grids_inherit_the_settings_beside_the_key_grids() -> None:
     document = {"runtime": "eager", "grids": [{"model": "resnet50"}, {"model": "bert-base"}]}
     grids = parse_grids(document, "file")
     assert [grid.settings["runtime"] for grid in grids] == ["eager", "eager"]
@@ -55,7 +55,7 @@ def test_equal_cells_are_measured_once() -> None:
     assert len(cells(grids, a_machine()).cells) == 2
 
 
-def test_cells_that_the_machine_cannot_do_are_refused_or_left_out_as_asked() -> None:
+def test_cells_that_the_machine_cannot_measure_are_refused_or_skipped() -> None:
     document = {"model": "resnet50", "precision": ["fp32", "bf16"]}
     with pytest.raises(InputError, match=r"^file: --precision bf16: this CPU"):
         cells(parse_grids(document, "file"), a_machine())
@@ -66,7 +66,7 @@ def test_cells_that_the_machine_cannot_do_are_refused_or_left_out_as_asked() -> 
     assert len(cells(parse_grids(document, "file"), native).cells) == 2
 
 
-def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
+def test_a_grid_for_other_machines_is_checked_and_not_measured() -> None:
     gpu_grid = {"model": "resnet50", "only_on": "cuda"}
     assert cells(parse_grids(gpu_grid, "file"), a_machine()).cells == []
     with pytest.raises(InputError, match="batch"):
@@ -129,7 +129,9 @@ def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
         ("model: resnet50\ninstance: 5", "instance: '5' is not allowed; give a name, or a list of"),
     ],
 )
-def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_bad_file_gives_a_one_line_error_with_its_name(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as refusal:
@@ -139,7 +141,7 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, expecte
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read_grids(tmp_path / "absent.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
@@ -147,13 +149,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_grids(tmp_path / "binary.yaml")
 
 
-def test_only_regular_files_of_a_sensible_size_are_read(
+def test_only_regular_files_of_limited_size_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large.yaml").write_text("# " + "x" * 300_000)
     with socket.socket(socket.AF_UNIX) as listening:
-        monkeypatch.chdir(tmp_path)  # the name of a socket has 108 bytes at most
+        monkeypatch.chdir(tmp_path)  # the path of a socket must not be longer than 108 bytes
         listening.bind("socket")
         for name, expected in [
             ("pipe", "it is a named pipe; give a regular file"),
@@ -168,7 +170,7 @@ def test_only_regular_files_of_a_sensible_size_are_read(
                 read_grids(tmp_path / name)
 
 
-def test_plain_values_are_texts_numbers_switches_and_nothing_else(tmp_path: Path) -> None:
+def test_yaml_values_are_only_strings_numbers_and_booleans(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(
         "a: [8, -3, 1.5, 1e3, .5, yes, Off, ~, null, '8', \"yes\", 010, 0x10, 1:30, 1_000]\n"
@@ -187,7 +189,7 @@ def expanded(path: Path) -> list[Spec]:
     return [spec for grid in read_grids(path) for spec in expand(grid)]
 
 
-def test_a_file_of_bytes_in_place_of_a_name_runs_no_code(
+def test_a_model_name_written_as_bytes_runs_no_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -216,7 +218,7 @@ def test_a_file_of_bytes_in_place_of_a_name_runs_no_code(
         "only_on: cuda\nmodel: {}",
     ],
 )
-def test_a_file_runs_no_code_without_leave(tmp_path: Path, model: str, form: str) -> None:
+def test_a_file_runs_no_code_without_allow_code(tmp_path: Path, model: str, form: str) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(form.format(model))
     with pytest.raises(InputError) as refusal:
@@ -229,7 +231,7 @@ def test_a_file_runs_no_code_without_leave(tmp_path: Path, model: str, form: str
     "text",
     ["model: m.pt\ninput_shape: 3x8x8", "model: m.plan\nruntime: tensorrt\nprecision: fp16"],
 )
-def test_neither_does_a_file_of_code(tmp_path: Path, text: str) -> None:
+def test_a_file_cannot_set_allow_code(tmp_path: Path, text: str) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"sweep.yaml:1: model: m\.\w+ runs code; if you trust"):
@@ -237,13 +239,13 @@ def test_neither_does_a_file_of_code(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("model", [b"evil:f", 5, None, {"a": "evil:f"}, bytearray(b"evil:f")])
-def test_a_model_is_a_text_and_nothing_that_turns_into_one(model: object) -> None:
-    """pydantic would decode bytes, after a check of the written value had seen no name in them."""
+def test_a_model_must_be_a_string_and_not_convertible_to_one(model: object) -> None:
+    """pydantic decodes bytes to text. A check of the written value alone would not see the name."""
     with pytest.raises(InputError, match=r"^sweep: model: .* give a name"):
         expand(Grid({"model": model}, "sweep"))
 
 
-def test_leave_is_given_by_a_flag_or_by_naming_the_model_oneself(tmp_path: Path) -> None:
+def test_code_runs_if_a_flag_allows_it_or_names_the_model(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text("model: evil:f\nbatch: 1")
     assert expand(read_grids(path, allow_code=True)[0])[0].model == "evil:f"
@@ -261,16 +263,16 @@ def test_cells_are_counted_before_they_are_made(tmp_path: Path) -> None:
     axes = ("batch", "workers", "clients", "seed", "threads")
     path.write_text("model: resnet50\n" + "".join(f"{axis}: {many}\n" for axis in axes))
     with pytest.raises(
-        InputError, match=r"714,924,299 cells, and 10,000 is the limit.*--max-cells"
+        InputError, match=r"714,924,299 cells, and the limit is 10,000.*--max-cells"
     ):
         cells(read_grids(path), a_machine())
     small = parse_grids([{"model": "resnet50", "batch": [1, 2]}, {"model": "resnet50"}], "sweep")
-    with pytest.raises(InputError, match="3 cells, and 2 is the limit"):
+    with pytest.raises(InputError, match="3 cells, and the limit is 2"):
         cells(small, a_machine(), max_cells=2)
     assert len(cells(small, a_machine(), max_cells=3).cells) == 2
 
 
-def test_the_quick_start_has_every_p95_stand() -> None:
+def test_every_cell_of_the_quick_start_measures_enough_requests_for_p95() -> None:
     planned = cells(read_grids(EXAMPLES / "quickstart.yaml"), a_machine())
     assert [(cell.model, cell.batch, cell.workers) for cell in planned.cells] == [
         ("bert-base", 1, 1),
@@ -286,7 +288,7 @@ def test_the_quick_start_has_every_p95_stand() -> None:
     assert len(cells(read_grids(EXAMPLES / "quickstart.yaml"), native).cells) == 10
 
 
-def test_the_published_studys_grid_is_whole() -> None:
+def test_the_grid_of_the_published_study_is_complete() -> None:
     grids = read_grids(EXAMPLES / "g5_study.yaml")
     specs = [spec for grid in grids for spec in expand(grid)]
     assert {spec.batch for spec in specs} == {32, 16, 8, 4, 1}

@@ -1,4 +1,4 @@
-"""Defaults that depend on the machine, and what a machine cannot do."""
+"""Tests of `resolve`: defaults that depend on the machine, and cells that it cannot measure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ A10G = TorchGpu("NVIDIA A10G", (8, 6))
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Machine:
-    """A machine with these GPUs, as a torch for sm_75 and newer would describe them."""
+    """A machine with these GPUs, described as by a torch build for sm_75 and newer."""
     import torch
 
     gpus: tuple[TorchGpu, ...] = request.param
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     return a_machine(gpus=tuple(gpu.name for gpu in gpus), cores=16)
 
 
-def planned(machine: Machine, **settings: object) -> Cell:
+def resolved(machine: Machine, **settings: object) -> Cell:
     return resolve(make_spec({"model": "resnet50", **settings}), machine)
 
 
@@ -50,13 +50,13 @@ def test_one_client_and_one_worker_on_a_cpu() -> None:
     assert (written.seq_len, written.duration, written.depth) == (128, 10.0, 1)
 
 
-def test_clients_are_as_many_as_workers_unless_told() -> None:
+def test_the_default_number_of_clients_is_the_number_of_workers() -> None:
     cell = resolve(make_spec({"model": "resnet50", "workers": 2}), a_machine())
     assert cell.load == ClosedLoad(clients=2, requests=None, duration_s=10.0)
     assert (cell.spec.clients, cell.workers, cell.threads) == (2, 2, 1)
 
 
-def test_cores_are_shared_out_among_workers_and_each_has_at_least_one_thread() -> None:
+def test_cores_are_divided_among_workers_and_each_has_at_least_one_thread() -> None:
     cell = resolve(make_spec({"model": "resnet50", "workers": 3}), a_machine(cores=8))
     assert cell.threads == 2
     cell = resolve(make_spec({"model": "resnet50", "workers": 9}), a_machine(cores=8))
@@ -75,33 +75,33 @@ def test_with_a_number_of_requests_there_is_no_time_limit() -> None:
 
 
 @pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
-def test_a_gpu_is_taken_where_there_is_one(machine: Machine) -> None:
-    assert planned(machine).device == "cuda:0"
-    assert planned(machine, device="cpu").device == "cpu"
+def test_a_gpu_is_used_if_there_is_one(machine: Machine) -> None:
+    assert resolved(machine).device == "cuda:0"
+    assert resolved(machine, device="cpu").device == "cpu"
 
 
 @pytest.mark.parametrize("machine", [(A10G, A10G, A10G)], indirect=True)
-def test_all_gpus_are_named_in_what_is_measured_and_each_has_as_many_workers(
+def test_device_all_names_every_gpu_and_each_has_the_same_number_of_workers(
     machine: Machine,
 ) -> None:
-    cell = planned(machine, device="all", rate=100)
+    cell = resolved(machine, device="all", rate=100)
     assert cell.devices == ("cuda:0", "cuda:1", "cuda:2")
     assert cell.worker_devices == ("cuda:0", "cuda:1", "cuda:2") * 2
-    assert planned(machine, device="cuda:2,cuda:0").devices == ("cuda:2", "cuda:0")
-    assert planned(machine, device="cuda:1").worker_devices == ("cuda:1",)
-    assert make_spec(cell.spec.model_dump()) == cell.spec  # as a result file reads it back
+    assert resolved(machine, device="cuda:2,cuda:0").devices == ("cuda:2", "cuda:0")
+    assert resolved(machine, device="cuda:1").worker_devices == ("cuda:1",)
+    assert make_spec(cell.spec.model_dump()) == cell.spec  # a result file is read back like this
 
 
 @pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
-def test_all_of_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
-    assert planned(machine, device="all") == planned(machine, device="cuda:0")
+def test_device_all_on_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
+    assert resolved(machine, device="all") == resolved(machine, device="cuda:0")
 
 
 @pytest.mark.parametrize("machine", [(A10G, A10G)], indirect=True)
 @pytest.mark.parametrize(
     ("settings", "clients", "workers", "depth"),
     [
-        ({}, 2, 2, 1),  # a client has one request in flight: no second batch to fill
+        ({}, 2, 2, 1),  # a client has one request in flight, so no second batch can form
         ({"clients": 3}, 3, 2, 2),
         ({"clients": 4}, 4, 4, 1),
         ({"clients": 9}, 9, 4, 2),
@@ -112,10 +112,10 @@ def test_all_of_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
         ({"workers": 6}, 6, 6, 1),
     ],
 )
-def test_defaults_fill_every_gpu_as_far_as_clients_allow(
+def test_defaults_keep_every_gpu_busy_if_there_are_enough_clients(
     machine: Machine, settings: dict[str, object], clients: int | None, workers: int, depth: int
 ) -> None:
-    cell = planned(machine, device="all", **settings)
+    cell = resolved(machine, device="all", **settings)
     assert (cell.spec.clients, cell.workers, cell.depth) == (clients, workers, depth)
 
 
@@ -128,36 +128,42 @@ def test_defaults_fill_every_gpu_as_far_as_clients_allow(
         ({"device": "all"}, "V100"),
         ({"device": "cuda:1", "precision": "tf32"}, "Tesla T4 has no TF32"),
         ({"device": "cuda:1", "precision": "bf16"}, "Tesla T4 only emulates it; use fp16"),
-        ({"device": "cuda:0,cuda:1", "workers": 3}, "among 2 GPUs; use 2 or 4"),
-        ({"device": "cuda:0,cuda:1", "workers": 1}, "among 2 GPUs; use 2"),
+        (
+            {"device": "cuda:0,cuda:1", "workers": 3},
+            "2 GPUs cannot have the same number of workers; use 2 or 4",
+        ),
+        (
+            {"device": "cuda:0,cuda:1", "workers": 1},
+            "2 GPUs cannot have the same number of workers; use 2",
+        ),
         ({"device": "cuda:0,cuda:1", "clients": 1}, "--clients 1: too few to keep 2 GPUs busy"),
     ],
 )
-def test_what_these_gpus_cannot_do_is_refused_with_the_fix(
+def test_what_these_gpus_cannot_measure_is_refused_with_the_fix(
     machine: Machine, settings: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(InputError) as refusal:
-        planned(machine, **settings)
+        resolved(machine, **settings)
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("machine", [(T4,)], indirect=True)
-def test_emulation_on_a_gpu_is_allowed_when_asked_for_and_is_told(machine: Machine) -> None:
-    assert native_precision(planned(machine, precision="amp"), machine)
-    emulated = planned(machine, precision="bf16", allow_emulated=True)
+def test_emulation_on_a_gpu_needs_allow_emulated_and_is_reported(machine: Machine) -> None:
+    assert native_precision(resolved(machine, precision="amp"), machine)
+    emulated = resolved(machine, precision="bf16", allow_emulated=True)
     assert not native_precision(emulated, machine)
 
 
 @pytest.mark.parametrize("machine", [(TorchGpu("NVIDIA H200", (9, 0)),)], indirect=True)
-def test_a_gpu_that_the_driver_alone_shows_can_be_asked_for(
+def test_a_gpu_that_only_the_driver_shows_can_be_chosen(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpus, "visible_gpus", lambda: ("a GPU",))
-    assert planned(a_machine(), device="cuda:0").device == "cuda:0"
+    assert resolved(a_machine(), device="cuda:0").device == "cuda:0"
 
 
-def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
+def test_the_synthetic_model_uses_a_gpu_only_if_chosen_and_needs_only_the_driver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_driver() -> tuple[()]:
@@ -165,11 +171,11 @@ def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
 
     machine = a_machine(gpus=("NVIDIA A10G",))
     monkeypatch.setattr(gpus, "visible_gpus", no_driver)
-    assert planned(machine, model="synthetic").device == "cpu"
+    assert resolved(machine, model="synthetic").device == "cpu"
     with pytest.raises(InputError, match="there is no NVIDIA driver"):
-        planned(machine, model="synthetic", device="cuda:0")
+        resolved(machine, model="synthetic", device="cuda:0")
     monkeypatch.setattr(gpus, "visible_gpus", lambda: ("a GPU", "another"))
-    assert planned(a_machine(), model="synthetic", device="all").devices == ("cuda:0", "cuda:1")
+    assert resolved(a_machine(), model="synthetic", device="all").devices == ("cuda:0", "cuda:1")
 
 
 @pytest.mark.parametrize(
@@ -180,11 +186,11 @@ def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
         ((8, 6), ["sm_75", "sm_80"], True),  # machine code runs on later minor versions
         ((8, 0), ["sm_75", "sm_86"], False),
         ((9, 0), ["sm_75", "sm_80"], False),
-        ((12, 0), ["sm_80", "compute_90"], True),  # PTX is compiled on the spot
+        ((12, 0), ["sm_80", "compute_90"], True),  # the driver compiles PTX for the GPU
         ((9, 0), ["sm_90a"], True),
     ],
 )
-def test_which_gpus_a_torch_build_runs_on(
+def test_which_gpus_a_torch_build_supports(
     capability: tuple[int, int], architectures: list[str], runs: bool
 ) -> None:
     assert torch_gpus.compiled_for(capability, architectures) is runs
@@ -201,17 +207,20 @@ def test_which_gpus_a_torch_build_runs_on(
         ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
         ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
         ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
-        ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
+        (
+            {"batch": 3, "dynamic_batch": "8:1ms"},
+            "MAX is 8, which is not a multiple of the 3 samples",
+        ),
         ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
-        ({"arrivals": "trace:no/such"}, "trace:no/such: No such file or directory; it must hold"),
-        ({"arrivals": "trace:/dev/null"}, "it is a device; give a regular file; it must hold one"),
+        ({"arrivals": "trace:no/such"}, "trace:no/such: No such file or directory; each line"),
+        ({"arrivals": "trace:/dev/null"}, "it is a device; give a regular file; each line"),
         ({"model": "no/such.py:net"}, "--model no/such.py:net: there is no no/such.py; give the"),
         ({"model": "no/net.pt", "input_shape": "3x2"}, "there is no no/net.pt"),
         ({"model": "no/net.onnx", "runtime": "onnxruntime"}, "there is no no/net.onnx"),
         ({"model": "no/such/"}, "there is no no/such/"),
     ],
 )
-def test_what_this_machine_cannot_do_is_refused_with_the_fix(
+def test_what_this_machine_cannot_measure_is_refused_with_the_fix(
     settings: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(InputError) as refusal:
@@ -220,7 +229,7 @@ def test_what_this_machine_cannot_do_is_refused_with_the_fix(
     assert "\n" not in str(refusal.value)
 
 
-def test_emulation_is_allowed_when_asked_for_and_is_told() -> None:
+def test_emulation_needs_allow_emulated_and_is_reported() -> None:
     machine = a_machine()
     asked = make_spec({"model": "resnet50", "precision": "bf16", "allow_emulated": True})
     cell = resolve(asked, machine)
@@ -235,7 +244,7 @@ def test_a_path_of_weights_is_accepted(tmp_path: Path) -> None:
     assert resolve(make_spec({"model": "resnet50", "weights": path}), a_machine()).weights == path
 
 
-def test_a_gpu_that_torch_cannot_use_is_an_error_and_never_the_cpu(
+def test_a_gpu_that_torch_cannot_use_is_an_error_and_the_cpu_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
@@ -286,7 +295,7 @@ for number, arguments in enumerate(eval(sys.argv[1])):
 """
 
 
-def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) -> None:
+def test_refusals_that_do_not_need_torch_do_not_import_it(tmp_path: Path) -> None:
     asked = [
         [*each, "--device", "cpu"] if each[0] in {"run", "search", "sweep"} else each
         for each in REFUSED_AT_ONCE
@@ -309,11 +318,11 @@ def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) ->
         {"model": "resnet50", "weights": "pipe.pth"},
     ],
 )
-def test_nothing_waits_for_a_pipe(
+def test_a_pipe_is_refused_and_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.onnx")
     os.mkfifo("pipe.pth")
-    with pytest.raises(InputError, match=r"pipe.\w+ is no regular file; give one"):
+    with pytest.raises(InputError, match=r"pipe.\w+ is not a regular file; give a"):
         resolve(make_spec(settings), a_machine())

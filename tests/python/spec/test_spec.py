@@ -77,7 +77,7 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"arrivals": "poisson"}, "--arrivals: poisson arrivals need a rate; add --rate"),
         (RESNET | {"arrivals": "poisson", "clients": 2}, "poisson arrivals need a rate"),
         (RESNET | {"input_shape": "3x9x9"}, "--input-shape: belongs to a TorchScript or ONNX file"),
-        ({"model": "net.pt"}, "--input-shape: net.pt does not say what it takes; write it like"),
+        ({"model": "net.pt"}, "--input-shape: net.pt does not say what it takes; write the shape"),
         ({"model": "net.pt", "input_shape": "3*9"}, "--input-shape: '3*9' is not a shape; write"),
         ({"model": "net.pt", "input_shape": "0x9"}, "--input-shape: '0x9' is not a shape"),
         ({"model": "n.py:f", "weights": "pretrained"}, "--weights: n.py:f brings its own; remove"),
