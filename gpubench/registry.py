@@ -62,7 +62,7 @@ _OWN: dict[str, ModelEntry] = {
         has_dims=True,
         takes_inputs_file=True,
         runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx"),
-        checks="gpubench.models.onnx_signature",
+        checks="gpubench.models.onnx_requests",
     ),
     r"(?i:.+\.plan)": ModelEntry(
         "gpubench.engines.tensorrt.plan_file",

@@ -1,1 +1,1 @@
-"""What loads a model: one file a family. `gpubench/registry.py` has their names."""
+"""Loads models: one file for each family. `gpubench/registry.py` has the names of the models."""

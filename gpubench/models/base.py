@@ -1,4 +1,4 @@
-"""What a model file gives to the engines."""
+"""A loaded model: what each model file returns, and what the engines are built from."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Tensors = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Around:
-    """What a real request needs besides the model, each timed as a stage of its own.
+class PrePostProcessing:
+    """The functions for pre- and postprocessing. Each of the two is timed as a separate stage.
 
-    Where it exists, `make_requests(generator, samples)` makes what a client would send (encoded
-    images, text), `preprocess` turns that into the module's inputs, and `postprocess` turns its
-    outputs into what the client gets.
+    `make_requests(generator, samples)` makes what a client sends (encoded images, text).
+    `preprocess` turns it into the inputs of the module. `postprocess` turns the outputs of the
+    module into what the client receives.
     """
 
     make_requests: Callable[[torch.Generator, int], object]
@@ -40,40 +40,40 @@ class Around:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in fp32 on the CPU, in eval mode, and the means to make requests for it.
+    """A model in fp32 on the CPU, in eval mode, and a function that makes requests for it.
 
-    `module(*inputs)` takes the tensors of one request, and returns tensors of any shape in whatever
-    `as_tuple` takes apart.
+    `module(*inputs)` takes the tensors of one request. It returns tensors of any shape, in any
+    structure that `as_tuple` supports.
     """
 
     module: torch.nn.Module
-    weights: str  # label for the result: "random (seed 0)", "pretrained: <where from>"
+    weights: str  # label for the result: "random (seed 0)", "pretrained: <source>"
     make_inputs: Callable[[torch.Generator, int], Tensors]  # (generator, samples) -> one request
-    # What the largest value of each output answers, in order: "top1", or "start" and "end".
+    # The meaning of the largest value of each output, in order: "top1", or "start" and "end".
     answers: tuple[str, ...] = ()
-    around: Around | None = None
-    # False: nothing but its runtime can call it, so there is nothing to compare its answers with.
+    processing: PrePostProcessing | None = None
+    # False: only its runtime can call the model, so there are no reference outputs.
     callable_on_cpu: bool = True
-    # The only number of samples that it takes at once, whatever `make_inputs` is asked for.
+    # The only batch that the model takes. `make_inputs` then always makes this many samples.
     fixed_batch: int | None = None
-    # Whether the batch is the first dimension of every input, so that requests can be joined.
+    # Whether the batch is the first dimension of every input. Only then requests can be joined.
     batch_first: bool = True
 
     @property
     def parameters(self) -> int | None:
-        """None where they are hidden in a file."""
+        """The number of parameters; None if they are in a file that torch does not read."""
         return sum(parameter.numel() for parameter in self.module.parameters()) or None
 
     @property
     def weights_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
-    @cached_property  # gigabytes
+    @cached_property  # the weights may be gigabytes
     def weights_digest(self) -> str:
-        """A hash of the weights as loaded: to be asked for before anything converts them.
+        """A hash of the loaded weights. Read it before anything converts the weights.
 
-        Two models with the same weights can compute different things: see
-        gpubench.engines.program for a digest of all that a model computes with.
+        Two models with the same weights can compute different outputs. gpubench.engines.program
+        makes a digest of everything that the outputs depend on.
         """
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.module.state_dict().items()):
@@ -82,17 +82,17 @@ class LoadedModel:
 
 
 def add_tensor(digest: hashlib.blake2b, name: str, tensor: torch.Tensor) -> None:
-    """Add the name, the form and the bytes of `tensor` to `digest`."""
-    form = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}\n"
-    digest.update(form.encode())
+    """Add the name, the format, the layout and the bytes of `tensor` to `digest`."""
+    description = f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}\n"
+    digest.update(description.encode())
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     digest.update(plain.view(-1).view(torch.uint8).numpy().data)
 
 
 def load(cell: Cell) -> LoadedModel:
-    """Load the model that `cell` names, by the file its preset points to.
+    """Load the model of `cell`, with the model file that the registry names for it.
 
-    Raises GpubenchError where the weights cannot be fetched or do not fit the model.
+    Raises GpubenchError if the weights cannot be fetched, or do not fit the model.
     """
     known = model_entry(cell.model)
     if known is None or known.file is None:
@@ -103,13 +103,14 @@ def load(cell: Cell) -> LoadedModel:
         return loader(cell)
 
 
-class _NoAnswers:
-    """Standard input for libraries that ask before they run code or fetch something."""
+class _NoInput:
+    """Replaces standard input: libraries may ask a question before they run or fetch something."""
 
     def readline(self, _size: int = -1) -> str:
         raise GpubenchError(
             "loading the model asked a question on standard input, which gpubench does not answer; "
-            "load it once in Python and answer there, or write a function that loads it unasked"
+            "load it once in Python and answer there, or write a function that loads it without "
+            "a question"
         )
 
     read = readline
@@ -120,8 +121,8 @@ class _NoAnswers:
 
 @contextmanager
 def _without_prompts() -> Iterator[None]:
-    """What is waiting on standard input never answers a question that a library asks."""
-    before, sys.stdin = sys.stdin, cast(TextIO, _NoAnswers())
+    """Text on standard input is never taken as the answer to a question of a library."""
+    before, sys.stdin = sys.stdin, cast(TextIO, _NoInput())
     try:
         yield
     finally:
@@ -129,9 +130,9 @@ def _without_prompts() -> Iterator[None]:
 
 
 def _is_not_about_torchao(record: logging.LogRecord) -> bool:
-    """False for torch's remark on a deprecated call of torchao's, which its import makes twice.
+    """False for torch's warning about a deprecated call in torchao, logged twice on import.
 
-    transformers imports torchao wherever it is installed. Seen with torchao 0.18 and torch 2.15.
+    transformers imports torchao if it is installed. Seen with torchao 0.18 and torch 2.15.
     """
     subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
     is_of_torchao = getattr(subject, "__module__", "").startswith("torchao.")
@@ -141,25 +142,24 @@ def _is_not_about_torchao(record: logging.LogRecord) -> bool:
 def as_tuple(outputs: object) -> Tensors:
     """The tensors of a model's outputs, in their order.
 
-    Tuples, lists, mappings (a ModelOutput is one) and dataclasses are taken apart, however deeply
-    they are nested, and None is left out. Raises GpubenchError where there is anything else, or no
-    tensor at all.
+    The outputs may be nested tuples, lists, mappings (such as a ModelOutput) and dataclasses. None
+    is left out. Raises GpubenchError for any other type, and if there is no tensor.
     """
-    if isinstance(outputs, torch.Tensor):  # the usual cases first: workers call this per batch
+    if isinstance(outputs, torch.Tensor):  # usual cases first: workers call this for each batch
         return (outputs,)
     if isinstance(outputs, tuple) and outputs and all(type(o) is torch.Tensor for o in outputs):
         return outputs
     tensors = tuple(_tensors_in(outputs))
     if not tensors:
         raise GpubenchError(
-            "the model returns no tensor, so there is nothing to wait for or to compare; let its "
-            "forward return what it computes"
+            "the model returns no tensor, so there is nothing to wait for or to compare; return "
+            "the computed tensors from its forward"
         )
     return tensors
 
 
 class TupleOfTensors(torch.nn.Module):
-    """A module with its outputs as one tensor or a flat tuple: what tracing and exporting need."""
+    """A module that returns one tensor or a flat tuple, as tracing and exporting need it."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -182,49 +182,49 @@ def _tensors_in(outputs: object) -> Iterator[torch.Tensor]:
     elif is_dataclass(outputs) and not isinstance(outputs, type):
         for each in fields(outputs):
             yield from _tensors_in(getattr(outputs, each.name))
-    # The cache that a language model of transformers returns is for its next call: no answer.
+    # Language models of transformers also return a cache for the next call. It is not an output.
     elif outputs is not None and type(outputs).__module__ != "transformers.cache_utils":
         raise GpubenchError(
-            f"the model returns a value of type {type(outputs).__name__}; wrap it so that it "
-            "returns tensors alone (docs/extending.md)"
+            f"the model returns a value of type {type(outputs).__name__}; wrap it in a module "
+            "that returns only tensors (docs/extending.md)"
         )
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Of a format's name; see gpubench.spec.dtypes."""
+    """The torch.dtype of a format's name; see gpubench.spec.dtypes."""
     return cast(torch.dtype, getattr(torch, name))
 
 
 def random_inputs(
     inputs: Sequence[RequestInput], generator: torch.Generator, samples: int
 ) -> Tensors:
-    """For a model of which the inputs' shapes and formats are known, and nothing of their meaning.
+    """Random tensors for inputs whose shapes and formats are known, but not their meaning.
 
-    Integers are 0 or 1, which are an index and a mask in every model.
+    Integers are 0 or 1: these are valid as an index and as a mask in every model.
     """
-    return tuple(_made(put, generator, samples) for put in inputs)
+    return tuple(_random_tensor(input_, generator, samples) for input_ in inputs)
 
 
-def _made(put: RequestInput, generator: torch.Generator, samples: int) -> torch.Tensor:
-    dtype, shape = torch_dtype(put.dtype), put.shape(samples)
-    if put.value is not None:
-        exact = put.value if dtype.is_floating_point else int(put.value)
-        return torch.full(shape, exact, dtype=dtype)
+def _random_tensor(input_: RequestInput, generator: torch.Generator, samples: int) -> torch.Tensor:
+    dtype, shape = torch_dtype(input_.dtype), input_.shape(samples)
+    if input_.value is not None:
+        value = input_.value if dtype.is_floating_point else int(input_.value)
+        return torch.full(shape, value, dtype=dtype)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)
     return torch.randint(0, 2, shape, generator=generator).to(dtype)
 
 
-def rows_of(
+def draw_samples(
     arrays: Sequence[torch.Tensor],
     axes: Sequence[int | None],
     generator: torch.Generator,
     samples: int,
 ) -> Tensors:
-    """`samples` of the samples that lie in `arrays`, the same ones of each.
+    """Draw `samples` samples from `arrays`: the same samples from each array.
 
-    `axes` says in which dimension of each array its samples are; None: it belongs to all of them.
-    None comes twice before all have come.
+    `axes` holds the dimension of the samples in each array; None: the array belongs to all samples.
+    Every sample is drawn once before any is drawn again.
     """
     counts = [
         array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None
@@ -234,22 +234,25 @@ def rows_of(
     order = torch.randperm(counts[0], generator=generator)
     rows = order.repeat(-(-samples // counts[0]))[:samples]
     return tuple(
-        array if axis is None else taken(array, axis, rows)
+        array if axis is None else select_rows(array, axis, rows)
         for array, axis in zip(arrays, axes, strict=True)
     )
 
 
-def taken(array: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
-    """Those rows of `array` along a dimension, in any format: torch cannot index uint16."""
+def select_rows(array: torch.Tensor, axis: int, rows: torch.Tensor) -> torch.Tensor:
+    """`array` with only `rows` of its dimension `axis`.
+
+    It works for all formats, since it selects bytes: torch cannot index uint16.
+    """
     moved = array.movedim(axis, 0).contiguous()
     size = moved[:1].nbytes
-    taken = moved.view(-1).view(torch.uint8).view(len(moved), size)[rows]
+    selected = moved.view(-1).view(torch.uint8).view(len(moved), size)[rows]
     shape = (len(rows), *moved.shape[1:])
-    return taken.reshape(-1).view(array.dtype).view(shape).movedim(0, axis).contiguous()
+    return selected.reshape(-1).view(array.dtype).view(shape).movedim(0, axis).contiguous()
 
 
 def with_floats(inputs: Tensors, dtype: torch.dtype) -> Tensors:
-    """`inputs` with its floating-point numbers in `dtype`."""
+    """`inputs` with floating-point tensors converted to `dtype`."""
     return tuple(
         tensor.to(dtype)
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
@@ -262,24 +265,24 @@ _HALVES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def in_reference_dtype(module: torch.nn.Module, cell: Cell) -> tuple[torch.nn.Module, torch.dtype]:
-    """(a user's module in the numbers in which it is the reference, those of its inputs).
+    """(a user's module in the format of the reference, the format of its inputs).
 
-    That is fp32, which holds what any narrower format holds: --precision says in which format it is
-    then measured. TorchScript with 16-bit weights stays as it is where it is measured in that
-    format, since its code may name the format.
+    The format is fp32, which represents every value of the narrower formats exactly. The engine
+    then converts the module to --precision. TorchScript with 16-bit weights stays as it is if it is
+    measured in its format, since its code may name the format.
 
-    Raises GpubenchError for 16-bit weights where the user has not said which of the two they want.
+    Raises GpubenchError for 16-bit weights if the user gives no --precision.
     """
     tensors = (*module.parameters(), *module.buffers())
     half = next((tensor.dtype for tensor in tensors if tensor.dtype in _HALVES), None)
     if half is not None:
-        own = _HALVES[half]
+        precision = _HALVES[half]
         if not cell.precision_given:
             raise GpubenchError(
-                f"{cell.model} has weights in {own}; add --precision {own} to measure it so, or "
-                "--precision fp32 to measure it converted"
+                f"{cell.model} has weights in {precision}; add --precision {precision} to measure "
+                "it unchanged, or --precision fp32 to convert it to fp32"
             )
-        if cell.precision == own and isinstance(module, torch.jit.ScriptModule):
+        if cell.precision == precision and isinstance(module, torch.jit.ScriptModule):
             return module, half
     return module.float(), torch.float32
 

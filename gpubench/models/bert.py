@@ -1,7 +1,7 @@
 """BERT for question answering: bert-base, bert-large and distilbert.
 
-The architectures are those of the checkpoints named below, built from their published
-configurations, so that random weights need no download.
+The architectures are those of the checkpoints below. They are built from the published
+configurations, so random weights need no download.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PRETRAINED = {
     "distilbert": "distilbert/distilbert-base-uncased-distilled-squad",
 }
 
-# Of the uncased WordPiece vocabulary that all three share.
+# Token numbers of the uncased WordPiece vocabulary, which all three models use.
 PAD, CLS, SEP, FIRST_WORD = 0, 101, 102, 1996
 VOCABULARY = 30522
 
 
 class _AnswerLogits(torch.nn.Module):
-    """Tensors in, (start_logits, end_logits) out: what tracing and exporting need.
+    """Takes tensors and returns (start_logits, end_logits), as tracing and exporting need it.
 
     Each logits tensor has shape (batch, seq_len).
     """
@@ -87,8 +87,8 @@ def _model(cell: Cell, distilled: bool) -> tuple[Any, str]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = reason_of(error)
         raise GpubenchError(
-            f"weights '{source}' could not be loaded ({reason}); download them where there is a "
-            "network and give their folder with --weights PATH, or use --weights random"
+            f"weights '{source}' could not be loaded ({reason}); download them on a machine with "
+            "a network and give their folder with --weights PATH, or use --weights random"
         ) from error
     label = f"local: {Path(source).name}" if cell.weights == source else f"hub: {source}"
     return model, label
@@ -107,9 +107,9 @@ def _configuration(name: str) -> Any:
 
 
 def question_and_context(generator: torch.Generator, samples: int, seq_len: int) -> Tensors:
-    """Seeded, distinct sequences: [CLS] question [SEP] context [SEP], padded to `seq_len`.
+    """Distinct sequences from the seed: [CLS] question [SEP] context [SEP], padded to `seq_len`.
 
-    Lengths vary from half of `seq_len` to all of it, as real questions and paragraphs do.
+    Lengths vary between half of `seq_len` and `seq_len`, as those of real texts do.
     Returns input_ids, attention_mask and token_type_ids, each int64 of shape (samples, seq_len).
     """
 
@@ -118,12 +118,12 @@ def question_and_context(generator: torch.Generator, samples: int, seq_len: int)
 
     input_ids = draw(FIRST_WORD, VOCABULARY, samples, seq_len)
     length = draw(max(seq_len // 2, 6), seq_len + 1, samples, 1)
-    question = draw(2, 3 + seq_len // 8, samples, 1)  # place of the first [SEP]
-    place = torch.arange(seq_len).expand(samples, seq_len)
+    first_sep = draw(2, 3 + seq_len // 8, samples, 1)  # the position after the question
+    position = torch.arange(seq_len).expand(samples, seq_len)
 
     input_ids[:, 0] = CLS
-    input_ids[(place == question) | (place == length - 1)] = SEP
-    input_ids[place >= length] = PAD
-    attention_mask = (place < length).long()
-    token_type_ids = ((place > question) & (place < length)).long()
+    input_ids[(position == first_sep) | (position == length - 1)] = SEP
+    input_ids[position >= length] = PAD
+    attention_mask = (position < length).long()
+    token_type_ids = ((position > first_sep) & (position < length)).long()
     return input_ids, attention_mask, token_type_ids

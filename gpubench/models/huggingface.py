@@ -1,8 +1,8 @@
-"""Models of Hugging Face's that take text, images or both: hub:ID, or a folder of one.
+"""Hugging Face models that take text, images or both: hub:ID, or the folder of a model.
 
-`--weights random` makes the weights from the configuration alone; `pretrained` loads them. Code
-that comes with a model runs with --allow-code alone, which transformers is told in every call: by
-default it would ask on the terminal.
+`--weights random` makes the weights from the configuration only; `pretrained` loads them. Code that
+belongs to a model runs only with --allow-code. Every call passes this setting to transformers:
+otherwise transformers would ask on the terminal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, random_weights_label, rows_of
+from gpubench.models.base import LoadedModel, Tensors, draw_samples, random_weights_label
 from gpubench.models.huggingface_folder import code_in, positions
 from gpubench.models.inputs_file import InputsFile
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 _FUNCTION = "write a function that makes its inputs, and give it as FILE.py:function"
 
 
-class _TensorsOnly(torch.nn.Module):
-    """Inputs by name, and of the outputs the tensors that lead them."""
+class _LeadingTensors(torch.nn.Module):
+    """Passes the inputs by name, and returns the outputs that come before the first non-tensor.
+
+    `as_tuple` would return more: also the tensors that follow a cache, and nested ones.
+    """
 
     def __init__(self, model: torch.nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -72,20 +75,20 @@ def load(cell: Cell) -> LoadedModel:
             label = f"pretrained: {source}"
     except (OSError, ValueError, RuntimeError, AttributeError, ImportError) as error:
         raise GpubenchError(
-            f"{source} could not be loaded ({reason_of(error)}); give a folder with a config.json "
-            "that names its architecture (and / at its end), or a function of yours: "
+            f"{source} could not be loaded ({reason_of(error)}); give a folder, with / at its end, "
+            "whose config.json names the architecture, or a function that makes the model: "
             "FILE.py:function"
         ) from error
     return _with_inputs(model.float().eval(), configuration, cell, label)
 
 
 def _family(source: str, configuration: Any, cell: Cell) -> Any:
-    """The class of the model, that of the folder's own code where it has some."""
+    """The class of the model. It comes from the folder if that contains code."""
     import transformers
 
     name = (configuration.architectures or [""])[0]
-    own = dict(getattr(configuration, "auto_map", None) or {})
-    reference = next((each for each in own.values() if str(each).endswith(f".{name}")), None)
+    classes = dict(getattr(configuration, "auto_map", None) or {})
+    reference = next((each for each in classes.values() if str(each).endswith(f".{name}")), None)
     if cell.allow_code and reference is not None:
         from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
@@ -99,44 +102,47 @@ Make = Callable[[torch.Generator, int], torch.Tensor]
 def _with_inputs(model: Any, configuration: Any, cell: Cell, label: str) -> LoadedModel:
     if cell.inputs_file is not None:
         return _with_file(model, cell.inputs_file, cell, label)
-    takes = inspect.signature(model.forward).parameters
-    made: dict[str, Make] = {}
-    if "input_ids" in takes and "text" in _modalities(model, takes):
-        made |= _texts(configuration, cell, with_decoder="decoder_input_ids" in takes)
-    if "pixel_values" in takes and "image" in _modalities(model, takes):
-        if made and _holds_images_in_text(configuration):
+    parameters = inspect.signature(model.forward).parameters
+    makers: dict[str, Make] = {}  # by the name of the input
+    if "input_ids" in parameters and "text" in _modalities(model, parameters):
+        makers |= _texts(configuration, cell, with_decoder="decoder_input_ids" in parameters)
+    if "pixel_values" in parameters and "image" in _modalities(model, parameters):
+        if makers and _text_contains_images(configuration):
             raise GpubenchError(
                 f"{cell.model} takes images within its text; {_FUNCTION} (docs/extending.md), or "
                 "give them with --inputs-file"
             )
-        made |= _images(configuration)
-    if not made:
-        required = ", ".join(list(takes)[:3])
+        makers |= _images(configuration)
+    if not makers:
+        required = ", ".join(list(parameters)[:3])
         raise GpubenchError(
             f"{cell.model} takes neither text nor images (its inputs are {required}, ...); "
             f"{_FUNCTION} (docs/extending.md), or give them with --inputs-file"
         )
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return tuple(make(generator, samples) for make in made.values())
+        return tuple(make(generator, samples) for make in makers.values())
 
-    return LoadedModel(_TensorsOnly(model, tuple(made)).eval(), label, make_inputs)
-
-
-def _modalities(model: Any, takes: Any) -> tuple[str, ...]:
-    """What it takes, by its own word; code of a folder's own may not say it."""
-    said = getattr(model, "input_modalities", None)
-    if said is None or type(model).__module__.startswith("transformers_modules"):
-        return ("text",) if "input_ids" in takes else ("image",)
-    return (said,) if isinstance(said, str) else tuple(said)
+    return LoadedModel(_LeadingTensors(model, tuple(makers)).eval(), label, make_inputs)
 
 
-def _holds_images_in_text(configuration: Any) -> bool:
+def _modalities(model: Any, parameters: Any) -> tuple[str, ...]:
+    """The kinds of inputs that the model takes: text, image.
+
+    A model whose code comes from its folder may not name them; its parameters then decide.
+    """
+    named = getattr(model, "input_modalities", None)
+    if named is None or type(model).__module__.startswith("transformers_modules"):
+        return ("text",) if "input_ids" in parameters else ("image",)
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _text_contains_images(configuration: Any) -> bool:
     return any(hasattr(configuration, name) for name in ("image_token_id", "image_token_index"))
 
 
 def _texts(configuration: Any, cell: Cell, *, with_decoder: bool) -> dict[str, Make]:
-    """Random tokens of one length, with none masked; the decoder, if any, gets as many."""
+    """Random tokens of one length, without masked ones. A decoder gets the same number."""
     text = configuration.get_text_config()
     vocabulary, seq_len = int(text.vocab_size), cell.seq_len or 128
     most = positions(configuration.to_dict())
@@ -151,12 +157,12 @@ def _texts(configuration: Any, cell: Cell, *, with_decoder: bool) -> dict[str, M
     def mask(_: torch.Generator, samples: int) -> torch.Tensor:
         return torch.ones(samples, seq_len, dtype=torch.int64)
 
-    made: dict[str, Make] = {"input_ids": tokens, "attention_mask": mask}
-    return made | ({"decoder_input_ids": tokens} if with_decoder else {})
+    makers: dict[str, Make] = {"input_ids": tokens, "attention_mask": mask}
+    return makers | ({"decoder_input_ids": tokens} if with_decoder else {})
 
 
 def _images(configuration: Any) -> dict[str, Make]:
-    """Random images of the size that the configuration names."""
+    """Random images of the size in the configuration."""
     vision = getattr(configuration, "vision_config", None) or configuration
     size = getattr(vision, "image_size", None) or 224
     height, width = (size, size) if isinstance(size, int) else tuple(size)
@@ -169,23 +175,23 @@ def _images(configuration: Any) -> dict[str, Make]:
 
 
 def _with_file(model: Any, path: Path, cell: Cell, label: str) -> LoadedModel:
-    """The arrays of --inputs-file, by the names of the arguments of `forward`."""
-    takes = list(inspect.signature(model.forward).parameters)
+    """The model with the arrays of --inputs-file as inputs, by the parameters of `forward`."""
+    parameters = list(inspect.signature(model.forward).parameters)
     try:
-        arrays = InputsFile.open(path).match(takes, cell.model)
+        arrays = InputsFile.open(path).match(parameters, cell.model)
     except ValueError as error:
         raise GpubenchError(str(error)) from None
     lengths = {len(array) for array in arrays.values() if array.ndim}
     if len(lengths) != 1:
         raise GpubenchError(
             f"--inputs-file: the arrays of {path} have {sorted(lengths)} samples in "
-            "their first dimensions; give each as many"
+            "their first dimensions; give all arrays the same number"
         )
     tensors = [torch.from_numpy(array) for array in arrays.values()]
     tensors = [each.float() if each.is_floating_point() else each for each in tensors]
     axes = [0 if tensor.ndim else None for tensor in tensors]
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        return rows_of(tensors, axes, generator, samples)
+        return draw_samples(tensors, axes, generator, samples)
 
-    return LoadedModel(_TensorsOnly(model, tuple(arrays)).eval(), label, make_inputs)
+    return LoadedModel(_LeadingTensors(model, tuple(arrays)).eval(), label, make_inputs)

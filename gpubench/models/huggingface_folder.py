@@ -1,7 +1,7 @@
-"""What the config.json of a Hugging Face folder says, read without torch and without its libraries.
+"""Reads the config.json of a Hugging Face folder, without torch and without transformers.
 
-Above all: whether loading it would run code. transformers runs code that comes with a model where
-`auto_map` names it, and fetches code where an attention implementation is the name of a repository.
+It shows whether loading the model would run code. transformers runs code from the folder if
+`auto_map` names it, and fetches code if an attention implementation is the name of a repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 
-# The first positions of these are those of padding.
+# These models use their first positions for padding.
 _PADDED_POSITIONS = frozenset(
     {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta",
      "xlm-roberta-xl", "xmod"}
@@ -24,9 +24,9 @@ _PADDED_POSITIONS = frozenset(
 
 
 def refusal(cell: Cell) -> str | None:
-    """Why the cell cannot be measured with its folder, and what to change; None where it can.
+    """Why the cell cannot be measured with its folder, and what to change; None if it can.
 
-    A name on a hub is only known when it is loaded.
+    Also None for a model on a hub, whose configuration is known only when it is loaded.
     """
     if cell.model.startswith("hub:"):
         return None
@@ -38,18 +38,18 @@ def refusal(cell: Cell) -> str | None:
         return f"--model {cell.model}: its config.json is not JSON; save the model again"
     known = positions(config)
     if known is not None and cell.seq_len is not None and cell.seq_len > known:
-        return f"--seq-len {cell.seq_len}: {cell.model} has {known} positions; use at most that"
+        return f"--seq-len {cell.seq_len}: {cell.model} has {known} positions; use at most {known}"
     return None
 
 
 def default_seq_len(model: str, otherwise: int) -> int:
-    """Tokens per sequence where the user names no number: not more than the model has positions."""
+    """The default tokens per sequence: `otherwise`, or fewer if the model has fewer positions."""
     config = None if model.startswith("hub:") else read_config(Path(model))
     return min(otherwise, (config and positions(config)) or otherwise)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """config.json of a folder; None where there is none that can be read."""
+    """The config.json of a folder; None if it does not exist or cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -58,19 +58,19 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def code_in(config: Mapping[str, Any]) -> str | None:
-    """Which code a configuration makes transformers run; None where it makes it run none."""
+    """Which code a configuration makes transformers run; None if it makes it run none."""
     for name, value in _settings(config):
         if name == "auto_map" and value:
-            return "names code of its own (auto_map)"
-        # "org/repository", or the like for a part of the model
+            return "names code in the folder (auto_map)"
+        # "org/repository", or a mapping with such a name for each part of the model
         names = value.values() if isinstance(value, dict) else [value]
         if name.endswith("_implementation") and any("/" in str(each) for each in names):
-            return f"has code fetched from elsewhere ({name})"
+            return f"makes transformers fetch code from a repository ({name})"
     return None
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """All settings, those of its parts included."""
+    """All settings, including the settings of its parts."""
     for name, value in config.items():
         yield str(name), value
         if isinstance(value, dict):
@@ -78,7 +78,7 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def positions(config: Mapping[str, Any]) -> int | None:
-    """The most tokens that a sequence may have; None where the configuration sets no limit."""
+    """The largest number of tokens in a sequence; None if the configuration sets no limit."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
         for name in _POSITIONS:

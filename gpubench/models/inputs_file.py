@@ -1,4 +1,4 @@
-"""The arrays of --inputs-file: an .npz file, as numpy.savez writes it."""
+"""The arrays of --inputs-file: an .npz file that numpy.savez has written."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from gpubench.errors import reason_of
 from gpubench.spec.dtypes import BY_NAME, Dtype
 
-_BY_ORDER = re.compile(r"arr_(\d+)")  # what numpy.savez calls arrays that were given without names
+_BY_ORDER = re.compile(r"arr_(\d+)")  # the names that numpy.savez gives to arrays without names
 
-# NumPy's one-letter kinds of formats, by ours.
+# NumPy's letters for kinds of formats, by the kinds of gpubench.spec.dtypes.
 _KINDS = {"float": "f", "integer": "iu", "bool": "b"}
 
 
@@ -25,7 +25,7 @@ class InputsFile:
 
     @staticmethod
     def open(path: Path) -> InputsFile:
-        """Raises ValueError where it is not a file of arrays. Nothing in it is unpickled."""
+        """Read the file. Nothing in it is unpickled. Raises ValueError if it holds no arrays."""
         import numpy as np
 
         try:
@@ -54,7 +54,10 @@ class InputsFile:
         return InputsFile(path, arrays)
 
     def match(self, names: Sequence[str], model: str) -> dict[str, Any]:
-        """The arrays by the names of the model's inputs, of which some may be absent."""
+        """The arrays by the names of the model's inputs. Inputs may be missing in the file.
+
+        Raises ValueError for an array that is not an input of the model.
+        """
         found = {}
         for name, array in self.arrays.items():
             order = _BY_ORDER.fullmatch(name)
@@ -69,12 +72,12 @@ class InputsFile:
 
 
 def check_kind(name: str, array: Any, dtype: Dtype) -> None:
-    """Raises ValueError where an array does not hold the kind of numbers that an input takes.
+    """Raises ValueError if an array holds another kind of number than the input takes.
 
-    A float64 array serves a float32 input.
+    A float64 array is valid for a float32 input.
     """
     if array.dtype.kind not in _KINDS[dtype.kind]:
         raise ValueError(
-            f"--inputs-file: {name} is of {array.dtype}, and the model takes {dtype.name}; convert "
-            "it with .astype"
+            f"--inputs-file: {name} is {array.dtype}, and the model takes {dtype.name}; convert "
+            "the array with .astype"
         )

@@ -1,4 +1,4 @@
-"""The files that a user's own model is, on this machine. Reads no model and imports no torch."""
+"""The files of a user's own model on this machine. Does not read the model or import torch."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 
 def files_of(cell: Cell) -> list[Path]:
-    """The files that are there of the cell's model, weights and inputs; none for a model by name.
+    """The existing files of the cell's model, weights and inputs. Presets have no files.
 
-    Of a folder, what lies in it directly: that is what transformers reads. Of Python code the file
-    itself, without what it imports.
+    For a folder these are the files directly inside it, which are the ones that transformers reads.
+    For Python code it is the file itself, without the modules that it imports.
     """
     files: list[Path] = []
     weights = None if cell.weights in {"random", "pretrained"} else cell.weights
-    places = (local_path(cell.model), weights, cell.inputs_file)
-    for path in (Path(place) for place in places if place):
+    paths = (local_path(cell.model), weights, cell.inputs_file)
+    for path in (Path(path) for path in paths if path):
         try:
-            if not path.exists():  # weights of a hub
+            if not path.exists():  # weights on a hub
                 continue
             if path.is_dir():
                 files += sorted(child for child in path.iterdir() if child.is_file())
             else:
-                files += [path, *_data_where_readable(path)]
-        except OSError:  # a folder that may not be looked into: loading says so
+                files += [path, *_readable_data(path)]
+        except OSError:  # no permission for the folder; loading raises the error
             continue
     return files
 
 
-def _data_where_readable(path: Path) -> list[Path]:
+def _readable_data(path: Path) -> list[Path]:
     try:
         return onnx_data(path)
-    except InputError:  # loading says so
+    except InputError:  # loading raises the error
         return []
 
 
 def state_of_files(cell: Cell) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change and size of each of `files_of`: another where one was edited."""
+    """The name, time of change and size of each file of `files_of`. Editing a file changes it."""
     found = []
     for file in files_of(cell):
         try:
@@ -59,9 +59,9 @@ def state_of_files(cell: Cell) -> tuple[tuple[str, int, int], ...]:
 
 
 def changed_since(cell: Cell, time: str) -> Path | None:
-    """The newest of `files_of` where it was changed after `time`; None where none was.
+    """The newest file of `files_of` if it was changed after `time`; None if none was.
 
-    `time` is in ISO 8601, in whole seconds: a change within that second is not seen.
+    `time` is in ISO 8601, in whole seconds. A change within the same second is not detected.
     """
     changes = [(int(file.stat().st_mtime), file) for file in files_of(cell) if file.exists()]
     if not changes:
@@ -80,11 +80,12 @@ def onnx_digest(path: Path) -> str:
 
 
 def onnx_data(path: Path) -> list[Path]:
-    """The files beside an ONNX file in which it has weights: its external data.
+    """The external data of an ONNX file: the files beside it that hold its weights.
 
-    Empty for a file of another kind, and where onnx, which every runtime for such a file needs, is
-    not installed. Raises InputError, one line, for a file that is not ONNX, and for data that is
-    missing or outside of the file's folder: a file from somebody else must not point anywhere.
+    Empty for a file of another kind, and if onnx is not installed, which every runtime for ONNX
+    files needs. Raises InputError, one line, for a file that is not ONNX, and for data that is
+    missing or outside the file's folder: a file from another person must not make gpubench read
+    arbitrary files.
     """
     if path.suffix.lower() != ".onnx" or not path.is_file() or find_spec("onnx") is None:
         return []
@@ -96,28 +97,29 @@ def onnx_data(path: Path) -> list[Path]:
 
 def _inside(path: Path, location: str) -> Path:
     written = PurePosixPath(location), PureWindowsPath(location)
-    leaves = any(way.is_absolute() or way.drive or ".." in way.parts for way in written)
-    if not location or "\\0" in location or leaves:
+    outside = any(each.is_absolute() or each.drive or ".." in each.parts for each in written)
+    if not location or "\\0" in location or outside:
         raise InputError(
-            f"--model {path}: its weights are in {location!r}, outside of its folder; save it with "
-            "its data beside it"
+            f"--model {path}: its weights are in {location!r}, outside its folder; save it with "
+            "its data in the same folder"
         )
     data = path.parent / location
     if not data.is_file():
         raise InputError(
-            f"--model {path}: the file {location} with its weights is missing; put it beside it"
+            f"--model {path}: the file {location} with its weights is missing; put that file into "
+            "the same folder"
         )
-    # A hub's cache has links to both files, which lie side by side elsewhere.
+    # In the cache of a hub both files are links to files that are together in another folder.
     folders = {path.parent.resolve(), path.resolve().parent}
     if not any(data.resolve().is_relative_to(folder) for folder in folders):
         raise InputError(
-            f"--model {path}: {location} with its weights is a link to outside of its folder; put "
-            "the file itself there"
+            f"--model {path}: {location} with its weights is a link to a file outside its folder; "
+            "put the file itself into the folder"
         )
     return data
 
 
-@functools.lru_cache(maxsize=16)  # by its state: several places ask, and a large file takes long
+@functools.lru_cache(maxsize=16)  # called several times for each model; a large file takes long
 def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
     import onnx
 
@@ -125,7 +127,7 @@ def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
         model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise InputError(f"--model {path}: it cannot be read: {error.strerror}") from error
-    except Exception as error:  # protobuf's own, by its version
+    except Exception as error:  # the type depends on the version of protobuf
         raise InputError(f"--model {path}: it is not an ONNX file; export it again") from error
     external = {
         next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
@@ -136,11 +138,11 @@ def _locations(path: Path, changed_ns: int, size: int) -> tuple[str, ...]:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor in an ONNX message: in subgraphs, functions and sparse tensors too."""
+    """Every tensor in an ONNX message, including subgraphs, functions and sparse tensors."""
     import onnx
 
     for field, value in message.ListFields():
-        if field.message_type is None:  # plain values, weights among them
+        if field.message_type is None:  # plain values, for example weights
             continue
         for inner in [value] if hasattr(value, "ListFields") else value:
             if isinstance(inner, onnx.TensorProto):

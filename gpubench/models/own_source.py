@@ -1,4 +1,4 @@
-"""Whether a user's function is there, told without loading torch and without running it."""
+"""Checks whether a user's function exists, without importing torch and without running code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def refusal(cell: Cell) -> str | None:
-    """Why the cell's function cannot be called, and what to change; None where it may be."""
-    place, _, function = cell.model.rpartition(":")
-    if place.endswith(".py"):
-        path = Path(place)
+    """Why the cell's function cannot be called, and what to change; None if it may exist."""
+    source, _, function = cell.model.rpartition(":")  # a file or a module, and its function
+    if source.endswith(".py"):
+        path = Path(source)
     else:
-        found = source_of(place)
+        found = source_of(source)
         if not isinstance(found, Path):
             return None if found is None else f"--model {cell.model}: {found}"
         path = found
@@ -32,22 +32,22 @@ def refusal(cell: Cell) -> str | None:
 
 
 def source_of(module: str) -> Path | str | None:
-    """The file of a module's source; why there is none, as text; None where it cannot be told.
+    """The source file of a module, or the reason (text) why there is none, or None if unknown.
 
-    importlib.util.find_spec imports the packages around a module. This follows the names from
-    folder to folder instead. It gives up with None where the code of a package may change where
-    its modules are looked for.
+    importlib.util.find_spec imports the packages that contain a module. This function follows the
+    names from folder to folder instead. It returns None if the code of a package may change the
+    folders in which its modules are searched.
     """
     top, *inner = module.split(".")
     if module in sys.modules or top in sys.builtin_module_names:
         return None
-    with importable(""):  # an installed command does not look in the current folder
+    with importable(""):  # an installed command does not search the current folder
         importlib.invalidate_caches()
         try:
-            found = importlib.util.find_spec(top)  # of a name without dots it imports nothing
+            found = importlib.util.find_spec(top)  # imports nothing if the name has no dots
         except (ImportError, ValueError):
             return None
-    whole = top
+    name_so_far = top
     for name in inner:
         if found is None:
             break
@@ -56,13 +56,16 @@ def source_of(module: str) -> Path | str | None:
             return None
         folders = package.submodule_search_locations
         if folders is None:
-            return f"{whole} is a module and not a package, so {module} is not in it; name another"
-        whole = f"{whole}.{name}"
-        found = importlib.machinery.PathFinder.find_spec(whole, list(folders))
+            return (
+                f"{name_so_far} is a module and not a package, so {module} is not in it; give "
+                "another module"
+            )
+        name_so_far = f"{name_so_far}.{name}"
+        found = importlib.machinery.PathFinder.find_spec(name_so_far, list(folders))
     if found is None:
         return (
-            f"there is no module {whole}; run gpubench where it can be imported, or give "
-            "FILE.py:function"
+            f"there is no module {name_so_far}; run gpubench in the folder of the module, install "
+            "it, or give FILE.py:function"
         )
     return Path(found.origin) if found.origin and found.origin.endswith(".py") else None
 
@@ -75,26 +78,26 @@ def _moves_modules(package: Path) -> bool:
     return package.suffix != ".py" or b"__path__" in code or b"sys.modules" in code
 
 
-# What `importable` has left at the end of sys.path.
-_left: set[str] = set()
+# The folders that `importable` has appended to sys.path.
+_appended: set[str] = set()
 
 
 @contextmanager
 def importable(folder: str) -> Iterator[None]:
-    """Modules in `folder` can be imported; they never take the place of the standard library's.
+    """Make the modules in `folder` importable. They never hide modules of the standard library.
 
-    Meanwhile they come before installed packages, as when Python runs a script there. Afterwards
-    they come last, for what is imported later, so that a file called onnx.py does not take the
-    place of the package.
+    Inside the block they come before installed packages, as in a script that Python runs in this
+    folder. After the block the folder is the last one that is searched: a file called onnx.py then
+    does not hide the package onnx.
     """
-    if folder in sys.path and folder not in _left:
-        yield  # where the user has put it
+    if folder in sys.path and folder not in _appended:
+        yield  # the user has added the folder; its position stays
         return
     if folder in sys.path:
         sys.path.remove(folder)
     installed = (
-        place
-        for place, path in enumerate(sys.path)
+        number
+        for number, path in enumerate(sys.path)
         if path.endswith(("site-packages", "dist-packages"))
     )
     sys.path.insert(next(installed, len(sys.path)), folder)
@@ -104,18 +107,18 @@ def importable(folder: str) -> Iterator[None]:
         with suppress(ValueError):  # the user's code may have changed it
             sys.path.remove(folder)
         sys.path.append(folder)
-        _left.add(folder)
+        _appended.add(folder)
 
 
 def _missing_in(path: Path, function: str) -> str | None:
-    """Why `function` is not in a file; None where it is, or may come from an import."""
+    """Why `function` is not in a file; None if it is there, or may come from an import."""
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}; give another file"
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        return f"{path} is not valid Python ({error.args[0]}, line {line}); mend it"
+        return f"{path} is not valid Python ({error.args[0]}, line {line}); correct it"
     names = list(_names(tree.body))
     if function in names or "*" in names or "__getattr__" in names:
         return None
@@ -125,7 +128,7 @@ def _missing_in(path: Path, function: str) -> str | None:
 
 
 def _names(body: list[ast.stmt]) -> Iterator[str]:
-    """The names that a module's statements may define, at any depth of its conditions."""
+    """The names that the statements of a module may define, also inside conditions."""
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -142,7 +145,7 @@ def _names(body: list[ast.stmt]) -> Iterator[str]:
                     elif isinstance(node, (ast.Import, ast.ImportFrom)):
                         yield from _names([node])
                     elif isinstance(node, ast.Call | ast.Subscript):
-                        # globals()["name"] = ...: cannot be told
+                        # globals()["name"] = ... may define any name
                         called = node.func if isinstance(node, ast.Call) else node.value
                         if isinstance(called, ast.Name) and called.id in {
                             "globals",

@@ -15,7 +15,8 @@ from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
-# Channel statistics of ImageNet, by which torchvision's models expect their input normalised.
+# Mean and standard deviation of ImageNet's channels. torchvision's models expect images that are
+# normalised with them.
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -48,7 +49,8 @@ def _torchvision_models() -> ModuleType:
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise GpubenchError(
             f"torchvision does not fit the installed torch ({reason_of(error)}); "
-            "install both from the same place, a CPU-only torch needs the CPU-only torchvision"
+            "install both from the same package index: a CPU-only torch needs a CPU-only "
+            "torchvision"
         ) from error
     return cast(ModuleType, torchvision.models)
 
@@ -75,13 +77,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def normalised_images(generator: torch.Generator, samples: int) -> Tensors:
-    """Seeded, distinct images, normalised: float32 (samples, 3, 224, 224).
+    """Distinct normalised images from the seed: float32 (samples, 3, 224, 224).
 
-    Soft patches of colour under fine grain, both uniform. Grain alone would not do: every average
-    over an image of it is the same, and the answers to two such images hardly differ.
+    Each image is the sum of large soft patches of colour and of noise in each pixel, both uniformly
+    distributed. Noise alone is not enough: the averages over any two such images are nearly equal,
+    and so are the outputs for them.
     """
     colours = torch.rand(samples, 3, 4, 4, generator=generator)
     patches = torch.nn.functional.interpolate(colours, (224, 224), mode="bilinear")
-    grain = torch.rand(samples, 3, 224, 224, generator=generator)
-    pixels = 0.8 * patches + 0.2 * grain
+    noise = torch.rand(samples, 3, 224, 224, generator=generator)
+    pixels = 0.8 * patches + 0.2 * noise
     return ((pixels - _MEAN) / _STD,)

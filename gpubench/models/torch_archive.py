@@ -1,7 +1,7 @@
-"""What kind of file a .pt, .pth, .ts or .jit is, told without torch and without unpickling it.
+"""Finds out the kind of a .pt, .pth, .ts or .jit file, without torch and without unpickling it.
 
-TorchScript, state dicts, pickled modules and exported programs are all ZIP archives, and are known
-by the members that each has.
+TorchScript, state dicts, pickled modules and exported programs are all ZIP archives. The names of
+their members show which kind a file is.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _ADVICE = "write a function that makes the module, and give it as FILE.py:function"
 
-# What the pickle of a state dict names: tensors, and containers of them.
+# The pickle of a state dict refers only to names with these prefixes: tensors and containers.
 _OF_TENSORS = ("torch ", "torch._utils ", "torch.storage ", "collections ", "torch._tensor ")
 
 
 def refusal(cell: Cell) -> str | None:
-    """Why the cell's file is no TorchScript, and what to do; None where it may be."""
+    """Why the cell's file is not TorchScript, and what to do; None if it may be TorchScript."""
     if cell.inputs_file is not None:
         try:
             InputsFile.open(cell.inputs_file)
@@ -34,7 +34,7 @@ def refusal(cell: Cell) -> str | None:
 
 
 def other_kind(path: Path) -> str | None:
-    """What a file is that is not TorchScript, and what to do; None where it may be TorchScript."""
+    """The kind of a file that is not TorchScript, and what to do; None if it may be TorchScript."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
@@ -44,8 +44,7 @@ def other_kind(path: Path) -> str | None:
                 return _saved(archive.read(names["data.pkl"]))
             if any("exported_program" in name or name == "archive_format" for name in names):
                 return (
-                    "it is an exported program (torch.export.save) and not TorchScript; load it in "
-                    f"a function of yours: {_ADVICE}"
+                    f"it is an exported program (torch.export.save) and not TorchScript; {_ADVICE}"
                 )
             return f"it is a ZIP archive without TorchScript in it; {_ADVICE}"
     except zipfile.BadZipFile:
@@ -58,10 +57,10 @@ def other_kind(path: Path) -> str | None:
 
 
 def _saved(pickle: bytes) -> str:
-    """What torch.save has written."""
+    """The kind of a file that torch.save has written, and what to do."""
     if all(name.startswith(_OF_TENSORS) for name in _named(pickle)):
         return (
-            "it is a state dict, which has weights and no model; " + _ADVICE + ", with "
+            "it is a state dict, which has weights but no model; " + _ADVICE + ", with "
             "module.load_state_dict(torch.load(PATH, weights_only=True))"
         )
     return (
@@ -71,7 +70,7 @@ def _saved(pickle: bytes) -> str:
 
 
 def _named(pickle: bytes) -> list[str]:
-    """The modules and names that a pickle refers to, which is read and not executed."""
+    """The modules and names that a pickle refers to. The pickle is read and not executed."""
     named: list[str] = []
     strings: list[str] = []
     try:

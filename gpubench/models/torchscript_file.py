@@ -1,4 +1,4 @@
-"""A TorchScript file of the user's, with --input-shape or --inputs-file for what it takes."""
+"""A user's TorchScript file. --input-shape or --inputs-file describes its inputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import (
     LoadedModel,
     Tensors,
+    draw_samples,
     in_reference_dtype,
     random_inputs,
-    rows_of,
     with_floats,
 )
 from gpubench.models.inputs_file import InputsFile
@@ -43,8 +43,8 @@ def load(cell: Cell) -> LoadedModel:
         make, axes = _from_shapes(cell.given_inputs or ())
     if cell.joins_requests and any(axis is None for axis in axes):
         raise GpubenchError(
-            "--dynamic-batch: requests with a single number among their inputs cannot be joined; "
-            "remove it"
+            "--dynamic-batch: requests whose inputs include a single number cannot be joined; "
+            "remove --dynamic-batch"
         )
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
@@ -57,26 +57,26 @@ def load(cell: Cell) -> LoadedModel:
 def _from_shapes(given_inputs: Sequence[GivenInput]) -> tuple[MakeInputs, list[int | None]]:
     inputs = [
         RequestInput(
-            f"input_{place}",
+            f"input_{number}",
             given.dtype or "float32",
             given.sizes or (),
             None if given.sizes is None else 0,
             given.value,
         )
-        for place, given in enumerate(given_inputs)
+        for number, given in enumerate(given_inputs)
     ]
-    return partial(random_inputs, inputs), [put.axis for put in inputs]
+    return partial(random_inputs, inputs), [input_.axis for input_ in inputs]
 
 
 def _from_file(path: Path) -> tuple[MakeInputs, list[int | None]]:
-    """The arrays in the order of the file: the samples are in the first dimension of each."""
+    """The arrays of the file, in its order. The first dimension of each holds the samples."""
     arrays = InputsFile.open(path).arrays
     lengths = {len(array) for array in arrays.values() if array.ndim}
     if len(lengths) != 1 or 0 in lengths:
         raise GpubenchError(
             f"--inputs-file: the arrays of {path} have {sorted(lengths)} samples in "
-            "their first dimensions; give each as many, and at least one"
+            "their first dimensions; give all arrays the same number, at least one"
         )
     axes: list[int | None] = [0 if array.ndim else None for array in arrays.values()]
     tensors = [torch.from_numpy(array) for array in arrays.values()]
-    return partial(rows_of, tensors, axes), axes
+    return partial(draw_samples, tensors, axes), axes

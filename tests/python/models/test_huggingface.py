@@ -1,4 +1,4 @@
-"""Hugging Face folders: what they take, and that no code of theirs runs unasked."""
+"""Tests of Hugging Face folders: their inputs, and that their code runs only with permission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NARROW = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
 TEXT = NARROW | {"vocab_size": 99, "max_position_embeddings": 77}
 IMAGE = NARROW | {"image_size": 32, "patch_size": 16}
 
-# Code that comes with a model: whoever runs it leaves a trace.
+# Code in the folder of a model. It writes a file when it runs.
 CODE = """
 import os, torch, transformers
 open(os.environ["TRACE"], "w").close()
@@ -68,7 +68,7 @@ def measured(**settings: object) -> gpubench.Result:
 
 
 def saved(folder: Path, name: str, **configuration: object) -> str:
-    """The folder of a model of this class, made from its configuration."""
+    """The folder of a model of the class `name`, made from its configuration."""
     import transformers
 
     family = getattr(transformers, name)
@@ -76,8 +76,8 @@ def saved(folder: Path, name: str, **configuration: object) -> str:
     return f"{folder}/"
 
 
-def test_code_of_a_folder_runs_with_leave_alone(with_code: Path, tmp_path: Path) -> None:
-    """In a process of its own, with somebody at the terminal who would say yes."""
+def test_code_of_a_folder_runs_only_with_allow_code(with_code: Path, tmp_path: Path) -> None:
+    """A separate process, with a terminal on which someone would answer yes."""
     trace = tmp_path / "trace"
     command = [sys.executable, "-P", "-m", "gpubench.cli", "run", "--model", f"{with_code}/"]
     command += ["--requests", "2", "--warmup", "0", "--device", "cpu", "--runtime", "eager"]
@@ -86,7 +86,9 @@ def test_code_of_a_folder_runs_with_leave_alone(with_code: Path, tmp_path: Path)
         command, input="y\n" * 9, capture_output=True, text=True, env=variables
     )
     assert refused.returncode == 2
-    assert "names code of its own (auto_map); if you trust it, add --allow-code" in refused.stderr
+    assert (
+        "names code in the folder (auto_map); if you trust it, add --allow-code" in refused.stderr
+    )
     assert refused.stderr.count("\n") == 1
     assert not trace.exists()
     allowed = subprocess.run(
@@ -96,7 +98,9 @@ def test_code_of_a_folder_runs_with_leave_alone(with_code: Path, tmp_path: Path)
     assert trace.exists()
 
 
-def test_python_and_sweep_files_need_leave_too(with_code: Path, tmp_path: Path) -> None:
+def test_python_programs_and_sweep_files_need_allow_code_too(
+    with_code: Path, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="add --allow-code"):
         measured(model=f"{with_code}/")
     with pytest.raises(gpubench.GpubenchError, match="add --allow-code"):
@@ -122,13 +126,13 @@ def test_python_and_sweep_files_need_leave_too(with_code: Path, tmp_path: Path) 
         ({"architectures": ["BertModel"]}, False),
     ],
 )
-def test_code_is_found_wherever_a_configuration_names_it(
+def test_code_is_found_in_every_part_of_a_configuration(
     config: dict[str, object], code: bool
 ) -> None:
     assert (code_in(config) is not None) is code
 
 
-def test_the_weights_of_a_preset_may_not_bring_code(with_code: Path) -> None:
+def test_the_weights_of_a_preset_must_not_contain_code(with_code: Path) -> None:
     spec = make_spec({"model": "bert-base", "weights": str(with_code)})
     assert needs_code(spec) is not None
     with pytest.raises(InputError, match="add --allow-code"):
@@ -150,7 +154,7 @@ def test_a_pickle_among_the_weights_is_not_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
-def test_the_sequence_length_is_what_the_model_has_positions_for(tmp_path: Path) -> None:
+def test_the_sequence_length_is_limited_by_the_positions_of_the_model(tmp_path: Path) -> None:
     folder = saved(tmp_path / "clip", "CLIPTextModel", **TEXT)
     result = measured(model=folder)
     assert result.error is None, result.error
@@ -192,7 +196,7 @@ def test_a_decoder_gets_tokens_too(tmp_path: Path) -> None:
     )
 
 
-def test_what_takes_sound_is_one_line_and_can_be_given_real_inputs(tmp_path: Path) -> None:
+def test_an_audio_model_gives_a_one_line_error_and_can_use_real_inputs(tmp_path: Path) -> None:
     folder = saved(
         tmp_path / "whisper", "WhisperModel", d_model=32, encoder_layers=1, decoder_layers=1,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32,

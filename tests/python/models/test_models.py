@@ -1,4 +1,4 @@
-"""The preset models and the inputs made for them."""
+"""Tests of the preset models and of the inputs that are made for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpubench.models.base import load, seeded
 from gpubench.models.bert import CLS, PAD, SEP, question_and_context
 from gpubench.models.resnet import normalised_images
 
-SHORT = 16  # tokens, where only the plumbing is tested
+SHORT = 16  # tokens, for tests in which the length does not matter
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_bert_large_has_24_layers_of_1024() -> None:
     assert (configuration.num_hidden_layers, configuration.hidden_size) == (24, 1024)
 
 
-def test_random_weights_come_from_the_seed_and_say_so() -> None:
+def test_random_weights_come_from_the_seed_and_the_label_says_so() -> None:
     first, again = load(a_cell(model="resnet50", seed=3)), load(a_cell(model="resnet50", seed=3))
     other = load(a_cell(model="resnet50", seed=4))
     assert first.weights == "random (seed 3)"
@@ -54,7 +54,7 @@ def test_random_weights_come_from_the_seed_and_say_so() -> None:
     assert not torch.equal(weight, other.module.state_dict()["conv1.weight"])
 
 
-def test_making_random_weights_leaves_the_callers_random_numbers_alone() -> None:
+def test_random_weights_do_not_change_the_random_numbers_of_the_caller() -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -62,9 +62,9 @@ def test_making_random_weights_leaves_the_callers_random_numbers_alone() -> None
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not here")
-def test_loading_a_transformer_says_nothing_on_stderr() -> None:
-    """Where torchao is installed, transformers imports it, and torch remarks on its code."""
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed")
+def test_loading_a_transformer_prints_nothing_on_stderr() -> None:
+    """If torchao is installed, transformers imports it, and torch warns about its code."""
     program = (
         "from gpubench.cells.resolve import resolve; from gpubench.models.base import load;"
         "from gpubench.spec.spec import Spec; from gpubench.system.machine import this_machine;"
@@ -78,7 +78,7 @@ def test_loading_a_transformer_says_nothing_on_stderr() -> None:
 @pytest.mark.parametrize(
     ("module", "kept"), [("torchao.quantization.common", False), ("own", True)]
 )
-def test_remarks_of_torch_on_other_code_than_torchao_are_kept(module: str, kept: bool) -> None:
+def test_warnings_of_torch_about_other_code_than_torchao_are_kept(module: str, kept: bool) -> None:
     load(a_cell(model="resnet50"))
     log = logging.getLogger("torch.utils._pytree")
     enum = type("Kernel", (), {"__module__": module})
@@ -104,14 +104,14 @@ def test_sequences_are_a_question_and_a_context_between_special_tokens(seq_len: 
     assert (types.diff(dim=1).abs().sum(dim=1) <= 2).all()  # in one piece
 
 
-def test_lengths_vary_as_real_texts_do() -> None:
+def test_the_lengths_of_sequences_vary() -> None:
     _, mask, _ = question_and_context(seeded(1), 256, 128)
     lengths = mask.sum(dim=1)
     assert lengths.min() < 72
     assert lengths.max() > 120
 
 
-def test_no_sample_stands_twice_in_a_batch() -> None:
+def test_all_samples_of_a_batch_are_different() -> None:
     ids, _, _ = question_and_context(seeded(2), 32, 128)
     assert len(torch.unique(ids, dim=0)) == 32
     (images,) = normalised_images(seeded(2), 4)
@@ -121,15 +121,15 @@ def test_no_sample_stands_twice_in_a_batch() -> None:
 def test_images_are_normalised_by_channel() -> None:
     (images,) = normalised_images(seeded(0), 32)
     assert images.shape == (32, 3, 224, 224)
-    # Pixels have mean 1/2, and are from 0 to 1, before normalisation.
+    # Before normalisation pixels are between 0 and 1, with a mean of 1/2.
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(images.mean(dim=(0, 2, 3)), (0.5 - mean) / deviation, atol=0.1)
     assert (images.amin(dim=(0, 2, 3)) >= -mean / deviation).all()
     assert (images.amax(dim=(0, 2, 3)) <= (1 - mean) / deviation).all()
 
 
-def test_images_differ_in_more_than_grain() -> None:
-    """So that a network's answers to them differ, even one with random weights."""
+def test_images_differ_in_more_than_noise() -> None:
+    """Then the outputs of a network differ between images, even with random weights."""
     (images,) = normalised_images(seeded(0), 8)
     assert images.mean(dim=(2, 3)).std(dim=0).min() > 0.1
 
@@ -167,7 +167,9 @@ def test_bert_weights_load_from_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["resnet50", "distilbert"])
-def test_weights_that_do_not_fit_are_one_line_with_the_fix(tmp_path: Path, model: str) -> None:
+def test_weights_that_do_not_fit_give_a_one_line_error_with_the_fix(
+    tmp_path: Path, model: str
+) -> None:
     path = tmp_path / "other.pt"
     torch.save({"layer": torch.zeros(1)}, path)
     with pytest.raises(GpubenchError) as failure:
@@ -178,7 +180,7 @@ def test_weights_that_do_not_fit_are_one_line_with_the_fix(tmp_path: Path, model
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights"])
-def test_a_file_that_is_no_state_dict_is_one_line_with_the_fix(
+def test_a_file_that_is_not_a_state_dict_gives_a_one_line_error_with_the_fix(
     tmp_path: Path, content: bytes
 ) -> None:
     path = tmp_path / "other.pt"

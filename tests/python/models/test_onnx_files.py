@@ -1,4 +1,4 @@
-"""ONNX files as people have them: free dimensions, fixed batches, single numbers, all formats."""
+"""Tests of users' ONNX files: free dimensions, fixed batches, single numbers, all formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import gpubench
 from gpubench.cli.program import main
 from gpubench.errors import InputError
 from gpubench.models.base import load, seeded
-from gpubench.models.onnx_signature import request, signature
+from gpubench.models.onnx_requests import request
+from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import DTYPES, Dtype
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
@@ -34,9 +35,9 @@ def measured(**settings: object) -> gpubench.Result:
 
 
 def shapes_of(path: Path, **settings: object) -> list[tuple[int, ...]]:
-    """Of a request of 3 samples."""
+    """The shapes of the inputs of a request with 3 samples."""
     cell = a_cell(model=str(path), **settings)
-    return [put.shape(3) for put in request(signature(path), cell).inputs]
+    return [put.shape(3) for put in request(read_signature(path), cell).inputs]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_the_batch_is_found_by_its_name_or_is_the_first_free_dimension(
         ("float[atoms, 3] x", {"input_shape": "9x3"}, [(9, 3)]),
     ],
 )
-def test_other_free_dimensions_get_their_sizes_from_the_user(
+def test_the_user_gives_the_sizes_of_other_free_dimensions(
     tmp_path: Path,
     inputs: str,
     settings: dict[str, object],
@@ -79,13 +80,13 @@ def test_other_free_dimensions_get_their_sizes_from_the_user(
     assert shapes_of(path, **settings) == expected
 
 
-def test_a_state_without_names_has_its_batch_where_the_file_leaves_it_free(tmp_path: Path) -> None:
+def test_the_batch_of_a_state_without_names_is_its_free_dimension(tmp_path: Path) -> None:
     path = onnx_file(
         tmp_path, "(float[N, 4] x, float[2, N, 8] state) => (float[a, b] z) {z=Relu(x)}"
     )
     model = onnx.load(path)
-    for put in model.graph.input:
-        for dim in put.type.tensor_type.shape.dim:
+    for info in model.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
             if dim.HasField("dim_param"):
                 dim.Clear()
     onnx.save(model, path)
@@ -107,7 +108,7 @@ def test_a_state_without_names_has_its_batch_where_the_file_leaves_it_free(tmp_p
             "write --input-shape 4+scalar=VALUE (VALUE: a",
         ),
         ("float[4, 3] x", {}, "has a fixed batch of 4 (it takes x float32 [4, 3]); use --batch 4"),
-        ("float[4, 3] x", {}, "or --input-shape 4x3 where that is one sample"),
+        ("float[4, 3] x", {}, "or --input-shape 4x3 if that is the shape of one sample"),
         ("float[1, 3] x", {"batch": 2}, "has a fixed batch of 1"),
         (
             "float[batch, 3] x",
@@ -115,14 +116,14 @@ def test_a_state_without_names_has_its_batch_where_the_file_leaves_it_free(tmp_p
             "4 does not fit the input x float32",
         ),
         ("float[batch, 3] x", {"input_shape": "3+3"}, "it has 2 inputs, and net.onnx takes 1"),
-        ("float[batch, 3] x", {"input_shape": "3:int64"}, "int64 for an input that is x float32"),
-        ("float[batch, 3] x", {"precision": "fp16"}, "computes in fp32 and is run as it is"),
+        ("float[batch, 3] x", {"input_shape": "3:int64"}, "int64 is given for the input x float32"),
+        ("float[batch, 3] x", {"precision": "fp16"}, "computes in fp32 and is not converted"),
         ("string[batch] x", {}, "its input x is of the type string"),
         ("seq(float[2]) x", {}, "its input x is of the type sequence"),
         ("float[2, batch] x", {"dynamic_batch": "8:1ms"}, "cannot be joined"),
     ],
 )
-def test_what_does_not_fit_the_file_is_one_line_before_torch_is_loaded(
+def test_settings_that_do_not_fit_the_file_are_refused_before_torch_is_loaded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     inputs: str,
@@ -131,7 +132,9 @@ def test_what_does_not_fit_the_file_is_one_line_before_torch_is_loaded(
 ) -> None:
     onnx_file(tmp_path, f"({inputs}) => (float[a, b] z) {{ z = Relu(x) }}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gpubench.measure.cell.Bench.measure", None)  # nothing may get that far
+    monkeypatch.setattr(
+        "gpubench.measure.cell.Bench.measure", None
+    )  # the refusal must come before this
     with pytest.raises(InputError) as refusal:
         measured(model="net.onnx", **settings)
     assert expected in str(refusal.value)
@@ -151,7 +154,7 @@ def test_a_file_of_each_format_is_measured(tmp_path: Path, dtype: Dtype) -> None
     assert torch.equal(model.module(x)[0], x)
 
 
-def test_several_formats_in_one_file_stay_as_they_are(tmp_path: Path) -> None:
+def test_several_formats_in_one_file_are_not_converted(tmp_path: Path) -> None:
     path = onnx_file(
         tmp_path,
         "(float16[batch, 4] x, double[batch, 4] y, uint8[batch, 4] z) => (double[batch, 4] s)"
@@ -176,7 +179,7 @@ def test_several_formats_in_one_file_stay_as_they_are(tmp_path: Path) -> None:
             "{ r = Cast<to=1>(rate) g = Mul(h, r) }",
             {"input_shape": "16+2x8+scalar=3", "batch": 2},
         ),
-        # the file says another rank than the output has
+        # the file gives another number of dimensions than the output has
         ("(float[2, 4] x) => (float[a, b, c] y) { y = Relu(x) }", {"batch": 2}),
     ],
 )
@@ -188,7 +191,7 @@ def test_outputs_may_have_any_shape(
     assert result.error is None, result.error
 
 
-def test_outputs_of_a_size_that_depends_on_the_data_are_those_of_each_request(
+def test_outputs_whose_size_depends_on_the_data_are_right_for_each_request(
     tmp_path: Path,
 ) -> None:
     from gpubench.engines.base import build
@@ -204,8 +207,8 @@ def test_outputs_of_a_size_that_depends_on_the_data_are_those_of_each_request(
             assert output.shape == (2, found)
 
 
-def test_outputs_of_known_shape_are_written_where_they_were_before(tmp_path: Path) -> None:
-    """So that nothing is allocated while a batch runs."""
+def test_outputs_of_known_shape_use_the_same_memory_again(tmp_path: Path) -> None:
+    """Nothing is allocated while a batch runs."""
     from gpubench.engines.base import build
 
     path = onnx_file(tmp_path, "(float[batch, 4] x) => (float[batch, 4] y) { y = Relu(x) }")
@@ -219,7 +222,7 @@ def test_outputs_of_known_shape_are_written_where_they_were_before(tmp_path: Pat
         assert torch.equal(engine.forward(torch.full((2, 4), 3.0))[0], torch.full((2, 4), 3.0))
 
 
-def test_what_is_no_tensor_among_the_outputs_is_computed_and_not_compared(tmp_path: Path) -> None:
+def test_outputs_that_are_not_tensors_are_computed_but_not_compared(tmp_path: Path) -> None:
     path = onnx_file(
         tmp_path,
         "(float[batch, 4] x) => (float[batch, 4] y, seq(float[batch, 2]) z)"
@@ -244,7 +247,12 @@ def test_real_inputs_come_from_a_file(tmp_path: Path) -> None:
     model = load(as_cell(make_spec(settings)))
     x, ids, rate = model.make_inputs(seeded(1), 4)
     assert x.dtype == torch.float32
-    assert sorted(x[:, 0].tolist()) == [0, 3, 6, 9]  # each once before any comes again
+    assert sorted(x[:, 0].tolist()) == [
+        0,
+        3,
+        6,
+        9,
+    ]  # each sample is drawn once before any is drawn again
     assert set(ids.unique().tolist()) <= {0, 1}  # random, since it is not in the file
     assert rate == 16000
     assert measured(**settings).error is None
@@ -255,13 +263,13 @@ def test_real_inputs_come_from_a_file(tmp_path: Path) -> None:
     [
         ({"z": np.zeros((2, 3))}, "net.onnx has no input z; its inputs are x"),
         ({"x": np.zeros((2, 4), np.float32)}, "x has the shape [2, 4], and the model takes x"),
-        ({"x": np.zeros((2, 3), np.int64)}, "x is of int64, and the model takes float32"),
+        ({"x": np.zeros((2, 3), np.int64)}, "x is int64, and the model takes float32"),
         ({"x": np.array(["a"])}, "x in real.npz is <U1"),
         ({"x": np.zeros((0, 3))}, "give arrays that are not empty"),
         ({}, "real.npz has no arrays"),
     ],
 )
-def test_a_file_of_other_inputs_is_one_line(
+def test_a_file_with_other_inputs_gives_a_one_line_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arrays: dict[str, np.ndarray],
@@ -284,7 +292,7 @@ def test_a_pickle_in_an_inputs_file_is_not_read(tmp_path: Path) -> None:
         measured(model=str(path), inputs_file=str(tmp_path / "absent.npz"))
 
 
-def test_an_fp16_file_runs_on_a_cpu_as_the_line_says(
+def test_an_fp16_file_runs_on_a_cpu_as_the_error_advises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = onnx_file(
@@ -300,7 +308,7 @@ def test_an_fp16_file_runs_on_a_cpu_as_the_line_says(
     assert main([*command, "--allow-emulated"]) == 0
 
 
-def test_the_runtime_fits_the_file_where_none_is_given() -> None:
+def test_the_default_runtime_fits_the_file() -> None:
     assert make_spec({"model": "a/NET.ONNX"}).runtime == "onnxruntime"
     assert make_spec({"model": "net.plan", "precision": "fp16"}).runtime == "tensorrt"
     assert make_spec({"model": "net.pt", "input_shape": "3"}).runtime == "torchscript"
@@ -309,8 +317,8 @@ def test_the_runtime_fits_the_file_where_none_is_given() -> None:
         make_spec({"model": "net.onnx", "runtime": "torchscript"})
 
 
-def test_the_runtime_of_a_file_is_part_of_its_key_and_permissions_are_not() -> None:
-    """Cells measured before, when the runtime had to be named, are found again."""
+def test_the_runtime_of_a_file_is_part_of_its_key_but_allow_code_is_not() -> None:
+    """Cells that were measured when the runtime was not optional are found again."""
     named = make_spec({"model": "net.onnx", "runtime": "onnxruntime"})
     assert make_spec({"model": "net.onnx"}).key("machine") == named.key("machine")
     allowed = make_spec({"model": "net.onnx", "allow_code": True})
@@ -318,14 +326,14 @@ def test_the_runtime_of_a_file_is_part_of_its_key_and_permissions_are_not() -> N
     assert make_spec({"model": "net.onnx", "dim": "t=5"}).key("machine") != named.key("machine")
 
 
-def test_sizes_of_dimensions_are_the_same_setting_however_they_are_written() -> None:
+def test_all_spellings_of_the_sizes_of_dimensions_are_the_same_setting() -> None:
     written = make_spec({"model": "net.onnx", "dim": "time=5+mels=8"})
     assert written.dim == "mels=8+time=5"
     assert make_spec({"model": "net.onnx", "dim": {"time": 5, "mels": 8}}) == written
     assert make_spec({"model": "net.onnx", "dim": "time=5, mels=8"}) == written
 
 
-def test_a_sweep_takes_sizes_of_a_dimension_as_an_axis(tmp_path: Path) -> None:
+def test_the_size_of_a_dimension_can_be_an_axis_of_a_sweep(tmp_path: Path) -> None:
     path = onnx_file(tmp_path, "(float[batch, time] x) => (float[batch, time] y) { y = Relu(x) }")
     command = ["sweep", "--model", str(path), "--dim", "time=4,time=8", "--requests", "2"]
     assert main([*command, "--warmup", "0s", "--output", str(tmp_path / "out")]) == 0

@@ -1,4 +1,4 @@
-"""Users' own functions and TorchScript files: their names, formats and neighbours."""
+"""Tests of users' functions and TorchScript files: their names, formats and errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def linear() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", ["profile", "queue", "random", "json", "onnx", "select"])
-def test_a_file_may_be_called_like_a_module_of_python(tmp_path: Path, name: str) -> None:
+def test_a_file_may_have_the_name_of_a_module_of_python(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.py"
     path.write_text(
         "import dataclasses, pickle, neighbour\n"
@@ -66,10 +66,12 @@ def test_a_file_may_be_called_like_a_module_of_python(tmp_path: Path, name: str)
     )
     (tmp_path / "neighbour.py").write_text("WIDTH = 4\n")
     assert load(a_cell(model=f"{path}:make")).parameters == 20
-    assert not hasattr(importlib.import_module(name), "make")  # Python's own, or the package
+    assert not hasattr(
+        importlib.import_module(name), "make"
+    )  # the module of Python, or the installed package
 
 
-def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_two_files_with_the_same_name_are_different_modules(tmp_path: Path) -> None:
     paths = [tmp_path / folder / "net.py" for folder in ("a", "b")]
     for path, width in zip(paths, (4, 6), strict=True):
         path.parent.mkdir()
@@ -80,7 +82,7 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("no.such.module:make", "there is no module no; run gpubench where it can be imported"),
+        ("no.such.module:make", "there is no module no; run gpubench in the folder of the module"),
         ("json.no_such:make", "there is no module json.no_such"),
         ("json.decoder.inner:make", "json.decoder is a module and not a package"),
         ("here:absent", "has no function absent; did you mean present?"),
@@ -88,7 +90,7 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
         ("broken.py:make", "broken.py is not valid Python"),
     ],
 )
-def test_a_function_that_is_not_there_is_found_without_torch(
+def test_a_missing_function_is_reported_without_importing_torch(
     tmp_path: Path, model: str, expected: str
 ) -> None:
     (tmp_path / "here.py").write_text("raise SystemExit('was executed')\ndef present(): ...\n")
@@ -107,7 +109,7 @@ def test_a_function_that_is_not_there_is_found_without_torch(
     assert done.stderr.count("\n") == 1
 
 
-def test_names_that_cannot_be_told_without_running_are_left_to_loading(tmp_path: Path) -> None:
+def test_a_function_that_may_exist_is_not_refused_before_loading(tmp_path: Path) -> None:
     path = tmp_path / "late.py"
     path.write_text(LINEAR + "globals()['other'] = make\nif True:\n    third = make\n")
     for name in ("other", "third"):
@@ -117,7 +119,7 @@ def test_names_that_cannot_be_told_without_running_are_left_to_loading(tmp_path:
 
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".ts", ".jit", ".PT"])
-def test_torchscript_is_known_by_its_ends_and_runs_in_both_runtimes(
+def test_torchscript_is_known_by_its_suffixes_and_runs_in_both_runtimes(
     tmp_path: Path, runtime: str, suffix: str
 ) -> None:
     path = script(tmp_path / f"net{suffix}", linear())
@@ -132,7 +134,7 @@ def test_torchscript_is_known_by_its_ends_and_runs_in_both_runtimes(
     [("5", "(1x5 and 4x4)"), ("4:int64", "same dtype"), ("4+4", "expected at most")],
 )
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
-def test_what_does_not_fit_torchscript_is_said_by_torch(
+def test_inputs_that_do_not_fit_torchscript_give_the_error_of_torch(
     tmp_path: Path, shape: str, expected: str, runtime: str
 ) -> None:
     path = script(tmp_path / "net.pt", linear())
@@ -141,14 +143,14 @@ def test_what_does_not_fit_torchscript_is_said_by_torch(
 
 
 @pytest.mark.parametrize("runtime", ["torchscript", "eager"])
-def test_a_function_may_give_a_scripted_module(tmp_path: Path, runtime: str) -> None:
+def test_a_function_may_return_a_scripted_module(tmp_path: Path, runtime: str) -> None:
     path = tmp_path / "net.py"
     path.write_text(
         LINEAR + "def scripted():\n    m, x = make()\n    return torch.jit.script(m), x\n"
     )
     assert measured(model=f"{path}:scripted", runtime=runtime).error is None
     for other in ("compile", "onnxruntime"):
-        assert "gives TorchScript" in failure(model=f"{path}:scripted", runtime=other)
+        assert "is TorchScript" in failure(model=f"{path}:scripted", runtime=other)
 
 
 def test_a_single_number_and_other_formats_reach_torchscript(tmp_path: Path) -> None:
@@ -173,11 +175,11 @@ def test_a_single_number_and_other_formats_reach_torchscript(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("saved", "expected"),
     [
-        (lambda: linear().state_dict(), "it is a state dict, which has weights and no model"),
+        (lambda: linear().state_dict(), "it is a state dict, which has weights but no model"),
         (linear, "it is a pickled module (torch.save) and not TorchScript"),
     ],
 )
-def test_what_torch_save_writes_is_named_before_torch_is_loaded(
+def test_files_of_torch_save_are_refused_before_torch_is_loaded(
     tmp_path: Path, saved: object, expected: str
 ) -> None:
     path = tmp_path / "net.pt"
@@ -188,7 +190,7 @@ def test_what_torch_save_writes_is_named_before_torch_is_loaded(
     assert "FILE.py:function" in str(refusal.value)
 
 
-def test_other_files_are_no_torchscript(tmp_path: Path) -> None:
+def test_other_files_are_not_torchscript(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(b"hello")
     with pytest.raises(InputError, match="is not a TorchScript file"):
@@ -206,7 +208,9 @@ HALF = (
 )
 
 
-def test_a_model_in_16_bits_is_measured_so_or_converted_as_the_user_says(tmp_path: Path) -> None:
+def test_a_16_bit_model_is_measured_unchanged_or_converted_as_the_user_chooses(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "net.py"
     path.write_text(HALF)
     model = f"{path}:half"
@@ -239,7 +243,7 @@ def test_a_function_may_take_bytes(tmp_path: Path, runtime: str) -> None:
     assert result.error is None, result.error
 
 
-def test_a_model_in_float64_is_measured_in_the_precision_that_is_named(tmp_path: Path) -> None:
+def test_a_float64_model_is_measured_in_the_given_precision(tmp_path: Path) -> None:
     path = tmp_path / "net.py"
     path.write_text(HALF)
     assert measured(model=f"{path}:double").error is None
@@ -249,13 +253,15 @@ def test_a_model_in_float64_is_measured_in_the_precision_that_is_named(tmp_path:
     ("name", "expected"),
     [("function", "a function in place of a module"), ("kind", "the class ReLU, and no object")],
 )
-def test_what_is_no_module_is_one_line(tmp_path: Path, name: str, expected: str) -> None:
+def test_a_function_that_returns_no_module_gives_a_one_line_error(
+    tmp_path: Path, name: str, expected: str
+) -> None:
     path = tmp_path / "net.py"
     path.write_text(HALF)
     assert expected in failure(model=f"{path}:{name}")
 
 
-def test_no_question_of_a_library_is_answered(
+def test_questions_of_a_library_are_not_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "asks.py"

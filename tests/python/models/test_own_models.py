@@ -1,4 +1,4 @@
-"""A user's own models: code, files, folders; what is around them; and who may run code."""
+"""Tests of own models: code, files, folders, pre- and postprocessing, and permission for code."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def measured(**settings: object) -> gpubench.Result:
 
 
 @pytest.mark.parametrize("runtime", ["eager", "torchscript", "onnxruntime"])
-def test_a_function_gives_a_module_and_example_inputs(code: Path, runtime: str) -> None:
+def test_a_function_returns_a_module_and_example_inputs(code: Path, runtime: str) -> None:
     result = measured(model=f"{code}:make", runtime=runtime, batch=2)
     assert result.error is None
     assert result.engine.parameters == 72
@@ -102,7 +102,7 @@ def test_samples_made_from_examples_differ_and_come_from_the_seed(code: Path) ->
         ("leaves", "SystemExit: no such device"),
     ],
 )
-def test_what_cannot_be_measured_is_a_failed_cell_with_one_line(
+def test_what_cannot_be_measured_is_a_failed_cell_with_a_one_line_error(
     code: Path, function: str, expected: str
 ) -> None:
     result = measured(model=f"{code}:{function}")
@@ -115,7 +115,7 @@ def test_example_inputs_may_be_a_list(code: Path) -> None:
     assert measured(model=f"{code}:lists").error is None
 
 
-def test_what_a_model_says_does_not_mix_with_the_result(
+def test_the_output_of_a_model_does_not_mix_with_the_result(
     code: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--requests", "4", "--warmup", "0", "--device", "cpu", "--json", "-"]
@@ -125,7 +125,7 @@ def test_what_a_model_says_does_not_mix_with_the_result(
     assert "a word" in said.err
 
 
-def test_a_torchscript_file_runs_as_it_is(tmp_path: Path) -> None:
+def test_a_torchscript_file_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.jit.trace(SMALL["resnet"]().module, torch.randn(1, 3, 56, 56)).save(str(path))
     result = measured(model=str(path), input_shape="3x56x56", batch=2)
@@ -135,7 +135,7 @@ def test_a_torchscript_file_runs_as_it_is(tmp_path: Path) -> None:
         make_spec({"model": str(path), "runtime": "onnxruntime"})
 
 
-def test_an_onnx_file_runs_as_it_is(tmp_path: Path) -> None:
+def test_an_onnx_file_is_measured(tmp_path: Path) -> None:
     exported, _ = export.export(SMALL["resnet"](), a_cell(model="resnet50"), torch.float32)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported.read_bytes())
@@ -148,7 +148,7 @@ def test_an_onnx_file_runs_as_it_is(tmp_path: Path) -> None:
     assert quantised.answers_agree
 
 
-def test_a_folder_of_hugging_face_is_any_architecture(tmp_path: Path) -> None:
+def test_a_hugging_face_folder_may_have_any_architecture(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForSequenceClassification
 
     tiny = BertConfig(
@@ -173,7 +173,7 @@ def test_the_example_of_a_custom_model_runs() -> None:
     assert result.numerics.top1_agreement == 1
 
 
-def test_decoding_and_suppression_of_a_detector_are_stages_of_their_own() -> None:
+def test_decoding_and_suppression_of_a_detector_are_separate_stages() -> None:
     result = measured(model=f"{EXAMPLES}/detector.py:detector")
     assert result.error is None, result.error
     stages = result.stages_ms
@@ -196,7 +196,7 @@ def test_decoding_and_suppression_of_a_detector_are_stages_of_their_own() -> Non
     assert parts == pytest.approx(result.latency_ms.mean)
 
 
-def test_inputs_cannot_be_on_the_device_where_a_preprocess_makes_them(
+def test_inputs_cannot_be_on_the_device_if_preprocess_makes_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def too_late(*_: object) -> None:
@@ -210,7 +210,7 @@ def test_inputs_cannot_be_on_the_device_where_a_preprocess_makes_them(
     assert "\n" not in result.error.message
 
 
-def test_durations_around_the_model_are_kept_with_the_samples(code: Path) -> None:
+def test_times_of_pre_and_postprocessing_are_stored_with_the_samples(code: Path) -> None:
     from dataclasses import replace
 
     from gpubench.results.parquet import from_parquet, to_parquet
@@ -223,7 +223,7 @@ def test_durations_around_the_model_are_kept_with_the_samples(code: Path) -> Non
     assert np.array_equal(kept.around_ns, around)
 
 
-def test_code_that_a_sweep_file_names_needs_leave(
+def test_code_that_a_sweep_file_names_needs_allow_code(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "sweep.yaml"
@@ -249,11 +249,11 @@ def test_code_that_a_sweep_file_names_needs_leave(
         ("resnet50", False),
     ],
 )
-def test_a_model_is_known_by_the_form_of_its_name(name: str, runs_code: bool) -> None:
+def test_the_kind_of_a_model_follows_from_its_name(name: str, runs_code: bool) -> None:
     known = model_entry(name)
     assert known is not None
     assert known.runs_code is runs_code
 
 
-def test_a_mistyped_preset_is_no_model_of_ones_own() -> None:
+def test_a_misspelt_preset_is_not_taken_for_an_own_model() -> None:
     assert model_entry("resnet5") is None
