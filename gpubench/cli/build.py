@@ -125,6 +125,7 @@ def _build(
         cells.append((cell, batches))
 
     from gpubench.engines.tensorrt import plan  # torch with it
+    from gpubench.engines.tensorrt.builder import Batches
 
     for cell, _ in cells:
         for name, capability in targets.items():
@@ -145,7 +146,7 @@ def _build(
             loaded.clear()  # before the next is loaded: both may not fit
             loaded[origin] = load(cell)
         for name, capability in targets.items():
-            sizes = plan.Batches(batches.least, batches.most)
+            sizes = Batches(batches.least, batches.most)
             made = plan.plan(loaded[origin], cell, capability, sizes)
             size = made.path.stat().st_size
             lines.append(

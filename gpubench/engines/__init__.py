@@ -1,3 +1,1 @@
-"""What makes a model ready for a runtime: one file a runtime.
-
-`gpubench/registry.py` has their names."""
+"""Builds engines: one file for each runtime. `gpubench/registry.py` has the names of runtimes."""

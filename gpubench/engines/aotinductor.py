@@ -1,13 +1,14 @@
-"""aotinductor: compiled ahead into a .pt2 package, which runs without Python or a compiler.
+"""aotinductor: the model compiled ahead of time into a .pt2 package.
 
-A package is kept by the content of the program that it was compiled from, which is exported anew
-each time: for BERT-base that takes half a second, compiling a minute.
+A package runs without Python and without a compiler. The cache finds it by the content of the
+program from which it was compiled. The program is exported for every run: for BERT-base this takes
+half a second, and compiling takes a minute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache as remembered
+from functools import cache as call_once
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import torch
 from torch._inductor.package.package import load_package
 
 from gpubench import cache
-from gpubench.engines import inductor, linear_int8, origin, precision, program
+from gpubench.engines import cache_key, inductor, linear_int8, precision, program
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors
@@ -24,7 +25,7 @@ from gpubench.models.base import LoadedModel, Tensors
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
-# Bump when the way a package is made changes.
+# Increase this number when the way in which a package is made changes.
 _RECIPE = 2
 
 refusal = inductor.refusal
@@ -35,23 +36,23 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     exported = _export(module, example, cell)
     path = _entry(exported, module, cell)
     package = _load(path, cell) if path.exists() else None
-    kept = package is not None
+    from_cache = package is not None
     if package is None:
         compile_ = partial(_compile, exported, module, example, cell)
         path = cache.save(path, compile_, model.weights_bytes)
         package = _load(path, cell)
     if package is None:
         raise GpubenchError(
-            f"{cell.model}: the package just compiled does not load; clear the cache ("
-            "gpubench cache clear), or use --runtime compile"
+            f"{cell.model}: the package that was just compiled cannot be loaded; clear the cache "
+            "(gpubench cache clear), or use --runtime compile"
         )
     return Engine(
         forward=package,
         device=torch.device(cell.device),
         input_dtype=precision.weight_dtype(cell.precision),
-        thread_modes=torch.no_grad,  # autocast's casts are part of the package
-        for_graph=remembered(partial(_for_graphs, path, cell)),
-        from_cache=kept,
+        thread_modes=torch.no_grad,  # the casts of autocast are part of the package
+        for_graph=call_once(partial(_for_graphs, path, cell)),
+        from_cache=from_cache,
         library=inductor.library(cell),
     )
 
@@ -60,16 +61,15 @@ def _export(module: torch.nn.Module, example: Tensors, cell: Cell) -> torch.expo
     try:
         with inductor.modes(cell):
             return torch.export.export(module, example)
-    except Exception as error:  # whatever the model or tracing it raised
+    except Exception as error:  # any error of the model or of tracing
         raise inductor.failure(cell, error) from error
 
 
 def _entry(exported: torch.export.ExportedProgram, module: torch.nn.Module, cell: Cell) -> Path:
-    """The package's place, by all that it is compiled from, for and with.
+    """The path of the package in the cache, from everything that the package depends on.
 
-    In int8 the program is the one before its linear layers are quantised, since exporting it
-    afterwards takes eight times as long: which layers those are, and the version of what quantises
-    them, decide the rest.
+    For int8 the key contains the program before quantisation, the names of the quantised layers,
+    and the version of torchao. Exporting the quantised program would take eight times as long.
     """
     quantised = cell.precision == "int8"
     device = torch.device(cell.device)
@@ -77,14 +77,14 @@ def _entry(exported: torch.export.ExportedProgram, module: torch.nn.Module, cell
         "recipe": _RECIPE,
         "precision": cell.precision,  # fp32 and tf32 are the same program
         "int8": linear_int8.quantised_layers(module) if quantised else None,
-        "device": origin.hardware(cell),
+        "device": cache_key.hardware(cell),
         "threads": cell.threads,
         "compiler": inductor.compiler() if device.type == "cpu" else None,
         "options": inductor.settings(),
     }
     builds_with = (linear_int8.PACKAGE,) if quantised else ()
     content = program.digest_of(exported, device)
-    return origin.entry("aotinductor", ".pt2", content, settings, builds_with)
+    return cache_key.entry("aotinductor", ".pt2", content, settings, builds_with)
 
 
 def _compile(
@@ -102,14 +102,14 @@ def _compile(
             torch._inductor.aoti_compile_and_package(
                 exported, package_path=str(path), inductor_configs=dict(inductor.OPTIONS)
             )
-    except Exception as error:  # whatever generating or compiling raised
+    except Exception as error:  # any error of generating code or compiling it
         raise inductor.failure(cell, error) from error
 
 
 def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., Tensors] | None:
-    """A model that each worker has an instance of; None where the file is damaged.
+    """The model of a package, with one instance for each worker; None if the file is damaged.
 
-    With `one_caller` it has a single instance, and nothing that keeps callers apart.
+    With `one_caller` it has a single instance, and no locks between callers.
     """
     device = torch.device(cell.device)
     try:
@@ -120,17 +120,18 @@ def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., 
             device_index=device.index or 0 if device.type == "cuda" else -1,
         )
         return package
-    except Exception:  # of many kinds: a zip, a JSON file or a library that is cut off
+    except Exception:  # the type depends on the damaged part: ZIP, JSON or library
         path.unlink(missing_ok=True)
         return None
 
 
 def _for_graphs(path: Path, cell: Cell) -> Callable[..., Tensors]:
-    """What all graphs are captured from, one after another.
+    """The model from which all graphs are captured, one after another.
 
-    The instances that workers share ask events when they are free, which a capture forbids.
+    It is separate from the one that workers share: that one queries CUDA events to find a free
+    instance, and a capture forbids such queries.
     """
     package = _load(path, cell, one_caller=True)
     if package is None:
-        raise GpubenchError("the compiled package does not load a second time")
+        raise GpubenchError("the compiled package cannot be loaded a second time")
     return package

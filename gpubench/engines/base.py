@@ -1,4 +1,4 @@
-"""What a runtime gives to the workers: an engine."""
+"""An engine: a model made ready for one runtime. Workers call it."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ if TYPE_CHECKING:
 class Engine:
     """A model made ready for one runtime, precision, device and batch size.
 
-    `forward(*inputs)` takes tensors on `device`, already in `input_dtype` where they are floating
-    point, and returns tensors on it, which stand until the thread's next call. It is called by
-    several worker threads at once, each of which has entered `thread_modes()` before: grad,
-    inference and autocast modes are per thread in torch.
+    `forward(*inputs)` takes tensors on `device`; floating-point tensors are in `input_dtype`. It
+    returns tensors on `device`, which are valid until the next call on the same thread. Several
+    worker threads call it at the same time. Each of them has entered `thread_modes()` before, since
+    the grad, inference and autocast modes of torch belong to a thread.
     """
 
     forward: Callable[..., torch.Tensor | Tensors]
     device: torch.device
-    input_dtype: torch.dtype | None  # None: whatever the model makes them in
+    input_dtype: torch.dtype | None  # None: inputs keep the formats in which the model makes them
     thread_modes: Callable[[], AbstractContextManager[object]]
-    # Makes a forward pass of its own for each captured graph; None: `forward` serves them all.
+    # Makes a separate forward function for each captured graph; None: all graphs use `forward`.
     for_graph: Callable[[], Callable[..., torch.Tensor | Tensors]] | None = None
-    not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it can be tried
-    from_cache: bool | None = None  # whether what is costly was there; None: nothing is kept
-    library: str | None = None  # what executes it, with its version; None: torch as it is
+    not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it may be possible
+    from_cache: bool | None = None  # whether the cache had it; None: this runtime caches nothing
+    library: str | None = None  # the library that executes it, with its version; None: only torch
 
-    def place(self, inputs: Tensors) -> Tensors:
-        """`inputs` in the numbers this engine takes, on the device they are on."""
+    def cast(self, inputs: Tensors) -> Tensors:
+        """`inputs` in the formats that this engine takes. They stay on their device."""
         return inputs if self.input_dtype is None else with_floats(inputs, self.input_dtype)
 
 
-Own = TypeVar("Own")
+T = TypeVar("T")
 
 
-class PerWorker(Generic[Own]):
-    """What each worker thread has one of, for runtimes whose sessions serve one thread at a time.
+class PerWorker(Generic[T]):
+    """One object for each worker thread, for runtimes whose sessions serve one thread at a time.
 
-    `entered` is such an engine's `thread_modes`: it makes the thread's own, and drops it at the
-    end.
+    Use `entered` as the `thread_modes` of the engine. It makes the object of the thread, and drops
+    it at the end.
     """
 
-    def __init__(self, make: Callable[[], Own]) -> None:
+    def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._thread = threading.local()
+        self._local = threading.local()
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        self._thread.own = self._make()
+        self._local.value = self._make()
         try:
             with torch.inference_mode():
                 yield
         finally:
-            del self._thread.own
+            del self._local.value
 
     @property
-    def mine(self) -> Own:
-        own: Own = self._thread.own
-        return own
+    def of_this_thread(self) -> T:
+        value: T = self._local.value
+        return value
 
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
-    """Make `model` ready for the runtime that `cell` names.
+    """Build the engine of `model` for the runtime of `cell`.
 
-    Raises GpubenchError where the runtime cannot take the model.
+    Raises GpubenchError if the runtime cannot execute the model.
     """
     builder = cast(
         Callable[[LoadedModel, "Cell"], Engine],

@@ -1,4 +1,4 @@
-"""What a kept engine depends on besides its content: its entry in the cache is found by both."""
+"""Cache keys of engines: the content of the model, and everything else an engine depends on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gpubench.system.machine import this_machine
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
-# With the operators that a program may have: see gpubench.engines.program.
-_OPERATORS = ("torch", "torchvision")
+# The packages whose operators a program may contain: see gpubench.engines.program.
+_OPERATOR_PACKAGES = ("torch", "torchvision")
 
 
 def entry(
@@ -26,20 +26,20 @@ def entry(
     settings: Mapping[str, object],
     packages: tuple[str, ...] = (),
 ) -> Path:
-    """The place of what is made from `content` with `settings`.
+    """The path in the cache of a file that is made from `content` with `settings`.
 
-    `content` is a digest of all that goes in: an exported program, or an ONNX file with its data.
-    Where it is None, because not all of that can be read, the place is a new one each time.
-    `settings` are those that decide what comes out, with a number for the way it is made, and
-    `packages` are those that make it, besides torch.
+    `content` is a digest of the whole input: an exported program, or an ONNX file with its data. If
+    it is None, since not all of the input can be read, the path is a new temporary one each time.
+    `settings` are all settings that the file depends on, with a number for the way in which it is
+    made. `packages` are the packages that make it, besides torch.
     """
     if content is None:
         return cache.temporary(suffix)
-    versions = [version(package) for package in (*_OPERATORS, *packages)]
+    versions = [version(package) for package in (*_OPERATOR_PACKAGES, *packages)]
     return cache.entry(kind, {"content": content, "versions": versions, **settings}, suffix)
 
 
 def hardware(cell: Cell) -> str:
-    """The model of the device, for machine code: that of one CPU may not run on another."""
+    """The model name of the device. Machine code for one CPU may not run on another."""
     device = torch.device(cell.device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else this_machine().cpu

@@ -19,17 +19,17 @@ refusal = inductor.refusal
 
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
-    """Compiles, which takes from seconds to minutes: a cold start shows it as build_seconds."""
+    """Compile the model. This takes seconds to minutes, which the result shows as build_seconds."""
     module, example = inductor.ready(model, cell)
     if cell.precision == "int8":
         linear_int8.quantise(module, example, cell)
     compiled = torch.compile(_function(module), fullgraph=True, dynamic=False)
     try:
-        # Not as options of torch.compile: they are set after the module was traced, by when its
-        # weights have become arguments, which freezing leaves alone.
+        # Not as options of torch.compile: those are set after the module was traced. By then its
+        # weights are arguments of the graph, and freezing does not change arguments.
         with inductor.modes(cell), torch._inductor.config.patch(dict(inductor.OPTIONS)):
             compiled(*example)
-    except Exception as error:  # whatever tracing, generating or compiling raised
+    except Exception as error:  # any error of tracing, of generating code or of compiling it
         raise inductor.failure(cell, error) from error
     return Engine(
         forward=compiled,
@@ -41,11 +41,11 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
 
 
 def _function(module: torch.nn.Module) -> Callable[..., torch.Tensor | Tensors]:
-    """`module` as a function with a code object of its own.
+    """`module` as a function with a new code object.
 
-    By code object torch.compile keeps what it compiled and counts the versions, of which it allows
-    a few. Were it the same for all engines, they would use up the limit together; and forgetting
-    the others' versions would have those compiled again when they are called, without freezing.
+    torch.compile stores its compiled versions at the code object, and limits their number. If all
+    engines had the same code object, they would share this limit. If the versions of the other
+    engines were dropped, their next call would compile them again, without freezing.
     """
 
     def forward(*inputs: torch.Tensor) -> torch.Tensor | Tensors:

@@ -1,4 +1,4 @@
-"""eager: the module as PyTorch runs it, operator by operator."""
+"""eager: PyTorch runs the module operator by operator."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What `compile` and `aotinductor` share: how TorchInductor is set, and what it needs.
+"""The settings and the requirements of TorchInductor, for `compile` and `aotinductor`.
 
-Freezing is on: weights become constants, so that they can be laid out and folded once, as a frozen
-TorchScript has them (on a CPU it makes ResNet50 several times as fast). The machine code is made
-for one batch size, and on a CPU for the number of threads of a worker.
+Freezing is on: weights become constants, so their layout is chosen once and operations on them are
+folded, as in frozen TorchScript. On a CPU this makes ResNet50 several times as fast. The machine
+code is made for one batch size and, on a CPU, for the number of threads of a worker.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ def refusal(cell: Cell) -> str | None:
 
 
 def compiler() -> str | None:
-    """The C++ compiler's file, the name of which often has its version; None where there is none.
+    """The path of the C++ compiler; None if there is none.
 
-    Links are followed: /usr/bin/g++ is one to /usr/bin/x86_64-linux-gnu-g++-12, say.
+    Links are followed, since the target's name often contains the version: /usr/bin/g++ may be a
+    link to /usr/bin/x86_64-linux-gnu-g++-12.
     """
     names = (os.environ.get("CXX", "g++"), "g++", "clang++")
     found = next((path for name in names if (path := shutil.which(name))), None)
@@ -50,19 +51,19 @@ def compiler() -> str | None:
 
 
 def settings() -> str:
-    """A digest of all of TorchInductor's settings, which environment variables can change too."""
+    """A digest of all settings of TorchInductor. Environment variables can also change them."""
     with torch._inductor.config.patch(dict(OPTIONS)):
         return torch._inductor.config.get_hash().hex()
 
 
 def ready(model: LoadedModel, cell: Cell) -> tuple[torch.nn.Module, Tensors]:
-    """(the module with its weights in place, one request to compile it for)."""
+    """(the module on its device in its precision, the inputs of one request to compile it with)."""
     if isinstance(model.module, torch.jit.ScriptModule):
         raise GpubenchError(
-            f"{cell.model} gives TorchScript, which cannot be compiled; use --runtime torchscript "
-            "or eager, or give the module itself"
+            f"{cell.model} is TorchScript, which cannot be compiled; use --runtime torchscript "
+            "or eager, or give the Python module"
         )
-    # Kernels that two engines share are compiled once.
+    # Kernels that several engines use are compiled once.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
     module = precision.convert(model.module, cell).requires_grad_(False)
     dtype, device = precision.weight_dtype(cell.precision), torch.device(cell.device)
@@ -73,14 +74,14 @@ def ready(model: LoadedModel, cell: Cell) -> tuple[torch.nn.Module, Tensors]:
 
 
 def library(cell: Cell) -> str:
-    """What executes an engine, with its version."""
+    """The libraries that execute an engine, with their versions."""
     compiler = f"torch {torch.__version__}, TorchInductor with freezing"
     return f"{compiler}, {linear_int8.library()}" if cell.precision == "int8" else compiler
 
 
 @contextmanager
 def modes(cell: Cell) -> Iterator[None]:
-    """Those under which the module is compiled, and so those of a thread that runs it."""
+    """torch's modes while the module is compiled. Threads that run it need the same modes."""
     device_type = torch.device(cell.device).type
     with (
         torch.no_grad(),

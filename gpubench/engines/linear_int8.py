@@ -1,8 +1,8 @@
-"""int8 for linear layers, by torchao, before TorchInductor compiles the module.
+"""int8 for linear layers: torchao quantises them before TorchInductor compiles the module.
 
-Weights are quantised once, per row; what comes into a layer is quantised as it comes, per token, so
-no sample inputs are needed. Everything else stays fp32: it pays where linear layers are most of the
-work, as in transformers.
+Weights are quantised once, per row. The inputs of a layer are quantised at each call, per token, so
+no calibration is needed. Everything else stays fp32. Therefore int8 is only useful for models in
+which linear layers do most of the work, such as transformers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
 PACKAGE = refusals.INT8_PACKAGE
-# Of a model's operations. With less, what is quantised is not what takes the time.
+# The least share of a model's operations that must be in linear layers. With a smaller share, other
+# layers take most of the time.
 _LEAST_SHARE = 0.5
-# The int8 products of GPUs take multiples of this, and a smaller layer gains nothing anywhere.
+# int8 products on GPUs need sizes that are multiples of this. Smaller layers do not become faster.
 _MULTIPLE = 16
 
 
@@ -38,30 +39,30 @@ def library() -> str:
 def quantise(module: torch.nn.Module, example: Tensors, cell: Cell) -> None:
     """Replace the weights of the module's linear layers, in place.
 
-    Raises GpubenchError for a model whose work is elsewhere.
+    Raises GpubenchError if most operations of the model are in other layers.
     """
     share = linear_share(module, example)
     if share < _LEAST_SHARE:
         raise GpubenchError(
             f"--precision int8: {cell.model} has {share:.0%} of its operations in linear layers, "
-            f"and {cell.runtime} has int8 for no others; use "
+            f"and {cell.runtime} has int8 only for linear layers; use "
             f"--runtime {precision.int8_of_any_layer(cell)}"
         )
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range
 
     config = Int8DynamicActivationInt8WeightConfig(
-        set_inductor_config=False,  # which would stay set for every other cell
-        # Without VNNI two int8 products are added up in 16 bits, which overflow.
+        set_inductor_config=False,  # it would stay set for all following cells
+        # Without VNNI, CPUs add two int8 products in 16 bits, which can overflow.
         reduce_range=should_reduce_range(torch.device(cell.device)),
     )
     quantize_(module, config, filter_fn=lambda layer, name: _is_quantised(layer))
 
 
 def linear_share(module: torch.nn.Module, example: Tensors) -> float:
-    """The part of the module's floating-point operations that `quantise` makes int8."""
+    """The share of the module's floating-point operations that `quantise` changes to int8."""
     counter = FlopCounterMode(display=False)
-    # Attention in its plain form, since fused kernels are counted only from some versions on.
+    # Attention runs without fused kernels, since older versions of torch do not count these.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         module(*example)
     by_layer = counter.get_flop_counts()

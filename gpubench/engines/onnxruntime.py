@@ -1,4 +1,4 @@
-"""onnxruntime: the model exported to ONNX, run by ONNX Runtime on a CPU or through CUDA.
+"""onnxruntime: the model exported to ONNX. ONNX Runtime executes it on a CPU or with CUDA.
 
 | precision | on a CPU | on CUDA |
 |---|---|---|
@@ -7,7 +7,7 @@
 | fp16 | | exported with fp16 weights and inputs |
 | int8 | quantised | |
 
-int8 is dynamic, or static for networks with convolutions: see onnx_quantise.
+int8 is dynamic, or static for networks with convolutions: see gpubench.engines.onnx.quantise.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench import cache
-from gpubench.engines import origin, precision, refusals
+from gpubench.engines import cache_key, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.onnx import export, quantise
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, torch_dtype
-from gpubench.models.onnx_file import OnnxFile, bind_input, outputs_of, place_of
-from gpubench.models.onnx_signature import signature
+from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, outputs_of
+from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import BY_ONNX_TYPE
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
-# Bump when the way a model is quantised changes.
+# Increase this number when the way in which a model is quantised changes.
 _RECIPE = 2
 
 
 def refusal(cell: Cell) -> str | None:
     if reason := refusals.onnxruntime_missing():
         return reason
-    own = _own_precision(cell)
+    of_file = _precision_of_file(cell)
     if cell.on_cpu:
-        return precision.refusal(cell, "fp32", "int8", *own)
+        return precision.refusal(cell, "fp32", "int8", *of_file)
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return (
-            "the installed onnxruntime is the one for CPUs; pip uninstall it and "
+            "the installed onnxruntime is the package for CPUs; pip uninstall it and "
             "pip install onnxruntime-gpu, or measure with --device cpu"
         )
-    return precision.refusal(cell, "fp32", "tf32", "fp16", *own)
+    return precision.refusal(cell, "fp32", "tf32", "fp16", *of_file)
 
 
-def _own_precision(cell: Cell) -> tuple[str, ...]:
-    """What a user's ONNX file computes in, which ONNX Runtime runs as it is."""
+def _precision_of_file(cell: Cell) -> tuple[str, ...]:
+    """The precision of a user's ONNX file, which ONNX Runtime does not convert."""
     if not cell.model.lower().endswith(".onnx"):
         return ()
-    return (signature(Path(cell.model)).precision,)
+    return (read_signature(Path(cell.model)).precision,)
 
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
-    path, kept = _model_file(model, cell)
+    path, from_cache = _model_file(model, cell)
     try:
         first = _Session(path, cell)
     except GpubenchError:
-        if not kept:
+        if not from_cache:
             raise
-        path.unlink(missing_ok=True)  # damaged
-        path, kept = _model_file(model, cell)
+        path.unlink(missing_ok=True)  # the cached file is damaged
+        path, from_cache = _model_file(model, cell)
         first = _Session(path, cell)
     ready = [first]
     session = PerWorker(lambda: ready.pop() if ready else _Session(path, cell))
     return Engine(
-        forward=lambda *inputs: session.mine.run(inputs),
+        forward=lambda *inputs: session.of_this_thread.run(inputs),
         device=torch.device(cell.device),
-        # A file's inputs may have several formats, and are made in them.
+        # The inputs of a user's file may have several formats. They are made in these formats.
         input_dtype=None if isinstance(model.module, OnnxFile) else first.input_dtype,
         thread_modes=session.entered,
         not_capturable="onnxruntime keeps a session for each thread that calls it",
-        from_cache=kept,
+        from_cache=from_cache,
         library=quantise.library(),
     )
 
@@ -88,7 +88,7 @@ def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
     network = export.network(model, cell, precision.weight_dtype(cell.precision))
     if cell.precision != "int8" or _already_int8(model):
         return network.file(cell)
-    path = origin.entry(
+    path = cache_key.entry(
         "onnxruntime-int8",
         ".onnx",
         network.content,
@@ -102,7 +102,7 @@ def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
     if path.exists():
         return path, True
     source, _ = network.file(cell)
-    return cache.save(path, lambda place: quantise.for_cpu(source, place, model, cell)), False
+    return cache.save(path, lambda target: quantise.for_cpu(source, target, model, cell)), False
 
 
 def _already_int8(model: LoadedModel) -> bool:
@@ -111,16 +111,16 @@ def _already_int8(model: LoadedModel) -> bool:
 
 @dataclass
 class _Bound:
-    """A binding of the session's inputs and outputs for requests of one shape."""
+    """A binding of the session's inputs and outputs, for requests of one shape."""
 
     binding: Any
-    # The outputs' own memory; None: their shapes differ from run to run, and so ONNX Runtime
-    # allocates them anew each time.
+    # The memory of the outputs; None: ONNX Runtime allocates it in each run, since the shapes of
+    # the outputs differ between runs.
     outputs: Tensors | None
 
 
 class _Session:
-    """One worker's session, with the worker's own CPU threads or CUDA stream."""
+    """The session of one worker, with separate CPU threads or a separate CUDA stream."""
 
     def __init__(self, path: Path, cell: Cell) -> None:
         import onnxruntime
@@ -134,7 +134,7 @@ class _Session:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=[_provider(cell)]
             )
-        except Exception as error:  # its exceptions have no common base of their own
+        except Exception as error:  # the exceptions of onnxruntime have no common base class
             reason = reason_of(error)
             raise GpubenchError(
                 f"onnxruntime cannot run {cell.model} in {cell.precision} ({reason}); "
@@ -158,7 +158,7 @@ class _Session:
         if bound.outputs is not None:
             self._session.run_with_iobinding(bound.binding)
             return bound.outputs
-        self._let_it_allocate(bound.binding)
+        self._bind_new_outputs(bound.binding)
         self._session.run_with_iobinding(bound.binding)
         return outputs_of(bound.binding)
 
@@ -166,30 +166,31 @@ class _Session:
         for name, tensor in zip(self._inputs, inputs, strict=True):
             bind_input(binding, name, tensor)
 
-    def _let_it_allocate(self, binding: Any) -> None:
-        """The outputs anew, of whatever shape, in host memory: where they have to be read.
+    def _bind_new_outputs(self, binding: Any) -> None:
+        """Let ONNX Runtime allocate outputs of any shape in host memory, where they are read.
 
-        Those of the last run would be written to again.
+        Without this the next run would write to the memory of the last outputs.
         """
         binding.clear_binding_outputs()
         for argument in self._session.get_outputs():
             binding.bind_output(argument.name)
 
     def _bind(self, inputs: Tensors, shapes: tuple[torch.Size, ...]) -> Tensors:
-        """The first run for inputs of these shapes, which tells those of the outputs.
+        """The first run for inputs of these shapes. It shows the shapes of the outputs.
 
-        Outputs get memory of their own where their shapes follow from those of the inputs. What a
-        file says of them may be wrong, or be a name that nothing else has.
+        If the shapes of the outputs follow from those of the inputs, the outputs get fixed memory.
+        The shapes in the file alone do not show this: they may be wrong, or names of dimensions
+        that no input has.
         """
         binding = self._session.io_binding()
         arguments = self._session.get_outputs()
-        self._let_it_allocate(binding)
+        self._bind_new_outputs(binding)
         self._bind_inputs(binding, inputs)
         self._session.run_with_iobinding(binding)
         found = outputs_of(binding)
         sizes = self._sizes(inputs)
         if len(found) < len(arguments) or not all(
-            _follows(argument.shape, tensor.shape, sizes)
+            _follows_from_inputs(argument.shape, tensor.shape, sizes)
             for argument, tensor in zip(arguments, found, strict=True)
         ):
             self._bound[shapes] = _Bound(binding, None)
@@ -197,12 +198,12 @@ class _Session:
         outputs = tuple(torch.empty_like(tensor, device=self._device) for tensor in found)
         binding.clear_binding_outputs()
         for argument, tensor in zip(arguments, outputs, strict=True):
-            binding.bind_output(argument.name, *place_of(tensor))
+            binding.bind_output(argument.name, *buffer_of(tensor))
         self._bound[shapes] = _Bound(binding, outputs)
         return found
 
     def _sizes(self, inputs: Tensors) -> dict[str, int]:
-        """Of the dimensions that the file's inputs name."""
+        """The sizes of all dimensions that have a name in the file's inputs."""
         named: dict[str, int] = {}
         for argument, tensor in zip(self._session.get_inputs(), inputs, strict=True):
             named |= {
@@ -213,8 +214,10 @@ class _Session:
         return named
 
 
-def _follows(dims: Sequence[object], shape: torch.Size, sizes: Mapping[str, int]) -> bool:
-    """Whether an output's dimensions are fixed, or named as an input's, and are so in fact."""
+def _follows_from_inputs(
+    dims: Sequence[object], shape: torch.Size, sizes: Mapping[str, int]
+) -> bool:
+    """Whether `shape` is what the file says: each dimension is fixed or has an input's name."""
     return len(dims) == len(shape) and all(
         size == (sizes.get(dim) if isinstance(dim, str) else dim)
         for dim, size in zip(dims, shape, strict=True)

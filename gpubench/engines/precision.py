@@ -1,4 +1,4 @@
-"""Number formats: what each precision means, set explicitly and per thread.
+"""Precisions: the number formats that each precision means. They are set explicitly, per thread.
 
 | precision | weights | arithmetic |
 |---|---|---|
@@ -30,7 +30,7 @@ int8_of_any_layer = refusals.int8_of_any_layer
 
 
 def weight_dtype(precision: str) -> torch.dtype:
-    """What weights and floating-point inputs are converted to before the engine is built."""
+    """The format of weights and floating-point inputs from which the engine is built."""
     return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
 
 
@@ -39,13 +39,13 @@ def autocast_dtype(device_type: str) -> torch.dtype:
 
 
 def set_fp32_arithmetic(precision: str) -> None:
-    """Say how fp32 products are computed, for the whole process.
+    """Set how the whole process computes fp32 products.
 
-    Never left to a default: cuDNN's convolutions use TF32 unless told otherwise, and matrix
-    products do not. Source: the notes on CUDA semantics in torch's documentation.
+    The defaults of torch are not consistent: cuDNN's convolutions use TF32, and matrix products do
+    not. Source: the notes on CUDA semantics in torch's documentation.
     """
     mode = "tf32" if precision == "tf32" else "ieee"
-    # The older flags too: torch's exporters read them, and refuse where the two do not agree.
+    # Also the older flags: torch's exporters read them, and fail if old and new flags differ.
     torch.backends.cuda.matmul.allow_tf32 = mode == "tf32"
     torch.backends.cudnn.allow_tf32 = mode == "tf32"
     torch.backends.cuda.matmul.fp32_precision = mode
@@ -56,17 +56,17 @@ def set_fp32_arithmetic(precision: str) -> None:
 
 
 def convert(module: torch.nn.Module, cell: Cell) -> torch.nn.Module:
-    """`module` with its weights in the cell's format, on its device."""
+    """`module` with its weights in the cell's format, on the cell's device."""
     return module.to(torch.device(cell.device), weight_dtype(cell.precision))
 
 
 @contextmanager
 def thread_modes(cell: Cell) -> Iterator[None]:
-    """The modes in which a worker thread runs an eager module, entered once for its whole life.
+    """torch's modes of a worker thread that runs an eager module. They are entered once per worker.
 
-    Autocast casts a weight once and remembers it only under `no_grad` (not `inference_mode`), for
-    parameters that require grad, and until its outermost block is left: hence once per worker, and
-    never per request.
+    Autocast stores the casts of weights only under `no_grad` (not under `inference_mode`) and only
+    of parameters that require grad. It drops them at the end of its outermost block. If each
+    request entered autocast, each request would cast all weights again.
     """
     if cell.precision == "amp":
         device_type = torch.device(cell.device).type

@@ -1,8 +1,9 @@
-"""The content of an exported program as one digest, by which what is made from it is kept.
+"""A digest of the content of an exported program. The cache finds engines by this digest.
 
-An exported program holds all that decides what a model computes: the operators with their
-arguments, so every Python attribute, global and configuration value that forward reads, and every
-weight and constant. Exporting takes a second where compiling takes many, so it is done each time.
+An exported program holds everything that the model's outputs depend on: all weights and constants,
+and all operators with their arguments. The arguments contain the values of every Python attribute,
+global variable and configuration value that `forward` reads. Exporting takes about a second and
+compiling takes much longer, so the program is exported for every run.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from torch.utils._pytree import TreeSpec, treespec_dumps
 
 from gpubench.models.base import add_tensor
 
-# Their code comes with torch and torchvision, whose versions are part of every key. The code behind
-# another operator, such as a custom one of the user's, can change under the same name.
+# The code of these operators belongs to torch and torchvision. Every key has their versions.
+# The code of other operators, such as a user's custom operators, can change without a new name.
 _OPERATOR_LIBRARIES = frozenset({"aten", "prims", "torchvision"})
-# Those whose arguments are all in the graph. Others refer to something outside of it: a Triton
-# kernel has only its number there.
+# Higher-order operators whose arguments are all in the graph. Others refer to objects outside the
+# graph: for a Triton kernel, for example, the graph holds only a number.
 _HIGHER_ORDER = frozenset(
     {
         "associative_scan",
@@ -36,13 +37,14 @@ _FUNCTION_MODULES = frozenset({"_operator", "builtins", "math", "torch"})
 
 
 class _UnknownContentError(Exception):
-    """The program holds something of which the content cannot be read."""
+    """The program holds an object whose content cannot be read."""
 
 
 def digest_of(program: torch.export.ExportedProgram, device: torch.device) -> str | None:
-    """The same in every process for the same program; None where not all of it can be read.
+    """The digest of a program; None if not all of its content can be read.
 
-    `device` is where the program runs: its number is left out, so that GPUs of one kind share.
+    It is the same in every process. The number of `device`, on which the program runs, is left out:
+    GPUs of the same model share an engine.
     """
     digest = hashlib.blake2b(digest_size=16)
     reader = _Reader(device)
@@ -61,10 +63,10 @@ def digest_of(program: torch.export.ExportedProgram, device: torch.device) -> st
 class _Reader:
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.tensors: dict[str, torch.Tensor] = {}  # those that nodes hold, by place
+        self.tensors: dict[str, torch.Tensor] = {}  # tensors that nodes hold, by graph and name
 
     def lines(self, program: torch.export.ExportedProgram) -> Iterator[str]:
-        """Everything but the tensors' values. Raises _UnknownContentError."""
+        """The content without the values of tensors. Raises _UnknownContentError."""
         signature = program.graph_signature
         if any(spec.kind.name == "CUSTOM_OBJ" for spec in signature.input_specs):
             raise _UnknownContentError
@@ -79,7 +81,7 @@ class _Reader:
             for node in module.graph.nodes:
                 yield self._node(node, name, module)
 
-    def _node(self, node: torch.fx.Node, place: str, module: torch.fx.GraphModule) -> str:
+    def _node(self, node: torch.fx.Node, graph: str, module: torch.fx.GraphModule) -> str:
         if node.op == "call_function":
             target = _function(node.target)
         elif node.op in {"placeholder", "output", "get_attr"}:
@@ -90,15 +92,15 @@ class _Reader:
             held: object = module
             for part in target.split("."):
                 held = getattr(held, part)
-            if not isinstance(held, torch.fx.GraphModule):  # which has its own lines
+            if not isinstance(held, torch.fx.GraphModule):  # a nested graph has separate lines
                 if not isinstance(held, torch.Tensor):
                     raise _UnknownContentError
-                self.tensors[f"{place}.{target}"] = held
+                self.tensors[f"{graph}.{target}"] = held
         arguments = self._text(node.args), self._text(node.kwargs)
         return f"{node.name} {node.op} {target} {arguments} {self._form(node.meta.get('val'))}"
 
     def _text(self, value: object) -> str:
-        """An argument, told apart from every other one."""
+        """The text of an argument. Different arguments have different texts."""
         match value:
             case torch.fx.Node():
                 return f"%{value.name}"
@@ -122,7 +124,7 @@ class _Reader:
                 raise _UnknownContentError
 
     def _form(self, value: object) -> str:
-        """The shape and format of what a node gives: those of inputs are nowhere else."""
+        """The shape and format of a node's result. For inputs they are stored only here."""
         if isinstance(value, (tuple, list)):
             return f"({', '.join(map(self._form, value))})"
         if not isinstance(value, torch.Tensor):
@@ -150,12 +152,12 @@ def _function(target: object) -> str:
 def _structure(tree: TreeSpec | None) -> str:
     try:
         return "" if tree is None else treespec_dumps(tree)
-    except Exception as error:  # a container that torch cannot write down
+    except Exception as error:  # a container that torch cannot serialise
         raise _UnknownContentError from error
 
 
 def _check_plain(value: object) -> None:
-    """Raise _UnknownContentError for what is more than numbers in memory."""
+    """Raises _UnknownContentError unless the value is an ordinary dense tensor."""
     if type(value) not in {torch.Tensor, torch.nn.Parameter, torch.nn.Buffer}:
         raise _UnknownContentError
     assert isinstance(value, torch.Tensor)

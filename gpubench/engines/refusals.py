@@ -1,7 +1,7 @@
-"""Why a runtime cannot do what was asked, as far as that is known without importing torch.
+"""The reasons why a runtime cannot execute a cell that can be found without importing torch.
 
-Torch takes seconds to import, and a refusal should be there at once. `on_cpu` is asked first; what
-only torch or a library can tell is in the `refusal` functions of the runtimes' own files.
+Importing torch takes seconds, and a refusal should come at once. `on_cpu` is called first. The
+`refusal` functions in the files of the runtimes find the reasons that need torch or a library.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gpubench.system import packages
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
-# What exporting to ONNX and quantising an ONNX file need.
+# The packages that exporting to ONNX and quantising an ONNX file need.
 ONNX_PACKAGES = ("onnx", "onnxscript")
 ONNX_QUANTISER_PACKAGES = ("onnxruntime",)
 INT8_PACKAGE = "torchao"
 TENSORRT_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 TENSORRT_QUANTISED = frozenset({"int8", "fp8"})
 
-# Compute capabilities of GPUs that clouds rent out, by the names of the price catalog.
+# Compute capabilities of the GPUs in the price catalog.
 _GPUS = {
     "T4": (7, 5),
     "A100": (8, 0),
@@ -38,13 +38,13 @@ _GPUS = {
 
 
 def on_cpu(cell: Cell) -> str | None:
-    """Why the cell's runtime cannot do it on a CPU; None where nothing is known against it."""
+    """Why the cell's runtime cannot execute it on a CPU; None if no reason is known."""
     check = _ON_CPU.get(cell.runtime)
     return check(cell) if check else None
 
 
 def of_precision(cell: Cell, *supported: str) -> str | None:
-    """Why a runtime that has these precisions cannot do the cell's; None where it can."""
+    """Why a runtime with the `supported` precisions cannot execute the cell; None if it can."""
     if cell.precision in supported:
         return None
     advice = f"choose {' or '.join(supported)}"
@@ -55,12 +55,12 @@ def of_precision(cell: Cell, *supported: str) -> str | None:
 
 
 def floats_of_torch(cell: Cell) -> tuple[str, ...]:
-    """What torch computes in on the cell's kind of device, quantised formats apart."""
+    """The precisions of torch on the cell's kind of device, without quantised ones."""
     return "fp32", *(() if cell.on_cpu else ("tf32",)), "amp", "fp16", "bf16"
 
 
 def int8_of_any_layer(cell: Cell) -> str:
-    """The runtime that has int8 on the cell's kind of device whatever a model's layers are."""
+    """The runtime that has int8 for all kinds of layers on the cell's kind of device."""
     return "onnxruntime" if cell.on_cpu else "tensorrt"
 
 
@@ -72,7 +72,7 @@ def of_linear_int8(cell: Cell) -> str | None:
     known = model_entry(cell.model)
     if known is not None and known.convolutional:
         return (
-            f"it has int8 for linear layers alone, and {cell.model} has hardly any; use "
+            f"it has int8 only for linear layers, and {cell.model} has very few; use "
             f"--runtime {int8_of_any_layer(cell)}"
         )
     return packages.missing(INT8_PACKAGE, INT8_PACKAGE)
@@ -83,43 +83,49 @@ def _of_inductor(cell: Cell) -> str | None:
 
 
 def onnxruntime_missing() -> str | None:
-    """What to install for onnxruntime; None where all is there."""
+    """What to install for onnxruntime; None if everything is installed."""
     return packages.missing("onnxruntime", "onnxruntime", *ONNX_PACKAGES)
 
 
 def _of_onnxruntime(cell: Cell) -> str | None:
     if reason := onnxruntime_missing():
         return reason
-    if cell.model.lower().endswith(".onnx"):  # it has a precision of its own
+    if cell.model.lower().endswith(".onnx"):  # the file determines the precision
         return None
     return of_precision(cell, "fp32", "int8")
 
 
 def of_tensorrt_on_cpu(cell: Cell) -> str:
     return (
-        "it runs on NVIDIA GPUs alone; gpubench build makes its engines on a machine without "
-        "one. Choose --runtime onnxruntime or torchscript here"
+        "it runs only on NVIDIA GPUs (gpubench build makes its engines on a machine without a "
+        "GPU); choose --runtime onnxruntime or torchscript on this machine"
     )
 
 
 def tensorrt_missing(cell: Cell) -> str | None:
-    """What to install for building an engine of `cell`; None where all is there."""
+    """What to install to build an engine of `cell`; None if everything is installed."""
     quantiser = ONNX_QUANTISER_PACKAGES if cell.precision in TENSORRT_QUANTISED else ()
     return packages.missing(cell.runtime, LIBRARIES[cell.runtime], *ONNX_PACKAGES, *quantiser)
 
 
 def compute_capability(gpu: str) -> tuple[int, int]:
-    """Of a GPU's name, or of sm_86. Raises InputError for what it does not know."""
+    """The compute capability of a GPU's name, or of 'sm_86'.
+
+    Raises InputError for any other name.
+    """
     digits = gpu.lower().removeprefix("sm_").removeprefix("sm")
     if digits.isascii() and digits.isdigit() and len(digits) in {2, 3}:
         return int(digits[:-1]), int(digits[-1])
     if gpu.upper() not in _GPUS:
-        raise InputError(f"--gpu {gpu}: not known; give {', '.join(_GPUS)}, or one like sm_86")
+        raise InputError(
+            f"--gpu {gpu}: this GPU is not known; give {', '.join(_GPUS)}, or an architecture like "
+            "sm_86"
+        )
     return _GPUS[gpu.upper()]
 
 
 def _quantising_runtimes(cell: Cell) -> tuple[str, ...]:
-    """Those that have the cell's int8 or fp8 for its model; none for other precisions."""
+    """The runtimes that have the cell's precision, int8 or fp8, for its model."""
     known = model_entry(cell.model)
     if known is None or cell.precision not in {"int8", "fp8"}:
         return ()

@@ -1,11 +1,11 @@
-"""torchscript: the module traced and frozen.
+"""torchscript: the module, traced and frozen.
 
-Freezing folds weights into the graph as constants, batch normalisations into convolutions, and the
-casts of weights into the constants themselves, so nothing is cast twice.
+Freezing makes the weights constants of the graph. It also folds batch normalisations into
+convolutions, and the casts of weights into the constants, so no weight is cast twice.
 
-Nothing is kept on disk: tracing and freezing take about as long as loading the model (0.4 s of CPU
-time for ResNet50 and 0.7 s for BERT-base, where reading a kept trace and hashing the weights, to be
-sure that it is the right one, took 0.1 and 0.5 s).
+Nothing is cached on disk, since it would save little. Tracing and freezing take 0.4 s of CPU time
+for ResNet50 and 0.7 s for BERT-base. Reading a cached trace, and hashing the weights to find the
+right one, took 0.1 s and 0.5 s.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         forward=_trace(module, example, cell),
         device=device,
         input_dtype=dtype,
-        thread_modes=torch.inference_mode,  # autocast's casts are part of the trace
+        thread_modes=torch.inference_mode,  # the casts of autocast are part of the trace
     )
 
 
@@ -52,14 +52,14 @@ def _trace(module: torch.nn.Module, example: Tensors, cell: Cell) -> torch.jit.S
         device_type,
         dtype=precision.autocast_dtype(device_type),
         enabled=cell.precision == "amp",
-        cache_enabled=False,  # a remembered cast would be missing from the trace
+        cache_enabled=False,  # a cast from autocast's cache would be missing in the trace
     )
     with warnings.catch_warnings(), torch.no_grad(), autocast:
-        # torch.jit is deprecated but maintained, and tracing remarks on shapes that are constant
-        # on purpose here.
+        # torch.jit is deprecated but maintained. Tracing also warns about constant shapes, which
+        # are intended here.
         warnings.simplefilter("ignore")
         try:
-            if isinstance(module, torch.jit.ScriptModule):  # a file of the user's
+            if isinstance(module, torch.jit.ScriptModule):  # a user's file
                 traced = module
             else:
                 traced = torch.jit.trace(TupleOfTensors(module), example, check_trace=False)

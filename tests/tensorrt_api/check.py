@@ -1,22 +1,22 @@
-"""Holds the code that calls TensorRT against its Python API: `python tests/tensorrt_api/check.py`.
+"""Checks the code that calls TensorRT against the Python API: `python tests/tensorrt_api/check.py`.
 
-For tensorrt 10, tensorrt 11 and tensorrt_rtx: fetches the bindings alone (pip, a few MB each),
-makes stand-ins for the libraries they load, writes type stubs from the real signatures, and runs
-mypy over gpubench/engines/tensorrt/*.py with them. So every class, attribute, argument and keyword
-that the code uses is known to exist in each library. It proves nothing about behaviour, and needs
-neither a GPU nor the libraries.
+The check covers tensorrt 10, tensorrt 11 and tensorrt_rtx. For each of them it downloads only the
+bindings (pip, a few MB), makes libraries of empty functions for them to load, writes
+type stubs from the real signatures, and runs mypy on gpubench/engines/tensorrt/*.py with the stubs.
+It shows that every class, attribute, argument and keyword that the code uses exists in each
+library. It shows nothing about behaviour. It needs neither a GPU nor the libraries.
 
-How that code must be written to be checked:
+The code must follow these rules, or mypy cannot check it:
 
-- `if TYPE_CHECKING: import tensorrt as trt` for annotations, and the same with `else: trt =
-  importlib.import_module(...)` in a function that needs the module. A class may keep it as
-  `self._trt`; through any other object, or returned by a function, mypy loses sight of it.
-- What one library alone has is reached by `if is_rtx:` (or `self.is_rtx`), a bool of that name that
-  mypy is told. Of a conditional expression (`a if is_rtx else b`) it checks both sides.
-- No `Any`.
+- Use `if TYPE_CHECKING: import tensorrt as trt` for annotations. In a function that needs the
+  module, add `else: trt = importlib.import_module(...)`. A class may store the module as
+  `self._trt`. mypy cannot follow it through another object, or as the result of a function.
+- Put code for one library under `if is_rtx:` (or `self.is_rtx`). mypy is told the value of each
+  bool with this name. In a conditional expression (`a if is_rtx else b`) it checks both sides.
+- Do not use `Any`.
 
-That nothing escapes is checked as well: mypy must find each error in mistakes.py, and each of
-TensorRT's names in the code must be missed when it is misspelt.
+The check also tests itself: mypy must find each error in mistakes.py, and it must report an error
+if any name of TensorRT in the code is misspelt.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ ROOT = HERE.parents[1]
 CODE = sorted((ROOT / "gpubench" / "engines" / "tensorrt").glob("*.py"))
 MISTAKES = HERE / "mistakes.py"
 
-# Names that other objects here have too, so that a misspelt one need not be TensorRT's.
+# Other objects in the code also have these names. A misspelt one may belong to them, so these names
+# are not tested.
 _NOT_ONLY_TENSORRTS = {
     "__init__",
     "__version__",
@@ -54,7 +55,7 @@ _NOT_ONLY_TENSORRTS = {
 
 
 def errors(library: Library, stub: Path, files: list[Path]) -> list[str]:
-    """What mypy finds in `files`, a line each."""
+    """The errors that mypy finds in `files`, one line for each."""
     options: list[str] = []
     for name in ("is_rtx", "is_tensorrt_10"):
         options += ["--always-true" if name in library.true else "--always-false", name]
@@ -68,7 +69,7 @@ def errors(library: Library, stub: Path, files: list[Path]) -> list[str]:
 
 
 def misspelt(code: list[Path], names: set[str]) -> Iterator[tuple[str, str]]:
-    """(where and what, the file's text with it) for each use of a name of TensorRT's."""
+    """(location and name, text of the file with the name misspelt) for each TensorRT name."""
     for file in code:
         lines = file.read_text().splitlines(keepends=True)
         for node in ast.walk(ast.parse("".join(lines))):
@@ -76,7 +77,7 @@ def misspelt(code: list[Path], names: set[str]) -> Iterator[tuple[str, str]]:
                 continue
             owner = ast.unparse(node.value)
             if owner == "torch" or (owner == "self" and isinstance(node.ctx, ast.Store)):
-                continue  # torch.float32; an attribute of ours
+                continue  # torch.float32, or an attribute of a class of gpubench
             assert node.end_lineno is not None
             number, end = node.end_lineno - 1, node.end_col_offset
             line = lines[number].encode()
@@ -86,7 +87,7 @@ def misspelt(code: list[Path], names: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def unnoticed(made: dict[Library, Path], code: list[Path], folder: Path) -> list[str]:
-    """Names of TensorRT's in the code that could be misspelt without any error."""
+    """The TensorRT names in the code that could be misspelt without an error of mypy."""
     names: set[str] = set()
     for stub in made.values():
         for node in ast.walk(ast.parse((stub / "tensorrt.pyi").read_text())):
@@ -94,7 +95,7 @@ def unnoticed(made: dict[Library, Path], code: list[Path], folder: Path) -> list
                 names.add(node.name)
             elif isinstance(node, ast.AnnAssign):
                 names.add(ast.unparse(node.target))
-    copies: dict[Path, str] = {}  # and what is misspelt in it
+    copies: dict[Path, str] = {}  # the misspelt name in each copy
     for number, (what, text) in enumerate(misspelt(code, names - _NOT_ONLY_TENSORRTS)):
         copy = folder / f"copy_{number}.py"
         copy.write_text(text)

@@ -1,7 +1,7 @@
-"""Uses of TensorRT that are wrong: check.py demands that mypy finds every one of them.
+"""Wrong uses of TensorRT. check.py requires that mypy finds every one of them.
 
-Each line with a mistake ignores exactly the error it must give, and an ignore that nothing needs is
-an error in itself. The other lines are right, and nothing may be found in them.
+Each wrong line has an ignore comment for exactly the error that mypy must report. mypy reports an
+ignore comment that is not needed as an error. The other lines are right and must give no error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def names(config: trt.IBuilderConfig, engine: trt.ICudaEngine) -> None:
     config.clear_flag(trt.BuilderFlag.TF_32)  # type: ignore[attr-defined]
     config.clear_flags(trt.BuilderFlag.TF32)  # type: ignore[attr-defined]
     trt.Bilder(trt.Logger(trt.Logger.ERROR))  # type: ignore[attr-defined]
-    print(engine.num_bindings)  # type: ignore[attr-defined]  # gone since TensorRT 10
+    print(engine.num_bindings)  # type: ignore[attr-defined]  # removed in TensorRT 10
 
 
 def arguments(builder: trt.Builder, profile: trt.IOptimizationProfile) -> None:

@@ -1,4 +1,4 @@
-"""Type stubs of TensorRT's Python API, from its real bindings and without its libraries."""
+"""Makes type stubs of TensorRT's Python API from its real bindings, without its libraries."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Library:
     name: str
-    requirement: str  # of its bindings
-    module: str  # the compiled one
-    true: tuple[str, ...]  # of is_rtx and is_tensorrt_10, what holds
+    requirement: str  # the pip requirement of its bindings
+    module: str  # the compiled module
+    true: tuple[str, ...]  # which of is_rtx and is_tensorrt_10 are true
 
 
 _RTX = next(
@@ -31,7 +31,7 @@ LIBRARIES = [
     Library("tensorrt-rtx", _RTX, "tensorrt_rtx_bindings.tensorrt_rtx", ("is_rtx",)),
 ]
 
-# What the bindings need from TensorRT's libraries to be imported.
+# The symbols of TensorRT's libraries that the bindings need when they are imported.
 _SYMBOLS = [
     "createInferBuilder_INTERNAL",
     "createInferRefitter_INTERNAL",
@@ -44,21 +44,21 @@ _SYMBOLS = [
     "initLibNvInferPlugins",
 ]
 
-# From pybind11-stubgen's words to Python's, in this order.
+# Replacements in the output of pybind11-stubgen, in this order.
 _PRECISE = {
-    # C++ types that are bound after they are first mentioned.
+    # C++ types that are used in a signature before they are bound.
     r"\bnvinfer1::IBuilder\b": "Builder",
     r"\bnvinfer1::(?:v_\d_\d::)?(\w+)": r"\1",
     r"\bnvonnxparser::I?(\w+)": r"\1",
     r"detail::accessor<.*>": "IPluginRegistry",
     r"= <[\w.]+: \d+>": "= ...",
-    # Parameters that no Python function can have.
+    # Parameters that are not valid in Python.
     r"\bin: ": "in_: ",
     r"(: Weights) = None, (?=.*\bchannel_axis: typing.SupportsInt\))": r"\1, ",
-    # The module has a `bool` of its own, a DataType.
+    # The module defines another `bool`, a DataType.
     r"\n__all__: .*\n": "\nimport builtins\n",
     r"(?<=: |> |\| |, |.\[)bool\b": "builtins.bool",
-    # pybind11 takes no float for an int.
+    # pybind11 does not accept a float for an int.
     r"\btyping.SupportsInt\b": "typing.SupportsIndex",
     # "The TensorRT API can implicitly convert Python iterables to Dims objects, so tuple or list
     # can be used in place of this class", which behaves like a tuple (docstring of Dims).
@@ -70,14 +70,14 @@ _PRECISE = {
     r"^class Dims:$": r"\g<0>\n    def __iter__(self) -> collections.abc.Iterator[int]: ...",
     # "This class exposes a buffer interface" (docstring of IHostMemory).
     r"^class IHostMemory:$": r"\g<0>\n    def __buffer__(self, flags: int, /) -> memoryview: ...",
-    # What comes back when they fail.
+    # The return values on failure.
     r"(def (?:build_serialized_network|deserialize_cuda_engine|create_execution_context)"
     r"\(.*\) -> \w+):": r"\1 | None:",
 }
 
 
 def make(library: Library, folder: Path) -> Path:
-    """The folder, in `folder`, of the library's stubs; bindings that are there are not fetched."""
+    """The folder of the library's stubs, inside `folder`. Existing bindings are used again."""
     bindings = folder / library.requirement
     if not bindings.exists():
         _fetch(library, bindings)
@@ -95,7 +95,7 @@ def _fetch(library: Library, folder: Path) -> None:
 
 
 def _make_stand_ins(library: Library, folder: Path) -> None:
-    """Beside the bindings, which look there first, the libraries that they load."""
+    """Write libraries of empty functions beside the bindings, which search that folder first."""
     compiled = folder / (library.module.replace(".", "/") + ".so")
     dynamic = _output(["readelf", "--dynamic", str(compiled)])
     for needed in re.findall(r"NEEDED.*\[(lib(?:nv|tensorrt).*)\]", dynamic):
@@ -108,7 +108,7 @@ def _make_stand_ins(library: Library, folder: Path) -> None:
 
 
 def _stub(library: Library, bindings: Path) -> str:
-    """As if the library were called `tensorrt`, whatever its own name is."""
+    """The stub of the library, in which its name is `tensorrt`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-P", "-m", "pybind11_stubgen", library.module]
         options = ["--print-invalid-expressions-as-is", "--output-dir", folder]
@@ -117,7 +117,7 @@ def _stub(library: Library, bindings: Path) -> str:
     text = text.replace(f"{library.module}.", "")
     for vague, precise in _PRECISE.items():
         text = re.sub(vague, precise, text, flags=re.MULTILINE)
-    return f"{text}__version__: str\n"  # the package's, not the compiled module's
+    return f"{text}__version__: str\n"  # the package has it, the compiled module does not
 
 
 def _output(command: list[str], **environment: str) -> str:

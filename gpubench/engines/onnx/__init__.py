@@ -1,1 +1,1 @@
-"""Models as ONNX files: exported, and quantised. ONNX Runtime and TensorRT use both."""
+"""Exports models to ONNX files and quantises these. ONNX Runtime and TensorRT use the files."""

@@ -1,7 +1,8 @@
-"""From a module to an ONNX file in the cache: what onnxruntime and TensorRT read.
+"""Exports a module to an ONNX file in the cache, for onnxruntime and TensorRT.
 
-The file is kept by the content of the program that it is converted from, which torch.export makes
-anew each time: for BERT-base that takes a second, and converting it several more.
+The cache finds the file by the content of the program from which it is converted. torch.export
+makes this program for every run: for BERT-base this takes a second, and the conversion to ONNX
+takes several more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.engines import origin, program, refusals
+from gpubench.engines import cache_key, program, refusals
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
@@ -29,50 +30,52 @@ if TYPE_CHECKING:
 
 PACKAGES = refusals.ONNX_PACKAGES
 
-# Bump when the way a model is exported changes: older entries of the cache are then not found.
+# Increase this number when the way in which a model is exported changes. The cache then does not
+# find older files.
 _RECIPE = 3
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model in ONNX, known by its content before the file is made."""
+    """A model in ONNX. Its content is known before the file is made."""
 
-    content: str | None  # a digest; None: not all of it can be read, so nothing is kept
-    path: Path  # where the file is, or will be
-    # What the file is converted from, with its inputs; None: the file is the user's own.
+    content: str | None  # a digest; None: not all of it can be read, so nothing is cached
+    path: Path  # the path of the file, which may not exist yet
+    # The program or module that is converted, and its inputs; None: the file is the user's.
     source: torch.export.ExportedProgram | torch.nn.Module | None
     example: Tensors = ()
 
     def file(self, cell: Cell) -> tuple[Path, bool]:
-        """(the file, whether it was in the cache already); makes it where it is missing.
+        """(the file, whether it was already in the cache). Makes the file if it does not exist.
 
-        Raises GpubenchError where the model cannot be exported.
+        Raises GpubenchError if the model cannot be exported.
         """
         if self.source is None:
             return self.path, False
         if self.path.exists():
             return self.path, True
-        made = _converted(self.source, self.example, cell)
+        converted = _converted(self.source, self.example, cell)
         return cache.save(
-            self.path, lambda place: made.save(str(place), external_data=False)
+            self.path, lambda target: converted.save(str(target), external_data=False)
         ), False
 
 
 def network(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
-    """`model` in ONNX: weights and floating-point inputs in `dtype`, and the batch may vary.
+    """`model` in ONNX. Weights and floating-point inputs are in `dtype`, and the batch may vary.
 
-    Inputs are called input_0, input_1, ... in their order. A user's ONNX file is given as it is.
+    The inputs have the names input_0, input_1, ... in their order. A user's ONNX file is returned
+    unchanged.
     """
     if isinstance(model.module, OnnxFile):
         return Network(model.module.digest, model.module.path, None)
     if isinstance(model.module, torch.jit.ScriptModule):
         raise GpubenchError(
-            f"{cell.model} gives TorchScript, which is not exported to ONNX; use --runtime "
-            "torchscript or eager, or give the module itself"
+            f"{cell.model} is TorchScript, which is not exported to ONNX; use --runtime "
+            "torchscript or eager, or give the Python module"
         )
-    # A copy: the module itself stays in its format for other engines.
+    # A copy, since other engines need the module in its original format.
     module = TupleOfTensors(copy.deepcopy(model.module).to("cpu", dtype)).eval()
-    # With one sample, an exporter takes the batch for a constant.
+    # Two samples: with one sample, exporters assume that the batch is constant.
     example = tuple(
         tensor.to(dtype) if tensor.is_floating_point() else tensor
         for tensor in model.make_inputs(seeded(cell.seed), 2)
@@ -83,20 +86,20 @@ def network(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
                 module,
                 example,
                 dynamic_shapes=_any_batch(example),
-                prefer_deferred_runtime_asserts_over_guards=True,  # as torch.onnx.export has it
+                prefer_deferred_runtime_asserts_over_guards=True,  # as in torch.onnx.export
             )
-        except Exception:  # torch.onnx.export has other ways to try, and gives the reason if not
+        except Exception:  # torch.onnx.export tries other ways too, and reports the reason
             return Network(None, cache.temporary(".onnx"), module, example)
         content = program.digest_of(exported, torch.device("cpu"))
-    path = origin.entry("onnx", ".onnx", content, {"recipe": _RECIPE}, PACKAGES)
+    path = cache_key.entry("onnx", ".onnx", content, {"recipe": _RECIPE}, PACKAGES)
     return Network(content, path, exported, example)
 
 
 def export(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> tuple[Path, bool]:
-    """The file of `network`, and whether it was in the cache already.
+    """(the file of `network`, whether it was already in the cache).
 
-    Raises GpubenchError where an operator has no ONNX form, or the outputs' sizes depend on the
-    data.
+    Raises GpubenchError if ONNX has no form of an operator, or if the sizes of the outputs depend
+    on the data.
     """
     return network(model, cell, dtype).file(cell)
 
@@ -111,26 +114,29 @@ def _converted(
 ) -> torch.onnx.ONNXProgram:
     with _quietly(), torch.no_grad():
         try:
-            made = torch.onnx.export(
+            converted = torch.onnx.export(
                 source,
                 example if isinstance(source, torch.nn.Module) else (),
                 dynamo=True,
                 dynamic_shapes=_any_batch(example),
-                input_names=[f"input_{place}" for place in range(len(example))],
+                input_names=[f"input_{number}" for number in range(len(example))],
                 verbose=False,
             )
-        except Exception as error:  # the exporter's own, and whatever tracing the model raised
+        except Exception as error:  # any error of the exporter or of tracing the model
             raise GpubenchError(
                 f"{cell.model} cannot be exported to ONNX ({_reason(error)}); "
                 "use --runtime torchscript or eager"
             ) from error
-    assert made is not None
-    return made
+    assert converted is not None
+    return converted
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter remarks on versions and deprecations, on stdout too, which holds results."""
+    """Suppress the exporter's messages about versions and deprecations.
+
+    It also prints some to stdout, which must contain only the result.
+    """
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -143,7 +149,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the cause; the exporter wraps it in a page of advice."""
+    """The first line of the original error. The exporter's error has a page of advice around it."""
     while error.__cause__ is not None:
         error = error.__cause__
     return reason_of(error)

@@ -1,15 +1,15 @@
-"""From an ONNX file to one with int8 or fp8 products, by ONNX Runtime's quantiser.
+"""Quantises an ONNX file: int8 or fp8 products, made with ONNX Runtime's quantiser.
 
-Activations are scaled by what the model's own made-up inputs show. The two kinds of runtime want
-different things:
+Calibration with generated inputs of the model determines the scales of activations. The runtimes
+need different files:
 
 | | ONNX Runtime on a CPU | TensorRT |
 |---|---|---|
-| which | int8 | int8, fp8 (E4M3) |
-| how | dynamic; static for networks with convolutions | static: explicit Q/DQ nodes |
-| zero points | activations have them | none: all is symmetric |
-| what | all operators the quantiser knows | products with weights, and what goes into them |
-| the rest | fp32 | fp16 |
+| precisions | int8 | int8, fp8 (E4M3) |
+| method | dynamic; static for networks with convolutions | static: explicit Q/DQ nodes |
+| zero points | for activations | none: all scales are symmetric |
+| quantised | all operators that the quantiser supports | products with weights, and their inputs |
+| other operators | fp32 | fp16 |
 
 Sources: ONNX Runtime, https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html,
 and the chapter on quantised types of TensorRT's documentation.
@@ -37,24 +37,24 @@ if TYPE_CHECKING:
 
 PACKAGES = refusals.ONNX_QUANTISER_PACKAGES
 
-# What activations are scaled by: so many requests of so many samples.
+# Calibration uses this many requests with this many samples each.
 _CALIBRATION_REQUESTS, _CALIBRATION_SAMPLES = 8, 4
 
-# Operators that are products, with weights in all of the presets.
+# Operators that are products. In all presets one of their inputs is a weight.
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 
 _LARGEST_INT8, _LARGEST_E4M3 = 127, 448
 
 
 def library() -> str:
-    """What quantises, with its version."""
-    import onnxruntime  # its distribution has another name for each device
+    """The library that quantises, with its version."""
+    import onnxruntime  # the name of its distribution depends on the device
 
     return f"onnxruntime {onnxruntime.__version__}"
 
 
 def for_cpu(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
-    """Write `source`, an fp32 network, in int8 to `target`."""
+    """Quantise `source`, an fp32 network, to int8 and write it to `target`."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
@@ -77,14 +77,16 @@ def for_cpu(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
 
 
 def for_tensorrt(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
-    """Write `source`, an fp16 network, with Q/DQ nodes of the cell's precision to `target`.
+    """Add Q/DQ nodes of the cell's precision to `source`, an fp16 network; write it to `target`.
 
-    Products alone are quantised, and of those of two activations none: attention stays one fused
-    kernel in fp16. What they give stays fp16, so that what follows can be fused to them.
+    Only products with weights are quantised. Products of two activations are not: attention stays
+    one fused kernel in fp16. The outputs of products stay fp16, so TensorRT can fuse them with the
+    operators that follow.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    # Not optimised: that is for CPUs, and turns what they lack in fp16 into fp32.
+    # Not optimised: the optimisation is for CPUs. It changes operators that CPUs do not have in
+    # fp16 to fp32.
     with _prepared(source, optimise=False) as prepared:
         quantize_static(
             str(prepared),
@@ -109,10 +111,10 @@ def for_tensorrt(source: Path, target: Path, model: LoadedModel, cell: Cell) -> 
 
 
 def _to_fp8(path: Path) -> None:
-    """The Q/DQ nodes of `path` from int8 to E4M3, with the same largest values.
+    """Change the Q/DQ nodes of `path` from int8 to E4M3. The largest values stay the same.
 
-    ONNX Runtime's own scales for fp8 come from standard deviations and cut off what lies far out;
-    TensorRT's tools scale by the largest value, as here.
+    ONNX Runtime computes scales for fp8 from standard deviations, which clips extreme values.
+    TensorRT's tools compute them from the largest value, as this function does.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -121,7 +123,7 @@ def _to_fp8(path: Path) -> None:
     nodes = [
         node for node in model.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}
     ]
-    scales, zero_points = ({node.input[place] for node in nodes} for place in (1, 2))
+    scales, zero_points = ({node.input[number] for node in nodes} for number in (1, 2))
     for constant in model.graph.initializer:
         if constant.name in scales:
             scale = numpy_helper.to_array(constant)
@@ -139,12 +141,12 @@ def _to_fp8(path: Path) -> None:
 
 @contextmanager
 def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
-    """`source` with the shapes of what is inside, as the quantiser needs it."""
+    """`source` with the shapes of all intermediate tensors, which the quantiser needs."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it advises preprocessing even after preprocessing
+    root.setLevel(logging.ERROR)  # it advises to preprocess the file, even after it did so
     try:
         with TemporaryDirectory() as folder:
             prepared = Path(folder) / "prepared.onnx"
@@ -160,9 +162,9 @@ def _prepared(source: Path, optimise: bool) -> Iterator[Path]:
 
 
 def _in_one_file(source: Path, folder: Path) -> Path:
-    """`source`, or where it has external data a copy of all in `folder`.
+    """`source`; or, if it has external data, a copy in `folder` that contains the data.
 
-    The quantiser writes the network to other folders, without the data.
+    The quantiser writes the network to other folders, without its external data.
     """
     import onnx
 
@@ -171,7 +173,7 @@ def _in_one_file(source: Path, folder: Path) -> Path:
     whole = folder / "whole.onnx"
     try:
         onnx.save(onnx.load(source), whole)
-    except Exception as error:  # onnx's own, protobuf's and ValueError, by their versions
+    except Exception as error:  # the type depends on the versions of onnx and protobuf
         raise GpubenchError(
             f"{source} cannot be quantised: with its data it does not fit into one file "
             f"({reason_of(error)}); use --precision fp32"
@@ -180,29 +182,29 @@ def _in_one_file(source: Path, folder: Path) -> Path:
 
 
 def _calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
-    generator = seeded(cell.seed + 3)  # not the samples that outputs are checked with
+    generator = seeded(cell.seed + 3)  # other samples than those of the output check
     for _ in range(_CALIBRATION_REQUESTS):
         yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
 
 
 def calibration_digest(model: LoadedModel, cell: Cell) -> str:
-    """Of the values that activations are scaled by: the model's function of inputs may change."""
+    """A digest of the inputs for calibration. The user's function that makes them may change."""
     digest = hashlib.blake2b(digest_size=16)
     for request in _calibration_requests(model, cell):
-        for place, tensor in enumerate(request):
-            add_tensor(digest, str(place), tensor)
+        for number, tensor in enumerate(request):
+            add_tensor(digest, str(number), tensor)
     return digest.hexdigest()
 
 
 class _Calibration:
-    """Requests of the model's own input generator, in the form that the quantiser reads."""
+    """Generated requests of the model, in the form that the quantiser reads."""
 
     def __init__(self, network: Path, model: LoadedModel, cell: Cell) -> None:
         import onnx
 
         inputs = [
-            (put.name, onnx.helper.tensor_dtype_to_np_dtype(put.type.tensor_type.elem_type))
-            for put in onnx.load(network).graph.input
+            (info.name, onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type))
+            for info in onnx.load(network).graph.input
         ]
         self._requests = (
             {

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: the engine files, and their execution."""
+"""TensorRT and TensorRT-RTX: builds engine files and executes them."""

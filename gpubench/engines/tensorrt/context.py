@@ -1,11 +1,11 @@
-"""An engine file of TensorRT on a GPU, and the contexts that execute it.
+"""Loads an engine file of TensorRT on a GPU, and executes it with execution contexts.
 
-A context serves one batch at a time, so every worker has its own, and every captured graph too: a
-graph holds on to what the context had when it was captured. Outputs and scratch memory are
-allocated once, by torch, and nothing is allocated while a batch runs.
+A context executes one batch at a time, so each worker has a separate one. Each captured graph has a
+separate context too, since it uses the memory of the context from its capture. torch allocates the
+outputs and the scratch memory once; nothing is allocated while a batch runs.
 
-TensorRT-RTX compiles kernels when it runs: for a batch size it has not seen, at once and not in the
-background; and it captures no graphs of its own, since gpubench captures them.
+TensorRT-RTX compiles kernels when it executes a batch size for the first time. It is set to do this
+at once and not in the background. It captures no graphs, since gpubench captures them.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Input:
     name: str
     dtype: torch.dtype
     sizes: tuple[int, ...]  # of one sample
-    least: int  # samples in a batch
-    most: int
+    least: int  # the smallest batch, in samples
+    most: int  # the largest batch, in samples
 
 
 class LoadedEngine:
-    """An engine on one GPU, and what it takes."""
+    """An engine on one GPU, with its inputs and outputs."""
 
     def __init__(self, path: Path, runtime: str, device: torch.device) -> None:
-        """Raises GpubenchError where the file is not an engine for this GPU and this library."""
+        """Load a file. Raises GpubenchError if it is not an engine for this GPU and library."""
         if TYPE_CHECKING:
             import tensorrt as trt
         else:
@@ -50,15 +50,15 @@ class LoadedEngine:
             engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             raise GpubenchError(
-                f"{path} is no engine for {torch.cuda.get_device_name(device)} and "
+                f"{path} is not an engine for {torch.cuda.get_device_name(device)} and "
                 f"{version_of(runtime)} ({log.first}); build it for both with gpubench build, or "
-                "measure the model itself"
+                "measure the model from which it was built"
             )
         self.engine = engine
-        names = [engine.get_tensor_name(place) for place in range(engine.num_io_tensors)]
-        takes = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        self.inputs = tuple(map(self._input, takes))
-        self.outputs = tuple(name for name in names if name not in takes)
+        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self.inputs = tuple(map(self._input, inputs))
+        self.outputs = tuple(name for name in names if name not in inputs)
 
     def _input(self, name: str) -> Input:
         least, _, most = (tuple(shape) for shape in self.engine.get_tensor_profile_shape(name, 0))
@@ -74,30 +74,33 @@ class LoadedEngine:
     @property
     def float_dtype(self) -> torch.dtype:
         """The format of floating-point inputs."""
-        formats = (put.dtype for put in self.inputs if put.dtype.is_floating_point)
+        formats = (input_.dtype for input_ in self.inputs if input_.dtype.is_floating_point)
         return next(formats, torch.float32)
 
     def refuse_batch(self, least: int, most: int) -> None:
-        """Raises GpubenchError where the engine does not take all of these batch sizes."""
-        for put in self.inputs:
-            if least < put.least or most > put.most:
-                takes = f"{put.least}" if put.least == put.most else f"{put.least} to {put.most}"
+        """Raises GpubenchError if the engine does not take batches of `least` to `most` samples."""
+        for input_ in self.inputs:
+            if least < input_.least or most > input_.most:
                 raise GpubenchError(
-                    f"the engine takes batches of {takes} samples and was asked for "
-                    f"{least if least == most else f'{least} to {most}'}; choose --batch and "
-                    "--dynamic-batch to fit"
+                    f"the engine takes batches of {_range(input_.least, input_.most)} samples, and "
+                    f"this cell needs {_range(least, most)}; choose --batch and --dynamic-batch "
+                    "within that range"
                 )
 
     def context(self, captured: bool = False) -> Context:
-        """A new one, for one worker or for one graph.
+        """A new context, for one worker or for one graph.
 
-        Raises GpubenchError where there is no memory for it.
+        Raises GpubenchError if the memory is too small for it.
         """
         return Context(self, captured)
 
 
+def _range(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
 class Context:
-    """Executes an engine on the current stream. Its outputs stand until its next call."""
+    """Executes an engine on the current stream. Its outputs are valid until its next call."""
 
     def __init__(self, loaded: LoadedEngine, captured: bool) -> None:
         self._loaded, self._captured = loaded, captured
@@ -109,11 +112,11 @@ class Context:
         self._outputs: dict[int, Tensors] = {}  # by batch size
 
     def run(self, *inputs: torch.Tensor) -> Tensors:
-        """Raises GpubenchError where the engine cannot be executed or, here, captured."""
+        """Execute one batch. Raises GpubenchError if the engine cannot be executed or captured."""
         inputs = tuple(tensor.contiguous() for tensor in inputs)
-        for put, tensor in zip(self._loaded.inputs, inputs, strict=True):
-            self._context.set_input_shape(put.name, tuple(tensor.shape))
-            self._context.set_tensor_address(put.name, tensor.data_ptr())
+        for input_, tensor in zip(self._loaded.inputs, inputs, strict=True):
+            self._context.set_input_shape(input_.name, tuple(tensor.shape))
+            self._context.set_tensor_address(input_.name, tensor.data_ptr())
         batch = len(inputs[0])
         if batch not in self._outputs:
             self._outputs[batch] = tuple(map(self._empty, self._loaded.outputs))
@@ -131,13 +134,16 @@ class Context:
         shape = tuple(self._context.get_tensor_shape(name))
         if any(size < 0 for size in shape):
             raise GpubenchError(
-                f"output {name} has shape {shape}, which depends on the data; move what makes it "
-                "so (as non-maximum suppression) out of the model"
+                f"output {name} has shape {shape}, which depends on the data; move the operators "
+                "that cause this (such as non-maximum suppression) out of the model"
             )
         return torch.empty(shape, dtype=self._loaded.dtype(name), device=self._loaded.device)
 
     def _refuse_what_cannot_be_captured(self, stream: int) -> None:
-        """Before capture begins, which an engine that allocates or waits would break off."""
+        """Raises GpubenchError, before a capture begins, if the engine cannot be captured.
+
+        An engine that allocates or waits makes a capture fail.
+        """
         is_rtx = self._loaded.runtime == "tensorrt-rtx"
         if not is_rtx or torch.cuda.is_current_stream_capturing():
             return
@@ -146,7 +152,7 @@ class Context:
 
 
 def _new_context(loaded: LoadedEngine) -> trt.IExecutionContext:
-    """Without scratch memory, which has to be given to it."""
+    """A new context without scratch memory. The caller has to provide this memory."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:

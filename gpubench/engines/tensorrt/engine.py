@@ -1,12 +1,12 @@
-"""tensorrt and tensorrt-rtx: the model built into an engine for one GPU, and executed there.
+"""tensorrt and tensorrt-rtx: an engine is built from the model for one GPU, and executed there.
 
-How engines are built, and in which precisions, stands in tensorrt_plan; how they are executed in
-tensorrt_context.
+plan.py describes how engines are built, and in which precisions. context.py describes how they are
+executed.
 
-What was proved: the tests build engines with `tensorrt_rtx` for three GPUs, on a machine without
-one, hold what quantisation makes of the models against the fp32 answers on the CPU, and check each
-use of the three libraries against their Python bindings (tests/tensorrt_api). No engine has been
-run on a GPU yet, and none built with `tensorrt`.
+What is tested: on a machine without a GPU the tests build engines with `tensorrt_rtx` for three
+GPUs. They compare the quantised models with the fp32 outputs on the CPU. They check every use of
+the three libraries against their Python bindings (tests/tensorrt_api). No engine has been executed
+on a GPU yet, and none has been built with `tensorrt`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     loaded.refuse_batch(cell.batch, cell.batch_limits.samples)
     context: PerWorker[Context] = PerWorker(loaded.context)
     return Engine(
-        forward=lambda *inputs: context.mine.run(*inputs),
+        forward=lambda *inputs: context.of_this_thread.run(*inputs),
         device=device,
         input_dtype=loaded.float_dtype,
         thread_modes=context.entered,
@@ -55,7 +55,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
 
 
 def _load(model: LoadedModel, cell: Cell, device: torch.device) -> tuple[LoadedEngine, bool | None]:
-    """(the engine, whether it was in the cache)."""
+    """(the engine, whether it was in the cache); None instead for a user's engine file."""
     if isinstance(model.module, PlanFile):
         return model.module.engine, None
     capability = torch.cuda.get_device_capability(device)
@@ -65,6 +65,6 @@ def _load(model: LoadedModel, cell: Cell, device: torch.device) -> tuple[LoadedE
     except GpubenchError:
         if not made.from_cache:
             raise
-        made.path.unlink(missing_ok=True)  # damaged
+        made.path.unlink(missing_ok=True)  # the cached file is damaged
         made = plan.plan(model, cell, capability)
         return LoadedEngine(made.path, cell.runtime, device), made.from_cache

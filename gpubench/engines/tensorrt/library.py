@@ -1,7 +1,7 @@
-"""The libraries of TensorRT, imported when they are used, and what they say.
+"""The libraries of TensorRT, which are imported when they are used, and their error messages.
 
-How code that uses them is written, so that each use can be checked against the real bindings of
-every library, stands in tests/tensorrt_api.
+tests/tensorrt_api checks every use of them against the real bindings of each library. It describes
+how code that uses them must be written for this.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorrt as trt  # stubs made from the bindings by tests/tensorrt_api
 
-# By the name of the runtime.
+# The Python modules, by the name of the runtime.
 LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 
 
@@ -22,12 +22,12 @@ def library(runtime: str) -> ModuleType:
 
 
 def version_of(runtime: str) -> str:
-    """'tensorrt_rtx 1.7.1.116'."""
+    """The name and version of the library, for example 'tensorrt_rtx 1.7.1.116'."""
     return f"{LIBRARIES[runtime]} {library(runtime).__version__}"
 
 
 class ErrorLog:
-    """A logger that keeps what is wrong, and says nothing by itself."""
+    """A logger that stores errors and prints nothing."""
 
     def __init__(self, runtime: str) -> None:
         if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ErrorLog:
 
     @property
     def first(self) -> str:
-        """What went wrong first, in one line: the rest follows from it."""
+        """The first error, in one line. Later errors usually follow from it."""
         return one_line(self._errors)
 
 

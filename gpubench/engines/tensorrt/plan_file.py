@@ -1,4 +1,4 @@
-"""An engine file of TensorRT's: FILE.plan, executed as it is."""
+"""A user's engine file of TensorRT: FILE.plan, executed without changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PlanFile(torch.nn.Module):
-    """The engine in place of a module: nothing but its runtime can call it."""
+    """Takes the place of a module. It cannot be called; only TensorRT can execute the engine."""
 
     def __init__(self, engine: LoadedEngine) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class PlanFile(torch.nn.Module):
 
 
 def load(cell: Cell) -> LoadedModel:
-    """The engine on the cell's (first) GPU. It carries nothing to compare its answers with."""
+    """The engine on the first GPU of the cell. There is no reference for its outputs."""
     path = Path(cell.model)
     engine = LoadedEngine(path, cell.runtime, torch.device(cell.devices[0]))
     inputs = [
-        RequestInput(put.name, str(put.dtype).removeprefix("torch."), put.sizes)
-        for put in engine.inputs
+        RequestInput(input_.name, str(input_.dtype).removeprefix("torch."), input_.sizes)
+        for input_ in engine.inputs
     ]
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:

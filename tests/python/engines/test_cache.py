@@ -1,4 +1,4 @@
-"""The cache: entries whole or absent, made once, listed and cleared."""
+"""Tests of the cache: entries are complete or absent, made once, listed and cleared."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make_once(path: Path, log: Path, barrier: object) -> None:
     cache.save(path, write)
 
 
-def test_of_several_processes_one_makes_an_entry(tmp_path: Path) -> None:
+def test_only_one_of_several_processes_makes_an_entry(tmp_path: Path) -> None:
     fresh = multiprocessing.get_context("fork")
     barrier = fresh.Barrier(4)
     path, log = an_entry(), tmp_path / "log"
@@ -63,7 +63,7 @@ def test_of_several_processes_one_makes_an_entry(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * 1000
 
 
-def test_an_entry_that_could_not_be_made_leaves_nothing(folder: Path) -> None:
+def test_an_entry_that_could_not_be_made_leaves_no_files(folder: Path) -> None:
     def fails(place: Path) -> None:
         place.write_bytes(b"half")
         raise RuntimeError("out of memory")
@@ -74,7 +74,7 @@ def test_an_entry_that_could_not_be_made_leaves_nothing(folder: Path) -> None:
     assert list(folder.rglob("*.pt")) == []
 
 
-def test_a_cache_that_cannot_be_written_gives_a_file_for_this_process(
+def test_without_a_writable_cache_an_entry_is_a_file_for_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -114,7 +114,7 @@ def test_clearing_removes_one_kind_or_all(folder: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 entries")
 
 
-def test_a_kind_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_kind_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(folder)
     assert main(["cache", "clear", "--kind", "torchscrip"]) == 2
     assert "did you mean torchscript?" in capsys.readouterr().err
@@ -123,10 +123,10 @@ def test_a_kind_that_is_not_there_is_told(folder: Path, capsys: pytest.CaptureFi
     assert "no entry is of this kind; the cache is empty" in capsys.readouterr().err
 
 
-def test_an_entry_that_has_no_room_is_not_begun(
+def test_an_entry_is_not_begun_if_the_disk_is_too_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch ends the whole process when the disk is full."""
+    """torch ends the whole process if the disk is full."""
     free = {"cache": 1 << 20, "elsewhere": 1 << 40}
 
     def disk_usage(place: Path) -> SimpleNamespace:
@@ -143,7 +143,7 @@ def test_an_entry_that_has_no_room_is_not_begun(
     assert not list(tmp_path.rglob(".part-*"))
 
 
-def test_a_cache_that_may_not_be_looked_into_is_done_without(
+def test_a_cache_without_read_permission_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_cache_that_may_not_be_looked_into_is_done_without(
 
 
 def everything(folder: Path) -> dict[str, bytes | str]:
-    """What lies in a folder, links as what they are."""
+    """All files in a folder with their contents. Links are not followed."""
     return {
         str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -166,7 +166,7 @@ def everything(folder: Path) -> dict[str, bytes | str]:
 
 
 def a_home(home: Path) -> Path:
-    """A folder with things of its owner's, some of them named like those of a cache."""
+    """A folder with files of a user. Some of them have names like those in a cache."""
     for name in (
         *("notes.txt", "pictures/a.png", "torchscript/model.pt", ".ssh/id", "onnx/deep/model.onnx"),
         f"pictures/{'0a' * 16}.png",
@@ -176,7 +176,7 @@ def a_home(home: Path) -> Path:
     return home
 
 
-def test_clearing_in_a_folder_of_other_things_deletes_none_of_them(
+def test_clearing_a_folder_with_other_files_deletes_none_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = a_home(tmp_path / "home")
@@ -195,7 +195,7 @@ def test_clearing_in_a_folder_of_other_things_deletes_none_of_them(
     assert not made.exists()
 
 
-def test_the_marker_of_another_program_is_none(
+def test_the_marker_of_another_program_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n# pip")
@@ -221,7 +221,9 @@ def test_a_marker_that_was_copied_into_another_folder_deletes_nothing_there(
     assert [entry.path for entry in cache.clear()] == [kept]
 
 
-def test_clearing_follows_no_link_and_takes_known_names_alone(tmp_path: Path, folder: Path) -> None:
+def test_clearing_follows_no_links_and_removes_only_known_names(
+    tmp_path: Path, folder: Path
+) -> None:
     target = a_home(tmp_path / "home")
     (target / ("cd" * 16 + ".pt")).write_text("mine")
     kept = cache.save(an_entry(), small)
@@ -233,7 +235,7 @@ def test_clearing_follows_no_link_and_takes_known_names_alone(tmp_path: Path, fo
     (folder / "inductor" / "kernel.so").write_bytes(b"x")
     before = everything(target)
     assert {entry.path for entry in cache.entries()} == {kept, folder / "inductor"}
-    assert cache.entries()[0].bytes < 1000  # of links, not of what they lead to
+    assert cache.entries()[0].bytes < 1000  # the sizes of links, not of their targets
     cache.clear()
     assert everything(target) == before
     assert (folder / "torchscript" / "read me.txt").exists()
@@ -253,7 +255,7 @@ def test_a_cache_of_a_version_without_markers_stays_in_use(folder: Path) -> None
     )
 
 
-def test_nobody_else_can_write_to_it_whatever_the_umask(folder: Path) -> None:
+def test_other_users_cannot_write_to_the_cache_with_any_umask(folder: Path) -> None:
     before = os.umask(0)
     try:
         made = cache.save(an_entry(), made_anew)
@@ -265,7 +267,7 @@ def test_nobody_else_can_write_to_it_whatever_the_umask(folder: Path) -> None:
     assert not any(mode & 0o022 for mode in modes.values())
 
 
-def test_a_cache_that_others_could_write_to_is_closed_to_them(folder: Path) -> None:
+def test_write_permission_of_other_users_is_removed_from_the_cache(folder: Path) -> None:
     made = cache.save(an_entry(), small)
     for place in (folder, made.parent):
         place.chmod(0o777)
@@ -287,7 +289,7 @@ def test_an_entry_that_others_can_write_to_is_not_loaded(folder: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
 @pytest.mark.parametrize("what", ["root", "kind", "entry"])
-def test_what_another_user_has_made_is_not_loaded(
+def test_files_of_another_user_are_not_loaded(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
@@ -307,7 +309,7 @@ def test_what_another_user_has_made_is_not_loaded(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-def test_the_second_user_of_a_cache_has_one_of_their_own(folder: Path, tmp_path: Path) -> None:
+def test_the_second_user_of_a_cache_gets_a_separate_one(folder: Path, tmp_path: Path) -> None:
     made = cache.save(an_entry(), small)
     tmp_path.chmod(0o777)
     for parent in tmp_path.parents[:3]:
@@ -333,7 +335,7 @@ def test_the_second_user_of_a_cache_has_one_of_their_own(folder: Path, tmp_path:
     assert made.read_bytes() == b"x"
 
 
-def test_what_a_killed_process_left_is_removed_when_the_entry_is_made(folder: Path) -> None:
+def test_files_of_a_killed_process_are_removed_when_the_entry_is_made(folder: Path) -> None:
     place = an_entry()
     place.parent.mkdir(parents=True)
     left = place.parent / f".part-{place.stem}-dead.pt"
@@ -345,7 +347,7 @@ def test_what_a_killed_process_left_is_removed_when_the_entry_is_made(folder: Pa
     assert other.exists()
 
 
-def test_a_planted_lock_is_not_written_through(folder: Path, tmp_path: Path) -> None:
+def test_a_lock_that_is_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
     place = an_entry()
     place.parent.mkdir(parents=True)
     (tmp_path / "precious").write_text("mine")
@@ -354,7 +356,7 @@ def test_a_planted_lock_is_not_written_through(folder: Path, tmp_path: Path) -> 
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_user_without_a_home_folder_has_a_cache_for_the_process(
+def test_a_user_without_a_home_folder_gets_a_cache_for_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def homeless() -> Path:

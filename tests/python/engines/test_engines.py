@@ -1,4 +1,4 @@
-"""Every runtime computes what the model computes, in the precision asked for."""
+"""Tests that every runtime computes the outputs of the model, in the chosen precision."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def cell_of(model: str, runtime: str, precision: str, batch: int = 2) -> Cell:
 
 def outputs_of(engine: Engine, inputs: Tensors) -> Tensors:
     with engine.thread_modes():
-        outputs = engine.forward(*engine.place(inputs))
+        outputs = engine.forward(*engine.cast(inputs))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return tuple(output.float() for output in outputs)
 
@@ -59,8 +59,8 @@ def reference(model: LoadedModel, inputs: Tensors) -> Tensors:
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-# Relative errors of the outputs that the formats allow: fp32 differs by the order of additions,
-# bf16 has 8 bits of mantissa.
+# The allowed relative errors of the outputs. In fp32 only the order of additions differs; bf16 has
+# 8 bits of mantissa.
 TOLERANCE = {"fp32": 1e-4, "amp": 0.1, "bf16": 0.1}
 
 
@@ -73,8 +73,10 @@ def test_outputs_are_those_of_the_fp32_model(name: str, runtime: str, precision:
 
 
 @pytest.mark.parametrize("name", ["distilbert", "resnet50"])
-def test_outputs_of_models_as_deep_as_the_presets_are_those_of_the_fp32_model(name: str) -> None:
-    """Rounding errors grow with the number of layers."""
+def test_outputs_of_models_with_as_many_layers_as_the_presets_are_those_of_the_fp32_model(
+    name: str,
+) -> None:
+    """Rounding errors increase with the number of layers."""
     check_outputs(name, "torchscript", "bf16")
 
 
@@ -111,7 +113,7 @@ def test_a_trace_takes_other_batch_sizes_for_dynamic_batching() -> None:
 
 def casts_in_one_inference(engine: Engine, inputs: Tensors) -> int:
     with engine.thread_modes():
-        placed = engine.place(inputs)
+        placed = engine.cast(inputs)
         engine.forward(*placed)
         with torch.profiler.profile() as profile:
             engine.forward(*placed)
@@ -121,9 +123,9 @@ def casts_in_one_inference(engine: Engine, inputs: Tensors) -> int:
 @pytest.mark.usefixtures("small_presets")
 @pytest.mark.parametrize("runtime", ["eager", "torchscript"])
 def test_autocast_casts_no_weight_twice(runtime: str) -> None:
-    """The second inference casts activations alone: one for each layer with a matrix of weights.
+    """The second inference casts only activations: one for each layer with a weight matrix.
 
-    Casting all parameters each time is what a new autocast block per request would do.
+    A new autocast block for each request would cast all parameters again.
     """
     cell = cell_of("resnet50", runtime, "amp")
     model = load(cell)
@@ -135,19 +137,19 @@ def test_autocast_casts_no_weight_twice(runtime: str) -> None:
 
 @pytest.mark.usefixtures("small_presets")
 @pytest.mark.parametrize("runtime", ["eager", "torchscript"])
-def test_what_is_quick_to_make_is_not_kept(runtime: str, own_cache: Path) -> None:
+def test_engines_that_are_quick_to_build_are_not_cached(runtime: str, own_cache: Path) -> None:
     cell = cell_of("resnet50", runtime, "fp32", batch=1)
     assert build(load(cell), cell).from_cache is None
     assert not list(own_cache.rglob("*"))
 
 
 @pytest.mark.usefixtures("small_presets")
-def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(
+def test_an_engine_is_built_without_a_writable_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # which stands in for it
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # a file in place of the folder
     cell = cell_of("resnet50", "onnxruntime", "fp32", batch=1)
     assert build(load(cell), cell).from_cache is False
 
@@ -160,7 +162,7 @@ def test_torchscript_is_refused_on_python_3_14(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_tf32_is_never_on_silently() -> None:
+def test_tf32_is_on_only_in_the_precision_tf32() -> None:
     set_fp32_arithmetic("tf32")
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     set_fp32_arithmetic("fp32")
@@ -169,7 +171,7 @@ def test_tf32_is_never_on_silently() -> None:
 
 
 @pytest.mark.parametrize(("name", "gflops"), [("resnet50", 8.178), ("bert-base", 22.348)])
-def test_operations_are_counted_as_twice_the_multiply_adds(name: str, gflops: float) -> None:
-    """BERT-base at 128 tokens: 12 layers of 12 * 768^2 weights, and attention over 128 x 128."""
+def test_each_multiply_add_counts_as_two_operations(name: str, gflops: float) -> None:
+    """BERT-base with 128 tokens: 12 layers of 12 * 768^2 weights, and attention over 128 x 128."""
     flops = engine.count_flops(load(a_cell(model=name)))
     assert (flops or 0) / 1e9 == pytest.approx(gflops, abs=0.001)

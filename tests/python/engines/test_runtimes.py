@@ -1,5 +1,6 @@
-"""Every runtime that runs on a CPU gives the right answers, at several batch sizes and precisions,
-keeps what is costly, and says in one line what it cannot do.
+"""Tests of every runtime for CPUs, with several batch sizes and precisions.
+
+Outputs are right, engines that take long to build are cached, and refusals are one line.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from gpubench.engines.base import Engine, build
 from gpubench.engines.onnx import export
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure import cuda_graphs
-from gpubench.measure.engine import Place, Prepared, engine_key
-from gpubench.measure.output_check import Reference, check, make_reference
+from gpubench.measure.engine import DeviceEngine, Prepared, engine_key
+from gpubench.measure.output_check import check
 from gpubench.measure.python_workers import ModelWorker, make_pool
+from gpubench.measure.reference import Reference, make_reference
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.registry import MODELS, RUNTIMES
 from gpubench.results.result import Numerics
@@ -106,7 +108,7 @@ CASES = [
 
 @pytest.mark.parametrize(("runtime", "precision", "batch"), CASES)
 @pytest.mark.parametrize("model", list(SMALL))
-def test_answers_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
+def test_outputs_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
     _, numerics = checked(SMALL[model](), cell_of(model, runtime, precision, batch))
     assert outputs_differ(numerics, precision) is None
     assert numerics.cosine is not None
@@ -114,7 +116,7 @@ def test_answers_are_right(model: str, runtime: str, precision: str, batch: int)
 
 
 @pytest.mark.parametrize(("runtime", "batch"), [("compile", 1), ("compile", 3), ("aotinductor", 1)])
-def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
+def test_linear_layers_in_int8_give_right_outputs(runtime: str, batch: int) -> None:
     engine, numerics = checked(SMALL["bert"](), cell_of("bert", runtime, "int8", batch))
     assert outputs_differ(numerics, "int8") is None
     assert (numerics.cosine or 0) > 0.999
@@ -123,14 +125,14 @@ def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["compile", "aotinductor"])
-def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str) -> None:
+def test_int8_is_refused_if_most_operations_are_not_in_linear_layers(runtime: str) -> None:
     refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
     with pytest.raises(GpubenchError, match=refused):
         build(SMALL["resnet"](), cell_of("resnet", runtime, "int8"))
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
-def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_refuses(
+def test_int8_for_linear_layers_is_refused_for_the_convolutional_presets(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_presets_small(monkeypatch)
@@ -139,8 +141,8 @@ def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_
     assert MODELS[name].convolutional is (share < 0.5)
 
 
-def test_large_linear_layers_alone_are_made_int8() -> None:
-    """Without the two answer logits, whose layer is narrow, and what is between the tokens."""
+def test_only_large_linear_layers_are_quantised() -> None:
+    """Not the layer of the two logits, which is narrow, and not the products of attention."""
     model = SMALL["bert"]()
     inputs = model.make_inputs(seeded(1), 1)
     assert 0.9 < linear_int8.linear_share(model.module, inputs) < 0.95
@@ -157,8 +159,8 @@ def eight_numbers(generator: torch.Generator, samples: int) -> Tensors:
     return (torch.rand(samples, 8, generator=generator),)
 
 
-def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> None:
-    """More than the versions that torch.compile keeps of one function."""
+def test_many_engines_of_one_kind_are_compiled_with_their_different_weights() -> None:
+    """There are more engines than torch.compile stores versions of one function."""
     models = [
         LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers)
         for _ in range(torch._dynamo.config.recompile_limit + 2)
@@ -173,7 +175,7 @@ def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> No
         assert numerics.max_abs_error == pytest.approx(0, abs=1e-6)
 
 
-def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> None:
+def test_compiled_weights_stay_constants_after_other_compilations() -> None:
     model = SMALL["resnet"]()
     cell = cell_of("resnet", "compile")
     reference = make_reference(model, cell.seed, cell.batch)
@@ -184,10 +186,10 @@ def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> Non
     assert numerics_of(engine, reference).cosine == pytest.approx(1, abs=1e-6)
 
 
-def test_a_capture_calls_what_was_compiled_with_as_many_threads(
+def test_a_capture_uses_the_number_of_threads_of_the_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """TorchInductor's code is for a number of threads; with another it is compiled again."""
+    """TorchInductor compiles for a number of threads, and again if that number changes."""
     cell = another(cell_of("bert", "eager"), device="cuda:0", threads=3)
     seen: list[int] = []
 
@@ -196,14 +198,14 @@ def test_a_capture_calls_what_was_compiled_with_as_many_threads(
         return SimpleNamespace(executors=lambda: [None] * cell.workers)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
-    places = {"cuda:0": Place(build(SMALL["bert"](), cell_of("bert", "eager")), [])}
+    places = {"cuda:0": DeviceEngine(build(SMALL["bert"](), cell_of("bert", "eager")), [])}
     threads = torch.get_num_threads()
     Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(cell)
     assert seen == [3]
     assert torch.get_num_threads() == threads
 
 
-def test_every_runtime_for_cpus_is_among_the_cases() -> None:
+def test_the_cases_contain_every_runtime_for_cpus() -> None:
     on_gpus_alone = {"tensorrt", "tensorrt-rtx"}
     assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - on_gpus_alone
 
@@ -221,24 +223,24 @@ def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again
     assert numerics.cosine == pytest.approx(1, abs=1e-6)
 
 
-def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
+def test_a_compiled_package_is_cached_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
     cell = cell_of("bert", "aotinductor")
     build(SMALL["bert"](), cell)
     engine, _ = checked(SMALL["bert"](), cell)
     assert engine.from_cache is True
     assert "freezing" in (engine.library or "")
     assert engine.for_graph is not None
-    assert engine.for_graph() is engine.for_graph()  # its weights are loaded once for all graphs
+    assert engine.for_graph() is engine.for_graph()  # the weights are loaded once for all graphs
     inputs = SMALL["bert"]().make_inputs(seeded(0), 1)
     for ours, theirs in zip(engine.for_graph()(*inputs), engine.forward(*inputs), strict=True):
         assert torch.equal(ours, theirs)
     damaged = tmp_path / "damaged.pt2"
     damaged.write_bytes(b"half a file")
     assert aotinductor._load(damaged, cell) is None
-    assert not damaged.exists()  # so that it is made again
+    assert not damaged.exists()  # the next build makes it again
 
 
-def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
+def test_one_onnx_export_is_used_for_every_batch_size(own_cache: Path) -> None:
     model = SMALL["resnet"]()
     for batch in (1, 4):
         export.export(model, cell_of("resnet", "onnxruntime", batch=batch), torch.float32)
@@ -246,7 +248,7 @@ def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
-def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str) -> None:
+def test_several_workers_run_at_the_same_time_and_get_the_right_outputs(runtime: str) -> None:
     model = SMALL["bert"]()
     cell = cell_of("bert", runtime, workers=2)
     engine = build(model, cell)
@@ -279,7 +281,7 @@ def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str)
     for thread in threads:
         thread.join()
     assert (done, wrong) == ([True, True], [])
-    if runtime == "compile":  # and no worker compiled anew
+    if runtime == "compile":  # no worker has compiled again
         assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 
 
@@ -292,7 +294,7 @@ def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
         assert torch.allclose(logits, model.module(images), atol=1e-4)
 
 
-def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -> None:
+def test_cells_with_other_workers_do_not_share_an_engine_compiled_for_workers() -> None:
     for runtime in RUNTIMES:
         one, two = (cell_of("bert", runtime, workers=workers) for workers in (1, 2))
         shared = engine_key(one) == engine_key(two)
@@ -303,10 +305,10 @@ def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -
     ("runtime", "precision"),
     [("compile", "fp32"), ("compile", "int8"), ("aotinductor", "fp32"), ("onnxruntime", "fp32")],
 )
-def test_the_workers_of_the_core_can_run_it(
+def test_the_workers_of_the_core_can_run_an_engine(
     runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are not Python's threads: each call has a new thread state."""
+    """They are not threads of Python: each call has a new Python thread state."""
     monkeypatch.setattr("gpubench.measure.engine.load", lambda spec: SMALL["bert"]())
     cell = cell_of("bert", runtime, precision, workers=2)
     asked = another(cell, requests=20, warmup=0.0)
@@ -319,10 +321,10 @@ def test_the_workers_of_the_core_can_run_it(
 class Eigenvalues(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         values: torch.Tensor = torch.linalg.eigvals(ids.float().reshape(-1, 4, 4))
-        return values.real  # has no ONNX form
+        return values.real  # ONNX has no such operator
 
 
-def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
+def test_an_operator_that_onnx_does_not_have_gives_a_one_line_error_with_the_fix() -> None:
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         return (torch.randn(samples, 16, generator=generator),)
 
@@ -339,7 +341,7 @@ def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
         ("torchao", "torchao", {"runtime": "compile", "precision": "int8"}),
     ],
 )
-def test_a_missing_package_is_named_with_its_extra(
+def test_the_error_names_a_missing_package_and_its_extra(
     package: str, extra: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else True)
@@ -354,13 +356,13 @@ def test_a_missing_package_is_named_with_its_extra(
     [
         ({"runtime": "torchscript", "precision": "int8"}, "or bf16, or --runtime onnxruntime"),
         ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
-        ({"runtime": "compile", "precision": "int8"}, "linear layers alone, and resnet50 has"),
+        ({"runtime": "compile", "precision": "int8"}, "only for linear layers, and resnet50 has"),
         ({"runtime": "aotinductor", "precision": "int8"}, "use --runtime onnxruntime"),
         ({"runtime": "compile", "dynamic_batch": "8:1ms"}, "compiled for one batch size"),
         ({"runtime": "aotinductor", "dynamic_batch": "8:1ms"}, "remove --dynamic-batch"),
     ],
 )
-def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
+def test_cells_that_a_runtime_cannot_execute_are_refused_with_the_fix(
     settings: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(InputError) as refusal:
@@ -376,10 +378,10 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
         ("bert-base", "cuda:0", ", or --runtime tensorrt or compile or aotinductor"),
         ("resnet50", "cpu", ", or --runtime onnxruntime"),
         ("resnet50", "cuda:0,cuda:1", ", or --runtime tensorrt"),
-        ("net.pt", "cpu", ""),  # runs with torch alone
+        ("net.pt", "cpu", ""),  # needs only torch
     ],
 )
-def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
+def test_a_refusal_of_int8_names_the_runtimes_that_have_it(
     model: str, device: str, others: str
 ) -> None:
     shape = "3x2" if model == "net.pt" else None
@@ -390,7 +392,7 @@ def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
     assert refusal.endswith("bf16" + others)
 
 
-def test_int8_of_linear_layers_names_the_runtime_that_takes_others_on_the_same_device() -> None:
+def test_a_refusal_of_int8_for_linear_layers_names_a_runtime_on_the_same_device() -> None:
     for device, runtime in [("cpu", "onnxruntime"), ("cuda:0", "tensorrt")]:
         asked = a_cell(model="resnet50", device=device, runtime="compile", precision="int8")
         assert (linear_int8.refusal(asked) or "").endswith(f"use --runtime {runtime}")

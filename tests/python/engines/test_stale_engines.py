@@ -1,4 +1,4 @@
-"""What is kept is found again for the same model alone: an edit of any kind is built anew."""
+"""Tests that cached engines are found only for the same model: any change causes a new build."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gpubench.engines.onnx.export import network
 from gpubench.engines.tensorrt import plan
 from gpubench.errors import InputError
 from gpubench.measure.engine import engine_key
-from gpubench.measure.output_check import References
+from gpubench.measure.reference import References
 from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.models.local_files import onnx_data
 from gpubench.spec.cell import Cell
@@ -32,7 +32,7 @@ from gpubench.spec.spec import Spec
 
 BRIEF = {"requests": 4, "warmup": 0, "threads": 1, "device": "cpu", "seed": 1}
 
-# A model that reads one of everything that forward can read.
+# A model whose forward reads a value of every kind that forward can read.
 MODEL = """
 import torch
 
@@ -140,13 +140,15 @@ def cell_of(model: Path | str, runtime: str, **settings: object) -> Cell:
 
 
 def content(path: Path) -> str | None:
-    """What the key of an export is made of."""
+    """The digest from which the key of an export is made."""
     cell = cell_of(path, "onnxruntime")
     return export.network(load(cell), cell, torch.float32).content
 
 
 @pytest.mark.parametrize("edited", list(EDITS))
-def test_an_edit_of_anything_that_forward_reads_is_another_program(net: Path, edited: str) -> None:
+def test_a_change_of_anything_that_forward_reads_changes_the_program(
+    net: Path, edited: str
+) -> None:
     before = content(net)
     assert before is not None
     assert content(net) == before
@@ -156,7 +158,7 @@ def test_an_edit_of_anything_that_forward_reads_is_another_program(net: Path, ed
     assert content(net) not in {before, None}
 
 
-def test_the_name_of_the_file_and_its_comments_are_no_part_of_the_program(
+def test_the_name_of_the_file_and_its_comments_do_not_change_the_program(
     net: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "renamed.py"
@@ -164,8 +166,8 @@ def test_the_name_of_the_file_and_its_comments_are_no_part_of_the_program(
     assert content(other) == content(net)
 
 
-def test_another_process_finds_the_same(net: Path) -> None:
-    """With another seed of Python's hashes, which decides the order of sets."""
+def test_another_process_makes_the_same_digest(net: Path) -> None:
+    """The process has another seed of Python's hashes, which changes the order of sets."""
     folder = Path(__file__).parent
     here = os.environ.get("PYTHONHASHSEED")
     code = (
@@ -183,7 +185,7 @@ def test_another_process_finds_the_same(net: Path) -> None:
     assert found.stdout.split()[-1] == content(net)
 
 
-def test_an_engine_is_found_again_and_after_an_edit_is_built_and_right(net: Path) -> None:
+def test_an_engine_is_found_in_the_cache_and_built_again_after_an_edit(net: Path) -> None:
     built = []
     for text in (MODEL, MODEL, MODEL.replace("heads = 2", "heads = 4")):
         net.write_text(text)
@@ -195,39 +197,41 @@ def test_an_engine_is_found_again_and_after_an_edit_is_built_and_right(net: Path
     assert built == [False, True, False]
 
 
-def place_of_package(path: Path, **settings: object) -> Path:
+def path_of_package(path: Path, **settings: object) -> Path:
     cell = cell_of(path, "aotinductor", **settings)
     module, example = inductor.ready(load(cell), cell)
     return aotinductor._entry(aotinductor._export(module, example, cell), module, cell)
 
 
-def test_a_package_has_another_place_after_an_edit_and_for_other_settings(
+def test_a_package_has_another_path_after_an_edit_and_for_other_settings(
     net: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = place_of_package(net)
-    assert place_of_package(net) == place
+    place = path_of_package(net)
+    assert path_of_package(net) == place
     others = {
-        place_of_package(net, batch=2),
-        place_of_package(net, threads=2),
-        place_of_package(net, precision="amp"),
-        place_of_package(net, precision="bf16"),
+        path_of_package(net, batch=2),
+        path_of_package(net, threads=2),
+        path_of_package(net, precision="amp"),
+        path_of_package(net, precision="bf16"),
     }
     with torch._inductor.config.patch(max_autotune=True):
-        others.add(place_of_package(net))
+        others.add(path_of_package(net))
     for edited in ("a number", "an object's attribute", "a tensor that is no buffer"):
         net.write_text(MODEL.replace(*EDITS[edited]))
-        others.add(place_of_package(net))
+        others.add(path_of_package(net))
     net.write_text(MODEL)
     monkeypatch.setattr(inductor, "compiler", lambda: "/usr/bin/another")
-    others.add(place_of_package(net))
+    others.add(path_of_package(net))
     assert len(others) == 9
     assert place not in others
-    assert {other.parent for other in others} == {place.parent}  # none is for one process alone
+    assert {other.parent for other in others} == {
+        place.parent
+    }  # all are in the cache; none is a temporary file
 
 
 @pytest.mark.parametrize("edited", ["a parameter", "an object's attribute"])
-def test_the_cache_of_torch_compile_itself_serves_no_other_model(net: Path, edited: str) -> None:
-    """With freezing weights are constants in what it keeps."""
+def test_the_cache_of_torch_compile_is_not_used_for_another_model(net: Path, edited: str) -> None:
+    """With freezing, the weights are constants of the compiled code."""
     for text in (MODEL, MODEL.replace(*EDITS[edited])):
         net.write_text(text)
         result = gpubench.run(spec_of(net, "compile"))
@@ -236,8 +240,8 @@ def test_the_cache_of_torch_compile_itself_serves_no_other_model(net: Path, edit
         assert (result.numerics.relative_error or 0) < 1e-5
 
 
-def test_other_samples_quantise_anew(net: Path) -> None:
-    """Scales of activations come from them, where the program does not change."""
+def test_other_calibration_samples_cause_a_new_quantisation(net: Path) -> None:
+    """The scales of activations come from the samples, which are not part of the program."""
     convolution = """
 import torch
 def make():
@@ -324,16 +328,16 @@ def suppressed(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("function", [cast, without_gradients, suppressed])
-def test_what_torch_brings_has_a_digest(
+def test_programs_with_operators_of_torch_have_a_digest(
     function: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    import torchvision  # noqa: F401  # which brings the operators
+    import torchvision  # noqa: F401  # it registers the operators
 
     made = torch.export.export(Called(function), (torch.rand(2, 4),))  # gradients on
     assert program.digest_of(made, torch.device("cpu")) is not None
 
 
-def test_a_tensor_of_a_class_of_its_own_has_no_digest() -> None:
+def test_a_tensor_of_another_class_has_no_digest() -> None:
     class Own(torch.Tensor):
         pass
 
@@ -343,13 +347,13 @@ def test_a_tensor_of_a_class_of_its_own_has_no_digest() -> None:
     assert program.digest_of(made, torch.device("cpu")) is None
 
 
-def test_the_number_of_the_gpu_is_no_part_of_a_program() -> None:
+def test_the_number_of_the_gpu_does_not_change_the_program() -> None:
     read = program._Reader(torch.device("cuda", 1))._text
     assert read(torch.device("cuda", 1)) == read(torch.device("cuda")) == "device(cuda)"
     assert read(torch.device("cuda", 0)) == "device(cuda:0)"
 
 
-def test_the_form_of_inputs_and_outputs_is_part_of_the_program() -> None:
+def test_the_structure_of_inputs_and_outputs_is_part_of_the_program() -> None:
     class Outputs(torch.nn.Module):
         def __init__(self, kind: type) -> None:
             super().__init__()
@@ -368,10 +372,10 @@ def test_the_form_of_inputs_and_outputs_is_part_of_the_program() -> None:
     assert None not in digests
 
 
-def test_what_a_program_only_refers_to_is_built_each_time(
+def test_a_program_that_refers_to_code_outside_is_built_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The code behind an operator of the user's own can change under the same name."""
+    """The code of a user's operator can change without a new name."""
 
     @torch.library.custom_op("gpubench_tests::doubled", mutates_args=())
     def doubled(x: torch.Tensor) -> torch.Tensor:
@@ -379,7 +383,7 @@ def test_what_a_program_only_refers_to_is_built_each_time(
 
     doubled.register_fake(torch.empty_like)
     assert program.digest_of(exported(Called(doubled)), torch.device("cpu")) is None
-    # The same with a runtime that can take it: an unknown operator is stood in for by a known one.
+    # The same with a runtime that supports the model: known operators are treated as unknown.
     monkeypatch.setattr(program, "_OPERATOR_LIBRARIES", frozenset[str]())
     cell = cell_of("net.py", "onnxruntime")
     model = one_input(torch.nn.Linear(4, 4))
@@ -407,7 +411,7 @@ def test_a_model_that_cannot_be_exported_first_is_built_each_time(
 
 
 def onnx_in_two_files(folder: Path, weight: float, location: str = "weights.bin") -> Path:
-    """y = x W, with W in a file of its own."""
+    """y = x W, with W in a separate file."""
     folder.mkdir(exist_ok=True)
     values = np.full((300, 4), weight, np.float32)
     tensor = numpy_helper.from_array(values, "w")
@@ -434,7 +438,7 @@ def onnx_in_two_files(folder: Path, weight: float, location: str = "weights.bin"
 
 @pytest.mark.parametrize("location", ["weights.bin", "data/weights.bin"])
 def test_external_data_is_part_of_an_onnx_file(tmp_path: Path, location: str) -> None:
-    """Quantised, a file of one's own is kept; as it is, there is nothing to keep."""
+    """The quantised file is cached, since making it takes time."""
     built = []
     for weight in (0.5, 0.5, 0.75):
         path = onnx_in_two_files(tmp_path / "m", weight, location)
@@ -445,8 +449,10 @@ def test_external_data_is_part_of_an_onnx_file(tmp_path: Path, location: str) ->
     assert built == [False, True, False]
 
 
-def test_what_torch_exports_by_default_is_measured_in_every_precision(tmp_path: Path) -> None:
-    """Its weights are in a second file."""
+def test_an_onnx_file_exported_with_torchs_defaults_is_measured_in_every_precision(
+    tmp_path: Path,
+) -> None:
+    """The weights are in a second file."""
     path = tmp_path / "net.onnx"
     module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 8))
     batch = torch.export.Dim("batch")
@@ -461,7 +467,7 @@ def test_what_torch_exports_by_default_is_measured_in_every_precision(tmp_path: 
         assert result.answers_agree
 
 
-def test_files_side_by_side_in_the_store_of_a_hub_are_allowed(tmp_path: Path) -> None:
+def test_links_to_files_in_the_cache_of_a_hub_are_allowed(tmp_path: Path) -> None:
     made = onnx_in_two_files(tmp_path / "blobs", 0.5)
     snapshot = tmp_path / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -473,18 +479,18 @@ def test_files_side_by_side_in_the_store_of_a_hub_are_allowed(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("location", "expected"),
     [
-        ("../secret", "outside of its folder"),
-        ("a/../../secret", "outside of its folder"),
-        ("/etc/passwd", "outside of its folder"),
-        ("C:\\secret", "outside of its folder"),
-        ("..\\secret", "outside of its folder"),
-        ("", "outside of its folder"),
-        ("link", "a link to outside of its folder"),
+        ("../secret", "outside its folder"),
+        ("a/../../secret", "outside its folder"),
+        ("/etc/passwd", "outside its folder"),
+        ("C:\\secret", "outside its folder"),
+        ("..\\secret", "outside its folder"),
+        ("", "outside its folder"),
+        ("link", "a link to a file outside its folder"),
         ("absent", "the file absent with its weights is missing"),
         (".", "is missing"),
     ],
 )
-def test_data_outside_of_the_folder_of_an_onnx_file_is_refused_in_one_line(
+def test_external_data_outside_the_folder_gives_a_one_line_error(
     tmp_path: Path, location: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = onnx_in_two_files(tmp_path / "m", 0.5)
@@ -517,7 +523,7 @@ def test_data_of_a_subgraph_and_of_a_function_is_found(tmp_path: Path) -> None:
     assert {file.name for file in onnx_data(path)} == {"inner.bin", "weights.bin"}
 
 
-def test_a_file_that_is_not_onnx_is_refused_in_one_line(
+def test_a_file_that_is_not_onnx_gives_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.onnx").write_bytes(b"\xff" * 50)
@@ -531,26 +537,26 @@ def test_a_folder_with_the_name_of_an_onnx_file_has_no_data(tmp_path: Path) -> N
     assert onnx_data(tmp_path / "net.onnx") == []
 
 
-def test_neighbouring_cells_share_no_answers_of_a_model_of_ones_own(net: Path) -> None:
+def test_neighbouring_cells_do_not_share_the_reference_of_an_own_model(net: Path) -> None:
     references, cell = References(), cell_of(net, "eager")
-    first = references.of(load(cell), cell)
+    first = references.get(load(cell), cell)
     net.write_text(MODEL.replace("heads = 2", "heads = 4"))
-    second = references.of(load(cell), cell)
+    second = references.get(load(cell), cell)
     assert first.outputs is not None
     assert second.outputs is not None
     assert not torch.allclose(first.outputs[0][0], second.outputs[0][0])
 
 
-def test_neighbouring_cells_share_no_answers_of_other_weights_in_the_same_folder() -> None:
+def test_neighbouring_cells_do_not_share_the_reference_of_changed_weights() -> None:
     cell = a_cell(model="distilbert", weights="folder", seq_len=8)
     references = References()
     models = [one_input(torch.nn.Linear(4, 4)) for _ in range(2)]
-    first = references.of(models[0], cell)
-    assert references.of(models[0], cell) is first
-    assert references.of(models[1], cell) is not first
+    first = references.get(models[0], cell)
+    assert references.get(models[0], cell) is first
+    assert references.get(models[1], cell) is not first
 
 
-def test_neighbouring_cells_share_no_engine_of_a_file_that_was_edited(net: Path) -> None:
+def test_neighbouring_cells_do_not_share_the_engine_of_an_edited_file(net: Path) -> None:
     cell = cell_of(net, "eager")
     before = engine_key(cell)
     assert engine_key(cell) == before
@@ -569,7 +575,7 @@ def swept(output: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> list
     return [line for line in capsys.readouterr().err.splitlines() if "was changed" in line]
 
 
-def test_a_sweep_says_that_a_model_was_changed_after_its_kept_results(
+def test_a_sweep_reports_that_a_model_was_changed_after_its_stored_results(
     net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cells = ["--model", f"{net}:make", "--batch", "1,2"]

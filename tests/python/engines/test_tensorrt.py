@@ -1,6 +1,6 @@
-"""Engines of TensorRT-RTX, really built for GPUs that are not here, and looked into.
+"""Tests that build engines with TensorRT-RTX for GPUs that are not in this machine.
 
-What needs a GPU (loading and running them) is not tested here.
+Loading and executing the engines needs a GPU and is not tested here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from small_models import SEQ_LEN, SMALL
 from gpubench.cli.program import main
 from gpubench.engines.onnx import export
 from gpubench.engines.tensorrt import plan
-from gpubench.engines.tensorrt.plan import Batches
+from gpubench.engines.tensorrt.builder import Batches
 from gpubench.errors import GpubenchError
-from gpubench.measure.output_check import compare, make_reference
+from gpubench.measure.output_comparison import compare
+from gpubench.measure.reference import make_reference
 from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.spec.cell import Cell
 
@@ -33,7 +34,7 @@ GPUS = {"T4": (7, 5), "A10G": (8, 6), "L4": (8, 9)}
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ONNX files, which take longer to make than most engines: shared by all tests."""
+    """ONNX files. All tests share them, since making one takes longer than most engines."""
     return tmp_path_factory.mktemp("networks")
 
 
@@ -82,13 +83,13 @@ def test_an_engine_is_built_in_the_precision_of_the_export(
     assert {output.dtype for output in made.outputs} == {dtype}
     if model == "resnet":
         assert [(put.dtype, put.shape) for put in made.inputs] == [(dtype, (-1, 3, 56, 56))]
-        assert set(made.dtypes) <= {dtype, "INT64", "INT32"}  # nothing in another format
+        assert set(made.dtypes) <= {dtype, "INT64", "INT32"}  # no other formats
     else:
         assert [put.dtype for put in made.inputs] == ["INT64"] * 3
         assert [output.shape[1:] for output in made.outputs] == [(SEQ_LEN,)] * 2
 
 
-def test_an_engine_is_for_its_gpu_and_is_kept() -> None:
+def test_an_engine_is_for_one_gpu_and_is_cached() -> None:
     model, cell = SMALL["resnet"](), cell_of("resnet", "fp16")
     first, other = (plan.plan(model, cell, GPUS[gpu]) for gpu in ("T4", "L4"))
     assert first.path != other.path
@@ -116,7 +117,7 @@ def test_the_presets_are_built_for_three_gpus(
     parameters = {"resnet50": 25_557_032, "bert-base": 108_893_186}[model]
     for engine in built:
         assert Path(engine["file"]).stat().st_size == engine["bytes"]
-        # Two bytes a weight; an engine for one GPU may hold a layer in two layouts.
+        # Two bytes per weight. An engine may contain a layer in two layouts.
         assert 1.9 * parameters < engine["bytes"] < 4 * parameters
 
 
@@ -125,7 +126,7 @@ def test_the_presets_are_built_for_three_gpus(
     ("precision", "gpu", "dtype"),
     [("int8", "T4", "INT8"), ("int8", "A10G", "INT8"), ("fp8", "L4", "FP8")],
 )
-def test_a_quantised_engine_computes_the_rest_in_fp16(
+def test_a_quantised_engine_computes_other_operators_in_fp16(
     model: str, precision: str, gpu: str, dtype: str
 ) -> None:
     made = plan.plan(SMALL[model](), cell_of(model, precision), GPUS[gpu])
@@ -135,17 +136,17 @@ def test_a_quantised_engine_computes_the_rest_in_fp16(
 
 
 @pytest.mark.parametrize("model", ["resnet", "bert"])
-def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
-    """What the engines are built from, executed on the CPU as it is written."""
+def test_quantised_outputs_are_close_to_those_of_the_fp32_model(model: str) -> None:
+    """The ONNX files from which engines are built, executed on the CPU."""
     loaded = SMALL[model]()
     reference = make_reference(loaded, seed=0, batch=4)
     assert reference.outputs is not None
     answers = {}
     for precision in ("int8", "fp8"):
         network = quantised_network(SMALL[model](), cell_of(model, precision))
-        answers[precision] = [answers_of(network, request) for request in reference.requests]
+        answers[precision] = [outputs_of(network, request) for request in reference.requests]
     cosines = {name: compare(each, reference.outputs).cosine or 0 for name, each in answers.items()}
-    # Eight bits of which seven, or four, are significant.
+    # Seven significant bits in int8, four in fp8.
     assert cosines["int8"] > 0.99
     assert cosines["fp8"] > 0.95
     assert not torch.equal(answers["int8"][0][0], answers["fp8"][0][0])
@@ -155,7 +156,7 @@ def quantised_network(model: LoadedModel, cell: Cell) -> Path:
     return plan._Source.of(model, cell).file(model, cell)
 
 
-def answers_of(network: Path, inputs: Tensors) -> Tensors:
+def outputs_of(network: Path, inputs: Tensors) -> Tensors:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
@@ -168,7 +169,7 @@ def answers_of(network: Path, inputs: Tensors) -> Tensors:
     return tuple(torch.from_numpy(output) for output in session.run(None, feed))
 
 
-def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None:
+def test_one_engine_for_a_range_of_batches_is_used_for_dynamic_batching() -> None:
     model, gpu = SMALL["resnet"](), GPUS["L4"]
     cell = cell_of("resnet", "fp16", batch=2)
     ranged = plan.plan(model, cell, gpu, Batches(2, 8))
@@ -177,7 +178,7 @@ def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None
     assert plan.plan(model, cell, gpu).path != ranged.path
 
 
-def test_lists_are_an_engine_for_each_combination(
+def test_lists_of_settings_build_an_engine_for_each_combination(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = f"{EXAMPLES}/custom_model.py:classifier"
@@ -193,12 +194,12 @@ def test_lists_are_an_engine_for_each_combination(
     ]
     assert len({each["file"] for each in built}) == 8
     assert all(Path(each["file"]).is_file() and not each["from_cache"] for each in built)
-    assert main(asked) == 0  # the same in lines, from what is there
+    assert main(asked) == 0  # the same as text, with the engines from the cache
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [each["file"] for each in built]
 
 
-def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
+def test_an_engine_that_was_built_ahead_is_found_on_the_machine_with_the_gpu(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = tmp_path / "engines"
@@ -221,7 +222,7 @@ def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
     assert made.path.parent.parent == there
 
 
-def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
+def test_an_engine_is_built_from_a_users_onnx_file(tmp_path: Path) -> None:
     exported, _ = export.export(SMALL["resnet"](), cell_of("resnet", "fp32"), torch.float32)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported.read_bytes())
@@ -238,13 +239,13 @@ def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
     assert "INT8" in again.dtypes
 
 
-def test_what_the_library_cannot_build_is_one_line_with_its_reason() -> None:
+def test_a_failed_build_gives_a_one_line_error_with_its_reason() -> None:
     with pytest.raises(GpubenchError, match=r"FP32 GEMM is not supported.*use another") as failure:
         plan.plan(SMALL["resnet"](), cell_of("resnet", "fp32"), GPUS["T4"])
     assert "\n" not in str(failure.value)
 
 
-def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) -> None:
+def test_an_unsupported_operator_gives_a_one_line_error(tmp_path: Path) -> None:
     made = onnx.parser.parse_model(
         """<ir_version: 10, opset_import: ["" : 20]>
         determinants (float[batch, 3, 3] matrices) => (float[batch] d) { d = Det(matrices) }"""
@@ -264,8 +265,11 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
         (["--gpu", "K80"], "--gpu K80: not known"),
         (["--gpu", "T4", "--precision", "bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
         (["--gpu", "T4", "--precision", "tf32"], "--gpu T4: GPUs of sm_75 have no tf32"),
-        (["--gpu", "A10G", "--precision", "fp8"], "no fp8, which came with sm_89; use --precision"),
-        (["--gpu", "H100"], "does not build for sm_90; it knows sm_75, sm_80, sm_86, sm_89"),
+        (
+            ["--gpu", "A10G", "--precision", "fp8"],
+            "no fp8, which needs sm_89 or later; use --precision",
+        ),
+        (["--gpu", "H100"], "does not build for sm_90; it builds for sm_75, sm_80, sm_86, sm_89"),
         (["--gpu", "T4", "--precision", "amp"], "choose fp32 or tf32 or fp16 or bf16 or int8"),
         (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
         (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
@@ -281,7 +285,7 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
         (["--gpu", "A10G", "--json", "/no/such/list.json"], "--json /no/such/list.json cannot be"),
     ],
 )
-def test_what_cannot_be_built_is_told_before_anything_is_loaded(
+def test_what_cannot_be_built_is_refused_before_anything_is_loaded(
     flags: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["build", "--model", "resnet50", *flags, "--output", str(tmp_path / "e")]) == 2
@@ -289,7 +293,7 @@ def test_what_cannot_be_built_is_told_before_anything_is_loaded(
     assert not (tmp_path / "e").exists()
 
 
-def test_a_folder_that_cannot_be_is_told_before_an_engine_is_built_for_it(
+def test_a_folder_that_cannot_be_created_is_reported_before_an_engine_is_built(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file"

@@ -1,8 +1,8 @@
-"""How engine files are loaded and executed, with TensorRT and the GPU stood in for.
+"""Tests of loading and executing engine files, with fakes of TensorRT and of the GPU.
 
-The stand-in has the names that the code uses, in both libraries, and computes on the CPU: an engine
-of one input, which it doubles. That the real libraries have these names is shown by
-tests/tensorrt_api; that they do what they say, by nothing that runs without a GPU.
+The fake library has the names that the code uses from both libraries. It computes on the CPU: its
+engine has one input and doubles it. tests/tensorrt_api shows that the real libraries have these
+names. Their behaviour cannot be tested without a GPU.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def loaded(path: Path, runtime: str = "tensorrt-rtx") -> LoadedEngine:
 
 
 def cell_of(path: Path, **settings: Any) -> Cell:
-    """As a resolved one, but for the device, which stands in for a GPU."""
+    """A resolved cell. Its device takes the place of a GPU."""
     asked = {"model": str(path), "runtime": "tensorrt-rtx", "precision": "fp32", "device": "cpu"}
     return a_cell(**(asked | settings))
 
@@ -184,13 +184,13 @@ def test_an_engine_file_is_executed_on_the_current_stream(
     assert library.streams == [77]
 
 
-def test_inputs_of_any_layout_are_read_as_they_should_be(path: Path, library: FakeLibrary) -> None:
+def test_inputs_of_any_layout_are_read_correctly(path: Path, library: FakeLibrary) -> None:
     images = torch.randn(*SIZES, 5).permute(2, 0, 1)
     (doubled,) = loaded(path).context().run(images)
     assert torch.equal(doubled, images * 2)
 
 
-def test_each_batch_size_has_outputs_of_its_own_allocated_once(
+def test_the_outputs_of_each_batch_size_are_allocated_once(
     path: Path, library: FakeLibrary
 ) -> None:
     context = loaded(path).context()
@@ -210,7 +210,7 @@ def test_scratch_memory_is_given_to_every_context(path: Path, library: FakeLibra
     del contexts
 
 
-def test_tensorrt_rtx_leaves_graphs_to_gpubench_and_compiles_at_once(
+def test_tensorrt_rtx_captures_no_graphs_and_compiles_at_once(
     path: Path, library: FakeLibrary
 ) -> None:
     loaded(path).context()
@@ -227,7 +227,7 @@ def test_tensorrt_rtx_leaves_graphs_to_gpubench_and_compiles_at_once(
         ({"fixed_outputs": False}, r"output doubled has shape \(2, -1, 4\), which depends on"),
     ],
 )
-def test_what_fails_is_one_line(
+def test_every_failure_gives_a_one_line_error(
     path: Path, library: FakeLibrary, fault: dict[str, bool], expected: str
 ) -> None:
     vars(library.engine).update(fault)
@@ -235,25 +235,28 @@ def test_what_fails_is_one_line(
         loaded(path).context().run(torch.zeros(2, *SIZES))
 
 
-def test_an_engine_of_another_gpu_or_version_is_one_line(path: Path, library: FakeLibrary) -> None:
+def test_an_engine_for_another_gpu_or_version_gives_a_one_line_error(
+    path: Path, library: FakeLibrary
+) -> None:
     path.write_bytes(b"another")
     with pytest.raises(GpubenchError) as failure:
         loaded(path)
     assert str(failure.value).endswith(
-        "net.plan is no engine for NVIDIA A10G and tensorrt_rtx 1.2.3 (The engine plan file is not "
-        "compatible); build it for both with gpubench build, or measure the model itself"
+        "net.plan is not an engine for NVIDIA A10G and tensorrt_rtx 1.2.3 (The engine plan file is "
+        "not compatible); build it for both with gpubench build, or measure the model from which "
+        "it was built"
     )
 
 
 @pytest.mark.parametrize(
     ("least", "most", "settings", "expected"),
     [
-        (4, 4, {"batch": 2}, "takes batches of 4 samples and was asked for 2;"),
-        (1, 8, {"batch": 16}, "takes batches of 1 to 8 samples and was asked for 16;"),
-        (1, 8, {"batch": 2, "dynamic_batch": "16:1ms"}, "was asked for 2 to 16;"),
+        (4, 4, {"batch": 2}, "takes batches of 4 samples, and this cell needs 2;"),
+        (1, 8, {"batch": 16}, "takes batches of 1 to 8 samples, and this cell needs 16;"),
+        (1, 8, {"batch": 2, "dynamic_batch": "16:1ms"}, "this cell needs 2 to 16;"),
     ],
 )
-def test_batches_that_an_engine_does_not_take_are_one_line(
+def test_batches_that_an_engine_does_not_take_give_a_one_line_error(
     path: Path,
     library: FakeLibrary,
     least: int,
@@ -267,7 +270,7 @@ def test_batches_that_an_engine_does_not_take_are_one_line(
         build(plan_file.load(cell), cell)
 
 
-def test_an_engine_file_is_a_model_with_inputs_and_no_answers_to_compare_with(
+def test_an_engine_file_is_a_model_with_inputs_but_without_a_reference(
     path: Path, library: FakeLibrary
 ) -> None:
     model = plan_file.load(cell_of(path))
@@ -276,7 +279,7 @@ def test_an_engine_file_is_a_model_with_inputs_and_no_answers_to_compare_with(
     assert (model.parameters, model.callable_on_cpu) == (None, False)
 
 
-def test_every_worker_and_every_graph_has_a_context_of_its_own(
+def test_every_worker_and_every_graph_has_a_separate_context(
     path: Path, library: FakeLibrary
 ) -> None:
     cell = cell_of(path)
@@ -290,7 +293,7 @@ def test_every_worker_and_every_graph_has_a_context_of_its_own(
     assert len(library.contexts) == len(addresses) == 3
 
 
-def test_what_the_library_cannot_have_captured_runs_from_python(
+def test_an_engine_that_cannot_be_captured_is_called_from_python(
     path: Path, library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.engine.capturable = False
@@ -318,7 +321,9 @@ def test_what_the_library_cannot_have_captured_runs_from_python(
         ({"runtime": "torchscript"}, "--runtime: net.plan runs with tensorrt or tensorrt-rtx"),
     ],
 )
-def test_what_an_engine_file_needs_to_be_told(settings: dict[str, Any], expected: str) -> None:
+def test_settings_that_an_engine_file_needs_are_demanded(
+    settings: dict[str, Any], expected: str
+) -> None:
     asked = {"model": "net.plan", "runtime": "tensorrt", "precision": "fp16"} | settings
     with pytest.raises(InputError) as refused:
         make_spec({name: value for name, value in asked.items() if value is not None})
@@ -326,7 +331,7 @@ def test_what_an_engine_file_needs_to_be_told(settings: dict[str, Any], expected
 
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
-def test_measuring_without_a_gpu_is_refused_with_the_way_out(runtime: str) -> None:
+def test_measuring_without_a_gpu_is_refused_with_the_fix(runtime: str) -> None:
     asked = Spec(model="resnet50", runtime=runtime, device="cpu")
-    with pytest.raises(InputError, match="runs on NVIDIA GPUs alone; gpubench build"):
+    with pytest.raises(InputError, match=r"runs only on NVIDIA GPUs \(gpubench build"):
         resolve(asked, this_machine())
