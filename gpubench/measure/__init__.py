@@ -1,1 +1,1 @@
-"""Measuring: from a cell to a result. Nothing else writes measurements."""
+"""Measures cells and makes their results. No other folder writes measurements."""

@@ -1,4 +1,4 @@
-"""When the requests of an open loop are due."""
+"""The due times of the requests of an open loop."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from gpubench import core
 from gpubench.results.samples import Nanoseconds
 from gpubench.spec.cell import OpenLoad
 
-# Added to the seed of the load, so that the arrivals that settle the queue are others.
+# Added to the seed of the load. The settling part then has other arrivals than the measured part.
 _SETTLING_SEED = 2**63
 
 
 def schedule(load: OpenLoad, seed: int) -> Nanoseconds:
-    """Due times in ns from the start, those of the settling requests first.
+    """Due times in ns from the start of the run: first the settling requests, then the others.
 
-    The settling part and the measured part are two schedules, one after the other, each with as
-    many arrivals as the rate makes of its length. So exactly the requests asked for are counted (a
-    whole number of bursts, at least), the window is known before the run, and the rate offered in
-    it is the rate asked for. The window neither begins nor ends at an arrival of its own choice:
-    the arrivals of a Poisson process, given their number in a fixed time, are spread uniformly over
-    that time.
+    The settling part and the measured part are two schedules, one after the other. In each of them
+    the number of arrivals is the rate times the length. Therefore the run counts exactly
+    `load.requests` requests, the window is known before the run, and the rate inside the window is
+    exactly `load.rate_per_second`. The times of the arrivals do not move the limits of the window.
+    This keeps Poisson arrivals correct: if the number of arrivals in a fixed time is known, they
+    are distributed uniformly over that time.
     """
     due_ns = load.settling_ns + _arrivals(load, load.requests, seed)
     if not load.settling:

@@ -1,4 +1,4 @@
-"""A result: assembled once, from what is known of a cell after it was tried."""
+"""Assembles the result of a cell, once, after the measurement or after its failure."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.gpus import device_report
 from gpubench.statistics.verdicts import Evidence, judge
 
-# How a run can end before it is done; otherwise it is "finished", "completions" or "time".
+# Reasons of the core for a run that ended early. The reasons for a complete run are "finished",
+# "completions" and "time".
 _ENDED_EARLY = frozenset({"timeline full", "stopped", "error", "deadline"})
 
 
 @dataclass
 class Attempt:
-    """What is known of a cell that was tried. It is filled in stage by stage."""
+    """What is known about a cell. Each stage of the measurement fills in its part."""
 
     engine: EngineInfo | None = None
     numerics: Numerics | None = None
-    not_captured: str | None = None  # why an engine on a GPU does not run as a graph
+    not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     run: MeasuredRun | None = None
     error: Failure | None = None
 
 
 def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
-    """The result of a cell on the machine and with the versions of `here`.
+    """The result of a cell that was measured on the machine `here`, with its software versions.
 
-    Without a measured run it holds what the stages before had found out.
+    If there is no measured run, the result holds what the earlier stages found out.
     """
     engine = attempt.engine or EngineInfo()
     executor = executor_kind(cell, bool(engine.captured))
@@ -135,7 +136,7 @@ def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:
 
 
 def _threads_always_busy(cell: Cell) -> int | None:
-    """The CPU threads of all workers, where no worker waits for requests; None otherwise."""
+    """The number of CPU threads of all workers together; None if workers wait for requests."""
     load = cell.load
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
     if not cell.on_cpu or cell.service is not None or waits:

@@ -1,4 +1,4 @@
-"""Measure one cell, from the settings to the result.
+"""Measures one cell, from the settings to the result.
 
 Spec -> Cell -> engine -> executors -> measured run (warm-up and window) -> Result
 """
@@ -25,12 +25,12 @@ from gpubench.system.machine import Machine, this_machine
 
 if TYPE_CHECKING:
     from gpubench.measure.engine import Prepared
-    from gpubench.measure.output_check import References
+    from gpubench.measure.reference import References
 
 Keep = Callable[[Result], None]
 
 
-def _nowhere(result: Result) -> None:
+def _discard(result: Result) -> None:
     pass
 
 
@@ -42,7 +42,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def run(spec: Spec, progress: Progress | None = None, keep: Keep = _nowhere) -> Result:
+def run(spec: Spec, progress: Progress | None = None, keep: Keep = _discard) -> Result:
     """Measure one cell on this machine.
 
     `progress` is told of each stage as it begins: load, build, check, measure. `keep` is given the
@@ -61,7 +61,7 @@ def run(spec: Spec, progress: Progress | None = None, keep: Keep = _nowhere) -> 
 
 
 class Bench:
-    """Measures cells one after another; neighbours with the same engine share it."""
+    """Measures cells one after another. Neighbouring cells that need the same engine share it."""
 
     def __init__(self, machine: Machine, progress: Progress | None = None) -> None:
         self._machine = machine
@@ -72,22 +72,22 @@ class Bench:
         self._references: References | None = None
         self._key: tuple[object, ...] | None = None
 
-    def measure(self, cell: Cell, keep: Keep = _nowhere) -> Result:
-        """The result of one cell; see `run`.
+    def measure(self, cell: Cell, keep: Keep = _discard) -> Result:
+        """Measure one cell; see `run`.
 
-        `keep` is given the result as soon as it is whole, and no Ctrl-C comes in between.
+        `keep` is called with the complete result, before a Ctrl-C can interrupt it.
         """
         here = environment(self._machine, cell)
         attempt = Attempt()
         interrupted = False
-        with Deferral() as deferral:  # begun by the measured run: a signal ends it, no more
+        with Deferral() as deferral:  # from the measured run on, a signal only ends that run
             try:
                 attempt.run = self._run(cell, attempt, deferral)
             except KeyboardInterrupt:
                 interrupted = True
-            except (Exception, SystemExit) as error:  # a cell must never take the sweep down
+            except (Exception, SystemExit) as error:  # a cell that fails must not end the sweep
                 attempt.error = Failure(stage=self._stage, message=one_line(error))
-                interrupted = received()  # C++ code turns KeyboardInterrupt into what it likes
+                interrupted = received()  # C++ code may turn KeyboardInterrupt into another error
             deferral.begin()
             if interrupted:
                 attempt.error = Failure(
@@ -105,16 +105,16 @@ class Bench:
         return result
 
     @property
-    def worn_out(self) -> bool:
-        """Whether a batch hung, so that its thread still runs and would disturb further cells."""
+    def has_hung_batch(self) -> bool:
+        """Whether a batch hung. Its thread still runs and would disturb further cells."""
         return hung_threads() > self._hung_before
 
     def _run(self, cell: Cell, attempt: Attempt, deferral: Deferral) -> MeasuredRun:
-        """Load what is needed and measure; what is known of the engine goes into `attempt`."""
+        """Load the model, build the engine, and measure. Fills in the engine in `attempt`."""
         if cell.service is not None:
             self._enter("measure")
             return measured_run(cell, synthetic_executors(cell), deferral)
-        from gpubench.measure.python_workers import with_around
+        from gpubench.measure.python_workers import with_processing_times
 
         prepared = self._prepare(cell)
         attempt.engine = prepared.describe(cell, self._machine)
@@ -127,7 +127,7 @@ class Bench:
                 executors = prepared.graph_executors(cell)
             except NotCapturable as reason:
                 attempt.not_captured = str(reason)
-                cell = replace(cell, depth=1)  # Python waits for each batch
+                cell = replace(cell, depth=1)  # a worker in Python waits for each batch
             else:
                 attempt.engine.captured = True
                 self._enter("measure")
@@ -135,22 +135,22 @@ class Bench:
         self._enter("measure")
         workers = prepared.workers(cell)
         run = measured_run(cell, torch_executors(workers), deferral)
-        return replace(run, samples=with_around(run.samples, workers))
+        return replace(run, samples=with_processing_times(run.samples, workers))
 
     def _enter(self, stage: str) -> None:
-        raise_if_received()  # foreign code of the last stage may have caught it
+        raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt
         self._stage = stage
         self._progress.stage(stage)
 
     def _prepare(self, cell: Cell) -> Prepared:
         from gpubench.measure.engine import engine_key, prepare
-        from gpubench.measure.output_check import References
+        from gpubench.measure.reference import References
 
         self._references = self._references or References()
 
         key = engine_key(cell)
         if self._prepared is None or self._key != key:
-            self._forget_engine()  # before the next is loaded: both may not fit
+            self._forget_engine()  # first, since the memory may be too small for two engines
             self._prepared, self._key = prepare(cell, self._enter, self._references), key
         return self._prepared
 
@@ -160,7 +160,7 @@ class Bench:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; with its type where that is not gpubench's own."""
+    """The message of an error in one line. Errors of other libraries get their type before it."""
     if isinstance(error, GpubenchError):
         return shorten(first_line(error))
     return f"{type(error).__name__}: {reason_of(error)}"

@@ -1,4 +1,4 @@
-"""The timelines of the workers as one table of samples."""
+"""Collects the timelines of all workers into one table of samples."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gpubench.results.samples import Nanoseconds, Samples
 
 
 def _device_stamps(timeline: core.Timeline) -> Nanoseconds | None:
-    """e0..e3 of each request's batch; None where they are not all there.
+    """The device events e0..e3 of each request's batch; None if some are missing.
 
-    A worker that had to be given up took the last of them with it.
+    The last ones are missing if the worker was abandoned because it hung.
     """
     stamps = timeline.device_ns
     if stamps is None or len(stamps) < len(timeline.size):
@@ -22,7 +22,7 @@ def _device_stamps(timeline: core.Timeline) -> Nanoseconds | None:
 
 
 def collect(outcome: core.Outcome) -> Samples:
-    """The workers' timelines as one table of requests, in the order they were claimed."""
+    """The timelines of all workers as one table of requests, in the order of their departure."""
     parts: list[Samples] = []
     batches_before = 0
     for worker, timeline in enumerate(outcome.timelines):

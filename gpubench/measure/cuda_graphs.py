@@ -1,20 +1,23 @@
-"""An engine as CUDA graphs: one forward pass captured per worker, slot and size of batch.
+"""Captures an engine as CUDA graphs: one forward pass for each worker, slot and batch size.
 
-The core replays them, with the copies around them, so no Python and no allocator runs between the
-first and the last stamp of a batch (docs/cuda.md). What a graph uses must stay where it was when it
-was captured; hence the rules below.
+The core replays the graphs and makes the copies before and after them. Neither Python nor a memory
+allocator runs between the first and the last time stamp of a batch (docs/cuda.md). The memory that
+a graph uses must keep its address after the capture. These rules follow from that:
 
-- A slot has a stream and a memory pool of its own. Graphs that share either never run at once.
-- cuBLAS keeps a workspace per stream. It is given back before and after each capture, so that
-  every graph brings its own, from its slot's pool.
-- Warm-ups go before each capture, on the same thread: they compile, choose kernels and load them.
-  All share a stream, so that each finds the memory of the one before.
-- Nothing is garbage-collected meanwhile: to free a graph or its memory breaks a capture off.
-- Autocast casts every weight once, in the warm-ups, and forgets the casts when its block ends. They
-  come from a pool that nobody else takes memory from, so they stay in place as long as the graphs.
-- A model that draws random numbers is refused: a replay would draw the same ones again.
-- What keeps state for each execution, as TensorRT's contexts, is made anew for every graph.
-- A replay must give the outputs of a plain call.
+- Each slot has a separate stream and a separate memory pool. Graphs that share one of the two
+  cannot run at the same time.
+- cuBLAS keeps a workspace for each stream. The workspaces are freed before and after each capture.
+  Each graph therefore has a separate workspace, from the pool of its slot.
+- Warm-up calls run before each capture, on the same thread. They compile, choose and load kernels.
+  All warm-up calls share a stream, so each call reuses the memory of the call before.
+- Python's garbage collector is off during captures: a capture fails if a graph or its memory is
+  freed meanwhile.
+- Autocast casts each weight once, in the warm-up calls, and drops the casts when its block ends.
+  Their memory comes from a pool that only the warm-up calls use. The pool lives as long as the
+  graphs, so the casts keep their addresses.
+- A model that draws random numbers is refused: a replay would draw the same numbers again.
+- An object that keeps state for each execution, such as a TensorRT context, is made for each graph.
+- A replay must give the same outputs as an ordinary call.
 
 All captures end before any worker starts.
 """
@@ -41,7 +44,7 @@ Forward = Callable[..., torch.Tensor | Tensors]
 
 
 class NotCapturable(Exception):
-    """Why an engine cannot run as a graph, in one line."""
+    """The engine cannot run as a CUDA graph. The message is the reason, in one line."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +53,32 @@ class Shape:
 
     workers: int
     depth: int  # slots of each worker
-    most_requests: int  # of one batch
-    host_inputs: bool  # each batch comes from the host, and its outputs go back there
+    most_requests: int  # in one batch
+    host_inputs: bool  # inputs are copied from the host, and outputs back to the host
 
 
 def batch_sizes(most_requests: int) -> list[int]:
-    """Sizes of batch to capture: powers of two below the largest, and the largest.
+    """The batch sizes to capture: the largest, and all powers of two below it.
 
-    A batch in between takes the next larger graph, so less than half of its places are padding.
+    A batch of another size uses the next larger graph, so less than half of that is padding.
     """
     return [2**n for n in range((most_requests - 1).bit_length())] + [most_requests]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What the core replays for one batch in flight, and what the graphs use."""
+    """The graphs for one batch in flight, and everything that they use."""
 
     for_core: core.cuda.Slot
-    graphs: dict[int, torch.cuda.CUDAGraph]  # by size of batch, in requests
-    forwards: list[Forward]  # what was captured, with the state that it keeps
+    graphs: dict[int, torch.cuda.CUDAGraph]  # by batch size, in requests
+    forwards: list[Forward]  # the captured functions, with the state that they keep
     tensors: list[torch.Tensor]
-    answers: core.cuda.PinnedBuffer | None  # outputs of the last batch, where they go to the host
+    host_output: core.cuda.PinnedBuffer | None  # outputs of the last batch; None: not copied
 
 
 @dataclass(frozen=True)
 class Captured:
-    """An engine's graphs, and everything that has to live as long as they do."""
+    """The graphs of an engine, and everything that must live as long as they do."""
 
     engine: Engine
     payloads: core.cuda.Payloads | None  # None: inputs lie on the device
@@ -83,7 +86,7 @@ class Captured:
     warmup_memory: torch.cuda.MemPool
 
     def executors(self) -> list[core.Executor]:
-        """One per worker, that replays the graphs on the engine's device."""
+        """One executor for each worker. It replays the graphs on the engine's device."""
         return [
             core.cuda.GraphExecutor(
                 self.engine.device.index,
@@ -96,10 +99,10 @@ class Captured:
 
 
 def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
-    """The graphs of `engine` for all of its workers.
+    """Capture the graphs of `engine` for all its workers.
 
-    `pool` are the requests' inputs, in host memory or on the device as `shape` says. Raises
-    NotCapturable, with the reason, where the engine has to be called from Python instead.
+    `pool` holds the inputs of the requests, in host memory if `shape.host_inputs`, else on the
+    device. Raises NotCapturable, with the reason, if Python has to call the engine instead.
     """
     if engine.not_capturable:
         raise NotCapturable(engine.not_capturable)
@@ -113,7 +116,7 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
             warmup = torch.cuda.MemPool(), torch.cuda.Stream(engine.device)
             captures = _Captures(engine, pool, shape, payloads, *warmup)
             workers = [
-                [captures.slot(worker * shape.depth + place) for place in range(shape.depth)]
+                [captures.slot(worker * shape.depth + number) for number in range(shape.depth)]
                 for worker in range(shape.workers)
             ]
     except (RuntimeError, TypeError, ValueError, GpubenchError) as error:
@@ -122,7 +125,7 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
 
 
 def _payloads(pool: Sequence[Tensors]) -> core.cuda.Payloads:
-    """The requests' bytes, as the core writes them into pinned memory."""
+    """The inputs of the requests as bytes. The core writes them into pinned memory."""
     return core.cuda.Payloads(
         [np.stack([_bytes(tensor).numpy() for tensor in same]) for same in zip(*pool, strict=True)]
     )
@@ -134,87 +137,87 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Captures:
-    """Captures slot after slot of one engine."""
+    """Captures the slots of one engine, one after another."""
 
     engine: Engine
     pool: Sequence[Tensors]
     shape: Shape
     payloads: core.cuda.Payloads | None
-    warmup_memory: torch.cuda.MemPool  # takes what warm-ups leave behind
+    warmup_memory: torch.cuda.MemPool  # the memory of the warm-up calls
     warmup_stream: torch.cuda.Stream
 
     def slot(self, number: int) -> Slot:
-        """`number` counts the slots of all workers."""
+        """Capture one slot. `number` counts the slots of all workers."""
         device = self.engine.device
         stream = torch.cuda.Stream(device)
         memory = torch.cuda.graph_pool_handle()
         sizes = batch_sizes(self.shape.most_requests)
         host, index = self.payloads is not None, device.index
-        arena = answers = None
+        arena = output_buffer = None
         if self.payloads is not None:
             length = self.payloads.arena_bytes(sizes[-1])
             arena = torch.empty(length, dtype=torch.uint8, device=device)
         graphs: dict[int, torch.cuda.CUDAGraph] = {}
         forwards = []
         tensors = [] if arena is None else [arena]
-        ladder: dict[int, tuple[int, int, int]] = {}
+        executables: dict[int, tuple[int, int, int]] = {}  # by batch size, as the core takes them
         for size in reversed(sizes):  # the largest first: the others fit into its memory
             requests = [self.pool[(number * sizes[-1] + n) % len(self.pool)] for n in range(size)]
-            inputs = self._place(requests, arena)
+            inputs = self._device_inputs(requests, arena)
             forward = self.engine.for_graph() if self.engine.for_graph else self.engine.forward
-            graph, outputs = self._capture(forward, inputs, answers, stream, memory)
-            if answers is None:  # all sizes leave their outputs where the largest does
-                answers = outputs
+            graph, outputs = self._capture(forward, inputs, output_buffer, stream, memory)
+            if output_buffer is None:  # the smaller sizes write to the memory of the largest
+                output_buffer = outputs
             graphs[size] = graph
             forwards.append(forward)
             tensors += [*inputs, outputs]
-            ladder[size] = (
+            executables[size] = (
                 graph.raw_cuda_graph_exec(),
                 0 if self.payloads is None else self.payloads.arena_bytes(size),
                 outputs.nbytes if host else 0,
             )
-        assert answers is not None
+        assert output_buffer is not None
         host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
-        host_output = core.cuda.PinnedBuffer(index, answers.nbytes) if host else None
+        host_output = core.cuda.PinnedBuffer(index, output_buffer.nbytes) if host else None
         return Slot(
             for_core=core.cuda.Slot(
-                ladder,
+                executables,
                 host_input=host_input,
                 device_input=arena.data_ptr() if arena is not None else 0,
-                device_output=answers.data_ptr() if host else 0,
+                device_output=output_buffer.data_ptr() if host else 0,
                 host_output=host_output,
             ),
             graphs=graphs,
             forwards=forwards,
             tensors=tensors,
-            answers=host_output,
+            host_output=host_output,
         )
 
-    def _place(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
-        """The inputs of a batch of these requests, on the device, in the arena where there is one.
+    def _device_inputs(self, requests: Sequence[Tensors], arena: torch.Tensor | None) -> Tensors:
+        """The inputs of a batch of these requests on the device, inside `arena` if it is given.
 
-        They are real ones: a graph is warmed up and tried on them.
+        The warm-up calls and the check of the replay use their values.
         """
         joined = tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
         if arena is None or self.payloads is None:
             return joined
-        placed = []
+        copies = []
         for tensor, offset in zip(joined, self.payloads.offsets(len(requests)), strict=True):
             view = arena[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-            placed.append(view.copy_(tensor))
-        return tuple(placed)
+            copies.append(view.copy_(tensor))
+        return tuple(copies)
 
     def _capture(
         self,
         forward: Forward,
         inputs: Tensors,
-        answers: torch.Tensor | None,
+        output_buffer: torch.Tensor | None,
         stream: torch.cuda.Stream,
-        memory: Any,  # a handle whose type torch keeps to itself
+        memory: Any,  # a handle; its type is private to torch
     ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-        """The graph of one forward pass, and the tensor in which its outputs lie.
+        """The graph of one forward pass, and the tensor to which it writes its outputs.
 
-        That is the beginning of `answers` where it is given.
+        This tensor is the first part of `output_buffer` if that is given.
         """
         device, warmup = self.engine.device, self.warmup_stream
         warmup.wait_stream(torch.cuda.current_stream(device))
@@ -228,9 +231,9 @@ class _Captures:
 
         graph = torch.cuda.CUDAGraph()
         with _capturing(graph, stream, memory):
-            outputs = _outputs(forward, inputs, answers)
+            outputs = _outputs(forward, inputs, output_buffer)
         with torch.cuda.stream(stream):
-            outputs.view(torch.uint8).fill_(0xFF)  # NaN: nothing but the replay can mend it
+            outputs.view(torch.uint8).fill_(0xFF)  # NaN, which the replay must overwrite
             graph.replay()
         stream.synchronize()
         if not _agree(outputs, expected):
@@ -242,15 +245,18 @@ class _Captures:
 def _capturing(
     graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, memory: Any
 ) -> Iterator[None]:
-    """Capture what the block does; where it fails, the error is the one that came first.
+    """Capture the operations of the block. If the capture fails, raise the first error.
 
-    To end a capture that failed fails as well, and in torch 2.11 it leaves `stream` current.
+    After a failure torch raises a second error at the end of the capture, and torch 2.11 leaves
+    `stream` as the current stream.
     """
     first: Exception | None = None
     torch._C._cuda_clearCublasWorkspaces()
     try:
         with (
-            torch.cuda.stream(torch.cuda.current_stream()),  # which is so again afterwards
+            torch.cuda.stream(
+                torch.cuda.current_stream()
+            ),  # restores the current stream at the end
             torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"),
         ):
             try:
@@ -264,16 +270,16 @@ def _capturing(
         torch._C._cuda_clearCublasWorkspaces()
 
 
-def _outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
-    """One forward pass, with its outputs at the beginning of `place` where that is given."""
-    outputs = _together(forward(*inputs))
-    if place is None:
+def _outputs(forward: Forward, inputs: Tensors, buffer: torch.Tensor | None) -> torch.Tensor:
+    """The outputs of one forward pass, in the first part of `buffer` if it is given."""
+    outputs = _concatenated(forward(*inputs))
+    if buffer is None:
         return outputs
-    return place[: len(outputs)].copy_(outputs)
+    return buffer[: len(outputs)].copy_(outputs)
 
 
-def _together(outputs: torch.Tensor | Tensors) -> torch.Tensor:
-    """All outputs in one line of memory, which one copy brings to the host."""
+def _concatenated(outputs: torch.Tensor | Tensors) -> torch.Tensor:
+    """All outputs in one contiguous tensor. One copy then brings them to the host."""
     tensors = as_tuple(outputs)
     if len(tensors) == 1:
         return tensors[0].contiguous().reshape(-1)
@@ -283,7 +289,7 @@ def _together(outputs: torch.Tensor | Tensors) -> torch.Tensor:
 
 
 def _agree(replayed: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether both are the same but for rounding: the kernels chosen may differ."""
+    """Whether both are equal except for rounding: torch may have chosen different kernels."""
     if not expected.is_floating_point():
         return torch.equal(replayed, expected)
     return torch.allclose(replayed, expected, rtol=2e-2, atol=2e-2 * float(expected.abs().max()))

@@ -15,12 +15,12 @@ DISTRIBUTION = "gpubench-inference"
 
 
 def environment(machine: Machine, cell: Cell) -> Environment:
-    """The machine and the versions, for a resolved cell."""
+    """The machine and the versions of the software, as the result of `cell` stores them."""
     cuda = driver = None
     names = list(machine.gpus)
     if not cell.on_cpu:
         driver = _driver_version()
-        if cell.service is not None:  # torch plays no part
+        if cell.service is not None:  # torch is not used
             names = [gpu.name for gpu in gpus.visible_gpus()]
         else:
             import torch
@@ -45,7 +45,7 @@ def environment(machine: Machine, cell: Cell) -> Environment:
 
 
 def _driver_version() -> str | None:
-    """Of the NVIDIA kernel driver, as it says itself."""
+    """The version of the NVIDIA kernel driver; None if it is not loaded."""
     try:
         with open("/sys/module/nvidia/version") as file:
             return file.read().strip()

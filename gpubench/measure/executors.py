@@ -1,4 +1,4 @@
-"""The executors of a cell: what its workers call for each batch."""
+"""The executors of a cell: the workers of the core call them for each batch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SERVICE_TABLE = 100_000
 def executor_kind(cell: Cell, captured: bool) -> ExecutorKind:
     """How the batches of a cell are executed.
 
-    "delay": the synthetic model on a CPU. "graph": CUDA graphs, of an engine that could be captured
-    and of the synthetic model on a GPU. "python": an engine that is called from Python.
+    "delay": the synthetic model on a CPU. "graph": a captured engine, or the synthetic model on a
+    GPU. "python": an engine that Python calls for each batch.
     """
     if cell.service is not None:
         return "delay" if cell.on_cpu else "graph"
@@ -33,9 +33,9 @@ def torch_executors(workers: Sequence[Worker]) -> list[core.Executor]:
 
 
 def synthetic_executors(cell: Cell) -> list[core.Executor]:
-    """One executor a worker with the cell's service time, drawn from its seed.
+    """One executor for each worker. It takes the cell's service time, drawn from its seed.
 
-    On a GPU it is a kernel that waits so long, in a graph of its own for each size of batch.
+    On a GPU a kernel waits for that time, with one CUDA graph for each batch size.
     """
     assert cell.service is not None
     times = [_service_ns(cell.service, cell.load_seed + n) for n in range(cell.workers)]
@@ -53,7 +53,7 @@ def synthetic_executors(cell: Cell) -> list[core.Executor]:
 
 
 def _service_ns(service: ServiceTime, seed: int) -> int | Nanoseconds:
-    """The service time of a batch, or a table of them to use in turn."""
+    """The service time of every batch, or a table of service times that are used in turn."""
     if service.distribution == "constant" or service.mean_ns == 0:
         return service.mean_ns
     return core.exponential_service(service.mean_ns, _SERVICE_TABLE, seed)

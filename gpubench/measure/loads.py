@@ -1,4 +1,4 @@
-"""What a cell's load offers to the workers, and when a run of it is over."""
+"""The load of a cell as the core needs it: the requests, and the end of the run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from gpubench.results.samples import Nanoseconds
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
 from gpubench.statistics import ClosedLoop, OpenLoop
 
-# An open loop that fell behind is drained for this long after its last arrival.
+# After the last arrival of an open loop, requests that still wait get at least this much time.
 _LEAST_DRAIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class OfferedLoad:
-    """A source of requests for the core, with the limits of its run."""
+    """The source of requests for the core, and the limits of the run."""
 
     source: core.RequestSource
-    expected: int  # requests, about
+    expected: int  # about how many requests the run will have
     stop_after_completions: int | None
     stop_after_s: float | None
-    # Which of the samples count, given the start of the run in ns.
+    # The rule for which samples count; the argument is the start of the run in ns.
     counted: Callable[[int], ClosedLoop | OpenLoop]
 
 
 def offered_load(cell: Cell, requests_per_second: float) -> OfferedLoad:
-    """The load of `cell`, where its warm-up completed `requests_per_second`."""
+    """The load of `cell`. In the warm-up it completed `requests_per_second`."""
     load = cell.load
     if isinstance(load, ClosedLoad):
         return _closed(cell, load, requests_per_second)
@@ -36,7 +36,7 @@ def offered_load(cell: Cell, requests_per_second: float) -> OfferedLoad:
         due_ns = schedule(load, cell.load_seed)
         end_ns = load.settling_ns + round(load.requests / load.rate_per_second * 1e9)
         return _open(cell, due_ns, load.settling_ns, end_ns, load.burst, load.rate_per_second)
-    due_ns = load.trace.due_ns(load.rate_per_second)  # a trace is measured whole
+    due_ns = load.trace.due_ns(load.rate_per_second)  # all requests of a trace are measured
     return _open(cell, due_ns, settle_ns=0, end_ns=int(due_ns[-1]), burst=1, rate=None)
 
 
@@ -45,7 +45,7 @@ def _closed(cell: Cell, load: ClosedLoad, rate: float) -> OfferedLoad:
     completions = stop_after_s = None
     if load.requests is not None:
         completions = loop.completions_to_run(load.requests, cell.batch_limits.requests)
-    if load.duration_s is not None:  # the window opens when each client has completed one request
+    if load.duration_s is not None:  # the window begins when each client has completed a request
         stop_after_s = load.duration_s + load.clients / rate
     expected = completions or round(2 * rate * (stop_after_s or 0.0)) + 2 * load.clients
     source = core.ClosedLoop(load.clients)

@@ -1,4 +1,4 @@
-"""What a run, a sweep or a search tells of its progress. It can be imported without torch."""
+"""The progress of a run, a sweep or a search. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Is told how a measurement goes. It is told nothing while a cell is being measured.
+    """Receives the progress of a measurement. No method is called while requests are measured.
 
-    This class does nothing; override the methods that you need. `run` calls `stage`; a sweep calls
-    the methods of cells, a search those of probes, and both call `stage`. A spec has all its
-    defaults filled in.
+    The methods of this class do nothing; override the ones that you need. `run` calls `stage`. A
+    sweep calls `stage` and the methods about cells; a search calls `stage` and the methods about
+    probes. In each `spec` all defaults are filled in.
     """
 
     def stage(self, name: str) -> None:
         """A stage of a cell begins: load, build, check, capture or measure."""
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
-        """A sweep begins. `skipped`: why this machine cannot do some cells, and how many."""
+        """A sweep begins. `skipped` counts the cells that it leaves out, by the reason."""
 
     def file_changed(self, file: Path, kept: int) -> None:
-        """The file of a model was changed after `kept` results of it, which stay as they are.
+        """`kept` earlier results are older than the last change of a model's file.
 
-        Called once a file, before anything is measured.
+        The sweep does not measure their cells again. Called once for each such file, before
+        anything is measured.
         """
 
     def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
-        """The cell `number` of a sweep, from 1. No time is known before one has ended."""
+        """A cell of a sweep begins. The first has `number` 1, and its `seconds_left` is None."""
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
-        """The cell is measured, and its result is kept."""
+        """The cell was measured, and its result was written."""
 
     def probe_begins(self, load: Load, spec: Spec) -> None:
-        """One measurement of a search; `spec` has its rate or its clients."""
+        """A measurement of a search begins. `spec` has its rate or its number of clients."""
 
     def probe_ended(self, probe: Probe) -> None:
-        """The measurement is done, without an error."""
+        """A measurement of a search ended without an error."""
 
     def located(self, crossing: Crossing) -> None:
-        """What all open loops of a search say so far."""
+        """The search has a new estimate, from all its open loops until now."""

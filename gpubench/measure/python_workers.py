@@ -1,4 +1,4 @@
-"""A worker's side of an engine: what the core calls once a batch, on the worker's own thread."""
+"""Workers in Python: the core calls them once for each batch, on the thread of the worker."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from numpy.typing import NDArray
 
 from gpubench.engines.base import Engine
 from gpubench.measure.streams import execution
-from gpubench.models.base import Around, LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, seeded
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import limited
 
-# Distinct requests made ahead, so that a run neither repeats one sample nor spends time on making
-# them: as many as fit in this many bytes, within the bounds.
+# The requests are made before the run. They differ, so a run does not repeat one sample. Their
+# number is as many as fit into this many bytes, within these limits.
 _POOL_BYTES = 64 << 20
 _POOL_LEAST, _POOL_MOST = 4, 64
 
 
 def make_pool(model: LoadedModel, engine: Engine, cell: Cell) -> list[Tensors]:
-    """Seeded, distinct requests of `cell.batch` samples each, in the engine's numbers.
+    """Distinct requests of `cell.batch` samples, from the seed, in the formats of the engine.
 
-    They lie where the clock finds them: on the device with `inputs=device`, else in host memory.
+    They are on the device if `cell.inputs` is "device", else in host memory.
     """
     generator = seeded(cell.seed + 1)  # not the seed of the weights
 
     def request() -> Tensors:
-        inputs = engine.place(model.make_inputs(generator, cell.batch))
+        inputs = engine.cast(model.make_inputs(generator, cell.batch))
         if cell.inputs == "device":
             return tuple(tensor.to(engine.device) for tensor in inputs)
         return inputs
@@ -45,18 +45,18 @@ def make_pool(model: LoadedModel, engine: Engine, cell: Cell) -> list[Tensors]:
     return pool
 
 
-# Encoded requests are small; these many are made whatever their size.
-_AROUND_REQUESTS = 16
+# Requests for a preprocess function are small (encoded images, text). This many are always made.
+_ENCODED_REQUESTS = 16
 
 
-def make_requests(around: Around, cell: Cell) -> list[object]:
-    """What clients send, in requests of `cell.batch` samples, seeded and distinct."""
+def make_requests(processing: PrePostProcessing, cell: Cell) -> list[object]:
+    """Distinct requests of `cell.batch` samples as clients send them, from the seed."""
     generator = seeded(cell.seed + 1)
-    return [around.make_requests(generator, cell.batch) for _ in range(_AROUND_REQUESTS)]
+    return [processing.make_requests(generator, cell.batch) for _ in range(_ENCODED_REQUESTS)]
 
 
 class Worker(ABC):
-    """One worker of the core: where its batches execute, and what its thread needs for that."""
+    """One worker of the core. It executes batches on its thread or on its CUDA stream."""
 
     def __init__(self, engine: Engine, cell: Cell) -> None:
         self._engine, self._threads = engine, cell.threads
@@ -64,7 +64,10 @@ class Worker(ABC):
         self._modes = ExitStack()
 
     def open(self) -> None:
-        """Set what torch keeps per thread, and run once: the first inference compiles and plans."""
+        """Set torch's modes of this thread, and run one batch.
+
+        Some runtimes compile or choose kernels in the first inference.
+        """
         self._execution.open()
         self._modes.enter_context(limited(self._threads))
         self._modes.enter_context(self._engine.thread_modes())
@@ -72,14 +75,14 @@ class Worker(ABC):
 
     @abstractmethod
     def run(self, ids: NDArray[np.int64]) -> None:
-        """One batch, of the requests with these ids. Its outputs can be read when this returns."""
+        """Execute one batch: the requests with these ids. Returns when its outputs can be read."""
 
     def close(self) -> None:
         self._modes.close()
 
 
 class ModelWorker(Worker):
-    """Runs the model alone: its requests bring the engine's inputs."""
+    """Runs only the model: the requests hold the inputs of the engine."""
 
     def __init__(self, engine: Engine, pool: Sequence[Tensors], cell: Cell) -> None:
         super().__init__(engine, cell)
@@ -92,47 +95,51 @@ class ModelWorker(Worker):
         return _joined([self._pool[int(number) % len(self._pool)] for number in ids])
 
 
-class AroundWorker(Worker):
-    """Also does what comes before and after the model, on its thread, and notes how long it takes.
+class ProcessingWorker(Worker):
+    """Runs preprocessing, the model and postprocessing on its thread.
 
-    Whatever lies between the two counts as the model's: on a GPU also the copies there and back.
+    It logs how long pre- and postprocessing take. The time between them counts as the model's,
+    including the copies to and from a GPU.
     """
 
     def __init__(
-        self, engine: Engine, requests: Sequence[object], around: Around, cell: Cell
+        self, engine: Engine, requests: Sequence[object], processing: PrePostProcessing, cell: Cell
     ) -> None:
         super().__init__(engine, cell)
-        self._requests, self._around = requests, around
-        self.log: list[tuple[int, int, int]] = []  # per batch: began, preprocess, postprocess, ns
+        self._requests, self._processing = requests, processing
+        # For each batch: its start, the time of preprocessing and the time of postprocessing, ns.
+        self.log: list[tuple[int, int, int]] = []
 
     def run(self, ids: NDArray[np.int64]) -> None:
         began = time.monotonic_ns()
         chosen = (self._requests[int(number) % len(self._requests)] for number in ids)
-        inputs = _joined([self._engine.place(self._around.preprocess(each)) for each in chosen])
+        preprocess = self._processing.preprocess
+        inputs = _joined([self._engine.cast(preprocess(each)) for each in chosen])
         called = time.monotonic_ns()
         outputs = self._execution.run(inputs)
         returned = time.monotonic_ns()
-        self._around.postprocess(outputs)
+        self._processing.postprocess(outputs)
         self.log.append((began, called - began, time.monotonic_ns() - returned))
 
 
 def _joined(requests: Sequence[Tensors]) -> Tensors:
-    """The inputs of one batch of these requests."""
+    """The inputs of one batch that contains these requests."""
     if len(requests) == 1:
         return requests[0]
     return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
 
 
-def with_around(samples: Samples, workers: Sequence[Worker]) -> Samples:
-    """`samples` with the times that workers noted of what is around the model, where they did."""
-    if not len(samples) or not all(isinstance(worker, AroundWorker) for worker in workers):
+def with_processing_times(samples: Samples, workers: Sequence[Worker]) -> Samples:
+    """`samples` with the times of pre- and postprocessing, if the workers logged them."""
+    if not len(samples) or not all(isinstance(worker, ProcessingWorker) for worker in workers):
         return samples
     around_ns = np.empty((len(samples), 2), np.int64)
     for number, worker in enumerate(workers):
-        assert isinstance(worker, AroundWorker)
+        assert isinstance(worker, ProcessingWorker)
         log = np.array(worker.log, np.int64).reshape(-1, 3)
         own = samples.worker == number
-        # A batch's entry is the first that began after it was submitted: one clock, one thread.
+        # The entry of a batch is the first one that began after the batch left the queue. Both
+        # times come from the same clock and the same thread.
         entry = np.searchsorted(log[:, 0], samples.submitted_ns[own])
         around_ns[own] = log[entry, 1:]
     return replace(samples, around_ns=around_ns)

@@ -1,7 +1,7 @@
-"""One run of a cell's load: a warm-up, and the measured run.
+"""Runs the load of a cell: first a warm-up, then the measured run.
 
-The warm-up uses the same worker threads as the measurement, because torch, OpenMP and CUDA keep
-state per thread. Its rate says how large the timeline has to be.
+Both use the same worker threads, because torch, OpenMP and CUDA keep state for each thread. The
+throughput of the warm-up determines how large the timeline has to be.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from gpubench.system.telemetry import Readings, recorded
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
 WARMUP_BATCHES = 3
-# So long a delay that the batches of a warm-up are full.
+# A delay for dynamic batching that is long enough for every batch of a warm-up to be full.
 _UNTIL_FULL_NS = 10**9
 _WARMUP_CAPACITY = 1_000_000
-# A batch that takes longer is taken for hung. The first inferences of a runtime may compile.
+# A batch that takes longer than this counts as hung. In the warm-up the limit is longer, since
+# some runtimes compile during their first inferences.
 _WARMUP_DEADLINE_NS = 900 * 10**9
 _LEAST_DEADLINE_NS = 60 * 10**9
-# Batches in flight may take so long when a signal ends a run; everything ends within a second.
+# When a signal ends a run, batches in flight get this much time. The run ends within a second.
 _GRACE_S = 0.5
-# The timeline takes at most this part of the free memory.
+# The timeline takes at most this share of the free memory.
 _MEMORY_PART = 0.1
 _BYTES_PER_REQUEST = 88  # at batch 1, with device events
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What the measured run of a cell left."""
+    """What the measured run of a cell recorded."""
 
     samples: Samples
     loop: ClosedLoop | OpenLoop  # which of the samples count
@@ -53,39 +54,39 @@ class MeasuredRun:
     failed: int
     warmup_seconds: float
     cpu_cores: float
-    other_busy_cores: float | None  # used by everybody else meanwhile
+    other_busy_cores: float | None  # cores that other processes used meanwhile; None: unknown
     reason: str
     error: str | None
     interrupted: bool
     enqueue_ms: float | None = None  # mean host time of a graph's launch; None: no graphs
-    padded: int = 0  # requests computed for nobody, to fill a captured size of batch
-    event_clock: list[EventClock] | None = None  # of each worker; None: no device events
-    gpus: tuple[Gpu, ...] = ()  # that it ran on, as far as they can be told apart
-    readings: Readings = field(default_factory=dict)  # of these GPUs meanwhile
+    padded: int = 0  # requests that only filled up batches to a captured batch size
+    event_clock: list[EventClock] | None = None  # one per worker; None: no device events
+    gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
+    readings: Readings = field(default_factory=dict)  # telemetry of these GPUs during the run
 
 
 def hung_threads() -> int:
-    """Worker threads of this process that were given up, and may run for ever."""
+    """The number of worker threads of this process that hung. They may run for ever."""
     return core.abandoned_workers()
 
 
 def measured_run(
     cell: Cell, executors: Sequence[core.Executor], deferral: Deferral | None = None
 ) -> MeasuredRun:
-    """Warm up, measure, and bring home every stamp.
+    """Warm up, measure, and return all time stamps.
 
-    From the measured run on, signals are put off with `deferral`, which the caller ends: they end
-    the run, and take nothing of it along.
+    From the measured run on, `deferral` defers signals until the caller ends it. A signal then ends
+    the run, and nothing that was measured is lost.
 
-    An error or an interruption during the measured run is in the value returned, with everything
-    that was measured until then. Raises GpubenchError for one during the warm-up, and
-    KeyboardInterrupt.
+    The returned value reports an error or an interruption during the measured run, together with
+    everything that was measured before it. Raises GpubenchError for an error during the warm-up,
+    and KeyboardInterrupt for an interruption during the warm-up.
     """
     end_pools_of_this_thread()
     runner = core.Runner(list(executors), wait=cell.wait)
     try:
-        warm = _warm_up(runner, cell)
-        run = _measure(runner, cell, warm, deferral or Deferral())
+        warm_up = _warm_up(runner, cell)
+        run = _measure(runner, cell, warm_up, deferral or Deferral())
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -104,7 +105,7 @@ def _replays(executor: core.Executor) -> TypeGuard[core.cuda.GraphExecutor]:
 
 
 def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None:
-    """Of the run just finished; None where a worker has no device events."""
+    """The clocks of the device events in the last run; None if a worker has no device events."""
     fits = [executor.clock for executor in executors if _replays(executor)]
     if not fits or len(fits) < len(executors):
         return None
@@ -119,27 +120,27 @@ def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None
             largest_squeeze_us=fit.largest_squeeze_ns / 1e3,
         )
         for fit in fits
-        if fit is not None  # a worker that got nothing to do
+        if fit is not None  # None for a worker that executed no batch
     ]
 
 
 @dataclass(frozen=True)
-class _Warm:
-    """What the warm-up saw."""
+class _WarmUp:
+    """What the warm-up measured."""
 
     requests_per_second: float
     slowest_batch_ns: int
     seconds: float
 
 
-def _warm_up(runner: core.Runner, cell: Cell) -> _Warm:
-    """Run every size of batch that can occur, then the load to come for the rest of the time."""
+def _warm_up(runner: core.Runner, cell: Cell) -> _WarmUp:
+    """Run every batch size that can occur; then run the load of the cell for the remaining time."""
     started = time.monotonic()
     workers, limits = cell.workers, cell.batch_limits
     samples = None
     for size in range(1, limits.requests + 1):
         batches = WARMUP_BATCHES if size == limits.requests else 1
-        samples = _warm_run(
+        samples = _warm_up_run(
             runner,
             clients=size * workers,
             max_batch=size,
@@ -150,7 +151,7 @@ def _warm_up(runner: core.Runner, cell: Cell) -> _Warm:
     if remaining_s > 0:
         load = cell.load
         clients = load.clients if isinstance(load, ClosedLoad) else cell.most_in_flight
-        rest = _warm_run(
+        rest = _warm_up_run(
             runner,
             clients=clients,
             max_batch=limits.requests,
@@ -160,14 +161,14 @@ def _warm_up(runner: core.Runner, cell: Cell) -> _Warm:
         samples = rest if len(rest) else samples
     assert samples is not None
     span_ns = max(int(samples.completed_ns.max() - samples.opened_ns.min()), 1)
-    return _Warm(
+    return _WarmUp(
         requests_per_second=len(samples) / span_ns * 1e9,
         slowest_batch_ns=int((samples.completed_ns - samples.departed_ns).max()),
         seconds=time.monotonic() - started,
     )
 
 
-def _warm_run(
+def _warm_up_run(
     runner: core.Runner,
     *,
     clients: int,
@@ -196,21 +197,21 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
         raise GpubenchError(reason_in(outcome.error))
 
 
-def _measure(runner: core.Runner, cell: Cell, warm: _Warm, deferral: Deferral) -> MeasuredRun:
-    load = offered_load(cell, warm.requests_per_second)
+def _measure(runner: core.Runner, cell: Cell, warm_up: _WarmUp, deferral: Deferral) -> MeasuredRun:
+    load = offered_load(cell, warm_up.requests_per_second)
     gpus = gpus_of(cell.devices)
     limits: dict[str, Any] = {
         "max_batch": cell.batch_limits.requests,
         "max_delay_ns": cell.batch_limits.delay_ns,
         "stop_after_completions": load.stop_after_completions,
         "stop_after_ns": None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
-        "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),
+        "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warm_up.slowest_batch_ns),
         "capacity": _capacity(load.expected, cell.workers),
     }
     with recorded(gpus) as readings, no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
         deferral.begin(lambda: runner.stop(_GRACE_S))
-        if deferral.pressed:  # there was no run to stop yet
+        if deferral.pressed:  # a signal came before there was a run to stop
             raise KeyboardInterrupt
         outcome = runner.run(load.source, **limits)
         busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
@@ -222,7 +223,7 @@ def _measure(runner: core.Runner, cell: Cell, warm: _Warm, deferral: Deferral) -
         loop=load.counted(outcome.start_ns),
         offered=outcome.offered,
         failed=outcome.failed,
-        warmup_seconds=warm.seconds,
+        warmup_seconds=warm_up.seconds,
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
         reason=outcome.reason,
@@ -234,7 +235,10 @@ def _measure(runner: core.Runner, cell: Cell, warm: _Warm, deferral: Deferral) -
 
 
 def _capacity(expected: int, workers: int) -> int:
-    """Requests to make room for, in all workers together: any one of them may do most of them."""
+    """The number of requests that the timelines of all workers together have room for.
+
+    A single worker may serve most of the requests, so each has room for all of them.
+    """
     room = expected * workers + 10_000
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(room, max(100_000, int(free * _MEMORY_PART) // _BYTES_PER_REQUEST))

@@ -1,4 +1,4 @@
-"""Find the highest rate that meets an objective: docs/search.md says how, and why so.
+"""Finds the highest rate that meets an objective. docs/search.md explains the method.
 
 spec, objective -> unloaded and saturated closed loops -> open loops at rates -> crossing -> costs
 """
@@ -33,22 +33,22 @@ from gpubench.system.machine import this_machine
 DEFAULT_TOLERANCE = 0.05
 DEFAULT_PROBES = 20
 
-# Where open loops are placed around the crossing, in units of the logit.
+# The rates of the open loops: the distances from the estimated crossing, in units of the logit.
 _OFFSETS = (0.0, -0.6, 0.6)
-# From which an unloaded percentile stands: MLPerf's early stopping, as in verdicts.py.
+# The requests that each percentile needs (MLPerf's early stopping, as in verdicts.py).
 _CLOSED_LOOP_REQUESTS = {90: 64, 95: 130, 99: 662}
 _SATURATED_S = 2.0
-# Down to this share of the lowest rate until then: the lower a rate, the fewer its requests.
+# A probe has at least this share of the lowest rate before it: low rates give few requests.
 _LEAST_STEP = 0.6
-# An open loop's window, where nobody says: so many late requests, if the crossing is at half the
-# capacity, and seconds.
+# The default window of an open loop: long enough for this many late requests if the crossing is at
+# half of the capacity, and at least this many seconds.
 _LATE_REQUESTS = 30
 _LEAST_WINDOW_S = 10.0
 _MOST_REQUESTS = 1_000_000
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a search. `result` holds the probes until then."""
+    """Ctrl-C during a search. `result` holds the probes that were measured before it."""
 
     def __init__(self, result: SearchResult) -> None:
         super().__init__("interrupted")
@@ -83,12 +83,12 @@ def search(
 
 
 def check_spec(spec: Spec) -> None:
-    """Raises InputError for a setting that a search has no use for."""
+    """Raises InputError for a setting that a search cannot use."""
     if spec.clients is not None:
-        raise InputError("--clients: a search sets them by itself; remove it")
+        raise InputError("--clients: a search chooses the number of clients; remove it")
     if spec.arrivals.startswith("trace:"):
         raise InputError(
-            "--arrivals trace: every probe needs arrivals of its own; use poisson, constant or "
+            "--arrivals trace: every probe needs different arrivals; use poisson, constant or "
             "burst:N"
         )
 
@@ -102,9 +102,9 @@ def find(
     most_probes: int = DEFAULT_PROBES,
     located: Callable[[Crossing], None] = lambda crossing: None,
 ) -> Crossing:
-    """Probe rates below `capacity` until it is known where `late_share` of the requests are late.
+    """Probe rates below `capacity` until the rate with `late_share` late requests is known.
 
-    `tally_at` measures at a rate; what it raises comes through. Rates are in requests per second.
+    `tally_at` measures at one rate; its errors are passed on. Rates are in requests per second.
     """
     top = capacity * MOST_LOAD
     centre = min(first_rate, top)
@@ -122,7 +122,7 @@ def find(
 
 
 def _is_known(crossing: Crossing, tolerance: float, top: float) -> bool:
-    if crossing.rate > top:  # the objective is met wherever a probe may be
+    if crossing.rate > top:  # the objective is met at every rate that may be probed
         return sum(probe.rate >= top for probe in crossing.near) >= len(_OFFSETS)
     if crossing.interval is None:
         return False
@@ -131,15 +131,15 @@ def _is_known(crossing: Crossing, tolerance: float, top: float) -> bool:
 
 
 class _Failed(Exception):
-    """A measurement ended with an error, which the search's result holds by now."""
+    """A measurement ended with an error. The result of the search already holds the error."""
 
 
 class _Search:
-    """One search: its settings, and what was found until now."""
+    """One search: its settings, and what it has found until now."""
 
     def __init__(self, spec: Spec, objective: Objective, progress: Progress) -> None:
         machine = this_machine()
-        # As an open loop, so that all measurements have the workers and the depth of one.
+        # Resolved as an open loop: all measurements then have its workers and its depth.
         cell = resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
         self._most_in_flight, self._seed = cell.most_in_flight, cell.load_seed
         self._spec = cell.spec.model_copy(
@@ -154,7 +154,7 @@ class _Search:
         try:
             unloaded = self._unloaded()
             if self._is_late(unloaded):
-                self._found.note = "no rate meets this: a client that is alone misses it"
+                self._found.note = "no rate meets this: a single client without load misses it"
                 unloaded.near = True
                 self._found.verdict = _verdict(self._found)
             else:
@@ -195,7 +195,7 @@ class _Search:
         return probe.late > self._objective.late_share * probe.requests
 
     def _capacity(self, unloaded_s: float) -> float:
-        """Requests per second of a closed loop in which some always wait."""
+        """The throughput of a closed loop in which some requests always wait, in requests/s."""
         in_flight = self._most_in_flight
         enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
         requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
@@ -206,7 +206,7 @@ class _Search:
         return capacity
 
     def _fix_window(self, capacity: float) -> None:
-        """How much an open loop measures, where the spec leaves it open."""
+        """Set the window of the open loops, if the spec does not set it."""
         if self._spec.requests is not None or self._spec.duration is not None:
             return
         enough_s = _LATE_REQUESTS / self._objective.late_share / (capacity / 2)
@@ -224,7 +224,7 @@ class _Search:
         return Tally(rate, probe.requests, probe.late, probe.effective)
 
     def _measure(self, load: Load, **settings: Any) -> Probe:
-        """Measure, and keep what was measured, also of a run that failed or was interrupted."""
+        """Measure one probe and store it, even if the run fails or is interrupted."""
         spec = self._spec.model_copy(update=settings)
         self._progress.probe_begins(load, spec)
         try:
@@ -234,8 +234,8 @@ class _Search:
             raise
         probe = self._keep(load, result)
         if result.error is None and probe.requests == 0:
-            what = "no request fell into the window: raise --duration, or give --requests"
-            self._found.error = Failure(stage="measure", message=what)
+            reason = "the window has no request; raise --duration, or give --requests"
+            self._found.error = Failure(stage="measure", message=reason)
         if self._found.error is not None:
             raise _Failed
         self._progress.probe_ended(probe)
@@ -264,7 +264,7 @@ class _Search:
         return probe
 
     def _conclude(self, crossing: Crossing) -> None:
-        """What follows from the crossing: rate, verdict, costs."""
+        """Set the rate, the verdict and the costs that follow from the crossing."""
         found = self._found
         assert found.capacity_per_second is not None
         answer = conclude(crossing, found.capacity_per_second, self._objective.late_share)
@@ -287,10 +287,10 @@ def _promise(objective: Objective) -> Promise:
 
 
 def _verdict(found: SearchResult) -> Verdict:
-    """Each reason of the probes that the answer comes from, once.
+    """Each reason of the probes near the crossing, once.
 
-    But for what the requests of one open loop are worth: the answer comes from all of them
-    together, and the search says itself where they are too few.
+    The effective sample size of a single open loop is left out: the answer comes from all open
+    loops together, and the search reports itself if they have too few requests.
     """
     reasons = {
         reason.code: reason
@@ -303,7 +303,7 @@ def _verdict(found: SearchResult) -> Verdict:
 
 
 def _costs(found: SearchResult) -> list[Cost]:
-    """At the highest rate, in inferences."""
+    """The costs of inferences at the highest rate."""
     if found.max_rate_per_second is None:
         return []
     batch = found.spec.batch

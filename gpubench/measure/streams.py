@@ -1,4 +1,4 @@
-"""Where a worker called from Python executes a batch: on its own thread, or on a CUDA stream."""
+"""How a worker in Python executes a batch: on its thread, or on a CUDA stream."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gpubench.spec.cell import Cell
 
 
 class Execution(Protocol):
-    """One worker's. Both calls are made on the worker's thread."""
+    """The execution of batches by one worker. Both methods are called on the worker's thread."""
 
     def open(self) -> None:
-        """Take up what belongs to the thread."""
+        """Set up the thread."""
 
     def run(self, inputs: Tensors) -> Tensors:
-        """The outputs of one batch, which can be read until the next one."""
+        """The outputs of one batch. They can be read until the next batch begins."""
 
 
 class OnCpu:
-    """On the thread that calls."""
+    """Executes batches on the calling thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -35,10 +35,10 @@ class OnCpu:
 
 
 class OnStream:
-    """On a CUDA stream of its own, and waits for it.
+    """Executes batches on a separate CUDA stream, and waits for each batch.
 
-    With `from_host`, inputs and outputs are in host memory: either go through pinned buffers of
-    this worker's, which the next batch uses again. Else both stay on the device.
+    If `from_host` is true, inputs and outputs are in host memory. They are copied through pinned
+    buffers of this worker; the next batch uses these again. Otherwise both stay on the device.
     """
 
     def __init__(self, engine: Engine, *, from_host: bool, sleeps: bool) -> None:
@@ -62,10 +62,10 @@ class OnStream:
         return outputs
 
     def _copies(self, kind: str, tensors: Tensors) -> Tensors:
-        """`tensors` in pinned memory, once the device has come so far."""
+        """Copies of `tensors` in pinned memory. They are complete when the stream reaches them."""
         return tuple(
-            self._buffer((kind, place, tensor.shape), tensor).copy_(tensor, non_blocking=True)
-            for place, tensor in enumerate(tensors)
+            self._buffer((kind, number, tensor.shape), tensor).copy_(tensor, non_blocking=True)
+            for number, tensor in enumerate(tensors)
         )
 
     def _buffer(self, key: tuple[str, int, torch.Size], like: torch.Tensor) -> torch.Tensor:
@@ -75,12 +75,12 @@ class OnStream:
 
 
 def pinned_like(tensor: torch.Tensor) -> torch.Tensor:
-    """Host memory that the device copies from and to by itself, for as much as `tensor` holds."""
+    """Pinned host memory with the shape and the format of `tensor`."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
 
 
 def execution(engine: Engine, cell: Cell) -> Execution:
-    """Where the engine's device is."""
+    """The execution of batches on the engine's device."""
     if engine.device.type == "cpu":
         return OnCpu(engine)
     return OnStream(engine, from_host=cell.inputs == "host", sleeps=cell.wait == "block")

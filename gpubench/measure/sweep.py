@@ -1,7 +1,7 @@
-"""Measure the cells of a sweep into a run directory.
+"""Measures the cells of a sweep into a run directory.
 
-Each cell is on disk before the next begins. Cells that the directory already holds, measured on a
-machine like this one, are not measured again; cells that failed are.
+Each cell is written to disk before the next cell begins. If the directory already holds a cell that
+was measured on a machine like this one, the cell is not measured again, unless it failed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from gpubench.system.machine import Machine, this_machine
 
 
 @dataclass(frozen=True)
-class Swept:
-    results: list[Result]  # of every cell of the sweep, measured now or before
+class SweepOutcome:
+    results: list[Result]  # of every cell of the sweep, measured now or earlier
     interrupted: bool = False
 
 
@@ -41,19 +41,20 @@ def sweep(
     """Measure a grid, or several, into the run directory `output`.
 
     `grids` is the path of a sweep file, or what such a file holds (see gpubench.cells.grid).
-    Returns the results of all its cells, those included that `output` held already. The models that
-    a file names run no code without `allow_code`; a grid that is not a file is trusted. Raises what
-    `sweep_grids` raises, and KeyboardInterrupt with everything measured until then on disk.
+    Returns the results of all cells, including those that `output` already held. If a sweep file
+    names a model that runs code, `allow_code` must be true; grids that are not in a file are
+    trusted. Raises what `sweep_grids` raises, and KeyboardInterrupt on Ctrl-C, when everything that
+    was measured is on disk.
     """
     parsed = (
         read_grids(Path(grids), allow_code)
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )
-    swept = sweep_grids(parsed, output, progress, max_cells)
-    if swept.interrupted:
+    outcome = sweep_grids(parsed, output, progress, max_cells)
+    if outcome.interrupted:
         raise KeyboardInterrupt
-    return swept.results
+    return outcome.results
 
 
 def sweep_grids(
@@ -61,14 +62,15 @@ def sweep_grids(
     output: str | Path,
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
-) -> Swept:
+) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet.
 
-    A cell that fails is stored with its error and the rest goes on. On Ctrl-C the cell in progress
-    is stored with what it had measured, and the sweep ends.
+    A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
+    progress is stored with what was measured, and the sweep ends.
 
-    Raises InputError before anything is measured: a cell that is not valid or not possible here, an
-    unknown instance, a directory that cannot be written, or that another sweep writes to.
+    Raises InputError before anything is measured if a cell is not valid, if this machine cannot
+    measure it, if an instance is unknown, if the directory cannot be written, or if another sweep
+    writes to it.
     """
     progress = progress or Progress()
     machine = this_machine()
@@ -85,9 +87,9 @@ def sweep_grids(
     with directory.locked():
         directory.check_writable()
         if not _measure(wanted, planned.skipped, directory, machine, progress):
-            return Swept([], interrupted=True)
+            return SweepOutcome([], interrupted=True)
     stored = dict(directory.read_all().cells)
-    return Swept(
+    return SweepOutcome(
         [
             reprice(stored[key], cell.spec.instance, cell.spec.usd_per_hour)
             for key, cell in wanted.items()
@@ -102,7 +104,7 @@ def _measure(
     machine: Machine,
     progress: Progress,
 ) -> bool:
-    """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
+    """Measure the cells that the directory does not hold. False if Ctrl-C ended the sweep."""
     missing = {key: cell for key, cell in wanted.items() if not directory.has(key)}
     progress.planned(len(missing), len(wanted) - len(missing), skipped)
     kept = {key: cell for key, cell in wanted.items() if key not in missing}
@@ -118,18 +120,19 @@ def _measure(
             progress.cell_ended(result, left.end())
         except KeyboardInterrupt:
             return False
-        if bench.worn_out:
+        if bench.has_hung_batch:
             raise GpubenchError(
                 f"{result.error.message if result.error else 'a batch hung'}; its thread still "
-                "runs and would disturb the cells to come: run the same sweep again to go on"
+                "runs and would disturb the following cells: run the same sweep again to continue"
             )
     return True
 
 
 def _changed_since(kept: Mapping[str, Cell], directory: RunDirectory) -> Counter[Path]:
-    """Files of models that were changed after they were measured, and how many results are older.
+    """Files of models that were changed after a measurement, and how many results are older.
 
-    A cell is found by its settings, among them the name of a file and not its content.
+    A sweep finds the stored result of a cell by its settings. They contain the name of a file, but
+    not its content.
     """
     local = {key: cell for key, cell in kept.items() if files_of(cell)}
     stored = dict(directory.read_all().cells) if local else {}
@@ -146,7 +149,7 @@ def _keep(directory: RunDirectory, key: str, result: Result) -> None:
 
 
 class _TimeLeft:
-    """Of a sweep, from the cells done so far."""
+    """Estimates the remaining time of a sweep from the cells that were measured."""
 
     def __init__(self, cells: int) -> None:
         self._left = cells

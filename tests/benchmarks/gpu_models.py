@@ -36,14 +36,14 @@ def compare(
     """Adds a row: this model and batch size."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
-    place = prepared.places["cuda:0"]
+    place = prepared.engines["cuda:0"]
     shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, host_inputs=True)
     captured = capture(place.engine, place.pool, shape)
     (slots,) = captured.workers
     graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]
     assert captured.payloads is not None
-    assert slots[0].answers is not None
-    sizes = (captured.payloads.arena_bytes(1), slots[0].answers.bytes)
+    assert slots[0].host_output is not None
+    sizes = (captured.payloads.arena_bytes(1), slots[0].host_output.bytes)
     batches = max(20, round(bare.replay(graphs, IN_FLIGHT, sizes, 20) * SECONDS))
     ours, calls, launches = [], [], []
     for _ in range(rounds):

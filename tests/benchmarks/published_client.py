@@ -41,7 +41,7 @@ def their_way(
     prepared: Prepared, cell: Cell, requests: int, wait: Callable[[], None]
 ) -> tuple[float, float, float]:
     """(inferences per second, P50 ms, P95 ms) as a pool of threads sees them."""
-    place = prepared.places[cell.device]
+    place = prepared.engines[cell.device]
     one = tuple(part[:1].expand_as(part).contiguous() for part in place.pool[0])
 
     def request(_: int) -> float:

@@ -18,7 +18,7 @@ from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
-from gpubench.measure.output_check import References
+from gpubench.measure.reference import References
 from gpubench.measure.run import measured_run
 from gpubench.registry import RUNTIMES
 from gpubench.report.format import number

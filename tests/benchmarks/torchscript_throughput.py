@@ -37,7 +37,7 @@ def ours(prepared: Prepared, cell: Cell) -> float:
 
 def theirs(prepared: Prepared, cell: Cell) -> float:
     torch.set_num_threads(cell.threads)
-    place = prepared.places["cpu"]
+    place = prepared.engines["cpu"]
     benchmark = ThroughputBenchmark(place.engine.forward)
     benchmark.add_input(*place.pool[0])
     with torch.inference_mode():

@@ -1,8 +1,8 @@
-"""What is captured, in what order, and when an engine is refused.
+"""Tests of the capture of CUDA graphs: what is captured, in which order, and what is refused.
 
-There is no GPU here, so torch's side of a capture is stood in for: whatever runs inside of it runs
-at once, on the CPU, and a replay does it again. What the core then does with graphs is tested in
-test_cuda_core.py, and both together, on a GPU, in tests/gpu.
+These tests need no GPU. A fake takes the place of torch.cuda: operations inside a capture run at
+once on the CPU, and a replay runs them again. test_cuda_core.py tests how the core replays graphs;
+tests/gpu tests both together on a GPU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FakeGraph:
 
 @dataclass
 class FakeTorch:
-    """Notes what is asked of torch.cuda."""
+    """Records the calls of torch.cuda."""
 
     capturing: FakeGraph | None = None
     memory: list[object] = field(default_factory=list)  # the pool of each capture
@@ -52,7 +52,7 @@ class FakeTorch:
     events: list[str] = field(default_factory=list)
     handles: int = 0
     current_stream: object = None
-    forget: bool = False  # what runs in a capture does not become part of the graph
+    forget: bool = False  # if true, operations inside a capture do not become part of the graph
 
     @contextmanager
     def graph(
@@ -69,7 +69,7 @@ class FakeTorch:
         try:
             yield
             self.current_stream = outer
-        except Exception:  # as torch 2.11, whose stream stays current
+        except Exception:  # as in torch 2.11, which then leaves the stream current
             raise RuntimeError("operation failed due to a previous error during capture") from None
         finally:
             self.capturing = None
@@ -126,7 +126,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
 
 
 def recorder(name: str) -> Callable[..., SimpleNamespace]:
-    """Stands in for a class of the core that needs a driver: keeps what it was made of."""
+    """A fake of a class of the core that needs a driver. It stores its arguments."""
     positions = {
         "PinnedBuffer": ["device", "bytes"],
         "Slot": ["graphs"],
@@ -137,8 +137,8 @@ def recorder(name: str) -> Callable[..., SimpleNamespace]:
     )
 
 
-def noted(fake: FakeTorch, forward: Forward) -> Forward:
-    """A forward pass whose calls are noted, and repeated by the graph they are captured in."""
+def recorded(fake: FakeTorch, forward: Forward) -> Forward:
+    """A forward pass whose calls are recorded. The graph in which it is captured repeats them."""
 
     @wraps(forward)
     def called(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
@@ -150,7 +150,7 @@ def noted(fake: FakeTorch, forward: Forward) -> Forward:
 
 def engine(fake: FakeTorch, forward: Forward) -> Engine:
     return Engine(
-        forward=noted(fake, forward),
+        forward=recorded(fake, forward),
         device=torch.device("cpu"),
         input_dtype=torch.float32,
         thread_modes=torch.inference_mode,
@@ -178,7 +178,7 @@ def total(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     return images.sum(1) + numbers.sum(1)
 
 
-def test_the_ladder_leaves_less_than_half_of_a_batch_to_padding() -> None:
+def test_captured_sizes_leave_less_than_half_of_a_batch_to_padding() -> None:
     assert [batch_sizes(most) for most in (1, 2, 3, 8, 12)] == [
         [1],
         [1, 2],
@@ -188,14 +188,14 @@ def test_the_ladder_leaves_less_than_half_of_a_batch_to_padding() -> None:
     ]
 
 
-def test_every_slot_has_a_stream_and_a_pool_of_its_own(fake: FakeTorch) -> None:
+def test_every_slot_has_a_separate_stream_and_memory_pool(fake: FakeTorch) -> None:
     graph_executors(engine(fake, total), pool(), shape(workers=2, depth=3, most_requests=2))
-    assert len(fake.memory) == 2 * 3 * 2  # two sizes of batch in each slot
+    assert len(fake.memory) == 2 * 3 * 2  # two batch sizes in each slot
     assert len(set(map(id, fake.memory))) == 6
     assert len(set(map(id, fake.streams))) == 6
 
 
-def test_warm_ups_share_a_stream(fake: FakeTorch) -> None:
+def test_warm_up_calls_share_a_stream(fake: FakeTorch) -> None:
     streams: list[object] = []
 
     def forward(*inputs: torch.Tensor) -> torch.Tensor:
@@ -204,18 +204,20 @@ def test_warm_ups_share_a_stream(fake: FakeTorch) -> None:
         return total(*inputs)
 
     graph_executors(engine(fake, forward), pool(), shape(workers=2, depth=2))
-    assert len(streams) == 4 * 4  # three warm-ups and a replay for each slot
+    assert len(streams) == 4 * 4  # three warm-up calls and a replay for each slot
     warmups = [stream for number, stream in enumerate(streams) if number % 4 < 3]
     assert len(set(map(id, warmups))) == 1
 
 
-def test_warm_ups_come_before_each_capture_and_workspaces_go_around_it(fake: FakeTorch) -> None:
+def test_warm_up_calls_come_first_and_workspaces_are_freed_before_and_after_a_capture(
+    fake: FakeTorch,
+) -> None:
     graph_executors(engine(fake, total), pool(), shape(most_requests=2))
     one = ["call"] * 3 + ["clear workspaces", "capture", "call", "clear workspaces"]
     assert fake.events == one * 2
 
 
-def test_inputs_lie_where_the_core_copies_them(fake: FakeTorch) -> None:
+def test_inputs_are_at_the_addresses_to_which_the_core_copies_them(fake: FakeTorch) -> None:
     seen: list[Tensors] = []
 
     def forward(*inputs: torch.Tensor) -> torch.Tensor:
@@ -257,7 +259,7 @@ def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: F
     assert largest == {(0, 0, 1, 1, 2, 2, 3, 3), (4, 4, 5, 5, 6, 6, 7, 7)}
 
 
-def test_several_outputs_are_brought_back_together(fake: FakeTorch) -> None:
+def test_several_outputs_are_copied_to_the_host_with_one_copy(fake: FakeTorch) -> None:
     def forward(images: torch.Tensor, numbers: torch.Tensor) -> Tensors:
         return images.sum(1), numbers.sum(1)
 
@@ -266,7 +268,7 @@ def test_several_outputs_are_brought_back_together(fake: FakeTorch) -> None:
     assert output_bytes == 2 * 4 + 2 * 8
 
 
-def test_what_the_graphs_use_lives_as_long_as_the_executor(fake: FakeTorch) -> None:
+def test_the_memory_of_the_graphs_lives_as_long_as_the_executor(fake: FakeTorch) -> None:
     (executor,) = graph_executors(engine(fake, total), pool(), shape(most_requests=2))
     ((slot,),) = executor.owner.workers
     handles = [handle for handle, _, _ in executor.slots[0].graphs.values()]
@@ -283,7 +285,7 @@ def test_a_model_that_draws_random_numbers_is_refused(fake: FakeTorch) -> None:
         graph_executors(engine(fake, forward), pool(), shape())
 
 
-def test_a_graph_that_answers_otherwise_is_refused(fake: FakeTorch) -> None:
+def test_a_graph_whose_replay_gives_other_outputs_is_refused(fake: FakeTorch) -> None:
     calls = count()
 
     def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -294,7 +296,7 @@ def test_a_graph_that_answers_otherwise_is_refused(fake: FakeTorch) -> None:
         graph_executors(engine(fake, forward), requests, shape())
 
 
-def test_a_failed_capture_gives_its_first_reason_in_one_line_and_leaves_nothing_changed(
+def test_a_failed_capture_reports_its_first_error_in_one_line_and_changes_nothing(
     fake: FakeTorch,
 ) -> None:
     def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -310,18 +312,18 @@ def test_a_failed_capture_gives_its_first_reason_in_one_line_and_leaves_nothing_
     assert gc.isenabled()
 
 
-def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:
+def test_an_engine_is_refused_if_the_capture_misses_its_work(fake: FakeTorch) -> None:
     elsewhere = engine(fake, total)
-    fake.forget = True  # as a runtime with streams of its own
+    fake.forget = True  # as with a runtime that uses other streams
     with pytest.raises(NotCapturable, match="other outputs"):
         graph_executors(elsewhere, pool(), shape())
 
 
-def test_what_keeps_state_is_made_anew_for_each_graph_and_lives_as_long(fake: FakeTorch) -> None:
+def test_each_graph_has_a_separate_object_with_state_that_lives_as_long(fake: FakeTorch) -> None:
     made: list[Forward] = []
 
     def context() -> Forward:
-        made.append(noted(fake, total))
+        made.append(recorded(fake, total))
         return made[-1]
 
     stateful = replace(engine(fake, total), for_graph=context)
@@ -332,13 +334,13 @@ def test_what_keeps_state_is_made_anew_for_each_graph_and_lives_as_long(fake: Fa
     assert len(set(map(id, made))) == len(made)
 
 
-def test_a_runtime_whose_sessions_end_with_their_threads_is_refused(fake: FakeTorch) -> None:
+def test_a_runtime_with_a_session_for_each_thread_is_refused(fake: FakeTorch) -> None:
     ends = replace(engine(fake, total), not_capturable="a session for each thread")
     with pytest.raises(NotCapturable, match="session for each thread"):
         graph_executors(ends, pool(), shape())
 
 
-def test_rounding_is_no_difference() -> None:
+def test_outputs_that_differ_by_rounding_agree() -> None:
     expected = torch.linspace(-5, 5, 100)
     assert cuda_graphs._agree(expected * 1.001, expected)
     assert not cuda_graphs._agree(expected.roll(7), expected)

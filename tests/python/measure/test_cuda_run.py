@@ -34,7 +34,7 @@ def test_a_synthetic_model_runs_on_a_gpu() -> None:
     assert result["harness"]["executor"] == "graph"
     assert (result["spec"]["workers"], result["spec"]["depth"]) == (2, 2)
     assert result["environment"]["gpus"] == ["Fake GPU"]
-    # Four batches at a time, each of which takes 2 ms of the device, whatever the host does.
+    # Four batches run at the same time, and each takes 2 ms on the device.
     assert result["throughput_per_second"] <= 4 / 2e-3 * 1.001
     assert result["stages_ms"]["compute"]["p50"] == pytest.approx(2, abs=0.001)
     assert result["latency_ms"]["min"] >= 2 - 0.001
@@ -56,7 +56,7 @@ def test_dynamic_batches_of_an_open_loop() -> None:
     assert result["requests"]["unfinished"] == result["requests"]["failed"] == 0
 
 
-def test_every_gpu_of_the_machine_works_on_one_load() -> None:
+def test_all_gpus_of_the_machine_serve_one_load() -> None:
     done = gpubench(
         *("--device", "all", "--service-time", "1ms"),
         *("--requests", "100", "--warmup", "50ms", "--json", "-"),
@@ -80,7 +80,7 @@ def test_a_lost_device_keeps_what_was_measured() -> None:
     assert result["latency_ms"]["p50"] > 0
 
 
-def test_what_cannot_be_measured_is_refused_in_one_line() -> None:
+def test_what_cannot_be_measured_is_refused_with_a_one_line_error() -> None:
     other = gpubench("--device", "cuda:3", devices=2)
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr.strip().endswith("--device cuda:3: this machine has cuda:0 to cuda:1")

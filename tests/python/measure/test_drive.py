@@ -1,4 +1,4 @@
-"""From a spec to samples: what the core is asked for and what is brought home."""
+"""Tests of the measured run: from a spec to samples."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def due(cell: Cell) -> Nanoseconds:
     return schedule(cell.load, cell.load_seed)
 
 
-def assert_one_line_of_requests(samples: Samples) -> None:
+def assert_stamps_are_in_order(samples: Samples) -> None:
     assert (np.diff(samples.departed_ns) >= 0).all()
     assert (samples.scheduled_ns <= samples.departed_ns).all()
     assert (samples.opened_ns <= samples.departed_ns).all()
@@ -53,19 +53,19 @@ def assert_one_line_of_requests(samples: Samples) -> None:
     assert (samples.submitted_ns <= samples.completed_ns).all()
 
 
-def test_a_closed_loop_counts_at_least_what_was_asked_for() -> None:
+def test_a_closed_loop_counts_at_least_the_given_number_of_requests() -> None:
     spec = synthetic(clients=3, workers=2)
     driven = drive(spec)
     assert driven.error is None
     assert driven.reason == "completions"
-    assert_one_line_of_requests(driven.samples)
+    assert_stamps_are_in_order(driven.samples)
     assert isinstance(driven.loop, ClosedLoop)
     assert analyse(driven.samples, driven.loop).completed >= 200
     assert set(driven.samples.id.tolist()) == {0, 1, 2}
     assert set(driven.samples.worker.tolist()) == {0, 1}
 
 
-def test_batches_of_several_workers_have_numbers_of_their_own() -> None:
+def test_batches_of_several_workers_have_different_numbers() -> None:
     samples = drive(synthetic(clients=4, workers=2)).samples
     worker_of_batch: dict[int, int] = {}
     for batch, worker in zip(samples.batch.tolist(), samples.worker.tolist(), strict=True):
@@ -77,7 +77,7 @@ def test_an_open_loop_settles_before_its_window() -> None:
     assert isinstance(driven.loop, OpenLoop)
     assert driven.loop.settle_ns == 50_000_000
     assert driven.offered == 200  # 100 of them before the window opens
-    assert_one_line_of_requests(driven.samples)
+    assert_stamps_are_in_order(driven.samples)
     analysis = analyse(driven.samples, driven.loop)
     assert analysis.completed == 100
     assert analysis.offered_per_second == pytest.approx(2000)
@@ -86,7 +86,7 @@ def test_an_open_loop_settles_before_its_window() -> None:
 @pytest.mark.parametrize("arrivals", ["poisson", "constant", "burst:7"])
 @pytest.mark.parametrize("rate", [3.0, 900.0, 12_345.6])
 @pytest.mark.parametrize("requests", [1, 200, 1_001])
-def test_an_open_loop_counts_the_requests_asked_for(
+def test_an_open_loop_counts_exactly_the_given_number_of_requests(
     arrivals: str, rate: float, requests: int
 ) -> None:
     whole_bursts = -(-requests // 7) * 7 if arrivals == "burst:7" else requests
@@ -99,13 +99,13 @@ def test_an_open_loop_counts_the_requests_asked_for(
         assert isinstance(loop, OpenLoop)
         assert int(loop.inside(10**15 + due_ns).sum()) == whole_bursts
         assert loop.settle_ns == pytest.approx(2e9, abs=7e9 / rate)
-        # What was asked for takes as long as the rate makes of it, to the nanosecond.
+        # The length of the schedule is requests / rate, exact to the nanosecond.
         assert loop.end_ns - loop.opens_ns == pytest.approx(whole_bursts / rate * 1e9, abs=1)
         assert load.stop_after_s is not None
         assert loop.end_ns - loop.start_ns <= load.stop_after_s * 1e9
 
 
-def test_arrivals_that_settle_are_others_than_those_measured() -> None:
+def test_the_settling_part_has_other_arrivals_than_the_measured_part() -> None:
     cell = synthetic(rate=1_000.0, warmup=1.0, requests=1_000)
     due_ns = due(cell)
     before, after = due_ns[:1_000], due_ns[1_000:] - 10**9
@@ -113,14 +113,14 @@ def test_arrivals_that_settle_are_others_than_those_measured() -> None:
     assert not np.array_equal(after, due(another(cell, seed=1))[1_000:])
 
 
-def test_a_run_in_real_time_counts_them_too() -> None:
+def test_a_run_in_real_time_counts_the_same_requests() -> None:
     driven = drive(synthetic(rate=2_000.0, warmup=0.1, requests=150))
     analysis = analyse(driven.samples, driven.loop)
     assert analysis.completed + analysis.unfinished == 150
     assert analysis.offered_per_second == 2_000
 
 
-def test_a_trace_is_measured_whole(tmp_path: Path) -> None:
+def test_all_requests_of_a_trace_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "trace.txt"
     path.write_text("0\n0.01\n0.02\n")
     trace = f"trace:{path}"
@@ -131,7 +131,7 @@ def test_a_trace_is_measured_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("max_batch", [1, 4])
-def test_a_closed_loop_counts_the_requests_asked_for_whatever_the_batches(max_batch: int) -> None:
+def test_a_closed_loop_counts_enough_requests_for_every_batch_size(max_batch: int) -> None:
     rng = np.random.default_rng(max_batch)
     for _ in range(300):
         clients, workers, requests = (int(rng.integers(1, most)) for most in (13, 5, 200))
@@ -156,7 +156,7 @@ def test_dynamic_batches_join_waiting_requests_of_several_samples() -> None:
     assert drive(spec).samples.batch_size.max() == 4  # requests, of 4 samples each
 
 
-def test_exponential_service_has_its_mean_and_comes_from_the_seed() -> None:
+def test_exponential_service_times_have_the_given_mean_and_come_from_the_seed() -> None:
     spec = synthetic(service_time=1e-5, service_dist="exponential", requests=3000)
     samples = drive(spec).samples
     service = samples.completed_ns - samples.submitted_ns
@@ -164,11 +164,11 @@ def test_exponential_service_has_its_mean_and_comes_from_the_seed() -> None:
     assert service.std() > 0.5 * service.mean()
 
 
-def test_no_work_at_all_is_a_service_time_of_zero() -> None:
+def test_the_service_time_may_be_zero() -> None:
     assert len(drive(synthetic(service_time=0, requests=1000)).samples) >= 1000
 
 
-def test_every_size_of_batch_is_run_before_anything_is_measured() -> None:
+def test_every_batch_size_runs_before_the_measurement() -> None:
     sizes: list[int] = []
     executor = core.PythonExecutor(lambda ids: sizes.append(len(ids)))
     measured_run(synthetic(dynamic_batch="4:1ms", clients=4, requests=8), [executor])
@@ -176,7 +176,7 @@ def test_every_size_of_batch_is_run_before_anything_is_measured() -> None:
     assert sizes[3:6] == [4, 4, 4]
 
 
-def test_pythons_collector_rests_while_requests_are_measured() -> None:
+def test_the_garbage_collector_is_off_during_the_measured_run() -> None:
     enabled: list[bool] = []
     executor = core.PythonExecutor(lambda ids: enabled.append(gc.isenabled()))
     measured_run(synthetic(requests=50), [executor])
@@ -184,7 +184,7 @@ def test_pythons_collector_rests_while_requests_are_measured() -> None:
     assert gc.isenabled()
 
 
-def test_a_failure_while_warming_up_is_raised_with_its_cause() -> None:
+def test_an_error_in_the_warm_up_is_raised_with_its_cause() -> None:
     def fails(ids: np.ndarray) -> None:
         raise RuntimeError("no kernel image")
 
@@ -192,7 +192,7 @@ def test_a_failure_while_warming_up_is_raised_with_its_cause() -> None:
         measured_run(synthetic(), [core.PythonExecutor(fails)])
 
 
-def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
+def test_an_error_in_the_measured_run_keeps_what_was_measured() -> None:
     calls = 0
 
     def fails_later(ids: np.ndarray) -> None:
@@ -208,7 +208,7 @@ def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
     assert driven.failed == 1
 
 
-def test_requests_that_nobody_served_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_that_were_not_served_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpubench.measure.loads._LEAST_DRAIN_S", 0.0)
     driven = drive(synthetic(rate=20_000, service_time=1e-3, requests=400))
     assert len(driven.samples.unfinished_scheduled_ns) > 0
@@ -223,7 +223,7 @@ def test_requests_that_nobody_served_in_time_are_counted(monkeypatch: pytest.Mon
         ("1\n2\n4\n", 6.0, [125_000_000, 250_000_000, 500_000_000]),
     ],
 )
-def test_a_trace_is_a_file_of_seconds(
+def test_a_trace_is_a_file_of_times_in_seconds(
     tmp_path: Path, text: str, rate: float | None, expected_ns: list[int]
 ) -> None:
     (tmp_path / "trace.txt").write_text(text)
@@ -247,13 +247,13 @@ def test_a_trace_is_a_file_of_seconds(
         *("inf\n", "#\n#\n", "1" * 5000, "0x10\n", "1,2\n"),
     ],
 )
-def test_a_bad_trace_is_one_line_that_names_the_fix(tmp_path: Path, text: str) -> None:
+def test_a_bad_trace_gives_a_one_line_error_with_the_fix(tmp_path: Path, text: str) -> None:
     (tmp_path / "trace.txt").write_text(text)
     with pytest.raises(InputError, match=r"--arrivals trace:.*(in seconds|sorted)"):
         trace.read_trace(tmp_path / "trace.txt")
 
 
-def test_a_trace_is_a_regular_file_and_its_lines_are_named(
+def test_a_trace_is_a_regular_file_and_errors_name_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -267,18 +267,18 @@ def test_a_trace_is_a_regular_file_and_its_lines_are_named(
         with pytest.raises(InputError, match="it is larger than"):
             trace.read_trace(tmp_path / "trace.txt")
     (tmp_path / "trace.txt").write_text("# seconds\n0.5 # the first\n\n1,5\n")
-    with pytest.raises(InputError, match=r"trace.txt: line 4: '1,5' is no time"):
+    with pytest.raises(InputError, match=r"trace.txt: line 4: '1,5' is not a time"):
         trace.read_trace(tmp_path / "trace.txt")
     (tmp_path / "trace.txt").write_text("0\n1e6\n")
     with pytest.raises(InputError, match=r"--rate 1e-09: the trace would take longer than a year"):
         trace.read_trace(tmp_path / "trace.txt").due_ns(1e-9)
 
 
-def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_trace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.txt"):
         trace.read_trace(tmp_path / "absent.txt")
 
 
-def test_the_timeline_never_takes_more_than_its_part_of_memory() -> None:
+def test_the_timeline_never_takes_more_than_its_share_of_memory() -> None:
     assert run._capacity(10, workers=2) == 10_020
     assert run._capacity(10**15, workers=1) < 10**12

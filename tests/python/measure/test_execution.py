@@ -1,7 +1,7 @@
-"""Workers called from Python: what goes to the device and back, in what order, and what is noted.
+"""Tests of workers in Python: the copies to and from the device, their order, and the log of times.
 
-There is no GPU here, so torch's streams and events are stood in for, and what would be copied to a
-device stays where it is. On a GPU the same is tested in tests/gpu.
+These tests need no GPU. Fakes replace the streams and events of torch, and nothing is copied to
+a device. tests/gpu tests the same on a GPU.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gpubench.engines.base import Engine
 from gpubench.measure import streams
 from gpubench.measure.cell import Bench
 from gpubench.measure.cuda_graphs import NotCapturable
-from gpubench.measure.engine import Place, Prepared
+from gpubench.measure.engine import DeviceEngine, Prepared
 from gpubench.measure.environment import environment
-from gpubench.measure.python_workers import AroundWorker
+from gpubench.measure.python_workers import ProcessingWorker
 from gpubench.measure.streams import OnStream
-from gpubench.models.base import Around, Tensors
+from gpubench.models.base import PrePostProcessing, Tensors
 from gpubench.results.result import Numerics, Result
 from gpubench.spec.cell import Cell
 from gpubench.system.machine import this_machine
@@ -30,7 +30,7 @@ from gpubench.system.machine import this_machine
 
 @dataclass
 class FakeTorch:
-    """Notes what is asked of torch.cuda, of the engine and of what is around it, in order."""
+    """Records the calls of torch.cuda, of the engine and of pre- and postprocessing, in order."""
 
     events: list[str] = field(default_factory=list)
     pinned: list[torch.Tensor] = field(default_factory=list)
@@ -48,7 +48,7 @@ class FakeTorch:
         return tensor.data_ptr() in {buffer.data_ptr() for buffer in self.pinned}
 
     def engine(self) -> Engine:
-        """Doubles its input, and says how large each sample is."""
+        """An engine that doubles its input and also returns the size of each sample."""
 
         def forward(numbers: torch.Tensor) -> Tensors:
             self.note("forward")
@@ -57,8 +57,8 @@ class FakeTorch:
 
         return Engine(forward, torch.device("cpu"), torch.float32, torch.inference_mode)
 
-    def around(self) -> Around:
-        """Clients send a number; two samples a request have it."""
+    def processing(self) -> PrePostProcessing:
+        """Clients send a number. A request has two samples with this number."""
 
         def preprocess(request: object) -> Tensors:
             assert isinstance(request, int)
@@ -70,7 +70,7 @@ class FakeTorch:
             self.answered.append(tuple(output.clone() for output in outputs))
             assert all(map(self.is_pinned, outputs))
 
-        return Around(lambda generator, samples: 0, preprocess, postprocess)
+        return PrePostProcessing(lambda generator, samples: 0, preprocess, postprocess)
 
 
 @pytest.fixture
@@ -99,17 +99,17 @@ def the_cell(**settings: object) -> Cell:
 
 
 @pytest.fixture
-def worker(fake: FakeTorch, monkeypatch: pytest.MonkeyPatch) -> AroundWorker:
-    """Of a GPU, with clients that send 0 to 4."""
+def worker(fake: FakeTorch, monkeypatch: pytest.MonkeyPatch) -> ProcessingWorker:
+    """A worker on a GPU, with clients that send 0 to 4."""
     monkeypatch.setattr(
         "gpubench.measure.python_workers.execution",
         lambda engine, cell: OnStream(engine, from_host=True, sleeps=False),
     )
-    return AroundWorker(fake.engine(), list(range(5)), fake.around(), the_cell())
+    return ProcessingWorker(fake.engine(), list(range(5)), fake.processing(), the_cell())
 
 
-def test_a_batch_goes_to_the_device_and_back_between_preprocess_and_postprocess(
-    fake: FakeTorch, worker: AroundWorker
+def test_a_batch_is_copied_to_the_device_and_back_between_preprocess_and_postprocess(
+    fake: FakeTorch, worker: ProcessingWorker
 ) -> None:
     worker.open()
     assert fake.events[:2] == ["set device", "set stream"]
@@ -127,8 +127,8 @@ def test_a_batch_goes_to_the_device_and_back_between_preprocess_and_postprocess(
     assert sums.tolist() == [9, 9, 12, 12]
 
 
-def test_pinned_memory_is_taken_once_for_each_size_of_batch(
-    fake: FakeTorch, worker: AroundWorker
+def test_pinned_memory_is_allocated_once_for_each_batch_size(
+    fake: FakeTorch, worker: ProcessingWorker
 ) -> None:
     worker.open()
     assert len(fake.pinned) == 3  # an input and two outputs
@@ -140,7 +140,7 @@ def test_pinned_memory_is_taken_once_for_each_size_of_batch(
     assert len(fake.pinned) == 6
 
 
-def test_what_stays_on_the_device_is_not_copied_but_waited_for(fake: FakeTorch) -> None:
+def test_outputs_that_stay_on_the_device_are_not_copied_but_awaited(fake: FakeTorch) -> None:
     stream = OnStream(fake.engine(), from_host=False, sleeps=False)
     stream.open()
     fake.events.clear()
@@ -151,13 +151,15 @@ def test_what_stays_on_the_device_is_not_copied_but_waited_for(fake: FakeTorch) 
     assert fake.events == ["forward", "record", "synchronize"]
 
 
-def test_each_batch_is_noted_with_what_its_two_sides_took(worker: AroundWorker) -> None:
+def test_the_times_of_pre_and_postprocessing_are_logged_for_each_batch(
+    worker: ProcessingWorker,
+) -> None:
     worker.open()
     for number in range(3):
         worker.run(np.array([number]))
     worker.close()
     began, before, after = zip(*worker.log, strict=True)
-    assert len(began) == 4  # opening runs one
+    assert len(began) == 4  # `open` runs one batch
     assert list(began) == sorted(began)
     assert min(before + after) >= 0
 
@@ -171,10 +173,12 @@ def counting_engine(name: str, calls: list[str]) -> Engine:
 
 
 def prepared(calls: list[str], *devices: str) -> Prepared:
-    """A model with something around it, made ready for several devices."""
-    around = Around(lambda generator, samples: 0, lambda request: (torch.ones(1, 2),), list)
+    """A model with pre- and postprocessing, made ready for several devices."""
+    processing = PrePostProcessing(
+        lambda generator, samples: 0, lambda request: (torch.ones(1, 2),), list
+    )
     return Prepared(
-        places={device: Place(counting_engine(device, calls), []) for device in devices},
+        engines={device: DeviceEngine(counting_engine(device, calls), []) for device in devices},
         weights="",
         parameters=0,
         flops=None,
@@ -182,12 +186,12 @@ def prepared(calls: list[str], *devices: str) -> Prepared:
         build_seconds=0,
         first_inference_seconds=0,
         numerics=Numerics(),
-        around=around,
+        processing=processing,
         requests=[0],
     )
 
 
-def test_each_worker_calls_the_engine_of_its_own_device() -> None:
+def test_each_worker_calls_the_engine_of_its_device() -> None:
     calls: list[str] = []
     cell = the_cell(device="cuda:0,cuda:1", workers=4)
     for worker in prepared(calls, "cuda:0", "cuda:1").workers(cell):
@@ -195,7 +199,7 @@ def test_each_worker_calls_the_engine_of_its_own_device() -> None:
     assert calls == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
 
 
-def test_a_model_with_something_around_it_is_no_graph_and_the_result_says_so(
+def test_a_model_with_pre_or_postprocessing_is_not_captured_and_the_result_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ready = prepared([], "cuda:0")
@@ -209,7 +213,7 @@ def test_a_model_with_something_around_it_is_no_graph_and_the_result_says_so(
     assert result.error is None, result.error
     assert (result.harness.executor, result.engine.captured) == ("python", False)
     assert result.harness.not_captured == (
-        "preprocess and postprocess surround each batch with Python"
+        "preprocess and postprocess run in Python for each batch"
     )
     stages = result.stages_ms
     assert stages.preprocess is not None

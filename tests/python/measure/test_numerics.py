@@ -1,4 +1,4 @@
-"""The gate that no engine with wrong answers passes, and every engine with right ones does."""
+"""Tests of the output check: engines with wrong outputs fail, and engines with right ones pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ import gpubench
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
 from gpubench.measure import engine
-from gpubench.measure.output_check import Reference, References, check, compare, make_reference
+from gpubench.measure.output_check import check
+from gpubench.measure.output_comparison import compare
+from gpubench.measure.reference import Reference, References, make_reference
 from gpubench.models.base import LoadedModel, Tensors, as_tuple, load
 from gpubench.report import markdown
 from gpubench.report.results import result_tables
@@ -103,17 +105,17 @@ WRONG_IMAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize("mistake", WRONG_IMAGES)
-def test_an_engine_that_takes_its_images_wrongly_is_caught(
+def test_an_engine_that_misreads_its_images_is_detected(
     resnet: tuple[LoadedModel, Reference], mistake: str
 ) -> None:
-    """With random weights, where the class is the same for every image."""
+    """The weights are random, so the predicted class is the same for every image."""
     model, reference = resnet
     numerics = numerics_of(lambda images: model.module(WRONG_IMAGES[mistake](images)), reference)
     assert numerics.top1_agreement == 1
     assert suspect(numerics)
 
 
-def test_an_engine_that_ignores_the_attention_mask_is_caught(
+def test_an_engine_that_ignores_the_attention_mask_is_detected(
     distilbert: tuple[LoadedModel, Reference],
 ) -> None:
     model, reference = distilbert
@@ -121,14 +123,14 @@ def test_an_engine_that_ignores_the_attention_mask_is_caught(
     assert suspect(numerics)
 
 
-def test_an_engine_with_other_weights_is_caught(
+def test_an_engine_with_other_weights_is_detected(
     distilbert: tuple[LoadedModel, Reference],
 ) -> None:
     other = load(a_cell(model="distilbert", seq_len=16, seed=1))
     assert suspect(numerics_of(other.module, distilbert[1]))
 
 
-def test_an_engine_that_is_wrong_in_one_place_of_a_batch_is_caught(
+def test_an_engine_that_is_wrong_for_one_sample_of_a_batch_is_detected(
     distilbert: tuple[LoadedModel, Reference],
 ) -> None:
     model, _ = distilbert
@@ -139,7 +141,7 @@ def test_an_engine_that_is_wrong_in_one_place_of_a_batch_is_caught(
     assert suspect(numerics_of(last_row_wrong, make_reference(model, 0, 32)))
 
 
-def test_a_wrong_scale_and_a_wrong_offset_are_caught() -> None:
+def test_a_wrong_scale_and_a_wrong_offset_are_detected() -> None:
     expected = torch.randn(16, 10)
     for wrong in (1.002 * expected, expected + 0.002):
         numerics = compare(rows(wrong), rows(expected))
@@ -148,22 +150,23 @@ def test_a_wrong_scale_and_a_wrong_offset_are_caught() -> None:
 
 
 def rows(outputs: torch.Tensor) -> list[Tensors]:
-    """As the answers to requests of one sample."""
+    """The outputs as those of requests with one sample."""
     return [(row,) for row in outputs.split(1)]
 
 
-def test_an_error_is_measured_exactly() -> None:
+def test_errors_are_computed_exactly() -> None:
     expected = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     ours = torch.tensor([[3.0, 0.0], [0.5, 4.0]])
     numerics = compare(rows(ours), rows(expected), ("top1",))
     assert numerics.max_abs_error == 0.5
     assert numerics.relative_error == pytest.approx(0.5 / 5)
-    # Deviations from the mean: (1.5, -2) and its negative against (1.25, -2) and its negative.
+    # The deviations from the mean are (1.5, -2) and its negative; those of the reference are
+    # (1.25, -2) and its negative.
     assert numerics.cosine == pytest.approx((1.5 * 1.25 + 4) / (2.5 * (1.25**2 + 4) ** 0.5))
     assert numerics.top1_agreement == 1
 
 
-# Relative errors: a few unit roundoffs of each format pass, and those of a coarser one fail.
+# Relative errors: a few unit roundoffs of a format pass, and those of a coarser format fail.
 @pytest.mark.parametrize(
     ("precision", "passes", "fails"),
     [
@@ -175,9 +178,7 @@ def test_an_error_is_measured_exactly() -> None:
         ("fp8", 0.17, 0.4),
     ],
 )
-def test_each_precision_is_held_to_its_own_limit(
-    precision: str, passes: float, fails: float
-) -> None:
+def test_each_precision_has_a_different_limit(precision: str, passes: float, fails: float) -> None:
     expected = torch.randn(16, 1000, generator=torch.Generator().manual_seed(0))
     error = torch.randn(16, 1000, generator=torch.Generator().manual_seed(1))
     right, wrong = (
@@ -187,7 +188,7 @@ def test_each_precision_is_held_to_its_own_limit(
     assert suspect(wrong, precision)
 
 
-def test_the_coarser_a_format_the_more_it_is_allowed() -> None:
+def test_coarser_formats_have_larger_limits() -> None:
     limits = list(ANSWER_LIMITS.values())
     assert list(ANSWER_LIMITS) == ["fp64", "fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
     for finer, coarser in pairwise(limits):
@@ -198,7 +199,7 @@ def test_the_coarser_a_format_the_more_it_is_allowed() -> None:
     assert answer_limits("amp", "cuda:1") == ANSWER_LIMITS["fp16"]
 
 
-def test_fp8_is_allowed_its_own_rounding_and_no_more() -> None:
+def test_the_limit_of_fp8_allows_only_its_rounding() -> None:
     rounded = Numerics(cosine=0.95, relative_error=0.17)
     assert suspect(rounded)
     assert not suspect(rounded, "fp8")
@@ -206,7 +207,7 @@ def test_fp8_is_allowed_its_own_rounding_and_no_more() -> None:
     assert suspect(Numerics(cosine=0.99, relative_error=0.3), "fp8")
 
 
-def test_samples_that_do_not_differ_have_no_cosine() -> None:
+def test_equal_samples_have_no_cosine() -> None:
     same = torch.ones(16, 4)
     assert compare(rows(same), rows(same)).cosine is None
     assert not suspect(compare(rows(same), rows(same)))
@@ -214,7 +215,7 @@ def test_samples_that_do_not_differ_have_no_cosine() -> None:
 
 
 class Small(torch.nn.Module):
-    """Eight numbers a sample, with whatever `head` makes of eight more."""
+    """Two linear layers, from eight numbers to eight numbers, followed by `head`."""
 
     def __init__(self, head: Callable[[torch.Tensor], object], seed: int = 0) -> None:
         super().__init__()
@@ -236,7 +237,7 @@ def small(head: Callable[[torch.Tensor], object], seed: int = 0) -> LoadedModel:
 
 
 class Scores(OrderedDict[str, torch.Tensor | None]):
-    """As a ModelOutput of transformers': it iterates over names."""
+    """Like a ModelOutput of transformers: it iterates over names."""
 
 
 HEADS: dict[str, Callable[[torch.Tensor], object]] = {
@@ -259,7 +260,7 @@ HEADS: dict[str, Callable[[torch.Tensor], object]] = {
 
 @pytest.mark.parametrize("batch", [1, 3, 20])
 @pytest.mark.parametrize("name", HEADS)
-def test_outputs_of_any_form_are_compared(name: str, batch: int) -> None:
+def test_outputs_of_any_structure_are_compared(name: str, batch: int) -> None:
     model, other = small(HEADS[name]), small(HEADS[name], seed=1)
     reference = make_reference(model, 0, batch)
     numerics = numerics_of(model.module, reference)
@@ -272,7 +273,7 @@ def test_outputs_of_any_form_are_compared(name: str, batch: int) -> None:
         assert suspect(numerics_of(other.module, reference))
 
 
-def test_complex_numbers_may_come_as_pairs() -> None:
+def test_complex_numbers_may_be_pairs_of_real_numbers() -> None:
     expected = torch.randn(16, 5, dtype=torch.complex64)
     assert not suspect(compare(rows(torch.view_as_real(expected)), rows(expected)))
     assert suspect(
@@ -281,7 +282,7 @@ def test_complex_numbers_may_come_as_pairs() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 5, 64])
-def test_the_model_is_asked_for_the_batch_of_the_cell_and_no_other(batch: int) -> None:
+def test_the_model_runs_only_with_the_batch_of_the_cell(batch: int) -> None:
     model = small(lambda y: y)
     batches = []
     model.module.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
@@ -300,13 +301,13 @@ def test_the_model_is_asked_for_the_batch_of_the_cell_and_no_other(batch: int) -
         ({"scores": [torch.ones(1), {"name"}]}, "a value of type set"),
     ],
 )
-def test_outputs_that_are_no_tensors_are_refused_in_one_line(outputs: object, says: str) -> None:
+def test_outputs_that_are_not_tensors_give_a_one_line_error(outputs: object, says: str) -> None:
     with pytest.raises(GpubenchError, match=says) as raised:
         as_tuple(outputs)
     assert "\n" not in str(raised.value)
 
 
-def test_the_tensors_of_nested_outputs_come_in_their_order() -> None:
+def test_the_tensors_of_nested_outputs_keep_their_order() -> None:
     one, two, three, four = torch.arange(4.0).split(1)
     nested = {"b": one, "a": (two, [None, three], Pair(four, None))}
     assert torch.cat(as_tuple(nested)).tolist() == [0, 1, 2, 3]
@@ -314,7 +315,7 @@ def test_the_tensors_of_nested_outputs_come_in_their_order() -> None:
 
 @pytest.mark.parametrize("runtime", ["torchscript", "onnxruntime"])
 @pytest.mark.parametrize("name", ["a dictionary", "a ModelOutput"])
-def test_runtimes_that_trace_take_such_outputs(
+def test_runtimes_that_trace_support_nested_outputs(
     runtime: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path))
@@ -363,7 +364,7 @@ def linear(weights: float, bias: float) -> LoadedModel:
 @pytest.mark.parametrize(
     ("weights", "bias"), [(1e-9, 1), (0, 1), (0, 0), (1e-20, 0), (1e-44, 0), (1e15, 1e20)]
 )
-def test_rounding_passes_where_outputs_hardly_differ_or_are_zero(
+def test_rounding_passes_if_outputs_are_nearly_equal_or_zero(
     weights: float, bias: float, batch: int
 ) -> None:
     model = linear(weights, bias)
@@ -377,7 +378,7 @@ def test_rounding_passes_where_outputs_hardly_differ_or_are_zero(
     assert suspect(numerics_of(lambda x: model.module(x) + bias + weights + 1, reference))
 
 
-def test_what_bf16_cannot_tell_apart_has_no_cosine_in_bf16() -> None:
+def test_samples_that_are_equal_in_bf16_have_no_cosine_in_bf16() -> None:
     model = linear(8e-5, 1)  # samples differ by two thousandths
     reference = make_reference(model, 0, 1)
     rounded = numerics_of(lambda x: model.module(x).bfloat16(), reference, "bf16")
@@ -387,10 +388,10 @@ def test_what_bf16_cannot_tell_apart_has_no_cosine_in_bf16() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_outputs_that_are_nothing_but_rounding_are_not_compared_by_their_own_size(
+def test_the_error_of_outputs_that_are_only_rounding_is_not_relative_to_their_size(
     batch: int,
 ) -> None:
-    """Deviations from a mean, and their mean: zero, but for rounding."""
+    """The outputs are deviations from a mean, and their mean, which is zero except for rounding."""
     model = linear(1, 1)
     module = model.module
     remainder = LoadedModel(
@@ -426,7 +427,7 @@ MARKS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize("name", MARKS)
-def test_values_that_are_not_finite_in_the_model_itself_are_named_as_its_own(name: str) -> None:
+def test_a_model_whose_reference_is_not_finite_is_reported(name: str) -> None:
     model, other = small(MARKS[name]), small(MARKS[name], seed=1)
     reference = make_reference(model, 0, 4)
     numerics = numerics_of(model.module, reference)
@@ -442,8 +443,8 @@ def test_values_that_are_not_finite_in_the_model_itself_are_named_as_its_own(nam
 
 
 @pytest.mark.parametrize("mark", [-1e9, torch.finfo(torch.float32).min])
-def test_a_mask_is_no_value_and_hides_none(mark: float) -> None:
-    """Beside -1e9 every other error would be small; in fp16 it is another number."""
+def test_masked_values_are_not_compared_and_hide_no_other_error(mark: float) -> None:
+    """Compared with -1e9 every other error is small, and in fp16 the mask is another number."""
     model = small(lambda y: y.masked_fill(y > 0.5, mark))
     reference = make_reference(model, 0, 1)
     assert not suspect(numerics_of(model.module, reference))
@@ -455,7 +456,7 @@ def test_a_mask_is_no_value_and_hides_none(mark: float) -> None:
     assert suspect(unmasked)
 
 
-def test_outputs_that_are_not_finite_are_caught_and_have_no_figures() -> None:
+def test_outputs_that_are_not_finite_are_detected_and_have_no_figures() -> None:
     expected = torch.randn(16, 10)
     numerics = compare(rows(expected.masked_fill(expected > 2, torch.nan)), rows(expected))
     assert (numerics.finite, numerics.cosine, numerics.max_abs_error) == (False, None, None)
@@ -465,7 +466,7 @@ def test_outputs_that_are_not_finite_are_caught_and_have_no_figures() -> None:
 
 
 class Counting(torch.nn.Module):
-    """Adds how often it was called, from some call on."""
+    """From a certain call on, adds the number of calls to its output."""
 
     def __init__(self, quiet: int) -> None:
         super().__init__()
@@ -498,7 +499,7 @@ UNREPEATABLE: dict[str, Callable[[], LoadedModel]] = {
 
 @pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("name", UNREPEATABLE)
-def test_a_model_that_does_not_repeat_its_answers_is_named(name: str, batch: int) -> None:
+def test_a_model_that_does_not_repeat_its_outputs_is_reported(name: str, batch: int) -> None:
     model = UNREPEATABLE[name]()
     reference = make_reference(model, 0, batch)
     found = reasons(numerics_of(model.module, reference), "torchscript", "bf16")
@@ -506,7 +507,7 @@ def test_a_model_that_does_not_repeat_its_answers_is_named(name: str, batch: int
     assert "answers the same request differently each time" in found.popitem()[1].remedy
 
 
-def test_a_cell_of_such_a_model_is_measured_and_marked(tmp_path: Path) -> None:
+def test_a_cell_of_a_model_that_does_not_repeat_is_measured_and_marked(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(
         "import torch\n"
         "class Noisy(torch.nn.Linear):\n"
@@ -530,7 +531,7 @@ def test_a_cell_of_such_a_model_is_measured_and_marked(tmp_path: Path) -> None:
     assert result.answers_agree is None
 
 
-def test_a_state_that_shows_after_the_reference_was_asked_is_still_the_models_own() -> None:
+def test_a_model_whose_state_changes_after_the_reference_run_is_reported() -> None:
     model = of_eight(Counting(18))
     reference = make_reference(model, 0, 1)
     assert reference.repeat_error is None
@@ -549,8 +550,8 @@ def test_a_model_may_write_to_its_inputs() -> None:
     assert not suspect(numerics_of(model.module, reference))
 
 
-def test_what_rounding_decides_is_no_randomness() -> None:
-    """A step of fp32 in the inputs changes these outputs, and to ask again does not."""
+def test_a_model_that_is_sensitive_to_rounding_does_not_count_as_random() -> None:
+    """A rounding step of fp32 in the inputs changes these outputs; running again does not."""
     model = small(lambda y: torch.sin(1e6 * y))
     assert make_reference(model, 0, 4).repeat_error is None
 
@@ -559,7 +560,7 @@ def remedy(numerics: Numerics, precision: str, runtime: str) -> str:
     return reasons(numerics, runtime, precision)["outputs-differ"].remedy
 
 
-def test_the_remedy_names_the_cause_as_far_as_it_can_be_told() -> None:
+def test_the_remedy_names_the_cause_if_it_is_known() -> None:
     a_little = Numerics(cosine=0.97, relative_error=0.05)
     unrelated = Numerics(cosine=0.1, relative_error=1.3)
     assert "no other precision will help" in remedy(a_little, "fp32", "onnxruntime")
@@ -570,7 +571,7 @@ def test_the_remedy_names_the_cause_as_far_as_it_can_be_told() -> None:
     assert "with --precision fp32" in remedy(unrelated, "int8", "onnxruntime")
 
 
-def test_labels_may_change_where_a_format_is_coarse_and_not_in_fp32() -> None:
+def test_labels_may_change_in_coarse_formats_but_not_in_fp32() -> None:
     labels = torch.arange(100) % 10
     eight_changed = labels.clone()
     eight_changed[::13] = (eight_changed[::13] + 1) % 10
@@ -586,7 +587,7 @@ def test_labels_may_change_where_a_format_is_coarse_and_not_in_fp32() -> None:
     assert suspect(compare(rows(off_by_one), rows(pixels)), "fp32")
 
 
-def test_outputs_of_another_form_fail_the_cell(distilbert: tuple[LoadedModel, Reference]) -> None:
+def test_outputs_of_other_shapes_fail_the_cell(distilbert: tuple[LoadedModel, Reference]) -> None:
     model, reference = distilbert
     with pytest.raises(GpubenchError, match=r"the outputs have shapes \[\(4, 16\)\]"):
         numerics_of(lambda *inputs: model.module(*inputs)[0], reference)
@@ -596,11 +597,11 @@ def test_neighbouring_cells_share_a_reference() -> None:
     cell = a_cell(model="distilbert", seq_len=16)
     model = load(cell)
     references = References()
-    first = references.of(model, cell)
-    larger = references.of(model, another(cell, batch=8, precision="amp"))
+    first = references.get(model, cell)
+    larger = references.get(model, another(cell, batch=8, precision="amp"))
     assert len(larger.requests[0][0]) == 8
-    assert references.of(model, another(cell, precision="amp")) is first
-    assert references.of(model, another(cell, seed=1)) is not first
+    assert references.get(model, another(cell, precision="amp")) is first
+    assert references.get(model, another(cell, seed=1)) is not first
 
 
 def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None:
@@ -615,7 +616,7 @@ def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None
     assert prepared.engine.from_cache is None
 
 
-def test_the_price_of_wrong_answers_is_marked_in_the_table() -> None:
+def test_the_table_marks_costs_of_a_cell_with_wrong_outputs() -> None:
     wrong_answers = outputs_differ(Numerics(cosine=0.5, relative_error=0.8), "fp32")
     assert wrong_answers is not None
     wrong = factories.result(instance="c7i.xlarge", reasons=(wrong_answers,))

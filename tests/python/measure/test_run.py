@@ -1,4 +1,4 @@
-"""One cell, end to end, in this process."""
+"""Tests of `gpubench.run`: one cell from the spec to the result, in this process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def a_spec(**settings: object) -> Spec:
     return Spec.model_validate(TINY | settings)
 
 
-def test_a_result_says_what_was_measured_on_what() -> None:
+def test_a_result_describes_the_cell_and_the_machine() -> None:
     result = gpubench.run(a_spec(batch=2, usd_per_hour=3.6))
     assert result.error is None
     assert result.requests.completed == 20
@@ -74,7 +74,7 @@ def test_stages_add_up_to_the_latency_to_the_nanosecond() -> None:
     assert np.array_equal(queue + batching + submit + compute, samples.latency_ns)
 
 
-def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
+def test_every_worker_has_its_share_of_the_cores_and_separate_modes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch
@@ -95,18 +95,18 @@ def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
     assert "2 workers, 1 intra-op threads" in (result.engine.threads_note or "")
 
 
-def test_requests_are_distinct_and_seeded() -> None:
+def test_requests_are_distinct_and_come_from_the_seed() -> None:
     from gpubench.measure.engine import prepare
 
     cell = resolve(a_spec(batch=2), this_machine())
-    pools = [prepare(cell, lambda stage: None).places["cpu"].pool for _ in range(2)]
+    pools = [prepare(cell, lambda stage: None).engines["cpu"].pool for _ in range(2)]
     first = [request[0] for request in pools[0]]
     assert len(first) == 64
     assert len({tuple(ids.flatten().tolist()) for ids in first}) == 64
     assert all((a == b).all() for a, b in zip(first, [r[0] for r in pools[1]], strict=True))
 
 
-def test_a_cell_that_cannot_be_loaded_comes_back_with_its_error(tmp_path: Path) -> None:
+def test_the_result_of_a_cell_that_cannot_be_loaded_has_the_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = gpubench.run(a_spec(weights=str(tmp_path / "empty")))
     assert result.error is not None
@@ -116,7 +116,7 @@ def test_a_cell_that_cannot_be_loaded_comes_back_with_its_error(tmp_path: Path) 
     assert result.verdict.status == "suspect"
 
 
-def test_a_cell_that_runs_out_of_memory_comes_back_with_its_error(
+def test_the_result_of_a_cell_that_runs_out_of_memory_has_the_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def out_of_memory(worker: python_workers.ModelWorker, ids: np.ndarray) -> None:
@@ -128,7 +128,7 @@ def test_a_cell_that_runs_out_of_memory_comes_back_with_its_error(
     assert "can't allocate" in result.error.message
 
 
-def test_a_precision_that_is_emulated_is_told() -> None:
+def test_a_result_says_that_its_precision_is_emulated() -> None:
     if this_machine().computes_natively("bf16"):
         pytest.skip("this processor computes bf16 natively, so nothing is emulated")
     result = gpubench.run(a_spec(precision="bf16", allow_emulated=True))
@@ -149,10 +149,10 @@ def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> 
     for settings in ({"workers": 1}, {"workers": 2}, {"batch": 2}):
         assert bench.measure(resolve(a_spec(**settings), machine)).error is None
     assert len(loads) == 2
-    assert not bench.worn_out
+    assert not bench.has_hung_batch
 
 
-def test_a_result_measured_on_a_gpu_says_that_the_path_is_unproven() -> None:
+def test_a_result_from_a_gpu_says_that_this_path_is_unproven() -> None:
     machine = this_machine()
     cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
     run = measured_run(cell, synthetic_executors(cell))

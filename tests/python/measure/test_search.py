@@ -1,4 +1,4 @@
-"""The search for the highest rate that meets an objective: its parts, and the command."""
+"""Tests of the search for the highest rate that meets an objective, and of its command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gpubench.statistics.crossing import (
 )
 
 GPUBENCH = Path(sysconfig.get_path("scripts")) / "gpubench"
-# One worker with 0.1 ms of service, and probes of some tens of milliseconds.
+# One worker with a service time of 0.1 ms, and probes of some tens of milliseconds.
 FAST = {"model": "synthetic", "service_time": 1e-4, "warmup": 0.0, "requests": 300}
 FLAGS = ["--model", "synthetic", "--service-time", "100us", "--warmup", "0", "--requests", "300"]
 
@@ -50,28 +50,28 @@ def test_an_objective_is_a_percentile_and_a_latency() -> None:
         ("p99<10ms", "write it like p99:10ms"),
         ("p50:10ms", "choose from p90, p95, p99"),
         ("p99:10", "no unit"),
-        ("p99:0ms", "no request takes 0"),
+        ("p99:0ms", "the latency must be more than 0"),
         ("p99:-1ms", "not a duration"),
     ],
 )
-def test_anything_else_is_refused_with_the_fix(text: str, hint: str) -> None:
+def test_a_bad_objective_is_refused_with_the_fix(text: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint):
         parse_objective(text)
 
 
-def test_a_tally_counts_what_took_longer_and_what_never_finished() -> None:
+def test_a_tally_counts_slow_and_unfinished_requests() -> None:
     latency_ns = np.array([5, 10, 11, 20, 3], np.int64)
     counted = tally(7.0, latency_ns, unfinished=2, limit_ns=10)
     assert (counted.rate, counted.requests, counted.late) == (7.0, 7, 4)
 
 
-def test_a_tally_of_nothing_that_finished_is_all_late() -> None:
+def test_if_no_request_finished_all_are_late() -> None:
     counted = tally(7.0, np.empty(0, np.int64), unfinished=3, limit_ns=10)
     assert counted.late_share == 1.0
 
 
 def line(rates: list[float], centre: float, slope: float, allowed: float, n: int) -> list[Tally]:
-    """Tallies that lie exactly on a line which crosses what is allowed at `centre`."""
+    """Tallies exactly on a line that crosses the allowed share of late requests at `centre`."""
     tallies = []
     for rate in rates:
         logit = math.log(allowed / (1 - allowed)) + slope * (rate / centre - 1)
@@ -82,7 +82,7 @@ def line(rates: list[float], centre: float, slope: float, allowed: float, n: int
 RATES = [740.0, 760.0, 780.0, 800.0, 820.0, 840.0]
 
 
-def test_tallies_on_a_line_are_located_exactly() -> None:
+def test_the_crossing_of_tallies_on_a_line_is_exact() -> None:
     tallies = line(RATES, 790, 18, 0.01, n=10**7)
     crossing = locate(tallies, 770, 15, 1000, 0.01)
     assert crossing.rate == pytest.approx(790, rel=1e-3)
@@ -91,7 +91,7 @@ def test_tallies_on_a_line_are_located_exactly() -> None:
     assert crossing.interval[0] < 790 < crossing.interval[1]
 
 
-def test_the_interval_narrows_as_the_square_root_of_the_requests() -> None:
+def test_the_interval_narrows_with_the_square_root_of_the_requests() -> None:
     def half(n: int) -> float:
         interval = locate(line(RATES, 790, 18, 0.01, n), 790, 18, 1000, 0.01).interval
         assert interval is not None
@@ -100,7 +100,7 @@ def test_the_interval_narrows_as_the_square_root_of_the_requests() -> None:
     assert half(400_000) / half(1_600_000) == pytest.approx(2, rel=0.05)
 
 
-def test_requests_that_depend_on_each_other_widen_the_interval() -> None:
+def test_autocorrelated_requests_widen_the_interval() -> None:
     independent = line(RATES, 790, 18, 0.01, n=400_000)
     dependent = [replace(t, effective=t.requests / 4) for t in independent]
     narrow = locate(independent, 790, 18, 1000, 0.01).interval
@@ -119,8 +119,9 @@ def test_probes_that_scatter_widen_the_interval() -> None:
     assert wide is None or wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
 
 
-def test_luck_gives_no_probe_more_weight() -> None:
-    # With weights of its own, the calm probe of two at one rate would pull the crossing up.
+def test_a_probe_with_few_late_requests_gets_no_more_weight() -> None:
+    # If each probe had a separate weight, the one with fewer late requests would move the crossing
+    # to a higher rate.
     tallies = line(RATES, 790, 18, 0.01, n=10_000)
     lucky = Tally(790, 10_000, 0, 2_000.0)
     unlucky = Tally(790, 10_000, 200, 50.0)
@@ -128,7 +129,7 @@ def test_luck_gives_no_probe_more_weight() -> None:
     assert crossing.rate == pytest.approx(790, rel=2e-3)
 
 
-def test_theory_stands_in_where_one_probe_cannot_tell_the_slope() -> None:
+def test_the_slope_comes_from_theory_if_there_is_one_probe() -> None:
     missed = locate([Tally(800, 10_000, 500, 500.0)], 800, 18, 1000, 0.01)
     met = locate([Tally(800, 10_000, 10, 500.0)], 800, 18, 1000, 0.01)
     assert missed.rate < 800 < met.rate
@@ -136,8 +137,9 @@ def test_theory_stands_in_where_one_probe_cannot_tell_the_slope() -> None:
     assert missed.note == "1 probes near the crossing; an interval needs 6"
 
 
-def test_expectations_are_those_of_heavy_traffic() -> None:
-    # M/D/1 at 77.3% load has P99 of its wait at nine service times; theory says 74.4%.
+def test_expected_loads_follow_the_heavy_traffic_approximation() -> None:
+    # In M/D/1 the P99 of the wait is nine service times at a load of 77.3%. The approximation gives
+    # 74.4%.
     assert expected_load(0.01, 9e-3, 1000) == pytest.approx(0.744, abs=1e-3)
     assert expected_slope(0.5, 0.01) == pytest.approx(math.log(100))
     assert math.isfinite(expected_slope(1.5, 0.01))
@@ -147,7 +149,7 @@ def test_expectations_are_those_of_heavy_traffic() -> None:
     assert expected_load(0.01, 1e3, 1000) == 0.95
 
 
-def test_rates_fall_in_steps() -> None:
+def test_rates_decrease_in_steps() -> None:
     probed: list[float] = []
 
     def always_late(rate: float) -> Tally:
@@ -161,7 +163,7 @@ def test_rates_fall_in_steps() -> None:
     assert probed[-1] < 0.2 * 400
 
 
-def test_the_search_stops_where_the_capacity_is_the_limit() -> None:
+def test_the_search_stops_if_the_capacity_is_the_limit() -> None:
     probed: list[float] = []
 
     def never_late(rate: float) -> Tally:
@@ -176,26 +178,26 @@ def test_the_search_stops_where_the_capacity_is_the_limit() -> None:
     assert max(probed) <= MOST_LOAD * 1000
 
 
-def test_a_search_that_never_meets_says_so() -> None:
+def test_a_search_that_never_meets_the_objective_says_so() -> None:
     found = conclude(find(lambda rate: Tally(rate, 500, 500, 500.0), 700, 1000, 0.01), 1000, 0.01)
     assert found.rate is None
     assert found.interval is None
     assert "missed at every rate" in (found.note or "")
 
 
-def test_a_step_is_found_too() -> None:
-    # Constant arrivals to a constant service with two periods: late from 612 on, never below.
+def test_a_step_is_also_found() -> None:
+    # Constant arrivals and a constant service time: requests are late from a rate of 612 on.
     crossing = find(lambda rate: Tally(rate, 2_000, 2_000 * (rate > 612), 2_000.0), 500, 1000, 0.05)
     assert crossing.rate == pytest.approx(612, rel=0.03)
 
 
-def test_crossings_that_no_probe_brackets_are_no_answer() -> None:
+def test_a_crossing_outside_the_probed_rates_gives_no_answer() -> None:
     near = (Tally(700, 100, 9, 100.0), Tally(800, 100, 0, 100.0))
     odd = Crossing(rate=-5.0, interval=None, note=None, centre=1.0, slope=2.0, near=near)
     assert conclude(odd, 1000, 0.01).rate is None
 
 
-def test_a_search_of_the_synthetic_model_has_rate_verdict_and_costs() -> None:
+def test_a_search_with_the_synthetic_model_has_rate_verdict_and_costs() -> None:
     spec = gpubench.Spec.model_validate({**FAST, "usd_per_hour": 3.6})
     found = search(spec, "p95:1ms", probes=4)
     assert found.error is None
@@ -216,9 +218,9 @@ def test_a_search_of_the_synthetic_model_has_rate_verdict_and_costs() -> None:
         assert cost.usd_per_million == pytest.approx(1e3 / found.max_rate_per_second)
 
 
-def test_costs_count_inferences_and_the_rate_requests() -> None:
+def test_costs_count_inferences_and_the_rate_counts_requests() -> None:
     spec = gpubench.Spec.model_validate({**FAST, "batch": 8, "usd_per_hour": 3.6})
-    found = search(spec, "p90:10s", probes=6)  # met everywhere
+    found = search(spec, "p90:10s", probes=6)  # met at every rate
     rate, capacity = found.max_rate_per_second, found.capacity_per_second
     assert rate is not None
     assert capacity is not None
@@ -226,7 +228,7 @@ def test_costs_count_inferences_and_the_rate_requests() -> None:
     assert found.costs[0].usd_per_million == pytest.approx(1e3 / 8 / rate)
 
 
-def test_an_objective_that_a_client_alone_misses_ends_the_search() -> None:
+def test_an_objective_that_a_single_client_misses_ends_the_search() -> None:
     found = search(gpubench.Spec.model_validate(FAST), "p95:50us")
     assert [probe.load for probe in found.probes] == ["unloaded"]
     assert found.max_rate_per_second is None
@@ -241,12 +243,14 @@ def test_an_objective_that_a_client_alone_misses_ends_the_search() -> None:
 @pytest.mark.parametrize(
     ("settings", "hint"),
     [
-        ({"clients": 2}, "--clients: a search sets them by itself"),
-        ({"arrivals": "trace:times.txt"}, "every probe needs arrivals of its own"),
+        ({"clients": 2}, "--clients: a search chooses the number of clients"),
+        ({"arrivals": "trace:times.txt"}, "every probe needs different arrivals"),
         ({"instance": ["no-such"]}, "no-such"),
     ],
 )
-def test_settings_of_no_use_are_refused(settings: dict[str, object], hint: str) -> None:
+def test_settings_that_a_search_cannot_use_are_refused(
+    settings: dict[str, object], hint: str
+) -> None:
     with pytest.raises(InputError, match=hint):
         search(gpubench.Spec.model_validate({**FAST, **settings}), "p95:1ms")
 
@@ -268,7 +272,7 @@ def test_the_command_shows_the_answer_and_every_probe() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_json_has_the_keys_of_the_contract_and_whole_results() -> None:
+def test_json_has_the_documented_keys_and_complete_results() -> None:
     done = run(*FLAGS, "--objective", "p95:1ms", "--probes", "2", "--json", "-", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -279,7 +283,7 @@ def test_json_has_the_keys_of_the_contract_and_whole_results() -> None:
     Result.model_validate(found["probes"][-1]["result"])
 
 
-def test_a_probe_that_fails_ends_the_search_and_the_others_are_kept(tmp_path: Path) -> None:
+def test_a_probe_that_fails_ends_the_search_and_earlier_probes_are_kept(tmp_path: Path) -> None:
     model = tmp_path / "flaky.py"
     model.write_text(
         "import torch\n"
@@ -303,7 +307,7 @@ def test_a_probe_that_fails_ends_the_search_and_the_others_are_kept(tmp_path: Pa
     assert "Traceback" not in done.stderr
 
 
-# The installed command, but for an executor that presses Ctrl-C in its 600th batch.
+# The installed command, with an executor that sends Ctrl-C in its 600th batch.
 INTERRUPTED = """
 import signal
 from gpubench import core
@@ -340,7 +344,9 @@ def test_ctrl_c_keeps_the_probes(tmp_path: Path) -> None:
     assert found["probes"]
 
 
-def test_python_gets_the_probes_of_an_interrupted_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exception_of_an_interrupted_search_holds_its_probes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from gpubench import core
     from gpubench.measure import cell
 
@@ -358,7 +364,7 @@ def test_python_gets_the_probes_of_an_interrupted_search(monkeypatch: pytest.Mon
     assert caught.value.result.probes
 
 
-def test_a_search_begins_at_the_rate_that_is_given() -> None:
+def test_a_search_begins_at_the_given_rate() -> None:
     spec = gpubench.Spec.model_validate({**FAST, "rate": 1234.0, "arrivals": "burst:4"})
     found = search(spec, "p95:1ms", probes=1)
     assert [probe.rate_per_second for probe in found.probes] == [None, None, 1234.0]

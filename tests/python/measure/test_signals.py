@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a command alike, and what was measured is kept."""
+"""Tests of signals: SIGINT, SIGTERM and SIGHUP end a command, and what was measured is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture(autouse=True, scope="module")
 def _signals_are_not_ignored() -> Iterator[None]:
-    """Children inherit what is ignored, as SIGHUP is where these tests run under nohup."""
+    """Restores the handlers: children inherit ignored signals, such as SIGHUP under nohup."""
     ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.SIG_DFL)
@@ -33,7 +33,7 @@ def _signals_are_not_ignored() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
-# The installed command, which is sent signals at one moment of a run.
+# The installed command. It receives signals at one moment of a run.
 AT_A_MOMENT = """
 import atexit
 import os
@@ -117,7 +117,7 @@ console()
 def sent(
     moment: str, *numbers: int, arguments: list[str], cwd: Path, prefix: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """The command, sent signals at a moment; Python's own messages fail the test."""
+    """Run the command and send it signals at a moment. Messages of Python itself fail the test."""
     listed = ",".join(str(int(number)) for number in numbers)
     done = subprocess.run(
         [*prefix, sys.executable, "-P", "-c", AT_A_MOMENT, moment, listed, *arguments],
@@ -149,9 +149,7 @@ def test_a_signal_in_the_measured_run_keeps_what_was_measured(
 
 
 @pytest.mark.parametrize("moment", ["after the run", "statistics", "show", "write"])
-def test_a_signal_after_the_run_takes_nothing_of_a_whole_result(
-    moment: str, tmp_path: Path
-) -> None:
+def test_a_signal_after_the_run_does_not_change_the_result(moment: str, tmp_path: Path) -> None:
     file, samples = tmp_path / "result.json", tmp_path / "samples.parquet"
     asked = ["run", *SHORT, "--json", str(file), "--samples", str(samples)]
     done = sent(moment, signal.SIGTERM, arguments=asked, cwd=tmp_path)
@@ -171,19 +169,19 @@ def test_a_signal_before_the_run_ends_it_without_figures(moment: str, tmp_path: 
 
 
 def test_the_first_of_several_signals_counts(tmp_path: Path) -> None:
-    """A terminal, a shell and a supervisor may each send one."""
+    """A terminal, a shell and a supervisor may each send a signal."""
     file = tmp_path / "result.json"
     both = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
     asked = ["run", *ENDLESS, "--json", str(file)]
     done = sent("measured run", *both, arguments=asked, cwd=tmp_path)
-    # Signals that wait together are handled in the order of their numbers.
+    # Pending signals are handled in the order of their numbers.
     assert done.returncode in {130, 143}, done.stderr
     assert json.loads(file.read_text())["requests"]["completed"] > 0
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("module", ["click", "pydantic", "numpy", "gpubench._core"])
-def test_a_signal_while_something_is_imported_is_no_traceback(
+def test_a_signal_during_an_import_gives_no_traceback(
     module: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     done = sent(f"import {module}", number, arguments=["run", *ENDLESS], cwd=tmp_path)
@@ -193,7 +191,7 @@ def test_a_signal_while_something_is_imported_is_no_traceback(
 
 def test_a_signal_at_exit_is_silent(tmp_path: Path) -> None:
     done = sent("exit", signal.SIGINT, arguments=["run", *SHORT, "--quiet"], cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")  # everything was done by then
+    assert (done.returncode, done.stderr) == (0, "")  # the result was complete before the signal
 
 
 def test_a_signal_in_a_sweep_keeps_its_cells(tmp_path: Path) -> None:
@@ -207,10 +205,10 @@ def test_a_signal_in_a_sweep_keeps_its_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_that_was_ignored_at_start_stays_so(
+def test_a_signal_that_was_ignored_at_start_stays_ignored(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    """As nohup ignores SIGHUP, and a shell SIGINT for what it runs in the background."""
+    """nohup ignores SIGHUP; a shell ignores SIGINT for commands in the background."""
     ignoring = ("bash", "-c", f"trap '' {number.name}; exec \"$@\"", "bash")
     asked = ["run", *SHORT, "--quiet", "--json", "-"]
     done = sent("measured run", number, arguments=asked, cwd=tmp_path, prefix=ignoring)
@@ -219,7 +217,7 @@ def test_a_signal_that_was_ignored_at_start_stays_so(
 
 
 def alone_in_a_pid_namespace() -> tuple[str, ...]:
-    """A command that runs another as process 1."""
+    """A command that runs another command as process 1."""
     unshare = shutil.which("unshare")
     if unshare is None:
         pytest.skip("util-linux's unshare is not installed")
@@ -231,8 +229,8 @@ def alone_in_a_pid_namespace() -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-def test_process_1_is_ended_too(number: signal.Signals, tmp_path: Path) -> None:
-    """The system drops a signal to process 1 that has no handler for it, as in a container."""
+def test_a_signal_ends_process_1_too(number: signal.Signals, tmp_path: Path) -> None:
+    """The kernel drops signals to process 1 of a container if it has no handler for them."""
     file = tmp_path / "result.json"
     done = sent(
         "measured run",
@@ -246,7 +244,7 @@ def test_process_1_is_ended_too(number: signal.Signals, tmp_path: Path) -> None:
 
 
 def on_a_terminal(arguments: list[str], until: bytes) -> tuple[int, int]:
-    """(process, its terminal's other end) of the command, which has printed `until`."""
+    """(process, the other end of its terminal) of the command, after it has printed `until`."""
     process, terminal = pty.fork()
     if process == 0:  # the child
         os.execv(GPUBENCH, [str(GPUBENCH), *arguments])
@@ -263,7 +261,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     try:
         while data := os.read(terminal, 1024):
             read += data
-    except OSError:  # the terminal's last user has ended
+    except OSError:  # the last process of the terminal has ended
         pass
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
@@ -271,7 +269,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     assert b"Traceback" not in read
 
 
-def test_a_terminal_that_is_closed_takes_no_file_along(tmp_path: Path) -> None:
+def test_closing_the_terminal_loses_no_file(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     process, terminal = on_a_terminal(["run", *ENDLESS, "--json", str(file)], until=b"measure")
     os.close(terminal)  # sends SIGHUP
@@ -299,7 +297,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGTERM)
 """
 
 
-def test_a_forked_child_is_ended_by_a_signal_as_in_any_program(tmp_path: Path) -> None:
+def test_a_signal_ends_a_forked_child_as_in_any_program(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", FORKING],
         cwd=tmp_path,

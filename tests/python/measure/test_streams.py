@@ -1,4 +1,4 @@
-"""What comes out on standard output and standard error, whatever models and libraries print."""
+"""Tests of standard output and standard error while models and libraries print text."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gpubench.measure import cell
 
 GPUBENCH = Path(sysconfig.get_path("scripts")) / "gpubench"
 
-# It prints from C and from Python, at once and from buffers that are written at the process's end,
-# itself and through a child.
+# It prints from C and from Python, directly and from buffers that are written when the process
+# ends, and from a child process.
 PRINTING = """
 import atexit
 import ctypes
@@ -55,7 +55,7 @@ def gpubench(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedPro
     )
 
 
-def test_the_document_is_alone_on_stdout_whatever_a_model_prints(tmp_path: Path) -> None:
+def test_stdout_holds_only_the_document_even_if_a_model_prints(tmp_path: Path) -> None:
     (tmp_path / "printing.py").write_text(PRINTING)
     asked = ["run", "--model", "printing.py:make", "--runtime", "eager", "--quiet", "--json", "-"]
     done = gpubench(*asked, "--requests", "3", "--warmup", "0", cwd=tmp_path, cache=tmp_path / "c")
@@ -75,7 +75,7 @@ def test_the_document_is_alone_on_stdout_whatever_a_model_prints(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as Hugging Face's library writes it."""
+    """A folder that the library of Hugging Face has written."""
     import transformers
 
     folder = tmp_path_factory.mktemp("models")
@@ -92,7 +92,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("quiet", [True, False], ids=["quiet", "not quiet"])
-def test_libraries_remark_on_nothing(quiet: bool, text_model: Path, tmp_path: Path) -> None:
+def test_libraries_print_no_messages(quiet: bool, text_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     asked = ["run", "--model", "text/", "--weights", "pretrained", "--runtime", "onnxruntime"]
@@ -112,7 +112,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     assert " [...] " in cut
 
 
-def test_a_line_of_error_is_short_wherever_it_is_shown(
+def test_an_error_line_is_short_everywhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "--model", "resnet50", "--precision", "x" * 90_000]) == 2

@@ -1,4 +1,4 @@
-"""Sweeps into a run directory: what is measured, kept, resumed and survived."""
+"""Tests of sweeps: what is measured, written, resumed, and kept after errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_cell_is_kept_with_its_samples(tmp_path: Path) -> None:
         assert len(samples) >= result.requests.completed >= 150
 
 
-def test_time_left_is_told_from_the_second_cell_on(tmp_path: Path) -> None:
+def test_the_remaining_time_is_reported_from_the_second_cell_on(tmp_path: Path) -> None:
     recorder = Recorder()
     gpubench.sweep(GRID, tmp_path / "run", recorder)
     assert recorder.plan == (2, 0)
@@ -74,7 +74,7 @@ def test_a_second_sweep_measures_only_what_is_missing(tmp_path: Path) -> None:
     assert results[0].throughput_per_second == first[0].throughput_per_second
 
 
-def test_other_prices_do_not_measure_again(tmp_path: Path) -> None:
+def test_other_prices_do_not_cause_a_new_measurement(tmp_path: Path) -> None:
     gpubench.sweep(GRID | {"usd_per_hour": 1}, tmp_path / "run")
     recorder = Recorder()
     results = gpubench.sweep(GRID | {"instance": ["c7i.xlarge"]}, tmp_path / "run", recorder)
@@ -82,7 +82,7 @@ def test_other_prices_do_not_measure_again(tmp_path: Path) -> None:
     assert [cost.instance for cost in results[0].costs] == ["c7i.xlarge"]
 
 
-def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failing_cell_is_stored_and_the_sweep_continues(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     failing = {"model": "resnet50", "weights": str(tmp_path / "empty"), "requests": 2}
     results = gpubench.sweep([failing, GRID], tmp_path / "run")
@@ -94,7 +94,7 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None
     assert recorder.plan == (1, 2)  # a cell that failed is tried again
 
 
-def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
+def test_ctrl_c_between_measuring_and_writing_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pressed_in_the_second(cell: Cell, *rest: Any) -> Result:
@@ -123,7 +123,7 @@ def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
         ),
     ],
 )
-def test_bad_input_is_told_before_anything_is_measured(
+def test_bad_input_is_reported_before_anything_is_measured(
     tmp_path: Path, grid: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(InputError) as refusal:
@@ -132,7 +132,7 @@ def test_bad_input_is_told_before_anything_is_measured(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_directory_that_cannot_be_written_is_told_before_anything_is_measured(
+def test_a_directory_that_cannot_be_written_is_reported_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -155,7 +155,7 @@ def test_a_second_sweep_into_a_directory_that_is_being_written_is_refused(
     assert recorder.plan == (0, 2)
 
 
-def test_a_cell_whose_samples_are_gone_is_measured_again(tmp_path: Path) -> None:
+def test_a_cell_whose_sample_file_is_missing_is_measured_again(tmp_path: Path) -> None:
     gpubench.sweep(GRID, tmp_path / "run")
     first, second = sorted((tmp_path / "run").glob("*.parquet"))
     first.unlink()
