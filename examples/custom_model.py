@@ -1,4 +1,4 @@
-"""A model of your own, in every runtime.
+"""Your own model, in every runtime.
 
 gpubench run --model examples/custom_model.py:classifier --batch 8
 gpubench sweep --model examples/custom_model.py:classifier --runtime eager,torchscript,compile \\
@@ -32,7 +32,7 @@ class Classifier(torch.nn.Module):
 
 
 def classifier() -> gpubench.OwnModel:
-    """What gpubench calls. (Classifier(), torch.rand(4, 3, 32, 32)) would do as well."""
+    """gpubench calls this. It could also return (Classifier(), torch.rand(4, 3, 32, 32))."""
 
     def images(generator: torch.Generator, samples: int) -> tuple[torch.Tensor]:
         return (torch.rand(samples, 3, 32, 32, generator=generator),)

@@ -1,10 +1,11 @@
-"""A detector, from encoded image to boxes: decoding and non-maximum suppression are stages.
+"""A detector, from encoded image to boxes, with preprocessing and postprocessing.
 
 gpubench run --model examples/detector.py:detector --runtime torchscript --json -
 
 The network is RetinaNet's backbone and heads (torchvision), with random weights, on 128 x 128
-images. What depends on the data, and so cannot be exported or captured, stays outside of it: an
-image is decoded from JPEG before, and overlapping boxes are suppressed after.
+images. Operations whose sizes depend on the data cannot be exported or captured, so they are not
+part of the network. Preprocessing decodes the JPEG images; postprocessing suppresses overlapping
+boxes (non-maximum suppression). Each of the two is a separate stage in the result.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import gpubench
 
 SIZE = 128
 CLASSES = 91
-BEST = 200  # boxes of an image that enter the suppression
+BEST = 200  # the boxes with the highest scores of an image; only these are compared for overlap
 
 
 class Heads(torch.nn.Module):
-    """Images in; class logits (batch, anchors, classes) and offsets (batch, anchors, 4) out."""
+    """From images to class logits (batch, anchors, classes) and offsets (batch, anchors, 4)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ def anchors_of(generator: AnchorGenerator, backbone: torch.nn.Module) -> torch.T
 
 
 def encoded_images(generator: torch.Generator, samples: int) -> list[bytes]:
-    """What clients send: JPEG files."""
+    """JPEG files, as clients send them."""
     coarse = torch.rand(samples, 3, 8, 8, generator=generator)
     files = []
     for image in torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear"):
@@ -70,7 +71,7 @@ def detector() -> gpubench.OwnModel:
     coder = torchvision.models.detection._utils.BoxCoder((1.0, 1.0, 1.0, 1.0))
 
     def suppress(outputs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
-        """The boxes of each image that overlap no better one of their class."""
+        """The boxes of each image that do not overlap a better box of the same class."""
         kept = []
         for logits, offsets in zip(*outputs, strict=True):
             scores, classes = logits.float().max(dim=1)

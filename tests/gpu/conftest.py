@@ -1,6 +1,7 @@
-"""Tests marked `gpu` run where a GPU works, are skipped elsewhere, and fail where one is required.
+"""Tests with the mark `gpu` run if a GPU works, and are skipped otherwise.
 
-GPUBENCH_REQUIRE_GPU=1 says that this machine must have one: a test that would be skipped fails.
+GPUBENCH_REQUIRE_GPU=1 says that this machine must have a GPU: tests then fail instead of being
+skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gpubench import core
 
 @functools.cache
 def no_driver() -> str | None:
-    """Why the core can use no GPU here; None where it can."""
+    """Why the core cannot use a GPU here; None if it can."""
     try:
         core.cuda.devices()
     except core.CudaUnavailable as error:
@@ -25,7 +26,7 @@ def no_driver() -> str | None:
 
 @functools.cache
 def no_torch_gpu() -> str | None:
-    """Why torch can use no GPU here; None where it can."""
+    """Why torch cannot use a GPU here; None if it can."""
     try:
         import torch
 

@@ -1,9 +1,9 @@
-"""What a reader of a run directory should know first: one line for each cell that has a problem.
+"""Lists the problems in a run directory: one line for each cell that has a problem.
 
     python tests/gpu/problems.py RUN_DIRECTORY
 
-A cell that failed, one that could not be captured as a graph, one whose answers are wrong, and one
-whose verdict is suspect. The last line counts them.
+These are cells that failed, cells that could not be captured as a CUDA graph, cells with wrong
+outputs, and cells whose verdict is suspect. The last line counts them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     failed = captured = 0
     for result in cells:
         reasons = {reason.code for reason in result.verdict.reasons}
-        problems = sorted(reasons - {"unproven-on-gpus"})  # which all have
+        problems = sorted(reasons - {"unproven-on-gpus"})  # all cells have this reason
         if result.error is not None:
             failed += 1
             problems = [f"{result.error.stage}: {result.error.message[:300]}"]

@@ -1,4 +1,4 @@
-"""The driver's table and the owners, on a real GPU."""
+"""Tests of the driver functions and of the classes that own GPU memory, on a real GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pinned_memory_begins_as_zeros_and_is_written_through() -> None:
 
 @pytest.mark.gpu(real=True)
 def test_memory_comes_back() -> None:
-    """Far more than the GPU has, one piece after another."""
+    """Allocate and free pieces one after another: together much more than the GPU has."""
     half = core.cuda.devices()[0].memory_bytes // 2
     for _ in range(8):
         core.cuda.DeviceBuffer(0, half // 2)

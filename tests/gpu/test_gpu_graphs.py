@@ -1,4 +1,4 @@
-"""Graphs captured of real models, replayed by the core: at once they give the very same bits."""
+"""Tests of graphs of real models: replays at the same time give exactly the same bits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import torch
 
     from gpubench.measure.cuda_graphs import Captured, Slot
-    from gpubench.measure.output_check import Reference
+    from gpubench.measure.reference import Reference
     from gpubench.models.base import Tensors
 
 WORKERS, DEPTH = 2, 2
-REQUESTS = 8  # distinct ones
+REQUESTS = 8  # distinct requests
 RUNS, BATCHES = 20, 100
 
 
@@ -28,18 +28,18 @@ class Ready:
     captured: Captured
     pool: list[Tensors]
     reference: Reference
-    elsewhere: list[torch.Tensor]  # what now holds the memory that captures left free
+    elsewhere: list[torch.Tensor]  # tensors in the memory that the captures left free
 
 
 def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> Ready:
-    """The model's graphs for single samples of its reference. All other memory holds NaN."""
+    """The model's graphs for single samples of its reference. All other memory is set to NaN."""
     import torch
 
     from gpubench.cells.resolve import resolve
     from gpubench.engines.base import build
     from gpubench.engines.precision import set_fp32_arithmetic
     from gpubench.measure.cuda_graphs import Shape, capture
-    from gpubench.measure.output_check import make_reference
+    from gpubench.measure.reference import make_reference
     from gpubench.models.base import load
     from gpubench.system.machine import this_machine
 
@@ -49,7 +49,7 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     loaded = load(spec)
     reference = make_reference(loaded, spec.seed, batch=1)
     engine = build(loaded, spec)
-    pool = [engine.place(request) for request in reference.requests[:REQUESTS]]
+    pool = [engine.cast(request) for request in reference.requests[:REQUESTS]]
     captured = capture(engine, pool, Shape(WORKERS, DEPTH, most_requests, host_inputs=True))
     torch.cuda.empty_cache()
     sizes = [2**power for power in range(8, 28, 2) for _ in range(8)]
@@ -58,10 +58,12 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
 
 
 def alone(slot: Slot, requests: Sequence[Tensors]) -> torch.Tensor:
-    """What the slot's graph for so many requests answers to these, while nothing else runs."""
+    """The outputs of the slot's graph for these requests, while nothing else runs."""
     import torch
 
-    tensors = len(requests[0]) + 1  # of one size: its inputs and its outputs, after the arena
+    tensors = (
+        len(requests[0]) + 1
+    )  # tensors of one batch size: its inputs and its outputs; the arena comes before them
     begin = 1 + tensors * list(slot.graphs).index(len(requests))
     *places, outputs = slot.tensors[begin : begin + tensors]
     with torch.inference_mode():
@@ -74,10 +76,10 @@ def alone(slot: Slot, requests: Sequence[Tensors]) -> torch.Tensor:
 
 
 def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
-    """Whether `answers`, a row a sample, are those of the reference, first sample first."""
+    """Whether `answers`, one row per sample, are close to the first rows of the reference."""
     import torch
 
-    from gpubench.measure.output_check import compare
+    from gpubench.measure.output_comparison import compare
     from gpubench.statistics.verdicts import outputs_differ
 
     assert of.reference.outputs is not None
@@ -121,8 +123,8 @@ def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
             assert outcome.error is None
             torch.cuda.synchronize()
             for slot, answers in zip(slots, expected, strict=True):
-                assert slot.answers is not None
-                given = slot.answers.array.tobytes()
+                assert slot.host_output is not None
+                given = slot.host_output.array.tobytes()
                 assert given in answers
                 answered.add(answers.index(given))
     finally:
@@ -142,7 +144,7 @@ def test_graphs_of_every_size_of_batch_answer_right(model: str) -> None:
     assert sorted(slot.graphs) == [1, 2, 4, 8]
     assert of.reference.outputs is not None
     widths = [output.numel() for output in of.reference.outputs[0]]
-    for size in [1, 8, 2, 4, 1]:  # in any order: they share memory
+    for size in [1, 8, 2, 4, 1]:  # not in order, since the sizes share memory
         joined = alone(slot, of.pool[:size])
         parts = joined.split([size * width for width in widths])
         rows = torch.cat([part.view(size, -1) for part in parts], 1)

@@ -1,4 +1,4 @@
-"""Models through `gpubench.run`, as users call it."""
+"""Tests of models with `gpubench.run`, on a real GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def measured(**settings: object) -> gpubench.Result:
 
 
 def replayed(**settings: object) -> gpubench.Result:
-    """A result without an error, of graphs that answer as the fp32 model does."""
+    """A result without an error, from CUDA graphs whose outputs agree with the fp32 model."""
     result = measured(**settings)
     assert result.error is None
     assert result.harness.executor == "graph", result.harness.not_captured

@@ -1,4 +1,4 @@
-"""Runtimes that compile for the GPU they find: their engines are right, and replayed as graphs."""
+"""Tests of runtimes that compile for the GPU: outputs are right, and CUDA graphs are replayed."""
 
 from __future__ import annotations
 

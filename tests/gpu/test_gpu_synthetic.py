@@ -1,4 +1,4 @@
-"""Runs of a kernel of known length: stamps, service times, overlap."""
+"""Tests with a kernel of known length: time stamps, service times, overlap."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from gpubench import core
 
-# What a launch and its events add to a kernel, at most, in the median.
+# The most that a launch and its events add to the time of a kernel, in the median.
 OVERHEAD_NS = 50_000
 
 
@@ -41,7 +41,7 @@ def test_stamps_lie_within_what_the_host_saw(depth: int, request_bytes: int) -> 
     fit = executor.clock
     assert fit is not None
     assert abs(fit.drift_ppm) < 500
-    assert fit.contradiction_ns <= 2_000  # what events resolve, and some more
+    assert fit.contradiction_ns <= 2_000  # a little more than the resolution of events
     assert fit.largest_shift_ns <= fit.contradiction_ns + 1
     assert fit.width_ns is None or fit.width_ns < 200_000
 
@@ -66,7 +66,7 @@ def test_batches_in_flight_overlap_on_the_device() -> None:
         return float((stamps[1:, 0] < stamps[:-1, 3]).mean())
 
     assert overlapping(alone) == 0
-    assert overlapping(both) > 0.4  # 0.5 where the two always begin and end together
+    assert overlapping(both) > 0.4  # 0.5 if the two always begin and end at the same time
 
 
 @pytest.mark.gpu

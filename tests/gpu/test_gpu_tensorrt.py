@@ -1,4 +1,4 @@
-"""TensorRT's runtimes through `gpubench.run`, where their libraries are installed."""
+"""Tests of the TensorRT runtimes with `gpubench.run`, if their libraries are installed."""
 
 from __future__ import annotations
 
