@@ -45,16 +45,16 @@ class Interrupted(KeyboardInterrupt):
 def run(spec: Spec, progress: Progress | None = None, keep: Keep = _discard) -> Result:
     """Measure one cell on this machine.
 
-    `progress` is told of each stage as it begins: load, build, check, measure. `keep` is given the
-    result as soon as it is whole, while signals are still put off. A cell that fails in one of the
-    stages comes back with `error` set and whatever was measured before.
+    `progress.stage` is called when a stage begins: load, build, check, capture, measure. `keep` is
+    called with the complete result, while signals are still deferred. If a stage fails, the result
+    has `error` set, and holds what was measured before.
 
-    Handlers of signals stay those of the program that calls this. Only where Ctrl-C has Python's
-    own handler, it is put off while a result is made; KeyboardInterrupt, from whatever handler,
-    ends the measured run.
+    The signal handlers of the calling program stay in place, with one exception: if SIGINT has the
+    default handler of Python, Ctrl-C is deferred while the result is made. A KeyboardInterrupt from
+    any handler ends the measured run.
 
-    Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
-    Interrupted, with the partial result, on KeyboardInterrupt.
+    Raises InputError, before anything is loaded, if this machine cannot measure the spec. On
+    KeyboardInterrupt it raises Interrupted, with the partial result.
     """
     machine = this_machine()
     return Bench(machine, progress).measure(resolve(spec, machine), keep)

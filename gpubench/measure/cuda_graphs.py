@@ -81,7 +81,7 @@ class Captured:
     """The graphs of an engine, and everything that must live as long as they do."""
 
     engine: Engine
-    payloads: core.cuda.Payloads | None  # None: inputs lie on the device
+    payloads: core.cuda.Payloads | None  # None: inputs are on the device
     workers: list[list[Slot]]
     warmup_memory: torch.cuda.MemPool
 

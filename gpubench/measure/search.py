@@ -62,19 +62,21 @@ def search(
     probes: int = DEFAULT_PROBES,
     progress: Progress | None = None,
 ) -> SearchResult:
-    """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
+    """Find the highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
 
-    It ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or after
-    `probes` open loops, of which the first is at the rate of `spec`, if it has one. A measurement
-    that fails ends the search, with `error` set.
+    The search ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or
+    after `probes` open loops. If `spec` has a rate, the first open loop uses it. A measurement that
+    fails ends the search, and `error` of the result is set.
 
-    Raises InputError for what cannot be searched, before anything is loaded, and SearchInterrupted,
-    with what was measured until then, on Ctrl-C.
+    Raises InputError, before anything is loaded, if the settings cannot be searched. On Ctrl-C it
+    raises SearchInterrupted, with what was measured before.
     """
     if isinstance(objective, str):
         objective = parse_objective(objective)
     if not 0 < tolerance < 1:
-        raise InputError(f"--tolerance {tolerance:g} is no share; write it like 0.05")
+        raise InputError(
+            f"--tolerance {tolerance:g} is not a share between 0 and 1; write it like 0.05"
+        )
     if probes < 1:
         raise InputError(f"--probes {probes} is not allowed; give 1 or more")
     check_spec(spec)
@@ -154,7 +156,7 @@ class _Search:
         try:
             unloaded = self._unloaded()
             if self._is_late(unloaded):
-                self._found.note = "no rate meets this: a single client without load misses it"
+                self._found.note = "no rate meets this: even a single client misses it"
                 unloaded.near = True
                 self._found.verdict = _verdict(self._found)
             else:
