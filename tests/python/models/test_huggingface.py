@@ -159,7 +159,7 @@ def test_the_sequence_length_is_limited_by_the_positions_of_the_model(tmp_path: 
     result = measured(model=folder)
     assert result.error is None, result.error
     assert result.spec.seq_len == 77
-    with pytest.raises(InputError, match="has 77 positions; use at most that"):
+    with pytest.raises(InputError, match="has 77 positions; use at most 77"):
         measured(model=folder, seq_len=78)
     assert (
         positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1})

@@ -302,7 +302,7 @@ def test_an_fp16_file_runs_on_a_cpu_as_the_error_advises(
     )
     command = ["run", "--model", str(path), "--requests", "2", "--warmup", "0", "--device", "cpu"]
     assert main([*command, "--precision", "fp32"]) == 2
-    assert "computes in fp16 and is run as it is; use --precision fp16" in capsys.readouterr().err
+    assert "computes in fp16 and is not converted; use --precision fp16" in capsys.readouterr().err
     if main(command) == 2:  # a CPU without fp16
         assert "add --allow-emulated" in capsys.readouterr().err
     assert main([*command, "--allow-emulated"]) == 0

@@ -251,7 +251,10 @@ def test_a_float64_model_is_measured_in_the_given_precision(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("function", "a function in place of a module"), ("kind", "the class ReLU, and no object")],
+    [
+        ("function", "a function in place of a module"),
+        ("kind", "the class ReLU (not an instance) in place"),
+    ],
 )
 def test_a_function_that_returns_no_module_gives_a_one_line_error(
     tmp_path: Path, name: str, expected: str

@@ -97,7 +97,7 @@ def test_samples_made_from_examples_differ_and_come_from_the_seed(code: Path) ->
         ("strings", "the model returns a value of type str; wrap it"),
         ("nothing", "nothing returned int; it must return"),
         ("arrays", "its example inputs must be one tensor or a tuple of tensors"),
-        ("unlike", "each with as many samples in its first dimension"),
+        ("unlike", "all with the same number of samples in the first dimension"),
         ("empty", "its example inputs must be one tensor"),
         ("leaves", "SystemExit: no such device"),
     ],
