@@ -231,7 +231,7 @@ def test_an_engine_is_built_from_a_users_onnx_file(tmp_path: Path) -> None:
     assert [(put.name, put.dtype) for put in made.inputs] == [("input_0", "FLOAT")]
     quantised = quantised_network(load(cell), another(cell, precision="int8"))
     path.write_bytes(quantised.read_bytes())  # another network under the same name
-    with pytest.raises(GpubenchError, match="computes in int8 and is run as it is"):
+    with pytest.raises(GpubenchError, match="computes in int8 and is not converted"):
         load(cell)
     as_int8 = another(cell, precision="int8")
     again = plan.plan(load(as_int8), as_int8, GPUS["L4"])
