@@ -262,7 +262,7 @@ def test_an_unsupported_operator_gives_a_one_line_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--gpu", "K80"], "--gpu K80: not known"),
+        (["--gpu", "K80"], "--gpu K80: this GPU is not known"),
         (["--gpu", "T4", "--precision", "bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
         (["--gpu", "T4", "--precision", "tf32"], "--gpu T4: GPUs of sm_75 have no tf32"),
         (
@@ -277,7 +277,7 @@ def test_an_unsupported_operator_gives_a_one_line_error(tmp_path: Path) -> None:
         (["--gpu", "T4", "--batch", "1,²"], "--batch: '²' is no size"),
         (["--gpu", "T4", "--batch", "1,0"], "--batch: 0 is no range of sizes"),
         (["--gpu", "T4", "--batch", ","], "--batch: it is empty"),
-        (["--gpu", "sm_8²"], "--gpu sm_8²: not known"),
+        (["--gpu", "sm_8²"], "--gpu sm_8²: this GPU is not known"),
         (["--gpu", "L4", "--seq-len", "8,x"], "--seq-len"),
         (["--gpu", "T4", "--precision", "fp16,bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
         (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
