@@ -114,15 +114,34 @@ def test_ctrl_c_ends_the_work() -> None:
     assert [type(error) for error in ended] == [KeyboardInterrupt]
 
 
-def test_a_limit_holds_for_every_openmp_library_and_blas() -> None:
+def threads_under_a_limit_of_one() -> set[int]:
     import torch
 
-    def counts() -> set[int]:
-        with limited(1):
-            infos = ThreadpoolController().info()
-            return {torch.get_num_threads(), *(each["num_threads"] for each in infos)}
+    with limited(1):
+        infos = ThreadpoolController().info()
+        return {torch.get_num_threads(), *(each["num_threads"] for each in infos)}
 
-    assert on_ending_thread(counts) == {1}
+
+def test_a_limit_holds_for_every_openmp_library_and_blas() -> None:
+    assert on_ending_thread(threads_under_a_limit_of_one) == {1}
+
+
+def test_a_limit_holds_although_a_thread_of_an_earlier_cell_still_has_its_own() -> None:
+    is_limited, may_end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with limited(2):
+            is_limited.set()
+            may_end.wait(60)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    try:
+        assert is_limited.wait(60)
+        assert on_ending_thread(threads_under_a_limit_of_one) == {1}
+    finally:
+        may_end.set()
+        hanging.join()
 
 
 def test_a_worker_has_one_python_thread_state_for_its_whole_life() -> None:
