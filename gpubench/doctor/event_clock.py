@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gpubench.doctor.finding import Finding, from_error, ok, warning
 from gpubench.system import gpus
-from gpubench.system.gpus import EventCheck
+from gpubench.system.gpus import EventCheckRow
 
 # From what a small kernel takes to what a large batch takes.
 LENGTHS_NS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -23,7 +23,7 @@ class ClockCheck:
     """One GPU's event clock held against its timer."""
 
     device: str
-    rows: Sequence[EventCheck]
+    rows: Sequence[EventCheckRow]
     finding: Finding
 
 
@@ -38,7 +38,7 @@ def check_event_clock(number: int) -> ClockCheck:
     return ClockCheck(device, rows, judge(check, rows))
 
 
-def judge(check: str, rows: Sequence[EventCheck]) -> Finding:
+def judge(check: str, rows: Sequence[EventCheckRow]) -> Finding:
     """Whether every length came out right."""
     worst = max(rows, key=lambda row: abs(row.error_ns) - row.tick_ns)
     found = (

@@ -16,7 +16,7 @@ from gpubench.results.result import (
     Requests,
     Result,
     Verdict,
-    Window,
+    WindowInfo,
 )
 from gpubench.spec.spec import Spec
 from gpubench.statistics import analyse
@@ -42,7 +42,7 @@ def fill(result: Result, driven: Drive, machine: Machine) -> None:
         max_batch=most_requests_per_batch(spec),
         max_delay_ns=longest_delay_ns(spec),
     )
-    result.window = Window(
+    result.window = WindowInfo(
         seconds=analysis.window_seconds, warmup_seconds=round(driven.warmup_seconds, 3)
     )
     result.requests = Requests(

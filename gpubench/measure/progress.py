@@ -10,7 +10,7 @@ from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from gpubench.results.search_result import Load, Probe
+    from gpubench.results.search_result import Probe, ProbeLoad
     from gpubench.statistics.crossing import Crossing
 
 
@@ -39,7 +39,7 @@ class Watcher:
 class SearchWatcher:
     """Is told how a search goes, nothing while anything is measured. This one says nothing."""
 
-    def begins(self, load: Load, spec: Spec) -> None:
+    def begins(self, load: ProbeLoad, spec: Spec) -> None:
         """One measurement; `spec` has its rate or its clients."""
 
     def stage(self, name: str) -> None:

@@ -22,7 +22,7 @@ from gpubench.measure.dispatch import longest_delay_ns, most_in_flight, most_req
 from gpubench.results.result import EventClock
 from gpubench.results.samples import Samples
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, OpenLoop
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule
 from gpubench.system.cpu_threads import end_pools_of_this_thread
 from gpubench.system.garbage import no_garbage_collection
 from gpubench.system.gpus import Gpu, gpus_of
@@ -56,7 +56,7 @@ class Drive:
     """What a cell's measured run left."""
 
     samples: Samples
-    loop: ClosedLoop | OpenLoop  # which of the samples count
+    loop: ClosedLoopRule | OpenLoopRule  # which of the samples count
     offered: int
     failed: int
     warmup_seconds: float
@@ -217,11 +217,11 @@ class _Load:
     expected: int  # requests, about
     stop_after_completions: int | None
     stop_after_s: float | None
-    counted: Callable[[int], ClosedLoop | OpenLoop]  # given the start of the run, ns
+    counted: Callable[[int], ClosedLoopRule | OpenLoopRule]  # given the start of the run, ns
 
 
 def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
-    loop = ClosedLoop(clients, most_in_flight(spec))
+    loop = ClosedLoopRule(clients, most_in_flight(spec))
     completions = stop_after_s = None
     if spec.requests is not None:
         completions = loop.completions_to_run(spec.requests, most_requests_per_batch(spec))
@@ -242,8 +242,8 @@ def open_load(spec: Spec) -> _Load:
     burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
     together = max(int(burst), in_flight)
 
-    def counted(start_ns: int) -> OpenLoop:
-        return OpenLoop(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
+    def counted(start_ns: int) -> OpenLoopRule:
+        return OpenLoopRule(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
 
     stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
     return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)

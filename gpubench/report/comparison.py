@@ -26,14 +26,14 @@ from gpubench.report.notes import (
     verdict,
 )
 from gpubench.report.settings import (
-    Filled,
+    FilledColumn,
     machine_name,
     settings_columns,
     settings_order,
     shared_settings,
     software,
 )
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
 
 NOT_SIGNIFICANT = "not significant: the 95% interval of the difference holds zero"
@@ -91,18 +91,18 @@ def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
     keys = _key_columns(pairs)
     columns = [filled.column for filled in keys]
     columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
-    rows: list[list[Draft]] = []
+    rows: list[list[DraftCell]] = []
     for pair in pairs:
         named = _key_cells(pair, keys, comparison)
         sides = (
-            Draft("A", _doubts("A", pair.a)),
-            Draft("B", _doubts("B", pair.b)),
-            Draft("B/A"),
+            DraftCell("A", _doubts("A", pair.a)),
+            DraftCell("B", _doubts("B", pair.b)),
+            DraftCell("B/A"),
         )
         figures = zip(*(_three(pair, q, with_interval) for q in _QUANTITIES), strict=True)
         for side, cells in zip(sides, figures, strict=True):
             rows.append([*named, side, *cells])
-            named = [Draft("")] * len(keys)
+            named = [DraftCell("")] * len(keys)
     return _table(comparison, columns, rows, a_name, b_name)
 
 
@@ -114,7 +114,7 @@ def ordered_pairs(comparison: Comparison) -> list[Pair]:
 def _table(
     comparison: Comparison,
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Draft]],
+    rows: Iterable[Sequence[DraftCell]],
     a_name: str,
     b_name: str,
 ) -> Table:
@@ -166,11 +166,11 @@ def _value(setting: str, value: Value) -> str:
     return "none" if value is None else str(value)
 
 
-def _key_columns(pairs: Sequence[Pair]) -> list[Filled]:
+def _key_columns(pairs: Sequence[Pair]) -> list[FilledColumn]:
     return settings_columns([pair.a for pair in pairs])
 
 
-def _key_cells(pair: Pair, keys: Sequence[Filled], comparison: Comparison) -> list[Draft]:
+def _key_cells(pair: Pair, keys: Sequence[FilledColumn], comparison: Comparison) -> list[DraftCell]:
     """The settings of A; where B differs in this pair alone, the model says so."""
     shared = comparison.shared_differences
     own = tuple(
@@ -179,20 +179,20 @@ def _key_cells(pair: Pair, keys: Sequence[Filled], comparison: Comparison) -> li
         if difference not in shared
     )
     first, *others = (filled.cell(pair.a) for filled in keys)
-    return [Draft(first.text, first.notes + own), *others]
+    return [DraftCell(first.text, first.notes + own), *others]
 
 
 def _three(
     pair: Pair, quantity: _Quantity, text: Callable[[float | None, Interval | None], str]
-) -> tuple[Draft, Draft, Draft]:
+) -> tuple[DraftCell, DraftCell, DraftCell]:
     """A, B and B/A. What was won with wrong answers is marked as such, and so is the ratio."""
     figure = quantity.of(pair)
     a_wrong, b_wrong = _of_side("A", answer_notes(pair.a)), _of_side("B", answer_notes(pair.b))
     a_cost, b_cost = quantity.cost(pair.a), quantity.cost(pair.b)
     return (
-        Draft(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
-        Draft(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
-        Draft(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
+        DraftCell(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
+        DraftCell(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
+        DraftCell(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
     )
 
 
@@ -210,11 +210,11 @@ def _significance(figure: Figure) -> tuple[str, ...]:
     return (UNKNOWN_SIGNIFICANCE if figure.is_significant is None else NOT_SIGNIFICANT,)
 
 
-def _verdict_cell(pair: Pair) -> Draft:
+def _verdict_cell(pair: Pair) -> DraftCell:
     """The worse of the two verdicts, and why."""
     verdicts = (verdict(pair.a), verdict(pair.b))
     worst = next(v for v in ("failed", "suspect", "valid") if v in verdicts)
-    return Draft(worst, _doubts("A", pair.a) + _doubts("B", pair.b))
+    return DraftCell(worst, _doubts("A", pair.a) + _doubts("B", pair.b))
 
 
 def _doubts(side: str, result: Result) -> tuple[str, ...]:

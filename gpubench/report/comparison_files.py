@@ -7,7 +7,7 @@ import json
 from gpubench.planning.compare import Comparison, Figure, Pair, chosen_cost
 from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
-from gpubench.report.csv import Field, result_fields, to_csv
+from gpubench.report.csv import CsvField, result_fields, to_csv
 from gpubench.results.result import Interval, Result
 
 Json = str | float | bool | None | Interval | dict[str, "Json"]
@@ -51,8 +51,8 @@ def _figures(pair: Pair) -> dict[str, Figure]:
 
 def _csv_row(
     side: str, result: Result, number: int | None = None, pair: Pair | None = None
-) -> dict[str, Field]:
-    row: dict[str, Field] = {"pair": number, "side": side}
+) -> dict[str, CsvField]:
+    row: dict[str, CsvField] = {"pair": number, "side": side}
     for name in ("throughput_per_second", "p95_ms", "usd_per_million"):
         figure = _figures(pair)[name] if pair else None
         row[f"{name}_b_over_a"] = figure.b_over_a if figure else None

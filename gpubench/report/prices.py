@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gpubench.pricing import Instance
 from gpubench.report.format import ABSENT
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 
 _COLUMNS = (
     Column("instance", "left", is_key=True),
@@ -24,7 +24,7 @@ _COLUMNS = (
 
 def price_list(instances: Iterable[Instance]) -> Table:
     """One row an instance; what is not known is a dash."""
-    return make_table(_COLUMNS, [[Draft(text) for text in _row(i)] for i in instances])
+    return make_table(_COLUMNS, [[DraftCell(text) for text in _row(i)] for i in instances])
 
 
 def instance_facts(instance: Instance) -> list[tuple[str, str]]:

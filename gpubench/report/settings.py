@@ -13,7 +13,7 @@ from typing import get_args
 
 from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
-from gpubench.report.table import Column, Draft
+from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Environment, Result
 from gpubench.spec.spec import Precision
 
@@ -21,11 +21,11 @@ _PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledColumn:
     """A column, and how a result fills it."""
 
     column: Column
-    cell: Callable[[Result], Draft]
+    cell: Callable[[Result], DraftCell]
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,18 @@ def software(environment: Environment) -> str:
     return " · ".join(f"{name} {version}" for name, version in versions if version)
 
 
-def settings_columns(results: Sequence[Result]) -> list[Filled]:
+def settings_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """Model, precision, batch, load and workers, and whatever else differs among the cells."""
-    columns = [Filled(Column("model", "left", is_key=True), lambda r: Draft(r.spec.model))]
+    columns = [
+        FilledColumn(Column("model", "left", is_key=True), lambda r: DraftCell(r.spec.model))
+    ]
     columns += [
-        Filled(Column(setting.title, "left", is_key=True), _setting_cell(setting))
+        FilledColumn(Column(setting.title, "left", is_key=True), _setting_cell(setting))
         for setting in _SETTINGS
         if _differs(setting, results)
     ]
     columns += [
-        Filled(Column("precision", "left", is_key=True), _precision_cell),
+        FilledColumn(Column("precision", "left", is_key=True), _precision_cell),
         _key_column("batch", lambda r: str(r.spec.batch)),
     ]
     if not _clients_are_workers(results) and any(r.spec.clients for r in results):
@@ -110,8 +112,8 @@ def shared_settings(results: Sequence[Result]) -> str:
     return " · ".join(phrase for phrase in phrases if phrase)
 
 
-def _key_column(title: str, value: Callable[[Result], str]) -> Filled:
-    return Filled(Column(title, is_key=True), lambda result: Draft(value(result)))
+def _key_column(title: str, value: Callable[[Result], str]) -> FilledColumn:
+    return FilledColumn(Column(title, is_key=True), lambda result: DraftCell(value(result)))
 
 
 def _is_synthetic(result: Result) -> bool:
@@ -216,17 +218,19 @@ def _differs(setting: Setting, results: Sequence[Result]) -> bool:
     return len(_values(setting, results)) > 1
 
 
-def _setting_cell(setting: Setting) -> Callable[[Result], Draft]:
-    return lambda result: Draft(setting.value(result) or ABSENT)
+def _setting_cell(setting: Setting) -> Callable[[Result], DraftCell]:
+    return lambda result: DraftCell(setting.value(result) or ABSENT)
 
 
-def _precision_cell(result: Result) -> Draft:
+def _precision_cell(result: Result) -> DraftCell:
     precision = result.spec.precision
     if _is_synthetic(result):
-        return Draft(ABSENT)
+        return DraftCell(ABSENT)
     if result.engine.native_precision:
-        return Draft(precision)
-    return Draft(precision, (f"{precision} is emulated here; a device that has it is far faster",))
+        return DraftCell(precision)
+    return DraftCell(
+        precision, (f"{precision} is emulated here; a device that has it is far faster",)
+    )
 
 
 def _rate(result: Result) -> str:

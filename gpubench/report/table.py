@@ -17,7 +17,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     text: str
     marks: tuple[int, ...] = ()  # numbers of the table's notes
 
@@ -33,7 +33,7 @@ class Table:
     """Facts that hold for all rows, the rows, and the notes that their marks refer to."""
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     facts: tuple[tuple[str, str], ...] = ()  # (label, text), said above the table
     notes: tuple[Note, ...] = ()
     remarks: tuple[str, ...] = ()  # sentences said below it
@@ -41,7 +41,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftCell:
     """A cell whose notes have no numbers yet."""
 
     text: str
@@ -50,7 +50,7 @@ class Draft:
 
 def make_table(
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Draft]],
+    rows: Iterable[Sequence[DraftCell]],
     facts: Iterable[tuple[str, str]] = (),
     remarks: Iterable[str] = (),
 ) -> Table:
@@ -68,7 +68,7 @@ def make_table(
     header_marks = {index: marks(notes) for index, notes in enumerate(shared) if notes}
     numbered = tuple(
         tuple(
-            Cell(draft.text, marks(note for note in draft.notes if note not in shared[index]))
+            TableCell(draft.text, marks(note for note in draft.notes if note not in shared[index]))
             for index, draft in enumerate(row)
         )
         for row in drafts
@@ -102,7 +102,7 @@ def superscript(marks: Sequence[int]) -> str:
     return ",".join(map(str, marks)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _shared_notes(cells: Sequence[Draft]) -> tuple[str, ...]:
+def _shared_notes(cells: Sequence[DraftCell]) -> tuple[str, ...]:
     """Notes that all of several cells bear."""
     if len(cells) < 2:
         return ()

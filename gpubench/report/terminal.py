@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from gpubench.report import escape
-from gpubench.report.table import Cell, Column, Table, superscript, with_texts
+from gpubench.report.table import Column, Table, TableCell, superscript, with_texts
 
 FILE_WIDTH = 160  # files and pipes: wide enough that no column is left out
 
@@ -114,7 +114,7 @@ def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
     return body
 
 
-def _cell(cell: Cell, column: Column, mark_width: int) -> Text:
+def _cell(cell: TableCell, column: Column, mark_width: int) -> Text:
     figure = Text(cell.text, style=_STYLES.get(cell.text, ""))
     marks = _marks(cell)
     # Digits stand below digits, whether or not a mark follows them.
@@ -122,7 +122,7 @@ def _cell(cell: Cell, column: Column, mark_width: int) -> Text:
     return figure
 
 
-def _marks(cell: Cell) -> str:
+def _marks(cell: TableCell) -> str:
     return f" {superscript(cell.marks)}" if cell.marks else ""
 
 

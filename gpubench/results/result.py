@@ -67,7 +67,7 @@ class EngineInfo(Part):
     native_precision: bool = True  # False: emulated, far slower than the hardware could be
 
 
-class Window(Part):
+class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
 
@@ -173,7 +173,7 @@ class Verdict(Part):
     reasons: list[Reason] = []
 
 
-class Clock(Part):
+class ClockFrequency(Part):
     """MHz, over the window."""
 
     mean: float
@@ -181,8 +181,8 @@ class Clock(Part):
 
 
 class Clocks(Part):
-    sm_mhz: Clock | None = None  # of the multiprocessors, which compute
-    memory_mhz: Clock | None = None
+    sm_mhz: ClockFrequency | None = None  # of the multiprocessors, which compute
+    memory_mhz: ClockFrequency | None = None
 
 
 class GpuFigures(Part):
@@ -282,7 +282,7 @@ class Result(Part):
     spec: Spec
     environment: Environment
     engine: EngineInfo = EngineInfo()
-    window: Window = Window()
+    window: WindowInfo = WindowInfo()
     requests: Requests = Requests()
     offered_per_second: float | None = None
     throughput_per_second: float | None = None

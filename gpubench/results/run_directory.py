@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
-from gpubench.files.locks import Held
+from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
@@ -79,7 +79,7 @@ class RunDirectory:
                 with suppress(Exception):  # which check_writable tells
                     self._folder.create()
                 stack.enter_context(self._folder.locked())
-            except Held as error:
+            except LockHeld as error:
                 by = f": {error.holder}" if error.holder else ""
                 raise InputError(
                     f"another sweep writes to {self.url}{by}; wait until it ends, or choose "

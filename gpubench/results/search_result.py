@@ -22,10 +22,10 @@ from gpubench.results.result import (
 )
 from gpubench.spec.spec import Spec
 
-Load = Literal["unloaded", "saturated", "open"]  # one client; twice what fits; at a rate
+ProbeLoad = Literal["unloaded", "saturated", "open"]  # one client; twice what fits; at a rate
 
 
-class Promise(Part):
+class ObjectiveInfo(Part):
     """The objective: this percentile of the latency is to be within these milliseconds."""
 
     percentile: Literal["p90", "p95", "p99"]
@@ -35,7 +35,7 @@ class Promise(Part):
 class Probe(Part):
     """One measurement of the search, whole."""
 
-    load: Load
+    load: ProbeLoad
     rate_per_second: float | None = None  # requests; None in a closed loop
     requests: int  # that count, those that never finished with them
     late: int  # of these, over the objective's latency
@@ -50,7 +50,7 @@ class SearchResult(Part):
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment | None = None  # None: nothing was measured
-    objective: Promise
+    objective: ObjectiveInfo
     max_rate_per_second: float | None = None  # requests; None: no rate meets it, or none was found
     interval: Interval | None = None  # 95%
     note: str | None = None  # why there is no rate, or no interval

@@ -5,6 +5,6 @@
 
 from gpubench.statistics.analysis import Analysis, analyse
 from gpubench.statistics.drift import Change
-from gpubench.statistics.windows import ClosedLoop, OpenLoop
+from gpubench.statistics.windows import ClosedLoopRule, OpenLoopRule
 
-__all__ = ["Analysis", "Change", "ClosedLoop", "OpenLoop", "analyse"]
+__all__ = ["Analysis", "Change", "ClosedLoopRule", "OpenLoopRule", "analyse"]

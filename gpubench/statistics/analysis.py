@@ -23,9 +23,9 @@ from gpubench.statistics.percentiles import rank
 from gpubench.statistics.queues import requests_per_independent_one
 from gpubench.statistics.stages import launch_gap_ns, summarise_stages, trtexec_times
 from gpubench.statistics.windows import (
-    ClosedLoop,
+    ClosedLoopRule,
     Mask,
-    OpenLoop,
+    OpenLoopRule,
     Window,
     closed_window,
     counted_in_closed_loop,
@@ -67,7 +67,7 @@ class Analysis:
 
 def analyse(
     samples: Samples,
-    loop: ClosedLoop | OpenLoop,
+    loop: ClosedLoopRule | OpenLoopRule,
     *,
     inferences_per_request: int = 1,
     max_batch: int = 1,
@@ -78,7 +78,7 @@ def analyse(
     `max_batch` (in requests) and `max_delay_ns` are those of dynamic batching. Few or no samples
     are no error: what they do not carry is None.
     """
-    if isinstance(loop, ClosedLoop):
+    if isinstance(loop, ClosedLoopRule):
         window = closed_window(samples, loop)
         counted = counted_in_closed_loop(samples, window)
         unfinished = 0  # at the end of a run every client is due again: that is no failure
@@ -89,7 +89,7 @@ def analyse(
 
     interval, note = throughput_interval(window, loop.round, inferences_per_request)
     offered = share_served = None
-    if isinstance(loop, OpenLoop):
+    if isinstance(loop, OpenLoopRule):
         due_ns = due_inside(samples, loop)
         offered = requests_offered_per_second(loop, due_ns)
         share_served = kept_up(samples, loop, due_ns)
@@ -120,7 +120,7 @@ def analyse(
         littles_law_residual=_littles_law_residual(samples, loop, window, counted),
         counted=counted,
         independent=independent_requests(latency_ns, unfinished, HEADLINE_PERCENT, dependence),
-        clients=loop.clients if isinstance(loop, ClosedLoop) else None,
+        clients=loop.clients if isinstance(loop, ClosedLoopRule) else None,
         least_served_client=_least_served_client(samples, loop, counted),
         kept_up=share_served,
         settling=settling,
@@ -138,24 +138,24 @@ def _completed_by_worker(samples: Samples, window: Window | None) -> tuple[int, 
 
 
 def _littles_law_residual(
-    samples: Samples, loop: ClosedLoop | OpenLoop, window: Window | None, counted: Mask
+    samples: Samples, loop: ClosedLoopRule | OpenLoopRule, window: Window | None, counted: Mask
 ) -> float | None:
     """1 - throughput * mean latency / clients: the share of the clients' time not accounted for.
 
     In a closed loop every client always waits for an answer, so that Little's law (Operations
     Research 9(3), 1961) makes it zero, up to the requests cut by the window's two ends.
     """
-    if isinstance(loop, OpenLoop) or window is None:
+    if isinstance(loop, OpenLoopRule) or window is None:
         return None
     mean_latency_s = float(samples.latency_ns[counted].mean()) / 1e9
     return 1 - window.requests_per_second * mean_latency_s / loop.clients
 
 
 def _least_served_client(
-    samples: Samples, loop: ClosedLoop | OpenLoop, counted: Mask
+    samples: Samples, loop: ClosedLoopRule | OpenLoopRule, counted: Mask
 ) -> float | None:
     """Counted completions of the client that got the fewest, over an equal share of them."""
-    if isinstance(loop, OpenLoop) or not counted.any():
+    if isinstance(loop, OpenLoopRule) or not counted.any():
         return None
     completions = np.bincount(samples.id[counted], minlength=loop.clients)
     return float(completions.min()) / (float(counted.sum()) / loop.clients)

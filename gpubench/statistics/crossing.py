@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import (
     LEAST_EFFECTIVE_SIZE,
-    Interval,
     degrees_of_freedom,
     effective_size,
     student_t,
@@ -135,7 +135,7 @@ def locate(
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """What a search may say in the end."""
 
     rate: float | None  # requests per second
@@ -143,21 +143,25 @@ class Answer:
     note: str | None  # what is missing, and why
 
 
-def conclude(crossing: Crossing, capacity: float, late_share: float) -> Answer:
+def conclude(crossing: Crossing, capacity: float, late_share: float) -> Conclusion:
     """The rate where its probes bracket it; where they do not, what they do say."""
     met = [t.rate for t in crossing.near if t.late_share <= late_share]
     missed = [t.rate for t in crossing.near if t.late_share > late_share]
     top = capacity * MOST_LOAD
     if not met:
         lowest = min(missed)
-        return Answer(None, None, f"missed at every rate near the crossing, from {lowest:.4g}/s on")
+        return Conclusion(
+            None, None, f"missed at every rate near the crossing, from {lowest:.4g}/s on"
+        )
     if crossing.rate > top and max(met) >= top:
-        return Answer(top, None, f"met even at {MOST_LOAD:.0%} of the capacity, which is the limit")
+        return Conclusion(
+            top, None, f"met even at {MOST_LOAD:.0%} of the capacity, which is the limit"
+        )
     if not missed:
-        return Answer(max(met), None, "met at every rate probed: raise --probes to go higher")
+        return Conclusion(max(met), None, "met at every rate probed: raise --probes to go higher")
     if not min(met) <= crossing.rate <= max(missed):
-        return Answer(None, None, "the probes contradict each other: raise --requests")
-    return Answer(crossing.rate, crossing.interval, crossing.note)
+        return Conclusion(None, None, "the probes contradict each other: raise --requests")
+    return Conclusion(crossing.rate, crossing.interval, crossing.note)
 
 
 def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gpubench.results.result import Clock, Clocks, DeviceReport, GpuReport
+from gpubench.results.result import ClockFrequency, Clocks, DeviceReport, GpuReport
 from gpubench.statistics.analysis import Analysis
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
@@ -93,12 +93,12 @@ def _together(reports: Sequence[GpuReport], inferences: int) -> DeviceReport:
         told = [value for report in reports if (value := figure(report)) is not None]
         return told if len(told) == len(reports) else []
 
-    def clock(which: Callable[[Clocks], Clock | None]) -> Clock | None:
+    def clock(which: Callable[[Clocks], ClockFrequency | None]) -> ClockFrequency | None:
         clocks = [clock for report in reports if (clock := which(report.clocks)) is not None]
         if len(clocks) < len(reports):
             return None
         mean = sum(clock.mean for clock in clocks) / len(clocks)
-        return Clock(mean=mean, min=min(clock.min for clock in clocks))
+        return ClockFrequency(mean=mean, min=min(clock.min for clock in clocks))
 
     power_w, energy_j = every(lambda r: r.power_w), every(lambda r: r.energy_j)
     shares = every(lambda r: r.throttled_share)
@@ -137,8 +137,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _clock(mhz: Sequence[float]) -> Clock | None:
-    return Clock(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
+def _clock(mhz: Sequence[float]) -> ClockFrequency | None:
+    return ClockFrequency(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
 
 
 def _power_from_counter(readings: Sequence[Reading]) -> float | None:

@@ -20,10 +20,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.statistics.percentiles import rank
 from gpubench.statistics.windows import Window
-
-Interval = tuple[float, float]
 
 # Independent samples that a series must be worth before it carries an interval. With fewer, tau is
 # known so badly that series which happen to look calm mislead; with a higher limit, 130 independent

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.results.samples import Nanoseconds, Samples
-from gpubench.statistics.intervals import LEAST_EFFECTIVE_SIZE, Interval
-from gpubench.statistics.windows import OpenLoop, Window
+from gpubench.statistics.intervals import LEAST_EFFECTIVE_SIZE
+from gpubench.statistics.windows import OpenLoopRule, Window
 
 # A queue that is stable ends about as long as it began. Two percent, or the square root of the
 # requests where that is more: what a queue at the brink of its capacity drifts by chance.
@@ -19,13 +20,13 @@ _MOMENTS = 512  # at which the state of the queue is looked at
 _CLOCK_NS = 2  # differences of due times up to this are rounding
 
 
-def due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:
+def due_inside(samples: Samples, loop: OpenLoopRule) -> Nanoseconds:
     """Due times inside the window, sorted, whatever became of the requests."""
     due = np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns))
     return np.sort(due[loop.inside(due)])
 
 
-def requests_offered_per_second(loop: OpenLoop, due_ns: Nanoseconds) -> float | None:
+def requests_offered_per_second(loop: OpenLoopRule, due_ns: Nanoseconds) -> float | None:
     """Requests that fell due per second inside the window, whose sorted due times are given.
 
     The rate of the schedule; of a trace what its arrivals say, from the first to the last.
@@ -38,7 +39,7 @@ def requests_offered_per_second(loop: OpenLoop, due_ns: Nanoseconds) -> float | 
     return after_the_first / (int(due_ns[-1] - due_ns[0]) / 1e9)
 
 
-def kept_up(samples: Samples, loop: OpenLoop, due_ns: Nanoseconds) -> float | None:
+def kept_up(samples: Samples, loop: OpenLoopRule, due_ns: Nanoseconds) -> float | None:
     """Completions over requests due, both in the same stretch of time."""
     if len(due_ns) == 0:
         return None
@@ -52,7 +53,7 @@ def least_kept_up(due: int) -> float:
 
 def served_interval(
     samples: Samples,
-    loop: OpenLoop,
+    loop: OpenLoopRule,
     window: Window | None,
     due_ns: Nanoseconds,
     inferences_per_request: int = 1,

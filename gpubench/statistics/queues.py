@@ -13,14 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from gpubench.results.samples import Nanoseconds, Samples
-from gpubench.statistics.windows import ClosedLoop, Mask, OpenLoop
+from gpubench.statistics.windows import ClosedLoopRule, Mask, OpenLoopRule
 
 # Batches that met a queue, of which the service time is taken alone; where they are fewer, of all.
 _ENOUGH_BATCHES = 30
 
 
 def requests_per_independent_one(
-    samples: Samples, counted: Mask, loop: ClosedLoop | OpenLoop, max_batch: int = 1
+    samples: Samples, counted: Mask, loop: ClosedLoopRule | OpenLoopRule, max_batch: int = 1
 ) -> float:
     """How many of the counted requests say as much as one independent one: from 1 up to all.
 
@@ -38,14 +38,14 @@ def requests_per_independent_one(
     count = int(counted.sum())
     if count == 0:
         return 1.0
-    if isinstance(loop, ClosedLoop):
+    if isinstance(loop, ClosedLoopRule):
         memory = loop.clients / loop.round
     else:
         memory = _open_loop_memory(samples, counted, loop, max_batch)
     return min(max(1.0, memory), float(count))
 
 
-def _open_loop_memory(samples: Samples, counted: Mask, loop: OpenLoop, max_batch: int) -> float:
+def _open_loop_memory(samples: Samples, counted: Mask, loop: OpenLoopRule, max_batch: int) -> float:
     due = samples.scheduled_ns[counted]
     waited = (samples.departed_ns - samples.scheduled_ns)[counted]
     latency = samples.latency_ns[counted]

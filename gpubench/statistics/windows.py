@@ -21,7 +21,7 @@ _NS_PER_S = 1e9
 
 
 @dataclass(frozen=True)
-class ClosedLoop:
+class ClosedLoopRule:
     """A fixed number of clients, all due at the start of the run, each with one request at a time.
 
     `in_flight` is the most requests that can be in service at one time (workers x depth x requests
@@ -51,7 +51,7 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True)
-class OpenLoop:
+class OpenLoopRule:
     """Requests on a schedule from `start_ns` to `end_ns`.
 
     Arrivals in the first `settle_ns` only fill the queue. The window holds those due after them.
@@ -97,7 +97,7 @@ class Window:
         return len(self.completed_ns) / self.seconds
 
 
-def closed_window(samples: Samples, loop: ClosedLoop) -> Window | None:
+def closed_window(samples: Samples, loop: ClosedLoopRule) -> Window | None:
     """The window of a closed loop; None where fewer requests completed than it takes to open it.
 
     It opens when as many requests have completed as there are clients: each has come round once.
@@ -113,7 +113,7 @@ def closed_window(samples: Samples, loop: ClosedLoop) -> Window | None:
     return _window(completed, opening=loop.clients - 1, round_size=loop.round)
 
 
-def open_window(samples: Samples, loop: OpenLoop) -> Window | None:
+def open_window(samples: Samples, loop: OpenLoopRule) -> Window | None:
     """The window of an open loop: from the first completion inside the schedule's measured part to
     the last; None where there are not two."""
     completed = np.sort(samples.completed_ns[loop.inside(samples.completed_ns)])

@@ -90,7 +90,7 @@ def _no_cuda(error: CudaUnavailable) -> NoCuda:
     return NoCuda(error.reason, " ".join(str(error).split()))
 
 
-class EventCheck(Protocol):
+class EventCheckRow(Protocol):
     """A row of `core.cuda.check_event_clock`: medians over the repeats, in ns."""
 
     @property
@@ -109,7 +109,9 @@ class EventCheck(Protocol):
     def largest_error_ns(self) -> int: ...
 
 
-def check_event_clock(number: int, lengths_ns: Sequence[int], repeats: int) -> Sequence[EventCheck]:
+def check_event_clock(
+    number: int, lengths_ns: Sequence[int], repeats: int
+) -> Sequence[EventCheckRow]:
     """The durations that the events of a GPU give for a kernel of known length; a row a length.
 
     Raises RuntimeError, of which core.CudaUnavailable is one, where it cannot be run.

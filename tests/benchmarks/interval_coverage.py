@@ -125,7 +125,7 @@ class Share:
 
 
 @dataclass
-class Cell:
+class CoverageRow:
     """What many runs of one system and length show."""
 
     percentiles: dict[int, Share]
@@ -135,8 +135,8 @@ class Cell:
     counted: int  # the fewest requests of a run
 
 
-def cell(system: System, requests: int, runs: int) -> Cell:
-    found = Cell(
+def cell(system: System, requests: int, runs: int) -> CoverageRow:
+    found = CoverageRow(
         {p: Share() for p in PERCENTS}, {p: Share() for p in PERCENTS}, Share(), 0.0, 10**9
     )
     runs = max(20, min(runs, MOST_REQUESTS // requests))

@@ -30,7 +30,7 @@ from gpubench.measure.cuda_graphs import NotCapturable
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import ClosedLoopRule, analyse
 from gpubench.system.machine import this_machine
 
 Figures = dict[str, float]
@@ -69,7 +69,9 @@ def our_way(prepared: Prepared, spec: Spec) -> tuple[float, float, float]:
         executors = None
     driven = run.drive(spec, executors or torch_executors(prepared.workers(spec)))
     assert spec.clients is not None
-    analysis = analyse(driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch)
+    analysis = analyse(
+        driven.samples, ClosedLoopRule(spec.clients), inferences_per_request=spec.batch
+    )
     latency = analysis.latency
     assert analysis.throughput_per_second is not None
     assert latency.p50 is not None

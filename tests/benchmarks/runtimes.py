@@ -24,7 +24,7 @@ from gpubench.registry import RUNTIMES
 from gpubench.report.format import number
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import ClosedLoopRule, analyse
 from gpubench.statistics.verdicts import outputs_differ
 from gpubench.system.machine import Machine, this_machine
 
@@ -47,7 +47,7 @@ class Contender:
             raise GpubenchError(driven.error)
         assert spec.clients is not None
         analysis = analyse(
-            driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch
+            driven.samples, ClosedLoopRule(spec.clients), inferences_per_request=spec.batch
         )
         assert analysis.throughput_per_second is not None
         self.figures.append(analysis.throughput_per_second)

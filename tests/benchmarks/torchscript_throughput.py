@@ -21,7 +21,7 @@ from gpubench.measure import run
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import ClosedLoopRule, analyse
 from gpubench.system.machine import this_machine
 
 
@@ -30,7 +30,7 @@ def ours(prepared: Prepared, spec: Spec) -> float:
     driven = run.drive(spec, torch_executors(prepared.workers(spec)))
     assert driven.error is None, driven.error
     assert spec.clients is not None
-    analysis = analyse(driven.samples, ClosedLoop(spec.clients))
+    analysis = analyse(driven.samples, ClosedLoopRule(spec.clients))
     assert analysis.throughput_per_second is not None
     return analysis.throughput_per_second
 

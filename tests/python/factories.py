@@ -19,7 +19,7 @@ from gpubench.results.result import (
     Requests,
     Result,
     Verdict,
-    Window,
+    WindowInfo,
 )
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
@@ -129,7 +129,7 @@ def result(
         engine=EngineInfo(
             parameters=25_557_032, intra_op_threads=spec.threads, native_precision=native_precision
         ),
-        window=Window(seconds=7.1, warmup_seconds=2.0),
+        window=WindowInfo(seconds=7.1, warmup_seconds=2.0),
         requests=Requests(offered=completed + 2, completed=completed, unfinished=2),
         throughput_per_second=throughput,
         throughput_interval=interval(throughput),

@@ -26,7 +26,7 @@ from gpubench.report.format import (
 )
 from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
-from gpubench.report.table import Column, Draft, make_table
+from gpubench.report.table import Column, DraftCell, make_table
 from gpubench.results.result import DeviceReport, Failure, GpuReport, Numerics, Result
 
 
@@ -273,8 +273,8 @@ def test_a_note_that_all_cells_of_a_column_bear_stands_on_its_title() -> None:
     table = make_table(
         [Column("a"), Column("b")],
         [
-            [Draft("1", ("everywhere",)), Draft("2", ("once",))],
-            [Draft("3", ("everywhere",)), Draft("4")],
+            [DraftCell("1", ("everywhere",)), DraftCell("2", ("once",))],
+            [DraftCell("3", ("everywhere",)), DraftCell("4")],
         ],
     )
     assert table.header_marks == {0: (1,)}

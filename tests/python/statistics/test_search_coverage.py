@@ -22,7 +22,7 @@ from scipy import optimize
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.measure.search import find
-from gpubench.statistics.crossing import Answer, Tally, conclude, expected_load, tally
+from gpubench.statistics.crossing import Conclusion, Tally, conclude, expected_load, tally
 
 SERVICE_NS = 1_000_000
 SETTLE = 2_000  # requests before those that count
@@ -109,7 +109,7 @@ SYSTEMS = [
 ]  # fmt: skip
 
 
-def answer(system: System, requests: int, run: int, tolerance: float) -> tuple[Answer, int]:
+def answer(system: System, requests: int, run: int, tolerance: float) -> tuple[Conclusion, int]:
     """What a search finds, and after how many probes."""
     seeds: list[int] = []
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.drift import service_changes
 from gpubench.statistics.intervals import effective_size, student_t
 from gpubench.statistics.lag import batch_lag_ns
@@ -102,7 +102,7 @@ def test_every_absent_interval_has_a_note() -> None:
 def test_constant_latencies_have_an_interval_without_width() -> None:
     latency = summarise_latency(np.full(1000, 5 * MS))
     assert latency.p95_interval == (5, 5)
-    throughput = analyse(back_to_back([MS] * 1000), ClosedLoop(1)).throughput_interval
+    throughput = analyse(back_to_back([MS] * 1000), ClosedLoopRule(1)).throughput_interval
     assert throughput == (1000, 1000)
 
 
@@ -136,7 +136,7 @@ def test_student_t_of_the_fewest_probes_of_a_search() -> None:
 def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> None:
     slow_wave = 10 + np.sin(np.arange(500) * 2 * math.pi / 250)
     samples = back_to_back((slow_wave * MS).astype(int).tolist())
-    analysis = analyse(samples, ClosedLoop(1))
+    analysis = analyse(samples, ClosedLoopRule(1))
     assert analysis.latency.p50_interval is None
     assert "depend on each other" in analysis.latency.interval_notes["p50"]
     assert analysis.throughput_interval is None
@@ -169,7 +169,7 @@ def a_queue(
 
 
 def memory_of(samples: Samples, in_flight: int | None = None) -> float:
-    loop = OpenLoop(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
+    loop = OpenLoopRule(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
     return requests_per_independent_one(samples, np.ones(len(samples), np.bool_), loop)
 
 
@@ -216,7 +216,7 @@ def test_where_hardly_anybody_waits_latencies_are_independent() -> None:
 
 def test_a_queue_that_only_grows_is_worth_one_request() -> None:
     assert memory_of(a_queue(1.2, 1_000)) == 1_000
-    latency = analyse(a_queue(1.2, 1_000), OpenLoop(0, 0, 10**12)).latency
+    latency = analyse(a_queue(1.2, 1_000), OpenLoopRule(0, 0, 10**12)).latency
     assert latency.p50_interval is None
 
 
@@ -226,7 +226,9 @@ def test_batches_count_for_what_full_ones_can_do() -> None:
     outcome = core.simulate(core.OpenLoop(due), service_ns=MS, max_batch=4, capacity=100_000)
     samples = collect(outcome)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(samples, everything, OpenLoop(0, 0, 10**12), max_batch=4)
+    memory = requests_per_independent_one(
+        samples, everything, OpenLoopRule(0, 0, 10**12), max_batch=4
+    )
     assert memory == pytest.approx(50, rel=0.15)
 
 
@@ -236,7 +238,7 @@ def test_clients_that_take_turns_wait_for_the_same_requests(
 ) -> None:
     samples = back_to_back([MS] * 100, clients)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(samples, everything, ClosedLoop(clients, in_flight))
+    memory = requests_per_independent_one(samples, everything, ClosedLoopRule(clients, in_flight))
     assert memory == expected
 
 
@@ -264,20 +266,20 @@ def test_constant_and_alternating_latencies_are_independent(latency: list[int]) 
 
 
 def test_the_window_opens_when_every_client_has_come_round() -> None:
-    analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoop(3, in_flight=1))
+    analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoopRule(3, in_flight=1))
     assert analysis.completed == 9
     assert analysis.window_seconds == pytest.approx(0.009)
 
 
 def test_throughput_counts_inferences() -> None:
-    analysis = analyse(back_to_back([MS] * 12), ClosedLoop(1), inferences_per_request=32)
+    analysis = analyse(back_to_back([MS] * 12), ClosedLoopRule(1), inferences_per_request=32)
     assert analysis.throughput_per_second == pytest.approx(32_000)
     assert analysis.completed == 11
 
 
 @pytest.mark.parametrize("requests", [0, 1, 2, 3])
 def test_too_few_requests_leave_everything_absent(requests: int) -> None:
-    analysis = analyse(back_to_back([MS] * requests, clients=3), ClosedLoop(3))
+    analysis = analyse(back_to_back([MS] * requests, clients=3), ClosedLoopRule(3))
     assert analysis.completed == 0
     assert analysis.throughput_per_second is None
     assert analysis.throughput_interval_note is not None
@@ -290,7 +292,7 @@ def test_too_few_requests_leave_everything_absent(requests: int) -> None:
 def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
     samples = back_to_back([MS] * 10)  # due at 0, 1, ..., 9 ms; the last completes at 10 ms
     samples = replace(samples, unfinished_scheduled_ns=np.array([1, 5, 20]) * MS)
-    analysis = analyse(samples, OpenLoop(start_ns=0, settle_ns=3 * MS, end_ns=9 * MS))
+    analysis = analyse(samples, OpenLoopRule(start_ns=0, settle_ns=3 * MS, end_ns=9 * MS))
     assert analysis.completed == 7  # 3 ... 9 ms
     assert analysis.unfinished == 1  # 5 ms
     assert analysis.window_seconds == pytest.approx(0.006)  # completions from 3 to 9 ms
@@ -301,7 +303,7 @@ def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
 def test_a_client_that_gets_less_than_its_share_is_seen() -> None:
     samples = back_to_back([MS] * 101, clients=2)
     samples = replace(samples, id=(np.arange(101) % 10 == 0).astype(np.int64))
-    analysis = analyse(samples, ClosedLoop(2, in_flight=1))
+    analysis = analyse(samples, ClosedLoopRule(2, in_flight=1))
     assert analysis.least_served_client == pytest.approx(0.2, abs=0.03)
 
 
@@ -398,7 +400,7 @@ def test_trtexec_counts_batches_and_neither_queue_nor_gaps() -> None:
 
 
 def test_absent_stages_are_null() -> None:
-    stages = analyse(one_batch(), OpenLoop(0, 0, 50)).stages
+    stages = analyse(one_batch(), OpenLoopRule(0, 0, 50)).stages
     assert stages.compute is not None
     assert stages.compute.p95 == 55e-6
     assert stages.h2d is None

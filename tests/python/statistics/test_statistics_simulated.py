@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.lag import batch_lag_ns
 
 MS = 1_000_000
@@ -100,7 +100,7 @@ def test_synchronised_clients_do_not_bias_the_throughput(clients: int, completio
         clients=clients,
         stop_after=completions,
     )
-    analysis = analyse(apart, ClosedLoop(clients))
+    analysis = analyse(apart, ClosedLoopRule(clients))
     assert analysis.completed % clients == 0
     assert analysis.completed > completions - 2 * clients
     assert analysis.throughput_per_second == pytest.approx(clients * 1000, rel=1e-4)
@@ -109,7 +109,7 @@ def test_synchronised_clients_do_not_bias_the_throughput(clients: int, completio
 @pytest.mark.parametrize("completions", range(30, 46, 3))
 def test_more_clients_than_workers_count_in_rounds_of_the_workers(completions: int) -> None:
     samples = simulate(constant(MS), workers=2, clients=3, stop_after=completions)
-    analysis = analyse(samples, ClosedLoop(3, in_flight=2))
+    analysis = analyse(samples, ClosedLoopRule(3, in_flight=2))
     assert analysis.throughput_per_second == pytest.approx(2000, rel=1e-9)
 
 
@@ -119,7 +119,7 @@ def test_requests_of_one_batch_are_counted_together_or_not_at_all(
     clients: int, completions: int
 ) -> None:
     samples = simulate(constant(MS), clients=clients, max_batch=4, stop_after=completions)
-    analysis = analyse(samples, ClosedLoop(clients, in_flight=4), max_batch=4)
+    analysis = analyse(samples, ClosedLoopRule(clients, in_flight=4), max_batch=4)
     assert analysis.throughput_per_second == pytest.approx(min(clients, 4) * 1000, rel=1e-9)
 
 
@@ -130,7 +130,7 @@ def test_requests_of_one_batch_are_counted_together_or_not_at_all(
 def test_a_run_of_completions_to_run_counts_the_requests_asked_for(
     clients: int, workers: int, max_batch: int, requests: int
 ) -> None:
-    loop = ClosedLoop(clients, in_flight=workers * max_batch)
+    loop = ClosedLoopRule(clients, in_flight=workers * max_batch)
     stop_after = loop.completions_to_run(requests, max_batch)
     samples = simulate(
         constant(MS), workers=workers, clients=clients, max_batch=max_batch, stop_after=stop_after
@@ -148,7 +148,7 @@ def test_draining_after_the_last_departure_does_not_count(clients: int) -> None:
         samples = simulate(
             from_table(service), workers=clients, clients=clients, stop_after=5 * clients
         )
-        analysis = analyse(samples, ClosedLoop(clients))
+        analysis = analyse(samples, ClosedLoopRule(clients))
         assert analysis.completed == 4 * clients
         assert analysis.throughput_per_second is not None
         seconds_per_request.append(1 / analysis.throughput_per_second)
@@ -164,7 +164,7 @@ def test_littles_law_holds_in_a_closed_loop(clients: int) -> None:
         clients=clients,
         stop_after=2000,
     )
-    analysis = analyse(samples, ClosedLoop(clients, in_flight=2))
+    analysis = analyse(samples, ClosedLoopRule(clients, in_flight=2))
     assert analysis.littles_law_residual == pytest.approx(0, abs=clients / 2000)
 
 
@@ -176,7 +176,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
     due = np.cumsum(gaps).astype(np.int64)
     samples = simulate(constant(MS), due_ns=due.tolist())
     settle_ns = int(due[5_000])
-    analysis = analyse(samples, OpenLoop(start_ns=0, settle_ns=settle_ns, end_ns=int(due[-1])))
+    analysis = analyse(samples, OpenLoopRule(start_ns=0, settle_ns=settle_ns, end_ns=int(due[-1])))
     assert analysis.completed == 45_000
     assert analysis.latency.mean == pytest.approx(1 + load / (2 * (1 - load)), rel=0.1)
     assert analysis.throughput_per_second == pytest.approx(analysis.offered_per_second, rel=2e-3)
@@ -193,7 +193,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
 def test_bursts_do_not_bias_the_throughput(bursts: int) -> None:
     due = [100 * MS * burst for burst in range(bursts) for _ in range(8)]
     samples = simulate(constant(MS), due_ns=due)
-    analysis = analyse(samples, OpenLoop(0, 0, due[-1] + 50 * MS, round=8))
+    analysis = analyse(samples, OpenLoopRule(0, 0, due[-1] + 50 * MS, round=8))
     assert analysis.throughput_per_second == pytest.approx(80, rel=1e-9)
     assert analysis.offered_per_second == pytest.approx(80, rel=1e-9)
 
@@ -201,7 +201,7 @@ def test_bursts_do_not_bias_the_throughput(bursts: int) -> None:
 def test_an_overloaded_open_loop_does_not_keep_up() -> None:
     due = list(range(0, 1000 * MS, MS // 2))  # twice what the worker can serve
     samples = simulate(constant(MS), due_ns=due)
-    analysis = analyse(samples, OpenLoop(0, 0, due[-1]))
+    analysis = analyse(samples, OpenLoopRule(0, 0, due[-1]))
     assert analysis.throughput_per_second == pytest.approx(1000, rel=1e-9)
     assert analysis.offered_per_second == pytest.approx(2000, rel=1e-9)
     assert analysis.kept_up == pytest.approx(0.5, abs=0.01)
@@ -236,6 +236,6 @@ def test_lag_is_what_a_late_harness_adds() -> None:
         completed_ns=samples.completed_ns + 7_000,
     )
     assert batch_lag_ns(late, 4, 2 * MS).tolist() == [7_000, 7_000]
-    lag = analyse(late, OpenLoop(0, 0, 20 * MS), max_batch=4, max_delay_ns=2 * MS).lag
+    lag = analyse(late, OpenLoopRule(0, 0, 20 * MS), max_batch=4, max_delay_ns=2 * MS).lag
     assert lag is not None
     assert (lag.p50, lag.p99) == (7.0, 7.0)

@@ -15,7 +15,7 @@ from gpubench.measure.run import open_load
 from gpubench.results.result import Lag, Numerics, Stages, StageSummary
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
-from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
+from gpubench.statistics import Analysis, Change, ClosedLoopRule, analyse
 from gpubench.statistics.verdicts import (
     LEAST_INDEPENDENT,
     LEAST_REQUESTS,
@@ -44,7 +44,7 @@ def closed_loop(service_ns: np.ndarray, workers: int) -> Analysis:
         batch=np.arange(len(order)),
         id=worker.astype(np.int64),
     )
-    return analyse(samples, ClosedLoop(workers))
+    return analyse(samples, ClosedLoopRule(workers))
 
 
 def healthy() -> Analysis:
@@ -240,7 +240,7 @@ def test_a_queue_measured_for_long_is_not(load: float, requests: int) -> None:
 def test_a_closed_loop_of_nearly_constant_service_is_independent_enough(
     clients: int, workers: int, jitter: float
 ) -> None:
-    loop = ClosedLoop(clients, workers)
+    loop = ClosedLoopRule(clients, workers)
     stop = loop.completions_to_run(130)
     for seed in range(20):
         noise = np.random.default_rng(seed).standard_normal(stop + clients)

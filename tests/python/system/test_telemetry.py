@@ -11,7 +11,7 @@ from fake_nvml import FakeNvml
 
 from gpubench.results.result import DeviceReport
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import ClosedLoopRule, analyse
 from gpubench.statistics.gpus import device_report
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, Nvml, Reading, find, load_nvml, recorded
@@ -141,7 +141,7 @@ def report(
     readings: dict[str, list[Reading]], devices: tuple[str, ...] = ("cuda:0", "cuda:1")
 ) -> DeviceReport:
     """Window: 1 s to 11 s, 20 requests of 4 inferences."""
-    return device_report(devices, analyse(two_workers(), ClosedLoop(2)), 4, readings, (GPU,))
+    return device_report(devices, analyse(two_workers(), ClosedLoopRule(2)), 4, readings, (GPU,))
 
 
 def test_each_gpu_has_the_throughput_of_its_workers() -> None:
