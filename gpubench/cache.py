@@ -104,7 +104,7 @@ class Entry:
 def chosen_dir() -> Path:
     """The folder to list or to clear: that which was chosen, never one in its place.
 
-    Raises InputError where it is not one for this user.
+    Raises InputError if it is not one for this user.
     """
     chosen = _chosen()
     if chosen is None:
@@ -174,9 +174,9 @@ def _default() -> Path | None:
 
 
 def _own_folder(chosen: Path) -> Path | None:
-    """The cache in `chosen`; None where it is another user's. Nothing is made yet.
+    """The cache in `chosen`; None if it is another user's. Nothing is made yet.
 
-    Raises OSError where that cannot be told.
+    Raises OSError if that cannot be told.
     """
     if not _exists(chosen):
         return chosen
@@ -266,7 +266,7 @@ def _is_own(place: Path, mend: bool = False) -> bool:
 def _make(kind: Path) -> None:
     """The folder of a kind and those above it, for this user alone, whatever the umask.
 
-    Raises OSError where it cannot be made, or is not this user's.
+    Raises OSError if it cannot be made, or is not this user's.
     """
     root = kind.parent
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -331,7 +331,7 @@ def _has_room(folder: Path, size: int) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among all processes with the entry `path`. Raises OSError where no file can be made."""
+    """Alone among all processes with the entry `path`. Raises OSError if no file can be made."""
     if path.parent != Path(_scratch().name):
         _make(path.parent)
     with exclusive(path.with_name(f".lock-{path.stem}")):

@@ -42,7 +42,7 @@ except ImportError as error:
 
 
 def _check_versions() -> None:
-    """Raises GpubenchError where the core was compiled from other sources than these files.
+    """Raises GpubenchError if the core was compiled from other sources than these files.
 
     That can be so in a clone, whose Python files use the core of the installed package. The type
     stubs are made from the core and lie on both sides, so they tell whether the interfaces agree.

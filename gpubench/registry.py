@@ -82,7 +82,7 @@ _OWN: dict[str, ModelEntry] = {
 
 
 def model_entry(model: str) -> ModelEntry | None:
-    """What is known of `model` by its name alone; None where it is not the name of a model."""
+    """What is known of `model` by its name alone; None if it is not the name of a model."""
     if model in MODELS:
         return MODELS[model]
     matching = (own for form, own in _OWN.items() if re.fullmatch(form, model))
@@ -90,7 +90,7 @@ def model_entry(model: str) -> ModelEntry | None:
 
 
 def local_path(model: str) -> str | None:
-    """The file or folder that the name of a user's own model points to; None where it does not."""
+    """The file or folder that the name of a user's own model points to; None if it does not."""
     if model in MODELS or model.startswith("hub:"):
         return None
     if re.fullmatch(r"(?i:.+\.(pt|pth|ts|jit|onnx|plan))|.+/", model):

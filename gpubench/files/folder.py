@@ -56,21 +56,21 @@ class Folder(Protocol):
         """Names of the files directly in the folder, sorted; links and pipes among them."""
 
     def size(self, name: str) -> int:
-        """Bytes of a file. Raises FileNotFoundError where there is none."""
+        """Bytes of a file. Raises FileNotFoundError if there is none."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """Raises FileNotFoundError where there is no such file, and OSError over `limit` bytes."""
+        """Raises FileNotFoundError if there is no such file, and OSError over `limit` bytes."""
 
     def write(self, name: str, data: bytes, replace: bool = True) -> None:
         """Put the whole file there at once, over one that exists.
 
-        Without `replace` raises FileExistsError where one exists, as far as the folder can tell.
+        Without `replace` raises FileExistsError if one exists, as far as the folder can tell.
         """
 
     def remove(self, name: str) -> None: ...
 
     def digest(self, name: str) -> str | None:
-        """SHA-256 of a file; None where the whole file would have to be fetched for it."""
+        """SHA-256 of a file; None if the whole file would have to be fetched for it."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Alone among all processes that take this lock. Raises Held where another has it.
@@ -154,7 +154,7 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Raises FileExistsError where there is such a file already."""
+    """Raises FileExistsError if there is such a file already."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:

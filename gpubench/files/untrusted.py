@@ -66,7 +66,7 @@ def read_regular(path: str | Path, limit: int, follow_links: bool = True) -> byt
 
 
 def refuse_larger(size: int, limit: int, path: str | Path) -> None:
-    """Raises OSError where a file of `size` bytes is over the limit."""
+    """Raises OSError if a file of `size` bytes is over the limit."""
     if size > limit:
         raise OSError(errno.EFBIG, f"it is larger than {_bytes(limit)}, the limit", str(path))
 
@@ -156,7 +156,7 @@ def parse_yaml(text: str, origin: str) -> Any:
     """A YAML document of mappings, lists, texts, numbers, true, false and null.
 
     A mapping is a YamlMapping. Tags, anchors, aliases and merge keys are refused, a date stays a
-    text, and so does `1:30`, which YAML 1.1 takes for a number to base 60. None where it is empty.
+    text, and so does `1:30`, which YAML 1.1 takes for a number to base 60. None if it is empty.
     Raises InputError, naming `origin` and the line.
     """
     builder = _YamlBuilder(origin)

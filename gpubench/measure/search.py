@@ -28,7 +28,7 @@ from gpubench.statistics.crossing import (
     locate,
     tally,
 )
-from gpubench.statistics.verdicts import TOO_DEPENDENT
+from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import this_machine
 
 DEFAULT_TOLERANCE = 0.05
@@ -297,7 +297,7 @@ def _verdict(found: SearchResult) -> Verdict:
         for probe in reversed(found.probes)
         if probe.near
         for reason in probe.result.verdict.reasons
-        if not (probe.load == "open" and reason.code == TOO_DEPENDENT)
+        if not (probe.load == "open" and reason.code == TOO_FEW_INDEPENDENT)
     }
     return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
 

@@ -29,7 +29,7 @@ Value = str | float | int | bool | None
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of both sides; None where a side has none."""
+    """One figure of both sides; None if a side has none."""
 
     a: float | None
     b: float | None
@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def is_significant(self) -> bool | None:
-        """Whether the 95% interval of B - A leaves out zero; None where a side has no interval.
+        """Whether the 95% interval of B - A leaves out zero; None if a side has no interval.
 
         The interval of a difference of independent figures, from the interval of each: Zou and
         Donner, Statistics in Medicine 27(10), 2008. Two intervals may overlap a little and yet
@@ -131,7 +131,7 @@ def chosen_cost(result: Result) -> Cost | None:
 def compare(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Comparison:
     """Match the cells of two sides.
 
-    Raises InputError where cells match ambiguously, where none match, and, unless `force`, where
+    Raises InputError if cells match ambiguously, where none match, and, unless `force`, where
     inputs were on the device on one side and on the host on the other.
     """
     left, right = list(a), list(b)

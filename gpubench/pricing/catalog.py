@@ -67,7 +67,7 @@ class Catalog:
     ) -> tuple[Instance, ...]:
         """Instances of one provider, or with one accelerator model ("A100" finds both sizes).
 
-        Raises InputError where nothing bears such a name.
+        Raises InputError if nothing bears such a name.
         """
         from gpubench.errors import nearest
 

@@ -49,7 +49,7 @@ def price(
 ) -> list[Cost]:
     """Price one measurement on each of `instances`, and at `usd_per_hour` where it is given.
 
-    With neither, on the instance that the machine says it is; empty where it does not say, or
+    With neither, on the instance that the machine says it is; empty if it does not say, or
     where the catalog has no price for it. A price by hand is that of the hardware that was
     measured, so it is never extrapolated.
 
@@ -113,7 +113,7 @@ def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
-    """Price of a million inferences in USD; None where no throughput is known, or it is zero.
+    """Price of a million inferences in USD; None if no throughput is known, or it is zero.
 
     None, too, where the price is larger than any number.
     """
@@ -126,7 +126,7 @@ def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) ->
 def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval | None:
     """The interval of a throughput, carried through: its high end is the cheap end.
 
-    None where the throughput may be zero: the price has no upper end then.
+    None if the throughput may be zero: the price has no upper end then.
     """
     if throughput is None or throughput[0] <= 0:
         return None

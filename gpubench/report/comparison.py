@@ -218,7 +218,7 @@ def _verdict_cell(pair: Pair) -> DraftCell:
 
 
 def _doubts(side: str, result: Result) -> tuple[str, ...]:
-    """Why not to believe one side; empty where its verdict is valid."""
+    """Why not to believe one side; empty if its verdict is valid."""
     if verdict(result) == "suspect":
         return (f"{side} is suspect: {reason_codes(result)}",)
     return tuple(f"{side} {note}" for note in failure_note(result))

@@ -1,4 +1,4 @@
-"""Results as CSV: full precision, units in the names, empty where a figure is absent.
+"""Results as CSV: full precision, units in the names, empty if a figure is absent.
 
 One row for each cell and price: a cell priced on two instances is two rows, one that has no price
 is one row with empty cost columns.

@@ -27,7 +27,7 @@ def prices(costs: Sequence[Cost]) -> str:
 
 
 def cost_notes(cost: Cost) -> tuple[str, ...]:
-    """How the priced hardware differs from the measured; empty where it is the same."""
+    """How the priced hardware differs from the measured; empty if it is the same."""
     name = price_name(cost)
     difference = f": {cost.hardware_note}" if cost.hardware_note else ""
     notes = []
@@ -46,7 +46,7 @@ def cost_notes(cost: Cost) -> tuple[str, ...]:
 
 
 def answer_notes(result: Result) -> tuple[str, ...]:
-    """That a figure is that of wrong answers; empty where no check found them wrong."""
+    """That a figure is that of wrong answers; empty if no check found them wrong."""
     if result.answers_agree is not False:
         return ()
     return ("wrong answers: the outputs differ from the fp32 reference",)
@@ -58,7 +58,7 @@ def verdict(result: Result) -> str:
 
 
 def failure_note(result: Result) -> tuple[str, ...]:
-    """Why a cell failed; empty where it did not."""
+    """Why a cell failed; empty if it did not."""
     if result.error is None:
         return ()
     return (f"failed in {result.error.stage}: {' '.join(result.error.message.split())}",)
@@ -82,7 +82,7 @@ def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...
 
 def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
     """What was seen, its limit, and what to do."""
-    text = reason.code.replace("_", " ")
+    text = reason.code
     if figures:
         text += f": {_range(figures)}"
     if reason.limit is not None:
@@ -91,8 +91,8 @@ def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
 
 
 def reason_codes(result: Result) -> str:
-    """'too few samples, drift'; empty where there are none."""
-    return ", ".join(reason.code.replace("_", " ") for reason in result.verdict.reasons)
+    """'too-few-samples, drift'; empty if there are none."""
+    return ", ".join(reason.code for reason in result.verdict.reasons)
 
 
 def _without_figure(reason: Reason) -> str:

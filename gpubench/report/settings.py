@@ -32,7 +32,7 @@ class FilledColumn:
 class Setting:
     """Something a cell was measured with, that becomes a column only where it differs.
 
-    `value` is None where it does not apply to a cell; `phrase` is None where a value that all cells
+    `value` is None if it does not apply to a cell; `phrase` is None if a value that all cells
     share needs no mention.
     """
 

@@ -117,7 +117,7 @@ def from_parquet(data: bytes, origin: str) -> Samples:
 def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
     """Whether it has the columns of a device, and of the stages around the model.
 
-    Raises ValueError where its columns are not those of a sample file, or it is too large.
+    Raises ValueError if its columns are not those of a sample file, or it is too large.
     """
     types = {field.name: str(field.type) for field in file.schema_arrow}
     has_device, has_around = "e0_ns" in types, "preprocess_ns" in types
@@ -136,7 +136,7 @@ def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
 
 
 def _check_pages(data: bytes, rows: int) -> None:
-    """Raises ValueError where a page is larger, once unpacked, than the rows of its group need.
+    """Raises ValueError if a page is larger, once unpacked, than the rows of its group need.
 
     The library believes a page's own header, which may say 2 GB in a file of 100 bytes. Its class
     for a column's metadata ends the whole process for some damaged files, so the footer is read

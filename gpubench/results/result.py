@@ -132,7 +132,7 @@ class TrtexecTimes(Part):
 class EventClock(Part):
     """How well one worker's device stamps are placed on the host's clock."""
 
-    width_us: float | None  # what remains unknown; None where the constraints contradict each other
+    width_us: float | None  # what remains unknown; None if the constraints contradict each other
     contradiction_us: float  # by how much they do: what an event does not resolve, about 0.5 us
     drift_ppm: float  # what the host's clock gains on the device's
     shifted_batches: int  # moved as a whole to lie between submission and completion
@@ -223,7 +223,7 @@ class DeviceReport(GpuFigures):
 class Numerics(Part):
     """An engine's outputs against those of the fp32 eager model, for the same requests.
 
-    Each figure is that of the output that fares worst; null where there is nothing to compare.
+    Each figure is that of the output that fares worst; null if there is nothing to compare.
     """
 
     # False: NaN or infinity where the reference has a number, and no figures.
@@ -306,7 +306,7 @@ class Result(Part):
     def answers_agree(self) -> bool | None:
         """Whether the engine answers as the fp32 reference, as the verdict judged it.
 
-        None where there was no reference, where the model answers differently each time, or where
+        None if there was no reference, where the model answers differently each time, or where
         the cell failed before it was judged.
         """
         codes = {reason.code for reason in self.verdict.reasons}
@@ -324,7 +324,7 @@ class Result(Part):
 
     @property
     def counted(self) -> NDArray[np.bool_] | None:
-        """Which rows of `samples` the percentiles are of; None where there are no samples."""
+        """Which rows of `samples` the percentiles are of; None if there are no samples."""
         return self._counted
 
     def with_samples(self, samples: Samples | None, counted: NDArray[np.bool_] | None) -> Result:
@@ -344,7 +344,7 @@ def parse_result(text: str, origin: str) -> Result:
     """Read a result document.
 
     Raises InputError, naming `origin`, where it is not a result of a schema this version reads;
-    OtherDocument where it is whole and something else.
+    OtherDocument if it is whole and something else.
     """
     try:
         document = parse_json(text, origin)

@@ -56,7 +56,7 @@ class RunDirectory:
     def check_writable(self) -> None:
         """Create the directory and try it, so that nothing is measured that cannot be kept.
 
-        Raises InputError where it cannot be written.
+        Raises InputError if it cannot be written.
         """
         try:
             self._folder.create()
@@ -97,7 +97,7 @@ class RunDirectory:
         """Whether this cell was measured, and its samples are there as they were written.
 
         A cell that failed is to be measured again, and so is one whose files are damaged. Raises
-        InputError where that cannot be read, and where a document of another kind has its name.
+        InputError if that cannot be read, and where a document of another kind has its name.
         """
         name = f"{key}.json"
         try:
@@ -122,7 +122,7 @@ class RunDirectory:
     def _has_samples(self, key: str, result: Result) -> bool:
         """Whether the sample file is the one that was written with the result.
 
-        Raises OSError and InputError where it cannot be read.
+        Raises OSError and InputError if it cannot be read.
         """
         written = result.sample_file
         if written is None:  # by a version that did not say
@@ -135,7 +135,7 @@ class RunDirectory:
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
         """Keep a cell. The result goes last: once it is there, the cell is complete.
 
-        Raises GpubenchError where the directory can no longer be written, and where the cell was
+        Raises GpubenchError if the directory can no longer be written, and where the cell was
         not there when it was looked for and somebody else has written it since.
         """
         is_new = key in self._absent
@@ -169,7 +169,7 @@ class RunDirectory:
     def read_all(self) -> Contents:
         """Every cell. A file that cannot be read is told, and does not hide the others.
 
-        Raises InputError where there is no such directory, or nothing in it can be read.
+        Raises InputError if there is no such directory, or nothing in it can be read.
         """
         try:
             found = self._folder.exists()
@@ -208,9 +208,9 @@ class RunDirectory:
         return Contents(cells, problems)
 
     def read_samples(self, key: str) -> Samples | None:
-        """The samples of a cell; None where it has none.
+        """The samples of a cell; None if it has none.
 
-        Raises InputError where the file is damaged or cannot be read, and where it is not the one
+        Raises InputError if the file is damaged or cannot be read, and where it is not the one
         that the cell's document names.
         """
         name = f"{key}.parquet"
@@ -252,7 +252,7 @@ def open_run(url: str | Path) -> RunDirectory:
 def write_samples(path: str | Path, samples: Samples) -> None:
     """Write one sample file to a local path.
 
-    Raises GpubenchError where it cannot be written.
+    Raises GpubenchError if it cannot be written.
     """
     try:
         write_file(Path(path), to_parquet(samples))

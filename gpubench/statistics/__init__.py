@@ -1,6 +1,6 @@
 """From raw samples to the figures of a result: pure functions, NumPy only.
 
-`analyse` is the entry; docs/measurement.md says what each figure means and why it is computed so.
+`analyse` computes all figures. docs/measurement.md says what each means and why it is computed so.
 """
 
 from gpubench.statistics.analysis import Analysis, analyse

@@ -55,7 +55,7 @@ def driver_version() -> int:
 def visible_gpus() -> tuple[Gpu, ...]:
     """The GPUs that the driver shows to this process, in the order of their numbers.
 
-    Raises NoCuda where there is no driver, one that is too old, or no GPU.
+    Raises NoCuda if there is no driver, one that is too old, or no GPU.
     """
     from gpubench import core
 

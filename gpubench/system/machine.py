@@ -71,7 +71,7 @@ def usable_cores(root: Path = _ROOT) -> int:
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
-    """Cores' worth of time that the process may use; None where it has no quota.
+    """Cores' worth of time that the process may use; None if it has no quota.
 
     The smallest quota of its control group and of all groups around that.
     """
@@ -128,7 +128,7 @@ def _unescaped(path: str) -> str:
 def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
     """How the kernel sets the clock of each core: "performance", "powersave", ...
 
-    Empty where it does not, as in most virtual machines.
+    Empty if it does not, as in most virtual machines.
     """
     return tuple(
         _read(file).strip() for file in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
@@ -138,7 +138,7 @@ def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
 def free_memory_bytes(root: Path = _ROOT) -> int | None:
     """Memory that a process may still take, its control groups' limits counted in.
 
-    None where the kernel does not tell.
+    None if the kernel does not tell.
     """
     available = _field(_read(root / "proc/meminfo"), "MemAvailable")
     if available is None:
@@ -250,7 +250,7 @@ def _field(text: str, name: str) -> str | None:
 def busy_core_seconds(lines: Iterable[str] | None = None) -> float | None:
     """Core-seconds that all processes of the machine together have used since it started.
 
-    None where the kernel does not tell. Steal time is counted: a core that the hypervisor gave to
+    None if the kernel does not tell. Steal time is counted: a core that the hypervisor gave to
     somebody else was not there for the measurement either.
     """
     for line in lines if lines is not None else _read("/proc/stat").splitlines():

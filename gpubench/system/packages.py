@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 
 def missing(extra: str, *packages: str) -> str | None:
-    """What to install where one of `packages` is absent; None where all are there.
+    """What to install where one of `packages` is absent; None if all are there.
 
     `extra` is the name in pyproject.toml that brings them.
     """

@@ -105,11 +105,11 @@ class Reading:
     processes: int | None = None  # that compute on it, this one among them
 
 
-Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty where NVML is absent
+Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty if NVML is absent
 
 
 def load_nvml() -> Nvml | None:
-    """NVML, ready to be asked; None where the package or the driver's library is not there."""
+    """NVML, ready to be asked; None if the package or the driver's library is not there."""
     try:
         nvml = cast(Nvml, importlib.import_module("pynvml"))
         nvml.nvmlInit()
@@ -200,7 +200,7 @@ class Sensor:
         return events
 
     def processes(self) -> int | None:
-        """Processes that compute on the device. None where none is listed.
+        """Processes that compute on the device. None if none is listed.
 
         A list without any is one that a container hides, for the caller uses the GPU itself.
         """

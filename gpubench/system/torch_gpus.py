@@ -61,7 +61,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
 
 
 def unusable(gpu: TorchGpu) -> str | None:
-    """Why this torch has no code for the GPU, with the remedy; None where it has."""
+    """Why this torch has no code for the GPU, with the remedy; None if it has."""
     import torch
 
     architectures = torch.cuda.get_arch_list()

@@ -1,7 +1,7 @@
 """The search in real time, on a queue whose answer is known: M/D/1 of 1 ms, P99 within 10 ms.
 
 Several searches with seeds of their own, each as a user would run it. The truth, 773.5 requests a
-second, is from Erlang's formula (tests/python/test_search_coverage.py). Takes one to three minutes
+second, is from Erlang's formula (tests/python/simulated_searches.py). Takes one to three minutes
 a search.
 
     python tests/benchmarks/search_md1.py [SEARCHES]

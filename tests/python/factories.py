@@ -43,7 +43,7 @@ G4DN: dict[str, Any] = {
     "instance": "g4dn.4xlarge",
 }
 
-TOO_FEW = Reason(code="too few samples", figure=64, limit=130, remedy="measure --requests 130")
+TOO_FEW = Reason(code="too-few-samples", figure=64, limit=130, remedy="measure --requests 130")
 DRIFT = Reason(
     code="drift",
     figure=0.17,

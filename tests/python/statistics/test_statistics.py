@@ -19,9 +19,9 @@ from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.drift import service_changes
 from gpubench.statistics.intervals import effective_size, student_t
 from gpubench.statistics.lag import batch_lag_ns
-from gpubench.statistics.latency import independent_requests, summarise_latency
+from gpubench.statistics.latency import percentile_effective_size, summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
-from gpubench.statistics.queues import requests_per_independent_one
+from gpubench.statistics.queues import tau_of_load
 from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
 
 MS = 1_000_000
@@ -106,15 +106,15 @@ def test_constant_latencies_have_an_interval_without_width() -> None:
     assert throughput == (1000, 1000)
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("count", [2_000, 100_000])
-def test_effective_size_of_an_autoregressive_series(memory: float, count: int) -> None:
-    # tau = 1 + 2 * sum of memory**k = (1 + memory) / (1 - memory)
+def test_effective_size_of_an_autoregressive_series(correlation: float, count: int) -> None:
+    # tau = 1 + 2 * sum of correlation**k = (1 + correlation) / (1 - correlation)
     rng = np.random.default_rng(3)
     series = rng.standard_normal(count)
     for place in range(1, count):
-        series[place] += memory * series[place - 1]
-    expected = count * (1 - memory) / (1 + memory)
+        series[place] += correlation * series[place - 1]
+    expected = count * (1 - correlation) / (1 + correlation)
     assert effective_size(series) == pytest.approx(expected, rel=0.25)
 
 
@@ -133,18 +133,18 @@ def test_student_t_of_the_fewest_probes_of_a_search() -> None:
     assert student_t(5) == pytest.approx(scipy.stats.t.ppf(0.975, 5), rel=2e-3)
 
 
-def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> None:
+def test_strongly_autocorrelated_requests_give_no_interval_and_a_note_says_why() -> None:
     slow_wave = 10 + np.sin(np.arange(500) * 2 * math.pi / 250)
     samples = back_to_back((slow_wave * MS).astype(int).tolist())
     analysis = analyse(samples, ClosedLoopRule(1))
     assert analysis.latency.p50_interval is None
-    assert "depend on each other" in analysis.latency.interval_notes["p50"]
+    assert "so autocorrelated" in analysis.latency.interval_notes["p50"]
     assert analysis.throughput_interval is None
     assert analysis.throughput_interval_note is not None
-    assert "depend on each other" in analysis.throughput_interval_note
+    assert "so autocorrelated" in analysis.throughput_interval_note
 
 
-# What the load says
+# Tau of the load
 
 
 def a_queue(
@@ -168,9 +168,9 @@ def a_queue(
     return collect(outcome)
 
 
-def memory_of(samples: Samples, in_flight: int | None = None) -> float:
+def tau_of(samples: Samples, in_flight: int | None = None) -> float:
     loop = OpenLoopRule(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
-    return requests_per_independent_one(samples, np.ones(len(samples), np.bool_), loop)
+    return tau_of_load(samples, np.ones(len(samples), np.bool_), loop)
 
 
 @pytest.mark.parametrize(
@@ -179,26 +179,26 @@ def memory_of(samples: Samples, in_flight: int | None = None) -> float:
         (0.8, True, 1, 82),  # 2 (1 / 0.8**2 + 1) / (1 / 0.8 - 1)**2
         (0.9, True, 1, 362),
         (0.8, False, 1, 50),
-        (0.8, True, 4, 64),  # less: most of what latencies differ by is their own service time
+        (0.8, True, 4, 64),  # less: latencies differ mostly by their own service times
         (0.8, False, 4, 50),
     ],
 )
-def test_how_long_a_queue_remembers_is_known_from_its_load(
+def test_tau_of_a_queue_follows_from_its_load(
     load: float, exponential: bool, workers: int, expected: float
 ) -> None:
     samples = a_queue(load, 200_000, exponential=exponential, workers=workers)
-    assert memory_of(samples) == pytest.approx(expected, rel=0.15)
-    assert memory_of(samples, workers) == memory_of(samples)
+    assert tau_of(samples) == pytest.approx(expected, rel=0.15)
+    assert tau_of(samples, workers) == tau_of(samples)
 
 
-def test_a_short_run_knows_it_nearly_as_well() -> None:
-    memories = [
-        memory_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
+def test_tau_of_a_short_run_is_nearly_as_accurate() -> None:
+    taus = [
+        tau_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
         for columns in [rows_of(a_queue(0.8, 100_000))]
         for start in range(0, 100_000, 2_000)
     ]
-    assert np.quantile(memories, 0.1) > 40
-    assert np.quantile(memories, 0.9) < 250
+    assert np.quantile(taus, 0.1) > 40
+    assert np.quantile(taus, 0.9) < 250
 
 
 def rows_of(samples: Samples) -> dict[str, Any]:
@@ -206,58 +206,56 @@ def rows_of(samples: Samples) -> dict[str, Any]:
     return {name: getattr(samples, name) for name in [*columns, "worker", "batch", "id"]}
 
 
-def test_a_queue_without_chance_remembers_nothing() -> None:
-    assert memory_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
+def test_tau_of_a_queue_without_randomness_is_one() -> None:
+    assert tau_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
 
 
-def test_where_hardly_anybody_waits_latencies_are_independent() -> None:
-    assert memory_of(a_queue(0.05, 50_000)) < 1.5
+def test_latencies_are_independent_if_hardly_any_request_waits() -> None:
+    assert tau_of(a_queue(0.05, 50_000)) < 1.5
 
 
-def test_a_queue_that_only_grows_is_worth_one_request() -> None:
-    assert memory_of(a_queue(1.2, 1_000)) == 1_000
+def test_a_queue_that_only_grows_has_an_effective_sample_size_of_one() -> None:
+    assert tau_of(a_queue(1.2, 1_000)) == 1_000
     latency = analyse(a_queue(1.2, 1_000), OpenLoopRule(0, 0, 10**12)).latency
     assert latency.p50_interval is None
 
 
-def test_batches_count_for_what_full_ones_can_do() -> None:
+def test_tau_with_dynamic_batching_is_that_of_full_batches() -> None:
     # Four requests in 1 ms: a load of 0.8 though each batch takes as long as a request would.
     due = np.cumsum(np.random.default_rng(1).exponential(MS / 3.2, 100_000)).astype(np.int64)
     outcome = core.simulate(core.OpenLoop(due), service_ns=MS, max_batch=4, capacity=100_000)
     samples = collect(outcome)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(
-        samples, everything, OpenLoopRule(0, 0, 10**12), max_batch=4
-    )
-    assert memory == pytest.approx(50, rel=0.15)
+    tau = tau_of_load(samples, everything, OpenLoopRule(0, 0, 10**12), max_batch=4)
+    assert tau == pytest.approx(50, rel=0.15)
 
 
 @pytest.mark.parametrize(("clients", "in_flight", "expected"), [(1, 1, 1), (8, 8, 1), (8, 2, 4)])
-def test_clients_that_take_turns_wait_for_the_same_requests(
+def test_more_clients_than_requests_in_service_wait_for_the_same_requests(
     clients: int, in_flight: int, expected: float
 ) -> None:
     samples = back_to_back([MS] * 100, clients)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(samples, everything, ClosedLoopRule(clients, in_flight))
-    assert memory == expected
+    tau = tau_of_load(samples, everything, ClosedLoopRule(clients, in_flight))
+    assert tau == expected
 
 
-def test_the_load_takes_intervals_away_and_never_narrows_one() -> None:
+def test_tau_of_the_load_removes_or_widens_intervals() -> None:
     latency_ns = np.random.default_rng(3).exponential(MS, 1_000).astype(np.int64)
-    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, dependence=5.0)
+    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, tau=5.0)
     assert alone.p95_interval is not None
     assert known.p95_interval is not None
     assert known.p95_interval[0] <= alone.p95_interval[0]
     assert known.p95_interval[1] >= alone.p95_interval[1]
-    assert summarise_latency(latency_ns, dependence=50.0).p95_interval is None
-    assert independent_requests(latency_ns, 0, 95, 50.0) == 20
-    assert independent_requests(latency_ns[:19], 0, 95) is None
-    assert independent_requests(latency_ns, 100, 95) is None  # P95 never finished
+    assert summarise_latency(latency_ns, tau=50.0).p95_interval is None
+    assert percentile_effective_size(latency_ns, 0, 95, 50.0) == 20
+    assert percentile_effective_size(latency_ns[:19], 0, 95) is None
+    assert percentile_effective_size(latency_ns, 100, 95) is None  # P95 never finished
 
 
 @pytest.mark.parametrize("latency", [[5], [4, 6]])
 def test_constant_and_alternating_latencies_are_independent(latency: list[int]) -> None:
-    assert independent_requests(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
+    assert percentile_effective_size(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
         500 * len(latency)
     )
 
