@@ -1,4 +1,4 @@
-"""A comparison for machines: full precision, as CSV and JSON."""
+"""A comparison for programs: full precision, as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Json = str | float | bool | None | Interval | dict[str, "Json"]
 def csv_text(comparison: Comparison) -> str:
     """One row for each side of a pair, with the columns of `gpubench report --format csv`.
 
-    Both rows of a pair have its number, its ratios, and whether the answers of either side agree
-    with the fp32 reference; a cell that the other side lacks has none of these.
+    Both rows of a pair have its number, its ratios, and whether the outputs of each side agree with
+    the fp32 reference. For a cell without a partner these fields are empty.
     """
     rows = []
     for number, pair in enumerate(ordered_pairs(comparison), start=1):
@@ -28,7 +28,7 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def json_text(comparison: Comparison, a_name: str, b_name: str) -> str:
-    """One document; what is absent is null."""
+    """One document. Absent values are null."""
     document = {
         "a": a_name,
         "b": b_name,

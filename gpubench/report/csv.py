@@ -1,7 +1,7 @@
 """Results as CSV: full precision, units in the names, empty if a figure is absent.
 
-One row for each cell and price: a cell priced on two instances is two rows, one that has no price
-is one row with empty cost columns.
+There is one row for each cell and price. A cell with prices of two instances has two rows; a cell
+without a price has one row with empty cost columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gpubench.report.notes import verdict
 from gpubench.report.settings import weights
 from gpubench.results.result import Cost, DeviceReport, Interval, Numerics, Result
 
-_MOST_ANSWERS = 32  # that a model may name, each a column
+_MOST_ANSWERS = 32  # columns for the answers that a model names
 
 CsvField = str | int | float | bool | None
 
@@ -27,7 +27,7 @@ def text(cells: Iterable[tuple[str, Result]]) -> str:
 
 
 def to_csv(rows: list[dict[str, CsvField]]) -> str:
-    """A column for every key of any row; None is an empty field, and so is a key that is absent."""
+    """A column for every key of any row. None and absent keys are empty fields."""
     out = StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
     writer = csv.writer(out, lineterminator="\n")
@@ -117,7 +117,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
 
 
 def _numerics_fields(numerics: Numerics | None) -> dict[str, CsvField]:
-    """As in the JSON. The answers of a model of one's own may bring columns with their names."""
+    """As in the JSON document. The answers of a user's own model may add columns."""
     figures = dict.fromkeys(Numerics.model_fields) | (numerics.model_dump() if numerics else {})
     named = itertools.islice(figures.items(), len(Numerics.model_fields) + _MOST_ANSWERS)
     return {
@@ -127,7 +127,7 @@ def _numerics_fields(numerics: Numerics | None) -> dict[str, CsvField]:
 
 
 def _device_fields(device: DeviceReport | None) -> dict[str, CsvField]:
-    """What the GPUs did; empty fields where it is not known, and on a CPU."""
+    """The state of the GPUs. Fields are empty if it is unknown, and on a CPU."""
     device = device or DeviceReport()
     each = (
         f"{gpu.device} {gpu.throughput_per_second}"

@@ -1,4 +1,4 @@
-"""Tables that paste into a README."""
+"""Tables as Markdown, for example for a README."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a sweep: one row a cell, one table a machine."""
+"""The tables of a sweep: one row for each cell, one table for each machine."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ HOW_TO_PRICE = (
 
 
 def result_tables(results: Sequence[Result]) -> list[Table]:
-    """One table for each machine and software that measured."""
+    """One table for each combination of machine and software."""
     return [_table(group) for group in by_machine(results)]
 
 
 def by_machine(results: Iterable[Result]) -> list[list[Result]]:
-    """Results of the same machine and software together, in the order of a table's rows."""
+    """Results grouped by machine and software, in the order of the rows of a table."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         machine = result.environment.model_dump_json(exclude={"time"})
@@ -102,7 +102,7 @@ _FIGURES = (
 
 
 def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
-    """What the GPUs did, as far as any of these results tells."""
+    """The columns about GPUs that are not empty in all of these results."""
     return [
         _figure_column(title, text, drop_order)
         for title, text, drop_order in (
@@ -134,7 +134,7 @@ def _energy(result: Result) -> str:
 
 
 def _throttled(result: Result) -> str:
-    """The share of the window, of the GPU that suffered most."""
+    """The share of the window, of the GPU with the largest share."""
     share = result.device.throttled_share if result.device else None
     if share is None:
         return ABSENT

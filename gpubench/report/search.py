@@ -1,4 +1,4 @@
-"""The tables of a search: its answer with what it costs, and the probes that it comes from."""
+"""The tables of a search: its answer with the cost, and the probes that it comes from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HOW_TO_PRICE = (
     "prices list), or --usd-per-hour X."
 )
 PROBES_LEGEND = (
-    "late: took longer than the objective allows, or never finished. worth: how many independent "
-    "requests these n are. * near the crossing: the answer comes from these probes."
+    "late: took longer than the objective allows, or never finished. effective n: the effective "
+    "sample size of these n requests. * near the crossing: the answer comes from these probes."
 )
 
 
 def search_tables(found: SearchResult) -> list[Table]:
-    """The answer, and below it every probe. Without any probe there is no table."""
+    """The answer, and below it every probe. Without a probe there is no table."""
     return [_answer(found), _probes(found)] if found.probes else []
 
 
@@ -34,11 +34,11 @@ def objective_text(found: SearchResult) -> str:
 
 def _answer(found: SearchResult) -> Table:
     results = [probe.result for probe in found.probes]
-    opened = [probe.result for probe in found.probes if probe.load == "open"] or results
+    open_loops = [probe.result for probe in found.probes if probe.load == "open"] or results
     facts = [
         ("machine", machine_name(results[0].environment)),
         ("software", software(results[0].environment)),
-        ("all probes", shared_settings(opened)),
+        ("all probes", shared_settings(open_loops)),
     ]
     if found.costs:
         facts.append(("prices", prices(found.costs)))
@@ -102,7 +102,7 @@ def _probes(found: SearchResult) -> Table:
         Column("n"),
         Column("late"),
         Column("late %"),
-        Column("worth", drop_order=1),
+        Column("effective n", drop_order=1),
         Column("P50 ms", drop_order=3),
         Column("P95 ms"),
         Column("P99 ms"),

@@ -114,7 +114,7 @@ def test_where_no_number_differs_each_name_is_a_row() -> None:
 def test_a_single_result_has_no_plot_and_that_is_said() -> None:
     plots, remarks = result_plots([result(), *by_batch(model="bert-base")])
     assert not any("resnet50" in plot.name for plot in plots)
-    assert remarks == ["No plot of resnet50: it has no two figures to put side by side."]
+    assert remarks == ["No plot of resnet50: it has fewer than two figures."]
 
 
 def test_two_machines_are_lines_of_one_plot() -> None:

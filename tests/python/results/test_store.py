@@ -131,7 +131,7 @@ def test_an_interrupted_write_leaves_the_old_result_and_no_litter(
 
 
 def test_a_link_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
-    """/dev/null among them, which somebody else needs too."""
+    """Also /dev/null, which other programs need."""
     (tmp_path / "link").symlink_to("target")
     write_file(tmp_path / "link", b"whole")
     assert (tmp_path / "link").is_symlink()
@@ -173,7 +173,10 @@ def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: by
     [problem] = contents.problems
     assert "bad.json" in problem
     assert "\n" not in problem
-    if damage in {b"[]", b'{"schema": 99}'}:  # whole, and somebody else's: not to be overwritten
+    if damage in {
+        b"[]",
+        b'{"schema": 99}',
+    }:  # complete documents of another kind are not overwritten
         with pytest.raises(InputError, match=r"bad.json .*; move it away, or choose another"):
             run.has("bad")
     else:
@@ -368,7 +371,7 @@ def test_a_result_that_somebody_else_has_written_meanwhile_stays(tmp_path: Path)
         late = open_run(url)
         assert not late.has("cell")
         open_run(url).write("cell", result(throughput=1.0), samples(10))
-        with pytest.raises(GpubenchError, match=r"cell.json was written by somebody else"):
+        with pytest.raises(GpubenchError, match=r"another process has written .*cell.json"):
             late.write("cell", result(throughput=2.0), samples(20))
         [(_, kept)] = open_run(url).read_all().cells
         assert kept.throughput_per_second == 1.0
@@ -423,7 +426,7 @@ def test_a_small_file_of_very_many_rows_is_not_unpacked(monkeypatch: pytest.Monk
     assert len(bomb) < 300_000
     assert len(from_parquet(bomb, "bomb")) == 1_000_000
     monkeypatch.setattr("gpubench.results.parquet._memory_bytes", lambda: 100 << 20)
-    with pytest.raises(InputError, match=r"unpacked it would take 0.3 GB"):
+    with pytest.raises(InputError, match=r"unpacked, it would need 0.3 GB"):
         from_parquet(bomb, "bomb")
 
 
@@ -462,11 +465,11 @@ def test_no_damaged_sample_file_ends_the_process() -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("zip://run.zip", "zip:// is not a store"),
-        ("ftp://host/run", "ftp:// is not a store"),
-        ("reference://x", "reference:// is not a store"),
-        ("simplecache::s3://bucket/run", "simplecache::s3:// is not a store"),
-        ("http://host/run", "http:// is not a store"),
+        ("zip://run.zip", "cannot write to zip://"),
+        ("ftp://host/run", "cannot write to ftp://"),
+        ("reference://x", "cannot write to reference://"),
+        ("simplecache::s3://bucket/run", "cannot write to simplecache::s3://"),
+        ("http://host/run", "cannot write to http://"),
         ("file://", "write the whole path"),
         ("file://run", "write the whole path"),
         ("", "is empty"),

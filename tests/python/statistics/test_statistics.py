@@ -118,7 +118,7 @@ def test_effective_size_of_an_autoregressive_series(correlation: float, count: i
     assert effective_size(series) == pytest.approx(expected, rel=0.25)
 
 
-def test_a_series_that_alternates_is_worth_no_more_than_its_length() -> None:
+def test_the_effective_size_of_an_alternating_series_is_at_most_its_length() -> None:
     assert effective_size(np.tile([1.0, -1.0], 500)) == pytest.approx(1000)
 
 
