@@ -37,9 +37,8 @@ def exclusive(
         yield
     finally:
         if remove:
-            with suppress(
-                OSError
-            ):  # while the lock is held, so that nobody waits for a removed file
+            # The lock is still held here, so that no process waits for a removed file.
+            with suppress(OSError):
                 path.unlink()
         os.close(handle)
 
