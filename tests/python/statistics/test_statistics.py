@@ -28,7 +28,7 @@ MS = 1_000_000
 
 
 def back_to_back(service_ns: list[int], clients: int = 1) -> Samples:
-    """A closed loop of one worker; its clients take turns."""
+    """A closed loop with one worker, which serves the clients in turn."""
     completed = np.cumsum(np.array(service_ns, np.int64))
     departed = completed - np.array(service_ns, np.int64)
     count = len(completed)
@@ -60,7 +60,7 @@ def test_percentiles_are_measured_latencies() -> None:
     assert (latency.min, latency.mean, latency.max) == (1, 65.5, 130)
 
 
-def test_percentiles_are_absent_where_none_is_expected_above_them() -> None:
+def test_percentiles_are_absent_if_no_value_is_expected_above_them() -> None:
     assert [least_count(percent) for percent in (50, 90, 95, 99)] == [2, 10, 20, 100]
     nineteen, twenty = (summarise_latency(np.arange(n) * MS) for n in (19, 20))
     assert nineteen.p90 is not None
@@ -69,7 +69,7 @@ def test_percentiles_are_absent_where_none_is_expected_above_them() -> None:
     assert twenty.p95 == 18
 
 
-def test_unfinished_requests_lie_above_every_percentile() -> None:
+def test_unfinished_requests_are_slower_than_every_percentile() -> None:
     latency = summarise_latency(np.arange(1, 96) * MS, unfinished=5)
     assert latency.p95 == 95
     assert latency.p99 is None
@@ -79,7 +79,7 @@ def test_unfinished_requests_lie_above_every_percentile() -> None:
     assert latency.min == 1
 
 
-def test_no_interval_reaches_into_unfinished_requests() -> None:
+def test_no_interval_includes_unfinished_requests() -> None:
     rng = np.random.default_rng(1)
     latency = summarise_latency(rng.integers(MS, 2 * MS, 960), unfinished=40)
     assert latency.p95 is not None
@@ -263,7 +263,7 @@ def test_constant_and_alternating_latencies_are_independent(latency: list[int]) 
 # Windows and counts
 
 
-def test_the_window_opens_when_every_client_has_come_round() -> None:
+def test_the_window_opens_when_as_many_requests_as_clients_have_completed() -> None:
     analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoopRule(3, in_flight=1))
     assert analysis.completed == 9
     assert analysis.window_seconds == pytest.approx(0.009)
@@ -298,7 +298,7 @@ def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
     assert analysis.offered_per_second == pytest.approx(7000 / 6)
 
 
-def test_a_client_that_gets_less_than_its_share_is_seen() -> None:
+def test_a_client_that_gets_less_than_its_share_is_found() -> None:
     samples = back_to_back([MS] * 101, clients=2)
     samples = replace(samples, id=(np.arange(101) % 10 == 0).astype(np.int64))
     analysis = analyse(samples, ClosedLoopRule(2, in_flight=1))
@@ -317,7 +317,7 @@ stamps = st.lists(st.integers(0, 10**15), min_size=5, max_size=5).map(sorted)
 def test_stages_add_up_to_the_latency_exactly(
     rows: list[tuple[list[int], bool]], with_device: bool
 ) -> None:
-    # The worker may turn to the queue before the request is due, or after.
+    # The worker may ask the queue before the request is due, or after.
     ordered = np.array([[b, a, *rest] if swap else [a, b, *rest] for (a, b, *rest), swap in rows])
     scheduled, opened, departed, submitted, completed = ordered.T
     count = len(rows)
@@ -368,7 +368,7 @@ def test_stages_of_requests_that_came_before_and_after_the_worker() -> None:
     assert stages == {"queue": [10, 0], "batching": [30, 10], "submit": [5, 5], "compute": [55, 55]}
 
 
-def test_device_events_split_what_follows_departure() -> None:
+def test_device_events_divide_the_time_after_departure() -> None:
     samples = one_batch([[50, 60, 90, 97]] * 2)
     stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
     assert stages["submit"] == [10, 10]
@@ -405,15 +405,15 @@ def test_absent_stages_are_null() -> None:
     assert stages.return_ is None
 
 
-def test_lag_counts_from_when_the_batch_should_have_left() -> None:
-    # Free at 10. Alone a request leaves when due; a batch of two is full at 30; of three, never,
-    # so the delay decides.
+def test_lag_counts_from_the_time_at_which_the_batch_should_have_departed() -> None:
+    # The worker is free at 10. A single request departs when it is due. A batch of two is full at
+    # 30. A batch of three is never full, so it departs after the delay.
     assert batch_lag_ns(one_batch()).tolist() == [30]
     assert batch_lag_ns(one_batch(), max_batch=2, max_delay_ns=1000).tolist() == [10]
     assert batch_lag_ns(one_batch(), max_batch=3, max_delay_ns=38).tolist() == [2]
 
 
-def test_a_request_that_never_finished_keeps_its_place_in_the_line() -> None:
+def test_a_request_that_never_finished_keeps_its_position() -> None:
     samples = replace(one_batch(), unfinished_scheduled_ns=np.array([33]))
     assert batch_lag_ns(samples, max_batch=3, max_delay_ns=1000).tolist() == [7]
 
@@ -443,7 +443,7 @@ def test_a_slow_start_is_a_change_of_the_first_fifth() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
+def test_a_steady_slope_is_drift_and_not_chance(noise: float) -> None:
     rng = np.random.default_rng(7)
     ramp = np.linspace(1, 1.5, 200) + noise * rng.standard_normal(200)
     _, drift = service_changes((MS * ramp).astype(np.int64))
@@ -452,7 +452,7 @@ def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
     assert drift.noise < 0.02
 
 
-def test_noise_is_what_chance_alone_explains() -> None:
+def test_noise_is_the_change_that_chance_explains() -> None:
     rng = np.random.default_rng(6)
     alarms = 0
     for _ in range(500):
@@ -462,5 +462,5 @@ def test_noise_is_what_chance_alone_explains() -> None:
     assert alarms <= 15  # 1% of 500, and chance
 
 
-def test_too_short_a_series_tells_no_change() -> None:
+def test_a_series_that_is_too_short_shows_no_change() -> None:
     assert service_changes(np.full(19, MS)) == (None, None)

@@ -55,7 +55,7 @@ def simulate(
                 waiting.extend((now, client) for client in ids)
             idle.append((now, worker))
         if events and events[0][0] == now and events[0][2] is not None:
-            continue  # everything that happens at one time happens before anything departs
+            continue  # all other events at this time are handled before a departure
         while idle and waiting and (stop_after is None or completions < stop_after):
             leaves = waiting[0][0] + max_delay_ns
             if len(waiting) < max_batch and now < leaves:
@@ -93,7 +93,7 @@ def from_table(table: NDArray[np.float64]) -> Service:
 @pytest.mark.parametrize("clients", [1, 2, 3, 8])
 @pytest.mark.parametrize("completions", range(30, 46, 3))
 def test_synchronised_clients_do_not_bias_the_throughput(clients: int, completions: int) -> None:
-    # Clients with a worker each complete together, a few nanoseconds apart, every millisecond.
+    # Clients with their own workers complete together every millisecond, some nanoseconds apart.
     apart = simulate(
         lambda batch, worker: MS + (worker if batch < clients else 0),
         workers=clients,
@@ -140,7 +140,7 @@ def test_a_run_of_completions_to_run_counts_the_requests_asked_for(
 
 @pytest.mark.parametrize("clients", [1, 2, 8])
 def test_draining_after_the_last_departure_does_not_count(clients: int) -> None:
-    # Exponential service: the rate of completions falls as soon as a worker gets nothing more.
+    # With exponential service, the rate of completions falls as soon as a worker has no request.
     rng = np.random.default_rng(clients)
     seconds_per_request = []
     for _ in range(300):
@@ -185,7 +185,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
     assert interval is not None
     assert analysis.offered_per_second is not None
     assert interval[0] <= analysis.offered_per_second <= interval[1]
-    # Of 45,000 requests, only those that are in the queue at the window's ends are in doubt.
+    # Only the requests in the queue at the two ends of the window may not count, of 45,000.
     assert interval[1] / interval[0] - 1 < 60 / 45_000
 
 
@@ -205,7 +205,7 @@ def test_an_overloaded_open_loop_does_not_keep_up() -> None:
     assert analysis.throughput_per_second == pytest.approx(1000, rel=1e-9)
     assert analysis.offered_per_second == pytest.approx(2000, rel=1e-9)
     assert analysis.kept_up == pytest.approx(0.5, abs=0.01)
-    # Whoever was due inside the window counts, however late the answer: 2000 requests, 2 s.
+    # All requests that were due inside the window count, however late they completed: 2000 in 2 s.
     assert analysis.completed == len(due)
     assert analysis.latency.max == pytest.approx(1000, rel=0.01)
 

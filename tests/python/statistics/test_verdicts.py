@@ -1,4 +1,4 @@
-"""Every reason of the closed list: what raises it, what does not, and what the user is told."""
+"""Every reason of a verdict: what raises it, what does not, and its remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MS = 1_000_000
 
 
 def closed_loop(service_ns: np.ndarray, workers: int) -> Analysis:
-    """`workers` clients with a worker each; one row of service times per worker."""
+    """As many clients as workers, with one row of service times for each worker."""
     completed = np.cumsum(service_ns.astype(np.int64), axis=1)
     departed = completed - service_ns.astype(np.int64)
     order = np.argsort(departed.ravel(), kind="stable")
@@ -64,7 +64,7 @@ def stages(compute: float, h2d: float = 0.1, d2h: float = 0.1) -> Stages:
 
 
 def spread_out(analysis: Analysis) -> Analysis:
-    """The same with a P95 that is twice the median."""
+    """The same analysis with a P95 of twice the median."""
     latency = analysis.latency
     assert latency.p50 is not None
     return replace(analysis, latency=latency.model_copy(update={"p95": 2 * latency.p50}))
@@ -74,7 +74,7 @@ def codes(analysis: Analysis, evidence: Evidence | None = None) -> list[str]:
     return [reason.code for reason in judge(analysis, evidence).reasons]
 
 
-def test_a_healthy_cell_is_valid() -> None:
+def test_a_cell_without_problems_is_valid() -> None:
     everything_seen = Evidence(
         device="cpu",
         executor="python",
@@ -148,7 +148,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
 
 
 @pytest.mark.parametrize("code", RAISED)
-def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
+def test_each_reason_is_raised_without_others_and_has_a_remedy(code: str) -> None:
     change, evidence = RAISED[code]
     verdict = judge(change(healthy()), evidence)
     assert verdict.status == "suspect"
@@ -206,13 +206,13 @@ def test_autocorrelated_requests_say_how_much_longer_to_measure() -> None:
     )
 
 
-def test_a_queue_that_grows_is_not_told_to_measure_longer() -> None:
+def test_the_remedy_of_a_growing_queue_is_not_to_measure_longer() -> None:
     growing = replace(spread_out(healthy()), p95_effective_size=1.0, kept_up=0.5)
     assert codes(growing) == ["rate-not-kept-up"]
 
 
 def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
-    """Of an M/M/1 queue with 1 ms of service, with the arrivals that the program makes."""
+    """The codes of an M/M/1 queue with 1 ms of service and the arrivals that the program makes."""
     spec = make_spec(
         {
             "model": "synthetic",
@@ -230,9 +230,7 @@ def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("load", "requests"), [(0.7, 300), (0.8, 1_000), (0.9, 200), (0.9, 5_000)])
-def test_a_busy_queue_measured_briefly_is_suspect_whatever_it_looked_like(
-    load: float, requests: int
-) -> None:
+def test_a_busy_queue_that_was_measured_briefly_is_suspect(load: float, requests: int) -> None:
     for seed in range(20):
         assert {TOO_FEW_INDEPENDENT, "rate-not-kept-up"} & set(
             open_loop_codes(load, requests, seed)
@@ -240,7 +238,7 @@ def test_a_busy_queue_measured_briefly_is_suspect_whatever_it_looked_like(
 
 
 @pytest.mark.parametrize(("load", "requests"), [(0.1, 300), (0.5, 5_000), (0.8, 12_000)])
-def test_a_queue_measured_for_long_is_not(load: float, requests: int) -> None:
+def test_a_queue_that_was_measured_for_long_is_not(load: float, requests: int) -> None:
     suspect = [TOO_FEW_INDEPENDENT in open_loop_codes(load, requests, seed) for seed in range(20)]
     assert sum(suspect) <= 2
 
