@@ -270,7 +270,7 @@ def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
         if lag.p99 > limit:
             remedy = "lag in us: leave a core free (fewer --workers or --threads)"
             if evidence.executor == "python":
-                remedy += "; workers of this runtime also wait for the GIL"
+                remedy += "; Python workers share the GIL"
             yield Reason(code="harness-lag", figure=lag.p99, limit=limit, remedy=remedy)
 
 
@@ -383,7 +383,7 @@ def outputs_differ(
     limit: float | None
     if not numerics.finite:
         figure, limit = "not finite", None
-        measure = "NaN or infinity in place of numbers"
+        measure = "NaN or infinity"
     elif numerics.cosine is not None and numerics.cosine < limits.least_cosine:
         figure, limit = numerics.cosine, limits.least_cosine
         measure = "cosine"
@@ -426,7 +426,7 @@ def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None
             return f"{precision} may be too coarse; check with --precision fp32"
         return f"rounding to {precision} does not explain it; check with --precision fp32"
     if runtime == "eager":
-        return "look for state in forward, and operators that depend on the device"
+        return "look for state in forward, and operators that differ by device"
     return "no other precision will help; use --runtime eager, report a bug"
 
 

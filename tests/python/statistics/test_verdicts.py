@@ -18,11 +18,13 @@ from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoopRule, analyse
 from gpubench.statistics.verdicts import (
+    ANSWER_LIMITS,
     LEAST_EFFECTIVE_SIZE_OF_P95,
     LEAST_REQUESTS,
     TOO_FEW_INDEPENDENT,
     Evidence,
     judge,
+    outputs_differ,
 )
 
 MS = 1_000_000
@@ -110,6 +112,8 @@ def test_130_requests_on_a_noisy_machine_are_valid(workers: int) -> None:
     assert suspect <= 5
 
 
+LONGEST_REMEDY = 90  # characters: a footnote of a table is one short line
+
 RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
     "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
@@ -154,8 +158,35 @@ def test_each_reason_is_raised_without_others_and_has_a_remedy(code: str) -> Non
     assert verdict.status == "suspect"
     assert [reason.code for reason in verdict.reasons] == [code]
     assert verdict.reasons[0].figure is not None
-    # A footnote of a table: one short line.
-    assert 14 <= len(verdict.reasons[0].remedy) <= 90
+    assert 14 <= len(verdict.reasons[0].remedy) <= LONGEST_REMEDY
+
+
+DIFFERENT = [
+    Numerics(finite=False),
+    Numerics(cosine=0.1),
+    Numerics(cosine=0.8, engine_repeat_error=0.1),
+    Numerics(relative_error=0.9),
+    Numerics(integer_agreement=0.1),
+]
+
+
+@pytest.mark.parametrize("runtime", ["eager", "onnxruntime"])
+@pytest.mark.parametrize("precision", ANSWER_LIMITS)
+@pytest.mark.parametrize("numerics", DIFFERENT)
+def test_every_remedy_for_different_outputs_is_one_short_line(
+    numerics: Numerics, precision: str, runtime: str
+) -> None:
+    reason = outputs_differ(numerics, precision, "cpu", runtime)
+    assert reason is not None
+    assert len(reason.remedy) <= LONGEST_REMEDY
+    assert "\n" not in reason.remedy
+
+
+def test_the_remedy_for_lag_of_python_workers_names_the_gil() -> None:
+    late = replace(healthy(), lag=Lag(p50=1, p99=2_600))
+    (reason,) = judge(late, Evidence(executor="python")).reasons
+    assert "GIL" in reason.remedy
+    assert len(reason.remedy) <= LONGEST_REMEDY
 
 
 @pytest.mark.parametrize(
