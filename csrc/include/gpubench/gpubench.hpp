@@ -14,4 +14,5 @@
 #include "gpubench/runner.hpp"
 #include "gpubench/simulate.hpp"
 #include "gpubench/timeline.hpp"
+#include "gpubench/version.hpp"
 #include "gpubench/waiting.hpp"
