@@ -16,7 +16,6 @@
 #include "cuda_calibrate.hpp"
 #include "gil.hpp"
 #include "gpubench/cuda/device.hpp"
-#include "gpubench/cuda/driver.hpp"
 #include "gpubench/cuda/error.hpp"
 #include "gpubench/cuda/graph_executor.hpp"
 #include "gpubench/cuda/synthetic_executor.hpp"
@@ -35,8 +34,7 @@ template <class Buffer>
 std::shared_ptr<Buffer> make_buffer(const integer_argument& device, const integer_argument& bytes) {
   const std::size_t count = to_count(bytes, "bytes");
   const int number = to_device(device);
-  return without_gil(
-      [&] { return std::make_shared<Buffer>(std::make_shared<const context>(number), count); });
+  return without_gil([&] { return std::make_shared<Buffer>(number, count); });
 }
 
 // Keeps a Python object for as long as the core wants it, whichever thread lets it go.
@@ -116,7 +114,7 @@ void translate_unavailable(py::module_& core) {
 
 void bind_devices(py::module_& m) {
   m.def(
-      "driver_version", [] { return without_gil([] { return load_driver().version(); }); },
+      "driver_version", [] { return without_gil([] { return driver_version(); }); },
       "The CUDA version that the NVIDIA driver was made for: 12080 is 12.8. Raises "
       "CudaUnavailable.");
   py::class_<device_info>(m, "Device", "A GPU of this machine.")

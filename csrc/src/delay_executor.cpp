@@ -5,6 +5,7 @@
 
 #include "gpubench/clock.hpp"
 #include "gpubench/error.hpp"
+#include "service_times.hpp"
 
 namespace gpubench {
 

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "gpubench/clock.hpp"
-#include "gpubench/delay_executor.hpp"
 #include "gpubench/error.hpp"
 #include "memory.hpp"
+#include "service_times.hpp"
 #include "session.hpp"
 
 namespace gpubench {

@@ -6,10 +6,10 @@
 #include <memory>
 
 #include "check.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "fake_cuda_driver.hpp"
 #include "gpubench/cuda/buffers.hpp"
 #include "gpubench/cuda/error.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
 
 using namespace gpubench;
@@ -22,8 +22,8 @@ void the_kernel_stores_what_the_timer_showed() {
   const current_context current(*device);
   const stream on(device);
   const spin_kernel kernel(device);
-  const device_buffer shown(device, sizeof(spin_times));
-  const pinned_buffer read(device, sizeof(spin_times));
+  const device_buffer shown(0, sizeof(spin_times));
+  const pinned_buffer read(0, sizeof(spin_times));
   kernel.launch_empty(on);
   kernel.launch(on, 250'000, shown.address());
   load_driver().cuMemcpyDtoHAsync(read.data(), shown.address(), sizeof(spin_times), on.handle());

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace fake {
 

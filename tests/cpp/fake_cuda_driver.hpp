@@ -31,7 +31,7 @@
 
 #include <cstddef>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 extern "C" {
 

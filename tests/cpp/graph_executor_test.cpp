@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "check.hpp"
+#include "cuda/context.hpp"
+#include "cuda/driver.hpp"
 #include "fake_cuda_driver.hpp"
 #include "gpubench/arrivals.hpp"
 #include "gpubench/clock.hpp"
@@ -47,18 +49,17 @@ std::shared_ptr<const payloads> make_payloads() {
 struct captured {
   explicit captured(std::size_t depth, std::int64_t service_ns = 20'000, bool host_copies = true)
       : inputs(make_payloads()) {
-    const auto on = std::make_shared<const context>(0);
     const std::size_t most_bytes = inputs->arena_bytes(4);
     for (std::size_t i = 0; i < depth; ++i) {
       graph_slot slot;
-      const auto input = std::make_shared<device_buffer>(on, most_bytes);
-      const auto output = std::make_shared<device_buffer>(on, most_bytes);
+      const auto input = std::make_shared<device_buffer>(0, most_bytes);
+      const auto output = std::make_shared<device_buffer>(0, most_bytes);
       memory.insert(memory.end(), {input, output});
       slot.device_input = input->address();
       slot.device_output = output->address();
       if (host_copies) {
-        slot.host_input = std::make_shared<pinned_buffer>(on, most_bytes);
-        slot.host_output = std::make_shared<pinned_buffer>(on, most_bytes);
+        slot.host_input = std::make_shared<pinned_buffer>(0, most_bytes);
+        slot.host_output = std::make_shared<pinned_buffer>(0, most_bytes);
       }
       for (const std::size_t requests : {4, 1, 2}) {
         const std::size_t bytes = inputs->arena_bytes(requests);

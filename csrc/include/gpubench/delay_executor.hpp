@@ -29,7 +29,4 @@ class delay_executor final : public executor {
   passing how_;
 };
 
-// Throws invalid_argument unless `service_ns` can serve as a table of service times.
-void check_service_times(const std::vector<std::int64_t>& service_ns);
-
 }  // namespace gpubench

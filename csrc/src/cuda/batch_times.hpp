@@ -7,9 +7,9 @@
 #include <optional>
 #include <vector>
 
-#include "gpubench/cuda/event.hpp"
+#include "cuda/event.hpp"
+#include "cuda/stream.hpp"
 #include "gpubench/cuda/event_clock.hpp"
-#include "gpubench/cuda/stream.hpp"
 #include "gpubench/timeline.hpp"
 
 namespace gpubench::cuda {

@@ -6,12 +6,11 @@
 #include <optional>
 #include <string>
 
+#include "cuda/event.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/buffers.hpp"
-#include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/error.hpp"
-#include "gpubench/cuda/event.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
 
 namespace gpubench::cuda {
@@ -51,8 +50,8 @@ class bench {
         before_(device_),
         after_(device_),
         kernel_(device_),
-        shown_(device_, 2 * sizeof(spin_times)),
-        read_(device_, sizeof(spin_times)) {}
+        shown_(device, 2 * sizeof(spin_times)),
+        read_(device, sizeof(spin_times)) {}
 
   std::int64_t tick_ns() {
     std::int64_t shortest_ns = longest_ns;

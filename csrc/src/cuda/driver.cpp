@@ -1,4 +1,4 @@
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 #include <dlfcn.h>
 

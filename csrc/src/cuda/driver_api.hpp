@@ -3,7 +3,7 @@
 // a real one.
 #pragma once
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace gpubench::cuda {
 

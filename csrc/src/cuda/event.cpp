@@ -1,4 +1,4 @@
-#include "gpubench/cuda/event.hpp"
+#include "cuda/event.hpp"
 
 #include <cmath>
 

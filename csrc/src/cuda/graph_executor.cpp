@@ -7,7 +7,6 @@
 
 #include "cuda/batch_times.hpp"
 #include "gpubench/clock.hpp"
-#include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/error.hpp"
 #include "gpubench/error.hpp"
 

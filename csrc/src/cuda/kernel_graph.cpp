@@ -1,4 +1,4 @@
-#include "gpubench/cuda/kernel_graph.hpp"
+#include "cuda/kernel_graph.hpp"
 
 #include "cuda/driver_api.hpp"
 

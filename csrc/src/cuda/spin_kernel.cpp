@@ -1,4 +1,4 @@
-#include "gpubench/cuda/spin_kernel.hpp"
+#include "cuda/spin_kernel.hpp"
 
 namespace gpubench::cuda {
 

@@ -1,4 +1,4 @@
-#include "gpubench/cuda/stream.hpp"
+#include "cuda/stream.hpp"
 
 namespace gpubench::cuda {
 namespace {

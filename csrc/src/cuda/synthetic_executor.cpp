@@ -5,10 +5,10 @@
 #include <random>
 #include <utility>
 
-#include "gpubench/cuda/kernel_graph.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
-#include "gpubench/delay_executor.hpp"
+#include "cuda/kernel_graph.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
+#include "service_times.hpp"
 
 namespace gpubench::cuda {
 namespace {
@@ -42,7 +42,7 @@ struct synthetic_executor::model {
   // What one slot executes.
   struct place {
     place(const shared_context& on, const spin_kernel& kernel, std::uint64_t duration)
-        : shown(on, sizeof(spin_times)), duration_ns(duration), graph(make(on, kernel)) {}
+        : shown(on->device(), sizeof(spin_times)), duration_ns(duration), graph(make(on, kernel)) {}
 
     void set_duration(std::uint64_t wanted_ns) {
       if (wanted_ns == duration_ns) return;
@@ -80,12 +80,12 @@ struct synthetic_executor::model {
     const std::size_t output_bytes = wanted.reply_bytes * wanted.max_batch;
     graph_slot slot;
     if (input_bytes > 0) {
-      slot.host_input = std::make_shared<pinned_buffer>(on, input_bytes);
-      slot.device_input = memory.emplace_back(on, input_bytes).address();
+      slot.host_input = std::make_shared<pinned_buffer>(on->device(), input_bytes);
+      slot.device_input = memory.emplace_back(on->device(), input_bytes).address();
     }
     if (output_bytes > 0) {
-      slot.host_output = std::make_shared<pinned_buffer>(on, output_bytes);
-      slot.device_output = memory.emplace_back(on, output_bytes).address();
+      slot.host_output = std::make_shared<pinned_buffer>(on->device(), output_bytes);
+      slot.device_output = memory.emplace_back(on->device(), output_bytes).address();
     }
     for (std::size_t size = 1; size <= wanted.max_batch; ++size) {
       slot.ladder.push_back({size, graph, wanted.request_bytes * size, wanted.reply_bytes * size});

@@ -20,7 +20,7 @@ struct device_info {
 // In the driver's order, which CUDA_VISIBLE_DEVICES decides. Throws unavailable; at least one.
 std::vector<device_info> devices();
 
-// Throws unavailable, naming those that there are, unless `device` is one of them.
-void require_device(int device);
+// The CUDA version that the driver was made for: 12080 is CUDA 12.8. Throws unavailable.
+int driver_version();
 
 }  // namespace gpubench::cuda

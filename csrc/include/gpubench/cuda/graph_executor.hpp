@@ -12,6 +12,8 @@
 #include "gpubench/cuda/payloads.hpp"
 #include "gpubench/executor.hpp"
 
+struct CUgraphExec_st;
+
 namespace gpubench::cuda {
 
 // A size of batch that a slot can execute.

@@ -7,6 +7,8 @@
 
 #include <cstddef>
 
+#include "gpubench/cuda/buffers.hpp"
+
 struct CUctx_st;
 struct CUevent_st;
 struct CUfunc_st;
@@ -20,8 +22,6 @@ namespace gpubench::cuda {
 
 struct device_uuid;         // CUuuid
 struct kernel_node_params;  // CUDA_KERNEL_NODE_PARAMS, in its first version
-
-using device_address = unsigned long long;  // CUdeviceptr
 
 // Answers that are no failures.
 inline constexpr int success = 0;

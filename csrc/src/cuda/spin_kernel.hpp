@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "gpubench/cuda/owned.hpp"
-#include "gpubench/cuda/stream.hpp"
+#include "cuda/stream.hpp"
+#include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
@@ -40,7 +40,7 @@ class spin_kernel {
   CUfunc_st* empty() const noexcept { return empty_; }
 
  private:
-  owned<CUmod_st*, &driver::cuModuleUnload> module_;
+  unique_handle<CUmod_st*, &driver::cuModuleUnload> module_;
   CUfunc_st* spin_ = nullptr;
   CUfunc_st* empty_ = nullptr;
 };

@@ -1,7 +1,7 @@
 // A queue of work for a device.
 #pragma once
 
-#include "gpubench/cuda/owned.hpp"
+#include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
@@ -17,7 +17,7 @@ class stream {
   bool idle() const;
 
  private:
-  owned<CUstream_st*, &driver::cuStreamDestroy> handle_;
+  unique_handle<CUstream_st*, &driver::cuStreamDestroy> handle_;
 };
 
 }  // namespace gpubench::cuda

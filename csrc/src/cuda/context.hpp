@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace gpubench::cuda {
 
@@ -26,6 +26,9 @@ class context {
   int retained_ = 0;  // the driver's handle of it
   CUctx_st* handle_ = nullptr;
 };
+
+// Throws unavailable, with the devices that exist, unless `device` is one of them.
+void require_device(int device);
 
 // What owns something on a device holds its context.
 using shared_context = std::shared_ptr<const context>;

@@ -1,7 +1,7 @@
 // A graph of one kernel, for models that are no more than that.
 #pragma once
 
-#include "gpubench/cuda/owned.hpp"
+#include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
@@ -19,9 +19,9 @@ class kernel_graph {
 
  private:
   CUfunc_st* kernel_;
-  owned<CUgraph_st*, &driver::cuGraphDestroy> graph_;  // the node belongs to it
+  unique_handle<CUgraph_st*, &driver::cuGraphDestroy> graph_;  // the node belongs to it
   CUgraphNode_st* node_;
-  owned<CUgraphExec_st*, &driver::cuGraphExecDestroy> executable_;
+  unique_handle<CUgraphExec_st*, &driver::cuGraphExecDestroy> executable_;
 };
 
 }  // namespace gpubench::cuda

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "gpubench/cuda/owned.hpp"
-#include "gpubench/cuda/stream.hpp"
+#include "cuda/stream.hpp"
+#include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
@@ -24,7 +24,7 @@ class event {
   bool passed() const;
 
  private:
-  owned<CUevent_st*, &driver::cuEventDestroy> handle_;
+  unique_handle<CUevent_st*, &driver::cuEventDestroy> handle_;
 };
 
 // From one event to another; negative if `to` came first. Exact to about 0.5 us and to 6e-8 of the
