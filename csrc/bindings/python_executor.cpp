@@ -110,11 +110,11 @@ void python_executor::close() {
   if (close_) call([this] { (*close_)(); });
 }
 
-bool python_executor::start(std::size_t, const gpubench::batch_view& batch) {
+gpubench::batch_state python_executor::start(std::size_t, const gpubench::batch_view& batch) {
   call([this, &batch] {
     py::array_t<std::int64_t> ids(static_cast<py::ssize_t>(batch.size));
     for (std::size_t i = 0; i < batch.size; ++i) ids.mutable_data()[i] = batch.requests[i].id;
     run_(std::move(ids));
   });
-  return true;
+  return gpubench::batch_state::complete;
 }

@@ -19,7 +19,7 @@ class __attribute__((visibility("hidden"))) python_executor final : public gpube
 
   void open() override;
   void close() override;
-  bool start(std::size_t slot, const gpubench::batch_view& batch) override;
+  gpubench::batch_state start(std::size_t slot, const gpubench::batch_view& batch) override;
 
  private:
   pybind11::object run_;

@@ -1,6 +1,5 @@
 #include "python_runner.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <set>
 #include <string>
@@ -13,16 +12,15 @@
 #include "gpubench/error.hpp"
 
 namespace py = pybind11;
-using namespace std::chrono_literals;
 
 namespace {
 
 // How often a wait without the GIL looks for signals.
-constexpr auto slice = 100ms;
+constexpr std::int64_t slice_ns = 100'000'000;
 
 // After Ctrl-C, how long batches in flight may take before their workers are abandoned: everything
 // has come to an end within a second.
-constexpr auto grace_after_signal = 500ms;
+constexpr std::int64_t grace_after_signal_ns = 500'000'000;
 
 std::set<python_runner*>& living() {  // guarded by the GIL
   static std::set<python_runner*> runners;
@@ -43,14 +41,14 @@ std::string held_up(std::int64_t ns) {
 python_runner::python_runner(std::vector<std::shared_ptr<gpubench::executor>> executors,
                              gpubench::wait_mode waiting)
     : runner_(std::move(executors), waiting) {
-  const auto open = [this] { return without_gil([this] { return runner_.wait_open(slice); }); };
+  const auto open = [this] { return without_gil([this] { return runner_.wait_open(slice_ns); }); };
   try {
     while (!open()) {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
     living().insert(this);
   } catch (...) {
-    without_gil([this] { runner_.close(grace_after_signal); });
+    without_gil([this] { runner_.close(grace_after_signal_ns); });
     throw;
   }
 }
@@ -63,7 +61,7 @@ python_runner::~python_runner() {
 python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> source,
                                   const gpubench::run_options& options) {
   // Deadlines are kept also while an executor holds the GIL, when the loop below stands still.
-  const auto over = [this] { return runner_.wait_for(0ns); };
+  const auto over = [this] { return runner_.wait_for(0); };
   std::optional<gil_watch> watch;
   try {
     watch.emplace("the run", over);
@@ -74,7 +72,7 @@ python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> sour
   without_gil([&] { runner_.start(std::move(source), options); });
   const auto ended = [&] {
     const bool answer = without_gil([&] {
-      const bool all = runner_.wait_for(slice);
+      const bool all = runner_.wait_for(slice_ns);
       watch->ask();
       return all;
     });
@@ -86,7 +84,7 @@ python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> sour
     if (!interrupted && PyErr_CheckSignals() != 0) {
       interrupted = true;
       PyErr_Clear();  // the caller finds it in the outcome, with all that was measured
-      runner_.stop(grace_after_signal);
+      runner_.stop(grace_after_signal_ns);
     }
   }
   python_outcome done{runner_.finish(), interrupted};
@@ -98,7 +96,7 @@ python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> sour
 }
 
 void python_runner::stop(std::int64_t grace_ns) {
-  without_gil([&] { runner_.stop(std::chrono::nanoseconds(grace_ns)); });
+  without_gil([&] { runner_.stop(grace_ns); });
 }
 
 void python_runner::close() {

@@ -56,19 +56,20 @@ closed_loop::closed_loop(std::size_t clients, std::int64_t think_time_ns)
   }
 }
 
-void closed_loop::start(std::int64_t start_ns) {
+void closed_loop::start(std::int64_t start_ns) noexcept {
   line_.clear();
   for (std::size_t client = 0; client < line_.capacity(); ++client) {
     line_.push({start_ns, static_cast<std::int64_t>(client)});
   }
 }
 
-answer closed_loop::next(std::int64_t now_ns, const batching& rule, request* taken) {
+answer closed_loop::next(std::int64_t now_ns, const batching& rule, request* taken) noexcept {
   if (line_.size() == 0) return {answer::kind::wait};
   return take(rule, line_, now_ns, taken);
 }
 
-void closed_loop::complete(const request* requests, std::size_t count, std::int64_t completed_ns) {
+void closed_loop::complete(const request* requests, std::size_t count,
+                           std::int64_t completed_ns) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     line_.push({completed_ns + think_time_ns_, requests[i].id});
   }
@@ -110,12 +111,12 @@ void open_loop::check_schedule() const {
   }
 }
 
-void open_loop::start(std::int64_t start_ns) {
+void open_loop::start(std::int64_t start_ns) noexcept {
   next_ = 0;
   start_ns_ = start_ns;
 }
 
-answer open_loop::next(std::int64_t now_ns, const batching& rule, request* taken) {
+answer open_loop::next(std::int64_t now_ns, const batching& rule, request* taken) noexcept {
   if (finished()) return {answer::kind::finished};
   return take(rule, *this, now_ns, taken);
 }
@@ -159,7 +160,7 @@ void live_queue::close() {
   room_.notify_all();
 }
 
-answer live_queue::next(std::int64_t now_ns, const batching& rule, request* taken) {
+answer live_queue::next(std::int64_t now_ns, const batching& rule, request* taken) noexcept {
   if (line_.size() == 0) return {closed_ ? answer::kind::finished : answer::kind::wait};
   const answer told = take(rule, line_, now_ns, taken);
   if (told.what == answer::kind::dispatch && waiting_for_room_ > 0) room_.notify_all();

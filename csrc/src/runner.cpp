@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <memory>
@@ -22,10 +23,15 @@
 namespace gpubench {
 namespace {
 
-using namespace std::chrono_literals;
-
 // How often wait_for() looks for workers past their deadline.
-constexpr std::chrono::nanoseconds watch_interval = 50ms;
+constexpr std::int64_t watch_interval_ns = 50'000'000;
+
+constexpr std::int64_t hour_ns = 3'600'000'000'000;
+
+// For the calls of the C++ library. Sums of two such spans and of a moment cannot overflow.
+std::chrono::nanoseconds span(std::int64_t ns) {
+  return std::chrono::nanoseconds(std::clamp<std::int64_t>(ns, 0, longest_span_ns));
+}
 
 std::atomic<int> abandoned_count{0};
 
@@ -74,10 +80,10 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
   }
 
-  bool wait_open(std::chrono::nanoseconds timeout) {
+  bool wait_open(std::int64_t timeout_ns) {
     require_outside();
     std::unique_lock<std::mutex> lock(mutex_);
-    const bool open = changed_.wait_for(lock, timeout, [this] { return opening_ == 0; });
+    const bool open = changed_.wait_for(lock, span(timeout_ns), [this] { return opening_ == 0; });
     if (open_error_) throw runner_error(*open_error_);
     return open;
   }
@@ -86,7 +92,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     require_outside();
     check(options);
     if (source == nullptr) throw invalid_argument("source is absent; give a request source");
-    if (!wait_open(std::chrono::nanoseconds(options.batch_deadline_ns))) {
+    if (!wait_open(options.batch_deadline_ns)) {
       throw runner_error("the executors were not open within the batch deadline");
     }
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -107,26 +113,26 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     changed_.notify_all();
   }
 
-  bool wait_for(std::chrono::nanoseconds timeout) {
+  bool wait_for(std::int64_t timeout_ns) {
     require_outside();
-    const auto end =
-        std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(timeout, 8760h);
+    const auto end = std::chrono::steady_clock::now() + span(timeout_ns);
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       abandon_overdue();
       if (busy_ == 0) return true;
       const auto now = std::chrono::steady_clock::now();
       if (now >= end) return false;
-      changed_.wait_until(lock, std::min(now + watch_interval, end), [this] { return busy_ == 0; });
+      changed_.wait_until(lock, std::min(now + span(watch_interval_ns), end),
+                          [this] { return busy_ == 0; });
     }
   }
 
-  void stop(std::chrono::nanoseconds grace) {
+  void stop(std::int64_t grace_ns) {
     home_.require_here("this runner");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (current_ == nullptr) return;
     const std::int64_t now = now_ns();
-    current_->give_up_ns = now + std::min<std::int64_t>(grace.count(), longest_span_ns);
+    current_->give_up_ns = now + span(grace_ns).count();
     const auto queue_lock = current_->queue.lock();
     current_->run.end(end_reason::stopped, now);
     current_->queue.notify_all();
@@ -156,18 +162,18 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     return result;
   }
 
-  void close(std::chrono::nanoseconds grace) {
+  void close(std::int64_t grace_ns) {
     if (!home_.here()) return;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       closing_ = true;
       changed_.notify_all();
     }
-    stop(grace);
+    stop(grace_ns);
     if (on_own_thread()) return;  // it cannot wait for itself
-    wait_for(grace + watch_interval);
+    static_cast<void>(wait_for(span(grace_ns).count() + watch_interval_ns));
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait_for(lock, grace, [this] { return alive_ == 0; });
+    changed_.wait_for(lock, span(grace_ns), [this] { return alive_ == 0; });
     for (auto& each : workers_) {
       if (!each->thread.joinable()) continue;
       if (each->closed) {
@@ -374,13 +380,13 @@ runner::~runner() {
   crew_->leave();
 }
 
-bool runner::wait_open(std::chrono::nanoseconds timeout) {
-  return crew_->wait_open(timeout);
+bool runner::wait_open(std::int64_t timeout_ns) {
+  return crew_->wait_open(timeout_ns);
 }
 
 outcome runner::run(std::shared_ptr<request_source> source, const run_options& options) {
   start(std::move(source), options);
-  while (!wait_for(1h)) {
+  while (!wait_for(hour_ns)) {
   }
   return finish();
 }
@@ -389,20 +395,20 @@ void runner::start(std::shared_ptr<request_source> source, const run_options& op
   crew_->start(std::move(source), options);
 }
 
-bool runner::wait_for(std::chrono::nanoseconds timeout) {
-  return crew_->wait_for(timeout);
+bool runner::wait_for(std::int64_t timeout_ns) {
+  return crew_->wait_for(timeout_ns);
 }
 
-void runner::stop(std::chrono::nanoseconds grace) {
-  crew_->stop(grace);
+void runner::stop(std::int64_t grace_ns) {
+  crew_->stop(grace_ns);
 }
 
 outcome runner::finish() {
   return crew_->finish();
 }
 
-void runner::close(std::chrono::nanoseconds grace) noexcept {
-  crew_->close(grace);
+void runner::close(std::int64_t grace_ns) noexcept {
+  crew_->close(grace_ns);
 }
 
 int abandoned_workers() noexcept {

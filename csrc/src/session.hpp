@@ -25,7 +25,7 @@ class session {
   bool begun() const noexcept { return begun_; }
 
   // As the source's next(), until the run has ended: then always finished.
-  answer next(std::int64_t now_ns, request* taken) {
+  [[nodiscard]] answer next(std::int64_t now_ns, request* taken) {
     if (ended_) return {answer::kind::finished};
     if (now_ns < outcome_.start_ns) return {answer::kind::wait_until, 0, outcome_.start_ns};
     if (now_ns >= stop_ns_) {
@@ -72,7 +72,7 @@ class session {
   void lose(const request* requests, std::size_t count, bool failed);
 
   // After the last call above.
-  outcome finish();
+  [[nodiscard]] outcome finish();
 
   const run_options& options() const noexcept { return options_; }
 

@@ -112,7 +112,7 @@ class turns {
     if (in_flight_ == 1) me_.busy_since_ns.store(submitted_ns, std::memory_order_relaxed);
     try {
       const batch_view batch{slot.requests.data(), slot.size, submitted_ns};
-      if (!backend_.start(slot.number, batch)) return false;
+      if (backend_.start(slot.number, batch) == batch_state::running) return false;
       record(slot);
       return true;
     } catch (...) {
@@ -128,7 +128,7 @@ class turns {
       for (flight_slot& slot : me_.slots) {
         if (slot.size == 0) continue;
         try {
-          if (!backend_.poll(slot.number)) continue;
+          if (backend_.poll(slot.number) == batch_state::running) continue;
           record(slot);
           return &slot;
         } catch (...) {
@@ -142,7 +142,7 @@ class turns {
     return nullptr;
   }
 
-  void pause(std::int64_t until_ns) {
+  void pause(std::int64_t until_ns) const {
     switch (current_.waiting) {
       case wait_mode::spin:
         relax();

@@ -58,17 +58,17 @@ void coarse_events_are_seen() {
 
 void arguments_are_checked() {
   const auto refused = [](std::vector<std::int64_t> lengths, std::int64_t repeats) {
-    return message_of<invalid_argument>([&] { check_event_clock(0, lengths, repeats); });
+    return message_of<invalid_argument>([&] { return check_event_clock(0, lengths, repeats); });
   };
   CHECK(refused({}, 1) == "lengths_ns is empty; give at least one length in nanoseconds");
   CHECK(refused({1000, 0}, 1) == "lengths_ns holds 0; give lengths from 1 ns to 10 s");
   CHECK(refused({1000}, 0) == "repeats is 0; give 1 to 100000");
-  message_of<unavailable>([] { check_event_clock(7, {1000}, 1); });
+  message_of<unavailable>([] { return check_event_clock(7, {1000}, 1); });
 }
 
 void a_failure_is_told_and_nothing_is_left_behind() {
   fake_cuda_set("launch_fails_at", 20);
-  const std::string error = message_of<cuda_error>([] { check_event_clock(0, {1000}, 5); });
+  const std::string error = message_of<cuda_error>([] { return check_event_clock(0, {1000}, 5); });
   CHECK(error.find("cuLaunchKernel") == 0);
   fake_cuda_reset();
   CHECK(fake_cuda_get("live") == 0);

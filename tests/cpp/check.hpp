@@ -19,7 +19,7 @@ inline int failed_checks = 0;
 template <class Exception, class Function>
 std::string message_of(const Function& function) {
   try {
-    function();
+    static_cast<void>(function());
   } catch (const Exception& error) {
     return error.what();
   }

@@ -123,13 +123,13 @@ class checking final : public executor {
   bool has_device_times() const noexcept override { return true; }
   void open() override { inner_->open(); }
   void close() override { inner_->close(); }
-  bool start(std::size_t slot, const batch_view& batch) override {
+  batch_state start(std::size_t slot, const batch_view& batch) override {
     batches_[slot].assign(batch.requests, batch.requests + batch.size);
     std::memset(slots_[slot].host_output->data(), 0, slots_[slot].host_output->bytes());
     return inner_->start(slot, batch);
   }
-  bool poll(std::size_t slot) override {
-    if (!inner_->poll(slot)) return false;
+  batch_state poll(std::size_t slot) override {
+    if (inner_->poll(slot) == batch_state::running) return batch_state::running;
     const auto& batch = batches_[slot];
     const std::size_t places = batch.size() == 3 ? 4 : batch.size();
     const auto offsets = from_->inputs->offsets(places);
@@ -152,7 +152,7 @@ class checking final : public executor {
       }
     }
     ++checked;
-    return true;
+    return batch_state::complete;
   }
   device_stamps device_times(std::size_t slot) override { return inner_->device_times(slot); }
   std::size_t to_host_clock(const batch_record* batches, device_stamps* stamps,

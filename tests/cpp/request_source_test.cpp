@@ -120,7 +120,7 @@ void live_submission_loses_nothing_under_back_pressure() {
 
 void what_is_left_in_a_live_queue_serves_the_next_run() {
   auto source = std::make_shared<live_queue>(10);
-  for (int i = 0; i < 10; ++i) source->submit(i);
+  for (int i = 0; i < 10; ++i) CHECK(source->submit(i) == live_queue::submission::accepted);
   source->close();
   runner workers({std::make_shared<delay_executor>(0)});
   run_options options;

@@ -98,7 +98,8 @@ void what_a_predicate_throws_leaves_the_source_free() {
   run_options options;
   options.stop_after_completions = 100'000;
   CHECK(message_of<std::runtime_error>([&] {
-          simulate(source, 1, {10}, options, []() -> bool { throw std::runtime_error("enough"); });
+          return simulate(source, 1, {10}, options,
+                          []() -> bool { throw std::runtime_error("enough"); });
         }) == "enough");
   CHECK(simulate(source, 1, {10}, options).completed == 100'000);
 }
@@ -106,19 +107,19 @@ void what_a_predicate_throws_leaves_the_source_free() {
 void a_clock_beyond_all_times_is_refused() {
   closed_loop source(1, longest_span_ns);
   const std::string message =
-      message_of<invalid_argument>([&] { simulate(source, 1, {longest_span_ns}, {}); });
+      message_of<invalid_argument>([&] { return simulate(source, 1, {longest_span_ns}, {}); });
   CHECK(message.find("the simulated clock passed 4e18 ns") == 0);
 }
 
 void what_memory_does_not_hold_is_refused_before_it_is_taken() {
   closed_loop source(1);
   CHECK(message_of<invalid_argument>([&] {
-          simulate(source, 1'000'000'000'000, {1}, {});
+          return simulate(source, 1'000'000'000'000, {1}, {});
         }).find("lower executors") != std::string::npos);
   run_options options;
   options.batch.max_batch = 4'000'000'000;
   CHECK(message_of<invalid_argument>([&] {
-          simulate(source, 100, {1}, options);
+          return simulate(source, 100, {1}, options);
         }).find("lower max_batch") != std::string::npos);
 }
 

@@ -15,20 +15,21 @@
 namespace gpubench {
 
 // One request every 1 / rate, the first at once.
-std::vector<std::int64_t> constant_arrivals(double rate_per_second, std::size_t count);
+[[nodiscard]] std::vector<std::int64_t> constant_arrivals(double rate_per_second,
+                                                          std::size_t count);
 
 // A Poisson process, given that it has `count` arrivals in `count / rate` seconds.
-std::vector<std::int64_t> poisson_arrivals(double rate_per_second, std::size_t count,
-                                           std::uint64_t seed);
+[[nodiscard]] std::vector<std::int64_t> poisson_arrivals(double rate_per_second, std::size_t count,
+                                                         std::uint64_t seed);
 
 // Groups of `burst` requests due at the same moment, one group every burst / rate.
-std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t count,
-                                         std::size_t burst);
+[[nodiscard]] std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t count,
+                                                       std::size_t burst);
 
 // Exponential service times with the given mean, scaled so that it is met (to rounding). Drawn
 // independently of poisson_arrivals() with the same seed.
 // Throws invalid_argument for a mean that is negative or not finite, and for no request.
-std::vector<std::int64_t> exponential_service(double mean_ns, std::size_t count,
-                                              std::uint64_t seed);
+[[nodiscard]] std::vector<std::int64_t> exponential_service(double mean_ns, std::size_t count,
+                                                            std::uint64_t seed);
 
 }  // namespace gpubench

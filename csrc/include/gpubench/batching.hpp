@@ -43,7 +43,7 @@ struct answer {
 // Line has size(), due_ns(i) for i < size(), and pop(), which removes and returns the first
 // request. REQUIRES: the line is not empty; `taken` has room for max_batch requests.
 template <class Line>
-answer take(const batching& rule, Line& line, std::int64_t now_ns, request* taken) {
+[[nodiscard]] answer take(const batching& rule, Line& line, std::int64_t now_ns, request* taken) {
   std::int64_t departure_ns = line.due_ns(0) + rule.max_delay_ns;
   if (line.size() >= rule.max_batch) {
     departure_ns = std::min(departure_ns, line.due_ns(rule.max_batch - 1));

@@ -21,7 +21,7 @@ class delay_executor final : public executor {
   explicit delay_executor(std::int64_t service_ns, passing how = passing::spin)
       : delay_executor(std::vector<std::int64_t>{service_ns}, how) {}
 
-  bool start(std::size_t slot, const batch_view& batch) override;
+  batch_state start(std::size_t slot, const batch_view& batch) noexcept override;
 
  private:
   std::vector<std::int64_t> service_ns_;

@@ -19,6 +19,12 @@ struct batch_view {
   std::int64_t submitted_ns;  // read just before start()
 };
 
+// What has become of a batch that was handed to an executor.
+enum class batch_state : std::uint8_t {
+  running,   // asynchronous: poll() tells when it is complete
+  complete,  // its results can be read on the host
+};
+
 // Executes batches for one worker.
 //
 // Thread-safety: every member but the destructor is called by the one thread of its worker. What
@@ -47,24 +53,23 @@ class executor {
   virtual void open() {}
   virtual void close() {}
 
-  // Executes `batch`, or starts it where the executor is asynchronous. `slot` is below depth() and
-  // has no batch in flight. Returns whether the batch is complete, that is, whether its results can
-  // be read on the host. If not, poll(slot) is asked until it is.
-  virtual bool start(std::size_t slot, const batch_view& batch) = 0;
+  // Executes `batch` and returns complete, or starts it and returns running; then the worker calls
+  // poll(slot) until that returns complete. `slot` is below depth() and has no batch in flight.
+  [[nodiscard]] virtual batch_state start(std::size_t slot, const batch_view& batch) = 0;
 
-  // Whether the batch started in `slot` is complete. Must not block.
-  virtual bool poll(std::size_t /*slot*/) { return true; }
+  // The state of the batch started in `slot`. Must not block.
+  [[nodiscard]] virtual batch_state poll(std::size_t /*slot*/) { return batch_state::complete; }
 
   // The stamps of the batch in `slot`, which has just completed, on any clock of the device's own.
   // An executor that reads them later puts them in place in to_host_clock().
-  virtual device_stamps device_times(std::size_t /*slot*/) { return {}; }
+  [[nodiscard]] virtual device_stamps device_times(std::size_t /*slot*/) { return {}; }
 
   // Called at the end of each run: moves the stamps of its `count` completed batches from the
   // device's clock to the host's, in place. stamps[i] are those that device_times() answered for
   // batches[i]; it is only from here on that they have to be right. Returns how many are, which are
   // the first ones: the last ones may be lost with the device.
-  virtual std::size_t to_host_clock(const batch_record* /*batches*/, device_stamps* /*stamps*/,
-                                    std::size_t count) {
+  [[nodiscard]] virtual std::size_t to_host_clock(const batch_record* /*batches*/,
+                                                  device_stamps* /*stamps*/, std::size_t count) {
     return count;
   }
 

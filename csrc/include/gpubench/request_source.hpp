@@ -40,7 +40,7 @@ class request_source {
 
   // What a free worker can do now. `taken` has room for rule.max_batch requests; those of a
   // dispatch are written there and belong to the caller.
-  virtual answer next(std::int64_t now_ns, const batching& rule, request* taken) = 0;
+  [[nodiscard]] virtual answer next(std::int64_t now_ns, const batching& rule, request* taken) = 0;
 
   // A batch is done: its clients become due again.
   virtual void complete(const request* requests, std::size_t count, std::int64_t completed_ns) = 0;
@@ -111,9 +111,10 @@ class closed_loop final : public request_source {
   // clients than memory allows.
   explicit closed_loop(std::size_t clients, std::int64_t think_time_ns = 0);
 
-  void start(std::int64_t start_ns) override;
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request* requests, std::size_t count, std::int64_t completed_ns) override;
+  void start(std::int64_t start_ns) noexcept override;
+  answer next(std::int64_t now_ns, const batching& rule, request* taken) noexcept override;
+  void complete(const request* requests, std::size_t count,
+                std::int64_t completed_ns) noexcept override;
   bool any_waiting() const noexcept override { return line_.size() > 0; }
   bool finished() const noexcept override { return false; }
   std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;
@@ -134,9 +135,9 @@ class open_loop final : public request_source {
   // changes any more.
   open_loop(std::shared_ptr<const std::int64_t> due_ns, std::size_t count);
 
-  void start(std::int64_t start_ns) override;
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request*, std::size_t, std::int64_t) override {}
+  void start(std::int64_t start_ns) noexcept override;
+  answer next(std::int64_t now_ns, const batching& rule, request* taken) noexcept override;
+  void complete(const request*, std::size_t, std::int64_t) noexcept override {}
   bool any_waiting() const noexcept override { return next_ < count_; }
   bool finished() const noexcept override { return next_ == count_; }
   std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;
@@ -177,16 +178,16 @@ class live_queue final : public request_source {
   // Brings a request, waiting for room at most `longest_wait_ns`. It is due at `due_ns`: who waits
   // in several calls gives the moment of the first. Safe from any thread; the caller must not hold
   // the lock.
-  submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0,
-                    std::int64_t due_ns = now_ns());
+  [[nodiscard]] submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0,
+                                  std::int64_t due_ns = now_ns());
 
   // No more submissions: the run finishes when the queue is empty. Safe from any thread; the
   // caller must not hold the lock.
   void close();
 
-  void start(std::int64_t) override {}
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request*, std::size_t, std::int64_t) override {}
+  void start(std::int64_t) noexcept override {}
+  answer next(std::int64_t now_ns, const batching& rule, request* taken) noexcept override;
+  void complete(const request*, std::size_t, std::int64_t) noexcept override {}
   bool any_waiting() const noexcept override { return line_.size() > 0; }
   bool finished() const noexcept override { return closed_ && line_.size() == 0; }
   std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;

@@ -1,7 +1,6 @@
 // Persistent workers that drive a source through executors in real time.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -37,12 +36,12 @@ class runner {
   runner(const runner&) = delete;
   runner& operator=(const runner&) = delete;
 
-  // Waits until every executor is open; false when `timeout` passed first. Throws runner_error if
-  // one failed to open.
-  bool wait_open(std::chrono::nanoseconds timeout);
+  // Waits until every executor is open; false when `timeout_ns` passed first. Throws runner_error
+  // if one failed to open.
+  [[nodiscard]] bool wait_open(std::int64_t timeout_ns);
 
   // A whole run: start(), wait_for(), finish().
-  outcome run(std::shared_ptr<request_source> source, const run_options& options);
+  [[nodiscard]] outcome run(std::shared_ptr<request_source> source, const run_options& options);
 
   // Begins a run. The clock starts once every worker stands ready. Throws invalid_argument for bad
   // options, a source in use, and a timeline beyond memory; runner_error if the executors are not
@@ -50,21 +49,21 @@ class runner {
   // worker.
   void start(std::shared_ptr<request_source> source, const run_options& options);
 
-  // Waits until no worker is busy with the run; false when `timeout` passed first. It is this call
-  // that gives up workers whose batch is past its deadline, also with a timeout of 0.
-  bool wait_for(std::chrono::nanoseconds timeout);
+  // Waits until no worker is busy with the run; false when `timeout_ns` passed first. It is this
+  // call that gives up workers whose batch is past its deadline, also with a timeout of 0.
+  [[nodiscard]] bool wait_for(std::int64_t timeout_ns);
 
-  // Ends departures. Batches in flight are awaited for `grace`, at most until their deadline.
-  void stop(std::chrono::nanoseconds grace = std::chrono::hours{1});
+  // Ends departures. Batches in flight are awaited for `grace_ns`, at most until their deadline.
+  void stop(std::int64_t grace_ns = 3'600'000'000'000'000);
 
   // The outcome of the run that wait_for() saw end. Throws runner_error if there is none.
-  outcome finish();
+  [[nodiscard]] outcome finish();
 
   // Stops a run in progress, closes the executors, joins the threads and gives the executors back;
-  // threads that do not come back within `grace` are abandoned, and their executors stay taken. May
-  // be called again. Called by one of the runner's own executors it does not wait: it stops the run
-  // and lets the threads end, and the next close() or the destructor does the rest.
-  void close(std::chrono::nanoseconds grace = std::chrono::seconds{60}) noexcept;
+  // threads that do not come back within `grace_ns` are abandoned, and their executors stay taken.
+  // May be called again. Called by one of the runner's own executors it does not wait: it stops the
+  // run and lets the threads end, and the next close() or the destructor does the rest.
+  void close(std::int64_t grace_ns = 60'000'000'000) noexcept;
 
  private:
   class crew;

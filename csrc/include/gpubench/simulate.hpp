@@ -24,8 +24,8 @@ namespace gpubench {
 //
 // Throws invalid_argument for bad options or service times, no executor, a source in use, more
 // executors and larger batches than memory allows, and when the simulated clock passes 4e18 ns.
-outcome simulate(request_source& source, std::size_t executors,
-                 const std::vector<std::int64_t>& service_ns, const run_options& options,
-                 const std::function<bool()>& stop = {});
+[[nodiscard]] outcome simulate(request_source& source, std::size_t executors,
+                               const std::vector<std::int64_t>& service_ns,
+                               const run_options& options, const std::function<bool()>& stop = {});
 
 }  // namespace gpubench

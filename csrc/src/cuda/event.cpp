@@ -16,7 +16,7 @@ CUevent_st* make_event(const context& on) {
 
 event::event(const shared_context& on) : handle_(on, make_event(*on)) {}
 
-void event::record(const stream& on) {
+void event::record(const stream& on) const {
   load_driver().cuEventRecord(handle(), on.handle());
 }
 

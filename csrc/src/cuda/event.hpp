@@ -18,7 +18,7 @@ class event {
   CUevent_st* handle() const noexcept { return handle_.get(); }
 
   // Marks the end of what `on` was given so far. Throws cuda_error.
-  void record(const stream& on);
+  void record(const stream& on) const;
 
   // Whether the device has come by. Throws cuda_error, also for the errors of earlier work.
   bool passed() const;

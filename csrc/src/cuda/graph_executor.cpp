@@ -154,7 +154,7 @@ void graph_executor::close() {
   std::make_unique<kept>(kept{std::move(device_side_), slots_, std::move(owner_)}).release();
 }
 
-bool graph_executor::start(std::size_t slot, const batch_view& batch) {
+batch_state graph_executor::start(std::size_t slot, const batch_view& batch) {
   const driver& api = load_driver();
   const graph_slot& place = slots_[slot];
   const rung& fits = rung_for(place, batch.size);
@@ -183,11 +183,11 @@ bool graph_executor::start(std::size_t slot, const batch_view& batch) {
     events[3].record(on);
   }
   device_side_->times.read();
-  return false;
+  return batch_state::running;
 }
 
-bool graph_executor::poll(std::size_t slot) {
-  return device_side_->times.passed(slot);
+batch_state graph_executor::poll(std::size_t slot) {
+  return device_side_->times.passed(slot) ? batch_state::complete : batch_state::running;
 }
 
 device_stamps graph_executor::device_times(std::size_t slot) {

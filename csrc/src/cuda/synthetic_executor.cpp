@@ -111,7 +111,7 @@ synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> ser
       service_ns_(std::move(service_ns)),
       model_(std::move(made)) {}
 
-bool synthetic_executor::start(std::size_t slot, const batch_view& batch) {
+batch_state synthetic_executor::start(std::size_t slot, const batch_view& batch) {
   const std::int64_t service_ns = service_ns_[next_];
   if (++next_ == service_ns_.size()) next_ = 0;
   model_->places[slot].set_duration(static_cast<std::uint64_t>(service_ns));

@@ -61,8 +61,8 @@ class graph_executor : public executor {
   // These throw cuda_error, and not_responding.
   void open() override;
   void close() override;
-  bool start(std::size_t slot, const batch_view& batch) override;
-  bool poll(std::size_t slot) override;
+  batch_state start(std::size_t slot, const batch_view& batch) override;
+  batch_state poll(std::size_t slot) override;
   device_stamps device_times(std::size_t slot) override;
   std::size_t to_host_clock(const batch_record* batches, device_stamps* stamps,
                             std::size_t count) override;

@@ -25,7 +25,7 @@ class synthetic_executor final : public graph_executor {
   // Throws invalid_argument, unavailable and cuda_error.
   synthetic_executor(int device, std::vector<std::int64_t> service_ns, const options& wanted);
 
-  bool start(std::size_t slot, const batch_view& batch) override;
+  batch_state start(std::size_t slot, const batch_view& batch) override;
 
  private:
   struct model;  // the kernel, its graphs and their memory
