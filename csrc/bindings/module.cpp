@@ -172,6 +172,20 @@ std::optional<nanoseconds> device_times(const py::object& self) {
       {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
 }
 
+// An object made by Class.__new__(Class) has no C++ object behind it. pybind11 would give methods
+// the address of uninitialised memory, which it takes from this function of the type.
+[[noreturn]] void* refuse_uninitialised(std::size_t) {
+  throw py::type_error("the object is not initialised; make it by calling its class");
+}
+
+void refuse_uninitialised_objects(const py::module_& module) {
+  for (const auto& [name, value] : py::cast<py::dict>(module.attr("__dict__"))) {
+    if (!py::isinstance<py::type>(value) || !py::hasattr(value, "_pybind11_conduit_v1_")) continue;
+    auto* const type = reinterpret_cast<PyTypeObject*>(value.ptr());
+    py::detail::get_type_info(type)->operator_new = &refuse_uninitialised;
+  }
+}
+
 }  // namespace
 
 // Threads of the core call into one interpreter, the main one. Python refuses such a module itself
@@ -445,6 +459,8 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
         "process by flushing its output and calling os._exit().");
 
   bind_cuda(m);
+  refuse_uninitialised_objects(m);
+  refuse_uninitialised_objects(m.attr("cuda"));
 
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_all_runners));
 }
