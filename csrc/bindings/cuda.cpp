@@ -70,20 +70,20 @@ std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
   return std::make_shared<payloads>(std::move(tensor_bytes), std::move(data));
 }
 
-using python_ladder =
+using python_graphs =
     std::map<std::int64_t, std::tuple<std::uintptr_t, std::int64_t, std::int64_t>>;
 
 std::size_t to_size(std::int64_t given, const char* name) {
   return to_count(py::int_(given), name);
 }
 
-graph_slot make_slot(const python_ladder& graphs, std::shared_ptr<pinned_buffer> host_input,
+graph_slot make_slot(const python_graphs& graphs, std::shared_ptr<pinned_buffer> host_input,
                      device_address device_input, device_address device_output,
                      std::shared_ptr<pinned_buffer> host_output) {
   graph_slot slot;
   for (const auto& [requests, graph] : graphs) {
     const auto& [handle, input_bytes, output_bytes] = graph;
-    slot.ladder.push_back({to_size(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
+    slot.graphs.push_back({to_size(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
                            to_size(input_bytes, "input_bytes"),
                            to_size(output_bytes, "output_bytes")});
   }

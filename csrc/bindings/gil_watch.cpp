@@ -72,7 +72,7 @@ gil_watch::gil_watch(const char* what, std::function<bool()> over)
 }
 
 gil_watch::~gil_watch() {
-  if (!home_.here()) {
+  if (!owner_.is_current()) {
     state_.release();
     return;
   }

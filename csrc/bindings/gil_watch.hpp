@@ -32,7 +32,7 @@ class gil_watch {
 
  private:
   struct state;
-  const gpubench::home_process home_;
+  const gpubench::owner_process owner_;
   std::unique_ptr<state> state_;
   std::int64_t longest_ns_ = 0;
 };

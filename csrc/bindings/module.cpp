@@ -308,9 +308,9 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
       "is the null system. Meanwhile the thread spins or sleeps.")
       .def(py::init([](const py::object& service_ns, const argument<bool>& given_spin) {
              const bool spin = given_spin.to("spin", "True or False");
-             using passing = gpubench::delay_executor::passing;
-             return std::make_shared<gpubench::delay_executor>(
-                 service_table(service_ns), spin ? passing::spin : passing::sleep);
+             using delay = gpubench::delay_executor::delay;
+             return std::make_shared<gpubench::delay_executor>(service_table(service_ns),
+                                                               spin ? delay::spin : delay::sleep);
            }),
            "service_ns"_a, "spin"_a = true);
   py::class_<python_executor, gpubench::executor, std::shared_ptr<python_executor>>(

@@ -52,7 +52,7 @@ std::string described(const py::error_already_set& error) {
 template <class Function>
 void call(const Function& function) {
   with_gil([&function] {
-    const unsigned forks = gpubench::home_process::forks();
+    const unsigned forks = gpubench::owner_process::forks();
     std::optional<std::string> failed;
     try {
       function();
@@ -61,7 +61,7 @@ void call(const Function& function) {
       error.restore();
       PyErr_Clear();
     }
-    if (gpubench::home_process::forks() != forks) end_forked_child();
+    if (gpubench::owner_process::forks() != forks) end_forked_child();
     if (failed) throw std::runtime_error(*failed);
   });
 }

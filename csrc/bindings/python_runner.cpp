@@ -100,7 +100,7 @@ void python_runner::stop(std::int64_t grace_ns) {
 }
 
 void python_runner::close() {
-  if (!home_.here()) return;
+  if (!owner_.is_current()) return;
   std::optional<gil_watch> watch;
   try {
     watch.emplace("close()", [] { return true; });

@@ -30,7 +30,7 @@ class python_runner {
   void close();  // in a forked child it does nothing
 
  private:
-  const gpubench::home_process home_;
+  const gpubench::owner_process owner_;
   gpubench::runner runner_;
 };
 

@@ -6,10 +6,10 @@
 
 namespace gpubench {
 
-void sleep_until_ns(std::int64_t moment_ns) noexcept {
-  const timespec moment{static_cast<time_t>(moment_ns / 1'000'000'000),
-                        static_cast<long>(moment_ns % 1'000'000'000)};
-  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, nullptr) == EINTR) {
+void sleep_until_ns(std::int64_t until_ns) noexcept {
+  const timespec until{static_cast<time_t>(until_ns / 1'000'000'000),
+                       static_cast<long>(until_ns % 1'000'000'000)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
   }
 }
 

@@ -66,7 +66,7 @@ struct captured {
         CUgraphExec_st* const graph =
             fake_cuda_copy_graph(output->address(), input->address(), bytes, service_ns);
         graphs.push_back(graph);
-        slot.ladder.push_back({requests, graph, bytes, bytes});
+        slot.graphs.push_back({requests, graph, bytes, bytes});
       }
       slots.push_back(std::move(slot));
     }
@@ -370,15 +370,15 @@ void unusable_slots_are_refused() {
   };
   CHECK(refusal([](captured& all) { all.slots.clear(); }) ==
         "slots is empty; give one per batch in flight");
-  CHECK(refusal([](captured& all) { all.slots[1].ladder.clear(); }) ==
+  CHECK(refusal([](captured& all) { all.slots[1].graphs.clear(); }) ==
         "slots[1] has no graph; give at least one size of batch");
-  CHECK(refusal([](captured& all) { all.slots[1].ladder[0].graph = nullptr; }).find("null") !=
+  CHECK(refusal([](captured& all) { all.slots[1].graphs[0].graph = nullptr; }).find("null") !=
         std::string::npos);
   CHECK(refusal([](captured& all) {
-          all.slots[0].ladder[0].input_bytes = 1;
+          all.slots[0].graphs[0].input_bytes = 1;
         }).find("takes 1 bytes of input") != std::string::npos);
   CHECK(refusal([](captured& all) {
-          all.slots[0].ladder[0].output_bytes = 1 << 20;
+          all.slots[0].graphs[0].output_bytes = 1 << 20;
         }).find("host_output") != std::string::npos);
   CHECK(refusal([](captured& all) {
           all.slots[1].host_input = nullptr;

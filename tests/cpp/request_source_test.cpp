@@ -17,7 +17,7 @@ using namespace gpubench;
 
 namespace {
 
-using kind = answer::kind;
+using kind = decision::kind;
 
 void the_queue_does_not_use_what_a_server_could_not_know() {
   open_loop source({0, 10, 1000});
@@ -26,8 +26,8 @@ void the_queue_does_not_use_what_a_server_could_not_know() {
   const batching rule{4, 50};
   // The schedule shows that only two come in time; the rule waits the whole delay none the less.
   CHECK(source.next(10, rule, taken.data()).until_ns == 50);
-  const answer told = source.next(50, rule, taken.data());
-  CHECK(told.what == kind::dispatch && told.count == 2);
+  const decision decided = source.next(50, rule, taken.data());
+  CHECK(decided.what == kind::dispatch && decided.count == 2);
   CHECK(taken[0].id == 0 && taken[1].id == 1);
 }
 
@@ -49,7 +49,7 @@ void a_late_worker_takes_all_that_is_due_up_to_max_batch() {
 void the_waiting_line_is_in_order_of_due_times() {
   std::minstd_rand random(1);
   for (int round = 0; round < 100; ++round) {
-    waiting_line line(16);
+    request_queue line(16);
     for (int i = 0; i < 1000; ++i) {
       if (line.size() < line.capacity() && (random() % 2 == 0 || line.size() == 0)) {
         line.push({static_cast<std::int64_t>(random() % 100), i});

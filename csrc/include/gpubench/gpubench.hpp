@@ -1,4 +1,4 @@
-// All of the core.
+// Includes all headers of the core except those for GPUs (gpubench/cuda/).
 #pragma once
 
 #include "gpubench/arrivals.hpp"

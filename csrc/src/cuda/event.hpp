@@ -1,4 +1,4 @@
-// A moment on a stream.
+// A time stamp on a stream.
 #pragma once
 
 #include <cstdint>
@@ -8,28 +8,28 @@
 
 namespace gpubench::cuda {
 
-// An event that keeps the time. Move-only.
-// REQUIRES: where it is used, its context is current.
+// A CUDA event with timing. Move-only.
+// REQUIRES: the context is current when a member is called.
 class event {
  public:
   // Throws cuda_error.
-  explicit event(const shared_context& on);
+  explicit event(const shared_context& in_context);
 
   CUevent_st* handle() const noexcept { return handle_.get(); }
 
-  // Marks the end of what `on` was given so far. Throws cuda_error.
-  void record(const stream& on) const;
+  // The device executes the event after the work that the stream has now. Throws cuda_error.
+  void record(const stream& on_stream) const;
 
-  // Whether the device has come by. Throws cuda_error, also for the errors of earlier work.
+  // Whether the device has executed the event. Throws cuda_error, also for errors of earlier work.
   bool passed() const;
 
  private:
   unique_handle<CUevent_st*, &driver::cuEventDestroy> handle_;
 };
 
-// From one event to another; negative if `to` came first. Exact to about 0.5 us and to 6e-8 of the
-// time between them, since the driver answers in a float: measure between neighbours.
-// REQUIRES: both have passed. Throws cuda_error.
+// The time from one event to another; negative if `to` was executed first. The error is about 0.5
+// us plus 6e-8 of the time, because the driver returns a float. So measure between consecutive
+// events. REQUIRES: the device has executed both. Throws cuda_error.
 std::int64_t elapsed_ns(const event& from, const event& to);
 
 }  // namespace gpubench::cuda

@@ -1,25 +1,25 @@
-// A graph of one kernel, for models that are no more than that.
+// A CUDA graph with one kernel.
 #pragma once
 
 #include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
-// An executable graph that runs a kernel on one thread. Move-only.
+// An executable graph that runs a kernel with one thread. Move-only.
 class kernel_graph {
  public:
-  // `arguments` point to the kernel's arguments, which are copied. The kernel must outlive the
-  // graph. Throws cuda_error.
-  kernel_graph(const shared_context& on, CUfunc_st* kernel, void** arguments);
+  // `arguments` points to the arguments of the kernel, which are copied. The kernel must outlive
+  // the graph. Throws cuda_error.
+  kernel_graph(const shared_context& in_context, CUfunc_st* kernel, void** arguments);
 
   CUgraphExec_st* handle() const noexcept { return executable_.get(); }
 
-  // From the next launch on. REQUIRES: the context is current. Throws cuda_error.
+  // Takes effect at the next launch. REQUIRES: the context is current. Throws cuda_error.
   void set_arguments(void** arguments);
 
  private:
   CUfunc_st* kernel_;
-  unique_handle<CUgraph_st*, &driver::cuGraphDestroy> graph_;  // the node belongs to it
+  unique_handle<CUgraph_st*, &driver::cuGraphDestroy> graph_;  // owns node_
   CUgraphNode_st* node_;
   unique_handle<CUgraphExec_st*, &driver::cuGraphExecDestroy> executable_;
 };

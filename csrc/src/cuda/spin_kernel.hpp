@@ -1,7 +1,7 @@
-// A kernel that takes a known time, and says what time it took.
+// A kernel that takes a known time, and measures the time that it took.
 //
-// It is PTX of an old version, so every driver since CUDA 12.0 compiles it for whatever GPU it
-// finds (from compute capability 7.0 on), and no compiler is needed to build the core.
+// The kernel is PTX of an old version. Every driver since CUDA 12.0 compiles it for any GPU with
+// compute capability 7.0 or newer, and no CUDA compiler is needed to build the core.
 #pragma once
 
 #include <cstdint>
@@ -11,31 +11,31 @@
 
 namespace gpubench::cuda {
 
-// One thread of `gpubench_spin(u64 duration_ns, u64* shown)` watches the device's %globaltimer
-// until `duration_ns` have passed, and stores what it showed first and last. `gpubench_empty()`
-// does nothing: what it takes is what any kernel takes.
+// One thread of `gpubench_spin(u64 duration_ns, u64* times)` reads the device's %globaltimer in a
+// loop until `duration_ns` have passed, and stores the first and the last value. `gpubench_empty()`
+// does nothing: it takes the time that every kernel takes.
 //
-// The timer moves in steps, 32 ns on some GPUs and about 1 us on others; to watch it for 1 ns is to
-// watch it for one step.
+// The timer has steps of 32 ns on some GPUs and of about 1 us on others. With a duration of 1 ns
+// the kernel waits for one step.
 extern const char* const spin_ptx;
 
-// What a spin kernel stores.
+// The timer values that a spin kernel stores.
 struct spin_times {
   std::uint64_t first_ns;
   std::uint64_t last_ns;
 };
 
 // The two kernels, loaded on a device. Move-only.
-// REQUIRES: where it is used, its context is current. Members throw cuda_error.
+// REQUIRES: the context is current when a member is called. Members throw cuda_error.
 class spin_kernel {
  public:
-  explicit spin_kernel(const shared_context& on);
+  explicit spin_kernel(const shared_context& in_context);
 
-  // `shown` has room for spin_times.
-  void launch(const stream& on, std::uint64_t duration_ns, device_address shown) const;
-  void launch_empty(const stream& on) const;
+  // `times` has room for spin_times.
+  void launch(const stream& on_stream, std::uint64_t duration_ns, device_address times) const;
+  void launch_empty(const stream& on_stream) const;
 
-  // For graphs. Valid as long as this is.
+  // For graphs. Valid as long as this object.
   CUfunc_st* spin() const noexcept { return spin_; }
   CUfunc_st* empty() const noexcept { return empty_; }
 

@@ -1,19 +1,19 @@
-// A queue of work for a device.
+// A CUDA stream.
 #pragma once
 
 #include "cuda/unique_handle.hpp"
 
 namespace gpubench::cuda {
 
-// A stream that does not wait for the default stream, nor makes it wait. Move-only.
+// A stream that is not synchronised with the default stream (CU_STREAM_NON_BLOCKING). Move-only.
 class stream {
  public:
   // Throws cuda_error.
-  explicit stream(const shared_context& on);
+  explicit stream(const shared_context& in_context);
 
   CUstream_st* handle() const noexcept { return handle_.get(); }
 
-  // Whether the device has done all that the stream was given. Throws cuda_error.
+  // Whether the device has finished all work of the stream. Throws cuda_error.
   bool idle() const;
 
  private:

@@ -1,4 +1,4 @@
-// What has to be given back to the driver.
+// Ownership of handles of the CUDA driver.
 #pragma once
 
 #include <utility>
@@ -8,13 +8,13 @@
 
 namespace gpubench::cuda {
 
-// A handle and the context that it belongs to. Move-only; the end of its life gives the handle
-// back, on any thread. Errors go unheard: nobody is left who could act on them.
-template <class Handle, const function<Handle> driver::* give_back>
+// Owns a handle and keeps its context alive. Move-only. The destructor calls `destroy`, a function
+// of the driver, on any thread. It ignores errors, because nothing can be done about them.
+template <class Handle, const function<Handle> driver::* destroy>
 class unique_handle {
  public:
-  unique_handle(shared_context on, Handle handle) noexcept
-      : context_(std::move(on)), handle_(handle) {}
+  unique_handle(shared_context in_context, Handle handle) noexcept
+      : context_(std::move(in_context)), handle_(handle) {}
   unique_handle(unique_handle&& other) noexcept
       : context_(std::move(other.context_)), handle_(std::exchange(other.handle_, Handle{})) {}
   unique_handle& operator=(unique_handle&& other) noexcept {
@@ -27,13 +27,12 @@ class unique_handle {
     const driver* const api = loaded_driver();
     if (api == nullptr) return;  // in a forked child
     if (api->cuCtxPushCurrent.attempt(context_->handle()) != success) return;
-    (api->*give_back).attempt(handle_);
+    (api->*destroy).attempt(handle_);
     CUctx_st* popped = nullptr;
     api->cuCtxPopCurrent.attempt(&popped);
   }
 
   Handle get() const noexcept { return handle_; }
-  const context& on() const noexcept { return *context_; }
 
  private:
   shared_context context_;
