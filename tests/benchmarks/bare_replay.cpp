@@ -1,4 +1,4 @@
-// What a GPU does without a harness: the yardsticks of gpu_replay.py.
+// What a GPU does without a harness: the baselines of gpu_replay.py.
 #include <cstddef>
 #include <cstdint>
 #include <memory>

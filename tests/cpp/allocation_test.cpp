@@ -1,4 +1,4 @@
-// A runner's constructor fails at every place where it can fail: nothing is left behind.
+// A runner's constructor that fails, at whatever point, leaves nothing behind.
 #include <pthread.h>
 
 #include <cstdlib>
@@ -31,15 +31,15 @@ void set_stack_size(std::size_t bytes) {
   pthread_attr_destroy(&attributes);
 }
 
-// No address space has room for such a stack, so threads cannot be started: std::thread throws
-// std::system_error, as where the system has too many threads.
+// No address space has room for such a stack, so no thread can be started: std::thread throws
+// std::system_error, as it does if the system has too many threads.
 void prevent_threads() {
   set_stack_size(std::size_t{1} << 56);
 }
 
 }  // namespace
 
-// Not inlined, since GCC would take malloc() and operator delete for a mismatched pair.
+// Not inlined, because GCC would warn that malloc() and operator delete do not match.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (allocations_left == 0) {
     allocations_left = never;
@@ -67,9 +67,9 @@ const std::vector<std::shared_ptr<executor>>& three_executors() {
   return executors;
 }
 
-// Makes runners until one can be made; `fail` is called at the first allocation of the first
-// constructor, at the second one of the second, and so on. Returns how often a constructor threw an
-// Exception. Any other exception fails the test.
+// Makes runners until one constructor succeeds without calling `fail`, which is called at the first
+// allocation of the first constructor, at the second allocation of the second one, and so on.
+// Returns how often a constructor threw an Exception. Any other exception fails the test.
 template <class Exception>
 int failures_of_constructor(void (*fail)(), void (*restore)()) {
   int failures = 0;
@@ -87,7 +87,7 @@ int failures_of_constructor(void (*fail)(), void (*restore)()) {
     const bool reached = allocations_left == never;  // the allocation that was to fail
     allocations_left = never;
     restore();
-    // Executors that are free again, and threads that were joined: a new runner can use them.
+    // The executors were released and the threads were joined, so a new runner can use them.
     runner all_free(three_executors());
     run_options options;
     options.stop_after_completions = 3;
@@ -101,11 +101,11 @@ int failures_of_constructor(void (*fail)(), void (*restore)()) {
 
 void a_constructor_without_memory_joins_its_threads_and_gives_the_executors_back() {
   const int failures = failures_of_constructor<std::bad_alloc>(throw_bad_alloc, [] {});
-  CHECK(failures > 10);  // of the runner, its workers and their threads
+  CHECK(failures > 10);  // allocations of the runner, its workers and their threads
   for (const auto& each : three_executors()) CHECK(each.use_count() == 1);
 }
 
-// Prevents threads before each of the three is started, and before each allocation between.
+// The start of each of the three threads fails at least once.
 void a_constructor_that_cannot_start_a_thread_joins_those_that_it_started() {
   pthread_attr_t attributes;
   pthread_getattr_default_np(&attributes);

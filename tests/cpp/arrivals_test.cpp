@@ -1,4 +1,4 @@
-// Schedules: the same on every platform, and at the rate asked for.
+// Schedules: the same on every platform, and at the requested rate.
 #include "gpubench/arrivals.hpp"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace {
 
 using times = std::vector<std::int64_t>;
 
-// Written down once; they must never change, on any platform or compiler.
+// These values must never change, on any platform or compiler.
 void a_seed_gives_the_same_schedule_everywhere() {
   CHECK((poisson_arrivals(1000, 5, 0) == times{495525, 1486222, 1782605, 3463500, 4870152}));
   CHECK((poisson_arrivals(1000, 5, 42) == times{705323, 895689, 1337035, 2612915, 2719067}));

@@ -1,4 +1,4 @@
-// The driver's table, its errors and its owners, on the fake driver.
+// The table of the driver, its errors, and the owners of its handles, on the fake driver.
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,7 +22,7 @@ using namespace gpubench::cuda;
 
 namespace {
 
-// Whether the driver is unavailable for this reason, with a message that says what to do.
+// Whether `function` throws unavailable for this reason, with a message of one line and a remedy.
 template <class Function>
 bool unavailable_for(unavailable::reason why, const std::string& part, const Function& function) {
   try {
@@ -35,7 +35,7 @@ bool unavailable_for(unavailable::reason why, const std::string& part, const Fun
   return false;
 }
 
-// First of all tests: what keeps a driver from being loaded. Once it is loaded it stays.
+// Must be the first test: once the driver is loaded, it stays loaded.
 void a_driver_that_cannot_be_used_says_why() {
   using reason = unavailable::reason;
   CHECK(unavailable_for(reason::no_driver, "no-such-library.so",

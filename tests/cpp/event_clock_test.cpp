@@ -1,5 +1,5 @@
-// Device stamps on the host's clock: causality always, the truth within the width that is reported,
-// and durations untouched.
+// Device time stamps on the host's clock: the order of events holds, the true times are within the
+// reported width, and durations do not change.
 #include "gpubench/cuda/event_clock.hpp"
 
 #include <algorithm>
@@ -23,15 +23,15 @@ std::int64_t between(random_source& random, std::int64_t low, std::int64_t high)
   return std::uniform_int_distribution<std::int64_t>(low, high)(random);
 }
 
-// Mostly short, sometimes very long: what a scheduler does.
+// A delay by a scheduler: mostly short, sometimes very long.
 std::int64_t delay(random_source& random, std::int64_t least, double mean) {
   const double exponential = std::exponential_distribution<double>(1 / mean)(random);
   const double hiccup = between(random, 0, 99) == 0 ? 100 : 1;
   return least + static_cast<std::int64_t>(exponential * hiccup);
 }
 
-// A device's clock, in exact arithmetic up to a nanosecond: device = (host - zero) (1 - drift), in
-// steps of `resolution_ns`.
+// The clock of a device, exact to a nanosecond: device = (host - zero) (1 - drift), in steps of
+// `resolution_ns`.
 struct device_clock {
   std::int64_t zero_ns;
   double drift;
@@ -56,8 +56,8 @@ clock_anchor look(const device_clock& clock, random_source& random, std::int64_t
   return {clock.shows(event_ns), host_ns, event_ns + delay(random, 5, 6000)};
 }
 
-// Up to two batches in flight, so that device intervals overlap and completion order is not that
-// of submission.
+// Up to two batches are in flight. So their intervals on the device overlap, and they can complete
+// in another order than that of submission.
 recorded_run record(random_source& random, const device_clock& clock, std::size_t count,
                     std::int64_t start_ns, double mean_service_ns, double mean_pause_ns) {
   recorded_run run;
@@ -132,7 +132,7 @@ void durations_are_those_of_the_line_whatever_is_shifted() {
   random_source random(2);
   std::size_t shifted = 0;
   for (int round = 0; round < 2000; ++round) {
-    const device_clock clock = any_clock(random, 512);  // what an event resolves
+    const device_clock clock = any_clock(random, 512);  // the resolution of events
     const recorded_run run = record(random, clock, 40, between(random, 0, 1000 * second),
                                     std::pow(10, between(random, 2, 7)), 1e5);
     auto placed = run.device_ns;
@@ -168,15 +168,16 @@ void drift_of_a_long_run_is_found() {
     const auto fit =
         place_on_host_clock(run.batches.data(), placed.data(), placed.size(), run.anchors);
     CHECK(fit && fit->width_ns && *fit->width_ns < 1000);
-    // The host gains what the device loses; second-order terms are below a thousandth of it.
+    // The drifts of the two clocks are equal up to second-order terms, which are below a
+    // thousandth.
     if (fit) CHECK(std::abs(fit->drift_ppm - drift * 1e6) < 1e-3 * std::abs(drift) * 1e6 + 1e-3);
   }
 }
 
-// What the search must find, by trying every pair of constraints: each corner of the set of lines
-// lies on two of them.
+// The expected result, found by trying every pair of constraints: each corner of the set of lines
+// that satisfy all constraints is on two of them.
 struct reference {
-  double width = -1;  // < 0: no line
+  double width = -1;  // negative: no line satisfies all constraints
   double contradiction = 0;
 };
 
@@ -205,7 +206,7 @@ reference try_all(const recorded_run& run) {
     }
     return std::make_pair(bottom, top);
   };
-  // Corners of the height as a function of the drift, and where it is 0, are among these.
+  // These drifts include all corners of the height as a function of the drift, and all its zeros.
   std::vector<double> drifts{-most, most};
   for (const bound& a : bounds) {
     for (const bound& b : bounds) {
@@ -303,7 +304,7 @@ void a_batch_longer_than_the_host_saw_is_squeezed() {
   const auto fit = place_on_host_clock(&batch, &stamps, 1, {});
   CHECK((stamps == device_stamps{1000, 1200, 1800, 2000}));
   CHECK(fit && !fit->width_ns && fit->squeezed_batches == 1 && fit->shifted_batches == 0);
-  // The drift is at its limit, which leaves 998 to squeeze and a half of that on either side.
+  // The drift is at its limit. 998 ns remain to be shortened, half of them at each end.
   CHECK(fit && fit->largest_squeeze_ns == 998 && fit->contradiction_ns == 499);
 }
 

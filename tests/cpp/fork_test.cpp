@@ -1,4 +1,4 @@
-// A child after fork has the memory of runners and queues, and none of their threads.
+// A child after fork has the memory of runners and queues, but none of their threads.
 #include <unistd.h>
 
 #include <atomic>
@@ -56,12 +56,12 @@ void a_child_cannot_use_the_runner_of_its_parent_and_can_let_it_go() {
               "; make a new one after fork");
     workers.reset();
   }));
-  CHECK(workers->run(source, until(10)).completed == 10);  // the parent's is as it was
+  CHECK(workers->run(source, until(10)).completed == 10);  // the parent's runner still works
 }
 
 void a_child_makes_a_runner_of_its_own() {
   runner workers({std::make_shared<delay_executor>(0)});
-  auto source = std::make_shared<closed_loop>(1);  // nobody's, so anybody can use it
+  auto source = std::make_shared<closed_loop>(1);  // not in use, so the child can use it
   auto idle = std::make_shared<delay_executor>(0);
   CHECK(holds_in_child([&] {
     if (threads_in_children) {
@@ -100,7 +100,7 @@ void a_live_queue_serves_the_process_that_made_it() {
   auto queue = std::make_shared<live_queue>(1);
   std::atomic<bool> go_on{true};
   std::thread submitter([&] {
-    while (go_on) static_cast<void>(queue->submit(1));  // mostly full
+    while (go_on) static_cast<void>(queue->submit(1));  // usually full
   });
   for (int i = 0; i < 20; ++i) {
     CHECK(holds_in_child([&] {

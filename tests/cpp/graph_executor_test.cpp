@@ -1,4 +1,4 @@
-// Graphs replayed through the runner on the fake driver: data flow, times, faults, leaks.
+// Graphs that the runner executes on the fake driver: data flow, times, faults, leaks.
 #include "gpubench/cuda/graph_executor.hpp"
 
 #include <algorithm>
@@ -26,9 +26,9 @@ namespace {
 
 constexpr std::size_t first_bytes = 300;  // of the first input tensor of a request
 constexpr std::size_t second_bytes = 7;
-constexpr std::size_t distinct = 5;  // requests
+constexpr std::size_t distinct = 5;  // inputs
 
-// Byte `at` of what request `number` brings.
+// Byte `at` of input `number`.
 unsigned char byte_of(std::size_t number, std::size_t at) {
   return static_cast<unsigned char>(1 + (number * 53 + at * 7) % 251);
 }
@@ -44,8 +44,8 @@ std::shared_ptr<const payloads> make_payloads() {
                                     std::move(data));
 }
 
-// Graphs and memory as somebody else might have made them: each graph copies its input to its
-// output, for batches of 1, 2 and 4 requests.
+// Graphs and memory as a capture could have made them: each graph copies its input to its output,
+// for batches of 1, 2 and 4 requests.
 struct captured {
   explicit captured(std::size_t depth, std::int64_t service_ns = 20'000, bool host_copies = true)
       : inputs(make_payloads()) {
@@ -97,7 +97,7 @@ run_options until(std::size_t completions) {
   return options;
 }
 
-// Device stamps lie where they must: in order, and between submission and completion.
+// Checks that device time stamps are in order, and between submission and completion.
 void check_times(const outcome& result) {
   for (const auto& stamps : result.timelines) {
     CHECK(stamps->stamp_count() == stamps->batch_count());
@@ -111,7 +111,7 @@ void check_times(const outcome& result) {
   }
 }
 
-// What every batch must have brought back, held against the host's output when it completed.
+// Checks the host's output of every batch when the batch completes.
 class checking final : public executor {
  public:
   explicit checking(std::size_t depth) : from_(std::make_shared<captured>(depth)) {
@@ -147,7 +147,7 @@ class checking final : public executor {
           right = right && second[at] == byte_of(number, first_bytes + at);
         }
         CHECK(right);
-      } else {  // for nobody, and not zeros
+      } else {  // padding, which is not zeros
         CHECK(*std::max_element(first, first + first_bytes) > 0);
       }
     }
@@ -210,7 +210,7 @@ void places_for_nobody_are_counted() {
   const auto device = std::make_shared<checking>(2);
   runner workers({device});
   run_options options = until(300);
-  options.batch = {3, 1'000'000'000};  // so long that batches are full
+  options.batch = {3, 1'000'000'000};  // so long that every batch is full
   const outcome result = workers.run(std::make_shared<closed_loop>(3), options);
   CHECK(!result.error && device->checked == result.completed / 3);
   CHECK(device->padded == device->checked);
@@ -226,7 +226,7 @@ void slots_are_filled_while_the_device_works() {
   for (std::size_t i = 1; i < stamps.batch_count(); ++i) {
     if (stamps.batches()[i].submitted_ns < stamps.batches()[i - 1].completed_ns) ++overlapping;
   }
-  CHECK(2 * overlapping > stamps.batch_count());  // on a busy machine not all of them
+  CHECK(2 * overlapping > stamps.batch_count());  // not all of them on a busy machine
 }
 
 void durations_are_the_device_s_own() {
@@ -285,7 +285,8 @@ void runs_follow_one_another() {
   }
 }
 
-// What completed before a fault stays, with its times as far as they were read.
+// Checks that batches that completed before a fault are kept, with the times that were read until
+// then.
 void check_kept(const outcome& result, const std::string& error) {
   CHECK(result.error && result.error->find(error) != std::string::npos);
   CHECK(result.completed > 0 && result.failed > 0);
@@ -335,7 +336,7 @@ void a_slow_copy_is_seen_where_it_is() {
   const auto device = replaying(1);
   runner workers({device});
   fake_cuda_set("slow_copy_ns", 5'000'000);
-  fake_cuda_set("slow_copy_at", 21);  // the way in of the eleventh batch
+  fake_cuda_set("slow_copy_at", 21);  // the copy to the device of the eleventh batch
   const outcome result = workers.run(std::make_shared<closed_loop>(1), until(20));
   check_times(result);
   std::int64_t longest_ns = 0;
@@ -397,7 +398,7 @@ void nothing_leaks() {
   CHECK(fake_cuda_get("live") == 0);
 }
 
-// Last: what this leaves behind stays for the life of the process.
+// Must be the last test: it leaves objects that are never destroyed.
 void work_that_never_ends_is_given_up_at_the_deadline() {
   const auto device = replaying(2);
   runner workers({device});

@@ -1,4 +1,4 @@
-// Runs on threads: asynchronous executors, failures, stops, and one run after another.
+// Runs on threads: asynchronous executors, failures, stops, and several runs of one runner.
 #include "gpubench/runner.hpp"
 
 #include <algorithm>
@@ -25,8 +25,8 @@ namespace {
 constexpr std::int64_t second_ns = 1'000'000'000;
 constexpr std::int64_t millisecond_ns = 1'000'000;
 
-// Stands in for a device: a stream that executes batches one after another, `service_ns` each, on a
-// clock of its own that is `clock_offset_ns` ahead of the host's.
+// A simulated device: a stream that executes batches one after another, `service_ns` each. Its
+// clock is `clock_offset_ns` ahead of the host's.
 class fake_device final : public executor {
  public:
   static constexpr std::int64_t clock_offset_ns = 1'000'000'007;
@@ -121,11 +121,11 @@ std::vector<std::shared_ptr<executor>> null_system(std::size_t workers) {
 run_options until(std::size_t completions) {
   run_options options;
   options.stop_after_completions = completions;
-  options.capacity = 10'000;  // touching the default's pages takes longer than these runs
+  options.capacity = 10'000;  // prefaulting the pages of the default takes longer than these runs
   return options;
 }
 
-// What must hold for every outcome: stamps in order, no request twice in flight, sums that agree.
+// Checks what holds for every outcome: time stamps are in order, and the sums agree.
 void check_consistency(const outcome& result) {
   std::size_t completed = 0;
   for (const auto& stamps : result.timelines) {
@@ -180,8 +180,8 @@ void a_closed_loop_has_no_more_in_flight_than_clients() {
   }
 }
 
-// Every batch of this run completes only while the next one is in service, so it ends by the
-// deadline unless another worker takes over whenever one is busy.
+// Every batch of this run completes only while the next one is in service. So the run exceeds the
+// deadline unless the other worker takes the next batch while one is busy.
 void what_falls_due_while_one_worker_is_busy_goes_to_another() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     constexpr std::int64_t count = 200;
@@ -295,11 +295,11 @@ void a_device_that_never_completes_is_abandoned() {
   CHECK(result.reason == end_reason::deadline);
   CHECK(result.completed == 0 && result.offered() == 5);
   CHECK(abandoned_workers() == before + 1);
-  runner others(null_system(1));  // the abandoned worker may still come back to its source
+  runner others(null_system(1));  // the abandoned worker may still use its source
   message_of<invalid_argument>([&] { return others.run(source, until(1)); });
 }
 
-// The hung thread comes back while its outcome is being read: nothing may change any more.
+// The hung thread continues while the outcome is read. It must not change anything.
 void an_abandoned_worker_that_comes_back_changes_nothing() {
   std::promise<void> release;
   std::promise<void> back;
@@ -420,7 +420,7 @@ void an_executor_belongs_to_one_runner_at_a_time() {
   runner first({shared});
   const std::string message = message_of<invalid_argument>([&] { runner second({own, shared}); });
   CHECK(message.find("executors[1] is in use by another runner") == 0);
-  runner third({own});  // the second one gave it back
+  runner third({own});  // the constructor of the second one released it
   first.close();
   runner fourth({shared});
   CHECK(fourth.run(std::make_shared<closed_loop>(1), until(10)).completed == 10);
@@ -502,7 +502,7 @@ void an_executor_may_destroy_its_own_runner() {
   const std::weak_ptr<executor> seen = mine;
   workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{std::move(mine)});
   workers->start(std::make_shared<closed_loop>(1), {});
-  while (!seen.expired()) std::this_thread::yield();  // its thread was the last to let it go
+  while (!seen.expired()) std::this_thread::yield();  // its thread released the last reference
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Simulated time: small cases worked out by hand.
+// Simulated time: small cases with results computed by hand.
 #include "gpubench/simulate.hpp"
 
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// A model of known service time on the fake driver.
+// A model with known service times, on the fake driver.
 #include "gpubench/cuda/synthetic_executor.hpp"
 
 #include <memory>
