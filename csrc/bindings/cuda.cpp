@@ -242,11 +242,10 @@ void bind_executors(py::module_& m) {
              const synthetic_executor::options wanted{
                  to_count(depth, "depth"), to_count(max_batch, "max_batch"),
                  to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes")};
-             auto table = service_table(service_ns);
+             const auto table = service_table(service_ns);
              const int number = to_device(device);
-             return without_gil([&] {
-               return std::make_shared<synthetic_executor>(number, std::move(table), wanted);
-             });
+             return without_gil(
+                 [&] { return std::make_shared<synthetic_executor>(number, table, wanted); });
            }),
            "device"_a, "service_ns"_a, py::kw_only(), "depth"_a = 1, "max_batch"_a = 1,
            "request_bytes"_a = 0, "reply_bytes"_a = 0);

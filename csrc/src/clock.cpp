@@ -14,7 +14,7 @@ void sleep_until_ns(std::int64_t until_ns) noexcept {
 }
 
 std::int64_t process_cpu_ns() noexcept {
-  timespec used;
+  timespec used{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
   return std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec;
 }

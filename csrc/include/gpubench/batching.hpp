@@ -31,7 +31,7 @@ struct decision {
     wait,        // no request is due at a known time; a completion or a submission may add one
     finished,    // no request is waiting, and none will come
   };
-  kind what;
+  kind what = kind::wait;
   std::uint32_t count = 0;
   std::int64_t until_ns = never_ns;
 };

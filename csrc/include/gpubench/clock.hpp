@@ -16,7 +16,7 @@ inline constexpr std::int64_t longest_span_ns = 1'000'000'000'000'000'000;
 
 // std::chrono::steady_clock reads the same clock; this avoids a call into the C++ library.
 inline std::int64_t now_ns() noexcept {
-  timespec now;
+  timespec now;  // NOLINT(cppcoreguidelines-pro-type-member-init): the next call writes it
   clock_gettime(CLOCK_MONOTONIC, &now);
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }

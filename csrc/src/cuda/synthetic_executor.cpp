@@ -104,7 +104,7 @@ struct synthetic_executor::model {
   std::shared_ptr<const payloads> inputs;  // null if requests have no input
 };
 
-synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> service_ns,
+synthetic_executor::synthetic_executor(int device, const std::vector<std::int64_t>& service_ns,
                                        const options& wanted)
     : synthetic_executor(device, service_ns, std::make_shared<model>(device, service_ns, wanted)) {}
 

@@ -23,7 +23,8 @@ class synthetic_executor final : public graph_executor {
   };
 
   // Throws invalid_argument, unavailable and cuda_error.
-  synthetic_executor(int device, std::vector<std::int64_t> service_ns, const options& wanted);
+  synthetic_executor(int device, const std::vector<std::int64_t>& service_ns,
+                     const options& wanted);
 
   batch_state start(std::size_t slot, const batch_view& batch) override;
 
