@@ -17,15 +17,15 @@ import os
 # The command's signal handlers are installed after this file, so it imports as little as it can.
 TYPE_CHECKING = False  # as in typing
 if TYPE_CHECKING:
-    from gpubench._run import Interrupted, run
-    from gpubench._search import SearchInterrupted, search
-    from gpubench._sweep import sweep
     from gpubench.errors import GpubenchError, InputError
+    from gpubench.measure.cell import Interrupted, run
+    from gpubench.measure.search import SearchInterrupted, search
+    from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
-    from gpubench.result import Result
-    from gpubench.samples import Samples
-    from gpubench.search_result import SearchResult
-    from gpubench.spec import Spec
+    from gpubench.results.result import Result
+    from gpubench.results.samples import Samples
+    from gpubench.results.search_result import SearchResult
+    from gpubench.spec.spec import Spec
 
 # In a clone, this folder has the Python files alone. The compiled core is then looked for in the
 # installed package, so that Python works in the root of a clone, too. core.py checks that both are
@@ -53,16 +53,16 @@ __all__ = [
 _HOME = {
     "GpubenchError": "gpubench.errors",
     "InputError": "gpubench.errors",
-    "Interrupted": "gpubench._run",
+    "Interrupted": "gpubench.measure.cell",
     "OwnModel": "gpubench.models.own",
-    "Result": "gpubench.result",
-    "Samples": "gpubench.samples",
-    "SearchInterrupted": "gpubench._search",
-    "SearchResult": "gpubench.search_result",
-    "Spec": "gpubench.spec",
-    "run": "gpubench._run",
-    "search": "gpubench._search",
-    "sweep": "gpubench._sweep",
+    "Result": "gpubench.results.result",
+    "Samples": "gpubench.results.samples",
+    "SearchInterrupted": "gpubench.measure.search",
+    "SearchResult": "gpubench.results.search_result",
+    "Spec": "gpubench.spec.spec",
+    "run": "gpubench.measure.cell",
+    "search": "gpubench.measure.search",
+    "sweep": "gpubench.measure.sweep",
 }
 
 

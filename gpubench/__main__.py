@@ -1,5 +1,5 @@
 """`python -m gpubench`, for where the installed command is not on the path."""
 
-from gpubench._console import console
+from gpubench.cli.entry import console
 
 console()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gpubench.errors import InputError
-from gpubench.locks import exclusive
+from gpubench.files.locks import exclusive
 
 # What a file has besides the weights that its size is known by.
 _HEADROOM = 32 << 20

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # Longer messages are cut. Some libraries raise whole graphs as text.
 MOST_CHARACTERS = 500
@@ -80,3 +82,16 @@ def shorten(text: str) -> str:
     mark = " [...] "
     kept = (MOST_CHARACTERS - len(mark)) // 2
     return text[:kept] + mark + text[-kept:]
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """A hint for a mistyped name: 'did you mean a or b?'.
+
+    Where nothing is near: `otherwise`, or the list of what is known.
+    """
+    names = sorted(known)
+    by_lower_case = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
+    return otherwise or f"choose from {', '.join(names)}"

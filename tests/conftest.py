@@ -1,7 +1,8 @@
-"""Keeps every test away from the user's own cache."""
+"""Keeps every test away from the user's own cache, and from how the shell started the tests."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,10 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.delenv("GPUBENCH_CACHE_DIR", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_of_the_tests() -> None:
+    """A shell starts a job in the background with SIGINT ignored, and Python leaves it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

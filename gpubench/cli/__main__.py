@@ -1,5 +1,5 @@
 """`python -m gpubench.cli`: the same as `python -m gpubench`."""
 
-from gpubench._console import console
+from gpubench.cli.entry import console
 
 console()

@@ -13,12 +13,13 @@ from typing import Any, TextIO
 
 import click
 
-from gpubench.cli._foreign import foreign_code
-from gpubench.cli._options import json_file, make_folder, split_names
-from gpubench.cli._output import emit
-from gpubench.cli._settings import tell
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import json_file, make_folder, split_names
+from gpubench.cli.output import emit
+from gpubench.cli.settings import tell
 from gpubench.errors import InputError
-from gpubench.spec import Spec, make_spec
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
 
 _MOST_SAMPLES = 65536
 # The settings that take a list: an engine is built for each combination. Loading depends on the
@@ -108,7 +109,7 @@ def _build(
 
     Raises InputError for what cannot be built, before anything is loaded.
     """
-    from gpubench._plan import refuse_by_its_file, refuse_missing_model
+    from gpubench.cells.resolve import refuse_by_its_file, refuse_missing_model
     from gpubench.engines import refusals
 
     targets = {name: refusals.compute_capability(name) for name in gpus}
@@ -119,11 +120,11 @@ def _build(
         if reason := refusals.tensorrt_missing(spec):
             raise InputError(f"--runtime {spec.runtime}: {reason}")
 
-    from gpubench.engines import tensorrt_plan  # torch with it
+    from gpubench.engines.tensorrt import plan  # torch with it
 
     for spec, _ in wanted:
         for name, capability in targets.items():
-            if reason := tensorrt_plan.refused_on(spec, capability):
+            if reason := plan.refused_on(spec, capability):
                 raise InputError(f"--gpu {name}: {reason}")
         refuse_by_its_file(spec)
     make_folder(output)
@@ -140,8 +141,8 @@ def _build(
             loaded.clear()  # before the next is loaded: both may not fit
             loaded[origin] = load(spec)
         for name, capability in targets.items():
-            sizes = tensorrt_plan.Batches(batches.least, batches.most)
-            made = tensorrt_plan.plan(loaded[origin], spec, capability, sizes)
+            sizes = plan.Batches(batches.least, batches.most)
+            made = plan.plan(loaded[origin], spec, capability, sizes)
             size = made.path.stat().st_size
             lines.append(
                 {

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from gpubench import cache
-from gpubench.cli._group import CommandGroup
+from gpubench.cli.command_group import CommandGroup
 
 
 @click.group("cache", cls=CommandGroup)
@@ -29,8 +29,7 @@ def list_entries() -> None:
 @click.option("--kind", help="Only entries of this kind, as cache list shows it.")
 def clear(kind: str | None) -> None:
     """Remove every entry. What is needed again is built again."""
-    from gpubench.errors import InputError
-    from gpubench.spec import nearest
+    from gpubench.errors import InputError, nearest
 
     kinds = {entry.kind for entry in cache.entries()}
     if kind is not None and kind not in kinds:

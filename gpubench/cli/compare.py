@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpubench.cli._options import check_output_file, chosen_format, format_option, output_option
-from gpubench.cli._output import emit, emit_tables, warn
+from gpubench.cli.options import check_output_file, chosen_format, format_option, output_option
+from gpubench.cli.output import emit, emit_tables, warn
 
 if TYPE_CHECKING:
-    from gpubench.result import Result
+    from gpubench.results.result import Result
 
 
 @click.command("compare")
@@ -41,7 +41,7 @@ def command(
     throughout (all eager against all torchscript), that is what is compared. Each side has the
     price that it was measured with, unless one is given here.
     """
-    from gpubench.compare import compare
+    from gpubench.planning.compare import compare
     from gpubench.report import comparison as tables
     from gpubench.report import comparison_files, html, markdown, terminal
 
@@ -67,8 +67,8 @@ def command(
 
 
 def _read(url: str, instance: str | None, usd_per_hour: float | None) -> list[Result]:
-    from gpubench.cost import reprice
-    from gpubench.store import open_run
+    from gpubench.pricing.cost import reprice
+    from gpubench.results.run_directory import open_run
 
     contents = open_run(url).read_all()
     warn(contents.problems)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from gpubench.cli._foreign import foreign_code
-from gpubench.cli._options import json_file
-from gpubench.cli._output import emit
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import json_file
+from gpubench.cli.output import emit
 
 if TYPE_CHECKING:
     from gpubench.doctor import Finding
@@ -39,7 +39,7 @@ def command(gpu: bool, json_path: str | None) -> int:
     shown = sys.stdout if json_path is None else None
     with foreign_code():
         from gpubench.doctor import examine
-        from gpubench.machine import this_machine
+        from gpubench.system.machine import this_machine
 
         for finding in examine(this_machine()):
             findings.append(finding)
@@ -58,9 +58,9 @@ def command(gpu: bool, json_path: str | None) -> int:
 
 
 def _event_clocks() -> list[ClockCheck]:
-    from gpubench._gpus import NoCuda, visible_gpus
     from gpubench.doctor.event_clock import ClockCheck, check_event_clock
     from gpubench.doctor.finding import from_error
+    from gpubench.system.gpus import NoCuda, visible_gpus
 
     try:
         gpus = visible_gpus()

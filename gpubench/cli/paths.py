@@ -17,6 +17,6 @@ def command(cmake: bool, include: bool) -> None:
     """
     if cmake == include:
         raise InputError("paths prints one folder; give either --cmake or --include")
-    from gpubench import _paths
+    from gpubench import paths
 
-    print(_paths.cmake_dir() if cmake else _paths.include_dir())
+    print(paths.cmake_dir() if cmake else paths.include_dir())

@@ -6,8 +6,8 @@ import itertools
 
 import click
 
-from gpubench.cli._group import CommandGroup
-from gpubench.cli._options import split_names
+from gpubench.cli.command_group import CommandGroup
+from gpubench.cli.options import split_names
 
 
 @click.group("prices", cls=CommandGroup)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gpubench.cli._options import (
+from gpubench.cli.options import (
     check_output_file,
     chosen_format,
     format_option,
@@ -16,7 +16,7 @@ from gpubench.cli._options import (
     split_names,
     usd_per_hour_option,
 )
-from gpubench.cli._output import emit, emit_tables, warn
+from gpubench.cli.output import emit, emit_tables, warn
 from gpubench.errors import InputError
 
 
@@ -46,12 +46,12 @@ def command(
     DIR is what gpubench sweep --output wrote: a folder, or a URL such as s3://bucket/run. With
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
     """
-    from gpubench.cost import reprice
-    from gpubench.engines.packages import missing
+    from gpubench.pricing.cost import reprice
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
-    from gpubench.store import open_run
+    from gpubench.results.run_directory import open_run
+    from gpubench.system.packages import missing
 
     form = chosen_format(format_name, output)
     check_output_file(output)

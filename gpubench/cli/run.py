@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-from gpubench._interrupts import finish
-from gpubench.cli._foreign import foreign_code
-from gpubench.cli._options import check_output_file, check_suffix, json_file
-from gpubench.cli._output import emit, emit_tables, write_each
-from gpubench.cli._settings import given, setting_options, tell
-from gpubench.cli._streams import flush
-from gpubench.cost import check_prices
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import check_output_file, check_suffix, json_file
+from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.settings import given, setting_options, tell
+from gpubench.cli.streams import flush
 from gpubench.errors import InputError
+from gpubench.pricing.cost import check_prices
 from gpubench.report.results import result_tables
-from gpubench.result import Result
-from gpubench.spec import make_spec
+from gpubench.results.result import Result
+from gpubench.spec.parse import make_spec
+from gpubench.system.interrupts import finish
 
 
 @click.command("run")
@@ -49,7 +49,7 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
 
     interrupted = False
     with foreign_code(quiet):
-        from gpubench._run import Interrupted, run
+        from gpubench.measure.cell import Interrupted, run
 
         try:
             run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet), keep)
@@ -71,7 +71,7 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
 
     def write_samples_file() -> None:
         if samples is not None and result.samples is not None:
-            from gpubench.store import write_samples
+            from gpubench.results.run_directory import write_samples
 
             write_samples(samples, result.samples)
 

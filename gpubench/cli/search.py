@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpubench._interrupts import finish
-from gpubench._watcher import SearchWatcher
-from gpubench.cli._foreign import foreign_code
-from gpubench.cli._options import json_file
-from gpubench.cli._output import emit, emit_tables, write_each
-from gpubench.cli._settings import given, setting_options, tell
-from gpubench.cli._streams import flush
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import json_file
+from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.settings import given, setting_options, tell
+from gpubench.cli.streams import flush
+from gpubench.measure.progress import SearchWatcher
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
-from gpubench.spec import make_spec
+from gpubench.spec.parse import make_spec
+from gpubench.system.interrupts import finish
 
 if TYPE_CHECKING:
-    from gpubench.search_result import Load, Probe, SearchResult
-    from gpubench.spec import Spec
+    from gpubench.results.search_result import Load, Probe, SearchResult
+    from gpubench.spec.spec import Spec
     from gpubench.statistics.crossing import Crossing
 
 
@@ -54,7 +54,7 @@ def command(
 
     interrupted = False
     with foreign_code(quiet):
-        from gpubench._search import SearchInterrupted, search
+        from gpubench.measure.search import SearchInterrupted, search
 
         try:
             found = search(spec, objective, tolerance, probes, _Progress(quiet))

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from gpubench._watcher import Watcher
-from gpubench.cli._foreign import foreign_code
-from gpubench.cli._output import emit_tables
-from gpubench.cli._settings import as_axes, given, setting_options, tell
+from gpubench.cells.grid import MAX_CELLS, override, parse_grids, read_grids
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.output import emit_tables
+from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
-from gpubench.grid import MAX_CELLS, override, parse_grids, read_grids
+from gpubench.measure.progress import Watcher
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
-from gpubench.result import Result
-from gpubench.spec import Spec
+from gpubench.results.result import Result
+from gpubench.spec.spec import Spec
 
 
 @click.command("sweep")
@@ -52,7 +52,7 @@ def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags
     )
 
     with foreign_code(quiet):
-        from gpubench._sweep import sweep_grids
+        from gpubench.measure.sweep import sweep_grids
 
         swept = sweep_grids(grids, output, _Progress(quiet), max_cells)
     if swept.interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpubench.doctor.finding import Finding, Status
-from gpubench.machine import Machine
+from gpubench.system.machine import Machine
 
 __all__ = ["Finding", "Status", "examine"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gpubench.doctor.finding import Finding, ok, warning
-from gpubench.machine import Machine, cpu_quota, free_memory_bytes, governors
-from gpubench.result import Lag
-from gpubench.verdicts import LEAST_LAG_LIMIT_US, MOST_BUSY_SHARE
+from gpubench.results.result import Lag
+from gpubench.statistics.verdicts import LEAST_LAG_LIMIT_US, MOST_BUSY_SHARE
+from gpubench.system.machine import Machine, cpu_quota, free_memory_bytes, governors
 
 # Torch and a model such as BERT-large in fp32 take about half of this.
 _ENOUGH_MEMORY_GIB = 4.0
@@ -53,9 +53,10 @@ def cpu_state(machine: Machine) -> CpuState:
 
 def try_queue(machine: Machine) -> Trial:
     """Run the timed queue for a second with an empty executor."""
-    from gpubench._drive import drive, synthetic_executors
-    from gpubench._plan import resolve
-    from gpubench.spec import Spec
+    from gpubench.cells.resolve import resolve
+    from gpubench.measure.executors import synthetic_executors
+    from gpubench.measure.run import drive
+    from gpubench.spec.spec import Spec
     from gpubench.statistics import analyse
 
     spec = Spec(

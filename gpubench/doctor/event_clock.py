@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from gpubench import core
 from gpubench.doctor.finding import Finding, from_error, ok, warning
+from gpubench.system import gpus
+from gpubench.system.gpus import EventCheck
 
 # From what a small kernel takes to what a large batch takes.
 LENGTHS_NS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
@@ -16,25 +16,6 @@ _REPEATS = 20
 # Events resolve about half a microsecond; beyond this, plus the step of the GPU's timer, they are
 # wrong.
 MOST_ERROR_NS = 2_000
-
-
-class EventCheck(Protocol):
-    """A row of `core.cuda.check_event_clock`: medians over the repeats, in ns."""
-
-    @property
-    def length_ns(self) -> int: ...  # asked of the kernel
-    @property
-    def kernel_ns(self) -> int: ...  # what the GPU's own timer showed
-    @property
-    def event_ns(self) -> int: ...  # between the events around the kernel
-    @property
-    def empty_ns(self) -> int: ...  # between events around a kernel that does nothing
-    @property
-    def tick_ns(self) -> int: ...  # the step in which the timer moves
-    @property
-    def error_ns(self) -> int: ...  # event_ns - empty_ns - kernel_ns
-    @property
-    def largest_error_ns(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +32,7 @@ def check_event_clock(number: int) -> ClockCheck:
     device = f"cuda:{number}"
     check = f"{device} event clock"
     try:
-        rows = core.cuda.check_event_clock(number, list(LENGTHS_NS), _REPEATS)
+        rows = gpus.check_event_clock(number, LENGTHS_NS, _REPEATS)
     except RuntimeError as error:  # CudaUnavailable among them
         return ClockCheck(device, (), from_error(check, error))
     return ClockCheck(device, rows, judge(check, rows))

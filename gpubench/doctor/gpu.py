@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gpubench import _gpus
-from gpubench._gpus import Gpu, NoCuda
 from gpubench.doctor.finding import Finding, from_error, ok, problem, warning
-from gpubench.machine import Machine
-from gpubench.telemetry import HEAT_OR_PROTECTION, Nvml, Sensor, events_named, find, load_nvml
+from gpubench.system import gpus, torch_gpus
+from gpubench.system.gpus import Gpu, NoCuda
+from gpubench.system.machine import Machine
+from gpubench.system.telemetry import (
+    HEAT_OR_PROTECTION,
+    Nvml,
+    Sensor,
+    events_named,
+    find,
+    load_nvml,
+)
 
 _GIB = 1 << 30
 
@@ -16,7 +23,7 @@ _GIB = 1 << 30
 def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) -> Iterator[Finding]:
     """`has_torch`: whether torch can be imported. `nvml` is for tests; by default it is loaded."""
     try:
-        version, gpus = _gpus.driver_version(), _gpus.visible_gpus()
+        version, visible = gpus.driver_version(), gpus.visible_gpus()
     except NoCuda as error:
         if not machine.gpus and error.reason in {"no-driver", "no-device"}:
             yield ok("GPU", "no NVIDIA device; cells run on the CPU")
@@ -24,31 +31,32 @@ def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) ->
             yield from_error("GPU", error)
         return
     yield ok("driver", f"for CUDA up to {version // 1000}.{version % 1000 // 10}")
-    yield from _telemetry(gpus, nvml or load_nvml())  # before torch is a process on the GPU itself
+    # Before torch is a process on the GPU itself.
+    yield from _telemetry(visible, nvml or load_nvml())
     if has_torch:
-        yield from _torch(gpus)
+        yield from _torch(visible)
 
 
-def _torch(gpus: Sequence[Gpu]) -> Iterator[Finding]:
+def _torch(visible: Sequence[Gpu]) -> Iterator[Finding]:
     """Whether torch can use each GPU."""
     try:
-        seen = _gpus.torch_gpus()
+        seen = torch_gpus.torch_gpus()
     except NoCuda as error:
         yield from_error("torch on GPUs", error)
         return
-    for gpu in gpus:
+    for gpu in visible:
         major, minor = gpu.capability
         described = f"{gpu.name}, sm_{major}{minor}, {gpu.memory_bytes / _GIB:.0f} GiB"
         if gpu.number >= len(seen):
             yield problem(gpu.device, f"{described}: torch does not see it", "reinstall torch")
-        elif reason := _gpus.unusable(seen[gpu.number]):
+        elif reason := torch_gpus.unusable(seen[gpu.number]):
             found, _, remedy = reason.partition("; ")
             yield problem(gpu.device, found, remedy)
         else:
             yield ok(gpu.device, f"{described}: this torch has code for it")
 
 
-def _telemetry(gpus: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
+def _telemetry(visible: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
     if nvml is None:
         yield warning(
             "telemetry",
@@ -57,7 +65,7 @@ def _telemetry(gpus: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
             "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         )
         return
-    for gpu in gpus:
+    for gpu in visible:
         yield from _state(gpu, find(nvml, gpu))
 
 

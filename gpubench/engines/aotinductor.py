@@ -22,7 +22,7 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # Bump when the way a package is made changes.
 _RECIPE = 2

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
 
-from gpubench.engines import RUNTIMES
 from gpubench.models.base import LoadedModel, Tensors, with_floats
+from gpubench.registry import RUNTIMES
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,6 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     """
     builder = cast(
         Callable[[LoadedModel, "Spec"], Engine],
-        importlib.import_module(RUNTIMES[spec.runtime]).build,
+        importlib.import_module(RUNTIMES[spec.runtime].file).build,
     )
     return builder(model, spec)

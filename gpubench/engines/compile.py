@@ -13,7 +13,7 @@ from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 refusal = inductor.refusal
 

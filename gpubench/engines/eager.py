@@ -12,7 +12,7 @@ from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 def refusal(spec: Spec) -> str | None:

@@ -19,7 +19,7 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 PACKAGE = refusals.INT8_PACKAGE
 # Of a model's operations. With less, what is quantised is not what takes the time.

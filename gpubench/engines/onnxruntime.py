@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench import cache
-from gpubench.dtypes import BY_ONNX_TYPE
-from gpubench.engines import onnx_export, onnx_quantise, origin, precision, refusals
+from gpubench.engines import origin, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
+from gpubench.engines.onnx import export, quantise
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, torch_dtype
 from gpubench.models.onnx_file import OnnxFile, bind_input, outputs_of, place_of
 from gpubench.models.onnx_signature import signature
+from gpubench.spec.dtypes import BY_ONNX_TYPE
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # Bump when the way a model is quantised changes.
 _RECIPE = 2
@@ -78,13 +79,13 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         thread_modes=session.entered,
         not_capturable="onnxruntime keeps a session for each thread that calls it",
         from_cache=kept,
-        library=onnx_quantise.library(),
+        library=quantise.library(),
     )
 
 
 def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
     """(the ONNX file in the spec's precision, whether it was in the cache)."""
-    network = onnx_export.network(model, spec, precision.weight_dtype(spec.precision))
+    network = export.network(model, spec, precision.weight_dtype(spec.precision))
     if spec.precision != "int8" or _already_int8(model):
         return network.file(spec)
     path = origin.entry(
@@ -93,15 +94,15 @@ def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
         network.content,
         {
             "recipe": _RECIPE,
-            "by": onnx_quantise.library(),
-            "calibration": onnx_quantise.calibration_digest(model, spec),
+            "by": quantise.library(),
+            "calibration": quantise.calibration_digest(model, spec),
         },
-        onnx_export.PACKAGES,
+        export.PACKAGES,
     )
     if path.exists():
         return path, True
     source, _ = network.file(spec)
-    return cache.save(path, lambda place: onnx_quantise.for_cpu(source, place, model, spec)), False
+    return cache.save(path, lambda place: quantise.for_cpu(source, place, model, spec)), False
 
 
 def _already_int8(model: LoadedModel) -> bool:

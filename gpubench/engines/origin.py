@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from gpubench import cache
-from gpubench.machine import this_machine
+from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # With the operators that a program may have: see gpubench.engines.program.
 _OPERATORS = ("torch", "torchvision")

@@ -21,7 +21,7 @@ import torch
 from gpubench.engines import refusals
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 refusal = refusals.of_precision

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gpubench.engines import packages
-from gpubench.engines.tensorrt_library import LIBRARIES
+from gpubench.engines.tensorrt.library import LIBRARIES
 from gpubench.errors import InputError
-from gpubench.models import preset
+from gpubench.registry import model_entry
+from gpubench.system import packages
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # What exporting to ONNX and quantising an ONNX file need.
 ONNX_PACKAGES = ("onnx", "onnxscript")
@@ -69,7 +69,7 @@ def of_torch(spec: Spec) -> str | None:
 
 
 def of_linear_int8(spec: Spec) -> str | None:
-    known = preset(spec.model)
+    known = model_entry(spec.model)
     if known is not None and known.convolutional:
         return (
             f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
@@ -120,7 +120,7 @@ def compute_capability(gpu: str) -> tuple[int, int]:
 
 def _quantising_runtimes(spec: Spec) -> tuple[str, ...]:
     """Those that have the spec's int8 or fp8 for its model; none for other precisions."""
-    known = preset(spec.model)
+    known = model_entry(spec.model)
     if known is None or spec.precision not in {"int8", "fp8"}:
         return ()
     if spec.precision == "fp8":

@@ -22,7 +22,7 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 def refusal(spec: Spec) -> str | None:

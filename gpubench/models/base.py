@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TextIO, cast
 import torch
 
 from gpubench.errors import GpubenchError
-from gpubench.models import preset
-from gpubench.models.shapes import RequestInput
+from gpubench.registry import model_entry
+from gpubench.spec.input_shapes import RequestInput
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -94,7 +94,7 @@ def load(spec: Spec) -> LoadedModel:
 
     Raises GpubenchError where the weights cannot be fetched or do not fit the model.
     """
-    known = preset(spec.model)
+    known = model_entry(spec.model)
     if known is None or known.file is None:
         raise GpubenchError(f"{spec.model} has no weights to load")
     logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
@@ -191,7 +191,7 @@ def _tensors_in(outputs: object) -> Iterator[torch.Tensor]:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Of a format's name; see gpubench.dtypes."""
+    """Of a format's name; see gpubench.spec.dtypes."""
     return cast(torch.dtype, getattr(torch, name))
 
 

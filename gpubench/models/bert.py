@@ -16,7 +16,7 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 PRETRAINED = {
     "bert-base": "twmkn9/bert-base-uncased-squad2",

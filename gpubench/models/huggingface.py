@@ -19,7 +19,7 @@ from gpubench.models.huggingface_folder import code_in, positions
 from gpubench.models.inputs_file import InputsFile
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 _FUNCTION = "write a function that makes its inputs, and give it as FILE.py:function"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpubench.dtypes import BY_NAME, Dtype
 from gpubench.errors import reason_of
+from gpubench.spec.dtypes import BY_NAME, Dtype
 
 _BY_ORDER = re.compile(r"arr_(\d+)")  # what numpy.savez calls arrays that were given without names
 

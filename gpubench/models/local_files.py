@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from gpubench.errors import InputError
-from gpubench.models import local_path
+from gpubench.registry import local_path
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 def files_of(spec: Spec) -> list[Path]:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.dtypes import BY_NAME, BY_ONNX_NUMBER
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_inputs, rows_of, torch_dtype
 from gpubench.models.inputs_file import InputsFile
 from gpubench.models.local_files import onnx_digest
 from gpubench.models.onnx_signature import refusal, request, signature
-from gpubench.models.shapes import Request
+from gpubench.spec.dtypes import BY_NAME, BY_ONNX_NUMBER
+from gpubench.spec.input_shapes import Request
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 
 class OnnxFile(torch.nn.Module):

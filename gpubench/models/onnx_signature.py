@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpubench.dtypes import BY_ONNX_NUMBER, Dtype
 from gpubench.errors import InputError, reason_of
 from gpubench.models.inputs_file import InputsFile, check_kind
-from gpubench.models.shapes import (
+from gpubench.spec.dtypes import BY_ONNX_NUMBER, Dtype
+from gpubench.spec.input_shapes import (
     GivenInput,
     Request,
     RequestInput,
@@ -35,7 +35,7 @@ from gpubench.models.shapes import (
 )
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # What exporters write where nobody gave a name.
 _MADE_UP = re.compile(

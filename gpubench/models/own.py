@@ -30,7 +30,7 @@ from gpubench.models.base import (
 from gpubench.models.own_source import importable
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # Made-up samples differ from the examples by this share of their scale.
 _VARIATION = 0.25

@@ -13,7 +13,7 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 # Channel statistics of ImageNet, by which torchvision's models expect their input normalised.
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gpubench.models.inputs_file import InputsFile
 
 if TYPE_CHECKING:
-    from gpubench.spec import Spec
+    from gpubench.spec.spec import Spec
 
 _ADVICE = "write a function that makes the module, and give it as FILE.py:function"
 

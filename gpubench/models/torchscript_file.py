@@ -19,8 +19,8 @@ from gpubench.models.base import (
     with_floats,
 )
 from gpubench.models.inputs_file import InputsFile
-from gpubench.models.shapes import RequestInput, parse_input_shape
-from gpubench.spec import Spec
+from gpubench.spec.input_shapes import RequestInput, parse_input_shape
+from gpubench.spec.spec import Spec
 
 MakeInputs = Callable[[torch.Generator, int], Tensors]
 

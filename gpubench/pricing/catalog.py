@@ -51,7 +51,7 @@ class Catalog:
         for instance in self.instances:
             if name in {instance.name, instance.qualified_name}:
                 return instance
-        from gpubench.spec import nearest
+        from gpubench.errors import nearest
 
         hint = nearest(
             name.rpartition("/")[2],
@@ -69,7 +69,7 @@ class Catalog:
 
         Raises InputError where nothing bears such a name.
         """
-        from gpubench.spec import nearest
+        from gpubench.errors import nearest
 
         if provider is not None:
             providers = {instance.provider for instance in self.instances}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gpubench.compare import (
+from gpubench.planning.compare import (
     Comparison,
     Difference,
     Figure,
@@ -34,7 +34,7 @@ from gpubench.report.settings import (
     software,
 )
 from gpubench.report.table import Column, Draft, Table, make_table
-from gpubench.result import Cost, Interval, Result
+from gpubench.results.result import Cost, Interval, Result
 
 NOT_SIGNIFICANT = "not significant: the 95% interval of the difference holds zero"
 UNKNOWN_SIGNIFICANCE = "a side has no interval, so this may be chance"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from gpubench.compare import Comparison, Figure, Pair, chosen_cost
+from gpubench.planning.compare import Comparison, Figure, Pair, chosen_cost
 from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
 from gpubench.report.csv import Field, result_fields, to_csv
-from gpubench.result import Interval, Result
+from gpubench.results.result import Interval, Result
 
 Json = str | float | bool | None | Interval | dict[str, "Json"]
 

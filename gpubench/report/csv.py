@@ -14,7 +14,7 @@ from io import StringIO
 from gpubench.report.escape import csv_field
 from gpubench.report.notes import verdict
 from gpubench.report.settings import weights
-from gpubench.result import Cost, DeviceReport, Interval, Numerics, Result
+from gpubench.results.result import Cost, DeviceReport, Interval, Numerics, Result
 
 _MOST_ANSWERS = 32  # that a model may name, each a column
 

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpubench.result import Interval
+    from gpubench.results.result import Interval
 
 ABSENT = "–"  # absent is never 0
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from gpubench.report.escape import json_text
-from gpubench.result import Result
+from gpubench.results.result import Result
 
 
 def text(results: Iterable[Result]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gpubench.result import Cost, Reason, Result
+from gpubench.results.result import Cost, Reason, Result
 
 
 def price_name(cost: Cost) -> str:

@@ -21,7 +21,7 @@ from gpubench.report.notes import (
 )
 from gpubench.report.results import by_machine
 from gpubench.report.settings import machine_name, settings_columns, shared_settings
-from gpubench.result import Cost, Interval, Result
+from gpubench.results.result import Cost, Interval, Result
 
 _LARGEST = 1e30  # that can be drawn
 _LONGEST_NAME = 60  # of a file, in characters

@@ -23,7 +23,7 @@ from gpubench.report.settings import (
     software,
 )
 from gpubench.report.table import Column, Draft, Table, make_table
-from gpubench.result import Cost, Result
+from gpubench.results.result import Cost, Result
 
 LEGEND = (
     "inferences /s and $/million count samples, not requests; ± is the 95% interval. "

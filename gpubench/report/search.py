@@ -7,8 +7,8 @@ from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, 
 from gpubench.report.results import cost_figure
 from gpubench.report.settings import machine_name, shared_settings, software
 from gpubench.report.table import Column, Draft, Table, make_table
-from gpubench.result import Cost
-from gpubench.search_result import Probe, SearchResult
+from gpubench.results.result import Cost
+from gpubench.results.search_result import Probe, SearchResult
 
 LEGEND = "max rate /s counts requests, $/million inferences; ± is the 95% interval."
 HOW_TO_PRICE = (

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from gpubench.models import preset
+from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, Draft
-from gpubench.result import Environment, Result
-from gpubench.spec import Precision
+from gpubench.results.result import Environment, Result
+from gpubench.spec.spec import Precision
 
 _PRECISIONS = get_args(Precision)
 
@@ -143,7 +143,7 @@ def weights(result: Result) -> str | None:
         return None
     if result.engine.weights is not None:
         return result.engine.weights.removesuffix(f" (seed {result.spec.seed})")
-    known = preset(result.spec.model)
+    known = model_entry(result.spec.model)
     return None if known is not None and known.has_weights else result.spec.weights
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpubench.result import Interval, Lag, Latency, Stages, TrtexecTimes
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.result import Interval, Lag, Latency, Stages, TrtexecTimes
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.drift import Change, service_changes
 from gpubench.statistics.intervals import throughput_interval
 from gpubench.statistics.lag import batch_lag_ns, summarise_lag

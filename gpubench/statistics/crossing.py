@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.samples import Nanoseconds
+from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import (
     LEAST_EFFECTIVE_SIZE,
     Interval,

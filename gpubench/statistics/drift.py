@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.samples import Nanoseconds
+from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import degrees_of_freedom, effective_size, student_t
 
 _CONFIDENCE = 0.99  # every result is judged: one in a hundred false alarms is enough

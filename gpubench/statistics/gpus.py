@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gpubench._gpus import Gpu
-from gpubench.result import Clock, Clocks, DeviceReport, GpuReport
+from gpubench.results.result import Clock, Clocks, DeviceReport, GpuReport
 from gpubench.statistics.analysis import Analysis
-from gpubench.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
+from gpubench.system.gpus import Gpu
+from gpubench.system.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
 
 _NS_PER_S = 1e9
 

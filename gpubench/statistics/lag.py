@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpubench.result import Lag
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.result import Lag
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.percentiles import rank
 
 _NEVER = np.iinfo(np.int64).max

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpubench.result import Interval, Latency
-from gpubench.samples import Nanoseconds
+from gpubench.results.result import Interval, Latency
+from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import effective_size, percentile_ranks
 from gpubench.statistics.percentiles import least_count, rank
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.intervals import LEAST_EFFECTIVE_SIZE, Interval
 from gpubench.statistics.windows import OpenLoop, Window
 

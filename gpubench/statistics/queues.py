@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.windows import ClosedLoop, Mask, OpenLoop
 
 # Batches that met a queue, of which the service time is taken alone; where they are fewer, of all.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.result import Stages, StageSummary, TrtexecTimes
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.result import Stages, StageSummary, TrtexecTimes
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.percentiles import rank
 
 _NS_PER_MS = 1e6

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.samples import Nanoseconds, Samples
+from gpubench.results.samples import Nanoseconds, Samples
 
 Mask = NDArray[np.bool_]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from gpubench._paths import cmake_dir, include_dir
+from gpubench.paths import cmake_dir, include_dir
 
 
 class BareLoops:

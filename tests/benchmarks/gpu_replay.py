@@ -24,7 +24,7 @@ import numpy as np
 from common import all_parts, print_table
 
 from gpubench import core
-from gpubench._paths import cmake_dir, include_dir
+from gpubench.paths import cmake_dir, include_dir
 
 SAMPLE_BYTES = 3 * 224 * 224 * 2  # an image in fp16
 REPLY_BYTES = 1000 * 2

@@ -17,12 +17,14 @@ from functools import cached_property
 import numpy as np
 
 from gpubench import core
-from gpubench._drive import collect, open_load
-from gpubench.samples import Nanoseconds
-from gpubench.spec import Spec, make_spec
+from gpubench.measure.collect import collect
+from gpubench.measure.run import open_load
+from gpubench.results.samples import Nanoseconds
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.latency import summarise_latency
-from gpubench.verdicts import judge
+from gpubench.statistics.verdicts import judge
 
 SERVICE_NS = 1_000_000
 REQUESTS = (130, 1_000, 10_000, 100_000)

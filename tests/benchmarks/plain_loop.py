@@ -26,9 +26,10 @@ from typing import Any
 
 from common import print_table
 
-from gpubench import _plan
-from gpubench.machine import this_machine
-from gpubench.spec import Spec, make_spec
+from gpubench.cells import resolve
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
+from gpubench.system.machine import this_machine
 
 _FUNCTIONS = Path(__file__).with_name("plain_models.py")
 MODELS = {
@@ -81,11 +82,11 @@ def answer(measure: Callable[[], tuple[float, float]]) -> None:
 
 
 def serve_gpubench(model: str, runtime: str, seconds: float) -> None:
-    from gpubench._run import Bench
+    from gpubench.measure.cell import Bench
 
     machine = this_machine()
     asked = spec_of(model, runtime=runtime, warmup=_WARMUP_S, duration=seconds)
-    spec, bench = _plan.resolve(asked, machine), Bench(machine)
+    spec, bench = resolve.resolve(asked, machine), Bench(machine)
 
     def measure() -> tuple[float, float]:
         result = bench.measure(spec)

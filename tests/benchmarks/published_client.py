@@ -24,12 +24,14 @@ import numpy as np
 import torch
 from common import all_parts, print_table
 
-from gpubench import _drive, _plan
-from gpubench._capture import NotCapturable
-from gpubench._prepare import Prepared, prepare
-from gpubench.machine import this_machine
-from gpubench.spec import Spec
+from gpubench.cells import resolve
+from gpubench.measure import run
+from gpubench.measure.cuda_graphs import NotCapturable
+from gpubench.measure.engine import Prepared, prepare
+from gpubench.measure.executors import torch_executors
+from gpubench.spec.spec import Spec
 from gpubench.statistics import ClosedLoop, analyse
+from gpubench.system.machine import this_machine
 
 Figures = dict[str, float]
 
@@ -65,7 +67,7 @@ def our_way(prepared: Prepared, spec: Spec) -> tuple[float, float, float]:
         executors = prepared.graph_executors(spec) if spec.device != "cpu" else None
     except NotCapturable:
         executors = None
-    driven = _drive.drive(spec, executors or _drive.torch_executors(prepared.workers(spec)))
+    driven = run.drive(spec, executors or torch_executors(prepared.workers(spec)))
     assert spec.clients is not None
     analysis = analyse(driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch)
     latency = analysis.latency
@@ -126,7 +128,7 @@ def main() -> None:
             requests=arguments.requests,
             warmup=1,
         )
-        spec = _plan.resolve(asked, machine)
+        spec = resolve.resolve(asked, machine)
         figures[f"batch {batch}"] = found = compare(spec, arguments.requests, arguments.rounds)
         ours = found["gpubench"]
         for way, theirs in found.items():

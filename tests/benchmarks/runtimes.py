@@ -14,16 +14,19 @@ from statistics import median
 
 from common import print_table
 
-from gpubench import _drive, _plan
-from gpubench._numerics import References
-from gpubench._prepare import Prepared, prepare
-from gpubench.engines import RUNTIMES
+from gpubench.cells import resolve
 from gpubench.errors import GpubenchError
-from gpubench.machine import Machine, this_machine
+from gpubench.measure import run
+from gpubench.measure.engine import Prepared, prepare
+from gpubench.measure.executors import torch_executors
+from gpubench.measure.output_check import References
+from gpubench.registry import RUNTIMES
 from gpubench.report.format import number
-from gpubench.spec import Spec, make_spec
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
 from gpubench.statistics import ClosedLoop, analyse
-from gpubench.verdicts import outputs_differ
+from gpubench.statistics.verdicts import outputs_differ
+from gpubench.system.machine import Machine, this_machine
 
 PRECISIONS = ("fp32", "amp", "int8")
 
@@ -39,7 +42,7 @@ class Contender:
 
     def measure(self) -> None:
         spec = self.spec
-        driven = _drive.drive(spec, _drive.torch_executors(self.prepared.workers(spec)))
+        driven = run.drive(spec, torch_executors(self.prepared.workers(spec)))
         if driven.error is not None:
             raise GpubenchError(driven.error)
         assert spec.clients is not None
@@ -82,7 +85,7 @@ def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> l
             )
             name = f"{runtime} {precision}"
             try:
-                spec = _plan.resolve(asked, machine)
+                spec = resolve.resolve(asked, machine)
                 ready.append(Contender(name, spec, prepare(spec, lambda stage: None, references)))
             except GpubenchError as error:
                 print(f"{model} {name}: {error}", flush=True)

@@ -16,16 +16,18 @@ from statistics import median
 import torch
 from torch.utils.throughput_benchmark import ThroughputBenchmark
 
-from gpubench import _drive, _plan
-from gpubench._prepare import Prepared, prepare
-from gpubench.machine import this_machine
-from gpubench.spec import Spec
+from gpubench.cells import resolve
+from gpubench.measure import run
+from gpubench.measure.engine import Prepared, prepare
+from gpubench.measure.executors import torch_executors
+from gpubench.spec.spec import Spec
 from gpubench.statistics import ClosedLoop, analyse
+from gpubench.system.machine import this_machine
 
 
 def ours(prepared: Prepared, spec: Spec) -> float:
     """Inferences per second as `gpubench run` reports them."""
-    driven = _drive.drive(spec, _drive.torch_executors(prepared.workers(spec)))
+    driven = run.drive(spec, torch_executors(prepared.workers(spec)))
     assert driven.error is None, driven.error
     assert spec.clients is not None
     analysis = analyse(driven.samples, ClosedLoop(spec.clients))
@@ -57,7 +59,7 @@ def main() -> None:
         asked = Spec(
             model="resnet50", workers=workers, requests=arguments.requests, warmup=1, device="cpu"
         )
-        spec = _plan.resolve(asked, machine)
+        spec = resolve.resolve(asked, machine)
         prepared = prepare(spec, lambda stage: None)
         pairs = [(ours(prepared, spec), theirs(prepared, spec)) for _ in range(arguments.rounds)]
         mine, peer = median(a for a, _ in pairs), median(b for _, b in pairs)

@@ -12,9 +12,9 @@ from typing import Any
 from factories import G5, failed, quick_start, result
 from hypothesis import strategies as st
 
-from gpubench.cli import COMMANDS
-from gpubench.sample_file import to_parquet
-from gpubench.spec import Spec
+from gpubench.cli.program import COMMANDS
+from gpubench.results.parquet import to_parquet
+from gpubench.spec.spec import Spec
 
 # Values that are wrong in most places, and right in few.
 TEXTS = (
@@ -245,7 +245,7 @@ def sample_files(draw: st.DrawFn) -> bytes:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from test_store import STAMPS, samples
+    from factories import STAMPS, samples
 
     whole = samples(draw(st.integers(0, 300)), draw(st.integers(0, 3)))
     if draw(st.booleans()):

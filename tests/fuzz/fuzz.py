@@ -25,14 +25,16 @@ from factories import result
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gpubench import _drive, _run, _search, doctor
-from gpubench.cli import main
+from gpubench import doctor
+from gpubench.cli.program import main
 from gpubench.errors import GpubenchError, InputError
-from gpubench.models import preset
-from gpubench.result import Result
-from gpubench.sample_file import from_parquet
-from gpubench.spec import Spec
-from gpubench.store import open_run
+from gpubench.measure import cell, search
+from gpubench.registry import model_entry
+from gpubench.results.parquet import from_parquet
+from gpubench.results.result import Result
+from gpubench.results.run_directory import open_run
+from gpubench.spec.spec import Spec
+from gpubench.spec.trace import read_trace
 
 STATUSES = {0, 1, 2}
 # Of processor time: a hang that computes. One that waits is ended by the clock on the wall.
@@ -55,8 +57,8 @@ class Place:
         patch.chdir(folder)
         patch.setenv("GPUBENCH_CACHE_DIR", str(folder / "cache"))
         patch.setenv("HOME", str(folder))
-        patch.setattr(_run.Bench, "measure", self._measure)
-        patch.setattr(_search, "search", self._search)
+        patch.setattr(cell.Bench, "measure", self._measure)
+        patch.setattr(search, "search", self._search)
         patch.setattr(doctor, "examine", lambda machine: [])  # which loads every library
         (folder / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
         (folder / "file").write_text("text")
@@ -72,7 +74,7 @@ class Place:
         open_run(folder / "run").write("0123456789abcdef", result())
 
     def _measure(self, spec: Spec, keep: Callable[[Result], None] = lambda _: None) -> Result:
-        known = preset(spec.model)
+        known = model_entry(spec.model)
         if known is None or (known.runs_code and not self._is_trusted):
             raise AssertionError(f"{spec.model} would have run code")
         made = result().model_copy(update={"spec": spec})
@@ -141,7 +143,7 @@ class Place:
         (self.folder / "trace").write_bytes(data)
         try:
             with watched():
-                _drive.read_trace(self.folder / "trace", 5.0)
+                read_trace(self.folder / "trace", 5.0)
         except InputError as error:
             return _refused(error)
         return 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gpubench.store import open_run
+from gpubench.results.run_directory import open_run
 
 
 def main() -> None:

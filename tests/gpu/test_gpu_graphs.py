@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubench import core
-from gpubench.spec import Spec
+from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
     import torch
 
-    from gpubench._capture import Captured, Slot
-    from gpubench._numerics import Reference
+    from gpubench.measure.cuda_graphs import Captured, Slot
+    from gpubench.measure.output_check import Reference
     from gpubench.models.base import Tensors
 
 WORKERS, DEPTH = 2, 2
@@ -35,16 +35,16 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     """The model's graphs for single samples of its reference. All other memory holds NaN."""
     import torch
 
-    from gpubench import _plan
-    from gpubench._capture import Shape, capture
-    from gpubench._numerics import make_reference
+    from gpubench.cells import resolve
     from gpubench.engines.base import build
     from gpubench.engines.precision import set_fp32_arithmetic
-    from gpubench.machine import this_machine
+    from gpubench.measure.cuda_graphs import Shape, capture
+    from gpubench.measure.output_check import make_reference
     from gpubench.models.base import load
+    from gpubench.system.machine import this_machine
 
     asked = Spec(model=model, runtime=runtime, precision=precision, device="cuda:0")
-    spec = _plan.resolve(asked, this_machine())
+    spec = resolve.resolve(asked, this_machine())
     set_fp32_arithmetic(precision)
     loaded = load(spec)
     reference = make_reference(loaded, spec.seed, batch=1)
@@ -77,8 +77,8 @@ def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
     """Whether `answers`, a row a sample, are those of the reference, first sample first."""
     import torch
 
-    from gpubench._numerics import compare
-    from gpubench.verdicts import outputs_differ
+    from gpubench.measure.output_check import compare
+    from gpubench.statistics.verdicts import outputs_differ
 
     assert of.reference.outputs is not None
     expected = [
@@ -135,7 +135,7 @@ def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
 def test_graphs_of_every_size_of_batch_answer_right(model: str) -> None:
     import torch
 
-    from gpubench._capture import _agree
+    from gpubench.measure.cuda_graphs import _agree
 
     of = ready(model, "torchscript", "fp16", most_requests=REQUESTS)
     slot = of.captured.workers[0][0]

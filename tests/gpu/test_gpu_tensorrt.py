@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gpubench
-from gpubench.engines.tensorrt_library import LIBRARIES
+from gpubench.engines.tensorrt.library import LIBRARIES
 
 BRIEF = {"device": "cuda:0", "clients": 4, "requests": 200, "warmup": 0.2}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpubench.cost import costs
-from gpubench.result import (
+import numpy as np
+
+from gpubench.pricing.cost import costs
+from gpubench.results.result import (
     SCHEMA,
     EngineInfo,
     Environment,
@@ -19,7 +21,9 @@ from gpubench.result import (
     Verdict,
     Window,
 )
-from gpubench.spec import make_spec
+from gpubench.results.samples import Samples
+from gpubench.spec.parse import make_spec
+from gpubench.system.machine import Machine
 
 LAPTOP: dict[str, Any] = {"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}
 G5: dict[str, Any] = {
@@ -172,3 +176,42 @@ def quick_start(**common: Any) -> list[Result]:
         )
         for model, precision, batch, workers, throughput, p95 in rows
     ]
+
+
+def a_machine(**changes: object) -> Machine:
+    facts: dict[str, object] = {
+        "cpu": "Test CPU",
+        "cores": 2,
+        "cpu_flags": frozenset(),
+        "gpus": (),
+        "instance": None,
+        "platform": "Linux",
+    }
+    return Machine(**(facts | changes))  # type: ignore[arg-type]
+
+
+STAMPS = (
+    "scheduled_ns",
+    "opened_ns",
+    "departed_ns",
+    "submitted_ns",
+    "completed_ns",
+    "batch",
+    "id",
+)
+
+
+def samples(count: int = 1000, unfinished: int = 0, first_ns: int = 10**15) -> Samples:
+    """A worker that answers every millisecond."""
+    scheduled = first_ns + np.arange(count, dtype=np.int64) * 1_000_000
+    return Samples(
+        scheduled_ns=scheduled,
+        opened_ns=scheduled + 50,
+        departed_ns=scheduled + 100,
+        submitted_ns=scheduled + 200,
+        completed_ns=scheduled + 900_000,
+        worker=np.zeros(count, np.int32),
+        batch=np.arange(count, dtype=np.int64),
+        id=np.arange(count, dtype=np.int64),
+        unfinished_scheduled_ns=np.arange(unfinished, dtype=np.int64) + first_ns,
+    )

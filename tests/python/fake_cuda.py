@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import inspect
 import os
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 _DRIVER_VARIABLE = "GPUBENCH_TEST_CUDA_DRIVER"
 _SETTINGS_VARIABLE = "GPUBENCH_FAKE_CUDA"
 
@@ -49,13 +51,13 @@ def on_fake(**settings: int) -> Callable[[Scenario], Scenario]:
 
     def decorate(scenario: Scenario) -> Scenario:
         module, name = scenario.__module__, scenario.__name__
+        folders = os.pathsep.join([str(Path(inspect.getfile(scenario)).parent), str(HERE)])
 
         def test() -> None:
             code = f"import {module}; {module}.{name}.scenario()"
             done = subprocess.run(
-                [sys.executable, "-c", code],
-                env=environment(**settings),
-                cwd=Path(__file__).parent,
+                [sys.executable, "-P", "-c", code],
+                env=environment(**settings) | {"PYTHONPATH": folders},
                 capture_output=True,
                 text=True,
                 timeout=120,

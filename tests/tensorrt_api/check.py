@@ -2,7 +2,7 @@
 
 For tensorrt 10, tensorrt 11 and tensorrt_rtx: fetches the bindings alone (pip, a few MB each),
 makes stand-ins for the libraries they load, writes type stubs from the real signatures, and runs
-mypy over gpubench/engines/tensorrt*.py with them. So every class, attribute, argument and keyword
+mypy over gpubench/engines/tensorrt/*.py with them. So every class, attribute, argument and keyword
 that the code uses is known to exist in each library. It proves nothing about behaviour, and needs
 neither a GPU nor the libraries.
 
@@ -35,11 +35,12 @@ from stubs import Library
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-CODE = sorted((ROOT / "gpubench" / "engines").glob("tensorrt*.py"))
+CODE = sorted((ROOT / "gpubench" / "engines" / "tensorrt").glob("*.py"))
 MISTAKES = HERE / "mistakes.py"
 
 # Names that other objects here have too, so that a misspelt one need not be TensorRT's.
 _NOT_ONLY_TENSORRTS = {
+    "__init__",
     "__version__",
     "axis",
     "dtype",

@@ -1,0 +1,50 @@
+"""The installed command: from its first signal handler to the end of the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gpubench.system import interrupts
+
+TYPE_CHECKING = False  # as in typing, which takes time to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def console() -> NoReturn:
+    """Run the command line of this process, and end it with its exit status.
+
+    Signals have their handlers before anything that takes time is imported.
+    """
+    interrupts.install()
+    status = 1
+    try:
+        from gpubench.cli import streams
+        from gpubench.cli.program import main
+
+        streams.separate()
+        status = main()
+        interrupts.finish()
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else status
+    except BaseException:
+        if not interrupts.received():
+            raise
+    interrupts.finish()
+    end(interrupts.exit_status() if interrupts.received() else status)
+
+
+def end(status: int) -> NoReturn:
+    """End the process, whatever may hold it up."""
+    streams = sys.modules.get("gpubench.cli.streams")
+    if streams is not None:
+        from contextlib import suppress
+
+        with suppress(OSError):  # what main has told already
+            streams.flush()
+        sys.stdout = sys.stderr  # what foreign code may still print is no result
+    core = sys.modules.get("gpubench.core")
+    if core is not None and core.abandoned_workers():
+        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
+    sys.exit(status)

@@ -1,0 +1,58 @@
+"""Where a command's output goes. Warnings never mix with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpubench.errors import GpubenchError, shorten
+
+if TYPE_CHECKING:
+    from gpubench.report.table import Table
+
+
+def emit(text: str, output: Path | None) -> None:
+    """Write text to a file, or to standard output."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    from gpubench.files.folder import write_file
+
+    try:
+        write_file(output, text.encode())
+    except OSError as error:
+        raise GpubenchError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def emit_tables(tables: list[Table], output: Path | None) -> None:
+    """Show tables on the terminal, in its width and colours, or write them plainly to a file."""
+    from gpubench.report import terminal
+
+    if output is None:
+        terminal.show(tables)
+    else:
+        emit(terminal.text(tables), output)
+
+
+def warn(problems: Iterable[str]) -> None:
+    from gpubench.report import escape
+
+    for problem in problems:
+        print("gpubench: warning:", shorten(escape.terminal(problem)), file=sys.stderr)
+
+
+def write_each(*writes: Callable[[], None]) -> None:
+    """Write a result to every place that was asked for, then raise what the first failure raised.
+
+    A terminal that was closed and a disk that is full keep nothing from the other places.
+    """
+    failures = []
+    for write in writes:
+        try:
+            write()
+        except (OSError, GpubenchError) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

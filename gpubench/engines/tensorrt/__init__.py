@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: the engine files, and their execution."""

@@ -1,0 +1,70 @@
+"""tensorrt and tensorrt-rtx: the model built into an engine for one GPU, and executed there.
+
+How engines are built, and in which precisions, stands in tensorrt_plan; how they are executed in
+tensorrt_context.
+
+What was proved: the tests build engines with `tensorrt_rtx` for three GPUs, on a machine without
+one, hold what quantisation makes of the models against the fp32 answers on the CPU, and check each
+use of the three libraries against their Python bindings (tests/tensorrt_api). No engine has been
+run on a GPU yet, and none built with `tensorrt`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gpubench.engines import refusals
+from gpubench.engines.base import Engine, PerWorker
+from gpubench.engines.tensorrt import plan
+from gpubench.engines.tensorrt.context import Context, LoadedEngine
+from gpubench.engines.tensorrt.library import version_of
+from gpubench.engines.tensorrt.plan_file import PlanFile
+from gpubench.errors import GpubenchError
+from gpubench.models.base import LoadedModel
+
+if TYPE_CHECKING:
+    from gpubench.spec.spec import Spec
+
+
+def refusal(spec: Spec) -> str | None:
+    if spec.device == "cpu":
+        return refusals.of_tensorrt_on_cpu(spec)
+    if reason := plan.missing(spec):
+        return reason
+    capabilities = (torch.cuda.get_device_capability(device) for device in spec.devices)
+    reasons = (plan.refused_on(spec, capability) for capability in capabilities)
+    return next((reason for reason in reasons if reason), None)
+
+
+def build(model: LoadedModel, spec: Spec) -> Engine:
+    device = torch.device(spec.device)
+    loaded, from_cache = _load(model, spec, device)
+    loaded.refuse_batch(spec.batch, spec.dynamic_batch_limits()[0])
+    context: PerWorker[Context] = PerWorker(loaded.context)
+    return Engine(
+        forward=lambda *inputs: context.mine.run(*inputs),
+        device=device,
+        input_dtype=loaded.float_dtype,
+        thread_modes=context.entered,
+        for_graph=lambda: loaded.context(captured=True).run,
+        from_cache=from_cache,
+        library=version_of(spec.runtime),
+    )
+
+
+def _load(model: LoadedModel, spec: Spec, device: torch.device) -> tuple[LoadedEngine, bool | None]:
+    """(the engine, whether it was in the cache)."""
+    if isinstance(model.module, PlanFile):
+        return model.module.engine, None
+    capability = torch.cuda.get_device_capability(device)
+    made = plan.plan(model, spec, capability)
+    try:
+        return LoadedEngine(made.path, spec.runtime, device), made.from_cache
+    except GpubenchError:
+        if not made.from_cache:
+            raise
+        made.path.unlink(missing_ok=True)  # damaged
+        made = plan.plan(model, spec, capability)
+        return LoadedEngine(made.path, spec.runtime, device), made.from_cache

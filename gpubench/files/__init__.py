@@ -1,0 +1,1 @@
+"""Reading and writing of files: what others wrote, folders, locks."""

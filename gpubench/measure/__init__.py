@@ -1,0 +1,1 @@
+"""Measuring: from a cell to a result. Nothing else writes measurements."""

@@ -1,0 +1,60 @@
+"""The machine and the versions of the software, for a result."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from gpubench.results.result import Environment
+from gpubench.spec.spec import Spec
+from gpubench.system import gpus, torch_gpus
+from gpubench.system.machine import Machine
+
+DISTRIBUTION = "gpubench-inference"
+
+
+def environment(machine: Machine, spec: Spec) -> Environment:
+    """The machine and the versions, for a resolved cell."""
+    cuda = driver = None
+    names = list(machine.gpus)
+    if spec.device != "cpu":
+        driver = _driver_version()
+        if spec.model == "synthetic":  # torch plays no part
+            names = [gpu.name for gpu in gpus.visible_gpus()]
+        else:
+            import torch
+
+            cuda = torch.version.cuda
+            names = [gpu.name for gpu in torch_gpus.torch_gpus()]
+    return Environment(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        gpubench=_version(DISTRIBUTION) or "source tree",
+        python=platform.python_version(),
+        platform=machine.platform,
+        torch=_version("torch"),
+        torchvision=_version("torchvision"),
+        transformers=_version("transformers"),
+        cuda=cuda,
+        driver=driver,
+        cpu=machine.cpu,
+        cores=machine.cores,
+        gpus=names,
+        instance=machine.instance,
+    )
+
+
+def _driver_version() -> str | None:
+    """Of the NVIDIA kernel driver, as it says itself."""
+    try:
+        with open("/sys/module/nvidia/version") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,317 @@
+"""Find the highest rate that meets an objective: docs/search.md says how, and why so.
+
+spec, objective -> unloaded and saturated closed loops -> open loops at rates -> crossing -> costs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpubench.cells import resolve
+from gpubench.errors import InputError
+from gpubench.measure.cell import Bench, Interrupted
+from gpubench.measure.dispatch import most_in_flight
+from gpubench.measure.progress import SearchWatcher
+from gpubench.pricing.cost import check_prices, measured_hardware, price
+from gpubench.results.result import Cost, Failure, Result, Verdict
+from gpubench.results.search_result import Load, Probe, Promise, SearchResult
+from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.spec import Spec
+from gpubench.statistics.crossing import (
+    MOST_LOAD,
+    Crossing,
+    Tally,
+    conclude,
+    expected_load,
+    expected_slope,
+    locate,
+    tally,
+)
+from gpubench.statistics.verdicts import TOO_DEPENDENT
+from gpubench.system.machine import this_machine
+
+DEFAULT_TOLERANCE = 0.05
+DEFAULT_PROBES = 20
+
+# Where open loops are placed around the crossing, in units of the logit.
+_OFFSETS = (0.0, -0.6, 0.6)
+# From which an unloaded percentile stands: MLPerf's early stopping, as in verdicts.py.
+_CLOSED_LOOP_REQUESTS = {90: 64, 95: 130, 99: 662}
+_SATURATED_S = 2.0
+# Down to this share of the lowest rate until then: the lower a rate, the fewer its requests.
+_LEAST_STEP = 0.6
+# An open loop's window, where nobody says: so many late requests, if the crossing is at half the
+# capacity, and seconds.
+_LATE_REQUESTS = 30
+_LEAST_WINDOW_S = 10.0
+_MOST_REQUESTS = 1_000_000
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a search. `result` holds the probes until then."""
+
+    def __init__(self, result: SearchResult) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+def search(
+    spec: Spec,
+    objective: str | Objective,
+    tolerance: float = DEFAULT_TOLERANCE,
+    probes: int = DEFAULT_PROBES,
+    watcher: SearchWatcher | None = None,
+) -> SearchResult:
+    """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
+
+    It ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or after
+    `probes` open loops, of which the first is at the rate of `spec`, if it has one. A measurement
+    that fails ends the search, with `error` set.
+
+    Raises InputError for what cannot be searched, before anything is loaded, and SearchInterrupted,
+    with what was measured until then, on Ctrl-C.
+    """
+    if isinstance(objective, str):
+        objective = parse_objective(objective)
+    if not 0 < tolerance < 1:
+        raise InputError(f"--tolerance {tolerance:g} is no share; write it like 0.05")
+    if probes < 1:
+        raise InputError(f"--probes {probes} is not allowed; give 1 or more")
+    check_spec(spec)
+    check_prices(spec.instance)
+    return _Search(spec, objective, watcher or SearchWatcher()).run(tolerance, probes)
+
+
+def check_spec(spec: Spec) -> None:
+    """Raises InputError for a setting that a search has no use for."""
+    if spec.clients is not None:
+        raise InputError("--clients: a search sets them by itself; remove it")
+    if spec.arrivals.startswith("trace:"):
+        raise InputError(
+            "--arrivals trace: every probe needs arrivals of its own; use poisson, constant or "
+            "burst:N"
+        )
+
+
+def find(
+    tally_at: Callable[[float], Tally],
+    first_rate: float,
+    capacity: float,
+    late_share: float,
+    tolerance: float = DEFAULT_TOLERANCE,
+    most_probes: int = DEFAULT_PROBES,
+    located: Callable[[Crossing], None] = lambda crossing: None,
+) -> Crossing:
+    """Probe rates below `capacity` until it is known where `late_share` of the requests are late.
+
+    `tally_at` measures at a rate; what it raises comes through. Rates are in requests per second.
+    """
+    top = capacity * MOST_LOAD
+    centre = min(first_rate, top)
+    slope = expected_slope(centre / capacity, late_share)
+    tallies: list[Tally] = []
+    while True:
+        rate = centre * (1 + _OFFSETS[len(tallies) % len(_OFFSETS)] / slope)
+        floor = _LEAST_STEP * min((probed.rate for probed in tallies), default=0.0)
+        tallies.append(tally_at(min(max(rate, floor), top)))
+        crossing = locate(tallies, centre, slope, capacity, late_share)
+        located(crossing)
+        if len(tallies) >= most_probes or _is_known(crossing, tolerance, top):
+            return crossing
+        centre, slope = crossing.centre, crossing.slope
+
+
+def _is_known(crossing: Crossing, tolerance: float, top: float) -> bool:
+    if crossing.rate > top:  # the objective is met wherever a probe may be
+        return sum(probe.rate >= top for probe in crossing.near) >= len(_OFFSETS)
+    if crossing.interval is None:
+        return False
+    low, high = crossing.interval
+    return (high - low) / 2 <= tolerance * crossing.rate
+
+
+class _Failed(Exception):
+    """A measurement ended with an error, which the search's result holds by now."""
+
+
+class _Search:
+    """One search: its settings, and what was found until now."""
+
+    def __init__(self, spec: Spec, objective: Objective, watcher: SearchWatcher) -> None:
+        machine = this_machine()
+        # As an open loop, so that all measurements have the workers and the depth of one.
+        resolved = resolve.resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
+        self._spec = resolved.model_copy(
+            update={"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}
+        )
+        self._objective = objective
+        self._watcher = watcher
+        self._bench = Bench(machine, watcher.stage)
+        self._found = SearchResult(spec=self._spec, objective=_promise(objective))
+
+    def run(self, tolerance: float, most_probes: int) -> SearchResult:
+        try:
+            unloaded = self._unloaded()
+            if self._is_late(unloaded):
+                self._found.note = "no rate meets this: a client that is alone misses it"
+                unloaded.near = True
+                self._found.verdict = _verdict(self._found)
+            else:
+                self._conclude(self._find(unloaded, tolerance, most_probes))
+        except _Failed:
+            pass
+        except KeyboardInterrupt as stop:
+            self._found.error = (
+                stop.result.error if isinstance(stop, Interrupted) else None
+            ) or Failure(stage="measure", message="interrupted between two measurements")
+            raise SearchInterrupted(self._found) from None
+        return self._found
+
+    def _find(self, unloaded: Probe, tolerance: float, most_probes: int) -> Crossing:
+        allowed = self._objective.late_share
+        unloaded_s = (unloaded.result.latency_ms.mean or 0.0) / 1e3
+        capacity = self._capacity(unloaded_s)
+        self._fix_window(capacity)
+        return find(
+            self._tally_at,
+            self._spec.rate or self._first_rate(unloaded_s, capacity),
+            capacity,
+            allowed,
+            tolerance,
+            most_probes,
+            self._watcher.located,
+        )
+
+    def _first_rate(self, unloaded_s: float, capacity: float) -> float:
+        waiting_s = self._objective.latency_s - unloaded_s
+        return capacity * expected_load(self._objective.late_share, waiting_s, capacity)
+
+    def _unloaded(self) -> Probe:
+        requests = _CLOSED_LOOP_REQUESTS[self._objective.percent]
+        return self._closed_loop("unloaded", clients=1, requests=requests)
+
+    def _is_late(self, probe: Probe) -> bool:
+        return probe.late > self._objective.late_share * probe.requests
+
+    def _capacity(self, unloaded_s: float) -> float:
+        """Requests per second of a closed loop in which some always wait."""
+        in_flight = most_in_flight(self._spec)
+        enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
+        requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
+        saturated = self._closed_loop("saturated", clients=2 * in_flight, requests=requests)
+        assert saturated.result.throughput_per_second is not None
+        capacity = saturated.result.throughput_per_second / self._spec.batch
+        self._found.capacity_per_second = capacity
+        return capacity
+
+    def _fix_window(self, capacity: float) -> None:
+        """How much an open loop measures, where the spec leaves it open."""
+        if self._spec.requests is not None or self._spec.duration is not None:
+            return
+        enough_s = _LATE_REQUESTS / self._objective.late_share / (capacity / 2)
+        window_s = max(enough_s, min(_LEAST_WINDOW_S, _MOST_REQUESTS / capacity))
+        self._spec = self._found.spec = self._spec.model_copy(update={"duration": window_s})
+
+    def _closed_loop(self, load: Load, clients: int, requests: int) -> Probe:
+        return self._measure(
+            load, clients=clients, rate=None, arrivals="poisson", requests=requests, duration=None
+        )
+
+    def _tally_at(self, rate: float) -> Tally:
+        seed = self._spec.seed_of_load + len(self._found.probes)
+        probe = self._measure("open", rate=rate, load_seed=seed)
+        return Tally(rate, probe.requests, probe.late, probe.effective)
+
+    def _measure(self, load: Load, **settings: Any) -> Probe:
+        """Measure, and keep what was measured, also of a run that failed or was interrupted."""
+        spec = self._spec.model_copy(update=settings)
+        self._watcher.begins(load, spec)
+        try:
+            result = self._bench.measure(spec)
+        except Interrupted as stop:
+            self._keep(load, stop.result)
+            raise
+        probe = self._keep(load, result)
+        if result.error is None and probe.requests == 0:
+            what = "no request fell into the window: raise --duration, or give --requests"
+            self._found.error = Failure(stage="measure", message=what)
+        if self._found.error is not None:
+            raise _Failed
+        self._watcher.measured(probe)
+        return probe
+
+    def _keep(self, load: Load, result: Result) -> Probe:
+        late = Tally(0.0, 0, 0, 1.0)
+        if result.samples is not None and result.counted is not None:
+            late = tally(
+                result.spec.rate or 0.0,
+                result.samples.latency_ns[result.counted],
+                result.requests.unfinished,
+                self._objective.latency_ns,
+            )
+        probe = Probe(
+            load=load,
+            rate_per_second=result.spec.rate,
+            requests=late.requests,
+            late=late.late,
+            effective=late.effective,
+            result=result.with_samples(None, None),
+        )
+        self._found.environment = result.environment
+        self._found.probes.append(probe)
+        self._found.error = result.error
+        return probe
+
+    def _conclude(self, crossing: Crossing) -> None:
+        """What follows from the crossing: rate, verdict, costs."""
+        found = self._found
+        assert found.capacity_per_second is not None
+        answer = conclude(crossing, found.capacity_per_second, self._objective.late_share)
+        found.max_rate_per_second = answer.rate
+        found.interval, found.note = answer.interval, answer.note
+        rates = {t.rate for t in crossing.near}
+        for probe in found.probes:
+            probe.near = probe.load == "open" and probe.rate_per_second in rates
+        found.verdict = _verdict(found)
+        found.costs = _costs(found)
+
+
+def _promise(objective: Objective) -> Promise:
+    return Promise.model_validate(
+        {
+            "percentile": f"p{objective.percent}",
+            "latency_ms": objective.latency_s * 1e3,
+        }
+    )
+
+
+def _verdict(found: SearchResult) -> Verdict:
+    """Each reason of the probes that the answer comes from, once.
+
+    But for what the requests of one open loop are worth: the answer comes from all of them
+    together, and the search says itself where they are too few.
+    """
+    reasons = {
+        reason.code: reason
+        for probe in reversed(found.probes)
+        if probe.near
+        for reason in probe.result.verdict.reasons
+        if not (probe.load == "open" and reason.code == TOO_DEPENDENT)
+    }
+    return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
+
+
+def _costs(found: SearchResult) -> list[Cost]:
+    """At the highest rate, in inferences."""
+    if found.max_rate_per_second is None:
+        return []
+    batch = found.spec.batch
+    interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
+    return price(
+        found.max_rate_per_second * batch,
+        interval,
+        measured_hardware(found.probes[-1].result),
+        found.spec.instance,
+        found.spec.usd_per_hour,
+    )

@@ -1,0 +1,258 @@
+"""The price of a million inferences: throughput and the price of an hour, nothing else.
+
+    usd_per_million = usd_per_hour / 3600 / throughput * 1e6
+
+Pure functions. One measurement can be priced on any number of instances; where an instance is not
+the hardware that was measured, the cost says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpubench.errors import InputError
+from gpubench.pricing import Catalog, Instance, bundled_catalog
+from gpubench.results.result import Cost, Interval, Result
+from gpubench.spec.spec import MOST_USD_PER_HOUR
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a throughput was measured on."""
+
+    instance: str | None  # as the machine itself tells; None: it does not say
+    accelerators: tuple[str, ...]  # every GPU of the machine, named as the driver names it
+    accelerators_used: int  # how many of them made the throughput; 0: measured on the CPU
+    cores: int  # that the process could use
+
+
+def measured_hardware(result: Result) -> Hardware:
+    """The hardware a stored result was measured on."""
+    return Hardware(
+        instance=result.environment.instance,
+        accelerators=tuple(result.environment.gpus),
+        accelerators_used=0 if result.spec.device == "cpu" else len(result.spec.devices),
+        cores=result.environment.cores,
+    )
+
+
+def price(
+    throughput_per_second: float | None,
+    throughput_interval: Interval | None,
+    hardware: Hardware,
+    instances: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    catalog: Catalog | None = None,
+) -> list[Cost]:
+    """Price one measurement on each of `instances`, and at `usd_per_hour` where it is given.
+
+    With neither, on the instance that the machine says it is; empty where it does not say, or
+    where the catalog has no price for it. A price by hand is that of the hardware that was
+    measured, so it is never extrapolated.
+
+    Raises InputError for an instance that is not in the catalog or has no price there, and for a
+    price that is negative, not a number, or over a thousand million dollars.
+    """
+    if usd_per_hour is not None and not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
+        raise InputError(f"--usd-per-hour {usd_per_hour} is no price; write dollars, like 0.25")
+    catalog = catalog or bundled_catalog()
+    if not instances and usd_per_hour is None:
+        instances = _detected(hardware, catalog)
+    costs = [
+        _price_on(catalog.find(name), throughput_per_second, throughput_interval, hardware, catalog)
+        for name in dict.fromkeys(instances)
+    ]
+    if usd_per_hour is not None:
+        costs.append(
+            Cost(
+                instance=None,
+                measured_here=None,
+                usd_per_hour=usd_per_hour,
+                usd_per_million=usd_per_million(usd_per_hour, throughput_per_second),
+                usd_per_million_interval=_cost_interval(usd_per_hour, throughput_interval),
+                hardware_note=_share_note(hardware),
+            )
+        )
+    return costs
+
+
+def costs(
+    result: Result, instances: Sequence[str] = (), usd_per_hour: float | None = None
+) -> list[Cost]:
+    """The costs of a result, at the prices its spec asks for where none are given here.
+
+    Raises InputError for an instance that is not in the catalog, or has no price there.
+    """
+    if not instances and usd_per_hour is None:
+        instances, usd_per_hour = result.spec.instance, result.spec.usd_per_hour
+    return price(
+        result.throughput_per_second,
+        result.throughput_interval,
+        measured_hardware(result),
+        instances,
+        usd_per_hour,
+    )
+
+
+def check_prices(instances: Sequence[str]) -> None:
+    """Find out before anything is measured that an instance has no price.
+
+    Raises InputError as `costs` does.
+    """
+    price(None, None, Hardware(None, (), 0, 1), instances)
+
+
+def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None) -> Result:
+    """The result with new costs; as it is where neither is given. Raises as `costs` does."""
+    if not instances and usd_per_hour is None:
+        return result
+    return result.model_copy(update={"costs": costs(result, instances, usd_per_hour)})
+
+
+def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
+    """Price of a million inferences in USD; None where no throughput is known, or it is zero.
+
+    None, too, where the price is larger than any number.
+    """
+    if not throughput_per_second:
+        return None
+    figure = usd_per_hour / 3600 / throughput_per_second * 1e6
+    return figure if math.isfinite(figure) else None
+
+
+def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval | None:
+    """The interval of a throughput, carried through: its high end is the cheap end.
+
+    None where the throughput may be zero: the price has no upper end then.
+    """
+    if throughput is None or throughput[0] <= 0:
+        return None
+    cheap = usd_per_million(usd_per_hour, throughput[1])
+    dear = usd_per_million(usd_per_hour, throughput[0])
+    return None if cheap is None or dear is None else (cheap, dear)
+
+
+def _detected(hardware: Hardware, catalog: Catalog) -> list[str]:
+    return [
+        instance.name
+        for instance in catalog.instances
+        if instance.name == hardware.instance and instance.on_demand_usd_per_hour is not None
+    ]
+
+
+def _price_on(
+    instance: Instance,
+    throughput: float | None,
+    interval: Interval | None,
+    hardware: Hardware,
+    catalog: Catalog,
+) -> Cost:
+    usd_per_hour = instance.on_demand_usd_per_hour
+    if usd_per_hour is None:
+        raise InputError(
+            f"the catalog has no price for '{instance.name}'; give one with --usd-per-hour"
+        )
+    scale = _whole_instance(instance, hardware, catalog)
+    if throughput is not None:
+        throughput *= scale
+    if interval is not None:
+        interval = (interval[0] * scale, interval[1] * scale)
+    differences = _differences(instance, hardware, catalog)
+    return Cost(
+        instance=instance.name,
+        measured_here=_measured_here(instance, hardware, differences),
+        extrapolated=scale != 1,
+        usd_per_hour=usd_per_hour,
+        usd_per_million=usd_per_million(usd_per_hour, throughput),
+        usd_per_million_interval=_cost_interval(usd_per_hour, interval),
+        price_as_of=instance.as_of,
+        price_source=instance.source,
+        hardware_note="; ".join(differences) or None,
+    )
+
+
+def _measured_here(
+    instance: Instance, hardware: Hardware, differences: Sequence[str]
+) -> bool | None:
+    if hardware.instance is not None:
+        return hardware.instance == instance.name
+    # Equal counts do not make an equal machine, so without its word it cannot be told.
+    return False if differences else None
+
+
+def _whole_instance(instance: Instance, hardware: Hardware, catalog: Catalog) -> float:
+    """How many times the measured throughput the whole instance makes.
+
+    An instance is billed with all its GPUs: one of N measured counts N times, where it is the same
+    model. CPUs share memory and caches, so a CPU measurement is never multiplied.
+    """
+    if hardware.accelerators_used == 0 or instance.accelerator is None:
+        return 1.0
+    if _models(hardware, catalog) != {instance.accelerator}:
+        return 1.0
+    return instance.accelerator_count / hardware.accelerators_used
+
+
+def _differences(instance: Instance, hardware: Hardware, catalog: Catalog) -> list[str]:
+    """How the priced hardware differs from the measured, each as 'X priced, Y measured'."""
+    differences = []
+    if hardware.accelerators_used == 0:
+        if instance.accelerator is not None:
+            differences.append(f"{_priced_accelerators(instance)} priced, CPU measured")
+    elif instance.accelerator is None:
+        differences.append(f"no accelerator priced, {_measured_accelerators(hardware)} measured")
+    elif (
+        _models(hardware, catalog) != {instance.accelerator}
+        or len(hardware.accelerators) != instance.accelerator_count
+    ):
+        differences.append(
+            f"{_priced_accelerators(instance)} priced, {_measured_accelerators(hardware)} measured"
+        )
+    if instance.vcpus is not None and instance.vcpus != hardware.cores:
+        differences.append(f"{instance.vcpus} vCPUs priced, {_cores(hardware.cores)} measured")
+    return differences
+
+
+def _share_note(hardware: Hardware) -> str | None:
+    """What a price by hand is taken to buy, where some of the machine's GPUs were idle."""
+    if hardware.accelerators_used in {0, len(hardware.accelerators)}:
+        return None
+    return f"taken as the price of {_measured_accelerators(hardware)}"
+
+
+def _priced_accelerators(instance: Instance) -> str:
+    return f"{instance.accelerator_count} x {instance.accelerator}"
+
+
+def _measured_accelerators(hardware: Hardware) -> str:
+    names = list(dict.fromkeys(hardware.accelerators))
+    all_of_them = ", ".join(f"{hardware.accelerators.count(name)} x {name}" for name in names)
+    if hardware.accelerators_used == len(hardware.accelerators):
+        return all_of_them
+    return f"{hardware.accelerators_used} of {all_of_them}"
+
+
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"
+
+
+def _models(hardware: Hardware, catalog: Catalog) -> set[str | None]:
+    known = catalog.accelerators()
+    return {accelerator_model(name, known) for name in hardware.accelerators}
+
+
+def accelerator_model(device_name: str, known: frozenset[str]) -> str | None:
+    """The catalog's name for a GPU that the driver calls `device_name`; None: not in `known`.
+
+    All words of the catalog's name stand in the driver's, and the longest such name is meant:
+    "Tesla T4" is T4, "NVIDIA A100-SXM4-80GB" is A100 80GB, "NVIDIA H100 NVL" is H100 NVL and not
+    H100. A MIG slice is no whole GPU, so it has no name.
+    """
+    words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
+    if "MIG" in words:
+        return None
+    candidates = [model for model in known if set(model.upper().split()) <= words]
+    return max(candidates, key=lambda model: (len(model.split()), model), default=None)

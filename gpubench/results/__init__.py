@@ -1,0 +1,1 @@
+"""The documents and files that hold what was measured."""

@@ -1,0 +1,267 @@
+"""The run directory: what a sweep leaves, one result and one sample file per cell.
+
+    <key>.json      the result; its presence says that the cell is complete
+    <key>.parquet   the samples; written first, absent where a cell failed before it measured
+
+The key is `Spec.key()`: a directory can hold cells of several machines, and a sweep can resume. The
+sweep that writes to a local directory holds its lock; a remote one has none, and two sweeps that
+write to it at a time may both measure a cell. Whoever wrote a directory, reading it runs no code,
+follows no link and writes nothing; see docs/security.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpubench.errors import GpubenchError, InputError
+from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
+from gpubench.files.locks import Held
+from gpubench.files.untrusted import MOST_JSON_BYTES
+from gpubench.results.parquet import from_parquet, to_parquet
+from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
+
+if TYPE_CHECKING:
+    from gpubench.results.samples import Samples
+
+_MOST_SAMPLE_BYTES = 4 << 30
+# What stands in the place of a file is a link, a pipe or the like, or far too large.
+_NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything in a run directory."""
+
+    cells: list[tuple[str, Result]]  # (key, result), oldest first
+    problems: list[str]  # one line for each file that could not be read, with what to do
+
+
+class RunDirectory:
+    """Cells on disk or in an object store. `open_run` makes one."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._absent: set[str] = set()  # cells that were not there when they were looked for
+
+    @property
+    def url(self) -> str:
+        return self._folder.url
+
+    def check_writable(self) -> None:
+        """Create the directory and try it, so that nothing is measured that cannot be kept.
+
+        Raises InputError where it cannot be written.
+        """
+        try:
+            self._folder.create()
+            self._folder.write(TRIAL, b"")
+            self._folder.remove(TRIAL)
+        except Exception as error:  # object stores have exceptions of their own
+            raise InputError(
+                f"{self.url} cannot be written: {_reason(error)}; choose another --output"
+            ) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone among all sweeps that write to this local directory, which is made if need be.
+
+        A file system without locks does without. Raises InputError, which names the holder, where
+        another sweep writes to it.
+        """
+        with ExitStack() as stack:
+            try:
+                with suppress(Exception):  # which check_writable tells
+                    self._folder.create()
+                stack.enter_context(self._folder.locked())
+            except Held as error:
+                by = f": {error.holder}" if error.holder else ""
+                raise InputError(
+                    f"another sweep writes to {self.url}{by}; wait until it ends, or choose "
+                    "another --output"
+                ) from None
+            except OSError as error:
+                if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+                    raise InputError(
+                        f"{self.url} cannot be locked: {error.filename}: {_reason(error)}; remove "
+                        "that, or choose another --output"
+                    ) from None
+            yield
+
+    def has(self, key: str) -> bool:
+        """Whether this cell was measured, and its samples are there as they were written.
+
+        A cell that failed is to be measured again, and so is one whose files are damaged. Raises
+        InputError where that cannot be read, and where a document of another kind has its name.
+        """
+        name = f"{key}.json"
+        try:
+            result = self._read_result(key)
+            name = f"{key}.parquet"
+            return result.error is None and self._has_samples(key, result)
+        except FileNotFoundError:
+            if name.endswith(".json"):
+                self._absent.add(key)
+            return False
+        except OtherDocument as error:
+            raise InputError(f"{error}; move it away, or choose another --output") from None
+        except InputError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise InputError(
+                f"{self.url}/{name} cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def _has_samples(self, key: str, result: Result) -> bool:
+        """Whether the sample file is the one that was written with the result.
+
+        Raises OSError and InputError where it cannot be read.
+        """
+        written = result.sample_file
+        if written is None:  # by a version that did not say
+            samples = self.read_samples(key) if result.requests.completed else None
+            return (0 if samples is None else len(samples)) >= result.requests.completed
+        name = f"{key}.parquet"
+        same_size = self._folder.size(name) == written.bytes
+        return same_size and self._folder.digest(name) in {None, written.sha256}
+
+    def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
+        """Keep a cell. The result goes last: once it is there, the cell is complete.
+
+        Raises GpubenchError where the directory can no longer be written, and where the cell was
+        not there when it was looked for and somebody else has written it since.
+        """
+        is_new = key in self._absent
+        try:
+            if is_new and self._exists(f"{key}.json"):
+                raise FileExistsError
+            if samples is not None:
+                data = to_parquet(samples)
+                self._folder.write(f"{key}.parquet", data)
+                rows = len(samples) + len(samples.unfinished_scheduled_ns)
+                digest = hashlib.sha256(data).hexdigest()
+                file = SampleFile(rows=rows, bytes=len(data), sha256=digest)
+                result = result.model_copy(update={"sample_file": file})
+            self._folder.write(f"{key}.json", result.to_json().encode(), replace=not is_new)
+        except FileExistsError:
+            raise GpubenchError(
+                f"{self.url}/{key}.json was written by somebody else meanwhile, and is left as it "
+                "is; let one sweep at a time write to a directory"
+            ) from None
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+        self._absent.discard(key)
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._folder.size(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_all(self) -> Contents:
+        """Every cell. A file that cannot be read is told, and does not hide the others.
+
+        Raises InputError where there is no such directory, or nothing in it can be read.
+        """
+        try:
+            found = self._folder.exists()
+            keys = (
+                [
+                    name[:-5]
+                    for name in self._folder.names()
+                    if name.endswith(".json") and not name.startswith(".")
+                ]
+                if found
+                else []
+            )
+        except Exception as error:
+            raise InputError(f"{self.url} cannot be read: {_reason(error)}") from None
+        if not found:
+            raise InputError(
+                f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
+            )
+        cells: list[tuple[str, Result]] = []
+        problems: list[str] = []
+        for key in keys:
+            try:
+                cells.append((key, self._read_result(key)))
+            except InputError as error:
+                problems.append(str(error))
+            except OSError as error:
+                problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
+        if problems and not cells:
+            more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+            raise InputError(problems[0] + more)
+        if not cells:
+            raise InputError(
+                f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
+            )
+        cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
+        return Contents(cells, problems)
+
+    def read_samples(self, key: str) -> Samples | None:
+        """The samples of a cell; None where it has none.
+
+        Raises InputError where the file is damaged or cannot be read, and where it is not the one
+        that the cell's document names.
+        """
+        name = f"{key}.parquet"
+        try:
+            data = self._folder.read(name, _MOST_SAMPLE_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{self.url}/{name} cannot be read: {_reason(error)}") from None
+        try:
+            named = self._read_result(key).sample_file
+        except (OSError, InputError):  # which read_all tells
+            named = None
+        if named is not None and named.sha256 != hashlib.sha256(data).hexdigest():
+            raise InputError(
+                f"{self.url}/{name} is not the file that was written with {key}.json; measure the "
+                "cell again"
+            )
+        return from_parquet(data, f"{self.url}/{name}")
+
+    def _read_result(self, key: str) -> Result:
+        origin = f"{self.url}/{key}.json"
+        data = self._folder.read(f"{key}.json", MOST_JSON_BYTES)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{origin} is not text; measure the cell again") from None
+        return parse_result(text, origin)
+
+
+def open_run(url: str | Path) -> RunDirectory:
+    """The run directory at a path or fsspec URL; nothing is created or read yet.
+
+    Raises InputError for a URL that cannot be used from here.
+    """
+    return RunDirectory(open_folder(str(url)))
+
+
+def write_samples(path: str | Path, samples: Samples) -> None:
+    """Write one sample file to a local path.
+
+    Raises GpubenchError where it cannot be written.
+    """
+    try:
+        write_file(Path(path), to_parquet(samples))
+    except OSError as error:
+        raise GpubenchError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line: 'Permission denied', not the whole '[Errno 13] ...'."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,50 @@
+"""What a service promises: that a percentile of its latency stays within a limit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gpubench.errors import InputError
+from gpubench.spec.durations import parse_duration
+
+# Late requests are rare: the median is no such promise, and the search's theory is one of tails.
+PERCENTS = (90, 95, 99)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`percent` of all requests take `latency_s` seconds or less; the others are late."""
+
+    percent: int
+    latency_s: float
+
+    @property
+    def late_share(self) -> float:
+        """How many of all requests may be late: 0.01 for P99."""
+        return 1 - self.percent / 100
+
+    @property
+    def latency_ns(self) -> int:
+        return round(self.latency_s * 1e9)
+
+
+def parse_objective(text: str) -> Objective:
+    """An objective from 'p99:10ms'.
+
+    Raises InputError for anything else.
+    """
+    match = re.fullmatch(r"[pP]([0-9]+):(.+)", text.strip())
+    if match is None:
+        raise InputError(f"--objective '{text}' is not PERCENTILE:LATENCY; write it like p99:10ms")
+    percent = int(match[1])
+    if percent not in PERCENTS:
+        known = ", ".join(f"p{known}" for known in PERCENTS)
+        raise InputError(f"--objective: p{percent} is not known; choose from {known}")
+    try:
+        latency_s = parse_duration(match[2])
+    except ValueError as error:
+        raise InputError(f"--objective: {error}") from None
+    if latency_s == 0:
+        raise InputError("--objective: no request takes 0; write it like p99:10ms")
+    return Objective(percent, latency_s)

@@ -1,0 +1,362 @@
+"""What to measure: one cell's settings, and the check of everything a user can type.
+
+A `Spec` is immutable, small and free of torch. It checks what can be checked without looking at the
+machine: names, ranges, settings that are mutually exclusive. `gpubench.cells.resolve` fills in the
+defaults that depend on the machine, and refuses what this machine cannot do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from gpubench.errors import nearest
+from gpubench.registry import MODELS, RUNTIMES, ModelEntry, model_entry
+from gpubench.spec.durations import parse_duration
+from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
+
+# fp64 is what some ONNX files compute in; nothing is converted to it.
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
+Wait = Literal["spin", "yield", "block"]
+ServiceDistribution = Literal["constant", "exponential"]
+
+# Settings that put a price on a measurement and change nothing in it.
+PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
+
+_MOST_SAMPLES = 65536  # in one batch
+MOST_USD_PER_HOUR = 1e9
+
+_DYNAMIC_BATCH = re.compile(r"([0-9]{1,9}):(.+)")
+_DEVICE = re.compile("auto|cpu|all|cuda|cuda:[0-9]{1,4}(,cuda:[0-9]{1,4})*")
+
+
+def _duration_or_none(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{problem}", {"problem": str(error)}) from None
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):  # yes, no, on, off in YAML; pydantic would take them for 1 and 0
+        raise PydanticCustomError("number", "give a number, like 8")
+    return value
+
+
+def _dims_or_none(value: Any) -> Any:
+    if value is None or not isinstance(value, (str, dict)):
+        return value
+    try:
+        return dims_text(parse_dims(value))
+    except ValueError as error:
+        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+
+
+def _model_hint(name: str) -> str:
+    if name.endswith(".py"):
+        return f"name the function in it, as in {name}:classifier"
+    if os.path.isdir(name):
+        return f"write a folder with / at its end: {name}/"
+    if os.path.isfile(name):
+        return "a file is known by its end: .pt, .pth, .ts, .jit, .onnx or .plan"
+    return nearest(name, MODELS)
+
+
+Whole = Annotated[int, BeforeValidator(_no_switch)]
+Number = Annotated[float, BeforeValidator(_no_switch)]
+Duration = Annotated[float, BeforeValidator(_duration_or_none)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+
+
+class Spec(BaseModel):
+    """Every setting of one cell. Names are those of the command's flags, with underscores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str = Field(
+        description="What to run: "
+        + ", ".join(MODELS)
+        + "; or your own: module:function, FILE.py:function, a TorchScript file (.pt), an ONNX "
+        "file, a TensorRT engine (.plan), hub:ID, or a Hugging Face folder (with / at its end)."
+    )
+    weights: str = Field(
+        "random",
+        description="random (seeded), pretrained (the preset's own), hub:ID, or a path.",
+    )
+    input_shape: str | None = Field(
+        None,
+        description="Inputs of one sample of a TorchScript or ONNX file, in order: 3x224x224, or "
+        "128:int64+128:int64=1 (all elements 1), or 512+scalar:int64=16000.",
+    )
+    dim: Annotated[str | None, BeforeValidator(_dims_or_none)] = Field(
+        None, description="Sizes of the free dimensions of an ONNX file, by name: time=50+mels=80."
+    )
+    inputs_file: str | None = Field(
+        None,
+        description="Real inputs in place of random ones: an .npz file of arrays, by name or in "
+        "order, with samples in the first dimension where there is a batch.",
+    )
+    runtime: str = Field(
+        "torchscript",
+        description="What executes the model: "
+        + ", ".join(RUNTIMES)
+        + ". Without it an ONNX file runs with onnxruntime, a .plan with tensorrt.",
+    )
+    precision: Precision = Field(
+        "fp32",
+        description="Number format; fp32 has TF32 off. Without it an ONNX file runs in its own.",
+    )
+    batch: Whole = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
+    seq_len: Whole | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
+    device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
+    inputs: Literal["device", "host"] = Field(
+        "host", description="Where inputs are when the clock starts."
+    )
+    clients: Whole | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="Requests in flight (closed loop). Default: as many as workers.",
+    )
+    rate: Number | None = Field(
+        None,
+        ge=1e-3,
+        le=1e9,
+        description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
+    )
+    arrivals: str = Field(
+        "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
+    )
+    workers: Whole | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Parallel executions of the model, on all devices together. "
+        "Default: 1 on a CPU, up to 2 on each GPU.",
+    )
+    depth: Whole | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
+    )
+    threads: Whole | None = Field(
+        None,
+        ge=1,
+        le=1024,  # with many times as many OpenMP ends the process
+        description="CPU threads inside each worker's forward pass. Default: cores / workers.",
+    )
+    dynamic_batch: str | None = Field(
+        None, description="MAX:DELAY joins waiting requests, up to MAX samples, for DELAY at most."
+    )
+    wait: Wait = Field("spin", description="How a worker waits.")
+    warmup: Duration = Field(2.0, description="Time before the window opens, for example 2s.")
+    duration: Duration | None = Field(
+        None, description="Length of the window. Default: 10s, or until --requests are done."
+    )
+    requests: Whole | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
+    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    load_seed: Whole | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="Seed of arrivals, and of synthetic service times. Default: that of --seed.",
+    )
+    allow_emulated: bool = Field(
+        False, description="Allow a precision that this device only emulates (40-60x slower)."
+    )
+    allow_code: bool = Field(
+        False,
+        exclude=True,
+        description="Run code that comes with a model: that of a Hugging Face folder (auto_map), "
+        "and in a sweep that of the models which FILE names (module:function, .pt).",
+    )
+    service_time: Duration | None = Field(
+        None, description="Model 'synthetic': time per request, for example 1ms; 0 is no work."
+    )
+    service_dist: ServiceDistribution | None = Field(
+        None, description="Model 'synthetic': constant (default) or exponential."
+    )
+    instance: Names = Field(
+        (), description="Price the measurement on these instances (see gpubench prices list)."
+    )
+    usd_per_hour: Number | None = Field(
+        None, ge=0, le=MOST_USD_PER_HOUR, description="Price the measurement at this hourly price."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _runtime_fits_the_file(cls, settings: Any) -> Any:
+        """The first of the runtimes that a file has, where none is given.
+
+        Not as the field's default: `key` leaves out defaults, so they must stay what they were.
+        """
+        if not isinstance(settings, dict) or settings.get("runtime") is not None:
+            return settings
+        known = model_entry(str(settings.get("model")))
+        if known is None or known.runtimes is None or "torchscript" in known.runtimes:
+            return settings
+        return {**settings, "runtime": known.runtimes[0]}
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> Spec:
+        known = model_entry(self.model)
+        if known is None:
+            _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
+        synthetic = self.model == "synthetic"
+        if self.runtime not in RUNTIMES:
+            _refuse(
+                "runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}"
+            )
+        if known.runtimes is not None and self.runtime not in known.runtimes:
+            _refuse("runtime", f"{self.model} runs with {' or '.join(known.runtimes)}")
+        if not known.states_precision and "precision" not in self.model_fields_set:
+            _refuse("precision", f"{self.model} does not say what it was built in; name it")
+        if not synthetic and (self.service_time is not None or self.service_dist is not None):
+            _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
+        if known.has_weights and self.weights != "random":
+            _refuse("weights", f"{self.model} brings its own; remove it")
+        self._inputs_fit(known)
+        if self.seq_len is not None and known.max_seq_len is None:
+            _refuse("seq_len", f"{self.model} takes no text; remove it")
+        if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
+            _refuse("seq_len", f"{self.model} has {known.max_seq_len} positions; use at most that")
+        pattern, _, argument = self.arrivals.partition(":")
+        if pattern not in {"poisson", "constant", "burst", "trace"}:
+            _refuse(
+                "arrivals", f"'{self.arrivals}' is not poisson, constant, burst:N or trace:FILE"
+            )
+        if pattern in {"poisson", "constant"} and self.arrivals != pattern:
+            _refuse("arrivals", f"{pattern} takes no value; write {pattern}, and add --rate")
+        if pattern == "burst" and re.fullmatch("[1-9][0-9]{0,8}", argument) is None:
+            _refuse("arrivals", "a burst has a size; write it like burst:8")
+        if pattern == "trace" and not argument:
+            _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
+        if self.open_loop and self.clients is not None:
+            _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
+        if pattern in {"constant", "burst"} and not self.open_loop:
+            _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
+        if _DEVICE.fullmatch(self.device) is None:
+            _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
+        if len(set(self.devices)) < len(self.devices):
+            _refuse("device", f"'{self.device}' names a GPU twice; name each once")
+        if self.dynamic_batch is not None:
+            largest, _ = self.dynamic_batch_limits()
+            if largest <= self.batch:
+                _refuse("dynamic_batch", f"MAX {largest} joins nothing; it must be over the batch")
+            if largest > _MOST_SAMPLES:
+                _refuse("dynamic_batch", f"MAX {largest} is too much; give {_MOST_SAMPLES} or less")
+        if self.duration == 0:
+            _refuse("duration", "0 measures nothing; write it like 10s")
+        return self
+
+    def _inputs_fit(self, known: ModelEntry) -> None:
+        """What --input-shape, --dim and --inputs-file say, as far as it stands without the file."""
+        if known.takes_shape and self.input_shape is None and self.inputs_file is None:
+            _refuse(
+                "input_shape",
+                f"{self.model} does not say what it takes; {SHAPE_HELP}, or give --inputs-file",
+            )
+        if self.input_shape is not None:
+            if not (known.takes_shape or known.has_dims):
+                _refuse(
+                    "input_shape",
+                    f"belongs to a TorchScript or ONNX file, not to {self.model}; remove it",
+                )
+            try:
+                parse_input_shape(self.input_shape)
+            except ValueError as error:
+                _refuse("input_shape", str(error))
+        if self.dim is not None and not known.has_dims:
+            _refuse("dim", f"belongs to an ONNX file, not to {self.model}; remove it")
+        if self.inputs_file is not None:
+            if not known.takes_inputs_file:
+                _refuse(
+                    "inputs_file",
+                    "belongs to a TorchScript or ONNX file or a Hugging Face model, not to "
+                    f"{self.model}; remove it",
+                )
+            if self.input_shape is not None:
+                _refuse("input_shape", "--inputs-file has the shapes; remove one of the two")
+
+    @property
+    def open_loop(self) -> bool:
+        """Requests arrive on a schedule, however slow the answers are."""
+        return self.rate is not None or self.arrivals.startswith("trace:")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What the cell runs on, once it is resolved: ("cpu",) or ("cuda:0", "cuda:1")."""
+        return tuple(self.device.split(","))
+
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """The device of each worker, by its number: the workers take the devices in turn."""
+        return tuple(self.devices[n % len(self.devices)] for n in range(self.workers or 1))
+
+    @property
+    def seed_of_load(self) -> int:
+        return self.seed if self.load_seed is None else self.load_seed
+
+    def dynamic_batch_limits(self) -> tuple[int, float]:
+        """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""
+        if self.dynamic_batch is None:
+            return self.batch, 0.0
+        match = _DYNAMIC_BATCH.fullmatch(self.dynamic_batch)
+        if match is None:
+            problem = f"'{self.dynamic_batch}' is not MAX:DELAY; write it like 8:2ms"
+            _refuse("dynamic_batch", problem)
+        try:
+            return int(match[1]), parse_duration(match[2])
+        except ValueError as error:
+            _refuse("dynamic_batch", str(error))
+
+    def describe(self) -> str:
+        """The cell in a few words: 'bert-base torchscript fp32, batch 4, clients 2, workers 2'."""
+        if self.clients is not None:
+            load = f"clients {self.clients}"
+        else:
+            load = self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
+        return (
+            f"{self.model} {self.runtime} {self.precision}, batch {self.batch}, {load}, "
+            f"workers {self.workers}"
+        )
+
+    def measured_settings(self) -> dict[str, Any]:
+        """The settings that decide what is measured; no prices."""
+        return self.model_dump(mode="json", exclude=set(PRICING_FIELDS))
+
+    def key(self, machine: str) -> str:
+        """Name of this cell on this machine: 16 hexadecimal digits.
+
+        Two cells have the same key if and only if they have the same measured settings and were
+        measured on the same kind of machine; prices play no part. Settings at their default are
+        left out, so that a setting added later does not change the keys of older cells.
+        """
+        chosen = self.model_dump(mode="json", exclude=set(PRICING_FIELDS), exclude_defaults=True)
+        text = json.dumps([machine, chosen], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refuse(field: str, problem: str) -> NoReturn:
+    raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})

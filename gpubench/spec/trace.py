@@ -1,0 +1,74 @@
+"""Traces: the arrival times of requests, from a text file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpubench.errors import InputError
+from gpubench.files.untrusted import open_regular, refuse_larger
+
+_LONGEST_TRACE_S = 366 * 24 * 3600
+_MOST_TRACE_BYTES = 256 << 20
+_LONGEST_LINE = 1000  # bytes, of a trace
+
+
+def read_trace(path: Path, rate_per_second: float | None = None) -> NDArray[np.int64]:
+    """Arrival times in ns from a text file with one time in seconds a line, sorted.
+
+    With a rate they are scaled so that this many arrive a second on average.
+    """
+    try:
+        with open_regular(path) as file:
+            seconds = np.fromiter(_times(file, f"{path}"), np.float64)
+    except OSError as error:
+        raise InputError(
+            f"--arrivals trace:{path}: {error.strerror}; it must hold one time in seconds a line"
+        ) from None
+    if not len(seconds):
+        raise InputError(f"--arrivals trace:{path}: it must hold one time in seconds a line")
+    if seconds[-1] > _LONGEST_TRACE_S:
+        raise InputError(f"--arrivals trace:{path}: times are in seconds, and at most a year")
+    if seconds[0] < 0 or (np.diff(seconds) < 0).any():
+        raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
+    if rate_per_second is not None and seconds[-1] > 0:
+        length_s = len(seconds) / rate_per_second
+        if not length_s <= _LONGEST_TRACE_S:
+            raise InputError(
+                f"--rate {rate_per_second:g}: the trace would take longer than a year; raise it"
+            )
+        scale = length_s / float(seconds[-1])
+        if not math.isfinite(scale):
+            raise InputError(f"--arrivals trace:{path}: times must be further apart")
+        seconds *= scale
+    return np.rint(seconds * 1e9).astype(np.int64)
+
+
+def _times(file: BinaryIO, path: str) -> Iterator[float]:
+    """The time of each line, without what follows a #; blank lines have none.
+
+    Raises InputError, naming the line, for what is no time.
+    """
+    number = size = 0
+    while line := file.readline(_LONGEST_LINE):
+        number, size = number + 1, size + len(line)
+        refuse_larger(size, _MOST_TRACE_BYTES, path)  # it may grow
+        text = line.partition(b"#")[0].strip()
+        if not text:
+            continue
+        try:
+            time_s = float(text)
+        except ValueError:
+            time_s = math.nan
+        if not math.isfinite(time_s) or b"_" in text:
+            shown = text[:40].decode(errors="replace")
+            raise InputError(
+                f"--arrivals trace:{path}: line {number}: '{shown}' is no time; it must hold one "
+                "time in seconds a line"
+            )
+        yield time_s

@@ -1,0 +1,253 @@
+"""What the GPUs do while a cell is measured: read through NVML by a thread of its own.
+
+NVML is NVIDIA's library behind nvidia-smi. It is asked a few times a second, outside of the
+measured path. What a GPU, its driver or a container does not tell is None, and nothing that goes
+wrong here ever ends a measurement.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
+
+from gpubench.system.gpus import Gpu
+
+# Often enough to see the clocks of a window of seconds, seldom enough not to disturb it: the driver
+# that answers serves the measurement too.
+PERIOD_S = 0.2
+
+# A call into a driver that hangs is not waited for longer than this.
+_PATIENCE_S = 2.0
+
+# Why a GPU runs below its highest clock, by the bits of NVML's clock event reasons
+# (https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html).
+CLOCK_EVENTS = {
+    0x001: "idle",
+    0x002: "application-clocks",  # the clock that somebody asked for
+    0x004: "power-cap",
+    0x008: "hardware-slowdown",
+    0x010: "sync-boost",
+    0x020: "heat",
+    0x040: "hardware-heat",
+    0x080: "power-brake",
+    0x100: "display-clocks",
+}
+
+# Events that slow a GPU down although it could do more: heat, and the hardware's own protection. A
+# card at its power cap is not among them: under full load that is where it runs, for everybody.
+HEAT_OR_PROTECTION = 0x008 | 0x020 | 0x040 | 0x080
+
+_Handle = TypeVar("_Handle")  # or what leads to one: a UUID, a place on the bus
+_Answer = TypeVar("_Answer")
+
+
+class _Memory(Protocol):
+    used: int
+
+
+class _Utilization(Protocol):
+    gpu: int
+
+
+class _Process(Protocol):
+    pid: int
+
+
+class Nvml(Protocol):
+    """The part of the module `pynvml` that is used here. Its handles are opaque."""
+
+    NVML_CLOCK_SM: int
+    NVML_CLOCK_MEM: int
+    NVML_TEMPERATURE_GPU: int
+
+    def nvmlInit(self) -> object: ...
+    def nvmlShutdown(self) -> object: ...
+    def nvmlDeviceGetHandleByUUID(self, uuid: str, /) -> object: ...
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id: str, /) -> object: ...
+    def nvmlDeviceGetMigMode(self, handle: object, /) -> Sequence[int]: ...
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: object, /) -> object: ...
+    def nvmlDeviceGetClockInfo(self, handle: object, clock: int, /) -> int: ...
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetPowerUsage(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetPowerManagementDefaultLimit(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: object, /) -> int: ...
+    def nvmlDeviceGetTemperature(self, handle: object, sensor: int, /) -> int: ...
+    def nvmlDeviceGetUtilizationRates(self, handle: object, /) -> _Utilization: ...
+    def nvmlDeviceGetMemoryInfo(self, handle: object, /) -> _Memory: ...
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: object, /) -> Sequence[_Process]: ...
+
+
+def events_named(events: int) -> list[str]:
+    """The names of the bits that are set."""
+    return [name for bit, name in CLOCK_EVENTS.items() if events & bit]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One GPU at one moment. None: not told."""
+
+    time_ns: int  # on the clock of the samples
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    clock_events: int | None = None  # bits of CLOCK_EVENTS
+    power_w: float | None = None  # from Ampere on (but GA100) the mean of the last second
+    energy_j: float | None = None  # since the driver was loaded
+    temperature_c: int | None = None
+    utilization_percent: int | None = None
+    memory_used_bytes: int | None = None
+    processes: int | None = None  # that compute on it, this one among them
+
+
+Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty where NVML is absent
+
+
+def load_nvml() -> Nvml | None:
+    """NVML, ready to be asked; None where the package or the driver's library is not there."""
+    try:
+        nvml = cast(Nvml, importlib.import_module("pynvml"))
+        nvml.nvmlInit()
+    except Exception:
+        return None
+    return nvml
+
+
+@contextmanager
+def recorded(
+    gpus: Sequence[Gpu], nvml: Nvml | None = None, period_s: float = PERIOD_S
+) -> Iterator[Readings]:
+    """Read the state of `gpus` at the beginning of the block, at its end, and in between.
+
+    The value fills while the block runs. `nvml` is for tests; by default it is loaded.
+    """
+    readings: dict[str, list[Reading]] = {}
+    nvml = (nvml or load_nvml()) if gpus else None
+    if nvml is None:
+        yield readings
+        return
+    sensors = [(gpu.device, find(nvml, gpu)) for gpu in gpus]
+    readings.update({device: [] for device, _ in sensors})
+
+    def read_all() -> None:
+        for device, sensor in sensors:
+            readings[device].append(sensor.read())
+
+    over = threading.Event()
+
+    def read_on() -> None:
+        while not over.wait(period_s):
+            read_all()
+
+    read_all()
+    thread = threading.Thread(target=read_on, name="gpubench-telemetry", daemon=True)
+    thread.start()
+    try:
+        yield readings
+    finally:
+        over.set()
+        thread.join(_PATIENCE_S)
+        if not thread.is_alive():
+            read_all()
+            _ask(nvml, lambda library: library.nvmlShutdown())
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Where NVML answers for a CUDA device.
+
+    A MIG slice shares the clocks and the temperature of its board, has memory and processes of its
+    own, and no power meter: what the board uses, its neighbours use too.
+    """
+
+    nvml: Nvml
+    board: object | None  # a handle; None: not found
+    own: object | None  # the slice's handle, or the board's
+    is_slice: bool = False
+
+    def read(self) -> Reading:
+        nvml, board, own = self.nvml, self.board, self.own
+        meter = None if self.is_slice else board
+        return Reading(
+            time_ns=time.monotonic_ns(),
+            sm_clock_mhz=_ask(
+                board, lambda at: nvml.nvmlDeviceGetClockInfo(at, nvml.NVML_CLOCK_SM)
+            ),
+            memory_clock_mhz=_ask(
+                board, lambda at: nvml.nvmlDeviceGetClockInfo(at, nvml.NVML_CLOCK_MEM)
+            ),
+            clock_events=self.clock_events(),
+            power_w=_ask(meter, lambda at: nvml.nvmlDeviceGetPowerUsage(at) / 1e3),
+            energy_j=_ask(meter, lambda at: nvml.nvmlDeviceGetTotalEnergyConsumption(at) / 1e3),
+            temperature_c=_ask(
+                board, lambda at: nvml.nvmlDeviceGetTemperature(at, nvml.NVML_TEMPERATURE_GPU)
+            ),
+            utilization_percent=_ask(meter, lambda at: nvml.nvmlDeviceGetUtilizationRates(at).gpu),
+            memory_used_bytes=_ask(own, lambda at: nvml.nvmlDeviceGetMemoryInfo(at).used),
+            processes=self.processes(),
+        )
+
+    def clock_events(self) -> int | None:
+        nvml = self.nvml
+        events = _ask(self.board, lambda at: nvml.nvmlDeviceGetCurrentClocksEventReasons(at))
+        if events is None:  # drivers before 535 know them under their older name alone
+            events = _ask(self.board, lambda at: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(at))
+        return events
+
+    def processes(self) -> int | None:
+        """Processes that compute on the device. None where none is listed.
+
+        A list without any is one that a container hides, for the caller uses the GPU itself.
+        """
+        nvml = self.nvml
+        listed = _ask(self.own, lambda at: nvml.nvmlDeviceGetComputeRunningProcesses(at))
+        return len({process.pid for process in listed}) if listed else None
+
+    def power_limits_w(self) -> tuple[float, float] | None:
+        """(what the board may use now, what it may use by default)."""
+        nvml = self.nvml
+        now = _ask(self.board, lambda at: nvml.nvmlDeviceGetEnforcedPowerLimit(at) / 1e3)
+        default = _ask(
+            self.board, lambda at: nvml.nvmlDeviceGetPowerManagementDefaultLimit(at) / 1e3
+        )
+        return None if now is None or default is None else (now, default)
+
+
+def find(nvml: Nvml, gpu: Gpu) -> Sensor:
+    """The sensor of a CUDA device.
+
+    CUDA numbers devices in an order of its own and leaves some out (CUDA_VISIBLE_DEVICES), so they
+    are matched by UUID, and by their place on the bus where NVML does not know the UUID.
+    """
+    bare = gpu.uuid.removeprefix("GPU-").removeprefix("MIG-")
+    board = _ask(f"GPU-{bare}", nvml.nvmlDeviceGetHandleByUUID)
+    if board is not None:
+        return Sensor(nvml, board, board)
+    own = _ask(f"MIG-{bare}", nvml.nvmlDeviceGetHandleByUUID)
+    if own is not None:
+        board = _ask(own, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle)
+        return Sensor(nvml, board, own, is_slice=True)
+    board = _ask(gpu.pci_bus_id, nvml.nvmlDeviceGetHandleByPciBusId)
+    mode = _ask(board, nvml.nvmlDeviceGetMigMode)
+    if mode and mode[0]:  # one of the board's slices, and no telling which
+        return Sensor(nvml, board, None, is_slice=True)
+    return Sensor(nvml, board, board)
+
+
+def _ask(handle: _Handle | None, question: Callable[[_Handle], _Answer]) -> _Answer | None:
+    """What NVML answers; None without a handle or an answer.
+
+    Whatever is raised counts as none: not supported by this GPU, not permitted, the GPU fell off
+    the bus, or a function that this pynvml lacks.
+    """
+    if handle is None:
+        return None
+    try:
+        return question(handle)
+    except Exception:
+        return None

@@ -1,0 +1,296 @@
+"""From YAML and flags to cells."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from factories import a_machine
+
+from gpubench.cells.grid import Grid, cells, expand, override, parse_grids, read_grids
+from gpubench.cli.program import main
+from gpubench.errors import InputError
+from gpubench.files.untrusted import parse_yaml
+from gpubench.spec.spec import Spec
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def test_cells_are_all_combinations_and_neighbours_share_an_engine() -> None:
+    (grid,) = parse_grids(
+        {"workers": [1, 2], "batch": [1, 4], "model": ["resnet50", "bert-base"]}, "sweep"
+    )
+    specs = expand(grid)
+    assert len(specs) == 8
+    assert [(spec.model, spec.batch, spec.workers) for spec in specs[:3]] == [
+        ("resnet50", 1, 1),
+        ("resnet50", 1, 2),
+        ("resnet50", 4, 1),
+    ]
+
+
+def test_instances_are_no_axis() -> None:
+    (grid,) = parse_grids({"model": "resnet50", "instance": ["a", "b"]}, "sweep")
+    (spec,) = expand(grid)
+    assert spec.instance == ("a", "b")
+
+
+def test_grids_inherit_what_stands_beside_them() -> None:
+    document = {"runtime": "eager", "grids": [{"model": "resnet50"}, {"model": "bert-base"}]}
+    grids = parse_grids(document, "file")
+    assert [grid.settings["runtime"] for grid in grids] == ["eager", "eager"]
+    assert grids[1].origin == "file, grid 2"
+
+
+def test_flags_override_every_grid() -> None:
+    grids = parse_grids([{"model": "resnet50", "batch": [1, 2]}, {"model": "bert-base"}], "file")
+    assert [len(expand(grid)) for grid in override(grids, {"batch": 8})] == [1, 1]
+
+
+def test_equal_cells_are_measured_once() -> None:
+    grids = parse_grids([{"model": "resnet50", "workers": [1, 2]}, {"model": "resnet50"}], "file")
+    assert len(cells(grids, a_machine()).specs) == 2
+
+
+def test_cells_that_the_machine_cannot_do_are_refused_or_left_out_as_asked() -> None:
+    document = {"model": "resnet50", "precision": ["fp32", "bf16"]}
+    with pytest.raises(InputError, match=r"^file: --precision bf16: this CPU"):
+        cells(parse_grids(document, "file"), a_machine())
+    planned = cells(parse_grids(document | {"unavailable": "skip"}, "file"), a_machine())
+    assert [spec.precision for spec in planned.specs] == ["fp32"]
+    assert len(planned.skipped) == 1
+    native = a_machine(cpu_flags=frozenset({"avx512_bf16"}))
+    assert len(cells(parse_grids(document, "file"), native).specs) == 2
+
+
+def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
+    gpu_grid = {"model": "resnet50", "only_on": "cuda"}
+    assert cells(parse_grids(gpu_grid, "file"), a_machine()).specs == []
+    with pytest.raises(InputError, match="batch"):
+        cells(parse_grids(gpu_grid | {"batch": 0}, "file"), a_machine())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: [resnet50", ":1:17: this is not valid YAML"),
+        ("- just\n- words", "grid 1: expected settings"),
+        ("modle: resnet50", "unknown key 'modle'; did you mean model?"),
+        ("model: resnet50\nbatch: []", "batch: the list is empty"),
+        ("model: resnet50\nbatch: [1, -2]", "batch: '-2' is not allowed"),
+        ("model: resnet50\nonly_on: tpu", "only_on: 'tpu' is not known; choose cpu or cuda"),
+        ("model: resnet50\nunavailable: maybe", "choose skip or refuse"),
+        ("grids: 3", "grids: expected a list"),
+        ("", "expected settings"),
+        ("model: {a: 1}", "model"),
+        (
+            "model: resnet50\nbatch: 1\nbatch: 2",
+            ":3: 'batch' is there twice; remove one",
+        ),
+        ("model: resnet50\n\nbatch: [1, 0]", ":3: batch: '0' is not allowed; give 1 or more"),
+        ("model: resnet50\nonly_on: [cpu]", ":2: only_on: '['cpu']' is not known; choose cpu or"),
+        ("model: resnet50\nunavailable: {a: 1}", ":2: unavailable: "),
+        ("model: !!binary cmVzbmV0NTA=", ":1: tag:yaml.org,2002:binary is a tag"),
+        ("model: resnet50\nseed: !!int x", ":2: tag:yaml.org,2002:int is a tag"),
+        ("model: !!python/name:os.system", "is a tag"),
+        ("model: !a b", ":1: !a is a tag"),
+        ("! model: resnet50", ":1: ! is a tag"),
+        ("model: &m resnet50\nweights: *m", ":1: &m is an anchor"),
+        ("- *m", ":1: *m is an alias"),
+        ("<<: {model: resnet50}", "unknown key '<<'"),
+        ("[1]: 2", ":1: a key must be a word"),
+        ("? {a: 1}\n: 2", ":1: a key must be a word"),
+        ("model: resnet50\nseed: " + "1" * 5000, ":2: a text is longer than 4,096"),
+        ("model: resnet50\nseed: " + "1" * 4000, ":2: a number has 4,000 digits"),
+        ("model: resnet50\nseed: -" + "1" * 30, ":2: a number has 31 digits"),
+        ("model: resnet50\nwarmup: 2026-13-45", ":2: warmup: '2026-13-45' is not a duration"),
+        ("model: resnet50\nwarmup: 2026-01-02", ":2: warmup: '2026-01-02' is not a duration"),
+        ("model: 2026-01-02", ":1: model: unknown model '2026-01-02'"),
+        ("model: resnet50\ndynamic_batch: 8:20", "dynamic_batch: '20' has no unit"),
+        ("[" * 100, "nested deeper than 8 levels"),
+        ("- " * 2000 + "a", "nested deeper than 8 levels"),
+        ('model: "\\UFFFFFFFF"', "this is not valid YAML"),
+        ('model: "\\uD800"', "half a character"),
+        ("model: a\x00b", ":1: this is not valid YAML: a character is not allowed"),
+        ("model: resnet50\n--- \nmodel: resnet50", ":2: a second document begins"),
+        ("%YAML 9.9\n---\nmodel: resnet50", "not valid YAML"),
+        ("model: resnet50\nbatch: [[1, 2]]", "batch: '[1, 2]' is not allowed"),
+        ("model: resnet50\nrate: 1e308", "rate: '1e+308' is not allowed"),
+        ("model: resnet50\nrate: 1e999", "rate: "),
+        ("model: resnet50\narrivals: poisson:3\nrate: 5", ":2: arrivals: poisson takes no value"),
+        ("model: resnet50\nbatch: yes", "batch: 'True' is not allowed; give a number, like 8"),
+        ("model: resnet50\nrate: on", "rate: 'True' is not allowed; give a number"),
+        ("model: resnet50\nbatch: 1, 2", "batch: '1, 2' is not allowed; a list is written [1, 2]"),
+        ("model: resnet50,bert-base", "model: 'resnet50,bert-base' is not allowed; a list is"),
+        ("model: 5", "model: '5' is not allowed; give a name"),
+        ("model: resnet50\ninstance: 5", "instance: '5' is not allowed; give a name, or a list of"),
+    ],
+)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        cells(read_grids(path), a_machine())
+    assert str(refusal.value).startswith(str(path))
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_grids(tmp_path / "absent.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read: it is not text"):
+        read_grids(tmp_path / "binary.yaml")
+
+
+def test_only_regular_files_of_a_sensible_size_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.yaml").write_text("# " + "x" * 300_000)
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)  # the name of a socket has 108 bytes at most
+        listening.bind("socket")
+        for name, expected in [
+            ("pipe", "it is a named pipe; give a regular file"),
+            ("/dev/zero", "it is a device"),
+            ("/dev/null", "it is a device"),
+            ("socket", "it is a socket"),
+            (".", "it is a folder"),
+            ("large.yaml", "it is larger than 256 KiB, the limit"),
+            ("x" * 300, "File name too long"),
+        ]:
+            with pytest.raises(InputError, match=f"cannot be read: {expected}"):
+                read_grids(tmp_path / name)
+
+
+def test_plain_values_are_texts_numbers_switches_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "a: [8, -3, 1.5, 1e3, .5, yes, Off, ~, null, '8', \"yes\", 010, 0x10, 1:30, 1_000]\n"
+        "b: [2026-01-02, <<, =, .inf, .nan, 2 ms, |-]\n"
+    )
+    found = parse_yaml(path.read_text().replace(", |-", ""), "file")
+    assert found["a"] == [
+        *(8, -3, 1.5, 1000.0, 0.5, True, False, None, None, "8", "yes"),
+        *("010", "0x10", "1:30", "1_000"),
+    ]
+    assert found["b"] == ["2026-01-02", "<<", "=", ".inf", ".nan", "2 ms"]
+    assert found.lines == {"a": 1, "b": 2}
+
+
+def expanded(path: Path) -> list[Spec]:
+    return [spec for grid in read_grids(path) for spec in expand(grid)]
+
+
+def test_a_file_of_bytes_in_place_of_a_name_runs_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
+    hidden = base64.b64encode(b"planted:f").decode()
+    for model in (f"!!binary {hidden}", f"!!binary '{hidden}'", f"[!!binary {hidden}]"):
+        (tmp_path / "sweep.yaml").write_text(f"model: {model}\nrequests: 1\nwarmup: 0")
+        assert main(["sweep", "sweep.yaml", "--output", "run"]) == 2
+        assert "sweep.yaml:1: tag:yaml.org,2002:binary is a tag" in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("model", ["evil:f", "evil.py:f", "pkg.sub:make"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "model: {}",
+        "model: [resnet50, {}]",
+        "model: '{}'",
+        'model: "{}"',
+        "model: >-\n  {}",
+        "grids:\n- model: {}",
+        "- model: resnet50\n- model: {}",
+        "model: resnet50\ngrids:\n- batch: 1\n- model: [{}]",
+        "? model\n: {}",
+        "only_on: cuda\nmodel: {}",
+    ],
+)
+def test_a_file_runs_no_code_without_leave(tmp_path: Path, model: str, form: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(form.format(model))
+    with pytest.raises(InputError) as refusal:
+        expanded(path)
+    assert str(refusal.value).startswith(f"{path}:")
+    assert f"model: {model} runs code; if you trust this file" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["model: m.pt\ninput_shape: 3x8x8", "model: m.plan\nruntime: tensorrt\nprecision: fp16"],
+)
+def test_neither_does_a_file_of_code(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"sweep.yaml:1: model: m\.\w+ runs code; if you trust"):
+        expand(read_grids(path)[0])
+
+
+@pytest.mark.parametrize("model", [b"evil:f", 5, None, {"a": "evil:f"}, bytearray(b"evil:f")])
+def test_a_model_is_a_text_and_nothing_that_turns_into_one(model: object) -> None:
+    """pydantic would decode bytes, after a check of the written value had seen no name in them."""
+    with pytest.raises(InputError, match=r"^sweep: model: .* give a name"):
+        expand(Grid({"model": model}, "sweep"))
+
+
+def test_leave_is_given_by_a_flag_or_by_naming_the_model_oneself(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("model: evil:f\nbatch: 1")
+    assert expand(read_grids(path, allow_code=True)[0])[0].model == "evil:f"
+    (grid,) = override(read_grids(path), {"model": "mine:f"})
+    assert expand(grid)[0].model == "mine:f"
+    (grid,) = override(read_grids(path), {"batch": "2"})
+    with pytest.raises(InputError, match=r"sweep.yaml:1: model: evil:f runs code; if you trust"):
+        expand(grid)
+    assert expand(parse_grids({"model": "evil:f"}, "sweep")[0])[0].model == "evil:f"
+
+
+def test_cells_are_counted_before_they_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    many = list(range(1, 60))
+    axes = ("batch", "workers", "clients", "seed", "threads")
+    path.write_text("model: resnet50\n" + "".join(f"{axis}: {many}\n" for axis in axes))
+    with pytest.raises(
+        InputError, match=r"714,924,299 cells, and 10,000 is the limit.*--max-cells"
+    ):
+        cells(read_grids(path), a_machine())
+    small = parse_grids([{"model": "resnet50", "batch": [1, 2]}, {"model": "resnet50"}], "sweep")
+    with pytest.raises(InputError, match="3 cells, and 2 is the limit"):
+        cells(small, a_machine(), max_cells=2)
+    assert len(cells(small, a_machine(), max_cells=3).specs) == 2
+
+
+def test_the_quick_start_has_every_p95_stand() -> None:
+    planned = cells(read_grids(EXAMPLES / "quickstart.yaml"), a_machine())
+    assert [(spec.model, spec.batch, spec.workers) for spec in planned.specs] == [
+        ("bert-base", 1, 1),
+        ("bert-base", 1, 2),
+        ("resnet50", 1, 1),
+        ("resnet50", 1, 2),
+        ("resnet50", 4, 1),
+    ]
+    assert all(spec.clients == spec.workers for spec in planned.specs)
+    assert all(spec.requests == 130 for spec in planned.specs)
+    assert all(spec.instance == ("c7i.xlarge",) for spec in planned.specs)
+    native = a_machine(cpu_flags=frozenset({"avx512_bf16"}))
+    assert len(cells(read_grids(EXAMPLES / "quickstart.yaml"), native).specs) == 10
+
+
+def test_the_published_studys_grid_is_whole() -> None:
+    grids = read_grids(EXAMPLES / "g5_study.yaml")
+    specs = [spec for grid in grids for spec in expand(grid)]
+    assert {spec.batch for spec in specs} == {32, 16, 8, 4, 1}
+    assert {spec.model for spec in specs} == {"bert-base", "resnet50"}
+    assert {spec.precision for spec in specs} == {"fp32", "tf32", "amp"}
+    assert {spec.instance for spec in specs} == {("g5.4xlarge", "g4dn.4xlarge")}
+    assert all(spec.inputs == "device" for spec in specs)

@@ -1,0 +1,313 @@
+"""Defaults that depend on the machine, and what a machine cannot do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from factories import a_machine
+
+from gpubench.cells.resolve import native_precision, resolve, threads_note
+from gpubench.errors import InputError
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
+from gpubench.system import gpus, torch_gpus
+from gpubench.system.gpus import NoCuda
+from gpubench.system.machine import Machine
+from gpubench.system.torch_gpus import TorchGpu
+
+V100 = TorchGpu("Tesla V100-SXM2-16GB", (7, 0))
+T4 = TorchGpu("Tesla T4", (7, 5))
+A10G = TorchGpu("NVIDIA A10G", (8, 6))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Machine:
+    """A machine with these GPUs, as a torch for sm_75 and newer would describe them."""
+    import torch
+
+    gpus: tuple[TorchGpu, ...] = request.param
+    monkeypatch.setattr(torch_gpus, "torch_gpus", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
+    return a_machine(gpus=tuple(gpu.name for gpu in gpus), cores=16)
+
+
+def planned(machine: Machine, **settings: object) -> Spec:
+    return resolve(make_spec({"model": "resnet50", **settings}), machine)
+
+
+def test_one_client_and_one_worker_on_a_cpu() -> None:
+    spec = resolve(make_spec({"model": "bert-base"}), a_machine())
+    assert (spec.device, spec.clients, spec.workers, spec.threads) == ("cpu", 1, 1, 2)
+    assert (spec.seq_len, spec.duration, spec.depth) == (128, 10.0, 1)
+
+
+def test_clients_are_as_many_as_workers_unless_told() -> None:
+    spec = resolve(make_spec({"model": "resnet50", "workers": 2}), a_machine())
+    assert (spec.clients, spec.workers, spec.threads) == (2, 2, 1)
+
+
+def test_cores_are_shared_out_among_workers_and_each_has_at_least_one_thread() -> None:
+    spec = resolve(make_spec({"model": "resnet50", "workers": 3}), a_machine(cores=8))
+    assert spec.threads == 2
+    spec = resolve(make_spec({"model": "resnet50", "workers": 9}), a_machine(cores=8))
+    assert spec.threads == 1
+    assert "8 cores, 9 workers, 1 intra-op threads" in threads_note(spec, 8)
+
+
+def test_an_open_loop_has_no_clients() -> None:
+    spec = resolve(make_spec({"model": "resnet50", "rate": 5}), a_machine())
+    assert (spec.clients, spec.workers) == (None, 1)
+
+
+def test_with_a_number_of_requests_there_is_no_time_limit() -> None:
+    spec = resolve(make_spec({"model": "resnet50", "requests": 130}), a_machine())
+    assert spec.duration is None
+
+
+@pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
+def test_a_gpu_is_taken_where_there_is_one(machine: Machine) -> None:
+    assert planned(machine).device == "cuda:0"
+    assert planned(machine, device="cpu").device == "cpu"
+
+
+@pytest.mark.parametrize("machine", [(A10G, A10G, A10G)], indirect=True)
+def test_all_gpus_are_named_in_what_is_measured_and_each_has_as_many_workers(
+    machine: Machine,
+) -> None:
+    spec = planned(machine, device="all", rate=100)
+    assert spec.devices == ("cuda:0", "cuda:1", "cuda:2")
+    assert spec.worker_devices == ("cuda:0", "cuda:1", "cuda:2") * 2
+    assert planned(machine, device="cuda:2,cuda:0").devices == ("cuda:2", "cuda:0")
+    assert planned(machine, device="cuda:1").worker_devices == ("cuda:1",)
+    assert make_spec(spec.model_dump()) == spec  # as a result file reads it back
+
+
+@pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
+def test_all_of_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
+    assert planned(machine, device="all") == planned(machine, device="cuda:0")
+
+
+@pytest.mark.parametrize("machine", [(A10G, A10G)], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "clients", "workers", "depth"),
+    [
+        ({}, 2, 2, 1),  # a client has one request in flight: no second batch to fill
+        ({"clients": 3}, 3, 2, 2),
+        ({"clients": 4}, 4, 4, 1),
+        ({"clients": 9}, 9, 4, 2),
+        ({"rate": 50}, None, 4, 2),
+        ({"workers": 2, "clients": 8, "dynamic_batch": "4:1ms"}, 8, 2, 1),
+        ({"workers": 2, "clients": 9, "dynamic_batch": "4:1ms"}, 9, 2, 2),
+        ({"clients": 9, "depth": 1}, 9, 4, 1),
+        ({"workers": 6}, 6, 6, 1),
+    ],
+)
+def test_defaults_fill_every_gpu_as_far_as_clients_allow(
+    machine: Machine, settings: dict[str, object], clients: int | None, workers: int, depth: int
+) -> None:
+    spec = planned(machine, device="all", **settings)
+    assert (spec.clients, spec.workers, spec.depth) == (clients, workers, depth)
+
+
+@pytest.mark.parametrize("machine", [(A10G, T4, V100)], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"device": "cuda:3"}, "--device cuda:3: this machine has cuda:0 to cuda:2"),
+        ({"device": "cuda:2"}, "Tesla V100-SXM2-16GB (sm_70) is not among the architectures"),
+        ({"device": "all"}, "V100"),
+        ({"device": "cuda:1", "precision": "tf32"}, "Tesla T4 has no TF32"),
+        ({"device": "cuda:1", "precision": "bf16"}, "Tesla T4 only emulates it; use fp16"),
+        ({"device": "cuda:0,cuda:1", "workers": 3}, "among 2 GPUs; use 2 or 4"),
+        ({"device": "cuda:0,cuda:1", "workers": 1}, "among 2 GPUs; use 2"),
+        ({"device": "cuda:0,cuda:1", "clients": 1}, "--clients 1: too few to keep 2 GPUs busy"),
+    ],
+)
+def test_what_these_gpus_cannot_do_is_refused_with_the_fix(
+    machine: Machine, settings: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        planned(machine, **settings)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("machine", [(T4,)], indirect=True)
+def test_emulation_on_a_gpu_is_allowed_when_asked_for_and_is_told(machine: Machine) -> None:
+    assert native_precision(planned(machine, precision="amp"), machine)
+    emulated = planned(machine, precision="bf16", allow_emulated=True)
+    assert not native_precision(emulated, machine)
+
+
+@pytest.mark.parametrize("machine", [(TorchGpu("NVIDIA H200", (9, 0)),)], indirect=True)
+def test_a_gpu_that_the_driver_alone_shows_can_be_asked_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: ("a GPU",))
+    assert planned(a_machine(), device="cuda:0").device == "cuda:0"
+
+
+def test_synthetic_takes_a_gpu_only_when_told_and_asks_the_driver_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_driver() -> tuple[()]:
+        raise NoCuda("no-driver", "there is no NVIDIA driver; install one")
+
+    machine = a_machine(gpus=("NVIDIA A10G",))
+    monkeypatch.setattr(gpus, "visible_gpus", no_driver)
+    assert planned(machine, model="synthetic").device == "cpu"
+    with pytest.raises(InputError, match="there is no NVIDIA driver"):
+        planned(machine, model="synthetic", device="cuda:0")
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: ("a GPU", "another"))
+    assert planned(a_machine(), model="synthetic", device="all").devices == ("cuda:0", "cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((7, 0), ["sm_75", "sm_80", "sm_90"], False),  # V100 on a current build
+        ((7, 5), ["sm_75", "sm_80"], True),
+        ((8, 6), ["sm_75", "sm_80"], True),  # machine code runs on later minor versions
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((9, 0), ["sm_75", "sm_80"], False),
+        ((12, 0), ["sm_80", "compute_90"], True),  # PTX is compiled on the spot
+        ((9, 0), ["sm_90a"], True),
+    ],
+)
+def test_which_gpus_a_torch_build_runs_on(
+    capability: tuple[int, int], architectures: list[str], runs: bool
+) -> None:
+    assert torch_gpus.compiled_for(capability, architectures) is runs
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"device": "cuda:0"}, "this machine has no NVIDIA device; use --device cpu or auto"),
+        ({"precision": "tf32"}, "only NVIDIA GPUs from Ampere on have it"),
+        ({"precision": "bf16"}, "has no avx512_bf16 or amx_bf16 and only emulates it"),
+        ({"precision": "amp"}, "add --allow-emulated"),
+        ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
+        ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
+        ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
+        ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
+        ({"batch": 3, "dynamic_batch": "8:1ms"}, "MAX 8 is no multiple of the 3 samples"),
+        ({"weights": "no/such/file.pt"}, "--weights no/such/file.pt: no such file"),
+        ({"arrivals": "trace:no/such"}, "trace:no/such: No such file or directory; it must hold"),
+        ({"arrivals": "trace:/dev/null"}, "it is a device; give a regular file; it must hold one"),
+        ({"model": "no/such.py:net"}, "--model no/such.py:net: there is no no/such.py; give the"),
+        ({"model": "no/net.pt", "input_shape": "3x2"}, "there is no no/net.pt"),
+        ({"model": "no/net.onnx", "runtime": "onnxruntime"}, "there is no no/net.onnx"),
+        ({"model": "no/such/"}, "there is no no/such/"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused_with_the_fix(
+    settings: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        resolve(make_spec({"model": "resnet50", **settings}), a_machine())
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_emulation_is_allowed_when_asked_for_and_is_told() -> None:
+    machine = a_machine()
+    asked = make_spec({"model": "resnet50", "precision": "bf16", "allow_emulated": True})
+    spec = resolve(asked, machine)
+    assert not native_precision(spec, machine)
+    native = a_machine(cpu_flags=frozenset({"amx_bf16"}))
+    assert native_precision(spec, native)
+
+
+def test_a_path_of_weights_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").touch()
+    path = str(tmp_path / "weights.pt")
+    assert resolve(make_spec({"model": "resnet50", "weights": path}), a_machine()).weights == path
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error_and_never_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    def no_driver() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+    def none_visible() -> None:
+        raise RuntimeError("No CUDA GPUs are available")
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", no_driver)
+    with pytest.raises(InputError, match=r"too old .*update the NVIDIA driver.*--device cpu"):
+        resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+    monkeypatch.setattr(torch.cuda, "init", none_visible)
+    with pytest.raises(InputError, match=r"shows none to this process; look at CUDA_VISIBLE_DEV"):
+        resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(InputError, match="CPU-only build"):
+        resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
+
+
+REFUSED_AT_ONCE = [
+    ["run", "--model", "resnet50", "--precision", "fp8"],
+    ["run", "--model", "resnet50", "--precision", "int8"],
+    ["run", "--model", "bert-base", "--precision", "fp8", "--runtime", "onnxruntime"],
+    ["run", "--model", "resnet50", "--precision", "int8", "--runtime", "compile"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt-rtx", "--precision", "fp16"],
+    ["run", "--model", "resnet50", "--precision", "tf32"],
+    ["search", "--model", "resnet50", "--precision", "fp8", "--objective", "p95:1ms"],
+    ["sweep", "--model", "resnet50", "--precision", "fp8", "--output", "run"],
+    ["build", "--model", "resnet50", "--gpu", "T5", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--precision", "amp", "--output", "engines"],
+    ["build", "--model", "reset50", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "no.onnx", "--gpu", "T4", "--output", "engines"],
+    ["build", "--model", "resnet50", "--gpu", "T4", "--batch", "0", "--output", "engines"],
+    ["report", ""],
+    ["compare", "a", "b"],
+]
+
+ASK = """
+import sys
+from gpubench.cli.program import main
+for number, arguments in enumerate(eval(sys.argv[1])):
+    status = main(arguments)
+    print(number, status, "torch" in sys.modules, flush=True)
+"""
+
+
+def test_what_needs_no_torch_to_be_refused_does_not_import_it(tmp_path: Path) -> None:
+    asked = [
+        [*each, "--device", "cpu"] if each[0] in {"run", "search", "sweep"} else each
+        for each in REFUSED_AT_ONCE
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ASK, repr(asked)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
+    assert done.stdout.splitlines() == [f"{number} 2 False" for number in range(len(asked))]
+    assert len(done.stderr.splitlines()) == len(asked), done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "pipe.onnx", "runtime": "onnxruntime"},
+        {"model": "resnet50", "weights": "pipe.pth"},
+    ],
+)
+def test_nothing_waits_for_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.onnx")
+    os.mkfifo("pipe.pth")
+    with pytest.raises(InputError, match=r"pipe.\w+ is no regular file; give one"):
+        resolve(make_spec(settings), a_machine())

@@ -1,0 +1,396 @@
+"""Every runtime that runs on a CPU gives the right answers, at several batch sizes and precisions,
+keeps what is costly, and says in one line what it cannot do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from factories import a_machine
+from small_models import SEQ_LEN, SMALL, make_presets_small
+
+import gpubench
+from gpubench.cells import resolve
+from gpubench.engines import (
+    aotinductor,
+    eager,
+    linear_int8,
+)
+from gpubench.engines.base import Engine, build
+from gpubench.engines.onnx import export
+from gpubench.errors import GpubenchError, InputError
+from gpubench.measure import cuda_graphs
+from gpubench.measure.engine import Place, Prepared, engine_key
+from gpubench.measure.output_check import Reference, check, make_reference
+from gpubench.measure.python_workers import ModelWorker, make_pool
+from gpubench.models.base import LoadedModel, Tensors, load, seeded
+from gpubench.registry import MODELS, RUNTIMES
+from gpubench.results.result import Numerics
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
+from gpubench.statistics.verdicts import outputs_differ
+from gpubench.system import packages
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiling takes long: what one test has compiled, the next may take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def spec_of(
+    model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
+) -> Spec:
+    return make_spec(
+        {
+            "model": "bert-base" if model == "bert" else "resnet50",
+            "runtime": runtime,
+            "precision": precision,
+            "batch": batch,
+            "seq_len": SEQ_LEN if model == "bert" else None,
+            "device": "cpu",
+            "threads": 1,
+            "workers": workers,
+        }
+    )
+
+
+def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
+    reference = make_reference(model, spec.seed, spec.batch)
+    engine = build(model, spec)
+    return engine, numerics_of(engine, reference, spec.precision)
+
+
+def numerics_of(engine: Engine, reference: Reference, precision: str = "fp32") -> Numerics:
+    with engine.thread_modes():
+        numerics = check(engine, reference, precision).numerics
+    assert numerics is not None
+    return numerics
+
+
+CASES = [
+    ("eager", "fp32", 1),
+    ("eager", "amp", 3),
+    ("torchscript", "fp32", 1),
+    ("torchscript", "amp", 3),
+    ("compile", "fp32", 1),
+    ("compile", "amp", 3),
+    ("aotinductor", "fp32", 1),
+    ("aotinductor", "amp", 3),
+    ("onnxruntime", "fp32", 1),
+    ("onnxruntime", "fp32", 3),
+    ("onnxruntime", "int8", 1),
+    ("onnxruntime", "int8", 3),
+]
+
+
+@pytest.mark.parametrize(("runtime", "precision", "batch"), CASES)
+@pytest.mark.parametrize("model", list(SMALL))
+def test_answers_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
+    _, numerics = checked(SMALL[model](), spec_of(model, runtime, precision, batch))
+    assert outputs_differ(numerics, precision) is None
+    assert numerics.cosine is not None
+    assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)
+
+
+@pytest.mark.parametrize(("runtime", "batch"), [("compile", 1), ("compile", 3), ("aotinductor", 1)])
+def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
+    engine, numerics = checked(SMALL["bert"](), spec_of("bert", runtime, "int8", batch))
+    assert outputs_differ(numerics, "int8") is None
+    assert (numerics.cosine or 0) > 0.999
+    assert (numerics.relative_error or 0) > 1e-4  # fp32 has 1e-7
+    assert "torchao" in (engine.library or "")
+
+
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor"])
+def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str) -> None:
+    refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
+    with pytest.raises(GpubenchError, match=refused):
+        build(SMALL["resnet"](), spec_of("resnet", runtime, "int8"))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
+def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_refuses(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_presets_small(monkeypatch)
+    model = load(Spec(model=name))
+    share = linear_int8.linear_share(model.module, model.make_inputs(seeded(1), 1))
+    assert MODELS[name].convolutional is (share < 0.5)
+
+
+def test_large_linear_layers_alone_are_made_int8() -> None:
+    """Without the two answer logits, whose layer is narrow, and what is between the tokens."""
+    model = SMALL["bert"]()
+    inputs = model.make_inputs(seeded(1), 1)
+    assert 0.9 < linear_int8.linear_share(model.module, inputs) < 0.95
+    linear_int8.quantise(model.module, inputs, spec_of("bert", "compile", "int8"))
+    narrow = {
+        name
+        for name, layer in model.module.named_modules()
+        if isinstance(layer, torch.nn.Linear) and type(layer.weight.data) is torch.Tensor
+    }
+    assert narrow == {"model.qa_outputs"}
+
+
+def eight_numbers(generator: torch.Generator, samples: int) -> Tensors:
+    return (torch.rand(samples, 8, generator=generator),)
+
+
+def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> None:
+    """More than the versions that torch.compile keeps of one function."""
+    models = [
+        LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers)
+        for _ in range(torch._dynamo.config.recompile_limit + 2)
+    ]
+    spec = spec_of("resnet", "compile")
+    references = [make_reference(model, spec.seed, 1) for model in models]
+    engines = [build(model, spec) for model in models]
+    for engine, reference in zip(engines, references, strict=True):
+        with engine.thread_modes():
+            numerics = check(engine, reference, "fp32").numerics
+        assert numerics is not None
+        assert numerics.max_abs_error == pytest.approx(0, abs=1e-6)
+
+
+def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> None:
+    model = SMALL["resnet"]()
+    spec = spec_of("resnet", "compile")
+    reference = make_reference(model, spec.seed, spec.batch)
+    engine = build(model, spec)
+    build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
+    for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
+        convolution.weight.data.zero_()
+    assert numerics_of(engine, reference).cosine == pytest.approx(1, abs=1e-6)
+
+
+def test_a_capture_calls_what_was_compiled_with_as_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TorchInductor's code is for a number of threads; with another it is compiled again."""
+    spec = spec_of("bert", "eager").model_copy(update={"device": "cuda:0", "threads": 3})
+    seen: list[int] = []
+
+    def capture(*_: object) -> SimpleNamespace:
+        seen.append(torch.get_num_threads())
+        return SimpleNamespace(executors=lambda: [None] * (spec.workers or 1))
+
+    monkeypatch.setattr(cuda_graphs, "capture", capture)
+    places = {"cuda:0": Place(build(SMALL["bert"](), spec_of("bert", "eager")), [])}
+    threads = torch.get_num_threads()
+    Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(spec)
+    assert seen == [3]
+    assert torch.get_num_threads() == threads
+
+
+def test_every_runtime_for_cpus_is_among_the_cases() -> None:
+    on_gpus_alone = {"tensorrt", "tensorrt-rtx"}
+    assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - on_gpus_alone
+
+
+def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again(
+    own_cache: Path,
+) -> None:
+    spec = spec_of("bert", "onnxruntime")
+    assert checked(SMALL["bert"](), spec)[0].from_cache is False
+    assert checked(SMALL["bert"](), spec)[0].from_cache is True
+    (entry,) = own_cache.rglob("*.onnx")
+    entry.write_bytes(entry.read_bytes()[:1000])
+    engine, numerics = checked(SMALL["bert"](), spec)
+    assert engine.from_cache is False
+    assert numerics.cosine == pytest.approx(1, abs=1e-6)
+
+
+def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
+    spec = spec_of("bert", "aotinductor")
+    build(SMALL["bert"](), spec)
+    engine, _ = checked(SMALL["bert"](), spec)
+    assert engine.from_cache is True
+    assert "freezing" in (engine.library or "")
+    assert engine.for_graph is not None
+    assert engine.for_graph() is engine.for_graph()  # its weights are loaded once for all graphs
+    inputs = SMALL["bert"]().make_inputs(seeded(0), 1)
+    for ours, theirs in zip(engine.for_graph()(*inputs), engine.forward(*inputs), strict=True):
+        assert torch.equal(ours, theirs)
+    damaged = tmp_path / "damaged.pt2"
+    damaged.write_bytes(b"half a file")
+    assert aotinductor._load(damaged, spec) is None
+    assert not damaged.exists()  # so that it is made again
+
+
+def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
+    model = SMALL["resnet"]()
+    for batch in (1, 4):
+        export.export(model, spec_of("resnet", "onnxruntime", batch=batch), torch.float32)
+    assert len(list(own_cache.rglob("*.onnx"))) == 1
+
+
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
+def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str) -> None:
+    model = SMALL["bert"]()
+    spec = spec_of("bert", runtime, workers=2)
+    engine = build(model, spec)
+    if runtime == "compile":
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    pool = make_pool(model, engine, spec)
+    with torch.inference_mode():
+        expected = [model.module(*request)[0] for request in pool]
+    wrong: list[int] = []
+
+    class Comparing(ModelWorker):
+        def run(self, ids: np.ndarray) -> None:
+            start, _ = engine.forward(*self._inputs(ids))
+            if not torch.allclose(start, expected[int(ids[0])], atol=1e-5):
+                wrong.append(int(ids[0]))
+
+    done: list[bool] = []
+
+    def work(first: int) -> None:
+        worker = Comparing(engine, pool, spec)
+        worker.open()
+        for number in range(first, len(pool), 2):
+            worker.run(np.array([number]))
+        worker.close()
+        done.append(True)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (done, wrong) == ([True, True], [])
+    if runtime == "compile":  # and no worker compiled anew
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
+    model = SMALL["resnet"]()
+    (images,) = model.make_inputs(seeded(1), 5)
+    engine = build(model, spec_of("resnet", "onnxruntime"))
+    with engine.thread_modes():
+        (logits,) = engine.forward(images)
+        assert torch.allclose(logits, model.module(images), atol=1e-4)
+
+
+def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -> None:
+    for runtime in RUNTIMES:
+        one, two = (spec_of("bert", runtime, workers=workers) for workers in (1, 2))
+        shared = engine_key(one) == engine_key(two)
+        assert shared is (not RUNTIMES[runtime].compiled_for_workers)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("compile", "fp32"), ("compile", "int8"), ("aotinductor", "fp32"), ("onnxruntime", "fp32")],
+)
+def test_the_workers_of_the_core_can_run_it(
+    runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not Python's threads: each call has a new thread state."""
+    monkeypatch.setattr("gpubench.measure.engine.load", lambda spec: SMALL["bert"]())
+    spec = spec_of("bert", runtime, precision, workers=2)
+    asked = spec.model_copy(update={"requests": 20, "warmup": 0.0})
+    result = gpubench.run(asked)
+    assert result.error is None
+    assert result.requests.completed == 20
+    assert result.engine.library is not None
+
+
+class Eigenvalues(torch.nn.Module):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = torch.linalg.eigvals(ids.float().reshape(-1, 4, 4))
+        return values.real  # has no ONNX form
+
+
+def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
+    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
+        return (torch.randn(samples, 16, generator=generator),)
+
+    with pytest.raises(GpubenchError, match="cannot be exported to ONNX") as failure:
+        build(LoadedModel(Eigenvalues(), "", make_inputs), spec_of("resnet", "onnxruntime"))
+    assert "\n" not in str(failure.value)
+    assert "--runtime torchscript" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "settings"),
+    [
+        ("onnx", "onnxruntime", {"runtime": "onnxruntime"}),
+        ("torchao", "torchao", {"runtime": "compile", "precision": "int8"}),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    package: str, extra: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else True)
+    asked = make_spec({"model": "bert-base", **settings})
+    missing = rf"{package} is not installed.*pip install '.\[{extra}\]'"
+    with pytest.raises(InputError, match=missing):
+        resolve.resolve(asked, a_machine())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"runtime": "torchscript", "precision": "int8"}, "or bf16, or --runtime onnxruntime"),
+        ({"runtime": "onnxruntime", "precision": "amp", "allow_emulated": True}, "fp32 or int8"),
+        ({"runtime": "compile", "precision": "int8"}, "linear layers alone, and resnet50 has"),
+        ({"runtime": "aotinductor", "precision": "int8"}, "use --runtime onnxruntime"),
+        ({"runtime": "compile", "dynamic_batch": "8:1ms"}, "compiled for one batch size"),
+        ({"runtime": "aotinductor", "dynamic_batch": "8:1ms"}, "remove --dynamic-batch"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
+    settings: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        resolve.resolve(make_spec({"model": "resnet50", **settings}), a_machine())
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "others"),
+    [
+        ("bert-base", "cpu", ", or --runtime onnxruntime or compile or aotinductor"),
+        ("bert-base", "cuda:0", ", or --runtime tensorrt or compile or aotinductor"),
+        ("resnet50", "cpu", ", or --runtime onnxruntime"),
+        ("resnet50", "cuda:0,cuda:1", ", or --runtime tensorrt"),
+        ("net.pt", "cpu", ""),  # runs with torch alone
+    ],
+)
+def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
+    model: str, device: str, others: str
+) -> None:
+    shape = "3x2" if model == "net.pt" else None
+    asked = Spec(model=model, device=device, runtime="eager", precision="int8", input_shape=shape)
+    floats = "fp32 or amp or fp16 or bf16" if device == "cpu" else "fp32 or tf32 or amp or fp16 or"
+    refusal = eager.refusal(asked) or ""
+    assert refusal.startswith(f"it has no int8 on this device; choose {floats}")
+    assert refusal.endswith("bf16" + others)
+
+
+def test_int8_of_linear_layers_names_the_runtime_that_takes_others_on_the_same_device() -> None:
+    for device, runtime in [("cpu", "onnxruntime"), ("cuda:0", "tensorrt")]:
+        asked = Spec(model="resnet50", device=device, runtime="compile", precision="int8")
+        assert (linear_int8.refusal(asked) or "").endswith(f"use --runtime {runtime}")

@@ -1,0 +1,304 @@
+"""Engines of TensorRT-RTX, really built for GPUs that are not here, and looked into.
+
+What needs a GPU (loading and running them) is not tested here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from small_models import SEQ_LEN, SMALL
+
+from gpubench.cli.program import main
+from gpubench.engines.onnx import export
+from gpubench.engines.tensorrt import plan
+from gpubench.engines.tensorrt.plan import Batches
+from gpubench.errors import GpubenchError
+from gpubench.measure.output_check import compare, make_reference
+from gpubench.models.base import LoadedModel, Tensors, load
+from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
+
+pytest.importorskip("tensorrt_rtx", reason="pip install '.[tensorrt-rtx]'")
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+GPUS = {"T4": (7, 5), "A10G": (8, 6), "L4": (8, 9)}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ONNX files, which take longer to make than most engines: shared by all tests."""
+    return tmp_path_factory.mktemp("networks")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for kind in ("onnx", "tensorrt-int8", "tensorrt-fp8"):
+        (networks / kind).mkdir(exist_ok=True)
+        (cache / kind).symlink_to(networks / kind)
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(cache))
+
+
+def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Spec:
+    return make_spec(
+        {
+            "model": "resnet50" if model == "resnet" else "bert-base",
+            "runtime": runtime,
+            "precision": precision,
+            "batch": batch,
+            "seq_len": None if model == "resnet" else SEQ_LEN,
+            "device": "cpu",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "precision", "dtype"),
+    [
+        ("resnet", "T4", "fp16", "HALF"),
+        ("resnet", "A10G", "fp32", "FLOAT"),
+        ("resnet", "L4", "fp16", "HALF"),
+        ("bert", "T4", "fp16", "HALF"),
+        ("bert", "A10G", "fp32", "FLOAT"),
+        ("bert", "L4", "bf16", "BF16"),
+    ],
+)
+def test_an_engine_is_built_in_the_precision_of_the_export(
+    model: str, gpu: str, precision: str, dtype: str
+) -> None:
+    made = plan.plan(SMALL[model](), spec_of(model, precision, batch=2), GPUS[gpu])
+    assert made.path.stat().st_size > 100_000
+    assert made.layers is not None
+    assert made.layers > 10
+    assert dtype in made.dtypes
+    assert {output.dtype for output in made.outputs} == {dtype}
+    if model == "resnet":
+        assert [(put.dtype, put.shape) for put in made.inputs] == [(dtype, (-1, 3, 56, 56))]
+        assert set(made.dtypes) <= {dtype, "INT64", "INT32"}  # nothing in another format
+    else:
+        assert [put.dtype for put in made.inputs] == ["INT64"] * 3
+        assert [output.shape[1:] for output in made.outputs] == [(SEQ_LEN,)] * 2
+
+
+def test_an_engine_is_for_its_gpu_and_is_kept() -> None:
+    model, spec = SMALL["resnet"](), spec_of("resnet", "fp16")
+    first, other = (plan.plan(model, spec, GPUS[gpu]) for gpu in ("T4", "L4"))
+    assert first.path != other.path
+    assert first.path.read_bytes() != other.path.read_bytes()
+    again = plan.plan(model, spec, GPUS["T4"])
+    assert (again.path, again.from_cache) == (first.path, True)
+    assert not first.from_cache
+
+
+def test_another_batch_is_another_engine() -> None:
+    model = SMALL["resnet"]()
+    plans = [plan.plan(model, spec_of("resnet", "fp16", b), GPUS["L4"]) for b in (1, 8)]
+    assert plans[0].path != plans[1].path
+
+
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_the_presets_are_built_for_three_gpus(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpus = [argument for gpu in GPUS for argument in ("--gpu", gpu)]
+    asked = ["build", "--model", model, "--precision", "fp16", *gpus, "--json", "-"]
+    assert main([*asked, "--output", str(tmp_path / "engines")]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert [engine["gpu"] for engine in built] == list(GPUS)
+    parameters = {"resnet50": 25_557_032, "bert-base": 108_893_186}[model]
+    for engine in built:
+        assert Path(engine["file"]).stat().st_size == engine["bytes"]
+        # Two bytes a weight; an engine for one GPU may hold a layer in two layouts.
+        assert 1.9 * parameters < engine["bytes"] < 4 * parameters
+
+
+@pytest.mark.parametrize("model", ["resnet", "bert"])
+@pytest.mark.parametrize(
+    ("precision", "gpu", "dtype"),
+    [("int8", "T4", "INT8"), ("int8", "A10G", "INT8"), ("fp8", "L4", "FP8")],
+)
+def test_a_quantised_engine_computes_the_rest_in_fp16(
+    model: str, precision: str, gpu: str, dtype: str
+) -> None:
+    made = plan.plan(SMALL[model](), spec_of(model, precision), GPUS[gpu])
+    assert {dtype, "HALF"} <= set(made.dtypes)
+    assert not {"FLOAT", "BF16"} & set(made.dtypes)
+    assert {output.dtype for output in made.outputs} == {"HALF"}
+
+
+@pytest.mark.parametrize("model", ["resnet", "bert"])
+def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
+    """What the engines are built from, executed on the CPU as it is written."""
+    loaded = SMALL[model]()
+    reference = make_reference(loaded, seed=0, batch=4)
+    assert reference.outputs is not None
+    answers = {}
+    for precision in ("int8", "fp8"):
+        network = quantised_network(SMALL[model](), spec_of(model, precision))
+        answers[precision] = [answers_of(network, request) for request in reference.requests]
+    cosines = {name: compare(each, reference.outputs).cosine or 0 for name, each in answers.items()}
+    # Eight bits of which seven, or four, are significant.
+    assert cosines["int8"] > 0.99
+    assert cosines["fp8"] > 0.95
+    assert not torch.equal(answers["int8"][0][0], answers["fp8"][0][0])
+
+
+def quantised_network(model: LoadedModel, spec: Spec) -> Path:
+    return plan._Source.of(model, spec).file(model, spec)
+
+
+def answers_of(network: Path, inputs: Tensors) -> Tensors:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        str(network), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {
+        put.name: (tensor.half() if tensor.is_floating_point() else tensor).numpy()
+        for put, tensor in zip(session.get_inputs(), inputs, strict=True)
+    }
+    return tuple(torch.from_numpy(output) for output in session.run(None, feed))
+
+
+def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None:
+    model, gpu = SMALL["resnet"](), GPUS["L4"]
+    spec = spec_of("resnet", "fp16", batch=2)
+    ranged = plan.plan(model, spec, gpu, Batches(2, 8))
+    dynamic = spec.model_copy(update={"dynamic_batch": "8:1ms"})
+    assert plan.plan(model, dynamic, gpu).path == ranged.path
+    assert plan.plan(model, spec, gpu).path != ranged.path
+
+
+def test_lists_are_an_engine_for_each_combination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"{EXAMPLES}/custom_model.py:classifier"
+    asked = ["build", "--model", model, "--precision", "fp16,fp32", "--batch", "1,2-4,1"]
+    asked += ["--gpu", "L4,A10G", "--output", str(tmp_path / "engines")]
+    assert main([*asked, "--json", "-"]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert [(each["precision"], each["batch"], each["gpu"]) for each in built] == [
+        (precision, batch, gpu)
+        for precision in ("fp16", "fp32")
+        for batch in ("1", "2-4")
+        for gpu in ("L4", "A10G")
+    ]
+    assert len({each["file"] for each in built}) == 8
+    assert all(Path(each["file"]).is_file() and not each["from_cache"] for each in built)
+    assert main(asked) == 0  # the same in lines, from what is there
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [each["file"] for each in built]
+
+
+def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = tmp_path / "engines"
+    asked = ["build", "--model", f"{EXAMPLES}/custom_model.py:classifier", "--precision", "fp16"]
+    assert main([*asked, "--batch", "1-4", "--gpu", "L4", "--output", str(built)]) == 0
+    capsys.readouterr()
+    there = tmp_path / "there"
+    built.rename(there)
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(there))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L4")
+    spec = Spec(
+        model=f"{EXAMPLES}/custom_model.py:classifier",
+        runtime="tensorrt-rtx",
+        precision="fp16",
+        device="cuda:0",
+        dynamic_batch="4:1ms",
+    )
+    made = plan.plan(load(spec), spec, GPUS["L4"])
+    assert made.from_cache
+    assert made.path.parent.parent == there
+
+
+def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
+    exported, _ = export.export(SMALL["resnet"](), spec_of("resnet", "fp32"), torch.float32)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported.read_bytes())
+    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    made = plan.plan(load(spec), spec, GPUS["L4"])
+    assert [(put.name, put.dtype) for put in made.inputs] == [("input_0", "FLOAT")]
+    quantised = quantised_network(load(spec), spec.model_copy(update={"precision": "int8"}))
+    path.write_bytes(quantised.read_bytes())  # another network under the same name
+    with pytest.raises(GpubenchError, match="computes in int8 and is run as it is"):
+        load(spec)
+    as_int8 = spec.model_copy(update={"precision": "int8"})
+    again = plan.plan(load(as_int8), as_int8, GPUS["L4"])
+    assert not again.from_cache
+    assert "INT8" in again.dtypes
+
+
+def test_what_the_library_cannot_build_is_one_line_with_its_reason() -> None:
+    with pytest.raises(GpubenchError, match=r"FP32 GEMM is not supported.*use another") as failure:
+        plan.plan(SMALL["resnet"](), spec_of("resnet", "fp32"), GPUS["T4"])
+    assert "\n" not in str(failure.value)
+
+
+def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) -> None:
+    made = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]>
+        determinants (float[batch, 3, 3] matrices) => (float[batch] d) { d = Det(matrices) }"""
+    )
+    path = tmp_path / "det.onnx"
+    onnx.save(made, path)
+    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    with pytest.raises(
+        GpubenchError, match=r"cannot parse .*det.onnx \(Det: UNSUPPORTED_NODE, .*\)"
+    ):
+        plan.plan(load(spec), spec, GPUS["L4"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--gpu", "K80"], "--gpu K80: not known"),
+        (["--gpu", "T4", "--precision", "bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
+        (["--gpu", "T4", "--precision", "tf32"], "--gpu T4: GPUs of sm_75 have no tf32"),
+        (["--gpu", "A10G", "--precision", "fp8"], "no fp8, which came with sm_89; use --precision"),
+        (["--gpu", "H100"], "does not build for sm_90; it knows sm_75, sm_80, sm_86, sm_89"),
+        (["--gpu", "T4", "--precision", "amp"], "choose fp32 or tf32 or fp16 or bf16 or int8"),
+        (["--gpu", "T4", "--batch", "8-2"], "--batch: 8-2 is no range of sizes"),
+        (["--gpu", "T4", "--batch", "few"], "--batch: 'few' is no size"),
+        (["--gpu", "T4", "--batch", "1-"], "--batch: '1-' is no size"),
+        (["--gpu", "T4", "--batch", "1,²"], "--batch: '²' is no size"),
+        (["--gpu", "T4", "--batch", "1,0"], "--batch: 0 is no range of sizes"),
+        (["--gpu", "T4", "--batch", ","], "--batch: it is empty"),
+        (["--gpu", "sm_8²"], "--gpu sm_8²: not known"),
+        (["--gpu", "L4", "--seq-len", "8,x"], "--seq-len"),
+        (["--gpu", "T4", "--precision", "fp16,bf16"], "--gpu T4: GPUs of sm_75 have no bf16"),
+        (["--gpu", "T4", "--runtime", "tensorrt"], "build on the machine that runs them"),
+        (["--gpu", ","], "--gpu: names none; give one like A10G"),
+        (["--gpu", "A10G", "--json", "/no/such/list.json"], "--json /no/such/list.json cannot be"),
+    ],
+)
+def test_what_cannot_be_built_is_told_before_anything_is_loaded(
+    flags: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["build", "--model", "resnet50", *flags, "--output", str(tmp_path / "e")]) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_that_cannot_be_is_told_before_an_engine_is_built_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["build", "--model", "resnet50", "--gpu", "A10G", "--output", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--output {file} cannot be written: File exists; choose another folder" in line
+
+
+@pytest.mark.parametrize(("name", "expected"), [("A10G", (8, 6)), ("sm_89", (8, 9))])
+def test_gpus_are_known_by_name_and_by_architecture(name: str, expected: tuple[int, int]) -> None:
+    assert plan.compute_capability(name) == expected

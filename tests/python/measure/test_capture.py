@@ -1,0 +1,345 @@
+"""What is captured, in what order, and when an engine is refused.
+
+There is no GPU here, so torch's side of a capture is stood in for: whatever runs inside of it runs
+at once, on the CPU, and a replay does it again. What the core then does with graphs is tested in
+test_cuda_core.py, and both together, on a GPU, in tests/gpu.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpubench import core
+from gpubench.engines.base import Engine
+from gpubench.measure import cuda_graphs
+from gpubench.measure.cuda_graphs import NotCapturable, Shape, batch_sizes, capture
+from gpubench.models.base import Tensors
+
+Forward = Callable[..., torch.Tensor | Tensors]
+
+
+@dataclass
+class FakeGraph:
+    handle: int = 0
+    calls: list[Callable[[], object]] = field(default_factory=list)
+
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+    def raw_cuda_graph_exec(self) -> int:
+        return self.handle
+
+
+@dataclass
+class FakeTorch:
+    """Notes what is asked of torch.cuda."""
+
+    capturing: FakeGraph | None = None
+    memory: list[object] = field(default_factory=list)  # the pool of each capture
+    streams: list[object] = field(default_factory=list)  # the stream of each capture
+    events: list[str] = field(default_factory=list)
+    handles: int = 0
+    current_stream: object = None
+    forget: bool = False  # what runs in a capture does not become part of the graph
+
+    @contextmanager
+    def graph(
+        self, graph: FakeGraph, *, pool: object, stream: object, capture_error_mode: str
+    ) -> Iterator[None]:
+        self.handles += 1
+        graph.handle = self.handles
+        self.memory.append(pool)
+        self.streams.append(stream)
+        self.events.append("capture")
+        outer, self.current_stream = self.current_stream, stream
+        self.capturing = graph
+        assert not gc.isenabled()
+        try:
+            yield
+            self.current_stream = outer
+        except Exception:  # as torch 2.11, whose stream stays current
+            raise RuntimeError("operation failed due to a previous error during capture") from None
+        finally:
+            self.capturing = None
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
+    fake = FakeTorch()
+
+    def stream(_: object = None) -> SimpleNamespace:
+        return SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+
+    @contextmanager
+    def on_stream(stream: object) -> Iterator[None]:
+        outer, fake.current_stream = fake.current_stream, stream
+        try:
+            yield
+        finally:
+            fake.current_stream = outer
+
+    for name, stand_in in {
+        "Stream": stream,
+        "current_stream": lambda device=None: fake.current_stream,
+        "stream": on_stream,
+        "device": lambda device: nullcontext(),
+        "MemPool": object,
+        "use_mem_pool": lambda pool, device: nullcontext(),
+        "graph_pool_handle": object,
+        "get_rng_state": lambda device: torch.get_rng_state(),
+        "CUDAGraph": FakeGraph,
+        "graph": fake.graph,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(
+        torch._C,
+        "_cuda_clearCublasWorkspaces",
+        lambda: fake.events.append("clear workspaces"),
+        raising=False,
+    )
+    outputs_of = cuda_graphs._outputs
+
+    def outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
+        answers = outputs_of(forward, inputs, place)
+        if fake.capturing and not fake.forget:
+            quiet = forward.__wrapped__  # type: ignore[attr-defined]
+            again = lambda: answers.copy_(outputs_of(quiet, inputs, None))  # noqa: E731
+            fake.capturing.calls.append(again)
+        return answers
+
+    monkeypatch.setattr(cuda_graphs, "_outputs", outputs)
+    for name in ("PinnedBuffer", "Slot", "GraphExecutor"):
+        monkeypatch.setattr(core.cuda, name, recorder(name))
+    return fake
+
+
+def recorder(name: str) -> Callable[..., SimpleNamespace]:
+    """Stands in for a class of the core that needs a driver: keeps what it was made of."""
+    positions = {
+        "PinnedBuffer": ["device", "bytes"],
+        "Slot": ["graphs"],
+        "GraphExecutor": ["device", "slots", "payloads"],
+    }[name]
+    return lambda *given, **named: SimpleNamespace(
+        **dict(zip(positions, given, strict=True)), **named
+    )
+
+
+def noted(fake: FakeTorch, forward: Forward) -> Forward:
+    """A forward pass whose calls are noted, and repeated by the graph they are captured in."""
+
+    @wraps(forward)
+    def called(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
+        fake.events.append("call")
+        return forward(*inputs)
+
+    return called
+
+
+def engine(fake: FakeTorch, forward: Forward) -> Engine:
+    return Engine(
+        forward=noted(fake, forward),
+        device=torch.device("cpu"),
+        input_dtype=torch.float32,
+        thread_modes=torch.inference_mode,
+    )
+
+
+def graph_executors(engine: Engine, pool: list[Tensors], shape: Shape) -> list[Any]:
+    return list(capture(engine, pool, shape).executors())
+
+
+def pool(requests: int = 8) -> list[Tensors]:
+    """Requests of two samples, with two inputs each; every sample differs."""
+    return [
+        (torch.full((2, 3), float(n)), torch.full((2, 5), n, dtype=torch.int64))
+        for n in range(requests)
+    ]
+
+
+def shape(**changes: int | bool) -> Shape:
+    settings = {"workers": 1, "depth": 1, "most_requests": 1, "host_inputs": True} | changes
+    return Shape(**settings)  # type: ignore[arg-type]
+
+
+def total(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    return images.sum(1) + numbers.sum(1)
+
+
+def test_the_ladder_leaves_less_than_half_of_a_batch_to_padding() -> None:
+    assert [batch_sizes(most) for most in (1, 2, 3, 8, 12)] == [
+        [1],
+        [1, 2],
+        [1, 2, 3],
+        [1, 2, 4, 8],
+        [1, 2, 4, 8, 12],
+    ]
+
+
+def test_every_slot_has_a_stream_and_a_pool_of_its_own(fake: FakeTorch) -> None:
+    graph_executors(engine(fake, total), pool(), shape(workers=2, depth=3, most_requests=2))
+    assert len(fake.memory) == 2 * 3 * 2  # two sizes of batch in each slot
+    assert len(set(map(id, fake.memory))) == 6
+    assert len(set(map(id, fake.streams))) == 6
+
+
+def test_warm_ups_share_a_stream(fake: FakeTorch) -> None:
+    streams: list[object] = []
+
+    def forward(*inputs: torch.Tensor) -> torch.Tensor:
+        if not fake.capturing:
+            streams.append(fake.current_stream)
+        return total(*inputs)
+
+    graph_executors(engine(fake, forward), pool(), shape(workers=2, depth=2))
+    assert len(streams) == 4 * 4  # three warm-ups and a replay for each slot
+    warmups = [stream for number, stream in enumerate(streams) if number % 4 < 3]
+    assert len(set(map(id, warmups))) == 1
+
+
+def test_warm_ups_come_before_each_capture_and_workspaces_go_around_it(fake: FakeTorch) -> None:
+    graph_executors(engine(fake, total), pool(), shape(most_requests=2))
+    one = ["call"] * 3 + ["clear workspaces", "capture", "call", "clear workspaces"]
+    assert fake.events == one * 2
+
+
+def test_inputs_lie_where_the_core_copies_them(fake: FakeTorch) -> None:
+    seen: list[Tensors] = []
+
+    def forward(*inputs: torch.Tensor) -> torch.Tensor:
+        seen.append(inputs)
+        return total(*inputs)
+
+    requests = pool()
+    (executor,) = graph_executors(engine(fake, forward), requests, shape(most_requests=4))
+    (slot,) = executor.slots
+    payloads = executor.payloads
+    assert payloads.count == len(requests)
+    for size, (_, input_bytes, output_bytes) in slot.graphs.items():
+        inputs = next(i for i in reversed(seen) if len(i[0]) == 2 * size)
+        places = [tensor.data_ptr() - slot.device_input for tensor in inputs]
+        assert places == payloads.offsets(size)
+        assert input_bytes == payloads.arena_bytes(size)
+        assert input_bytes <= slot.host_input.bytes
+        assert output_bytes == 4 * 2 * size
+        assert output_bytes <= slot.host_output.bytes
+    assert sorted(slot.graphs) == [1, 2, 4]
+
+
+def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: FakeTorch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        seen.append(numbers[:, 0].clone())
+        return total(images, numbers)
+
+    (executor,) = graph_executors(
+        engine(fake, forward), pool(), shape(depth=2, most_requests=4, host_inputs=False)
+    )
+    assert executor.payloads is None
+    for slot in executor.slots:
+        assert slot.host_input is None
+        assert slot.host_output is None
+        assert [(brought, back) for _, brought, back in slot.graphs.values()] == [(0, 0)] * 3
+    largest = {tuple(numbers.tolist()) for numbers in seen if len(numbers) == 8}
+    assert largest == {(0, 0, 1, 1, 2, 2, 3, 3), (4, 4, 5, 5, 6, 6, 7, 7)}
+
+
+def test_several_outputs_are_brought_back_together(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> Tensors:
+        return images.sum(1), numbers.sum(1)
+
+    (executor,) = graph_executors(engine(fake, forward), pool(), shape())
+    ((_, _, output_bytes),) = executor.slots[0].graphs.values()
+    assert output_bytes == 2 * 4 + 2 * 8
+
+
+def test_what_the_graphs_use_lives_as_long_as_the_executor(fake: FakeTorch) -> None:
+    (executor,) = graph_executors(engine(fake, total), pool(), shape(most_requests=2))
+    ((slot,),) = executor.owner.workers
+    handles = [handle for handle, _, _ in executor.slots[0].graphs.values()]
+    assert [graph.handle for graph in slot.graphs.values()] == handles
+    held = {tensor.data_ptr() for tensor in slot.tensors}
+    assert {executor.slots[0].device_input, executor.slots[0].device_output} <= held
+
+
+def test_a_model_that_draws_random_numbers_is_refused(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return total(images, numbers) + torch.rand(1)
+
+    with pytest.raises(NotCapturable, match="random numbers"):
+        graph_executors(engine(fake, forward), pool(), shape())
+
+
+def test_a_graph_that_answers_otherwise_is_refused(fake: FakeTorch) -> None:
+    calls = count()
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        return total(images, numbers) * (1 if next(calls) < 4 else 2)  # in the replay
+
+    requests = pool()[1:]
+    with pytest.raises(NotCapturable, match="other outputs"):
+        graph_executors(engine(fake, forward), requests, shape())
+
+
+def test_a_failed_capture_gives_its_first_reason_in_one_line_and_leaves_nothing_changed(
+    fake: FakeTorch,
+) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        if fake.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore\nlines")
+        return total(images, numbers)
+
+    with pytest.raises(NotCapturable) as refused:
+        graph_executors(engine(fake, forward), pool(), shape())
+    assert str(refused.value) == "operation not permitted when stream is capturing"
+    assert fake.current_stream is None
+    assert fake.events[-1] == "clear workspaces"
+    assert gc.isenabled()
+
+
+def test_work_that_a_capture_does_not_see_is_refused(fake: FakeTorch) -> None:
+    elsewhere = engine(fake, total)
+    fake.forget = True  # as a runtime with streams of its own
+    with pytest.raises(NotCapturable, match="other outputs"):
+        graph_executors(elsewhere, pool(), shape())
+
+
+def test_what_keeps_state_is_made_anew_for_each_graph_and_lives_as_long(fake: FakeTorch) -> None:
+    made: list[Forward] = []
+
+    def context() -> Forward:
+        made.append(noted(fake, total))
+        return made[-1]
+
+    stateful = replace(engine(fake, total), for_graph=context)
+    captured = capture(stateful, pool(), shape(workers=2, most_requests=3))
+    kept = [forward for slots in captured.workers for slot in slots for forward in slot.forwards]
+    assert kept == made
+    assert len(made) == 2 * 3  # two slots; batches of 3, 2 and 1
+    assert len(set(map(id, made))) == len(made)
+
+
+def test_a_runtime_whose_sessions_end_with_their_threads_is_refused(fake: FakeTorch) -> None:
+    ends = replace(engine(fake, total), not_capturable="a session for each thread")
+    with pytest.raises(NotCapturable, match="session for each thread"):
+        graph_executors(ends, pool(), shape())
+
+
+def test_rounding_is_no_difference() -> None:
+    expected = torch.linspace(-5, 5, 100)
+    assert cuda_graphs._agree(expected * 1.001, expected)
+    assert not cuda_graphs._agree(expected.roll(7), expected)
+    assert not cuda_graphs._agree(torch.full((100,), np.nan), expected)

@@ -1,0 +1,159 @@
+"""One cell, end to end, in this process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import make_presets_small
+
+import gpubench
+from gpubench.cells import resolve
+from gpubench.measure import cell, python_workers
+from gpubench.measure.assemble import fill
+from gpubench.measure.executors import synthetic_executors
+from gpubench.measure.run import drive
+from gpubench.models.base import load
+from gpubench.spec.spec import Spec
+from gpubench.system.machine import this_machine
+
+TINY = {"model": "distilbert", "seq_len": 8, "warmup": 0, "requests": 20}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_presets_small(monkeypatch)
+
+
+def a_spec(**settings: object) -> Spec:
+    return Spec.model_validate(TINY | settings)
+
+
+def test_a_result_says_what_was_measured_on_what() -> None:
+    result = gpubench.run(a_spec(batch=2, usd_per_hour=3.6))
+    assert result.error is None
+    assert result.requests.completed == 20
+    assert result.throughput_per_second is not None
+    assert result.throughput_per_second == pytest.approx(2 * 20 / (result.window.seconds or 0))
+    latency = result.latency_ms
+    assert latency.min is not None
+    assert latency.p95 is not None
+    assert latency.max is not None
+    assert latency.min <= latency.p95 <= latency.max
+    assert result.engine.parameters == load(result.spec).parameters
+    assert result.engine.weights == "random (seed 0)"
+    assert result.engine.first_inference_seconds is not None
+    assert result.environment.cores == this_machine().cores
+    assert result.harness.executor == "python"
+    assert result.costs[0].usd_per_million == pytest.approx(1000 / result.throughput_per_second)
+    assert "too-few-samples" in {reason.code for reason in result.verdict.reasons}
+    assert result.samples is not None
+    assert len(result.samples) >= 20
+    assert json.loads(result.to_json())["requests"]["completed"] == 20
+
+
+def test_stages_add_up_to_the_latency_to_the_nanosecond() -> None:
+    samples = gpubench.run(a_spec(workers=2, clients=3)).samples
+    assert samples is not None
+    queue = np.maximum(0, samples.opened_ns - samples.scheduled_ns)
+    batching = samples.departed_ns - np.maximum(samples.scheduled_ns, samples.opened_ns)
+    submit = samples.submitted_ns - samples.departed_ns
+    compute = samples.completed_ns - samples.submitted_ns
+    assert np.array_equal(queue + batching + submit + compute, samples.latency_ns)
+
+
+def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    seen: dict[int, tuple[int, bool]] = {}
+    forward = python_workers.ModelWorker.run
+
+    def spying(worker: python_workers.ModelWorker, ids: np.ndarray) -> None:
+        seen[threading.get_ident()] = (torch.get_num_threads(), torch.is_inference_mode_enabled())
+        forward(worker, ids)
+
+    monkeypatch.setattr(python_workers.ModelWorker, "run", spying)
+    result = gpubench.run(a_spec(workers=2, threads=1))
+    assert result.error is None
+    assert set(seen.values()) == {(1, True)}
+    assert len(seen) == 2
+    assert threading.get_ident() not in seen
+    assert "2 workers, 1 intra-op threads" in (result.engine.threads_note or "")
+
+
+def test_requests_are_distinct_and_seeded() -> None:
+    from gpubench.measure.engine import prepare
+
+    spec = resolve.resolve(a_spec(batch=2), this_machine())
+    pools = [prepare(spec, lambda stage: None).places["cpu"].pool for _ in range(2)]
+    first = [request[0] for request in pools[0]]
+    assert len(first) == 64
+    assert len({tuple(ids.flatten().tolist()) for ids in first}) == 64
+    assert all((a == b).all() for a, b in zip(first, [r[0] for r in pools[1]], strict=True))
+
+
+def test_a_cell_that_cannot_be_loaded_comes_back_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = gpubench.run(a_spec(weights=str(tmp_path / "empty")))
+    assert result.error is not None
+    assert result.error.stage == "load"
+    assert "\n" not in result.error.message
+    assert result.throughput_per_second is None
+    assert result.verdict.status == "suspect"
+
+
+def test_a_cell_that_runs_out_of_memory_comes_back_with_its_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def out_of_memory(worker: python_workers.ModelWorker, ids: np.ndarray) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate")
+
+    monkeypatch.setattr(python_workers.ModelWorker, "run", out_of_memory)
+    result = gpubench.run(a_spec())
+    assert result.error is not None
+    assert "can't allocate" in result.error.message
+
+
+def test_a_precision_that_is_emulated_is_told() -> None:
+    if this_machine().computes_natively("bf16"):
+        pytest.skip("this processor computes bf16 natively, so nothing is emulated")
+    result = gpubench.run(a_spec(precision="bf16", allow_emulated=True))
+    assert result.error is None
+    assert not result.engine.native_precision
+
+
+def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+
+    def counting(spec: Spec) -> object:
+        loads.append(spec.model)
+        return load(spec)
+
+    monkeypatch.setattr("gpubench.measure.engine.load", counting)
+    machine = this_machine()
+    bench = cell.Bench(machine)
+    for settings in ({"workers": 1}, {"workers": 2}, {"batch": 2}):
+        assert bench.measure(resolve.resolve(a_spec(**settings), machine)).error is None
+    assert len(loads) == 2
+    assert not bench.worn_out
+
+
+def test_a_result_measured_on_a_gpu_says_that_the_path_is_unproven() -> None:
+    machine = this_machine()
+    spec = resolve.resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    result = cell.Bench(machine).measure(spec)
+    driven = drive(spec, synthetic_executors(spec))
+    assert "unproven-on-gpus" not in {reason.code for reason in result.verdict.reasons}
+    result.spec = spec.model_copy(update={"device": "cuda:0"})
+    fill(result, driven, machine)
+    assert "unproven-on-gpus" in {reason.code for reason in result.verdict.reasons}

@@ -1,0 +1,167 @@
+"""Sweeps into a run directory: what is measured, kept, resumed and survived."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gpubench
+from gpubench.errors import InputError
+from gpubench.measure import assemble, cell
+from gpubench.measure.progress import Watcher
+from gpubench.results.result import Result
+from gpubench.results.run_directory import open_run
+from gpubench.spec.spec import Spec
+
+GRID: dict[str, object] = {
+    "model": "synthetic",
+    "service_time": "10us",
+    "warmup": 0,
+    "requests": 150,
+    "workers": [1, 2],
+}
+
+
+class Recorder(Watcher):
+    def __init__(self) -> None:
+        self.plan: tuple[int, int] = (0, 0)
+        self.began: list[tuple[int, float | None]] = []
+        self.results: list[Result] = []
+
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
+        self.plan = (to_measure, measured_before)
+
+    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+        self.began.append((number, seconds_left))
+
+    def ended(self, result: Result, elapsed_s: float) -> None:
+        self.results.append(result)
+
+
+def test_every_cell_is_kept_with_its_samples(tmp_path: Path) -> None:
+    results = gpubench.sweep(GRID, tmp_path / "run")
+    assert [result.spec.workers for result in results] == [1, 2]
+    directory = open_run(tmp_path / "run")
+    for key, result in directory.read_all().cells:
+        samples = directory.read_samples(key)
+        assert samples is not None
+        assert len(samples) >= result.requests.completed >= 150
+
+
+def test_time_left_is_told_from_the_second_cell_on(tmp_path: Path) -> None:
+    recorder = Recorder()
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (2, 0)
+    assert recorder.began[0] == (1, None)
+    number, seconds_left = recorder.began[1]
+    assert number == 2
+    assert seconds_left is not None
+    assert seconds_left > 0
+
+
+def test_a_second_sweep_measures_only_what_is_missing(tmp_path: Path) -> None:
+    first = gpubench.sweep(GRID | {"workers": 1}, tmp_path / "run")
+    recorder = Recorder()
+    results = gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (1, 1)
+    assert len(results) == 2
+    assert results[0].throughput_per_second == first[0].throughput_per_second
+
+
+def test_other_prices_do_not_measure_again(tmp_path: Path) -> None:
+    gpubench.sweep(GRID | {"usd_per_hour": 1}, tmp_path / "run")
+    recorder = Recorder()
+    results = gpubench.sweep(GRID | {"instance": ["c7i.xlarge"]}, tmp_path / "run", recorder)
+    assert recorder.plan == (0, 2)
+    assert [cost.instance for cost in results[0].costs] == ["c7i.xlarge"]
+
+
+def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    failing = {"model": "resnet50", "weights": str(tmp_path / "empty"), "requests": 2}
+    results = gpubench.sweep([failing, GRID], tmp_path / "run")
+    assert [result.error is None for result in results] == [False, True, True]
+    assert results[0].error is not None
+    assert "could not be loaded" in results[0].error.message
+    recorder = Recorder()
+    gpubench.sweep([failing, GRID], tmp_path / "run", recorder)
+    assert recorder.plan == (1, 2)  # a cell that failed is tried again
+
+
+def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = assemble.fill
+
+    def pressed_in_the_second(result: Result, *rest: Any) -> None:
+        if result.spec.workers == 2:
+            signal.raise_signal(signal.SIGINT)
+        fill(result, *rest)
+
+    monkeypatch.setattr(cell, "fill", pressed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        gpubench.sweep(GRID | {"workers": [1, 2, 3]}, tmp_path / "run")
+    cells = open_run(tmp_path / "run").read_all().cells
+    assert {result.spec.workers for _, result in cells} == {1, 2}
+    assert all(result.throughput_per_second is not None for _, result in cells)
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        (GRID | {"instance": ["g5.xlrge"]}, "g5.xlarge"),
+        (GRID | {"workers": [1, 0]}, "workers"),
+        ([GRID, {"model": "resnet5"}], "sweep, grid 2"),
+        ({"model": "resnet50", "precision": "tf32", "device": "cpu"}, "tf32"),
+        (
+            {"model": "resnet50", "precision": "tf32", "device": "cpu", "unavailable": "skip"},
+            "no cell for this machine",
+        ),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_measured(
+    tmp_path: Path, grid: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        gpubench.sweep(grid, tmp_path / "run")
+    assert expected in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cell.Bench, "measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(InputError, match="cannot be written"):
+        gpubench.sweep(GRID, tmp_path / "file" / "run")
+
+
+def test_a_second_sweep_into_a_directory_that_is_being_written_is_refused(
+    tmp_path: Path,
+) -> None:
+    class Second(Watcher):
+        def ended(self, result: Result, elapsed_s: float) -> None:
+            with pytest.raises(InputError, match=r"another sweep writes to .*: process \d+ on"):
+                gpubench.sweep(GRID, tmp_path / "run")
+
+    assert len(gpubench.sweep(GRID, tmp_path / "run", Second())) == 2
+    recorder = Recorder()
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (0, 2)
+
+
+def test_a_cell_whose_samples_are_gone_is_measured_again(tmp_path: Path) -> None:
+    gpubench.sweep(GRID, tmp_path / "run")
+    first, second = sorted((tmp_path / "run").glob("*.parquet"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    recorder = Recorder()
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (2, 0)
+    gpubench.sweep(GRID, tmp_path / "run", recorder)
+    assert recorder.plan == (0, 2)

@@ -1,0 +1,95 @@
+"""Sweeps that are killed wherever a write can end: nothing half written is taken for whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import gpubench
+from gpubench.files import folder
+from gpubench.files.folder import WRITE_POINTS
+from gpubench.measure.progress import Watcher
+from gpubench.results.result import Result
+from gpubench.results.run_directory import open_run
+
+GRID: dict[str, object] = {
+    "model": "synthetic",
+    "service_time": "10us",
+    "warmup": 0,
+    "requests": 30,
+    "workers": [1, 2],
+}
+
+# The writes of a sweep of two cells: the trial of the directory, then samples and result of each.
+WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
+
+
+def sweep_and_die(run: Path, write: int, where: str) -> None:
+    """In a process of its own: a sweep that is killed at a point of one of its writes."""
+    begun = -1
+
+    def reached(point: str) -> None:
+        nonlocal begun
+        begun += point == "opened"
+        if (begun, point) == (write, where):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder._reached = reached
+    gpubench.sweep(GRID, run)
+
+
+# Each process begins with the imports done, and with no threads.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["gpubench.measure.sweep", "gpubench.measure.cell", "pyarrow.parquet"])
+
+CRASHES = [
+    (write, point)
+    for write in WRITES
+    for point in WRITE_POINTS
+    if point != "linked" or write.startswith("result")
+]
+
+
+class Counter(Watcher):
+    def __init__(self) -> None:
+        self.measured = 0
+
+    def ended(self, result: Result, elapsed_s: float) -> None:
+        self.measured += 1
+
+
+@pytest.mark.parametrize(("write", "point"), CRASHES)
+def test_a_killed_sweep_goes_on_from_what_is_whole(tmp_path: Path, write: str, point: str) -> None:
+    run = tmp_path / "run"
+    number = WRITES.index(write)
+    killed = FRESH.Process(target=sweep_and_die, args=(run, number, point))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+
+    is_named = WRITE_POINTS.index(point) >= WRITE_POINTS.index("linked")
+    whole = sum(
+        WRITES.index(result) < number or (result == write and is_named)
+        for result in ("result 1", "result 2")
+    )
+    assert len(list(run.glob("*.json"))) == whole
+    if whole:
+        contents = open_run(run).read_all()
+        assert contents.problems == []
+        assert all(open_run(run).has(key) for key, _ in contents.cells)
+
+    counter = Counter()
+    assert len(gpubench.sweep(GRID, run, counter)) == 2
+    assert counter.measured == 2 - whole
+    cells = open_run(run).read_all().cells
+    names = [f"{key}.{suffix}" for key, _ in cells for suffix in ("json", "parquet")]
+    assert {path.name for path in run.iterdir()} == set(names)
+    for key, result in cells:
+        samples = open_run(run).read_samples(key)
+        assert samples is not None
+        assert result.sample_file is not None
+        assert len(samples) >= result.requests.completed

@@ -1,0 +1,466 @@
+"""The definitions of docs/measurement.md, on samples small enough to work out by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpubench import core
+from gpubench.measure.collect import collect
+from gpubench.results.samples import Samples
+from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics.drift import service_changes
+from gpubench.statistics.intervals import effective_size, student_t
+from gpubench.statistics.lag import batch_lag_ns
+from gpubench.statistics.latency import independent_requests, summarise_latency
+from gpubench.statistics.percentiles import least_count, rank
+from gpubench.statistics.queues import requests_per_independent_one
+from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
+
+MS = 1_000_000
+
+
+def back_to_back(service_ns: list[int], clients: int = 1) -> Samples:
+    """A closed loop of one worker; its clients take turns."""
+    completed = np.cumsum(np.array(service_ns, np.int64))
+    departed = completed - np.array(service_ns, np.int64)
+    count = len(completed)
+    return Samples(
+        scheduled_ns=np.concatenate((np.zeros(clients, np.int64), completed))[:count],
+        opened_ns=departed,
+        departed_ns=departed,
+        submitted_ns=departed,
+        completed_ns=completed,
+        worker=np.zeros(count, np.int32),
+        batch=np.arange(count),
+        id=np.arange(count) % clients,
+    )
+
+
+# Percentiles
+
+
+@pytest.mark.parametrize("percent", [50, 90, 95, 99])
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 100, 130, 1000])
+def test_rank_is_the_smallest_with_this_share_at_or_below(percent: int, count: int) -> None:
+    found = rank(percent, count)
+    assert found * 100 >= percent * count > (found - 1) * 100
+
+
+def test_percentiles_are_measured_latencies() -> None:
+    latency = summarise_latency(np.arange(1, 131) * MS)
+    assert (latency.p50, latency.p90, latency.p95, latency.p99) == (65, 117, 124, 129)
+    assert (latency.min, latency.mean, latency.max) == (1, 65.5, 130)
+
+
+def test_percentiles_are_absent_where_none_is_expected_above_them() -> None:
+    assert [least_count(percent) for percent in (50, 90, 95, 99)] == [2, 10, 20, 100]
+    nineteen, twenty = (summarise_latency(np.arange(n) * MS) for n in (19, 20))
+    assert nineteen.p90 is not None
+    assert nineteen.p95 is None
+    assert nineteen.interval_notes["p95"] == "19 requests; P95 needs 20"
+    assert twenty.p95 == 18
+
+
+def test_unfinished_requests_lie_above_every_percentile() -> None:
+    latency = summarise_latency(np.arange(1, 96) * MS, unfinished=5)
+    assert latency.p95 == 95
+    assert latency.p99 is None
+    assert latency.interval_notes["p99"] == "P99 falls on one of 5 requests that never finished"
+    assert latency.mean is None
+    assert latency.max is None
+    assert latency.min == 1
+
+
+def test_no_interval_reaches_into_unfinished_requests() -> None:
+    rng = np.random.default_rng(1)
+    latency = summarise_latency(rng.integers(MS, 2 * MS, 960), unfinished=40)
+    assert latency.p95 is not None
+    assert latency.p95_interval is None
+    assert "never finished" in latency.interval_notes["p95"]
+    assert latency.p50_interval is not None
+
+
+def test_every_absent_interval_has_a_note() -> None:
+    for count in (2, 25, 60, 130):
+        latency = summarise_latency(np.random.default_rng(2).integers(0, MS, count))
+        for name in ("p50", "p90", "p95", "p99"):
+            has_interval = getattr(latency, f"{name}_interval") is not None
+            assert has_interval is not (name in latency.interval_notes)
+
+
+# Intervals
+
+
+def test_constant_latencies_have_an_interval_without_width() -> None:
+    latency = summarise_latency(np.full(1000, 5 * MS))
+    assert latency.p95_interval == (5, 5)
+    throughput = analyse(back_to_back([MS] * 1000), ClosedLoop(1)).throughput_interval
+    assert throughput == (1000, 1000)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("count", [2_000, 100_000])
+def test_effective_size_of_an_autoregressive_series(memory: float, count: int) -> None:
+    # tau = 1 + 2 * sum of memory**k = (1 + memory) / (1 - memory)
+    rng = np.random.default_rng(3)
+    series = rng.standard_normal(count)
+    for place in range(1, count):
+        series[place] += memory * series[place - 1]
+    expected = count * (1 - memory) / (1 + memory)
+    assert effective_size(series) == pytest.approx(expected, rel=0.25)
+
+
+def test_a_series_that_alternates_is_worth_no_more_than_its_length() -> None:
+    assert effective_size(np.tile([1.0, -1.0], 500)) == pytest.approx(1000)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+@pytest.mark.parametrize("dof", [8, 10, 26, 200, 2e5])
+def test_student_t_is_that_of_scipy(dof: float, confidence: float) -> None:
+    exact = scipy.stats.t.ppf((1 + confidence) / 2, dof)
+    assert student_t(dof, confidence) == pytest.approx(exact, rel=1e-3)
+
+
+def test_student_t_of_the_fewest_probes_of_a_search() -> None:
+    assert student_t(5) == pytest.approx(scipy.stats.t.ppf(0.975, 5), rel=2e-3)
+
+
+def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> None:
+    slow_wave = 10 + np.sin(np.arange(500) * 2 * math.pi / 250)
+    samples = back_to_back((slow_wave * MS).astype(int).tolist())
+    analysis = analyse(samples, ClosedLoop(1))
+    assert analysis.latency.p50_interval is None
+    assert "depend on each other" in analysis.latency.interval_notes["p50"]
+    assert analysis.throughput_interval is None
+    assert analysis.throughput_interval_note is not None
+    assert "depend on each other" in analysis.throughput_interval_note
+
+
+# What the load says
+
+
+def a_queue(
+    load: float,
+    requests: int,
+    *,
+    exponential: bool = True,
+    workers: int = 1,
+    arrivals: str = "random",
+) -> Samples:
+    rng = np.random.default_rng(int(100 * load) + workers)
+    gap = MS / load / workers
+    if arrivals == "random":
+        due = np.cumsum(rng.exponential(gap, requests)).astype(np.int64)
+    else:
+        due = (np.arange(requests) // 4 * 4 * gap).astype(np.int64)
+    service = rng.exponential(MS, requests).astype(np.int64) if exponential else MS
+    outcome = core.simulate(
+        core.OpenLoop(due), service_ns=service, executors=workers, capacity=requests
+    )
+    return collect(outcome)
+
+
+def memory_of(samples: Samples, in_flight: int | None = None) -> float:
+    loop = OpenLoop(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
+    return requests_per_independent_one(samples, np.ones(len(samples), np.bool_), loop)
+
+
+@pytest.mark.parametrize(
+    ("load", "exponential", "workers", "expected"),
+    [
+        (0.8, True, 1, 82),  # 2 (1 / 0.8**2 + 1) / (1 / 0.8 - 1)**2
+        (0.9, True, 1, 362),
+        (0.8, False, 1, 50),
+        (0.8, True, 4, 64),  # less: most of what latencies differ by is their own service time
+        (0.8, False, 4, 50),
+    ],
+)
+def test_how_long_a_queue_remembers_is_known_from_its_load(
+    load: float, exponential: bool, workers: int, expected: float
+) -> None:
+    samples = a_queue(load, 200_000, exponential=exponential, workers=workers)
+    assert memory_of(samples) == pytest.approx(expected, rel=0.15)
+    assert memory_of(samples, workers) == memory_of(samples)
+
+
+def test_a_short_run_knows_it_nearly_as_well() -> None:
+    memories = [
+        memory_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
+        for columns in [rows_of(a_queue(0.8, 100_000))]
+        for start in range(0, 100_000, 2_000)
+    ]
+    assert np.quantile(memories, 0.1) > 40
+    assert np.quantile(memories, 0.9) < 250
+
+
+def rows_of(samples: Samples) -> dict[str, Any]:
+    columns = ["scheduled_ns", "opened_ns", "departed_ns", "submitted_ns", "completed_ns"]
+    return {name: getattr(samples, name) for name in [*columns, "worker", "batch", "id"]}
+
+
+def test_a_queue_without_chance_remembers_nothing() -> None:
+    assert memory_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
+
+
+def test_where_hardly_anybody_waits_latencies_are_independent() -> None:
+    assert memory_of(a_queue(0.05, 50_000)) < 1.5
+
+
+def test_a_queue_that_only_grows_is_worth_one_request() -> None:
+    assert memory_of(a_queue(1.2, 1_000)) == 1_000
+    latency = analyse(a_queue(1.2, 1_000), OpenLoop(0, 0, 10**12)).latency
+    assert latency.p50_interval is None
+
+
+def test_batches_count_for_what_full_ones_can_do() -> None:
+    # Four requests in 1 ms: a load of 0.8 though each batch takes as long as a request would.
+    due = np.cumsum(np.random.default_rng(1).exponential(MS / 3.2, 100_000)).astype(np.int64)
+    outcome = core.simulate(core.OpenLoop(due), service_ns=MS, max_batch=4, capacity=100_000)
+    samples = collect(outcome)
+    everything = np.ones(len(samples), np.bool_)
+    memory = requests_per_independent_one(samples, everything, OpenLoop(0, 0, 10**12), max_batch=4)
+    assert memory == pytest.approx(50, rel=0.15)
+
+
+@pytest.mark.parametrize(("clients", "in_flight", "expected"), [(1, 1, 1), (8, 8, 1), (8, 2, 4)])
+def test_clients_that_take_turns_wait_for_the_same_requests(
+    clients: int, in_flight: int, expected: float
+) -> None:
+    samples = back_to_back([MS] * 100, clients)
+    everything = np.ones(len(samples), np.bool_)
+    memory = requests_per_independent_one(samples, everything, ClosedLoop(clients, in_flight))
+    assert memory == expected
+
+
+def test_the_load_takes_intervals_away_and_never_narrows_one() -> None:
+    latency_ns = np.random.default_rng(3).exponential(MS, 1_000).astype(np.int64)
+    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, dependence=5.0)
+    assert alone.p95_interval is not None
+    assert known.p95_interval is not None
+    assert known.p95_interval[0] <= alone.p95_interval[0]
+    assert known.p95_interval[1] >= alone.p95_interval[1]
+    assert summarise_latency(latency_ns, dependence=50.0).p95_interval is None
+    assert independent_requests(latency_ns, 0, 95, 50.0) == 20
+    assert independent_requests(latency_ns[:19], 0, 95) is None
+    assert independent_requests(latency_ns, 100, 95) is None  # P95 never finished
+
+
+@pytest.mark.parametrize("latency", [[5], [4, 6]])
+def test_constant_and_alternating_latencies_are_independent(latency: list[int]) -> None:
+    assert independent_requests(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
+        500 * len(latency)
+    )
+
+
+# Windows and counts
+
+
+def test_the_window_opens_when_every_client_has_come_round() -> None:
+    analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoop(3, in_flight=1))
+    assert analysis.completed == 9
+    assert analysis.window_seconds == pytest.approx(0.009)
+
+
+def test_throughput_counts_inferences() -> None:
+    analysis = analyse(back_to_back([MS] * 12), ClosedLoop(1), inferences_per_request=32)
+    assert analysis.throughput_per_second == pytest.approx(32_000)
+    assert analysis.completed == 11
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2, 3])
+def test_too_few_requests_leave_everything_absent(requests: int) -> None:
+    analysis = analyse(back_to_back([MS] * requests, clients=3), ClosedLoop(3))
+    assert analysis.completed == 0
+    assert analysis.throughput_per_second is None
+    assert analysis.throughput_interval_note is not None
+    assert analysis.latency.p50 is None
+    assert analysis.stages.compute is None
+    assert analysis.lag is None
+    assert analysis.littles_law_residual is None
+
+
+def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
+    samples = back_to_back([MS] * 10)  # due at 0, 1, ..., 9 ms; the last completes at 10 ms
+    samples = replace(samples, unfinished_scheduled_ns=np.array([1, 5, 20]) * MS)
+    analysis = analyse(samples, OpenLoop(start_ns=0, settle_ns=3 * MS, end_ns=9 * MS))
+    assert analysis.completed == 7  # 3 ... 9 ms
+    assert analysis.unfinished == 1  # 5 ms
+    assert analysis.window_seconds == pytest.approx(0.006)  # completions from 3 to 9 ms
+    assert analysis.throughput_per_second == pytest.approx(1000)
+    assert analysis.offered_per_second == pytest.approx(7000 / 6)
+
+
+def test_a_client_that_gets_less_than_its_share_is_seen() -> None:
+    samples = back_to_back([MS] * 101, clients=2)
+    samples = replace(samples, id=(np.arange(101) % 10 == 0).astype(np.int64))
+    analysis = analyse(samples, ClosedLoop(2, in_flight=1))
+    assert analysis.least_served_client == pytest.approx(0.2, abs=0.03)
+
+
+# Stages and lag
+
+stamps = st.lists(st.integers(0, 10**15), min_size=5, max_size=5).map(sorted)
+
+
+@given(
+    st.lists(st.tuples(stamps, st.booleans()), min_size=1, max_size=20),
+    st.booleans(),
+)
+def test_stages_add_up_to_the_latency_exactly(
+    rows: list[tuple[list[int], bool]], with_device: bool
+) -> None:
+    # The worker may turn to the queue before the request is due, or after.
+    ordered = np.array([[b, a, *rest] if swap else [a, b, *rest] for (a, b, *rest), swap in rows])
+    scheduled, opened, departed, submitted, completed = ordered.T
+    count = len(rows)
+    events = np.linspace(submitted, completed, 4).astype(np.int64).T if with_device else None
+    samples = Samples(
+        scheduled,
+        opened,
+        departed,
+        submitted,
+        completed,
+        worker=np.zeros(count, np.int32),
+        batch=np.arange(count),
+        id=np.arange(count),
+        device_ns=events,
+    )
+    stages = stages_ns(samples)
+    assert np.array_equal(sum(stages.values()), samples.latency_ns)
+    assert all(stage.dtype == np.int64 for stage in stages.values())
+    assert (stages["queue"] >= 0).all()
+    assert (stages["batching"] >= 0).all()
+    copies = {"h2d", "d2h"} & set(stages)
+    assert all(stages[copy].any() for copy in copies)
+    assert [name for name in stages if name not in copies] == (
+        ["queue", "batching", "submit", "compute", "return"]
+        if with_device
+        else ["queue", "batching", "submit", "compute"]
+    )
+
+
+def one_batch(device_ns: list[list[int]] | None = None) -> Samples:
+    """Two requests, due at 0 and 30, that depart together at 40; the worker was free from 10."""
+    two = np.ones(2, np.int64)
+    return Samples(
+        scheduled_ns=np.array([0, 30]),
+        opened_ns=10 * two,
+        departed_ns=40 * two,
+        submitted_ns=45 * two,
+        completed_ns=100 * two,
+        worker=np.zeros(2, np.int32),
+        batch=7 * two,
+        id=np.arange(2),
+        device_ns=None if device_ns is None else np.array(device_ns),
+    )
+
+
+def test_stages_of_requests_that_came_before_and_after_the_worker() -> None:
+    stages = {name: stage.tolist() for name, stage in stages_ns(one_batch()).items()}
+    assert stages == {"queue": [10, 0], "batching": [30, 10], "submit": [5, 5], "compute": [55, 55]}
+
+
+def test_device_events_split_what_follows_departure() -> None:
+    samples = one_batch([[50, 60, 90, 97]] * 2)
+    stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
+    assert stages["submit"] == [10, 10]
+    assert stages["h2d"] == [10, 10]
+    assert stages["compute"] == [30, 30]
+    assert stages["d2h"] == [7, 7]
+    assert stages["return"] == [3, 3]
+
+
+def test_a_copy_that_no_batch_made_is_no_stage() -> None:
+    samples = one_batch([[50, 50, 90, 90]] * 2)
+    stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
+    assert stages["submit"] == [10, 10]
+    assert stages["compute"] == [40, 40]
+    assert not {"h2d", "d2h"} & set(stages)
+
+
+def test_trtexec_counts_batches_and_neither_queue_nor_gaps() -> None:
+    samples = one_batch([[50, 60, 90, 97]] * 2)
+    times = trtexec_times(samples, np.ones(2, np.bool_))
+    assert times is not None
+    assert times.h2d is not None
+    assert times.d2h is not None
+    assert [times.h2d.mean, times.gpu_compute.mean, times.d2h.mean] == [10e-6, 30e-6, 7e-6]
+    assert times.latency.p95 == pytest.approx(47e-6)  # one batch, not two requests
+    assert trtexec_times(one_batch(), np.ones(2, np.bool_)) is None
+
+
+def test_absent_stages_are_null() -> None:
+    stages = analyse(one_batch(), OpenLoop(0, 0, 50)).stages
+    assert stages.compute is not None
+    assert stages.compute.p95 == 55e-6
+    assert stages.h2d is None
+    assert stages.return_ is None
+
+
+def test_lag_counts_from_when_the_batch_should_have_left() -> None:
+    # Free at 10. Alone a request leaves when due; a batch of two is full at 30; of three, never,
+    # so the delay decides.
+    assert batch_lag_ns(one_batch()).tolist() == [30]
+    assert batch_lag_ns(one_batch(), max_batch=2, max_delay_ns=1000).tolist() == [10]
+    assert batch_lag_ns(one_batch(), max_batch=3, max_delay_ns=38).tolist() == [2]
+
+
+def test_a_request_that_never_finished_keeps_its_place_in_the_line() -> None:
+    samples = replace(one_batch(), unfinished_scheduled_ns=np.array([33]))
+    assert batch_lag_ns(samples, max_batch=3, max_delay_ns=1000).tolist() == [7]
+
+
+def test_a_device_waits_for_a_launch_only_once_it_is_free() -> None:
+    samples = back_to_back([100, 100, 100])
+    events = np.array([[40, 50, 90, 95], [95, 110, 150, 160], [290, 291, 292, 293]])
+    gaps = launch_gap_ns(replace(samples, device_ns=events))
+    assert gaps is not None
+    assert gaps.tolist() == [40, 0, 90]  # departed at 0; busy until 95; departed at 200
+    assert launch_gap_ns(samples) is None
+
+
+# Drift
+
+
+def test_a_slow_start_is_a_change_of_the_first_fifth() -> None:
+    rng = np.random.default_rng(5)
+    service = (MS * (1 + 0.02 * rng.standard_normal(500))).astype(np.int64)
+    service[:100] += MS // 5
+    settling, drift = service_changes(service)
+    assert settling is not None
+    assert settling.figure == pytest.approx(0.2, abs=0.01)
+    assert settling.noise < 0.01
+    assert drift is not None
+    assert abs(drift.figure) < drift.noise
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
+    rng = np.random.default_rng(7)
+    ramp = np.linspace(1, 1.5, 200) + noise * rng.standard_normal(200)
+    _, drift = service_changes((MS * ramp).astype(np.int64))
+    assert drift is not None
+    assert drift.figure > 0.1
+    assert drift.noise < 0.02
+
+
+def test_noise_is_what_chance_alone_explains() -> None:
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(500):
+        _, drift = service_changes(rng.lognormal(13, 0.5, 130).astype(np.int64))
+        assert drift is not None
+        alarms += abs(drift.figure) > drift.noise
+    assert alarms <= 15  # 1% of 500, and chance
+
+
+def test_too_short_a_series_tells_no_change() -> None:
+    assert service_changes(np.full(19, MS)) == (None, None)

@@ -1,0 +1,290 @@
+"""Every reason of the closed list: what raises it, what does not, and what the user is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpubench import core
+from gpubench.measure.collect import collect
+from gpubench.measure.run import open_load
+from gpubench.results.result import Lag, Numerics, Stages, StageSummary
+from gpubench.results.samples import Samples
+from gpubench.spec.parse import make_spec
+from gpubench.statistics import Analysis, Change, ClosedLoop, analyse
+from gpubench.statistics.verdicts import (
+    LEAST_INDEPENDENT,
+    LEAST_REQUESTS,
+    TOO_DEPENDENT,
+    Evidence,
+    judge,
+)
+
+MS = 1_000_000
+
+
+def closed_loop(service_ns: np.ndarray, workers: int) -> Analysis:
+    """`workers` clients with a worker each; one row of service times per worker."""
+    completed = np.cumsum(service_ns.astype(np.int64), axis=1)
+    departed = completed - service_ns.astype(np.int64)
+    order = np.argsort(departed.ravel(), kind="stable")
+    departed, completed = departed.ravel()[order], completed.ravel()[order]
+    worker = np.repeat(np.arange(workers), service_ns.shape[1])[order]
+    samples = Samples(
+        scheduled_ns=departed,
+        opened_ns=departed,
+        departed_ns=departed + 2_000,
+        submitted_ns=departed + 4_000,
+        completed_ns=completed,
+        worker=worker.astype(np.int32),
+        batch=np.arange(len(order)),
+        id=worker.astype(np.int64),
+    )
+    return analyse(samples, ClosedLoop(workers))
+
+
+def healthy() -> Analysis:
+    service = 50 * MS * (1 + 0.02 * np.random.default_rng(1).standard_normal((1, 140)))
+    return closed_loop(service, 1)
+
+
+def summary(ms: float) -> StageSummary:
+    return StageSummary(mean=ms, p50=ms, p95=ms)
+
+
+def stages(compute: float, h2d: float = 0.1, d2h: float = 0.1) -> Stages:
+    return Stages.model_validate(
+        {"compute": summary(compute), "h2d": summary(h2d), "d2h": summary(d2h)}
+    )
+
+
+def spread_out(analysis: Analysis) -> Analysis:
+    """The same with a P95 that is twice the median."""
+    latency = analysis.latency
+    assert latency.p50 is not None
+    return replace(analysis, latency=latency.model_copy(update={"p95": 2 * latency.p50}))
+
+
+def codes(analysis: Analysis, evidence: Evidence | None = None) -> list[str]:
+    return [reason.code for reason in judge(analysis, evidence).reasons]
+
+
+def test_a_healthy_cell_is_valid() -> None:
+    everything_seen = Evidence(
+        device="cpu",
+        executor="python",
+        failed_requests=0,
+        warmup_settled=True,
+        other_busy_cores=0.1,
+        busy_cores=1.9,
+        cpu_threads=2,
+        cores=2,
+        throttled_share=0.0,
+        other_gpu_processes=0,
+        numerics=Numerics(cosine=0.9999),
+    )
+    verdict = judge(healthy(), everything_seen)
+    assert (verdict.status, verdict.reasons) == ("valid", [])
+
+
+def test_a_short_forward_pass_may_leave_threads_idle() -> None:
+    analysis = replace(healthy(), stages=stages(compute=0.2))
+    assert "threads-idle" not in codes(analysis, Evidence(busy_cores=1.0, cpu_threads=2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_130_requests_on_a_machine_with_moods_are_valid(workers: int) -> None:
+    """Times that wander by 5%, and now and then a request that takes three times as long."""
+    rng = np.random.default_rng(workers)
+    suspect = 0
+    for _ in range(100):
+        service = 1 + 0.05 * rng.standard_normal((workers, 134 // workers))
+        mood = np.cumsum(rng.standard_normal(service.shape), axis=1)
+        service += 0.02 * (mood - mood.mean(axis=1, keepdims=True)) / mood.std()
+        service *= np.where(rng.random(service.shape) < 0.02, 3, 1)
+        suspect += bool(codes(closed_loop(50 * MS * service, workers)))
+    assert suspect <= 5
+
+
+RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
+    "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
+    "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
+    "unfinished-requests": (lambda a: replace(a, unfinished=1), Evidence()),
+    "too-few-samples": (lambda a: replace(a, completed=129), Evidence()),
+    "too-few-independent-samples": (lambda a: replace(spread_out(a), independent=20.0), Evidence()),
+    "warm-up-not-settled": (lambda a: replace(a, settling=Change(0.06, 0.02)), Evidence()),
+    "drift": (lambda a: replace(a, drift=Change(-0.06, 0.02)), Evidence()),
+    "littles-law": (lambda a: replace(a, littles_law_residual=0.04), Evidence()),
+    "harness-lag": (lambda a: replace(a, lag=Lag(p50=1, p99=2_600)), Evidence()),
+    "rate-not-kept-up": (lambda a: replace(a, kept_up=0.8), Evidence()),
+    "clients-starved": (lambda a: replace(a, least_served_client=0.1), Evidence()),
+    "threads-idle": (
+        lambda a: replace(a, stages=stages(compute=5)),
+        Evidence(busy_cores=0.97, cpu_threads=2),
+    ),
+    "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
+    "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
+    "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
+    "model-not-finite": (lambda a: a, Evidence(numerics=Numerics(reference_not_finite="NaN"))),
+    "model-not-deterministic": (
+        lambda a: a,
+        Evidence(numerics=Numerics(reference_repeat_error=0.2, cosine=0.9)),
+    ),
+    "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
+    "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
+    "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
+    "transfer-bound": (
+        lambda a: replace(a, launch_gap_ms=0.0, stages=stages(1, h2d=0.7, d2h=0.4)),
+        Evidence(),
+    ),
+}
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_each_reason_is_raised_alone_and_says_what_to_do(code: str) -> None:
+    change, evidence = RAISED[code]
+    verdict = judge(change(healthy()), evidence)
+    assert verdict.status == "suspect"
+    assert [reason.code for reason in verdict.reasons] == [code]
+    assert verdict.reasons[0].figure is not None
+    assert len(verdict.reasons[0].remedy) > 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: replace(a, completed=130),
+        lambda a: replace(a, independent=20.0),  # P95 is 3% above the median
+        lambda a: replace(spread_out(a), independent=35.0),  # a quarter of 139 requests
+        lambda a: replace(spread_out(a), independent=91.0, completed=5_000),
+        lambda a: replace(spread_out(a), independent=None),
+        lambda a: replace(a, settling=Change(0.06, 0.08)),  # chance explains it
+        lambda a: replace(a, drift=Change(0.04, 0.001)),  # certain, and small
+        lambda a: replace(a, littles_law_residual=0.025),  # the window cuts one request of 139
+        lambda a: replace(a, lag=Lag(p50=1, p99=2_000)),  # under 5% of 50 ms
+        lambda a: replace(a, kept_up=0.95),  # 139 requests say no more
+        lambda a: replace(a, least_served_client=0.1, clients=10),  # 14 requests a client
+        lambda a: replace(a, launch_gap_ms=0.4, stages=stages(1)),
+    ],
+)
+def test_figures_within_their_limits_are_no_reason(change: Callable[[Analysis], Analysis]) -> None:
+    assert codes(change(healthy())) == []
+
+
+def test_130_requests_bound_p95_and_129_do_not() -> None:
+    def chance_that_at_most_one_lies_above(requests: int) -> float:
+        return 0.95**requests + requests * 0.05 * 0.95 ** (requests - 1)
+
+    assert LEAST_REQUESTS == 130
+    assert chance_that_at_most_one_lies_above(130) <= 0.01
+    assert chance_that_at_most_one_lies_above(129) > 0.01
+    assert 0.95**LEAST_INDEPENDENT <= 0.01 < 0.95 ** (LEAST_INDEPENDENT - 1)
+
+
+def test_too_dependent_requests_say_how_much_longer_to_measure() -> None:
+    open_loop = replace(
+        spread_out(healthy()), independent=26.0, completed=1_000, clients=None, window_seconds=2.0
+    )
+    (reason,) = judge(open_loop).reasons
+    assert (reason.figure, reason.limit) == (26.0, LEAST_INDEPENDENT)
+    assert "--requests 5000 or --duration 10s, about 5 times as long, or lower" in reason.remedy
+    few = replace(open_loop, independent=1.0)
+    assert (
+        "--requests 130000 or --duration 260s, at least 130 times" in judge(few).reasons[0].remedy
+    )
+
+
+def test_a_queue_that_grows_is_not_told_to_measure_longer() -> None:
+    growing = replace(spread_out(healthy()), independent=1.0, kept_up=0.5)
+    assert codes(growing) == ["rate-not-kept-up"]
+
+
+def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
+    """Of an M/M/1 queue with 1 ms of service, with the arrivals that the program makes."""
+    spec = make_spec(
+        {
+            "model": "synthetic",
+            "device": "cpu",
+            "rate": 1_000 * load,
+            "requests": requests,
+            "workers": 1,
+            "load_seed": seed,
+        }
+    )
+    offered = open_load(spec)
+    service = core.exponential_service(MS, offered.expected, seed + 2**40)
+    outcome = core.simulate(offered.source, service_ns=service, capacity=offered.expected)
+    return codes(analyse(collect(outcome), offered.counted(outcome.start_ns)))
+
+
+@pytest.mark.parametrize(("load", "requests"), [(0.7, 300), (0.8, 1_000), (0.9, 200), (0.9, 5_000)])
+def test_a_busy_queue_measured_briefly_is_suspect_whatever_it_looked_like(
+    load: float, requests: int
+) -> None:
+    for seed in range(20):
+        assert {TOO_DEPENDENT, "rate-not-kept-up"} & set(open_loop_codes(load, requests, seed))
+
+
+@pytest.mark.parametrize(("load", "requests"), [(0.1, 300), (0.5, 5_000), (0.8, 12_000)])
+def test_a_queue_measured_for_long_is_not(load: float, requests: int) -> None:
+    suspect = [TOO_DEPENDENT in open_loop_codes(load, requests, seed) for seed in range(20)]
+    assert sum(suspect) <= 2
+
+
+@pytest.mark.parametrize(("clients", "workers"), [(1, 1), (2, 2), (8, 8), (4, 2), (8, 1)])
+@pytest.mark.parametrize("jitter", [0.0, 0.02, 0.05])
+def test_a_closed_loop_of_nearly_constant_service_is_independent_enough(
+    clients: int, workers: int, jitter: float
+) -> None:
+    loop = ClosedLoop(clients, workers)
+    stop = loop.completions_to_run(130)
+    for seed in range(20):
+        noise = np.random.default_rng(seed).standard_normal(stop + clients)
+        outcome = core.simulate(
+            core.ClosedLoop(clients),
+            service_ns=(MS * (1 + jitter * noise)).astype(np.int64),
+            executors=workers,
+            stop_after_completions=stop,
+        )
+        assert codes(analyse(collect(outcome), loop)) == []
+
+
+@pytest.mark.parametrize("requests", [130, 400])
+def test_independent_latencies_are_enough(requests: int) -> None:
+    suspect = 0
+    for seed in range(200):
+        service = np.random.default_rng(seed).exponential(50 * MS, (1, requests + 1))
+        suspect += TOO_DEPENDENT in codes(closed_loop(service, 1))
+    assert suspect <= 1
+
+
+def test_what_was_not_observed_is_not_judged() -> None:
+    unknown = replace(
+        healthy(), settling=None, drift=None, lag=None, littles_law_residual=None, kept_up=None
+    )
+    assert codes(unknown, Evidence(other_busy_cores=5.0)) == []
+
+
+def test_a_start_faster_than_the_rest_is_drift() -> None:
+    assert codes(replace(healthy(), settling=Change(-0.2, 0.02))) == ["drift"]
+
+
+def test_a_warmup_known_to_be_unsettled_needs_no_figure() -> None:
+    verdict = judge(replace(healthy(), settling=None), Evidence(warmup_settled=False))
+    assert [reason.code for reason in verdict.reasons] == ["warm-up-not-settled"]
+
+
+def test_a_cell_without_samples_is_suspect() -> None:
+    analysis = closed_loop(np.full((1, 1), MS), 1)
+    assert codes(analysis) == ["too-few-samples"]
+
+
+def test_the_documentation_lists_every_reason_and_no_other() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text()
+    table = text.split("## Verdicts")[1].split("\n## ")[0]
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert listed == set(RAISED)

@@ -1,0 +1,205 @@
+"""What GPUs did while a cell was measured: read, summed up, and absent where it is not told."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from fake_nvml import FakeNvml
+
+from gpubench.results.result import DeviceReport
+from gpubench.results.samples import Samples
+from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics.gpus import device_report
+from gpubench.system.gpus import Gpu
+from gpubench.system.telemetry import CLOCK_EVENTS, Nvml, Reading, find, load_nvml, recorded
+
+S = 1_000_000_000
+GPU = Gpu(0, "NVIDIA A10G", (8, 6), "GPU-1", "0000:01:00.0", 24 << 30)
+NEVER = 1e6  # seconds between two readings: the first and the last remain
+
+# What is lost with each function of NVML.
+NEEDS = {
+    "nvmlDeviceGetClockInfo": {"sm_clock_mhz", "memory_clock_mhz"},
+    "nvmlDeviceGetCurrentClocksEventReasons": {"clock_events"},
+    "nvmlDeviceGetPowerUsage": {"power_w"},
+    "nvmlDeviceGetTotalEnergyConsumption": {"energy_j"},
+    "nvmlDeviceGetTemperature": {"temperature_c"},
+    "nvmlDeviceGetUtilizationRates": {"utilization_percent"},
+    "nvmlDeviceGetMemoryInfo": {"memory_used_bytes"},
+    "nvmlDeviceGetComputeRunningProcesses": {"processes"},
+}
+
+
+def absent(reading: Reading) -> set[str]:
+    return {field.name for field in fields(reading) if getattr(reading, field.name) is None}
+
+
+def test_a_reading_has_the_units_of_its_names() -> None:
+    reading = replace(find(FakeNvml(), GPU).read(), time_ns=0)
+    assert reading == Reading(0, 1410, 6251, 0x4, 120.0, 5001.0, 61, 97, 2 << 30, 1)
+
+
+@pytest.mark.parametrize("function", NEEDS)
+def test_a_function_that_a_gpu_lacks_costs_its_own_figures_alone(function: str) -> None:
+    assert absent(find(FakeNvml(fails=function), GPU).read()) == NEEDS[function]
+
+
+def test_clock_events_have_an_older_name_in_older_drivers() -> None:
+    nvml = FakeNvml(fails="nvmlDeviceGetCurrentClocksEventReasons")
+    nvml.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x20  # type: ignore[method-assign]
+    assert find(nvml, GPU).read().clock_events == 0x20
+
+
+def test_a_gpu_is_found_by_uuid_else_by_its_place_on_the_bus() -> None:
+    moved = replace(GPU, pci_bus_id="0000:02:00.0")
+    assert find(FakeNvml(), moved).read().power_w == 120.0
+    unnamed = replace(GPU, uuid="GPU-unknown")
+    assert find(FakeNvml(), unnamed).read().power_w == 120.0
+    unknown = replace(moved, uuid="GPU-unknown")
+    assert absent(find(FakeNvml(), unknown).read()) == {f.name for f in fields(Reading)} - {
+        "time_ns"
+    }
+
+
+def test_a_mig_slice_has_clocks_of_its_board_memory_of_its_own_and_no_power() -> None:
+    sensor = find(FakeNvml(mig=True), GPU)
+    assert sensor.is_slice
+    assert absent(sensor.read()) == {"power_w", "energy_j", "utilization_percent"}
+    assert sensor.read().memory_used_bytes == 1 << 30
+
+
+def test_of_a_slice_that_cannot_be_told_apart_only_the_boards_clocks_are_known() -> None:
+    sensor = find(FakeNvml(mig=True), replace(GPU, uuid="GPU-unknown"))
+    assert sensor.read().sm_clock_mhz == 1410
+    assert {"power_w", "memory_used_bytes", "processes"} <= absent(sensor.read())
+
+
+def test_readings_begin_and_end_with_the_block_and_the_library_is_closed() -> None:
+    nvml = FakeNvml()
+    with recorded([GPU], nvml, NEVER) as readings:
+        assert len(readings["cuda:0"]) == 1
+    assert len(readings["cuda:0"]) == 2
+    assert nvml.shut_down
+
+
+def test_an_error_in_the_block_passes_and_its_readings_stay() -> None:
+    with pytest.raises(KeyboardInterrupt), recorded([GPU], FakeNvml(), NEVER) as readings:
+        raise KeyboardInterrupt
+    assert len(readings["cuda:0"]) == 2
+
+
+def test_a_cell_on_the_cpu_asks_for_nothing() -> None:
+    with recorded([], FakeNvml(fails="nvmlInit")) as readings:
+        assert readings == {}
+
+
+def test_without_the_package_or_the_library_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fails="nvmlInit"))
+    assert load_nvml() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert load_nvml() is None
+    with recorded([GPU]) as readings:
+        assert readings == {}
+
+
+def test_names_and_bits_are_those_of_the_real_library() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    for name in vars(Nvml):
+        if name.startswith("nvml"):
+            assert callable(getattr(pynvml, name)), name
+    assert pynvml.nvmlClocksEventReasonSwPowerCap in CLOCK_EVENTS
+    assert CLOCK_EVENTS[pynvml.nvmlClocksEventReasonHwThermalSlowdown] == "hardware-heat"
+    assert CLOCK_EVENTS[pynvml.nvmlClocksEventReasonSwThermalSlowdown] == "heat"
+    assert CLOCK_EVENTS[pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown] == "power-brake"
+
+
+# Figures of a cell: two workers, one request a second each, for ten seconds.
+
+
+def two_workers(seconds: int = 11) -> Samples:
+    completed = np.repeat(np.arange(1, seconds + 1) * S, 2)
+    worker = np.tile([0, 1], seconds)
+    departed = completed - S
+    return Samples(
+        scheduled_ns=departed,
+        opened_ns=departed,
+        departed_ns=departed,
+        submitted_ns=departed,
+        completed_ns=completed,
+        worker=worker.astype(np.int32),
+        batch=np.arange(2 * seconds),
+        id=worker.astype(np.int64),
+    )
+
+
+def report(
+    readings: dict[str, list[Reading]], devices: tuple[str, ...] = ("cuda:0", "cuda:1")
+) -> DeviceReport:
+    """Window: 1 s to 11 s, 20 requests of 4 inferences."""
+    return device_report(devices, analyse(two_workers(), ClosedLoop(2)), 4, readings, (GPU,))
+
+
+def test_each_gpu_has_the_throughput_of_its_workers() -> None:
+    both = report({})
+    assert [gpu.throughput_per_second for gpu in both.gpus] == [4.0, 4.0]
+    assert [gpu.workers for gpu in both.gpus] == [[0], [1]]
+    assert (both.gpus[0].name, both.gpus[1].name) == ("NVIDIA A10G", None)
+    [one] = report({}, ("cuda:0", "cuda:0")).gpus
+    assert (one.workers, one.throughput_per_second) == ([0, 1], 8.0)
+
+
+def test_without_readings_every_figure_is_null_and_never_zero() -> None:
+    told = report({}).model_dump(exclude={"gpus", "clocks"})
+    assert set(told.values()) == {None}
+
+
+def test_energy_is_that_of_the_counter_over_the_window_and_of_all_gpus() -> None:
+    readings = {
+        "cuda:0": [Reading(t * S, energy_j=1e6 + 100 * t, power_w=1.0) for t in range(2, 11)],
+        "cuda:1": [Reading(t * S, power_w=50.0) for t in range(2, 11)],
+    }
+    both = report(readings)
+    assert [gpu.energy_from for gpu in both.gpus] == ["counter", "power"]
+    assert both.power_w == pytest.approx(150)
+    assert both.energy_j == pytest.approx(1500)
+    assert both.energy_j_per_inference == pytest.approx(1500 / 80)
+    del readings["cuda:1"]
+    assert report(readings).energy_j_per_inference is None  # one GPU's share is not the whole
+
+
+@pytest.mark.parametrize("counter", [[7.0, 7.0], [7.0, 3.0], [7.0]])
+def test_a_counter_that_stands_still_or_starts_again_is_not_believed(counter: list[float]) -> None:
+    readings = [Reading((2 + i) * S, energy_j=j, power_w=50.0) for i, j in enumerate(counter)]
+    [gpu] = report({"cuda:0": readings}, ("cuda:0", "cuda:0")).gpus
+    assert (gpu.energy_from, gpu.power_w) == ("power", 50.0)
+
+
+def test_what_happened_outside_of_the_window_does_not_count() -> None:
+    idle = Reading(S // 2, sm_clock_mhz=210, clock_events=0x40, processes=9)
+    busy = Reading(5 * S, sm_clock_mhz=1410, clock_events=0x4, processes=1)
+    [gpu] = report({"cuda:0": [idle, busy, replace(idle, time_ns=12 * S)]}, ("cuda:0",) * 2).gpus
+    assert gpu.clocks.sm_mhz is not None
+    assert gpu.clocks.sm_mhz.min == 1410
+    assert (gpu.throttled, gpu.other_processes) == (False, 0)
+
+
+def test_heat_and_protection_throttle_and_the_power_cap_is_told_apart() -> None:
+    events = [0x4, 0x4 | 0x20, 0x1, 0x0]
+    readings = [Reading((2 + i) * S, clock_events=bits) for i, bits in enumerate(events)]
+    both = report({"cuda:0": readings, "cuda:1": [Reading(2 * S, clock_events=0)]})
+    assert both.gpus[0].clock_events == {"power-cap": 0.5, "heat": 0.25}
+    assert both.gpus[1].clock_events == {}
+    assert (both.throttled, both.throttled_share) == (True, 0.25)
+
+
+def test_a_list_of_processes_holds_this_one_whatever_its_number() -> None:
+    nvml = FakeNvml()
+    nvml.pids = [1, 2, 2]
+    assert find(nvml, GPU).read().processes == 2
+    nvml.pids = []  # a container that hides them hides this one too: nothing is known
+    assert find(nvml, GPU).read().processes is None
