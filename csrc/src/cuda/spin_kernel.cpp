@@ -2,7 +2,7 @@
 
 namespace gpubench::cuda {
 
-// A Python test, test_spin_kernel.py, assembles this for every architecture that the machine's
+// tests/python/core/test_spin_kernel.py assembles this for every architecture that the machine's
 // ptxas knows.
 const char* const spin_ptx = R"(.version 6.4
 .target sm_70
