@@ -66,7 +66,7 @@ void arguments_are_checked() {
   message_of<unavailable>([] { return check_event_clock(7, {1000}, 1); });
 }
 
-void a_failure_is_told_and_nothing_is_left_behind() {
+void a_failure_is_reported_and_nothing_leaks() {
   fake_cuda_set("launch_fails_at", 20);
   const std::string error = message_of<cuda_error>([] { return check_event_clock(0, {1000}, 5); });
   CHECK(error.find("cuLaunchKernel") == 0);
@@ -79,5 +79,5 @@ void a_failure_is_told_and_nothing_is_left_behind() {
 int main() {
   return run_tests(TEST(the_kernel_stores_what_the_timer_showed),
                    TEST(events_agree_with_the_kernel), TEST(coarse_events_are_seen),
-                   TEST(arguments_are_checked), TEST(a_failure_is_told_and_nothing_is_left_behind));
+                   TEST(arguments_are_checked), TEST(a_failure_is_reported_and_nothing_leaks));
 }

@@ -36,7 +36,7 @@ bool unavailable_for(unavailable::reason why, const std::string& part, const Fun
 }
 
 // Must be the first test: once the driver is loaded, it stays loaded.
-void a_driver_that_cannot_be_used_says_why() {
+void a_driver_that_cannot_be_used_gives_the_reason() {
   using reason = unavailable::reason;
   CHECK(unavailable_for(reason::no_driver, "no-such-library.so",
                         [] { const driver none("no-such-library.so"); }));
@@ -53,7 +53,7 @@ void a_driver_that_cannot_be_used_says_why() {
   CHECK(load_driver().version() == 12000);
 }
 
-void devices_are_told_apart() {
+void devices_have_their_own_index_name_uuid_and_bus_id() {
   fake_cuda_set("devices", 2);
   const auto found = devices();
   CHECK(found.size() == 2);
@@ -87,7 +87,7 @@ void an_error_has_call_code_name_and_text() {
         "bytes is 0; a buffer has at least 1 byte");
 }
 
-void owners_give_back_what_they_took() {
+void owners_destroy_their_handles() {
   {
     const auto on = std::make_shared<const context>(0);
     stream first(on);
@@ -167,7 +167,7 @@ void a_sticky_error_is_in_every_later_answer() {
   const stream usable(again);
 }
 
-void a_forked_child_has_no_driver_and_gives_nothing_back() {
+void a_forked_child_has_no_driver_and_destroys_nothing() {
   auto on = std::make_shared<const context>(0);
   auto memory = std::make_unique<pinned_buffer>(0, 64);
   auto line = std::make_unique<stream>(on);
@@ -186,10 +186,11 @@ void a_forked_child_has_no_driver_and_gives_nothing_back() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(a_driver_that_cannot_be_used_says_why), TEST(devices_are_told_apart),
-                   TEST(an_error_has_call_code_name_and_text),
-                   TEST(owners_give_back_what_they_took), TEST(a_context_is_current_for_a_scope),
+  return run_tests(TEST(a_driver_that_cannot_be_used_gives_the_reason),
+                   TEST(devices_have_their_own_index_name_uuid_and_bus_id),
+                   TEST(an_error_has_call_code_name_and_text), TEST(owners_destroy_their_handles),
+                   TEST(a_context_is_current_for_a_scope),
                    TEST(bytes_go_to_the_device_and_back_in_the_order_of_the_stream),
                    TEST(a_sticky_error_is_in_every_later_answer),
-                   TEST(a_forked_child_has_no_driver_and_gives_nothing_back));
+                   TEST(a_forked_child_has_no_driver_and_destroys_nothing));
 }

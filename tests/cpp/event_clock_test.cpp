@@ -51,7 +51,7 @@ struct recorded_run {
   std::vector<clock_anchor> anchors;
 };
 
-clock_anchor look(const device_clock& clock, random_source& random, std::int64_t host_ns) {
+clock_anchor take_anchor(const device_clock& clock, random_source& random, std::int64_t host_ns) {
   const std::int64_t event_ns = host_ns + delay(random, 5, 4000);
   return {clock.shows(event_ns), host_ns, event_ns + delay(random, 5, 6000)};
 }
@@ -62,7 +62,7 @@ recorded_run record(random_source& random, const device_clock& clock, std::size_
                     std::int64_t start_ns, double mean_service_ns, double mean_pause_ns) {
   recorded_run run;
   std::int64_t host_ns = start_ns;
-  run.anchors.push_back(look(clock, random, host_ns));
+  run.anchors.push_back(take_anchor(clock, random, host_ns));
   host_ns = run.anchors.back().after_ns;
   for (std::size_t i = 0; i < count; ++i) {
     const std::int64_t submitted = host_ns;
@@ -82,7 +82,7 @@ recorded_run record(random_source& random, const device_clock& clock, std::size_
     host_ns = (overlaps ? at[0] : completed) + delay(random, 1, mean_pause_ns);
   }
   for (const batch_record& each : run.batches) host_ns = std::max(host_ns, each.completed_ns);
-  run.anchors.push_back(look(clock, random, host_ns));
+  run.anchors.push_back(take_anchor(clock, random, host_ns));
   return run;
 }
 
@@ -99,7 +99,7 @@ void check_causality(const recorded_run& run, const std::vector<device_stamps>& 
   }
 }
 
-void truth_lies_within_the_width() {
+void true_times_are_within_the_width() {
   random_source random(1);
   for (int round = 0; round < 3000; ++round) {
     const device_clock clock = any_clock(random, 1);
@@ -242,7 +242,7 @@ reference try_all(const recorded_run& run) {
   return best;
 }
 
-void width_and_contradiction_are_those_of_trying_every_pair() {
+void width_and_contradiction_equal_those_of_every_pair_of_constraints() {
   random_source random(4);
   int contradictory = 0;
   for (int round = 0; round < 5000; ++round) {
@@ -298,7 +298,7 @@ void one_batch_is_centred() {
   CHECK(fit && fit->drift_ppm == 0 && fit->shifted_batches == 0);
 }
 
-void a_batch_longer_than_the_host_saw_is_squeezed() {
+void a_batch_longer_than_the_host_saw_is_shortened() {
   const batch_record batch{0, 0, 1000, 2000, 0, 1};
   device_stamps stamps{0, 400, 1600, 2000};
   const auto fit = place_on_host_clock(&batch, &stamps, 1, {});
@@ -308,7 +308,7 @@ void a_batch_longer_than_the_host_saw_is_squeezed() {
   CHECK(fit && fit->largest_squeeze_ns == 998 && fit->contradiction_ns == 499);
 }
 
-void a_clock_that_jumps_is_told_by_the_contradiction() {
+void a_clock_that_jumps_gives_a_contradiction() {
   std::vector<batch_record> batches;
   std::vector<device_stamps> stamps;
   for (std::int64_t i = 0; i < 100; ++i) {
@@ -328,11 +328,11 @@ void a_clock_that_jumps_is_told_by_the_contradiction() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(truth_lies_within_the_width),
+  return run_tests(TEST(true_times_are_within_the_width),
                    TEST(durations_are_those_of_the_line_whatever_is_shifted),
                    TEST(drift_of_a_long_run_is_found),
-                   TEST(width_and_contradiction_are_those_of_trying_every_pair),
+                   TEST(width_and_contradiction_equal_those_of_every_pair_of_constraints),
                    TEST(nothing_to_place), TEST(anchors_alone_give_a_line),
-                   TEST(one_batch_is_centred), TEST(a_batch_longer_than_the_host_saw_is_squeezed),
-                   TEST(a_clock_that_jumps_is_told_by_the_contradiction));
+                   TEST(one_batch_is_centred), TEST(a_batch_longer_than_the_host_saw_is_shortened),
+                   TEST(a_clock_that_jumps_gives_a_contradiction));
 }

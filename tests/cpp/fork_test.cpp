@@ -36,7 +36,7 @@ std::string belongs_to(const char* what, pid_t process) {
          "; make a new one after fork";
 }
 
-void a_child_cannot_use_the_runner_of_its_parent_and_can_let_it_go() {
+void a_child_cannot_use_the_runner_of_its_parent_but_can_destroy_it() {
   const pid_t parent = getpid();
   auto mine = std::make_shared<delay_executor>(0);
   auto workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{mine});
@@ -75,7 +75,7 @@ void a_child_makes_a_runner_of_its_own() {
   }));
 }
 
-void a_fork_amid_a_run_leaves_no_lock_that_the_child_waits_for() {
+void a_child_forked_during_a_run_waits_for_no_lock() {
   runner workers({std::make_shared<delay_executor>(0), std::make_shared<delay_executor>(0)});
   auto source = std::make_shared<closed_loop>(2);
   run_options endless;
@@ -118,8 +118,8 @@ void a_live_queue_serves_the_process_that_made_it() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(a_child_cannot_use_the_runner_of_its_parent_and_can_let_it_go),
+  return run_tests(TEST(a_child_cannot_use_the_runner_of_its_parent_but_can_destroy_it),
                    TEST(a_child_makes_a_runner_of_its_own),
-                   TEST(a_fork_amid_a_run_leaves_no_lock_that_the_child_waits_for),
+                   TEST(a_child_forked_during_a_run_waits_for_no_lock),
                    TEST(a_live_queue_serves_the_process_that_made_it));
 }

@@ -172,7 +172,7 @@ class checking final : public executor {
   std::unique_ptr<graph_executor> inner_;
 };
 
-void payloads_lie_side_by_side_tensor_after_tensor() {
+void payloads_are_contiguous_tensor_after_tensor() {
   const auto inputs = make_payloads();
   CHECK(inputs->count() == distinct);
   CHECK((inputs->offsets(1) == std::vector<std::size_t>{0, 512}));
@@ -206,7 +206,7 @@ void every_request_gets_its_own_bytes_back() {
   CHECK(fake_cuda_get("overlapping_launches") == 0);
 }
 
-void places_for_nobody_are_counted() {
+void padding_is_counted() {
   const auto device = std::make_shared<checking>(2);
   runner workers({device});
   run_options options = until(300);
@@ -242,7 +242,7 @@ void durations_are_the_device_s_own() {
   CHECK(device->clock().has_value());
 }
 
-void stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting() {
+void device_times_are_in_order_for_all_clocks_and_wait_modes() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     for (const long long drift_ppm : {-400, 0, 400}) {
       for (const long long tick_ns : {1, 500}) {
@@ -332,7 +332,7 @@ void events_without_timing_are_an_error() {
   fake_cuda_reset();
 }
 
-void a_slow_copy_is_seen_where_it_is() {
+void a_slow_copy_is_in_the_times_of_its_batch() {
   const auto device = replaying(1);
   runner workers({device});
   fake_cuda_set("slow_copy_ns", 5'000'000);
@@ -352,20 +352,20 @@ void a_slow_copy_is_seen_where_it_is() {
   fake_cuda_reset();
 }
 
-void what_the_device_may_still_use_is_never_given_back() {
+void memory_that_the_device_may_still_use_is_not_freed() {
   CHECK(fake_cuda_get("freed_in_use") == 0);
 }
 
-void memory_that_is_not_there_fails_the_opening() {
+void an_executor_without_memory_cannot_be_made() {
   fake_cuda_set("out_of_memory_at", 1);
   CHECK(message_of<cuda_error>([] { replaying(1); }).find("out of memory") != std::string::npos);
   fake_cuda_reset();
 }
 
 void unusable_slots_are_refused() {
-  const auto refusal = [](const std::function<void(captured&)>& spoil) {
+  const auto refusal = [](const std::function<void(captured&)>& break_slots) {
     const auto from = std::make_shared<captured>(2);
-    spoil(*from);
+    break_slots(*from);
     return message_of<invalid_argument>(
         [&] { const graph_executor none(0, from->slots, from->inputs, from); });
   };
@@ -416,15 +416,15 @@ void work_that_never_ends_is_given_up_at_the_deadline() {
 
 int main() {
   return run_tests(
-      TEST(payloads_lie_side_by_side_tensor_after_tensor),
-      TEST(every_request_gets_its_own_bytes_back), TEST(places_for_nobody_are_counted),
+      TEST(payloads_are_contiguous_tensor_after_tensor),
+      TEST(every_request_gets_its_own_bytes_back), TEST(padding_is_counted),
       TEST(slots_are_filled_while_the_device_works), TEST(durations_are_the_device_s_own),
-      TEST(stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting),
+      TEST(device_times_are_in_order_for_all_clocks_and_wait_modes),
       TEST(inputs_on_the_device_are_not_copied), TEST(runs_follow_one_another),
       TEST(a_launch_that_fails_ends_the_run_and_the_next_one_goes_on),
       TEST(a_sticky_error_ends_the_run_and_what_completed_stays),
-      TEST(events_without_timing_are_an_error), TEST(a_slow_copy_is_seen_where_it_is),
-      TEST(memory_that_is_not_there_fails_the_opening), TEST(unusable_slots_are_refused),
-      TEST(what_the_device_may_still_use_is_never_given_back), TEST(nothing_leaks),
+      TEST(events_without_timing_are_an_error), TEST(a_slow_copy_is_in_the_times_of_its_batch),
+      TEST(an_executor_without_memory_cannot_be_made), TEST(unusable_slots_are_refused),
+      TEST(memory_that_the_device_may_still_use_is_not_freed), TEST(nothing_leaks),
       TEST(work_that_never_ends_is_given_up_at_the_deadline));
 }

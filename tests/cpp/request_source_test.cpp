@@ -19,7 +19,7 @@ namespace {
 
 using kind = decision::kind;
 
-void the_queue_does_not_use_what_a_server_could_not_know() {
+void the_queue_does_not_use_future_requests() {
   open_loop source({0, 10, 1000});
   source.start(0);
   std::vector<request> taken(4);
@@ -119,7 +119,7 @@ void live_submission_loses_nothing_under_back_pressure() {
   CHECK(result.completed == 4 * each && ids.size() == 4 * each);
 }
 
-void what_is_left_in_a_live_queue_serves_the_next_run() {
+void the_next_run_serves_requests_left_in_a_live_queue() {
   auto source = std::make_shared<live_queue>(10);
   for (int i = 0; i < 10; ++i) CHECK(source->submit(i) == live_queue::submission::accepted);
   source->close();
@@ -157,12 +157,12 @@ void bad_arguments_name_the_fix() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(the_queue_does_not_use_what_a_server_could_not_know),
+  return run_tests(TEST(the_queue_does_not_use_future_requests),
                    TEST(a_late_worker_takes_all_that_is_due_up_to_max_batch),
                    TEST(the_queue_is_in_order_of_due_times),
                    TEST(a_closed_loop_has_its_clients_in_the_queue_or_in_flight),
                    TEST(a_full_live_queue_refuses_and_a_closed_one_too),
                    TEST(live_submission_loses_nothing_under_back_pressure),
-                   TEST(what_is_left_in_a_live_queue_serves_the_next_run),
+                   TEST(the_next_run_serves_requests_left_in_a_live_queue),
                    TEST(bad_arguments_name_the_fix));
 }

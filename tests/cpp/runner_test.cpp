@@ -182,7 +182,7 @@ void a_closed_loop_has_no_more_in_flight_than_clients() {
 
 // Every batch of this run completes only while the next one is in service. So the run exceeds the
 // deadline unless the other worker takes the next batch while one is busy.
-void what_falls_due_while_one_worker_is_busy_goes_to_another() {
+void requests_due_while_one_worker_is_busy_go_to_another() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     constexpr std::int64_t count = 200;
     std::atomic<std::int64_t> started{0};
@@ -300,7 +300,7 @@ void a_device_that_never_completes_is_abandoned() {
 }
 
 // The hung thread continues while the outcome is read. It must not change anything.
-void an_abandoned_worker_that_comes_back_changes_nothing() {
+void an_abandoned_worker_that_returns_changes_nothing() {
   std::promise<void> release;
   std::promise<void> back;
   std::atomic<int> calls{0};
@@ -320,7 +320,7 @@ void an_abandoned_worker_that_comes_back_changes_nothing() {
   CHECK(result.completed == 2 && result.timelines[0]->batch_count() == 2);
 }
 
-void stop_ends_a_run_that_would_last_for_ever() {
+void stop_ends_an_endless_run() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     runner workers(null_system(2), mode);
     auto idle = std::make_shared<live_queue>(1);
@@ -437,7 +437,7 @@ void an_executor_that_was_abandoned_stays_taken() {
   message_of<invalid_argument>([&] { runner other({hanging}); });
 }
 
-void any_number_of_threads_close_a_runner_amid_a_run() {
+void several_threads_close_a_runner_during_a_run() {
   for (int i = 0; i < 20; ++i) {
     runner workers(null_system(2));
     workers.start(std::make_shared<closed_loop>(2), {});
@@ -470,7 +470,7 @@ void two_threads_run_one_after_the_other_or_are_refused() {
   CHECK(completed == 10 * (100 - refused));
 }
 
-void an_executor_may_stop_and_close_its_own_runner_and_no_more() {
+void an_executor_may_only_stop_and_close_its_own_runner() {
   std::unique_ptr<runner> workers;
   std::atomic<int> refused{0};
   const auto use = [&](const batch_view&) {
@@ -511,7 +511,7 @@ int main() {
   return run_tests(
       TEST(every_request_of_an_open_loop_completes_once),
       TEST(a_closed_loop_has_no_more_in_flight_than_clients),
-      TEST(what_falls_due_while_one_worker_is_busy_goes_to_another),
+      TEST(requests_due_while_one_worker_is_busy_go_to_another),
       TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
       TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
       TEST(an_exception_ends_the_run_and_keeps_what_completed),
@@ -520,14 +520,13 @@ int main() {
       TEST(an_executor_that_fails_to_open_is_named),
       TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
       TEST(a_device_that_never_completes_is_abandoned),
-      TEST(an_abandoned_worker_that_comes_back_changes_nothing),
-      TEST(stop_ends_a_run_that_would_last_for_ever),
+      TEST(an_abandoned_worker_that_returns_changes_nothing), TEST(stop_ends_an_endless_run),
       TEST(a_stop_whose_grace_is_over_abandons_the_worker), TEST(a_runner_runs_a_hundred_times),
       TEST(runs_end_by_time_and_by_capacity), TEST(the_cpu_time_of_a_run_is_reported),
       TEST(a_runner_refuses_what_it_cannot_do), TEST(an_executor_belongs_to_one_runner_at_a_time),
       TEST(an_executor_that_was_abandoned_stays_taken),
-      TEST(any_number_of_threads_close_a_runner_amid_a_run),
+      TEST(several_threads_close_a_runner_during_a_run),
       TEST(two_threads_run_one_after_the_other_or_are_refused),
-      TEST(an_executor_may_stop_and_close_its_own_runner_and_no_more),
+      TEST(an_executor_may_only_stop_and_close_its_own_runner),
       TEST(an_executor_may_destroy_its_own_runner));
 }

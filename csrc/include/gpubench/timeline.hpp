@@ -51,8 +51,8 @@ class timeline {
     added.first_request = static_cast<std::uint32_t>(requests_.size());
     added.size = record.size;
     for (std::size_t i = 0; i < record.size; ++i) requests_.push_back(requests[i]);
-    expect_write(batches_);
-    expect_write(requests_);
+    prefetch_write(batches_);
+    prefetch_write(requests_);
   }
   void append(const device_stamps& stamps) { stamps_.push_back(stamps); }
 
@@ -81,7 +81,7 @@ class timeline {
   // Prefetches the memory of a later batch. Otherwise the next lock operation would wait until the
   // cache has loaded it.
   template <class Record>
-  static void expect_write(const std::vector<Record>& records) noexcept {
+  static void prefetch_write(const std::vector<Record>& records) noexcept {
     const auto end = reinterpret_cast<std::uintptr_t>(records.data() + records.size());
     __builtin_prefetch(reinterpret_cast<const void*>(end + 16 * sizeof(batch_record)), 1);
   }
