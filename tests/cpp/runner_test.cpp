@@ -498,11 +498,13 @@ void an_executor_may_only_stop_and_close_its_own_runner() {
 
 void an_executor_may_destroy_its_own_runner() {
   std::unique_ptr<runner> workers;
-  auto mine = std::make_shared<calling>([&](const batch_view&) { workers.reset(); });
-  const std::weak_ptr<executor> seen = mine;
+  std::atomic<bool> executor_destroyed{false};
+  std::shared_ptr<void> at_the_end(nullptr, [&](void*) { executor_destroyed = true; });
+  auto mine = std::make_shared<calling>(
+      [&workers, at_the_end = std::move(at_the_end)](const batch_view&) { workers.reset(); });
   workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{std::move(mine)});
   workers->start(std::make_shared<closed_loop>(1), {});
-  while (!seen.expired()) std::this_thread::yield();  // its thread released the last reference
+  while (!executor_destroyed) std::this_thread::yield();  // its thread releases the last reference
 }
 
 }  // namespace
