@@ -52,14 +52,14 @@ def test_inputs_on_the_device_are_not_copied(model: str) -> None:
 @pytest.mark.gpu(torch=True)
 @pytest.mark.parametrize("model", ["resnet50", "bert-base"])
 def test_tf32_is_on_where_it_is_asked_for_and_nowhere_else(model: str) -> None:
-    from gpubench.cells import resolve
+    from gpubench.cells.resolve import resolve
     from gpubench.measure.engine import prepare
     from gpubench.system.machine import this_machine
 
     errors = []
     for precision in ("fp32", "tf32", "fp32"):
         asked = gpubench.Spec(model=model, runtime="eager", precision=precision, device="cuda:0")
-        numerics = prepare(resolve.resolve(asked, this_machine()), lambda stage: None).numerics
+        numerics = prepare(resolve(asked, this_machine()), lambda stage: None).numerics
         assert numerics is not None
         assert numerics.relative_error is not None
         errors.append(numerics.relative_error)

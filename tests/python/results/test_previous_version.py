@@ -107,7 +107,7 @@ def test_settings_have_the_key_that_they_had(
     monkeypatch.setattr(packages, "missing", lambda *names: None)
     monkeypatch.setattr(tensorrt, "refusal", lambda spec: None)
     assert machine.identity == MACHINES[number]["identity"]
-    assert resolve(make_spec(cell["settings"]), machine).key(machine.identity) == cell["key"]
+    assert resolve(make_spec(cell["settings"]), machine).spec.key(machine.identity) == cell["key"]
 
 
 def test_every_setting_is_among_those_with_a_known_key() -> None:
