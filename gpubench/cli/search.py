@@ -17,7 +17,7 @@ from gpubench.spec.parse import make_spec
 from gpubench.system.interrupts import finish
 
 if TYPE_CHECKING:
-    from gpubench.results.search_result import Load, Probe, SearchResult
+    from gpubench.results.search_result import Probe, ProbeLoad, SearchResult
     from gpubench.spec.spec import Spec
     from gpubench.statistics.crossing import Crossing
 
@@ -93,7 +93,7 @@ class _Progress(Progress):
         self._opened = 0
         self._late = ""
 
-    def probe_begins(self, load: Load, spec: Spec) -> None:
+    def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         if load == "open":
             self._opened += 1
             length = elapsed(spec.duration or (spec.requests or 0) / (spec.rate or 1.0))

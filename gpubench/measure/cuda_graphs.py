@@ -63,7 +63,7 @@ def batch_sizes(most_requests: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Slot:
+class CapturedSlot:
     """What the core replays for one batch in flight, and what the graphs use."""
 
     for_core: core.cuda.Slot
@@ -79,7 +79,7 @@ class Captured:
 
     engine: Engine
     payloads: core.cuda.Payloads | None  # None: inputs lie on the device
-    workers: list[list[Slot]]
+    workers: list[list[CapturedSlot]]
     warmup_memory: torch.cuda.MemPool
 
     def executors(self) -> list[core.Executor]:
@@ -143,7 +143,7 @@ class _Captures:
     warmup_memory: torch.cuda.MemPool  # takes what warm-ups leave behind
     warmup_stream: torch.cuda.Stream
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> CapturedSlot:
         """`number` counts the slots of all workers."""
         device = self.engine.device
         stream = torch.cuda.Stream(device)
@@ -176,7 +176,7 @@ class _Captures:
         assert answers is not None
         host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
         host_output = core.cuda.PinnedBuffer(index, answers.nbytes) if host else None
-        return Slot(
+        return CapturedSlot(
             for_core=core.cuda.Slot(
                 ladder,
                 host_input=host_input,

@@ -10,7 +10,7 @@ from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from gpubench.results.search_result import Load, Probe
+    from gpubench.results.search_result import Probe, ProbeLoad
     from gpubench.statistics.crossing import Crossing
 
 
@@ -40,7 +40,7 @@ class Progress:
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         """The cell is measured, and its result is kept."""
 
-    def probe_begins(self, load: Load, spec: Spec) -> None:
+    def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         """One measurement of a search; `spec` has its rate or its clients."""
 
     def probe_ended(self, probe: Probe) -> None:

@@ -14,7 +14,7 @@ from gpubench.measure.cell import Bench, Interrupted
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, measured_hardware, price
 from gpubench.results.result import Cost, Failure, Result, Verdict
-from gpubench.results.search_result import Load, Probe, Promise, SearchResult
+from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
 from gpubench.spec.objective import Objective, parse_objective
 from gpubench.spec.spec import Spec
 from gpubench.statistics.crossing import (
@@ -27,7 +27,7 @@ from gpubench.statistics.crossing import (
     locate,
     tally,
 )
-from gpubench.statistics.verdicts import TOO_DEPENDENT
+from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import this_machine
 
 DEFAULT_TOLERANCE = 0.05
@@ -213,7 +213,7 @@ class _Search:
         window_s = max(enough_s, min(_LEAST_WINDOW_S, _MOST_REQUESTS / capacity))
         self._spec = self._found.spec = self._spec.model_copy(update={"duration": window_s})
 
-    def _closed_loop(self, load: Load, clients: int, requests: int) -> Probe:
+    def _closed_loop(self, load: ProbeLoad, clients: int, requests: int) -> Probe:
         return self._measure(
             load, clients=clients, rate=None, arrivals="poisson", requests=requests, duration=None
         )
@@ -223,7 +223,7 @@ class _Search:
         probe = self._measure("open", rate=rate, load_seed=seed)
         return Tally(rate, probe.requests, probe.late, probe.effective)
 
-    def _measure(self, load: Load, **settings: Any) -> Probe:
+    def _measure(self, load: ProbeLoad, **settings: Any) -> Probe:
         """Measure, and keep what was measured, also of a run that failed or was interrupted."""
         spec = self._spec.model_copy(update=settings)
         self._progress.probe_begins(load, spec)
@@ -241,7 +241,7 @@ class _Search:
         self._progress.probe_ended(probe)
         return probe
 
-    def _keep(self, load: Load, result: Result) -> Probe:
+    def _keep(self, load: ProbeLoad, result: Result) -> Probe:
         late = Tally(0.0, 0, 0, 1.0)
         if result.samples is not None and result.counted is not None:
             late = tally(
@@ -277,8 +277,8 @@ class _Search:
         found.costs = _costs(found)
 
 
-def _promise(objective: Objective) -> Promise:
-    return Promise.model_validate(
+def _promise(objective: Objective) -> ObjectiveInfo:
+    return ObjectiveInfo.model_validate(
         {
             "percentile": f"p{objective.percent}",
             "latency_ms": objective.latency_s * 1e3,
@@ -297,7 +297,7 @@ def _verdict(found: SearchResult) -> Verdict:
         for probe in reversed(found.probes)
         if probe.near
         for reason in probe.result.verdict.reasons
-        if not (probe.load == "open" and reason.code == TOO_DEPENDENT)
+        if not (probe.load == "open" and reason.code == TOO_FEW_INDEPENDENT)
     }
     return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
 
