@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from gpubench.cells import resolve
 from gpubench.errors import GpubenchError, first_line, reason_of, shorten
@@ -19,6 +19,8 @@ from gpubench.results.result import (
     Failure,
     Result,
 )
+from gpubench.spec.parse import given_spec
+from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import Deferral, raise_if_received, received
 from gpubench.system.machine import Machine, this_machine
@@ -48,8 +50,18 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def run(spec: Spec, say: Say = _silent, keep: Keep = _nowhere) -> Result:
-    """Measure one cell on this machine.
+@overload
+def run(spec: Spec, say: Say = ..., keep: Keep = ...) -> Result: ...
+
+
+@overload
+def run(*, say: Say = ..., keep: Keep = ..., **settings: Unpack[Settings]) -> Result: ...
+
+
+def run(
+    spec: Spec | None = None, say: Say = _silent, keep: Keep = _nowhere, **settings: Any
+) -> Result:
+    """Measure one cell on this machine: that of a Spec, or of settings (model="resnet50", batch=4).
 
     `say` is called with each stage as it begins: load, build, measure. `keep` is given the result
     as soon as it is whole, while signals are still put off. A cell that fails in one of the stages
@@ -59,9 +71,10 @@ def run(spec: Spec, say: Say = _silent, keep: Keep = _nowhere) -> Result:
     own handler, it is put off while a result is made; KeyboardInterrupt, from whatever handler,
     ends the measured run.
 
-    Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
-    Interrupted, with the partial result, on KeyboardInterrupt.
+    Raises InputError for settings that are not valid or that this machine cannot measure, before
+    anything is loaded, and Interrupted, with the partial result, on KeyboardInterrupt.
     """
+    spec = given_spec(spec, settings)
     machine = this_machine()
     return Bench(machine, say).measure(resolve.resolve(spec, machine), keep)
 
