@@ -113,36 +113,44 @@ class Spec(BaseModel):
     )
     inputs_file: str | None = Field(
         default=None,
-        description="Real inputs in place of random ones: an .npz file of arrays, by name or in "
+        description="Real inputs instead of random ones: an .npz file of arrays, by name or in "
         "order, with samples in the first dimension where there is a batch.",
     )
     runtime: str = Field(
         default="torchscript",
         description="What executes the model: "
         + ", ".join(RUNTIMES)
-        + ". Without it an ONNX file runs with onnxruntime, a .plan with tensorrt.",
+        + ". Without this flag, an ONNX file runs with onnxruntime and a .plan with tensorrt.",
     )
     precision: Precision = Field(
         default="fp32",
-        description="Number format; fp32 has TF32 off. Without it an ONNX file runs in its own.",
+        description="Number format. fp32 has TF32 off. Without this flag, an ONNX file runs in its "
+        "own format.",
     )
     batch: Whole = Field(default=1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
     seq_len: Whole | None = Field(
-        default=None, ge=8, description="Tokens per sequence (text models; 128)."
+        default=None,
+        ge=8,
+        description="Tokens per sequence, for text models. [default: 128, or the number of "
+        "positions of the model if it has fewer]",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda:N, or all: every GPU.")
-    inputs: Inputs = Field(default="host", description="Where inputs are when the clock starts.")
+    device: str = Field(default="auto", description="auto, cpu, cuda:N, or all (every GPU).")
+    inputs: Inputs = Field(
+        default="host",
+        description="Where the inputs are when the clock starts: in host memory or on the device.",
+    )
     clients: Whole | None = Field(
         default=None,
         ge=1,
         le=10_000_000,
-        description="Requests in flight (closed loop). Default: as many as workers.",
+        description="Closed loop: requests in flight. [default: number of workers]",
     )
     rate: Number | None = Field(
         default=None,
         ge=1e-3,
         le=1e9,
-        description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
+        description="Open loop, instead of --clients: requests per second. A trace is scaled to "
+        "it.",
     )
     arrivals: str = Field(
         default="poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
@@ -152,33 +160,40 @@ class Spec(BaseModel):
         ge=1,
         le=4096,
         description="Parallel executions of the model, on all devices together. "
-        "Default: 1 on a CPU, up to 2 on each GPU.",
+        "[default: 1 on a CPU, up to 2 on each GPU]",
     )
     depth: Whole | None = Field(
         default=None,
         ge=1,
         le=64,
-        description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
+        description="Batches in flight per worker on a GPU. [default: 2 if there are enough "
+        "clients]",
     )
     threads: Whole | None = Field(
         default=None,
         ge=1,
         le=1024,  # with many times as many OpenMP ends the process
-        description="CPU threads inside each worker's forward pass. Default: cores / workers.",
+        description="CPU threads for the forward pass of each worker. [default: cores / workers]",
     )
     dynamic_batch: str | None = Field(
         default=None,
-        description="MAX:DELAY joins waiting requests, up to MAX samples, for DELAY at most.",
+        description="Join waiting requests, up to MAX samples, for at most DELAY, for example "
+        "8:2ms.",
     )
-    wait: Wait = Field(default="spin", description="How a worker waits.")
+    wait: Wait = Field(
+        default="spin", description="How a worker waits for the next request and for the device."
+    )
     warmup: Duration = Field(
-        default=2.0, description="Time before the window opens, for example 2s."
+        default=2.0, description="Time before the window, for example 500ms or 2s."
     )
     duration: Duration | None = Field(
         default=None,
-        description="Length of the window. Default: 10s, or until --requests are done.",
+        description="Length of the window, for example 30s or 1m. [default: 10s, or until "
+        "--requests are done]",
     )
-    requests: Whole | None = Field(default=None, ge=1, le=10**9, description="Requests to measure.")
+    requests: Whole | None = Field(
+        default=None, ge=1, le=10**9, description="Measure at least this many requests."
+    )
     seed: Whole = Field(
         default=0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals."
     )
@@ -186,34 +201,39 @@ class Spec(BaseModel):
         default=None,
         ge=0,
         lt=2**63,
-        description="Seed of arrivals, and of synthetic service times. Default: that of --seed.",
+        description="Seed of arrivals and of synthetic service times. [default: that of --seed]",
     )
     allow_emulated: bool = Field(
         default=False,
-        description="Allow a precision that this device only emulates (40-60x slower).",
+        description="Allow a 16-bit precision that this device only emulates, 40 to 60 times "
+        "slower.",
     )
     allow_code: bool = Field(
         default=False,
         exclude=True,
-        description="Run code that comes with a model: that of a Hugging Face folder (auto_map), "
-        "and in a sweep that of the models which FILE names (module:function, .pt).",
+        description="Run code that comes with a model: the code of a Hugging Face folder "
+        "(auto_map) and, in a sweep, of models that FILE names (module:function, .pt).",
     )
     service_time: Duration | None = Field(
         default=None,
-        description="Model 'synthetic': time per request, for example 1ms; 0 is no work.",
+        description="Only for the model synthetic: time per request, for example 250us. 0 is no "
+        "work. [default: 1ms]",
     )
     service_dist: ServiceDistribution | None = Field(
-        default=None, description="Model 'synthetic': constant (default) or exponential."
+        default=None,
+        description="Only for the model synthetic: distribution of the service time. "
+        "[default: constant]",
     )
     instance: Names = Field(
         default=(),
-        description="Price the measurement on these instances (see gpubench prices list).",
+        description="Price the measurement on this instance (see gpubench prices list). "
+        "Repeatable, or a list. [default: the instance of this machine, if it is known]",
     )
     usd_per_hour: Number | None = Field(
         default=None,
         ge=0,
         le=MOST_USD_PER_HOUR,
-        description="Price the measurement at this hourly price.",
+        description="Price the measurement at this price of an hour, in US dollars.",
     )
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
