@@ -13,6 +13,7 @@ search   finds the highest rate of requests that meets an objective, and returns
 sweep    measures a grid of cells into a run directory, and returns their Results.
 compare  pairs the matching Results of two lists, with the ratios of their figures.
 Spec     the settings of a cell. run and search also take these settings directly.
+Progress is told how a run, a search or a sweep goes; override what you want to hear of.
 core     the queue, the workers and the clock, written in C++.
 
 `help(gpubench.Spec)` and `gpubench run --help` explain every setting. Settings that are not valid,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gpubench import core
     from gpubench.errors import GpubenchError, InputError
     from gpubench.measure.cell import Interrupted, run
+    from gpubench.measure.progress import Progress
     from gpubench.measure.search import SearchInterrupted, search
     from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
@@ -53,6 +55,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "OwnModel",
+    "Progress",
     "Result",
     "Samples",
     "SearchInterrupted",
@@ -71,6 +74,7 @@ _HOME = {
     "InputError": "gpubench.errors",
     "Interrupted": "gpubench.measure.cell",
     "OwnModel": "gpubench.models.own",
+    "Progress": "gpubench.measure.progress",
     "Result": "gpubench.results.result",
     "Samples": "gpubench.results.samples",
     "SearchInterrupted": "gpubench.measure.search",

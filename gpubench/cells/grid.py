@@ -22,10 +22,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpubench.cells import resolve
 from gpubench.cells.foreign_code import brings_code, needs_code
+from gpubench.cells.resolve import resolve
 from gpubench.errors import InputError, nearest
 from gpubench.files.untrusted import MOST_YAML_BYTES, YamlMapping, parse_yaml, read_regular
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import PRICING_FIELDS, Spec
 from gpubench.system.machine import Machine
@@ -56,8 +57,10 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Cells:
-    specs: list[Spec]  # resolved for this machine, no two alike
+class Planned:
+    """What a sweep measures on this machine."""
+
+    cells: list[Cell]  # no two alike
     skipped: dict[str, int]  # why this machine cannot do some cells -> how many
 
 
@@ -222,7 +225,7 @@ def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
         )
 
 
-def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> Cells:
+def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> Planned:
     """The cells to measure on this machine, each once, in the order of the grids.
 
     Raises InputError for a cell that is not valid, or that this machine cannot measure and whose
@@ -230,7 +233,7 @@ def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -
     """
     _refuse_too_many(grids, max_cells)
     kind = "cuda" if machine.gpus else "cpu"
-    specs: dict[Spec, None] = {}
+    found: dict[Spec, Cell] = {}
     skipped: Counter[str] = Counter()
     for grid in grids:
         valid = expand(grid)  # checked also where the grid is not for this machine
@@ -238,9 +241,11 @@ def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -
             continue
         for spec in valid:
             try:
-                specs[resolve.resolve(spec, machine)] = None
+                cell = resolve(spec, machine)
             except InputError as error:
                 if not grid.skip_unavailable:
                     raise InputError(f"{grid.origin}: {error}") from None
                 skipped[str(error)] += 1
-    return Cells(list(specs), dict(skipped))
+            else:
+                found.setdefault(cell.spec, cell)
+    return Planned(list(found.values()), dict(skipped))

@@ -155,24 +155,28 @@ def _build(
 
     Raises InputError for what cannot be built, before anything is loaded.
     """
-    from gpubench.cells.resolve import refuse_by_its_file, refuse_missing_model
+    from gpubench.cells.refuse import refuse_by_its_file
+    from gpubench.cells.resolve import fill_in
     from gpubench.engines import refusals
+    from gpubench.system.machine import this_machine
 
     targets = {name: refusals.compute_capability(name) for name in gpus}
-    for spec, _ in wanted:
-        if reason := refusals.of_precision(spec, *refusals.TENSORRT_PRECISIONS):
-            raise InputError(f"--runtime {spec.runtime}: {reason}")
-        refuse_missing_model(spec)
-        if reason := refusals.tensorrt_missing(spec):
-            raise InputError(f"--runtime {spec.runtime}: {reason}")
+    cells = []
+    for spec, batches in wanted:
+        cell = fill_in(spec, this_machine())
+        if reason := refusals.of_precision(cell, *refusals.TENSORRT_PRECISIONS):
+            raise InputError(f"--runtime {cell.runtime}: {reason}")
+        if reason := refusals.tensorrt_missing(cell):
+            raise InputError(f"--runtime {cell.runtime}: {reason}")
+        cells.append((cell, batches))
 
     from gpubench.engines.tensorrt import plan  # torch with it
 
-    for spec, _ in wanted:
+    for cell, _ in cells:
         for name, capability in targets.items():
-            if reason := plan.refused_on(spec, capability):
+            if reason := plan.refused_on(cell, capability):
                 raise InputError(f"--gpu {name}: {reason}")
-        refuse_by_its_file(spec)
+        refuse_by_its_file(cell)
     make_folder(output)
     os.environ["GPUBENCH_CACHE_DIR"] = str(output)
 
@@ -180,15 +184,15 @@ def _build(
 
     loaded: dict[tuple[str, int | None], LoadedModel] = {}
     lines: list[dict[str, object]] = []
-    for spec, batches in wanted:
-        origin = (spec.model, spec.seq_len)
+    for cell, batches in cells:
+        origin = (cell.model, cell.seq_len)
         if origin not in loaded:
-            tell(f"{spec.model}: load", quiet=results is None)
+            tell(f"{cell.model}: load", quiet=results is None)
             loaded.clear()  # before the next is loaded: both may not fit
-            loaded[origin] = load(spec)
+            loaded[origin] = load(cell)
         for name, capability in targets.items():
             sizes = plan.Batches(batches.least, batches.most)
-            made = plan.plan(loaded[origin], spec, capability, sizes)
+            made = plan.plan(loaded[origin], cell, capability, sizes)
             size = made.path.stat().st_size
             lines.append(
                 {
@@ -197,16 +201,16 @@ def _build(
                     "bytes": size,
                     "seconds": round(made.build_seconds, 3),
                     "from_cache": made.from_cache,
-                    "model": spec.model,
-                    "precision": spec.precision,
+                    "model": cell.model,
+                    "precision": cell.precision,
                     "batch": str(batches),
-                    "seq_len": spec.seq_len,
+                    "seq_len": cell.seq_len,
                 }
             )
             if results is not None:
-                settings = f"{spec.model} {spec.precision} batch {batches}"
-                if spec.seq_len is not None:
-                    settings += f" sequence length {spec.seq_len}"
+                settings = f"{cell.model} {cell.precision} batch {batches}"
+                if cell.seq_len is not None:
+                    settings += f" sequence length {cell.seq_len}"
                 print(
                     f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s  "
                     f"{settings}",
@@ -226,7 +230,7 @@ def _wanted(runtime: str, batch: str, flags: dict[str, Any]) -> list[tuple[Spec,
         asked = dict(zip(axes, values, strict=True)) | shared
         for size in sizes:
             spec = make_spec({**asked, "runtime": runtime, "batch": size.least, "device": "cpu"})
-            if spec.model == "synthetic" or spec.model.endswith(".plan"):
+            if spec.synthetic or spec.model.endswith(".plan"):
                 raise InputError(f"--model {spec.model}: there is nothing to build; name a model")
             wanted.append((spec, size))
     return wanted

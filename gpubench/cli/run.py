@@ -20,6 +20,7 @@ from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.errors import InputError
+from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices
 from gpubench.report.results import result_tables
 from gpubench.results.result import Result
@@ -66,7 +67,7 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
         from gpubench.measure.cell import Interrupted, run
 
         try:
-            run(spec, lambda stage: tell(f"{spec.model}: {stage}", quiet), keep)
+            run(spec, _Progress(spec.model, quiet), keep)
         except Interrupted as stop:
             interrupted = True
             held = held or [stop.result]
@@ -93,3 +94,13 @@ def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: A
     if interrupted:
         raise KeyboardInterrupt
     return 0 if result.error is None else 1
+
+
+class _Progress(Progress):
+    """Tells each stage on standard error."""
+
+    def __init__(self, model: str, quiet: bool) -> None:
+        self._model, self._quiet = model, quiet
+
+    def stage(self, name: str) -> None:
+        tell(f"{self._model}: {name}", self._quiet)

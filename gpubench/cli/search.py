@@ -13,7 +13,7 @@ from gpubench.cli.output import emit, emit_tables, write_each
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
-from gpubench.measure.progress import SearchWatcher
+from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
 from gpubench.spec.objective import PERCENTS
 from gpubench.spec.parse import make_spec
@@ -112,7 +112,7 @@ def _show(found: SearchResult, json_path: str | None) -> None:
         emit_tables(search_tables(found), None)
 
 
-class _Progress(SearchWatcher):
+class _Progress(Progress):
     """A line for each measurement, and what is known after it."""
 
     def __init__(self, quiet: bool) -> None:
@@ -120,7 +120,7 @@ class _Progress(SearchWatcher):
         self._opened = 0
         self._late = ""
 
-    def begins(self, load: Load, spec: Spec) -> None:
+    def probe_begins(self, load: Load, spec: Spec) -> None:
         if load == "open":
             self._opened += 1
             length = elapsed(spec.duration or (spec.requests or 0) / (spec.rate or 1.0))
@@ -133,7 +133,7 @@ class _Progress(SearchWatcher):
         if name != "measure":
             tell(f"    {name}", self._quiet)
 
-    def measured(self, probe: Probe) -> None:
+    def probe_ended(self, probe: Probe) -> None:
         if probe.load != "open":
             result = probe.result
             rate = number((result.throughput_per_second or 0.0) / result.spec.batch)

@@ -16,7 +16,7 @@ from gpubench.cli.output import emit_tables
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
-from gpubench.measure.progress import Watcher
+from gpubench.measure.progress import Progress
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
 from gpubench.results.result import Result
@@ -78,7 +78,7 @@ def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags
     return 1 if any(result.error for result in swept.results) else 0
 
 
-class _Progress(Watcher):
+class _Progress(Progress):
     """One line a cell. Silent while a cell is measured: drawing would take time from it."""
 
     def __init__(self, quiet: bool) -> None:
@@ -92,17 +92,17 @@ class _Progress(Watcher):
         before = f", {measured_before} measured before" if measured_before else ""
         tell(f"{count(to_measure, 'cell')} to measure{before}", self._quiet)
 
-    def changed(self, file: Path, kept: int) -> None:
+    def file_changed(self, file: Path, kept: int) -> None:
         tell(  # even where progress is not wanted: figures may not be those of the present model
             f"{file} was changed after {count(kept, 'kept result')} of it "
             f"{'was' if kept == 1 else 'were'} measured; use another --output to measure it anew"
         )
 
-    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+    def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         left = "" if seconds_left is None else f", about {elapsed(seconds_left)} left"
         tell(f"[{number}/{self._total}{left}] {spec.describe()}", self._quiet)
 
-    def ended(self, result: Result, elapsed_s: float) -> None:
+    def cell_ended(self, result: Result, elapsed_s: float) -> None:
         tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
 
 

@@ -55,7 +55,7 @@ def try_queue(machine: Machine) -> Trial:
     """Run the timed queue for a second with an empty executor."""
     from gpubench.cells.resolve import resolve
     from gpubench.measure.executors import synthetic_executors
-    from gpubench.measure.run import drive
+    from gpubench.measure.run import measured_run
     from gpubench.spec.spec import Spec
     from gpubench.statistics import analyse
 
@@ -67,9 +67,9 @@ def try_queue(machine: Machine) -> Trial:
         duration=_TRIAL_S,
         warmup=0.0,
     )
-    spec = resolve(spec, machine)
-    driven = drive(spec, synthetic_executors(spec))
-    return Trial(analyse(driven.samples, driven.loop).lag, driven.other_busy_cores)
+    cell = resolve(spec, machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    return Trial(analyse(run.samples, run.loop).lag, run.other_busy_cores)
 
 
 def cpu_findings(state: CpuState) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # Bump when the way a package is made changes.
 _RECIPE = 2
@@ -30,55 +30,55 @@ _RECIPE = 2
 refusal = inductor.refusal
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    module, example = inductor.ready(model, spec)
-    exported = _export(module, example, spec)
-    path = _entry(exported, module, spec)
-    package = _load(path, spec) if path.exists() else None
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    module, example = inductor.ready(model, cell)
+    exported = _export(module, example, cell)
+    path = _entry(exported, module, cell)
+    package = _load(path, cell) if path.exists() else None
     kept = package is not None
     if package is None:
-        compile_ = partial(_compile, exported, module, example, spec)
+        compile_ = partial(_compile, exported, module, example, cell)
         path = cache.save(path, compile_, model.weights_bytes)
-        package = _load(path, spec)
+        package = _load(path, cell)
     if package is None:
         raise GpubenchError(
-            f"{spec.model}: the package just compiled does not load; clear the cache ("
+            f"{cell.model}: the package just compiled does not load; clear the cache ("
             "gpubench cache clear), or use --runtime compile"
         )
     return Engine(
         forward=package,
-        device=torch.device(spec.device),
-        input_dtype=precision.weight_dtype(spec.precision),
+        device=torch.device(cell.device),
+        input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=torch.no_grad,  # autocast's casts are part of the package
-        for_graph=remembered(partial(_for_graphs, path, spec)),
+        for_graph=remembered(partial(_for_graphs, path, cell)),
         from_cache=kept,
-        library=inductor.library(spec),
+        library=inductor.library(cell),
     )
 
 
-def _export(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.export.ExportedProgram:
+def _export(module: torch.nn.Module, example: Tensors, cell: Cell) -> torch.export.ExportedProgram:
     try:
-        with inductor.modes(spec):
+        with inductor.modes(cell):
             return torch.export.export(module, example)
     except Exception as error:  # whatever the model or tracing it raised
-        raise inductor.failure(spec, error) from error
+        raise inductor.failure(cell, error) from error
 
 
-def _entry(exported: torch.export.ExportedProgram, module: torch.nn.Module, spec: Spec) -> Path:
+def _entry(exported: torch.export.ExportedProgram, module: torch.nn.Module, cell: Cell) -> Path:
     """The package's place, by all that it is compiled from, for and with.
 
     In int8 the program is the one before its linear layers are quantised, since exporting it
     afterwards takes eight times as long: which layers those are, and the version of what quantises
     them, decide the rest.
     """
-    quantised = spec.precision == "int8"
-    device = torch.device(spec.device)
+    quantised = cell.precision == "int8"
+    device = torch.device(cell.device)
     settings = {
         "recipe": _RECIPE,
-        "precision": spec.precision,  # fp32 and tf32 are the same program
+        "precision": cell.precision,  # fp32 and tf32 are the same program
         "int8": linear_int8.quantised_layers(module) if quantised else None,
-        "device": origin.hardware(spec),
-        "threads": spec.threads,
+        "device": origin.hardware(cell),
+        "threads": cell.threads,
         "compiler": inductor.compiler() if device.type == "cpu" else None,
         "options": inductor.settings(),
     }
@@ -91,32 +91,32 @@ def _compile(
     exported: torch.export.ExportedProgram,
     module: torch.nn.Module,
     example: Tensors,
-    spec: Spec,
+    cell: Cell,
     path: Path,
 ) -> None:
-    if spec.precision == "int8":
-        linear_int8.quantise(module, example, spec)
-        exported = _export(module, example, spec)
+    if cell.precision == "int8":
+        linear_int8.quantise(module, example, cell)
+        exported = _export(module, example, cell)
     try:
-        with inductor.modes(spec):
+        with inductor.modes(cell):
             torch._inductor.aoti_compile_and_package(
                 exported, package_path=str(path), inductor_configs=dict(inductor.OPTIONS)
             )
     except Exception as error:  # whatever generating or compiling raised
-        raise inductor.failure(spec, error) from error
+        raise inductor.failure(cell, error) from error
 
 
-def _load(path: Path, spec: Spec, *, one_caller: bool = False) -> Callable[..., Tensors] | None:
+def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., Tensors] | None:
     """A model that each worker has an instance of; None where the file is damaged.
 
     With `one_caller` it has a single instance, and nothing that keeps callers apart.
     """
-    device = torch.device(spec.device)
+    device = torch.device(cell.device)
     try:
         package: Callable[..., Tensors] = load_package(
             str(path),
             run_single_threaded=one_caller,
-            num_runners=1 if one_caller else spec.workers or 1,
+            num_runners=1 if one_caller else cell.workers,
             device_index=device.index or 0 if device.type == "cuda" else -1,
         )
         return package
@@ -125,12 +125,12 @@ def _load(path: Path, spec: Spec, *, one_caller: bool = False) -> Callable[..., 
         return None
 
 
-def _for_graphs(path: Path, spec: Spec) -> Callable[..., Tensors]:
+def _for_graphs(path: Path, cell: Cell) -> Callable[..., Tensors]:
     """What all graphs are captured from, one after another.
 
     The instances that workers share ask events when they are free, which a capture forbids.
     """
-    package = _load(path, spec, one_caller=True)
+    package = _load(path, cell, one_caller=True)
     if package is None:
         raise GpubenchError("the compiled package does not load a second time")
     return package

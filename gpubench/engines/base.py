@@ -15,7 +15,7 @@ from gpubench.models.base import LoadedModel, Tensors, with_floats
 from gpubench.registry import RUNTIMES
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class PerWorker(Generic[Own]):
         return own
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    """Make `model` ready for the runtime that `spec` names.
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    """Make `model` ready for the runtime that `cell` names.
 
     Raises GpubenchError where the runtime cannot take the model.
     """
     builder = cast(
-        Callable[[LoadedModel, "Spec"], Engine],
-        importlib.import_module(RUNTIMES[spec.runtime].file).build,
+        Callable[[LoadedModel, "Cell"], Engine],
+        importlib.import_module(RUNTIMES[cell.runtime].file).build,
     )
-    return builder(model, spec)
+    return builder(model, cell)

@@ -13,30 +13,30 @@ from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 refusal = inductor.refusal
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
+def build(model: LoadedModel, cell: Cell) -> Engine:
     """Compiles, which takes from seconds to minutes: a cold start shows it as build_seconds."""
-    module, example = inductor.ready(model, spec)
-    if spec.precision == "int8":
-        linear_int8.quantise(module, example, spec)
+    module, example = inductor.ready(model, cell)
+    if cell.precision == "int8":
+        linear_int8.quantise(module, example, cell)
     compiled = torch.compile(_function(module), fullgraph=True, dynamic=False)
     try:
         # Not as options of torch.compile: they are set after the module was traced, by when its
         # weights have become arguments, which freezing leaves alone.
-        with inductor.modes(spec), torch._inductor.config.patch(dict(inductor.OPTIONS)):
+        with inductor.modes(cell), torch._inductor.config.patch(dict(inductor.OPTIONS)):
             compiled(*example)
     except Exception as error:  # whatever tracing, generating or compiling raised
-        raise inductor.failure(spec, error) from error
+        raise inductor.failure(cell, error) from error
     return Engine(
         forward=compiled,
-        device=torch.device(spec.device),
-        input_dtype=precision.weight_dtype(spec.precision),
-        thread_modes=partial(inductor.modes, spec),
-        library=inductor.library(spec),
+        device=torch.device(cell.device),
+        input_dtype=precision.weight_dtype(cell.precision),
+        thread_modes=partial(inductor.modes, cell),
+        library=inductor.library(cell),
     )
 
 

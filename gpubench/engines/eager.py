@@ -12,21 +12,21 @@ from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
-def refusal(spec: Spec) -> str | None:
-    return precision.refusal(spec, *precision.floats_of_torch(spec))
+def refusal(cell: Cell) -> str | None:
+    return precision.refusal(cell, *precision.floats_of_torch(cell))
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    module = precision.convert(model.module, spec)
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    module = precision.convert(model.module, cell)
     for parameter in module.parameters():  # a ScriptModule has no requires_grad_
         if parameter.is_floating_point():
-            parameter.requires_grad_(spec.precision == "amp")  # see precision.thread_modes
+            parameter.requires_grad_(cell.precision == "amp")  # see precision.thread_modes
     return Engine(
         forward=module,
-        device=torch.device(spec.device),
-        input_dtype=precision.weight_dtype(spec.precision),
-        thread_modes=partial(precision.thread_modes, spec),
+        device=torch.device(cell.device),
+        input_dtype=precision.weight_dtype(cell.precision),
+        thread_modes=partial(precision.thread_modes, cell),
     )

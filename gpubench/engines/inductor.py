@@ -21,22 +21,22 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 OPTIONS: Mapping[str, bool] = {"freezing": True}
 
 
-def refusal(spec: Spec) -> str | None:
-    if spec.device == "cpu" and compiler() is None:
+def refusal(cell: Cell) -> str | None:
+    if cell.on_cpu and compiler() is None:
         return "it needs a C++ compiler; apt install g++, or choose --runtime torchscript"
-    if spec.dynamic_batch is not None:
+    if cell.joins_requests:
         return (
             "it is compiled for one batch size; remove --dynamic-batch, or choose "
             "--runtime torchscript"
         )
-    if spec.precision == "int8":
-        return linear_int8.refusal(spec)
-    return precision.refusal(spec, *precision.floats_of_torch(spec))
+    if cell.precision == "int8":
+        return linear_int8.refusal(cell)
+    return precision.refusal(cell, *precision.floats_of_torch(cell))
 
 
 def compiler() -> str | None:
@@ -55,47 +55,47 @@ def settings() -> str:
         return torch._inductor.config.get_hash().hex()
 
 
-def ready(model: LoadedModel, spec: Spec) -> tuple[torch.nn.Module, Tensors]:
+def ready(model: LoadedModel, cell: Cell) -> tuple[torch.nn.Module, Tensors]:
     """(the module with its weights in place, one request to compile it for)."""
     if isinstance(model.module, torch.jit.ScriptModule):
         raise GpubenchError(
-            f"{spec.model} gives TorchScript, which cannot be compiled; use --runtime torchscript "
+            f"{cell.model} gives TorchScript, which cannot be compiled; use --runtime torchscript "
             "or eager, or give the module itself"
         )
     # Kernels that two engines share are compiled once.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
-    module = precision.convert(model.module, spec).requires_grad_(False)
-    dtype, device = precision.weight_dtype(spec.precision), torch.device(spec.device)
+    module = precision.convert(model.module, cell).requires_grad_(False)
+    dtype, device = precision.weight_dtype(cell.precision), torch.device(cell.device)
     return module, tuple(
         tensor.to(device, dtype if tensor.is_floating_point() else None)
-        for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
+        for tensor in model.make_inputs(seeded(cell.seed), cell.batch)
     )
 
 
-def library(spec: Spec) -> str:
+def library(cell: Cell) -> str:
     """What executes an engine, with its version."""
     compiler = f"torch {torch.__version__}, TorchInductor with freezing"
-    return f"{compiler}, {linear_int8.library()}" if spec.precision == "int8" else compiler
+    return f"{compiler}, {linear_int8.library()}" if cell.precision == "int8" else compiler
 
 
 @contextmanager
-def modes(spec: Spec) -> Iterator[None]:
+def modes(cell: Cell) -> Iterator[None]:
     """Those under which the module is compiled, and so those of a thread that runs it."""
-    device_type = torch.device(spec.device).type
+    device_type = torch.device(cell.device).type
     with (
         torch.no_grad(),
         torch.autocast(
             device_type,
             dtype=precision.autocast_dtype(device_type),
-            enabled=spec.precision == "amp",
+            enabled=cell.precision == "amp",
             cache_enabled=False,  # the casts of weights are folded into constants
         ),
     ):
         yield
 
 
-def failure(spec: Spec, error: Exception) -> GpubenchError:
+def failure(cell: Cell, error: Exception) -> GpubenchError:
     reason = reason_of(error)
     return GpubenchError(
-        f"{spec.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
+        f"{cell.model} cannot be compiled ({reason}); use --runtime torchscript or eager"
     )

@@ -19,7 +19,7 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 PACKAGE = refusals.INT8_PACKAGE
 # Of a model's operations. With less, what is quantised is not what takes the time.
@@ -35,7 +35,7 @@ def library() -> str:
     return f"{PACKAGE} {version(PACKAGE)}"
 
 
-def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
+def quantise(module: torch.nn.Module, example: Tensors, cell: Cell) -> None:
     """Replace the weights of the module's linear layers, in place.
 
     Raises GpubenchError for a model whose work is elsewhere.
@@ -43,9 +43,9 @@ def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
     share = linear_share(module, example)
     if share < _LEAST_SHARE:
         raise GpubenchError(
-            f"--precision int8: {spec.model} has {share:.0%} of its operations in linear layers, "
-            f"and {spec.runtime} has int8 for no others; use "
-            f"--runtime {precision.int8_of_any_layer(spec)}"
+            f"--precision int8: {cell.model} has {share:.0%} of its operations in linear layers, "
+            f"and {cell.runtime} has int8 for no others; use "
+            f"--runtime {precision.int8_of_any_layer(cell)}"
         )
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range
@@ -53,7 +53,7 @@ def quantise(module: torch.nn.Module, example: Tensors, spec: Spec) -> None:
     config = Int8DynamicActivationInt8WeightConfig(
         set_inductor_config=False,  # which would stay set for every other cell
         # Without VNNI two int8 products are added up in 16 bits, which overflow.
-        reduce_range=should_reduce_range(torch.device(spec.device)),
+        reduce_range=should_reduce_range(torch.device(cell.device)),
     )
     quantize_(module, config, filter_fn=lambda layer, name: _is_quantised(layer))
 

@@ -30,18 +30,18 @@ from gpubench.models.onnx_signature import signature
 from gpubench.spec.dtypes import BY_ONNX_TYPE
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # Bump when the way a model is quantised changes.
 _RECIPE = 2
 
 
-def refusal(spec: Spec) -> str | None:
+def refusal(cell: Cell) -> str | None:
     if reason := refusals.onnxruntime_missing():
         return reason
-    own = _own_precision(spec)
-    if spec.device == "cpu":
-        return precision.refusal(spec, "fp32", "int8", *own)
+    own = _own_precision(cell)
+    if cell.on_cpu:
+        return precision.refusal(cell, "fp32", "int8", *own)
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -49,31 +49,31 @@ def refusal(spec: Spec) -> str | None:
             "the installed onnxruntime is the one for CPUs; pip uninstall it and "
             "pip install onnxruntime-gpu, or measure with --device cpu"
         )
-    return precision.refusal(spec, "fp32", "tf32", "fp16", *own)
+    return precision.refusal(cell, "fp32", "tf32", "fp16", *own)
 
 
-def _own_precision(spec: Spec) -> tuple[str, ...]:
+def _own_precision(cell: Cell) -> tuple[str, ...]:
     """What a user's ONNX file computes in, which ONNX Runtime runs as it is."""
-    if not spec.model.lower().endswith(".onnx"):
+    if not cell.model.lower().endswith(".onnx"):
         return ()
-    return (signature(Path(spec.model)).precision,)
+    return (signature(Path(cell.model)).precision,)
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    path, kept = _model_file(model, spec)
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    path, kept = _model_file(model, cell)
     try:
-        first = _Session(path, spec)
+        first = _Session(path, cell)
     except GpubenchError:
         if not kept:
             raise
         path.unlink(missing_ok=True)  # damaged
-        path, kept = _model_file(model, spec)
-        first = _Session(path, spec)
+        path, kept = _model_file(model, cell)
+        first = _Session(path, cell)
     ready = [first]
-    session = PerWorker(lambda: ready.pop() if ready else _Session(path, spec))
+    session = PerWorker(lambda: ready.pop() if ready else _Session(path, cell))
     return Engine(
         forward=lambda *inputs: session.mine.run(inputs),
-        device=torch.device(spec.device),
+        device=torch.device(cell.device),
         # A file's inputs may have several formats, and are made in them.
         input_dtype=None if isinstance(model.module, OnnxFile) else first.input_dtype,
         thread_modes=session.entered,
@@ -83,11 +83,11 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
     )
 
 
-def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
-    """(the ONNX file in the spec's precision, whether it was in the cache)."""
-    network = export.network(model, spec, precision.weight_dtype(spec.precision))
-    if spec.precision != "int8" or _already_int8(model):
-        return network.file(spec)
+def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
+    """(the ONNX file in the cell's precision, whether it was in the cache)."""
+    network = export.network(model, cell, precision.weight_dtype(cell.precision))
+    if cell.precision != "int8" or _already_int8(model):
+        return network.file(cell)
     path = origin.entry(
         "onnxruntime-int8",
         ".onnx",
@@ -95,14 +95,14 @@ def _model_file(model: LoadedModel, spec: Spec) -> tuple[Path, bool]:
         {
             "recipe": _RECIPE,
             "by": quantise.library(),
-            "calibration": quantise.calibration_digest(model, spec),
+            "calibration": quantise.calibration_digest(model, cell),
         },
         export.PACKAGES,
     )
     if path.exists():
         return path, True
-    source, _ = network.file(spec)
-    return cache.save(path, lambda place: quantise.for_cpu(source, place, model, spec)), False
+    source, _ = network.file(cell)
+    return cache.save(path, lambda place: quantise.for_cpu(source, place, model, cell)), False
 
 
 def _already_int8(model: LoadedModel) -> bool:
@@ -122,22 +122,22 @@ class _Bound:
 class _Session:
     """One worker's session, with the worker's own CPU threads or CUDA stream."""
 
-    def __init__(self, path: Path, spec: Spec) -> None:
+    def __init__(self, path: Path, cell: Cell) -> None:
         import onnxruntime
 
-        self._device = torch.device(spec.device)
+        self._device = torch.device(cell.device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=[_provider(spec)]
+                str(path), options, providers=[_provider(cell)]
             )
         except Exception as error:  # its exceptions have no common base of their own
             reason = reason_of(error)
             raise GpubenchError(
-                f"onnxruntime cannot run {spec.model} in {spec.precision} ({reason}); "
+                f"onnxruntime cannot run {cell.model} in {cell.precision} ({reason}); "
                 "use --runtime torchscript"
             ) from error
         self._inputs = [argument.name for argument in self._session.get_inputs()]
@@ -221,15 +221,15 @@ def _follows(dims: Sequence[object], shape: torch.Size, sizes: Mapping[str, int]
     )
 
 
-def _provider(spec: Spec) -> str | tuple[str, dict[str, str]]:
-    if spec.device == "cpu":
+def _provider(cell: Cell) -> str | tuple[str, dict[str, str]]:
+    if cell.on_cpu:
         return "CPUExecutionProvider"
-    device = torch.device(spec.device)
+    device = torch.device(cell.device)
     return (
         "CUDAExecutionProvider",
         {
             "device_id": str(device.index or 0),
             "user_compute_stream": str(torch.cuda.current_stream(device).cuda_stream),
-            "use_tf32": str(int(spec.precision == "tf32")),
+            "use_tf32": str(int(cell.precision == "tf32")),
         },
     )

@@ -13,7 +13,7 @@ from gpubench import cache
 from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # With the operators that a program may have: see gpubench.engines.program.
 _OPERATORS = ("torch", "torchvision")
@@ -39,7 +39,7 @@ def entry(
     return cache.entry(kind, {"content": content, "versions": versions, **settings}, suffix)
 
 
-def hardware(spec: Spec) -> str:
+def hardware(cell: Cell) -> str:
     """The model of the device, for machine code: that of one CPU may not run on another."""
-    device = torch.device(spec.device)
+    device = torch.device(cell.device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else this_machine().cpu

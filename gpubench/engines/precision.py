@@ -21,7 +21,7 @@ import torch
 from gpubench.engines import refusals
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
 refusal = refusals.of_precision
@@ -55,21 +55,21 @@ def set_fp32_arithmetic(precision: str) -> None:
     torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
-def convert(module: torch.nn.Module, spec: Spec) -> torch.nn.Module:
-    """`module` with its weights in the spec's format, on its device."""
-    return module.to(torch.device(spec.device), weight_dtype(spec.precision))
+def convert(module: torch.nn.Module, cell: Cell) -> torch.nn.Module:
+    """`module` with its weights in the cell's format, on its device."""
+    return module.to(torch.device(cell.device), weight_dtype(cell.precision))
 
 
 @contextmanager
-def thread_modes(spec: Spec) -> Iterator[None]:
+def thread_modes(cell: Cell) -> Iterator[None]:
     """The modes in which a worker thread runs an eager module, entered once for its whole life.
 
     Autocast casts a weight once and remembers it only under `no_grad` (not `inference_mode`), for
     parameters that require grad, and until its outermost block is left: hence once per worker, and
     never per request.
     """
-    if spec.precision == "amp":
-        device_type = torch.device(spec.device).type
+    if cell.precision == "amp":
+        device_type = torch.device(cell.device).type
         with torch.no_grad(), torch.autocast(device_type, dtype=autocast_dtype(device_type)):
             yield
     else:

@@ -15,7 +15,7 @@ from gpubench.registry import model_entry
 from gpubench.system import packages
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # What exporting to ONNX and quantising an ONNX file need.
 ONNX_PACKAGES = ("onnx", "onnxscript")
@@ -37,49 +37,49 @@ _GPUS = {
 }
 
 
-def on_cpu(spec: Spec) -> str | None:
-    """Why the spec's runtime cannot do it on a CPU; None where nothing is known against it."""
-    check = _ON_CPU.get(spec.runtime)
-    return check(spec) if check else None
+def on_cpu(cell: Cell) -> str | None:
+    """Why the cell's runtime cannot do it on a CPU; None where nothing is known against it."""
+    check = _ON_CPU.get(cell.runtime)
+    return check(cell) if check else None
 
 
-def of_precision(spec: Spec, *supported: str) -> str | None:
-    """Why a runtime that has these precisions cannot do the spec's; None where it can."""
-    if spec.precision in supported:
+def of_precision(cell: Cell, *supported: str) -> str | None:
+    """Why a runtime that has these precisions cannot do the cell's; None where it can."""
+    if cell.precision in supported:
         return None
     advice = f"choose {' or '.join(supported)}"
-    if others := _quantising_runtimes(spec):
+    if others := _quantising_runtimes(cell):
         advice += f", or --runtime {' or '.join(others)}"
-        advice += " on a GPU from Ada on (L4, H100)" if spec.precision == "fp8" else ""
-    return f"it has no {spec.precision} on this device; {advice}"
+        advice += " on a GPU from Ada on (L4, H100)" if cell.precision == "fp8" else ""
+    return f"it has no {cell.precision} on this device; {advice}"
 
 
-def floats_of_torch(spec: Spec) -> tuple[str, ...]:
-    """What torch computes in on the spec's kind of device, quantised formats apart."""
-    return "fp32", *(() if spec.device == "cpu" else ("tf32",)), "amp", "fp16", "bf16"
+def floats_of_torch(cell: Cell) -> tuple[str, ...]:
+    """What torch computes in on the cell's kind of device, quantised formats apart."""
+    return "fp32", *(() if cell.on_cpu else ("tf32",)), "amp", "fp16", "bf16"
 
 
-def int8_of_any_layer(spec: Spec) -> str:
-    """The runtime that has int8 on the spec's kind of device whatever a model's layers are."""
-    return "onnxruntime" if spec.device == "cpu" else "tensorrt"
+def int8_of_any_layer(cell: Cell) -> str:
+    """The runtime that has int8 on the cell's kind of device whatever a model's layers are."""
+    return "onnxruntime" if cell.on_cpu else "tensorrt"
 
 
-def of_torch(spec: Spec) -> str | None:
-    return of_precision(spec, *floats_of_torch(spec))
+def of_torch(cell: Cell) -> str | None:
+    return of_precision(cell, *floats_of_torch(cell))
 
 
-def of_linear_int8(spec: Spec) -> str | None:
-    known = model_entry(spec.model)
+def of_linear_int8(cell: Cell) -> str | None:
+    known = model_entry(cell.model)
     if known is not None and known.convolutional:
         return (
-            f"it has int8 for linear layers alone, and {spec.model} has hardly any; use "
-            f"--runtime {int8_of_any_layer(spec)}"
+            f"it has int8 for linear layers alone, and {cell.model} has hardly any; use "
+            f"--runtime {int8_of_any_layer(cell)}"
         )
     return packages.missing(INT8_PACKAGE, INT8_PACKAGE)
 
 
-def _of_inductor(spec: Spec) -> str | None:
-    return of_linear_int8(spec) if spec.precision == "int8" else of_torch(spec)
+def _of_inductor(cell: Cell) -> str | None:
+    return of_linear_int8(cell) if cell.precision == "int8" else of_torch(cell)
 
 
 def onnxruntime_missing() -> str | None:
@@ -87,25 +87,25 @@ def onnxruntime_missing() -> str | None:
     return packages.missing("onnxruntime", "onnxruntime", *ONNX_PACKAGES)
 
 
-def _of_onnxruntime(spec: Spec) -> str | None:
+def _of_onnxruntime(cell: Cell) -> str | None:
     if reason := onnxruntime_missing():
         return reason
-    if spec.model.lower().endswith(".onnx"):  # it has a precision of its own
+    if cell.model.lower().endswith(".onnx"):  # it has a precision of its own
         return None
-    return of_precision(spec, "fp32", "int8")
+    return of_precision(cell, "fp32", "int8")
 
 
-def of_tensorrt_on_cpu(spec: Spec) -> str:
+def of_tensorrt_on_cpu(cell: Cell) -> str:
     return (
         "it runs on NVIDIA GPUs alone; gpubench build makes its engines on a machine without "
         "one. Choose --runtime onnxruntime or torchscript here"
     )
 
 
-def tensorrt_missing(spec: Spec) -> str | None:
-    """What to install for building an engine of `spec`; None where all is there."""
-    quantiser = ONNX_QUANTISER_PACKAGES if spec.precision in TENSORRT_QUANTISED else ()
-    return packages.missing(spec.runtime, LIBRARIES[spec.runtime], *ONNX_PACKAGES, *quantiser)
+def tensorrt_missing(cell: Cell) -> str | None:
+    """What to install for building an engine of `cell`; None where all is there."""
+    quantiser = ONNX_QUANTISER_PACKAGES if cell.precision in TENSORRT_QUANTISED else ()
+    return packages.missing(cell.runtime, LIBRARIES[cell.runtime], *ONNX_PACKAGES, *quantiser)
 
 
 def compute_capability(gpu: str) -> tuple[int, int]:
@@ -118,21 +118,21 @@ def compute_capability(gpu: str) -> tuple[int, int]:
     return _GPUS[gpu.upper()]
 
 
-def _quantising_runtimes(spec: Spec) -> tuple[str, ...]:
-    """Those that have the spec's int8 or fp8 for its model; none for other precisions."""
-    known = model_entry(spec.model)
-    if known is None or spec.precision not in {"int8", "fp8"}:
+def _quantising_runtimes(cell: Cell) -> tuple[str, ...]:
+    """Those that have the cell's int8 or fp8 for its model; none for other precisions."""
+    known = model_entry(cell.model)
+    if known is None or cell.precision not in {"int8", "fp8"}:
         return ()
-    if spec.precision == "fp8":
+    if cell.precision == "fp8":
         runtimes: tuple[str, ...] = ("tensorrt",)
     elif known.convolutional:
-        runtimes = (int8_of_any_layer(spec),)
+        runtimes = (int8_of_any_layer(cell),)
     else:
-        runtimes = (int8_of_any_layer(spec), "compile", "aotinductor")
+        runtimes = (int8_of_any_layer(cell), "compile", "aotinductor")
     return tuple(name for name in runtimes if known.runtimes is None or name in known.runtimes)
 
 
-_ON_CPU: dict[str, Callable[[Spec], str | None]] = {
+_ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "eager": of_torch,
     "torchscript": of_torch,
     "compile": _of_inductor,

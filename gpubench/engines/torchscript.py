@@ -22,36 +22,36 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
-def refusal(spec: Spec) -> str | None:
+def refusal(cell: Cell) -> str | None:
     if sys.version_info >= (3, 14):
         return "torch.jit does not support Python 3.14; use Python 3.11 to 3.13, or --runtime eager"
-    return precision.refusal(spec, *precision.floats_of_torch(spec))
+    return precision.refusal(cell, *precision.floats_of_torch(cell))
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    module = precision.convert(model.module, spec)
-    dtype, device = precision.weight_dtype(spec.precision), torch.device(spec.device)
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    module = precision.convert(model.module, cell)
+    dtype, device = precision.weight_dtype(cell.precision), torch.device(cell.device)
     example = tuple(
         tensor.to(device, dtype if tensor.is_floating_point() else None)
-        for tensor in model.make_inputs(seeded(spec.seed), spec.batch)
+        for tensor in model.make_inputs(seeded(cell.seed), cell.batch)
     )
     return Engine(
-        forward=_trace(module, example, spec),
+        forward=_trace(module, example, cell),
         device=device,
         input_dtype=dtype,
         thread_modes=torch.inference_mode,  # autocast's casts are part of the trace
     )
 
 
-def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.ScriptModule:
-    device_type = torch.device(spec.device).type
+def _trace(module: torch.nn.Module, example: Tensors, cell: Cell) -> torch.jit.ScriptModule:
+    device_type = torch.device(cell.device).type
     autocast = torch.autocast(
         device_type,
         dtype=precision.autocast_dtype(device_type),
-        enabled=spec.precision == "amp",
+        enabled=cell.precision == "amp",
         cache_enabled=False,  # a remembered cast would be missing from the trace
     )
     with warnings.catch_warnings(), torch.no_grad(), autocast:
@@ -68,5 +68,5 @@ def _trace(module: torch.nn.Module, example: Tensors, spec: Spec) -> torch.jit.S
         except (RuntimeError, TypeError) as error:
             reason = reason_of(error)
             raise GpubenchError(
-                f"{spec.model} cannot be traced ({reason}); use --runtime eager"
+                f"{cell.model} cannot be traced ({reason}); use --runtime eager"
             ) from error

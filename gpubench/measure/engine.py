@@ -1,4 +1,4 @@
-"""From a resolved spec to a model that workers can run, with what making it ready took."""
+"""From a cell to a model that workers can run, with what making it ready took."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench import core
+from gpubench.cells.devices import native_precision
 from gpubench.engines import precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
-from gpubench.measure.dispatch import most_requests_per_batch
 from gpubench.measure.output_check import References, check
 from gpubench.measure.python_workers import (
     AroundWorker,
@@ -27,15 +27,15 @@ from gpubench.measure.python_workers import (
 )
 from gpubench.models.base import Around, LoadedModel, Tensors, load, seeded
 from gpubench.models.local_files import state_of_files
-from gpubench.registry import RUNTIMES
-from gpubench.results.result import Numerics
-from gpubench.spec.spec import Spec
+from gpubench.results.result import EngineInfo, Numerics
+from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import on_ending_thread, set_interop_threads
+from gpubench.system.machine import Machine
 
 # The settings on which an engine and its inputs depend; cells that differ in others share both.
 _ENGINE_SETTINGS = (
-    "model", "input_shape", "dim", "inputs_file", "weights", "runtime", "precision", "batch",
-    "seq_len", "device", "inputs", "seed",
+    "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision", "batch",
+    "seq_len", "devices", "inputs", "seed",
 )  # fmt: skip
 
 
@@ -65,14 +65,30 @@ class Prepared:
         """That of the first device; the others have its like."""
         return next(iter(self.places.values())).engine
 
-    def workers(self, spec: Spec) -> list[Worker]:
-        """Workers that call the engine of their device from Python."""
-        places = [self.places[device] for device in spec.worker_devices]
-        if self.around is None:
-            return [ModelWorker(place.engine, place.pool, spec) for place in places]
-        return [AroundWorker(place.engine, self.requests, self.around, spec) for place in places]
+    def describe(self, cell: Cell, machine: Machine) -> EngineInfo:
+        """The engine, for the result."""
+        return EngineInfo(
+            parameters=self.parameters,
+            flops=self.flops,
+            load_seconds=self.load_seconds,
+            build_seconds=self.build_seconds,
+            from_cache=self.engine.from_cache,
+            library=self.engine.library,
+            first_inference_seconds=self.first_inference_seconds,
+            weights=self.weights,
+            intra_op_threads=cell.threads if cell.on_cpu else None,
+            threads_note=_threads_note(cell, machine.cores) if cell.on_cpu else None,
+            native_precision=native_precision(cell, machine),
+        )
 
-    def graph_executors(self, spec: Spec) -> list[core.Executor]:
+    def workers(self, cell: Cell) -> list[Worker]:
+        """Workers that call the engine of their device from Python."""
+        places = [self.places[device] for device in cell.worker_devices]
+        if self.around is None:
+            return [ModelWorker(place.engine, place.pool, cell) for place in places]
+        return [AroundWorker(place.engine, self.requests, self.around, cell) for place in places]
+
+    def graph_executors(self, cell: Cell) -> list[core.Executor]:
         """Workers on GPUs that replay the engine as CUDA graphs.
 
         Raises NotCapturable, with the reason, where it has to be called from Python.
@@ -84,27 +100,32 @@ class Prepared:
         made = {}
         for device, place in self.places.items():
             shape = Shape(
-                workers=spec.worker_devices.count(device),
-                depth=spec.depth or 1,
-                most_requests=most_requests_per_batch(spec),
-                host_inputs=spec.inputs == "host",
+                workers=cell.worker_devices.count(device),
+                depth=cell.depth,
+                most_requests=cell.batch_limits.requests,
+                host_inputs=cell.inputs == "host",
             )
-            with _threads_of_a_worker(spec):  # for which TorchInductor compiled it
+            with _threads_of_a_worker(cell):  # for which TorchInductor compiled it
                 made[device] = iter(capture(place.engine, place.pool, shape).executors())
-        return [next(made[device]) for device in spec.worker_devices]
+        return [next(made[device]) for device in cell.worker_devices]
 
 
-def engine_key(spec: Spec) -> tuple[object, ...]:
+def _threads_note(cell: Cell, cores: int) -> str:
+    """How the CPU's cores are shared out."""
+    return f"{cores} cores, {cell.workers} workers, {cell.threads} intra-op threads in each"
+
+
+def engine_key(cell: Cell) -> tuple[object, ...]:
     """What an engine is shared by, among neighbouring cells; a file that is edited is another."""
-    runtime = RUNTIMES[spec.runtime]
-    workers = (spec.workers, spec.threads) if runtime.compiled_for_workers else ()
-    batches = spec.dynamic_batch_limits()[:1] if runtime.built_for_batches else ()
-    settings = (getattr(spec, name) for name in _ENGINE_SETTINGS)
-    return (*settings, *workers, *batches, state_of_files(spec))
+    runtime = cell.runtime_entry
+    workers = (cell.workers, cell.threads) if runtime.compiled_for_workers else ()
+    batches = (cell.batch_limits.samples,) if runtime.built_for_batches else ()
+    settings = (getattr(cell, name) for name in _ENGINE_SETTINGS)
+    return (*settings, *workers, *batches, state_of_files(cell))
 
 
 def prepare(
-    spec: Spec, enter: Callable[[str], None], references: References | None = None
+    cell: Cell, enter: Callable[[str], None], references: References | None = None
 ) -> Prepared:
     """Load the model, build its engine, check its outputs; `enter` is told of each stage.
 
@@ -112,37 +133,37 @@ def prepare(
     this returns: its pool of threads would slow the workers down (see `_cpu_threads`). Raises
     GpubenchError where the model cannot be loaded, built or checked, and what the runtime raises.
     """
-    return on_ending_thread(lambda: _prepare(spec, enter, references or References()))
+    return on_ending_thread(lambda: _prepare(cell, enter, references or References()))
 
 
-def _prepare(spec: Spec, enter: Callable[[str], None], references: References) -> Prepared:
-    precision.set_fp32_arithmetic(spec.precision)
-    set_interop_threads(_threads_in_all(spec))  # before the model runs: later it has no effect
-    with _threads_of_a_worker(spec), ExitStack() as modes:
+def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -> Prepared:
+    precision.set_fp32_arithmetic(cell.precision)
+    set_interop_threads(_threads_in_all(cell))  # before the model runs: later it has no effect
+    with _threads_of_a_worker(cell), ExitStack() as modes:
         enter("load")
         started = time.monotonic()
-        model = load(spec)
+        model = load(cell)
         load_seconds = time.monotonic() - started
-        if model.around is not None and spec.inputs == "device":
+        if model.around is not None and cell.inputs == "device":
             raise GpubenchError(
                 "--inputs device: with a preprocess or postprocess every request begins and ends "
                 "in host memory; use --inputs host"
             )
         flops = count_flops(model) if model.callable_on_cpu else None
-        reference = references.of(model, spec)  # building changes the model
+        reference = references.of(model, cell)  # building changes the model
         enter("build")
         started = time.monotonic()
-        device, *further = spec.devices
-        engine = build(model, spec.model_copy(update={"device": device}))
-        precision.set_fp32_arithmetic(spec.precision)  # which exporting and compiling may change
+        device, *further = cell.devices
+        engine = build(model, cell.on(device))
+        precision.set_fp32_arithmetic(cell.precision)  # which exporting and compiling may change
         modes.enter_context(engine.thread_modes())
-        _refuse_foreign_interop_threads(engine, spec)
+        _refuse_foreign_interop_threads(engine, cell)
         build_seconds = time.monotonic() - started
         enter("check")
-        checked = check(engine, reference, spec.precision)
-    places = {device: _place(model, engine, spec)}
+        checked = check(engine, reference, cell.precision)
+    places = {device: _place(model, engine, cell)}
     for device in further:  # a model moves to its device, so each has its own
-        there = spec.model_copy(update={"device": device})
+        there = cell.on(device)
         own = load(there)
         places[device] = _place(own, build(own, there), there)
     return Prepared(
@@ -155,42 +176,42 @@ def _prepare(spec: Spec, enter: Callable[[str], None], references: References) -
         first_inference_seconds=checked.first_inference_seconds,
         numerics=checked.numerics,
         around=model.around,
-        requests=make_requests(model.around, spec) if model.around else [],
+        requests=make_requests(model.around, cell) if model.around else [],
     )
 
 
-def _refuse_foreign_interop_threads(engine: Engine, spec: Spec) -> None:
+def _refuse_foreign_interop_threads(engine: Engine, cell: Cell) -> None:
     """Parallel branches of TorchScript run on threads that the whole process shares.
 
     Raises GpubenchError where the engine has such branches, and the process already has another
-    number of threads for them than the spec gives its workers.
+    number of threads for them than the cell gives its workers.
     """
-    threads, available = _threads_in_all(spec), torch.get_num_interop_threads()
+    threads, available = _threads_in_all(cell), torch.get_num_interop_threads()
     if available == threads or not isinstance(engine.forward, torch.jit.ScriptModule):
         return
     graph: Any = engine.forward.inlined_graph
     if graph.findAllNodes("prim::fork", recurse=True):
         raise GpubenchError(
-            f"{spec.model} runs branches in parallel (torch.jit.fork) on {threads} threads, and "
+            f"{cell.model} runs branches in parallel (torch.jit.fork) on {threads} threads, and "
             f"this process has {available} for them, which torch sets only once: measure this "
             "cell with a gpubench run of its own"
         )
 
 
-def _threads_in_all(spec: Spec) -> int:
+def _threads_in_all(cell: Cell) -> int:
     """CPU threads of all workers together."""
-    return (spec.workers or 1) * (spec.threads or 1)
+    return cell.workers * cell.threads
 
 
-def _place(model: LoadedModel, engine: Engine, spec: Spec) -> Place:
-    return Place(engine, make_pool(model, engine, spec) if model.around is None else [])
+def _place(model: LoadedModel, engine: Engine, cell: Cell) -> Place:
+    return Place(engine, make_pool(model, engine, cell) if model.around is None else [])
 
 
 @contextmanager
-def _threads_of_a_worker(spec: Spec) -> Iterator[None]:
+def _threads_of_a_worker(cell: Cell) -> Iterator[None]:
     """Some runtimes compile for the number of threads that they find."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(spec.threads or threads)
+    torch.set_num_threads(cell.threads)
     try:
         yield
     finally:

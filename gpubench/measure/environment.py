@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from gpubench.results.result import Environment
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.system import gpus, torch_gpus
 from gpubench.system.machine import Machine
 
 DISTRIBUTION = "gpubench-inference"
 
 
-def environment(machine: Machine, spec: Spec) -> Environment:
+def environment(machine: Machine, cell: Cell) -> Environment:
     """The machine and the versions, for a resolved cell."""
     cuda = driver = None
     names = list(machine.gpus)
-    if spec.device != "cpu":
+    if not cell.on_cpu:
         driver = _driver_version()
-        if spec.model == "synthetic":  # torch plays no part
+        if cell.service is not None:  # torch plays no part
             names = [gpu.name for gpu in gpus.visible_gpus()]
         else:
             import torch

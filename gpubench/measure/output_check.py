@@ -21,7 +21,7 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors, as_tuple, seeded
 from gpubench.registry import MODELS
 from gpubench.results.result import Numerics
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.statistics.verdicts import MOST_REPEAT_ERROR, answer_limits, outputs_differ
 
 # An engine is asked for this many distinct samples, and in no fewer than two requests. The answers
@@ -67,18 +67,18 @@ class References:
         self._key: tuple[object, ...] | None = None
         self._references: dict[int, Reference] = {}  # by batch
 
-    def of(self, model: LoadedModel, spec: Spec) -> Reference:
+    def of(self, model: LoadedModel, cell: Cell) -> Reference:
         """The reference of `model`, which still has to be as it was loaded."""
-        if spec.model not in MODELS:
-            return make_reference(model, spec.seed, spec.batch)
+        if cell.model not in MODELS:
+            return make_reference(model, cell.seed, cell.batch)
         # Random weights follow from the seed; others are files, which can change.
-        weights = None if spec.weights == "random" else model.weights_digest
-        key = (spec.model, spec.weights, weights, spec.seed, spec.seq_len)
+        weights = None if cell.weights == "random" else model.weights_digest
+        key = (cell.model, cell.weights, weights, cell.seed, cell.seq_len)
         if key != self._key:
             self._references, self._key = {}, key  # before the next is made: both may not fit
-        if spec.batch not in self._references:
-            self._references[spec.batch] = make_reference(model, spec.seed, spec.batch)
-        return self._references[spec.batch]
+        if cell.batch not in self._references:
+            self._references[cell.batch] = make_reference(model, cell.seed, cell.batch)
+        return self._references[cell.batch]
 
 
 def make_reference(model: LoadedModel, seed: int, batch: int) -> Reference:

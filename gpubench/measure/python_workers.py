@@ -16,7 +16,7 @@ from gpubench.engines.base import Engine
 from gpubench.measure.streams import execution
 from gpubench.models.base import Around, LoadedModel, Tensors, seeded
 from gpubench.results.samples import Samples
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import limited
 
 # Distinct requests made ahead, so that a run neither repeats one sample nor spends time on making
@@ -25,16 +25,16 @@ _POOL_BYTES = 64 << 20
 _POOL_LEAST, _POOL_MOST = 4, 64
 
 
-def make_pool(model: LoadedModel, engine: Engine, spec: Spec) -> list[Tensors]:
-    """Seeded, distinct requests of `spec.batch` samples each, in the engine's numbers.
+def make_pool(model: LoadedModel, engine: Engine, cell: Cell) -> list[Tensors]:
+    """Seeded, distinct requests of `cell.batch` samples each, in the engine's numbers.
 
     They lie where the clock finds them: on the device with `inputs=device`, else in host memory.
     """
-    generator = seeded(spec.seed + 1)  # not the seed of the weights
+    generator = seeded(cell.seed + 1)  # not the seed of the weights
 
     def request() -> Tensors:
-        inputs = engine.place(model.make_inputs(generator, spec.batch))
-        if spec.inputs == "device":
+        inputs = engine.place(model.make_inputs(generator, cell.batch))
+        if cell.inputs == "device":
             return tuple(tensor.to(engine.device) for tensor in inputs)
         return inputs
 
@@ -49,25 +49,24 @@ def make_pool(model: LoadedModel, engine: Engine, spec: Spec) -> list[Tensors]:
 _AROUND_REQUESTS = 16
 
 
-def make_requests(around: Around, spec: Spec) -> list[object]:
-    """What clients send, in requests of `spec.batch` samples, seeded and distinct."""
-    generator = seeded(spec.seed + 1)
-    return [around.make_requests(generator, spec.batch) for _ in range(_AROUND_REQUESTS)]
+def make_requests(around: Around, cell: Cell) -> list[object]:
+    """What clients send, in requests of `cell.batch` samples, seeded and distinct."""
+    generator = seeded(cell.seed + 1)
+    return [around.make_requests(generator, cell.batch) for _ in range(_AROUND_REQUESTS)]
 
 
 class Worker(ABC):
     """One worker of the core: where its batches execute, and what its thread needs for that."""
 
-    def __init__(self, engine: Engine, spec: Spec) -> None:
-        self._engine, self._threads = engine, spec.threads
-        self._execution = execution(engine, spec)
+    def __init__(self, engine: Engine, cell: Cell) -> None:
+        self._engine, self._threads = engine, cell.threads
+        self._execution = execution(engine, cell)
         self._modes = ExitStack()
 
     def open(self) -> None:
         """Set what torch keeps per thread, and run once: the first inference compiles and plans."""
         self._execution.open()
-        if self._threads is not None:
-            self._modes.enter_context(limited(self._threads))
+        self._modes.enter_context(limited(self._threads))
         self._modes.enter_context(self._engine.thread_modes())
         self.run(np.zeros(1, np.int64))
 
@@ -82,8 +81,8 @@ class Worker(ABC):
 class ModelWorker(Worker):
     """Runs the model alone: its requests bring the engine's inputs."""
 
-    def __init__(self, engine: Engine, pool: Sequence[Tensors], spec: Spec) -> None:
-        super().__init__(engine, spec)
+    def __init__(self, engine: Engine, pool: Sequence[Tensors], cell: Cell) -> None:
+        super().__init__(engine, cell)
         self._pool = pool
 
     def run(self, ids: NDArray[np.int64]) -> None:
@@ -100,9 +99,9 @@ class AroundWorker(Worker):
     """
 
     def __init__(
-        self, engine: Engine, requests: Sequence[object], around: Around, spec: Spec
+        self, engine: Engine, requests: Sequence[object], around: Around, cell: Cell
     ) -> None:
-        super().__init__(engine, spec)
+        super().__init__(engine, cell)
         self._requests, self._around = requests, around
         self.log: list[tuple[int, int, int]] = []  # per batch: began, preprocess, postprocess, ns
 

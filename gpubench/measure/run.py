@@ -1,6 +1,4 @@
-"""Drive executors through a warm-up and a measured run.
-
-Executors are made here and, for engines that run as CUDA graphs, in `_capture`.
+"""One run of a cell's load: a warm-up, and the measured run.
 
 The warm-up uses the same worker threads as the measurement, because torch, OpenMP and CUDA keep
 state per thread. Its rate says how large the timeline has to be.
@@ -10,18 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 from gpubench import core
 from gpubench.errors import GpubenchError, reason_in
-from gpubench.measure.arrivals import schedule
 from gpubench.measure.collect import collect
-from gpubench.measure.dispatch import longest_delay_ns, most_in_flight, most_requests_per_batch
+from gpubench.measure.loads import offered_load
 from gpubench.results.result import EventClock
 from gpubench.results.samples import Samples
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import ClosedLoop, OpenLoop
 from gpubench.system.cpu_threads import end_pools_of_this_thread
 from gpubench.system.garbage import no_garbage_collection
@@ -29,9 +26,6 @@ from gpubench.system.gpus import Gpu, gpus_of
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import busy_core_seconds
 from gpubench.system.telemetry import Readings, recorded
-
-if TYPE_CHECKING:
-    pass
 
 # Every worker completes at least this many batches before anything is measured: the first few
 # compile, allocate and choose kernels.
@@ -44,16 +38,14 @@ _WARMUP_DEADLINE_NS = 900 * 10**9
 _LEAST_DEADLINE_NS = 60 * 10**9
 # Batches in flight may take so long when a signal ends a run; everything ends within a second.
 _GRACE_S = 0.5
-# An open loop that fell behind is drained for this long after its last arrival.
-_LEAST_DRAIN_S = 5.0
 # The timeline takes at most this part of the free memory.
 _MEMORY_PART = 0.1
 _BYTES_PER_REQUEST = 88  # at batch 1, with device events
 
 
 @dataclass(frozen=True)
-class Drive:
-    """What a cell's measured run left."""
+class MeasuredRun:
+    """What the measured run of a cell left."""
 
     samples: Samples
     loop: ClosedLoop | OpenLoop  # which of the samples count
@@ -65,7 +57,6 @@ class Drive:
     reason: str
     error: str | None
     interrupted: bool
-    executor: Literal["python", "graph", "delay"]
     enqueue_ms: float | None = None  # mean host time of a graph's launch; None: no graphs
     padded: int = 0  # requests computed for nobody, to fill a captured size of batch
     event_clock: list[EventClock] | None = None  # of each worker; None: no device events
@@ -78,9 +69,9 @@ def hung_threads() -> int:
     return core.abandoned_workers()
 
 
-def drive(
-    spec: Spec, executors: Sequence[core.Executor], deferral: Deferral | None = None
-) -> Drive:
+def measured_run(
+    cell: Cell, executors: Sequence[core.Executor], deferral: Deferral | None = None
+) -> MeasuredRun:
     """Warm up, measure, and bring home every stamp.
 
     From the measured run on, signals are put off with `deferral`, which the caller ends: they end
@@ -91,15 +82,15 @@ def drive(
     KeyboardInterrupt.
     """
     end_pools_of_this_thread()
-    runner = core.Runner(list(executors), wait=spec.wait)
+    runner = core.Runner(list(executors), wait=cell.wait)
     try:
-        warm = _warm_up(runner, spec)
-        driven = _measure(runner, spec, warm, _kind(executors[0]), deferral or Deferral())
+        warm = _warm_up(runner, cell)
+        run = _measure(runner, cell, warm, deferral or Deferral())
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
         return replace(
-            driven,
+            run,
             enqueue_ms=enqueue_ns / launches / 1e6 if launches else None,
             padded=sum(executor.padded for executor in replays),
             event_clock=_event_clocks(executors),
@@ -110,12 +101,6 @@ def drive(
 
 def _replays(executor: core.Executor) -> TypeGuard[core.cuda.GraphExecutor]:
     return isinstance(executor, core.cuda.GraphExecutor)
-
-
-def _kind(executor: core.Executor) -> Literal["python", "graph", "delay"]:
-    if _replays(executor):
-        return "graph"
-    return "python" if isinstance(executor, core.PythonExecutor) else "delay"
 
 
 def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None:
@@ -147,13 +132,13 @@ class _Warm:
     seconds: float
 
 
-def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
+def _warm_up(runner: core.Runner, cell: Cell) -> _Warm:
     """Run every size of batch that can occur, then the load to come for the rest of the time."""
     started = time.monotonic()
-    workers, largest = spec.workers or 1, most_requests_per_batch(spec)
+    workers, limits = cell.workers, cell.batch_limits
     samples = None
-    for size in range(1, largest + 1):
-        batches = WARMUP_BATCHES if size == largest else 1
+    for size in range(1, limits.requests + 1):
+        batches = WARMUP_BATCHES if size == limits.requests else 1
         samples = _warm_run(
             runner,
             clients=size * workers,
@@ -161,13 +146,15 @@ def _warm_up(runner: core.Runner, spec: Spec) -> _Warm:
             max_delay_ns=_UNTIL_FULL_NS if size > 1 else 0,
             stop_after_completions=batches * size * workers,
         )
-    remaining_s = spec.warmup - (time.monotonic() - started)
+    remaining_s = cell.warmup_s - (time.monotonic() - started)
     if remaining_s > 0:
+        load = cell.load
+        clients = load.clients if isinstance(load, ClosedLoad) else cell.most_in_flight
         rest = _warm_run(
             runner,
-            clients=spec.clients or most_in_flight(spec),
-            max_batch=largest,
-            max_delay_ns=longest_delay_ns(spec),
+            clients=clients,
+            max_batch=limits.requests,
+            max_delay_ns=limits.delay_ns,
             stop_after_ns=round(remaining_s * 1e9),
         )
         samples = rest if len(rest) else samples
@@ -209,66 +196,16 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
         raise GpubenchError(reason_in(outcome.error))
 
 
-@dataclass(frozen=True)
-class _Load:
-    """What is offered to the workers, and when a run of it is over."""
-
-    source: core.RequestSource
-    expected: int  # requests, about
-    stop_after_completions: int | None
-    stop_after_s: float | None
-    counted: Callable[[int], ClosedLoop | OpenLoop]  # given the start of the run, ns
-
-
-def _closed_load(spec: Spec, clients: int, rate: float) -> _Load:
-    loop = ClosedLoop(clients, most_in_flight(spec))
-    completions = stop_after_s = None
-    if spec.requests is not None:
-        completions = loop.completions_to_run(spec.requests, most_requests_per_batch(spec))
-    if spec.duration is not None:  # the window opens when every client has come round
-        stop_after_s = spec.duration + clients / rate
-    expected = completions or round(2 * rate * (stop_after_s or 0.0)) + 2 * clients
-    return _Load(core.ClosedLoop(clients), expected, completions, stop_after_s, lambda _: loop)
-
-
-def open_load(spec: Spec) -> _Load:
-    due_ns, settle_s = schedule(spec)
-    settle_ns, last_ns = round(settle_s * 1e9), int(due_ns[-1])
-    end_ns, rate = last_ns, None
-    if spec.rate is not None and not spec.arrivals.startswith("trace:"):
-        rate = spec.rate
-        end_ns = settle_ns + round(int((due_ns >= settle_ns).sum()) / rate * 1e9)
-    in_flight = most_in_flight(spec)
-    burst = spec.arrivals.partition(":")[2] if spec.arrivals.startswith("burst:") else "1"
-    together = max(int(burst), in_flight)
-
-    def counted(start_ns: int) -> OpenLoop:
-        return OpenLoop(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
-
-    stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
-    return _Load(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)
-
-
-def _measure(
-    runner: core.Runner,
-    spec: Spec,
-    warm: _Warm,
-    executor: Literal["python", "graph", "delay"],
-    deferral: Deferral,
-) -> Drive:
-    load = (
-        open_load(spec)
-        if spec.clients is None
-        else _closed_load(spec, spec.clients, warm.requests_per_second)
-    )
-    gpus = gpus_of(spec.devices)
+def _measure(runner: core.Runner, cell: Cell, warm: _Warm, deferral: Deferral) -> MeasuredRun:
+    load = offered_load(cell, warm.requests_per_second)
+    gpus = gpus_of(cell.devices)
     limits: dict[str, Any] = {
-        "max_batch": most_requests_per_batch(spec),
-        "max_delay_ns": longest_delay_ns(spec),
+        "max_batch": cell.batch_limits.requests,
+        "max_delay_ns": cell.batch_limits.delay_ns,
         "stop_after_completions": load.stop_after_completions,
         "stop_after_ns": None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
         "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warm.slowest_batch_ns),
-        "capacity": _capacity(load.expected, spec.workers or 1),
+        "capacity": _capacity(load.expected, cell.workers),
     }
     with recorded(gpus) as readings, no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(), time.monotonic()
@@ -280,7 +217,7 @@ def _measure(
     others = None
     if busy_before is not None and busy_after is not None:
         others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
-    return Drive(
+    return MeasuredRun(
         samples=collect(outcome),
         loop=load.counted(outcome.start_ns),
         offered=outcome.offered,
@@ -291,7 +228,6 @@ def _measure(
         reason=outcome.reason,
         error=reason_in(outcome.error) if outcome.error else None,
         interrupted=outcome.interrupted or (deferral.pressed and outcome.reason == "stopped"),
-        executor=executor,
         gpus=gpus,
         readings=readings,
     )

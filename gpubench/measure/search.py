@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack, overload
 
-from gpubench.cells import resolve
+from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
 from gpubench.measure.cell import Bench, Interrupted
-from gpubench.measure.dispatch import most_in_flight
-from gpubench.measure.progress import SearchWatcher
+from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, measured_hardware, price
 from gpubench.results.result import Cost, Failure, Result, Verdict
 from gpubench.results.search_result import Load, Probe, Promise, SearchResult
@@ -64,7 +63,7 @@ def search(
     objective: str | Objective,
     tolerance: float = ...,
     probes: int = ...,
-    watcher: SearchWatcher | None = ...,
+    progress: Progress | None = ...,
 ) -> SearchResult: ...
 
 
@@ -74,7 +73,7 @@ def search(
     objective: str | Objective,
     tolerance: float = ...,
     probes: int = ...,
-    watcher: SearchWatcher | None = ...,
+    progress: Progress | None = ...,
     **settings: Unpack[Settings],
 ) -> SearchResult: ...
 
@@ -84,7 +83,7 @@ def search(
     objective: str | Objective = "",
     tolerance: float = DEFAULT_TOLERANCE,
     probes: int = DEFAULT_PROBES,
-    watcher: SearchWatcher | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> SearchResult:
     """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
@@ -107,7 +106,7 @@ def search(
     spec = given_spec(spec, settings)
     check_spec(spec)
     check_prices(spec.instance)
-    return _Search(spec, objective, watcher or SearchWatcher()).run(tolerance, probes)
+    return _Search(spec, objective, progress or Progress()).run(tolerance, probes)
 
 
 def check_spec(spec: Spec) -> None:
@@ -165,16 +164,17 @@ class _Failed(Exception):
 class _Search:
     """One search: its settings, and what was found until now."""
 
-    def __init__(self, spec: Spec, objective: Objective, watcher: SearchWatcher) -> None:
+    def __init__(self, spec: Spec, objective: Objective, progress: Progress) -> None:
         machine = this_machine()
         # As an open loop, so that all measurements have the workers and the depth of one.
-        resolved = resolve.resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
-        self._spec = resolved.model_copy(
+        cell = resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
+        self._most_in_flight, self._seed = cell.most_in_flight, cell.load_seed
+        self._spec = cell.spec.model_copy(
             update={"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}
         )
         self._objective = objective
-        self._watcher = watcher
-        self._bench = Bench(machine, watcher.stage)
+        self._progress = progress
+        self._bench = Bench(machine, progress)
         self._found = SearchResult(spec=self._spec, objective=_promise(objective))
 
     def run(self, tolerance: float, most_probes: int) -> SearchResult:
@@ -207,7 +207,7 @@ class _Search:
             allowed,
             tolerance,
             most_probes,
-            self._watcher.located,
+            self._progress.located,
         )
 
     def _first_rate(self, unloaded_s: float, capacity: float) -> float:
@@ -223,7 +223,7 @@ class _Search:
 
     def _capacity(self, unloaded_s: float) -> float:
         """Requests per second of a closed loop in which some always wait."""
-        in_flight = most_in_flight(self._spec)
+        in_flight = self._most_in_flight
         enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
         requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
         saturated = self._closed_loop("saturated", clients=2 * in_flight, requests=requests)
@@ -246,16 +246,16 @@ class _Search:
         )
 
     def _tally_at(self, rate: float) -> Tally:
-        seed = self._spec.seed_of_load + len(self._found.probes)
+        seed = self._seed + len(self._found.probes)
         probe = self._measure("open", rate=rate, load_seed=seed)
         return Tally(rate, probe.requests, probe.late, probe.effective)
 
     def _measure(self, load: Load, **settings: Any) -> Probe:
         """Measure, and keep what was measured, also of a run that failed or was interrupted."""
         spec = self._spec.model_copy(update=settings)
-        self._watcher.begins(load, spec)
+        self._progress.probe_begins(load, spec)
         try:
-            result = self._bench.measure(spec)
+            result = self._bench.measure(cell_of(spec))
         except Interrupted as stop:
             self._keep(load, stop.result)
             raise
@@ -265,7 +265,7 @@ class _Search:
             self._found.error = Failure(stage="measure", message=what)
         if self._found.error is not None:
             raise _Failed
-        self._watcher.measured(probe)
+        self._progress.probe_ended(probe)
         return probe
 
     def _keep(self, load: Load, result: Result) -> Probe:
@@ -338,7 +338,7 @@ def _costs(found: SearchResult) -> list[Cost]:
     return price(
         found.max_rate_per_second * batch,
         interval,
-        measured_hardware(found.probes[-1].result),
+        measured_hardware(found.spec, found.probes[-1].result.environment),
         found.spec.instance,
         found.spec.usd_per_hour,
     )

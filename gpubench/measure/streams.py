@@ -8,7 +8,7 @@ import torch
 
 from gpubench.engines.base import Engine
 from gpubench.models.base import Tensors, as_tuple
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 
 
 class Execution(Protocol):
@@ -79,8 +79,8 @@ def pinned_like(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
 
 
-def execution(engine: Engine, spec: Spec) -> Execution:
+def execution(engine: Engine, cell: Cell) -> Execution:
     """Where the engine's device is."""
     if engine.device.type == "cpu":
         return OnCpu(engine)
-    return OnStream(engine, from_host=spec.inputs == "host", sleeps=spec.wait == "block")
+    return OnStream(engine, from_host=cell.inputs == "host", sleeps=cell.wait == "block")

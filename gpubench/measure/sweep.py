@@ -16,12 +16,12 @@ from pathlib import Path
 from gpubench.cells.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell import Bench
-from gpubench.measure.progress import Watcher
+from gpubench.measure.progress import Progress
 from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
 from gpubench.results.run_directory import RunDirectory, open_run
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.system.machine import Machine, this_machine
 
 
@@ -34,7 +34,7 @@ class Swept:
 def sweep(
     grids: str | Path | Mapping[str, object] | Sequence[Mapping[str, object]],
     output: str | Path,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
     allow_code: bool = False,
     max_cells: int = MAX_CELLS,
 ) -> list[Result]:
@@ -50,7 +50,7 @@ def sweep(
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )
-    swept = sweep_grids(parsed, output, watcher, max_cells)
+    swept = sweep_grids(parsed, output, progress, max_cells)
     if swept.interrupted:
         raise KeyboardInterrupt
     return swept.results
@@ -59,7 +59,7 @@ def sweep(
 def sweep_grids(
     grids: Sequence[Grid],
     output: str | Path,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
 ) -> Swept:
     """Measure every cell of `grids` that `output` does not hold yet.
@@ -70,49 +70,52 @@ def sweep_grids(
     Raises InputError before anything is measured: a cell that is not valid or not possible here, an
     unknown instance, a directory that cannot be written, or that another sweep writes to.
     """
-    watcher = watcher or Watcher()
+    progress = progress or Progress()
     machine = this_machine()
     planned = cells(grids, machine, max_cells)
-    if not planned.specs:
+    if not planned.cells:
         raise InputError(
             "this sweep has no cell for this machine; see its only_on and unavailable, or give "
             "another --device or --precision"
         )
-    for spec in planned.specs:
-        check_prices(spec.instance)
+    for cell in planned.cells:
+        check_prices(cell.spec.instance)
     directory = open_run(output)
-    keys = {spec.key(machine.identity): spec for spec in planned.specs}
+    wanted = {cell.spec.key(machine.identity): cell for cell in planned.cells}
     with directory.locked():
         directory.check_writable()
-        if not _measure(keys, planned.skipped, directory, machine, watcher):
+        if not _measure(wanted, planned.skipped, directory, machine, progress):
             return Swept([], interrupted=True)
     stored = dict(directory.read_all().cells)
     return Swept(
-        [reprice(stored[key], spec.instance, spec.usd_per_hour) for key, spec in keys.items()]
+        [
+            reprice(stored[key], cell.spec.instance, cell.spec.usd_per_hour)
+            for key, cell in wanted.items()
+        ]
     )
 
 
 def _measure(
-    keys: Mapping[str, Spec],
+    wanted: Mapping[str, Cell],
     skipped: Mapping[str, int],
     directory: RunDirectory,
     machine: Machine,
-    watcher: Watcher,
+    progress: Progress,
 ) -> bool:
     """Measure the cells that the directory does not hold; False where Ctrl-C has ended it."""
-    missing = {key: spec for key, spec in keys.items() if not directory.has(key)}
-    watcher.planned(len(missing), len(keys) - len(missing), skipped)
-    kept = {key: spec for key, spec in keys.items() if key not in missing}
+    missing = {key: cell for key, cell in wanted.items() if not directory.has(key)}
+    progress.planned(len(missing), len(wanted) - len(missing), skipped)
+    kept = {key: cell for key, cell in wanted.items() if key not in missing}
     for file, results in _changed_since(kept, directory).items():
-        watcher.changed(file, results)
-    bench = Bench(machine, watcher.stage)
-    clock = _Clock(len(missing))
-    for number, (key, spec) in enumerate(missing.items(), 1):
+        progress.file_changed(file, results)
+    bench = Bench(machine, progress)
+    left = _TimeLeft(len(missing))
+    for number, (key, cell) in enumerate(missing.items(), 1):
         try:
-            watcher.begins(number, spec, clock.seconds_left())
-            clock.begin()
-            result = bench.measure(spec, partial(_keep, directory, key))
-            watcher.ended(result, clock.end())
+            progress.cell_begins(number, cell.spec, left.seconds())
+            left.begin()
+            result = bench.measure(cell, partial(_keep, directory, key))
+            progress.cell_ended(result, left.end())
         except KeyboardInterrupt:
             return False
         if bench.worn_out:
@@ -123,16 +126,16 @@ def _measure(
     return True
 
 
-def _changed_since(kept: Mapping[str, Spec], directory: RunDirectory) -> Counter[Path]:
+def _changed_since(kept: Mapping[str, Cell], directory: RunDirectory) -> Counter[Path]:
     """Files of models that were changed after they were measured, and how many results are older.
 
     A cell is found by its settings, among them the name of a file and not its content.
     """
-    local = {key: spec for key, spec in kept.items() if files_of(spec)}
+    local = {key: cell for key, cell in kept.items() if files_of(cell)}
     stored = dict(directory.read_all().cells) if local else {}
     changes = (
-        changed_since(spec, stored[key].environment.time)
-        for key, spec in local.items()
+        changed_since(cell, stored[key].environment.time)
+        for key, cell in local.items()
         if key in stored
     )
     return Counter(file for file in changes if file is not None)
@@ -142,8 +145,8 @@ def _keep(directory: RunDirectory, key: str, result: Result) -> None:
     directory.write(key, result, result.samples)
 
 
-class _Clock:
-    """Time left, from the cells done so far."""
+class _TimeLeft:
+    """Of a sweep, from the cells done so far."""
 
     def __init__(self, cells: int) -> None:
         self._left = cells
@@ -158,7 +161,7 @@ class _Clock:
         self._left -= 1
         return self._durations[-1]
 
-    def seconds_left(self) -> float | None:
+    def seconds(self) -> float | None:
         if not self._durations:
             return None
         return self._left * sum(self._durations) / len(self._durations)

@@ -19,7 +19,7 @@ from gpubench.registry import model_entry
 from gpubench.spec.input_shapes import RequestInput
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -89,18 +89,18 @@ def add_tensor(digest: hashlib.blake2b, name: str, tensor: torch.Tensor) -> None
     digest.update(plain.view(-1).view(torch.uint8).numpy().data)
 
 
-def load(spec: Spec) -> LoadedModel:
-    """Load the model that `spec` names, by the file its preset points to.
+def load(cell: Cell) -> LoadedModel:
+    """Load the model that `cell` names, by the file its preset points to.
 
     Raises GpubenchError where the weights cannot be fetched or do not fit the model.
     """
-    known = model_entry(spec.model)
+    known = model_entry(cell.model)
     if known is None or known.file is None:
-        raise GpubenchError(f"{spec.model} has no weights to load")
+        raise GpubenchError(f"{cell.model} has no weights to load")
     logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
-    loader = cast(Callable[["Spec"], LoadedModel], importlib.import_module(known.file).load)
+    loader = cast(Callable[["Cell"], LoadedModel], importlib.import_module(known.file).load)
     with _without_prompts():
-        return loader(spec)
+        return loader(cell)
 
 
 class _NoAnswers:
@@ -261,7 +261,7 @@ def with_floats(inputs: Tensors, dtype: torch.dtype) -> Tensors:
 _HALVES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
-def in_reference_dtype(module: torch.nn.Module, spec: Spec) -> tuple[torch.nn.Module, torch.dtype]:
+def in_reference_dtype(module: torch.nn.Module, cell: Cell) -> tuple[torch.nn.Module, torch.dtype]:
     """(a user's module in the numbers in which it is the reference, those of its inputs).
 
     That is fp32, which holds what any narrower format holds: --precision says in which format it is
@@ -274,12 +274,12 @@ def in_reference_dtype(module: torch.nn.Module, spec: Spec) -> tuple[torch.nn.Mo
     half = next((tensor.dtype for tensor in tensors if tensor.dtype in _HALVES), None)
     if half is not None:
         own = _HALVES[half]
-        if "precision" not in spec.model_fields_set:
+        if not cell.precision_given:
             raise GpubenchError(
-                f"{spec.model} has weights in {own}; add --precision {own} to measure it so, or "
+                f"{cell.model} has weights in {own}; add --precision {own} to measure it so, or "
                 "--precision fp32 to measure it converted"
             )
-        if spec.precision == own and isinstance(module, torch.jit.ScriptModule):
+        if cell.precision == own and isinstance(module, torch.jit.ScriptModule):
             return module, half
     return module.float(), torch.float32
 

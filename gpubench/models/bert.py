@@ -16,7 +16,7 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 PRETRAINED = {
     "bert-base": "twmkn9/bert-base-uncased-squad2",
@@ -50,11 +50,11 @@ class _AnswerLogits(torch.nn.Module):
         return start, end
 
 
-def load(spec: Spec) -> LoadedModel:
+def load(cell: Cell) -> LoadedModel:
     """BertForQuestionAnswering or DistilBertForQuestionAnswering, fp32, eval mode."""
-    distilled = spec.model == "distilbert"
-    seq_len = spec.seq_len or 128
-    model, label = _model(spec, distilled)
+    distilled = cell.model == "distilbert"
+    seq_len = cell.seq_len or 128
+    model, label = _model(cell, distilled)
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         inputs = question_and_context(generator, samples, seq_len)
@@ -64,7 +64,7 @@ def load(spec: Spec) -> LoadedModel:
     return LoadedModel(module, label, make_inputs, answers=("start", "end"))
 
 
-def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
+def _model(cell: Cell, distilled: bool) -> tuple[Any, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both libraries warn about each other on import
         import transformers
@@ -74,11 +74,11 @@ def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
         if distilled
         else transformers.BertForQuestionAnswering
     )
-    if spec.weights == "random":
+    if cell.weights == "random":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            return family(_configuration(spec.model)), random_weights_label(spec.seed)
-    source = PRETRAINED[spec.model] if spec.weights == "pretrained" else spec.weights
+            torch.manual_seed(cell.seed)
+            return family(_configuration(cell.model)), random_weights_label(cell.seed)
+    source = PRETRAINED[cell.model] if cell.weights == "pretrained" else cell.weights
     source = source.removeprefix("hub:")
     try:
         model = family.from_pretrained(
@@ -90,7 +90,7 @@ def _model(spec: Spec, distilled: bool) -> tuple[Any, str]:
             f"weights '{source}' could not be loaded ({reason}); download them where there is a "
             "network and give their folder with --weights PATH, or use --weights random"
         ) from error
-    label = f"local: {Path(source).name}" if spec.weights == source else f"hub: {source}"
+    label = f"local: {Path(source).name}" if cell.weights == source else f"hub: {source}"
     return model, label
 
 

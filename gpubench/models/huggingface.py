@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from gpubench.models.huggingface_folder import code_in, positions
 from gpubench.models.inputs_file import InputsFile
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 _FUNCTION = "write a function that makes its inputs, and give it as FILE.py:function"
 
@@ -42,30 +43,30 @@ class _TensorsOnly(torch.nn.Module):
         return tuple(tensors)
 
 
-def load(spec: Spec) -> LoadedModel:
+def load(cell: Cell) -> LoadedModel:
     import transformers
 
     transformers.logging.set_verbosity_error()
-    source = spec.model.removeprefix("hub:")
+    source = cell.model.removeprefix("hub:")
     try:
         as_written, _ = transformers.PreTrainedConfig.get_config_dict(source)
-        if not spec.allow_code and (code := code_in(as_written)):
+        if not cell.allow_code and (code := code_in(as_written)):
             raise GpubenchError(
                 f"the config.json of {source} {code}; if you trust it, add --allow-code"
             )
         configuration = transformers.AutoConfig.from_pretrained(
-            source, trust_remote_code=spec.allow_code
+            source, trust_remote_code=cell.allow_code
         )
-        family = _family(source, configuration, spec)
-        if spec.weights == "random":
+        family = _family(source, configuration, cell)
+        if cell.weights == "random":
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(spec.seed)
-                model, label = family(configuration), random_weights_label(spec.seed)
+                torch.manual_seed(cell.seed)
+                model, label = family(configuration), random_weights_label(cell.seed)
         else:
             model = family.from_pretrained(
                 source,
                 dtype=torch.float32,
-                trust_remote_code=spec.allow_code,
+                trust_remote_code=cell.allow_code,
                 weights_only=True,  # nothing in a pickled file is executed
             )
             label = f"pretrained: {source}"
@@ -75,17 +76,17 @@ def load(spec: Spec) -> LoadedModel:
             "that names its architecture (and / at its end), or a function of yours: "
             "FILE.py:function"
         ) from error
-    return _with_inputs(model.float().eval(), configuration, spec, label)
+    return _with_inputs(model.float().eval(), configuration, cell, label)
 
 
-def _family(source: str, configuration: Any, spec: Spec) -> Any:
+def _family(source: str, configuration: Any, cell: Cell) -> Any:
     """The class of the model, that of the folder's own code where it has some."""
     import transformers
 
     name = (configuration.architectures or [""])[0]
     own = dict(getattr(configuration, "auto_map", None) or {})
     reference = next((each for each in own.values() if str(each).endswith(f".{name}")), None)
-    if spec.allow_code and reference is not None:
+    if cell.allow_code and reference is not None:
         from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
         return get_class_from_dynamic_module(reference, source)
@@ -95,24 +96,24 @@ def _family(source: str, configuration: Any, spec: Spec) -> Any:
 Make = Callable[[torch.Generator, int], torch.Tensor]
 
 
-def _with_inputs(model: Any, configuration: Any, spec: Spec, label: str) -> LoadedModel:
-    if spec.inputs_file is not None:
-        return _with_file(model, spec, label)
+def _with_inputs(model: Any, configuration: Any, cell: Cell, label: str) -> LoadedModel:
+    if cell.inputs_file is not None:
+        return _with_file(model, cell.inputs_file, cell, label)
     takes = inspect.signature(model.forward).parameters
     made: dict[str, Make] = {}
     if "input_ids" in takes and "text" in _modalities(model, takes):
-        made |= _texts(configuration, spec, with_decoder="decoder_input_ids" in takes)
+        made |= _texts(configuration, cell, with_decoder="decoder_input_ids" in takes)
     if "pixel_values" in takes and "image" in _modalities(model, takes):
         if made and _holds_images_in_text(configuration):
             raise GpubenchError(
-                f"{spec.model} takes images within its text; {_FUNCTION} (docs/extending.md), or "
+                f"{cell.model} takes images within its text; {_FUNCTION} (docs/extending.md), or "
                 "give them with --inputs-file"
             )
         made |= _images(configuration)
     if not made:
         required = ", ".join(list(takes)[:3])
         raise GpubenchError(
-            f"{spec.model} takes neither text nor images (its inputs are {required}, ...); "
+            f"{cell.model} takes neither text nor images (its inputs are {required}, ...); "
             f"{_FUNCTION} (docs/extending.md), or give them with --inputs-file"
         )
 
@@ -134,14 +135,14 @@ def _holds_images_in_text(configuration: Any) -> bool:
     return any(hasattr(configuration, name) for name in ("image_token_id", "image_token_index"))
 
 
-def _texts(configuration: Any, spec: Spec, *, with_decoder: bool) -> dict[str, Make]:
+def _texts(configuration: Any, cell: Cell, *, with_decoder: bool) -> dict[str, Make]:
     """Random tokens of one length, with none masked; the decoder, if any, gets as many."""
     text = configuration.get_text_config()
-    vocabulary, seq_len = int(text.vocab_size), spec.seq_len or 128
+    vocabulary, seq_len = int(text.vocab_size), cell.seq_len or 128
     most = positions(configuration.to_dict())
     if most is not None and seq_len > most:
         raise GpubenchError(
-            f"--seq-len {seq_len}: {spec.model} has {most} positions; use --seq-len {most} or less"
+            f"--seq-len {seq_len}: {cell.model} has {most} positions; use --seq-len {most} or less"
         )
 
     def tokens(generator: torch.Generator, samples: int) -> torch.Tensor:
@@ -167,17 +168,17 @@ def _images(configuration: Any) -> dict[str, Make]:
     return {"pixel_values": images}
 
 
-def _with_file(model: Any, spec: Spec, label: str) -> LoadedModel:
+def _with_file(model: Any, path: Path, cell: Cell, label: str) -> LoadedModel:
     """The arrays of --inputs-file, by the names of the arguments of `forward`."""
     takes = list(inspect.signature(model.forward).parameters)
     try:
-        arrays = InputsFile.open(spec.inputs_file or "").match(takes, spec.model)
+        arrays = InputsFile.open(path).match(takes, cell.model)
     except ValueError as error:
         raise GpubenchError(str(error)) from None
     lengths = {len(array) for array in arrays.values() if array.ndim}
     if len(lengths) != 1:
         raise GpubenchError(
-            f"--inputs-file: the arrays of {spec.inputs_file} have {sorted(lengths)} samples in "
+            f"--inputs-file: the arrays of {path} have {sorted(lengths)} samples in "
             "their first dimensions; give each as many"
         )
     tensors = [torch.from_numpy(array) for array in arrays.values()]

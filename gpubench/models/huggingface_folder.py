@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 
@@ -23,22 +23,22 @@ _PADDED_POSITIONS = frozenset(
 )  # fmt: skip
 
 
-def refusal(spec: Spec) -> str | None:
-    """Why the spec cannot be measured with its folder, and what to change; None where it can.
+def refusal(cell: Cell) -> str | None:
+    """Why the cell cannot be measured with its folder, and what to change; None where it can.
 
     A name on a hub is only known when it is loaded.
     """
-    if spec.model.startswith("hub:"):
+    if cell.model.startswith("hub:"):
         return None
-    folder = Path(spec.model)
+    folder = Path(cell.model)
     if not (folder / "config.json").is_file():
-        return f"--model {spec.model}: there is no config.json in it; give the folder of a model"
+        return f"--model {cell.model}: there is no config.json in it; give the folder of a model"
     config = read_config(folder)
     if config is None:
-        return f"--model {spec.model}: its config.json is not JSON; save the model again"
+        return f"--model {cell.model}: its config.json is not JSON; save the model again"
     known = positions(config)
-    if known is not None and spec.seq_len is not None and spec.seq_len > known:
-        return f"--seq-len {spec.seq_len}: {spec.model} has {known} positions; use at most that"
+    if known is not None and cell.seq_len is not None and cell.seq_len > known:
+        return f"--seq-len {cell.seq_len}: {cell.model} has {known} positions; use at most that"
     return None
 
 

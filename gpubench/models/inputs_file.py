@@ -20,16 +20,16 @@ _KINDS = {"float": "f", "integer": "iu", "bool": "b"}
 
 @dataclass(frozen=True)
 class InputsFile:
-    path: str
+    path: Path
     arrays: Mapping[str, Any]  # NumPy arrays, in the order of the file
 
     @staticmethod
-    def open(path: str) -> InputsFile:
+    def open(path: Path) -> InputsFile:
         """Raises ValueError where it is not a file of arrays. Nothing in it is unpickled."""
         import numpy as np
 
         try:
-            with np.load(Path(path), allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except (
             OSError,

@@ -14,18 +14,18 @@ from gpubench.errors import InputError
 from gpubench.registry import local_path
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
-def files_of(spec: Spec) -> list[Path]:
-    """The files that are there of the spec's model, weights and inputs; none for a model by name.
+def files_of(cell: Cell) -> list[Path]:
+    """The files that are there of the cell's model, weights and inputs; none for a model by name.
 
     Of a folder, what lies in it directly: that is what transformers reads. Of Python code the file
     itself, without what it imports.
     """
     files: list[Path] = []
-    weights = None if spec.weights in {"random", "pretrained"} else spec.weights
-    places = (local_path(spec.model), weights, spec.inputs_file)
+    weights = None if cell.weights in {"random", "pretrained"} else cell.weights
+    places = (local_path(cell.model), weights, cell.inputs_file)
     for path in (Path(place) for place in places if place):
         try:
             if not path.exists():  # weights of a hub
@@ -46,10 +46,10 @@ def _data_where_readable(path: Path) -> list[Path]:
         return []
 
 
-def state_of_files(spec: Spec) -> tuple[tuple[str, int, int], ...]:
+def state_of_files(cell: Cell) -> tuple[tuple[str, int, int], ...]:
     """Name, time of change and size of each of `files_of`: another where one was edited."""
     found = []
-    for file in files_of(spec):
+    for file in files_of(cell):
         try:
             status = file.stat()
         except OSError:  # removed meanwhile
@@ -58,12 +58,12 @@ def state_of_files(spec: Spec) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def changed_since(spec: Spec, time: str) -> Path | None:
+def changed_since(cell: Cell, time: str) -> Path | None:
     """The newest of `files_of` where it was changed after `time`; None where none was.
 
     `time` is in ISO 8601, in whole seconds: a change within that second is not seen.
     """
-    changes = [(int(file.stat().st_mtime), file) for file in files_of(spec) if file.exists()]
+    changes = [(int(file.stat().st_mtime), file) for file in files_of(cell) if file.exists()]
     if not changes:
         return None
     newest, file = max(changes)

@@ -19,7 +19,7 @@ from gpubench.spec.dtypes import BY_NAME, BY_ONNX_NUMBER
 from gpubench.spec.input_shapes import Request
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
 class OnnxFile(torch.nn.Module):
@@ -87,12 +87,12 @@ def _copy(output: Any) -> torch.Tensor:
     return torch.frombuffer(memory, dtype=dtype).view(shape).clone()
 
 
-def load(spec: Spec) -> LoadedModel:
-    path = Path(spec.model)
-    if reason := refusal(spec):  # which has been asked before, except where Python calls this
+def load(cell: Cell) -> LoadedModel:
+    path = Path(cell.model)
+    if reason := refusal(cell):  # which has been asked before, except where Python calls this
         raise GpubenchError(reason)
-    wanted = request(signature(path), spec)
-    make_inputs = _inputs_from(spec, wanted)
+    wanted = request(signature(path), cell)
+    make_inputs = _inputs_from(cell, wanted)
     return LoadedModel(
         OnnxFile(path),
         f"local: {path.name}",
@@ -102,11 +102,11 @@ def load(spec: Spec) -> LoadedModel:
     )
 
 
-def _inputs_from(spec: Spec, wanted: Request) -> Callable[[torch.Generator, int], Tensors]:
+def _inputs_from(cell: Cell, wanted: Request) -> Callable[[torch.Generator, int], Tensors]:
     """Random inputs, with those in their places that --inputs-file has."""
     names = [put.name for put in wanted.inputs]
-    file = InputsFile.open(spec.inputs_file) if spec.inputs_file else None
-    arrays = file.match(names, spec.model) if file else {}
+    file = InputsFile.open(cell.inputs_file) if cell.inputs_file else None
+    arrays = file.match(names, cell.model) if file else {}
     given = [put for put in wanted.inputs if put.name in arrays]
     tensors = [torch.from_numpy(arrays[put.name]).to(torch_dtype(put.dtype)) for put in given]
 

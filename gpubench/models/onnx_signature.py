@@ -30,12 +30,10 @@ from gpubench.spec.input_shapes import (
     GivenInput,
     Request,
     RequestInput,
-    parse_dims,
-    parse_input_shape,
 )
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # What exporters write where nobody gave a name.
 _MADE_UP = re.compile(
@@ -157,37 +155,37 @@ def _float_name(onnx_number: int) -> str:
     return dtype.name if dtype is not None and dtype.kind == "float" else ""
 
 
-def refusal(spec: Spec) -> str | None:
-    """Why the spec cannot be measured with its file, and what to change; None where it can."""
-    takes = signature(Path(spec.model))
+def refusal(cell: Cell) -> str | None:
+    """Why the cell cannot be measured with its file, and what to change; None where it can."""
+    takes = signature(Path(cell.model))
     allowed = {takes.precision}
     if takes.precision == "fp32":
         allowed |= {"tf32", "int8", "fp8"}  # from fp32, runtimes quantise
-    if spec.precision not in allowed:
+    if cell.precision not in allowed:
         return (
-            f"--precision {spec.precision}: {spec.model} computes in {takes.precision} and is run "
+            f"--precision {cell.precision}: {cell.model} computes in {takes.precision} and is run "
             f"as it is; use --precision {takes.precision}"
         )
     try:
-        wanted = request(takes, spec)
+        wanted = request(takes, cell)
     except ValueError as error:
         return str(error)
-    if wanted.fixed_batch not in {None, spec.batch}:
-        return _other_batch(wanted.fixed_batch, takes, spec)
-    if spec.dynamic_batch is not None and not wanted.joinable:
+    if wanted.fixed_batch not in {None, cell.batch}:
+        return _other_batch(wanted.fixed_batch, takes, cell)
+    if cell.joins_requests and not wanted.joinable:
         return (
-            f"--dynamic-batch: requests of {spec.model} cannot be joined, since the batch is not "
+            f"--dynamic-batch: requests of {cell.model} cannot be joined, since the batch is not "
             "the first dimension of all of its inputs, or is fixed; remove it"
         )
     return None
 
 
-def request(takes: Signature, spec: Spec) -> Request:
+def request(takes: Signature, cell: Cell) -> Request:
     """The inputs of one request.
 
     Raises ValueError: one line that names the flag and the fix.
     """
-    name = spec.model
+    name = cell.model
     if not takes.inputs:
         raise ValueError(f"--model {name}: it takes no input, so there are no requests to make")
     for put in takes.inputs:
@@ -197,12 +195,11 @@ def request(takes: Signature, spec: Spec) -> Request:
                 "requests are made of tensors of numbers alone; cut that part off the file "
                 "(onnx.utils.extract_model)"
             )
-    file = InputsFile.open(spec.inputs_file) if spec.inputs_file else None
-    dims = parse_dims(spec.dim) if spec.dim else {}
-    _refuse_unknown_dims(dims, takes, name)
-    if spec.input_shape is not None:
-        return _by_shapes(takes, parse_input_shape(spec.input_shape), dims, file, name)
-    return _by_dims(takes, dims, file, name)
+    file = InputsFile.open(cell.inputs_file) if cell.inputs_file else None
+    _refuse_unknown_dims(cell.dims, takes, name)
+    if cell.given_inputs is not None:
+        return _by_shapes(takes, cell.given_inputs, cell.dims, file, name)
+    return _by_dims(takes, cell.dims, file, name)
 
 
 def _refuse_unknown_dims(dims: Mapping[str, int], takes: Signature, model: str) -> None:
@@ -397,18 +394,18 @@ def _example(takes: Signature, axes: Sequence[int | None], dims: Mapping[str, in
     return f"write --input-shape {written}" + (f" ({', '.join(meant)})" if meant else "")
 
 
-def _other_batch(batch: int | None, takes: Signature, spec: Spec) -> str:
-    if batch == 1 and spec.input_shape is not None:
+def _other_batch(batch: int | None, takes: Signature, cell: Cell) -> str:
+    if batch == 1 and cell.given_inputs is not None:
         return (
-            f"--batch {spec.batch}: {spec.model} takes no batch with this --input-shape; use "
+            f"--batch {cell.batch}: {cell.model} takes no batch with this --input-shape; use "
             "--batch 1, or leave the batch out of --input-shape"
         )
     first = next(put for put in takes.inputs if put.dims)
     line = (
-        f"--batch {spec.batch}: {spec.model} has a fixed batch of {batch} (it takes {first}); use "
+        f"--batch {cell.batch}: {cell.model} has a fixed batch of {batch} (it takes {first}); use "
         f"--batch {batch}"
     )
-    if spec.batch == 1 and len(takes.inputs) == 1 and first.dims[0] == batch:
+    if cell.batch == 1 and len(takes.inputs) == 1 and first.dims[0] == batch:
         whole = "x".join("N" if not isinstance(dim, int) else str(dim) for dim in first.dims)
         line += f", or --input-shape {whole} where that is one sample"
     return line

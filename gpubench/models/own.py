@@ -30,7 +30,7 @@ from gpubench.models.base import (
 from gpubench.models.own_source import importable
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # Made-up samples differ from the examples by this share of their scale.
 _VARIATION = 0.25
@@ -54,33 +54,33 @@ class OwnModel:
     answers: tuple[str, ...] = ()
 
 
-def load(spec: Spec) -> LoadedModel:
-    """Call the function that `spec.model` names; random numbers it draws come from the seed."""
-    place, _, name = spec.model.rpartition(":")
+def load(cell: Cell) -> LoadedModel:
+    """Call the function that `cell.model` names; random numbers it draws come from the seed."""
+    place, _, name = cell.model.rpartition(":")
     folder = os.path.dirname(os.path.abspath(place)) if place.endswith(".py") else ""
     with importable(folder):
         function = getattr(_module(place), name, None)
         if not callable(function):
-            raise GpubenchError(f"--model {spec.model}: {place} has no function {name}")
+            raise GpubenchError(f"--model {cell.model}: {place} has no function {name}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
+            torch.manual_seed(cell.seed)
             made = function()
     if isinstance(made, tuple) and len(made) == 2:
         module, inputs = made
         made = OwnModel(module, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
     if not isinstance(made, OwnModel):
         raise GpubenchError(
-            f"--model {spec.model}: {name} returned {type(made).__name__}; it must return "
+            f"--model {cell.model}: {name} returned {type(made).__name__}; it must return "
             "(module, example inputs) or a gpubench.OwnModel"
         )
     if not isinstance(made.module, torch.nn.Module):
         raise GpubenchError(
-            f"--model {spec.model}: {name} returned {_kind(made.module)} in place of a module; "
+            f"--model {cell.model}: {name} returned {_kind(made.module)} in place of a module; "
             "return a torch.nn.Module whose forward calls it"
         )
     if isinstance(made.inputs, tuple):
-        _check_examples(made.inputs, spec.model)
-    return _loaded(made, spec)
+        _check_examples(made.inputs, cell.model)
+    return _loaded(made, cell)
 
 
 def _kind(thing: object) -> str:
@@ -130,11 +130,11 @@ def _run_file(path: Path) -> ModuleType:
     return module
 
 
-def _loaded(own: OwnModel, spec: Spec) -> LoadedModel:
+def _loaded(own: OwnModel, cell: Cell) -> LoadedModel:
     inputs = own.inputs
     make = inputs if callable(inputs) else _varied(inputs)
-    label = f"own: {spec.model}"
-    module, dtype = in_reference_dtype(own.module.eval(), spec)
+    label = f"own: {cell.model}"
+    module, dtype = in_reference_dtype(own.module.eval(), cell)
     if own.preprocess is None and own.postprocess is None:
         return LoadedModel(module, label, _typed(make, dtype), own.answers)
     preprocess = own.preprocess or _as_inputs

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 from gpubench.errors import nearest
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
-def refusal(spec: Spec) -> str | None:
-    """Why the spec's function cannot be called, and what to change; None where it may be."""
-    place, _, function = spec.model.rpartition(":")
+def refusal(cell: Cell) -> str | None:
+    """Why the cell's function cannot be called, and what to change; None where it may be."""
+    place, _, function = cell.model.rpartition(":")
     if place.endswith(".py"):
         path = Path(place)
     else:
         found = source_of(place)
         if not isinstance(found, Path):
-            return None if found is None else f"--model {spec.model}: {found}"
+            return None if found is None else f"--model {cell.model}: {found}"
         path = found
     reason = _missing_in(path, function)
-    return None if reason is None else f"--model {spec.model}: {reason}"
+    return None if reason is None else f"--model {cell.model}: {reason}"
 
 
 def source_of(module: str) -> Path | str | None:

@@ -13,30 +13,30 @@ from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, random_weights_label
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # Channel statistics of ImageNet, by which torchvision's models expect their input normalised.
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
-def load(spec: Spec) -> LoadedModel:
+def load(cell: Cell) -> LoadedModel:
     """torchvision.models.resnet50, fp32, eval mode."""
     models = _torchvision_models()
-    if spec.weights == "random":
+    if cell.weights == "random":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
+            torch.manual_seed(cell.seed)
             module = models.resnet50(weights=None)
-        label = random_weights_label(spec.seed)
+        label = random_weights_label(cell.seed)
     else:
         module = models.resnet50(weights=None)
         try:
-            state, label = _state(spec.weights, models)
+            state, label = _state(cell.weights, models)
             module.load_state_dict(state)
         except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             reason = reason_of(error)
             raise GpubenchError(
-                f"weights '{spec.weights}' could not be loaded ({reason}); give a state dict of "
+                f"weights '{cell.weights}' could not be loaded ({reason}); give a state dict of "
                 "torchvision's resnet50 with --weights PATH, or use --weights random"
             ) from error
     return LoadedModel(module.eval(), label, normalised_images, answers=("top1",))

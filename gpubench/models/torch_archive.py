@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gpubench.models.inputs_file import InputsFile
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 _ADVICE = "write a function that makes the module, and give it as FILE.py:function"
 
@@ -22,15 +22,15 @@ _ADVICE = "write a function that makes the module, and give it as FILE.py:functi
 _OF_TENSORS = ("torch ", "torch._utils ", "torch.storage ", "collections ", "torch._tensor ")
 
 
-def refusal(spec: Spec) -> str | None:
-    """Why the spec's file is no TorchScript, and what to do; None where it may be."""
-    if spec.inputs_file is not None:
+def refusal(cell: Cell) -> str | None:
+    """Why the cell's file is no TorchScript, and what to do; None where it may be."""
+    if cell.inputs_file is not None:
         try:
-            InputsFile.open(spec.inputs_file)
+            InputsFile.open(cell.inputs_file)
         except ValueError as error:
             return str(error)
-    found = other_kind(Path(spec.model))
-    return None if found is None else f"--model {spec.model}: {found}"
+    found = other_kind(Path(cell.model))
+    return None if found is None else f"--model {cell.model}: {found}"
 
 
 def other_kind(path: Path) -> str | None:

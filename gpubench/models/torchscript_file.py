@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from gpubench.models.base import (
     with_floats,
 )
 from gpubench.models.inputs_file import InputsFile
-from gpubench.spec.input_shapes import RequestInput, parse_input_shape
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
+from gpubench.spec.input_shapes import GivenInput, RequestInput
 
 MakeInputs = Callable[[torch.Generator, int], Tensors]
 
 
-def load(spec: Spec) -> LoadedModel:
-    path = Path(spec.model)
+def load(cell: Cell) -> LoadedModel:
+    path = Path(cell.model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit is deprecated but maintained
@@ -36,9 +36,12 @@ def load(spec: Spec) -> LoadedModel:
             f"{path} is not a TorchScript file ({reason_of(error)}); save one with torch.jit.save, "
             "or give a function that loads it, as FILE.py:function"
         ) from error
-    module, dtype = in_reference_dtype(loaded, spec)
-    make, axes = _from_file(spec) if spec.inputs_file else _from_shapes(spec)
-    if spec.dynamic_batch is not None and any(axis is None for axis in axes):
+    module, dtype = in_reference_dtype(loaded, cell)
+    if cell.inputs_file is not None:
+        make, axes = _from_file(cell.inputs_file)
+    else:
+        make, axes = _from_shapes(cell.given_inputs or ())
+    if cell.joins_requests and any(axis is None for axis in axes):
         raise GpubenchError(
             "--dynamic-batch: requests with a single number among their inputs cannot be joined; "
             "remove it"
@@ -51,7 +54,7 @@ def load(spec: Spec) -> LoadedModel:
     return LoadedModel(module, f"local: {path.name}", make_inputs, batch_first=batch_first)
 
 
-def _from_shapes(spec: Spec) -> tuple[MakeInputs, list[int | None]]:
+def _from_shapes(given_inputs: Sequence[GivenInput]) -> tuple[MakeInputs, list[int | None]]:
     inputs = [
         RequestInput(
             f"input_{place}",
@@ -60,18 +63,18 @@ def _from_shapes(spec: Spec) -> tuple[MakeInputs, list[int | None]]:
             None if given.sizes is None else 0,
             given.value,
         )
-        for place, given in enumerate(parse_input_shape(spec.input_shape or ""))
+        for place, given in enumerate(given_inputs)
     ]
     return partial(random_inputs, inputs), [put.axis for put in inputs]
 
 
-def _from_file(spec: Spec) -> tuple[MakeInputs, list[int | None]]:
+def _from_file(path: Path) -> tuple[MakeInputs, list[int | None]]:
     """The arrays in the order of the file: the samples are in the first dimension of each."""
-    arrays = InputsFile.open(spec.inputs_file or "").arrays
+    arrays = InputsFile.open(path).arrays
     lengths = {len(array) for array in arrays.values() if array.ndim}
     if len(lengths) != 1 or 0 in lengths:
         raise GpubenchError(
-            f"--inputs-file: the arrays of {spec.inputs_file} have {sorted(lengths)} samples in "
+            f"--inputs-file: the arrays of {path} have {sorted(lengths)} samples in "
             "their first dimensions; give each as many, and at least one"
         )
     axes: list[int | None] = [0 if array.ndim else None for array in arrays.values()]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from gpubench.errors import InputError
 from gpubench.pricing import Catalog, Instance, bundled_catalog
-from gpubench.results.result import Cost, Interval, Result
-from gpubench.spec.spec import MOST_USD_PER_HOUR
+from gpubench.results.result import Cost, Environment, Interval, Result
+from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Hardware:
     cores: int  # that the process could use
 
 
-def measured_hardware(result: Result) -> Hardware:
-    """The hardware a stored result was measured on."""
+def measured_hardware(spec: Spec, environment: Environment) -> Hardware:
+    """The hardware that a cell was measured on, for its spec with all defaults filled in."""
     return Hardware(
-        instance=result.environment.instance,
-        accelerators=tuple(result.environment.gpus),
-        accelerators_used=0 if result.spec.device == "cpu" else len(result.spec.devices),
-        cores=result.environment.cores,
+        instance=environment.instance,
+        accelerators=tuple(environment.gpus),
+        accelerators_used=0 if spec.device == "cpu" else len(spec.devices),
+        cores=environment.cores,
     )
 
 
@@ -91,7 +91,7 @@ def costs(
     return price(
         result.throughput_per_second,
         result.throughput_interval,
-        measured_hardware(result),
+        measured_hardware(result.spec, result.environment),
         instances,
         usd_per_hour,
     )

@@ -269,7 +269,6 @@ class Spec(BaseModel):
         known = model_entry(self.model)
         if known is None:
             _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
-        synthetic = self.model == "synthetic"
         if self.runtime not in RUNTIMES:
             _refuse(
                 "runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}"
@@ -279,7 +278,7 @@ class Spec(BaseModel):
         if not known.states_precision and "precision" not in self.model_fields_set:
             _refuse("precision", f"{self.model} does not say what it was built in; name it")
         for name in ("service_time", "service_dist"):
-            if not synthetic and getattr(self, name) is not None:
+            if not self.synthetic and getattr(self, name) is not None:
                 _refuse(name, f"belongs to --model synthetic, not to {self.model}; remove it")
         if known.has_weights and self.weights != "random":
             _refuse("weights", f"{self.model} brings its own; remove it")
@@ -366,13 +365,9 @@ class Spec(BaseModel):
         return tuple(self.device.split(","))
 
     @property
-    def worker_devices(self) -> tuple[str, ...]:
-        """The device of each worker, by its number: the workers take the devices in turn."""
-        return tuple(self.devices[n % len(self.devices)] for n in range(self.workers or 1))
-
-    @property
-    def seed_of_load(self) -> int:
-        return self.seed if self.load_seed is None else self.load_seed
+    def synthetic(self) -> bool:
+        """Whether no model is executed, and the core makes the service times up."""
+        return self.model == "synthetic"
 
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""

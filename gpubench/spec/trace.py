@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,10 +19,41 @@ _MOST_TRACE_BYTES = 256 << 20
 _LONGEST_LINE = 1000  # bytes, of a trace
 
 
-def read_trace(path: Path, rate_per_second: float | None = None) -> NDArray[np.int64]:
-    """Arrival times in ns from a text file with one time in seconds a line, sorted.
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The arrival times of a file, in seconds from its beginning: sorted, not negative."""
 
-    With a rate they are scaled so that this many arrive a second on average.
+    path: Path
+    seconds: NDArray[np.float64]
+
+    def due_ns(self, rate_per_second: float | None = None) -> NDArray[np.int64]:
+        """The times in ns. With a rate they are scaled so that this many arrive a second on
+        average.
+
+        Raises InputError where they cannot be scaled.
+        """
+        return np.rint(self.seconds * self.scale(rate_per_second) * 1e9).astype(np.int64)
+
+    def scale(self, rate_per_second: float | None) -> float:
+        """The factor that gives the trace this rate. Raises InputError where there is none."""
+        last_s = float(self.seconds[-1])
+        if rate_per_second is None or last_s == 0:
+            return 1.0
+        length_s = len(self.seconds) / rate_per_second
+        if not length_s <= _LONGEST_TRACE_S:
+            raise InputError(
+                f"--rate {rate_per_second:g}: the trace would take longer than a year; raise it"
+            )
+        scale = length_s / last_s
+        if not math.isfinite(scale):
+            raise InputError(f"--arrivals trace:{self.path}: times must be further apart")
+        return scale
+
+
+def read_trace(path: Path) -> Trace:
+    """The trace in a text file with one time in seconds a line, sorted.
+
+    Raises InputError, naming the line, for a file that does not hold that.
     """
     try:
         with open_regular(path) as file:
@@ -36,17 +68,7 @@ def read_trace(path: Path, rate_per_second: float | None = None) -> NDArray[np.i
         raise InputError(f"--arrivals trace:{path}: times are in seconds, and at most a year")
     if seconds[0] < 0 or (np.diff(seconds) < 0).any():
         raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
-    if rate_per_second is not None and seconds[-1] > 0:
-        length_s = len(seconds) / rate_per_second
-        if not length_s <= _LONGEST_TRACE_S:
-            raise InputError(
-                f"--rate {rate_per_second:g}: the trace would take longer than a year; raise it"
-            )
-        scale = length_s / float(seconds[-1])
-        if not math.isfinite(scale):
-            raise InputError(f"--arrivals trace:{path}: times must be further apart")
-        seconds *= scale
-    return np.rint(seconds * 1e9).astype(np.int64)
+    return Trace(path, seconds)
 
 
 def _times(file: BinaryIO, path: str) -> Iterator[float]:

@@ -20,7 +20,7 @@ from common import all_parts, print_table
 from gpu_replay import BareReplay, Figures, batches_per_second, harness
 
 from gpubench import core
-from gpubench.cells import resolve
+from gpubench.cells.resolve import resolve
 from gpubench.measure.cuda_graphs import Shape, capture
 from gpubench.measure.engine import prepare
 from gpubench.spec.spec import Spec
@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """Adds a row: this model and batch size."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
-    prepared = prepare(resolve.resolve(asked, this_machine()), lambda stage: None)
+    prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
     place = prepared.places["cuda:0"]
     shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, host_inputs=True)
     captured = capture(place.engine, place.pool, shape)

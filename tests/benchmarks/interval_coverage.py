@@ -17,14 +17,16 @@ from functools import cached_property
 import numpy as np
 
 from gpubench import core
+from gpubench.cells.resolve import resolve
 from gpubench.measure.collect import collect
-from gpubench.measure.run import open_load
+from gpubench.measure.loads import offered_load
 from gpubench.results.samples import Nanoseconds
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.latency import summarise_latency
 from gpubench.statistics.verdicts import judge
+from gpubench.system.machine import this_machine
 
 SERVICE_NS = 1_000_000
 REQUESTS = (130, 1_000, 10_000, 100_000)
@@ -45,7 +47,7 @@ class System:
     max_batch: int = 1
     arrivals: str = "poisson"
 
-    def spec(self, requests: int, seed: int) -> Spec:
+    def cell(self, requests: int, seed: int) -> Cell:
         batches = self.workers * 1e9 / SERVICE_NS
         settings = {
             "model": "synthetic",
@@ -60,11 +62,11 @@ class System:
         }
         if self.max_batch > 1:
             settings["dynamic_batch"] = f"{self.max_batch}:2ms"
-        return make_spec(settings)
+        return resolve(make_spec(settings), this_machine())
 
     def measure(self, requests: int, seed: int) -> tuple[Analysis, Nanoseconds]:
         """The figures of a run and the latencies that they come from."""
-        load = open_load(self.spec(requests, seed))
+        load = offered_load(self.cell(requests, seed), 0.0)
         service: int | Nanoseconds = SERVICE_NS
         if self.exponential:
             service = core.exponential_service(SERVICE_NS, load.expected, seed + 2**40)
@@ -125,7 +127,7 @@ class Share:
 
 
 @dataclass
-class Cell:
+class Coverage:
     """What many runs of one system and length show."""
 
     percentiles: dict[int, Share]
@@ -135,8 +137,8 @@ class Cell:
     counted: int  # the fewest requests of a run
 
 
-def cell(system: System, requests: int, runs: int) -> Cell:
-    found = Cell(
+def cell(system: System, requests: int, runs: int) -> Coverage:
+    found = Coverage(
         {p: Share() for p in PERCENTS}, {p: Share() for p in PERCENTS}, Share(), 0.0, 10**9
     )
     runs = max(20, min(runs, MOST_REQUESTS // requests))
@@ -147,7 +149,7 @@ def cell(system: System, requests: int, runs: int) -> Cell:
             name, truth = f"p{percent}_interval", system.truth_ms[percent]
             found.percentiles[percent].add(getattr(analysis.latency, name), truth)
             found.without_load[percent].add(getattr(alone, name), truth)
-        found.throughput.add(analysis.throughput_interval, system.spec(1, 0).rate or 0.0)
+        found.throughput.add(analysis.throughput_interval, system.cell(1, 0).spec.rate or 0.0)
         found.suspect += (judge(analysis).status == "suspect") / runs
         found.counted = min(found.counted, analysis.completed + analysis.unfinished)
     return found

@@ -26,7 +26,7 @@ from typing import Any
 
 from common import print_table
 
-from gpubench.cells import resolve
+from gpubench.cells.resolve import resolve
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import this_machine
@@ -86,10 +86,10 @@ def serve_gpubench(model: str, runtime: str, seconds: float) -> None:
 
     machine = this_machine()
     asked = spec_of(model, runtime=runtime, warmup=_WARMUP_S, duration=seconds)
-    spec, bench = resolve.resolve(asked, machine), Bench(machine)
+    cell, bench = resolve(asked, machine), Bench(machine)
 
     def measure() -> tuple[float, float]:
-        result = bench.measure(spec)
+        result = bench.measure(cell)
         assert result.error is None, result.error
         assert result.throughput_per_second is not None
         assert result.harness.cpu_cores is not None
@@ -104,10 +104,10 @@ def serve_loop(model: str, runtime: str, seconds: float) -> None:
 
     from gpubench.models.base import load, seeded
 
-    spec = spec_of(model)
+    cell = resolve(spec_of(model), this_machine())
     torch.set_num_threads(this_machine().cores)
-    loaded = load(spec)
-    generator = seeded(spec.seed + 1)
+    loaded = load(cell)
+    generator = seeded(cell.seed + 1)
     requests = [loaded.make_inputs(generator, 1) for _ in range(_POOL)]
     torch.backends.mkldnn.matmul.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]

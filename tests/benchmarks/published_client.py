@@ -24,23 +24,24 @@ import numpy as np
 import torch
 from common import all_parts, print_table
 
-from gpubench.cells import resolve
-from gpubench.measure import run
+from gpubench.cells.resolve import resolve
 from gpubench.measure.cuda_graphs import NotCapturable
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
+from gpubench.measure.run import measured_run
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import analyse
 from gpubench.system.machine import this_machine
 
 Figures = dict[str, float]
 
 
 def their_way(
-    prepared: Prepared, spec: Spec, requests: int, wait: Callable[[], None]
+    prepared: Prepared, cell: Cell, requests: int, wait: Callable[[], None]
 ) -> tuple[float, float, float]:
     """(inferences per second, P50 ms, P95 ms) as a pool of threads sees them."""
-    place = prepared.places[spec.devices[0]]
+    place = prepared.places[cell.device]
     one = tuple(part[:1].expand_as(part).contiguous() for part in place.pool[0])
 
     def request(_: int) -> float:
@@ -51,25 +52,24 @@ def their_way(
             return time.perf_counter() - began
 
     def share_of_cores() -> None:
-        torch.set_num_threads(spec.threads or 1)
+        torch.set_num_threads(cell.threads)
 
-    with ThreadPoolExecutor(spec.clients, initializer=share_of_cores) as pool:
+    with ThreadPoolExecutor(cell.spec.clients, initializer=share_of_cores) as pool:
         list(pool.map(request, range(50)))
         began = time.perf_counter()
         latencies = list(pool.map(request, range(requests)))
         seconds = time.perf_counter() - began
     p50, p95 = (float(np.quantile(latencies, q)) * 1e3 for q in (0.5, 0.95))
-    return requests * spec.batch / seconds, p50, p95
+    return requests * cell.batch / seconds, p50, p95
 
 
-def our_way(prepared: Prepared, spec: Spec) -> tuple[float, float, float]:
+def our_way(prepared: Prepared, cell: Cell) -> tuple[float, float, float]:
     try:
-        executors = prepared.graph_executors(spec) if spec.device != "cpu" else None
+        executors = None if cell.on_cpu else prepared.graph_executors(cell)
     except NotCapturable:
         executors = None
-    driven = run.drive(spec, executors or torch_executors(prepared.workers(spec)))
-    assert spec.clients is not None
-    analysis = analyse(driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch)
+    run = measured_run(cell, executors or torch_executors(prepared.workers(cell)))
+    analysis = analyse(run.samples, run.loop, inferences_per_request=cell.batch)
     latency = analysis.latency
     assert analysis.throughput_per_second is not None
     assert latency.p50 is not None
@@ -77,15 +77,15 @@ def our_way(prepared: Prepared, spec: Spec) -> tuple[float, float, float]:
     return analysis.throughput_per_second, latency.p50, latency.p95
 
 
-def compare(spec: Spec, requests: int, rounds: int) -> dict[str, Figures]:
+def compare(cell: Cell, requests: int, rounds: int) -> dict[str, Figures]:
     """Medians over the rounds, by the way of measuring."""
-    prepared = prepare(spec, lambda stage: None)
-    on_gpu = spec.device != "cpu"
+    prepared = prepare(cell, lambda stage: None)
+    on_gpu = not cell.on_cpu
     synchronise = torch.cuda.synchronize if on_gpu else lambda: None
     ways: dict[str, Callable[[], tuple[float, float, float]]] = {
-        "gpubench": lambda: our_way(prepared, spec),
-        "published client": lambda: their_way(prepared, spec, requests, lambda: None),
-        "the same, waits": lambda: their_way(prepared, spec, requests, synchronise),
+        "gpubench": lambda: our_way(prepared, cell),
+        "published client": lambda: their_way(prepared, cell, requests, lambda: None),
+        "the same, waits": lambda: their_way(prepared, cell, requests, synchronise),
     }
     seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -128,8 +128,8 @@ def main() -> None:
             requests=arguments.requests,
             warmup=1,
         )
-        spec = resolve.resolve(asked, machine)
-        figures[f"batch {batch}"] = found = compare(spec, arguments.requests, arguments.rounds)
+        cell = resolve(asked, machine)
+        figures[f"batch {batch}"] = found = compare(cell, arguments.requests, arguments.rounds)
         ours = found["gpubench"]
         for way, theirs in found.items():
             ratios = [theirs[name] / ours[name] for name in ours]

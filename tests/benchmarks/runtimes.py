@@ -14,17 +14,17 @@ from statistics import median
 
 from common import print_table
 
-from gpubench.cells import resolve
+from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError
-from gpubench.measure import run
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
 from gpubench.measure.output_check import References
+from gpubench.measure.run import measured_run
 from gpubench.registry import RUNTIMES
 from gpubench.report.format import number
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import analyse
 from gpubench.statistics.verdicts import outputs_differ
 from gpubench.system.machine import Machine, this_machine
 
@@ -36,25 +36,22 @@ class Contender:
     """A runtime's engine, ready, and what each round measured of it, in inferences per second."""
 
     name: str
-    spec: Spec
+    cell: Cell
     prepared: Prepared
     figures: list[float] = field(default_factory=list)
 
     def measure(self) -> None:
-        spec = self.spec
-        driven = run.drive(spec, torch_executors(self.prepared.workers(spec)))
-        if driven.error is not None:
-            raise GpubenchError(driven.error)
-        assert spec.clients is not None
-        analysis = analyse(
-            driven.samples, ClosedLoop(spec.clients), inferences_per_request=spec.batch
-        )
+        cell = self.cell
+        run = measured_run(cell, torch_executors(self.prepared.workers(cell)))
+        if run.error is not None:
+            raise GpubenchError(run.error)
+        analysis = analyse(run.samples, run.loop, inferences_per_request=cell.batch)
         assert analysis.throughput_per_second is not None
         self.figures.append(analysis.throughput_per_second)
 
     def row(self, base: float) -> list[str]:
         figure, numerics = median(self.figures), self.prepared.numerics
-        wrong = outputs_differ(numerics, self.spec.precision) is not None
+        wrong = outputs_differ(numerics, self.cell.precision) is not None
         cosine = "–" if numerics is None else number(numerics.cosine)
         return [
             self.name,
@@ -85,8 +82,8 @@ def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> l
             )
             name = f"{runtime} {precision}"
             try:
-                spec = resolve.resolve(asked, machine)
-                ready.append(Contender(name, spec, prepare(spec, lambda stage: None, references)))
+                cell = resolve(asked, machine)
+                ready.append(Contender(name, cell, prepare(cell, lambda stage: None, references)))
             except GpubenchError as error:
                 print(f"{model} {name}: {error}", flush=True)
     return ready

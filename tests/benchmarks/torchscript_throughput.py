@@ -16,33 +16,33 @@ from statistics import median
 import torch
 from torch.utils.throughput_benchmark import ThroughputBenchmark
 
-from gpubench.cells import resolve
-from gpubench.measure import run
+from gpubench.cells.resolve import resolve
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
+from gpubench.measure.run import measured_run
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import analyse
 from gpubench.system.machine import this_machine
 
 
-def ours(prepared: Prepared, spec: Spec) -> float:
+def ours(prepared: Prepared, cell: Cell) -> float:
     """Inferences per second as `gpubench run` reports them."""
-    driven = run.drive(spec, torch_executors(prepared.workers(spec)))
-    assert driven.error is None, driven.error
-    assert spec.clients is not None
-    analysis = analyse(driven.samples, ClosedLoop(spec.clients))
+    run = measured_run(cell, torch_executors(prepared.workers(cell)))
+    assert run.error is None, run.error
+    analysis = analyse(run.samples, run.loop)
     assert analysis.throughput_per_second is not None
     return analysis.throughput_per_second
 
 
-def theirs(prepared: Prepared, spec: Spec) -> float:
-    torch.set_num_threads(spec.threads or 1)
+def theirs(prepared: Prepared, cell: Cell) -> float:
+    torch.set_num_threads(cell.threads)
     place = prepared.places["cpu"]
     benchmark = ThroughputBenchmark(place.engine.forward)
     benchmark.add_input(*place.pool[0])
     with torch.inference_mode():
         stats = benchmark.benchmark(
-            num_calling_threads=spec.workers, num_warmup_iters=10, num_iters=spec.requests
+            num_calling_threads=cell.workers, num_warmup_iters=10, num_iters=cell.spec.requests
         )
     return float(stats.iters_per_second)
 
@@ -59,12 +59,12 @@ def main() -> None:
         asked = Spec(
             model="resnet50", workers=workers, requests=arguments.requests, warmup=1, device="cpu"
         )
-        spec = resolve.resolve(asked, machine)
-        prepared = prepare(spec, lambda stage: None)
-        pairs = [(ours(prepared, spec), theirs(prepared, spec)) for _ in range(arguments.rounds)]
+        cell = resolve(asked, machine)
+        prepared = prepare(cell, lambda stage: None)
+        pairs = [(ours(prepared, cell), theirs(prepared, cell)) for _ in range(arguments.rounds)]
         mine, peer = median(a for a, _ in pairs), median(b for _, b in pairs)
         ratio = median(a / b for a, b in pairs)
-        print(f"{workers:>7} {spec.threads:>7} {mine:>8.2f} {peer:>8.2f} {ratio:>6.3f}")
+        print(f"{workers:>7} {cell.threads:>7} {mine:>8.2f} {peer:>8.2f} {ratio:>6.3f}")
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 from gpubench import doctor
 from gpubench.cli.program import main
 from gpubench.errors import GpubenchError, InputError
-from gpubench.measure import cell, search
-from gpubench.registry import model_entry
+from gpubench.measure import search
+from gpubench.measure.cell import Bench
 from gpubench.results.parquet import from_parquet
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.spec.trace import read_trace
 
 STATUSES = {0, 1, 2}
@@ -57,7 +57,7 @@ class Place:
         patch.chdir(folder)
         patch.setenv("GPUBENCH_CACHE_DIR", str(folder / "cache"))
         patch.setenv("HOME", str(folder))
-        patch.setattr(cell.Bench, "measure", self._measure)
+        patch.setattr(Bench, "measure", self._measure)
         patch.setattr(search, "search", self._search)
         patch.setattr(doctor, "examine", lambda machine: [])  # which loads every library
         (folder / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
@@ -73,11 +73,10 @@ class Place:
         (folder / "run").mkdir()
         open_run(folder / "run").write("0123456789abcdef", result())
 
-    def _measure(self, spec: Spec, keep: Callable[[Result], None] = lambda _: None) -> Result:
-        known = model_entry(spec.model)
-        if known is None or (known.runs_code and not self._is_trusted):
-            raise AssertionError(f"{spec.model} would have run code")
-        made = result().model_copy(update={"spec": spec})
+    def _measure(self, cell: Cell, keep: Callable[[Result], None] = lambda _: None) -> Result:
+        if cell.model_entry.runs_code and not self._is_trusted:
+            raise AssertionError(f"{cell.model} would have run code")
+        made = result().model_copy(update={"spec": cell.spec})
         keep(made)
         return made
 
@@ -143,7 +142,7 @@ class Place:
         (self.folder / "trace").write_bytes(data)
         try:
             with watched():
-                read_trace(self.folder / "trace", 5.0)
+                read_trace(self.folder / "trace").due_ns(5.0)
         except InputError as error:
             return _refused(error)
         return 0

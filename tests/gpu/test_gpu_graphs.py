@@ -35,7 +35,7 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     """The model's graphs for single samples of its reference. All other memory holds NaN."""
     import torch
 
-    from gpubench.cells import resolve
+    from gpubench.cells.resolve import resolve
     from gpubench.engines.base import build
     from gpubench.engines.precision import set_fp32_arithmetic
     from gpubench.measure.cuda_graphs import Shape, capture
@@ -44,7 +44,7 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     from gpubench.system.machine import this_machine
 
     asked = Spec(model=model, runtime=runtime, precision=precision, device="cuda:0")
-    spec = resolve.resolve(asked, this_machine())
+    spec = resolve(asked, this_machine())
     set_fp32_arithmetic(precision)
     loaded = load(spec)
     reference = make_reference(loaded, spec.seed, batch=1)

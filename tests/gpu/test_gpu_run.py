@@ -52,14 +52,14 @@ def test_inputs_on_the_device_are_not_copied(model: str) -> None:
 @pytest.mark.gpu(torch=True)
 @pytest.mark.parametrize("model", ["resnet50", "bert-base"])
 def test_tf32_is_on_where_it_is_asked_for_and_nowhere_else(model: str) -> None:
-    from gpubench.cells import resolve
+    from gpubench.cells.resolve import resolve
     from gpubench.measure.engine import prepare
     from gpubench.system.machine import this_machine
 
     errors = []
     for precision in ("fp32", "tf32", "fp32"):
         asked = gpubench.Spec(model=model, runtime="eager", precision=precision, device="cuda:0")
-        numerics = prepare(resolve.resolve(asked, this_machine()), lambda stage: None).numerics
+        numerics = prepare(resolve(asked, this_machine()), lambda stage: None).numerics
         assert numerics is not None
         assert numerics.relative_error is not None
         errors.append(numerics.relative_error)
@@ -141,13 +141,14 @@ def test_too_little_memory_is_an_error_in_one_line_and_spoils_nothing() -> None:
 
 @pytest.mark.gpu(torch=True)
 def test_ctrl_c_keeps_what_was_measured() -> None:
-    def say(stage: str) -> None:
-        if stage == "measure":
-            threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
+    class PressCtrlC(gpubench.Progress):
+        def stage(self, name: str) -> None:
+            if name == "measure":
+                threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
 
     spec = BRIEF | {"model": "resnet50", "requests": None, "duration": 20}
     with pytest.raises(Interrupted) as interrupted:
-        gpubench.run(gpubench.Spec.model_validate(spec), say)
+        gpubench.run(gpubench.Spec.model_validate(spec), PressCtrlC())
     result = interrupted.value.result
     assert result.harness.executor == "graph", result.harness.not_captured
     assert result.requests.completed > 0

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gpubench.cells.resolve import cell_of
 from gpubench.pricing.cost import costs
+from gpubench.registry import model_entry
 from gpubench.results.result import (
     SCHEMA,
     EngineInfo,
@@ -22,7 +24,9 @@ from gpubench.results.result import (
     Window,
 )
 from gpubench.results.samples import Samples
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
+from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine
 
 LAPTOP: dict[str, Any] = {"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}
@@ -215,3 +219,28 @@ def samples(count: int = 1000, unfinished: int = 0, first_ns: int = 10**15) -> S
         id=np.arange(count, dtype=np.int64),
         unfinished_scheduled_ns=np.arange(unfinished, dtype=np.int64) + first_ns,
     )
+
+
+def as_cell(spec: Spec) -> Cell:
+    """The cell of `spec` on a CPU, or on the GPUs it names; no machine is asked what it can do."""
+    known = model_entry(spec.model)
+    filled: dict[str, object] = {
+        "device": "cpu" if spec.device == "auto" else spec.device,
+        "workers": spec.workers or 1,
+        "depth": spec.depth or 1,
+        "threads": spec.threads or 1,
+        "seq_len": spec.seq_len or (known.seq_len if known else None),
+    }
+    if not spec.open_loop:
+        filled["clients"] = spec.clients or spec.workers or 1
+    return cell_of(spec.model_copy(update=filled))
+
+
+def a_cell(**settings: Any) -> Cell:
+    """See `as_cell`."""
+    return as_cell(make_spec(settings))
+
+
+def another(cell: Cell, **settings: object) -> Cell:
+    """The cell with other settings."""
+    return cell_of(cell.spec.model_copy(update=settings))

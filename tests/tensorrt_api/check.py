@@ -43,6 +43,7 @@ _NOT_ONLY_TENSORRTS = {
     "__init__",
     "__version__",
     "axis",
+    "dims",
     "dtype",
     "engine",
     "file",

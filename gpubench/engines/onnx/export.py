@@ -25,7 +25,7 @@ from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
 from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 PACKAGES = refusals.ONNX_PACKAGES
 
@@ -43,7 +43,7 @@ class Network:
     source: torch.export.ExportedProgram | torch.nn.Module | None
     example: Tensors = ()
 
-    def file(self, spec: Spec) -> tuple[Path, bool]:
+    def file(self, cell: Cell) -> tuple[Path, bool]:
         """(the file, whether it was in the cache already); makes it where it is missing.
 
         Raises GpubenchError where the model cannot be exported.
@@ -52,13 +52,13 @@ class Network:
             return self.path, False
         if self.path.exists():
             return self.path, True
-        made = _converted(self.source, self.example, spec)
+        made = _converted(self.source, self.example, cell)
         return cache.save(
             self.path, lambda place: made.save(str(place), external_data=False)
         ), False
 
 
-def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
+def network(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
     """`model` in ONNX: weights and floating-point inputs in `dtype`, and the batch may vary.
 
     Inputs are called input_0, input_1, ... in their order. A user's ONNX file is given as it is.
@@ -67,7 +67,7 @@ def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
         return Network(model.module.digest, model.module.path, None)
     if isinstance(model.module, torch.jit.ScriptModule):
         raise GpubenchError(
-            f"{spec.model} gives TorchScript, which is not exported to ONNX; use --runtime "
+            f"{cell.model} gives TorchScript, which is not exported to ONNX; use --runtime "
             "torchscript or eager, or give the module itself"
         )
     # A copy: the module itself stays in its format for other engines.
@@ -75,7 +75,7 @@ def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
     # With one sample, an exporter takes the batch for a constant.
     example = tuple(
         tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for tensor in model.make_inputs(seeded(spec.seed), 2)
+        for tensor in model.make_inputs(seeded(cell.seed), 2)
     )
     with _quietly(), torch.no_grad():
         try:
@@ -92,13 +92,13 @@ def network(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> Network:
     return Network(content, path, exported, example)
 
 
-def export(model: LoadedModel, spec: Spec, dtype: torch.dtype) -> tuple[Path, bool]:
+def export(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> tuple[Path, bool]:
     """The file of `network`, and whether it was in the cache already.
 
     Raises GpubenchError where an operator has no ONNX form, or the outputs' sizes depend on the
     data.
     """
-    return network(model, spec, dtype).file(spec)
+    return network(model, cell, dtype).file(cell)
 
 
 def _any_batch(example: Tensors) -> tuple[tuple[dict[int, torch.export.Dim], ...]]:
@@ -107,7 +107,7 @@ def _any_batch(example: Tensors) -> tuple[tuple[dict[int, torch.export.Dim], ...
 
 
 def _converted(
-    source: torch.export.ExportedProgram | torch.nn.Module, example: Tensors, spec: Spec
+    source: torch.export.ExportedProgram | torch.nn.Module, example: Tensors, cell: Cell
 ) -> torch.onnx.ONNXProgram:
     with _quietly(), torch.no_grad():
         try:
@@ -121,7 +121,7 @@ def _converted(
             )
         except Exception as error:  # the exporter's own, and whatever tracing the model raised
             raise GpubenchError(
-                f"{spec.model} cannot be exported to ONNX ({_reason(error)}); "
+                f"{cell.model} cannot be exported to ONNX ({_reason(error)}); "
                 "use --runtime torchscript or eager"
             ) from error
     assert made is not None

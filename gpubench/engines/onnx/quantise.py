@@ -33,7 +33,7 @@ from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
 from gpubench.models.local_files import onnx_data
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 PACKAGES = refusals.ONNX_QUANTISER_PACKAGES
 
@@ -53,7 +53,7 @@ def library() -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
-def for_cpu(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
+def for_cpu(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
     """Write `source`, an fp32 network, in int8 to `target`."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
@@ -64,7 +64,7 @@ def for_cpu(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
             quantize_static(
                 str(prepared),
                 str(target),
-                _Calibration(prepared, model, spec),
+                _Calibration(prepared, model, cell),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 weight_type=QuantType.QInt8,
@@ -76,8 +76,8 @@ def for_cpu(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
             )
 
 
-def for_tensorrt(source: Path, target: Path, model: LoadedModel, spec: Spec) -> None:
-    """Write `source`, an fp16 network, with Q/DQ nodes of the spec's precision to `target`.
+def for_tensorrt(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
+    """Write `source`, an fp16 network, with Q/DQ nodes of the cell's precision to `target`.
 
     Products alone are quantised, and of those of two activations none: attention stays one fused
     kernel in fp16. What they give stays fp16, so that what follows can be fused to them.
@@ -89,7 +89,7 @@ def for_tensorrt(source: Path, target: Path, model: LoadedModel, spec: Spec) -> 
         quantize_static(
             str(prepared),
             str(target),
-            _Calibration(prepared, model, spec),
+            _Calibration(prepared, model, cell),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_PRODUCTS,
             per_channel=True,
@@ -104,7 +104,7 @@ def for_tensorrt(source: Path, target: Path, model: LoadedModel, spec: Spec) -> 
                 "OpTypesToExcludeOutputQuantization": _PRODUCTS,
             },
         )
-    if spec.precision == "fp8":
+    if cell.precision == "fp8":
         _to_fp8(target)
 
 
@@ -179,16 +179,16 @@ def _in_one_file(source: Path, folder: Path) -> Path:
     return whole
 
 
-def _calibration_requests(model: LoadedModel, spec: Spec) -> Iterator[Tensors]:
-    generator = seeded(spec.seed + 3)  # not the samples that outputs are checked with
+def _calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
+    generator = seeded(cell.seed + 3)  # not the samples that outputs are checked with
     for _ in range(_CALIBRATION_REQUESTS):
         yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
 
 
-def calibration_digest(model: LoadedModel, spec: Spec) -> str:
+def calibration_digest(model: LoadedModel, cell: Cell) -> str:
     """Of the values that activations are scaled by: the model's function of inputs may change."""
     digest = hashlib.blake2b(digest_size=16)
-    for request in _calibration_requests(model, spec):
+    for request in _calibration_requests(model, cell):
         for place, tensor in enumerate(request):
             add_tensor(digest, str(place), tensor)
     return digest.hexdigest()
@@ -197,7 +197,7 @@ def calibration_digest(model: LoadedModel, spec: Spec) -> str:
 class _Calibration:
     """Requests of the model's own input generator, in the form that the quantiser reads."""
 
-    def __init__(self, network: Path, model: LoadedModel, spec: Spec) -> None:
+    def __init__(self, network: Path, model: LoadedModel, cell: Cell) -> None:
         import onnx
 
         inputs = [
@@ -209,7 +209,7 @@ class _Calibration:
                 name: tensor.numpy().astype(dtype)
                 for (name, dtype), tensor in zip(inputs, request, strict=True)
             }
-            for request in _calibration_requests(model, spec)
+            for request in _calibration_requests(model, cell)
         )
 
     def get_next(self) -> dict[str, Any] | None:

@@ -25,23 +25,23 @@ from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
-def refusal(spec: Spec) -> str | None:
-    if spec.device == "cpu":
-        return refusals.of_tensorrt_on_cpu(spec)
-    if reason := plan.missing(spec):
+def refusal(cell: Cell) -> str | None:
+    if cell.on_cpu:
+        return refusals.of_tensorrt_on_cpu(cell)
+    if reason := plan.missing(cell):
         return reason
-    capabilities = (torch.cuda.get_device_capability(device) for device in spec.devices)
-    reasons = (plan.refused_on(spec, capability) for capability in capabilities)
+    capabilities = (torch.cuda.get_device_capability(device) for device in cell.devices)
+    reasons = (plan.refused_on(cell, capability) for capability in capabilities)
     return next((reason for reason in reasons if reason), None)
 
 
-def build(model: LoadedModel, spec: Spec) -> Engine:
-    device = torch.device(spec.device)
-    loaded, from_cache = _load(model, spec, device)
-    loaded.refuse_batch(spec.batch, spec.dynamic_batch_limits()[0])
+def build(model: LoadedModel, cell: Cell) -> Engine:
+    device = torch.device(cell.device)
+    loaded, from_cache = _load(model, cell, device)
+    loaded.refuse_batch(cell.batch, cell.batch_limits.samples)
     context: PerWorker[Context] = PerWorker(loaded.context)
     return Engine(
         forward=lambda *inputs: context.mine.run(*inputs),
@@ -50,21 +50,21 @@ def build(model: LoadedModel, spec: Spec) -> Engine:
         thread_modes=context.entered,
         for_graph=lambda: loaded.context(captured=True).run,
         from_cache=from_cache,
-        library=version_of(spec.runtime),
+        library=version_of(cell.runtime),
     )
 
 
-def _load(model: LoadedModel, spec: Spec, device: torch.device) -> tuple[LoadedEngine, bool | None]:
+def _load(model: LoadedModel, cell: Cell, device: torch.device) -> tuple[LoadedEngine, bool | None]:
     """(the engine, whether it was in the cache)."""
     if isinstance(model.module, PlanFile):
         return model.module.engine, None
     capability = torch.cuda.get_device_capability(device)
-    made = plan.plan(model, spec, capability)
+    made = plan.plan(model, cell, capability)
     try:
-        return LoadedEngine(made.path, spec.runtime, device), made.from_cache
+        return LoadedEngine(made.path, cell.runtime, device), made.from_cache
     except GpubenchError:
         if not made.from_cache:
             raise
         made.path.unlink(missing_ok=True)  # damaged
-        made = plan.plan(model, spec, capability)
-        return LoadedEngine(made.path, spec.runtime, device), made.from_cache
+        made = plan.plan(model, cell, capability)
+        return LoadedEngine(made.path, cell.runtime, device), made.from_cache

@@ -44,7 +44,7 @@ from gpubench.spec.input_shapes import RequestInput
 if TYPE_CHECKING:
     import tensorrt as trt
 
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 # Bump when the way an engine is built changes.
 _RECIPE = 3
@@ -60,20 +60,20 @@ missing = refusals.tensorrt_missing
 compute_capability = refusals.compute_capability
 
 
-def refused_on(spec: Spec, capability: tuple[int, int]) -> str | None:
-    """Why no engine of `spec` can be built for GPUs of this compute capability; None: it can."""
-    if reason := precision.refusal(spec, *PRECISIONS):
+def refused_on(cell: Cell, capability: tuple[int, int]) -> str | None:
+    """Why no engine of `cell` can be built for GPUs of this compute capability; None: it can."""
+    if reason := precision.refusal(cell, *PRECISIONS):
         return reason
-    since = _SINCE.get(spec.precision, (0, 0))
+    since = _SINCE.get(cell.precision, (0, 0))
     if capability < since:
         return (
-            f"GPUs of {_architecture(capability)} have no {spec.precision}, which came with "
+            f"GPUs of {_architecture(capability)} have no {cell.precision}, which came with "
             f"{_architecture(since)}; use --precision fp16"
         )
-    known = _targets(spec.runtime)
+    known = _targets(cell.runtime)
     if known and _architecture(capability) not in known:
         return (
-            f"{version_of(spec.runtime)} does not build for {_architecture(capability)}; it knows "
+            f"{version_of(cell.runtime)} does not build for {_architecture(capability)}; it knows "
             f"{', '.join(known)}"
         )
     return None
@@ -104,8 +104,8 @@ class Batches:
     most: int
 
     @staticmethod
-    def of(spec: Spec) -> Batches:
-        return Batches(spec.batch, spec.dynamic_batch_limits()[0])
+    def of(cell: Cell) -> Batches:
+        return Batches(cell.batch, cell.batch_limits.samples)
 
 
 @dataclass(frozen=True)
@@ -129,24 +129,24 @@ class Plan:
 
 
 def plan(
-    model: LoadedModel, spec: Spec, capability: tuple[int, int], batches: Batches | None = None
+    model: LoadedModel, cell: Cell, capability: tuple[int, int], batches: Batches | None = None
 ) -> Plan:
     """The engine of `model` for GPUs of this compute capability, from the cache or built.
 
-    `batches` are those of the spec unless told otherwise. A GPU of that capability need not be
+    `batches` are those of the cell unless told otherwise. A GPU of that capability need not be
     there with tensorrt-rtx; tensorrt builds for the GPU at hand alone. Raises GpubenchError where
     the library cannot build it.
     """
     started = time.monotonic()
-    if reason := refused_on(spec, capability):
-        raise GpubenchError(f"--runtime {spec.runtime}: {reason}")
-    batches = batches or Batches.of(spec)
-    source = _Source.of(model, spec)
-    path = _entry(source, spec, capability, batches)
+    if reason := refused_on(cell, capability):
+        raise GpubenchError(f"--runtime {cell.runtime}: {reason}")
+    batches = batches or Batches.of(cell)
+    source = _Source.of(model, cell)
+    path = _entry(source, cell, capability, batches)
     if path.exists():
         return Plan(path, True, time.monotonic() - started)
-    inputs = _inputs(model, spec)
-    builder = _Builder(spec, source.file(model, spec), capability, batches, inputs)
+    inputs = _inputs(model, cell)
+    builder = _Builder(cell, source.file(model, cell), capability, batches, inputs)
     path = cache.save(path, builder.write)
     return Plan(
         path,
@@ -159,36 +159,36 @@ def plan(
     )
 
 
-def _inputs(model: LoadedModel, spec: Spec) -> dict[str, RequestInput]:
+def _inputs(model: LoadedModel, cell: Cell) -> dict[str, RequestInput]:
     """Of a user's ONNX file, by name: dimensions that it leaves free have a size in the requests.
 
     Raises GpubenchError where the batch is not the first dimension of each.
     """
     if not isinstance(model.module, OnnxFile):
         return {}
-    inputs = request(signature(model.module.path), spec).inputs
+    inputs = request(signature(model.module.path), cell).inputs
     if any(put.axis != 0 for put in inputs):
         raise GpubenchError(
-            f"{spec.runtime} needs the batch in the first dimension of each input, which is not so "
-            f"in {spec.model}; use --runtime onnxruntime"
+            f"{cell.runtime} needs the batch in the first dimension of each input, which is not so "
+            f"in {cell.model}; use --runtime onnxruntime"
         )
     return {put.name: put for put in inputs}
 
 
-def _entry(source: _Source, spec: Spec, capability: tuple[int, int], batches: Batches) -> Path:
+def _entry(source: _Source, cell: Cell, capability: tuple[int, int], batches: Batches) -> Path:
     """The same on the machine that builds and on the one that runs."""
     target: dict[str, object] = {
-        "precision": spec.precision,  # fp32 and tf32 are the same network
+        "precision": cell.precision,  # fp32 and tf32 are the same network
         "batch": [batches.least, batches.most],
         "device": _architecture(capability),
         # tensorrt builds for the GPU at hand, by what it times there.
-        "gpu": origin.hardware(spec) if spec.runtime == "tensorrt" else None,
-        "library": version_of(spec.runtime),
+        "gpu": origin.hardware(cell) if cell.runtime == "tensorrt" else None,
+        "library": version_of(cell.runtime),
     }
-    if spec.dim or spec.input_shape or spec.inputs_file:
-        target["sizes"] = [spec.dim, spec.input_shape, spec.inputs_file]
+    if cell.dims or cell.given_inputs or cell.inputs_file:
+        target["sizes"] = [dict(cell.dims), str(cell.given_inputs), str(cell.inputs_file)]
     return origin.entry(
-        spec.runtime,
+        cell.runtime,
         ".plan",
         source.network.content,
         source.settings | target,
@@ -205,27 +205,27 @@ class _Source:
     quantised: bool
 
     @staticmethod
-    def of(model: LoadedModel, spec: Spec) -> _Source:
-        own = isinstance(model.module, OnnxFile) and model.module.precision == spec.precision
-        quantised = spec.precision in _QUANTISED and not own
-        dtype = torch.float16 if quantised else precision.weight_dtype(spec.precision)
+    def of(model: LoadedModel, cell: Cell) -> _Source:
+        own = isinstance(model.module, OnnxFile) and model.module.precision == cell.precision
+        quantised = cell.precision in _QUANTISED and not own
+        dtype = torch.float16 if quantised else precision.weight_dtype(cell.precision)
         settings: dict[str, object] = {"recipe": _RECIPE}
         if quantised:
             settings["by"] = quantise.library()
-            settings["calibration"] = quantise.calibration_digest(model, spec)
-        return _Source(export.network(model, spec, dtype), settings, quantised)
+            settings["calibration"] = quantise.calibration_digest(model, cell)
+        return _Source(export.network(model, cell, dtype), settings, quantised)
 
-    def file(self, model: LoadedModel, spec: Spec) -> Path:
-        """The network as a file in the spec's precision."""
+    def file(self, model: LoadedModel, cell: Cell) -> Path:
+        """The network as a file in the cell's precision."""
         if not self.quantised:
-            return self.network.file(spec)[0]
-        kind = f"tensorrt-{spec.precision}"
+            return self.network.file(cell)[0]
+        kind = f"tensorrt-{cell.precision}"
         path = origin.entry(kind, ".onnx", self.network.content, self.settings, export.PACKAGES)
         if path.exists():
             return path
-        unquantised, _ = self.network.file(spec)
+        unquantised, _ = self.network.file(cell)
         return cache.save(
-            path, lambda place: quantise.for_tensorrt(unquantised, place, model, spec)
+            path, lambda place: quantise.for_tensorrt(unquantised, place, model, cell)
         )
 
 
@@ -234,7 +234,7 @@ class _Builder:
 
     def __init__(
         self,
-        spec: Spec,
+        cell: Cell,
         source: Path,
         capability: tuple[int, int],
         batches: Batches,
@@ -243,10 +243,10 @@ class _Builder:
         if TYPE_CHECKING:
             import tensorrt as trt
         else:
-            trt = library(spec.runtime)
+            trt = library(cell.runtime)
         self._trt = trt
-        self._spec = spec
-        self._log = ErrorLog(spec.runtime)
+        self._cell = cell
+        self._log = ErrorLog(cell.runtime)
         self._builder = trt.Builder(self._log.logger)
         # TensorRT 11 and TensorRT-RTX know no other networks, and take the flag as it is.
         strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -256,17 +256,17 @@ class _Builder:
             errors = [parser.get_error(number) for number in range(parser.num_errors)]
             reasons = [f"{e.node_operator()}: {e.code().name}, {e.desc()}" for e in errors]
             raise GpubenchError(
-                f"{spec.runtime} cannot parse {spec.model} ({one_line(reasons)}); "
+                f"{cell.runtime} cannot parse {cell.model} ({one_line(reasons)}); "
                 "use another --runtime"
             )
         self._config = self._builder.create_builder_config()
-        if spec.precision != "tf32":
+        if cell.precision != "tf32":
             self._config.clear_flag(trt.BuilderFlag.TF32)
         self._set_batches(batches, asked)
-        is_rtx = spec.runtime == "tensorrt-rtx"
+        is_rtx = cell.runtime == "tensorrt-rtx"
         if is_rtx:
             self._config.num_compute_capabilities = 1
-            target = trt.ComputeCapability(_targets(spec.runtime)[_architecture(capability)])
+            target = trt.ComputeCapability(_targets(cell.runtime)[_architecture(capability)])
             self._config.set_compute_capability(target, 0)
             # Without it an engine may allocate while it runs, and then it cannot be captured.
             self._config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
@@ -286,15 +286,15 @@ class _Builder:
 
     def write(self, path: Path) -> None:
         """Build the engine into `path`. Raises GpubenchError where the library cannot."""
-        timings = cache.cache_dir() / self._spec.runtime / ".timing"
-        is_rtx = self._spec.runtime == "tensorrt-rtx"
+        timings = cache.cache_dir() / self._cell.runtime / ".timing"
+        is_rtx = self._cell.runtime == "tensorrt-rtx"
         if not is_rtx:  # which times nothing when it builds
             known = self._config.create_timing_cache(_bytes_of(timings))
             self._config.set_timing_cache(known, ignore_mismatch=True)
         serialized = self._builder.build_serialized_network(self.network, self._config)
         if serialized is None:
             raise GpubenchError(
-                f"{self._spec.runtime} cannot build {self._spec.model} in {self._spec.precision} "
+                f"{self._cell.runtime} cannot build {self._cell.model} in {self._cell.precision} "
                 f"({self._log.first}); use another --precision or --runtime"
             )
         path.write_bytes(serialized)

@@ -12,7 +12,7 @@ from gpubench.models.base import LoadedModel, Tensors, random_inputs
 from gpubench.spec.input_shapes import RequestInput
 
 if TYPE_CHECKING:
-    from gpubench.spec.spec import Spec
+    from gpubench.spec.cell import Cell
 
 
 class PlanFile(torch.nn.Module):
@@ -23,10 +23,10 @@ class PlanFile(torch.nn.Module):
         self.engine = engine
 
 
-def load(spec: Spec) -> LoadedModel:
-    """The engine on the spec's (first) GPU. It carries nothing to compare its answers with."""
-    path = Path(spec.model)
-    engine = LoadedEngine(path, spec.runtime, torch.device(spec.devices[0]))
+def load(cell: Cell) -> LoadedModel:
+    """The engine on the cell's (first) GPU. It carries nothing to compare its answers with."""
+    path = Path(cell.model)
+    engine = LoadedEngine(path, cell.runtime, torch.device(cell.devices[0]))
     inputs = [
         RequestInput(put.name, str(put.dtype).removeprefix("torch."), put.sizes)
         for put in engine.inputs

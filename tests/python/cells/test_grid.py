@@ -52,7 +52,7 @@ def test_flags_override_every_grid() -> None:
 
 def test_equal_cells_are_measured_once() -> None:
     grids = parse_grids([{"model": "resnet50", "workers": [1, 2]}, {"model": "resnet50"}], "file")
-    assert len(cells(grids, a_machine()).specs) == 2
+    assert len(cells(grids, a_machine()).cells) == 2
 
 
 def test_cells_that_the_machine_cannot_do_are_refused_or_left_out_as_asked() -> None:
@@ -60,15 +60,15 @@ def test_cells_that_the_machine_cannot_do_are_refused_or_left_out_as_asked() -> 
     with pytest.raises(InputError, match=r"^file: --precision bf16: this CPU"):
         cells(parse_grids(document, "file"), a_machine())
     planned = cells(parse_grids(document | {"unavailable": "skip"}, "file"), a_machine())
-    assert [spec.precision for spec in planned.specs] == ["fp32"]
+    assert [spec.precision for spec in planned.cells] == ["fp32"]
     assert len(planned.skipped) == 1
     native = a_machine(cpu_flags=frozenset({"avx512_bf16"}))
-    assert len(cells(parse_grids(document, "file"), native).specs) == 2
+    assert len(cells(parse_grids(document, "file"), native).cells) == 2
 
 
 def test_a_grid_for_other_machines_is_checked_and_left_out() -> None:
     gpu_grid = {"model": "resnet50", "only_on": "cuda"}
-    assert cells(parse_grids(gpu_grid, "file"), a_machine()).specs == []
+    assert cells(parse_grids(gpu_grid, "file"), a_machine()).cells == []
     with pytest.raises(InputError, match="batch"):
         cells(parse_grids(gpu_grid | {"batch": 0}, "file"), a_machine())
 
@@ -267,23 +267,23 @@ def test_cells_are_counted_before_they_are_made(tmp_path: Path) -> None:
     small = parse_grids([{"model": "resnet50", "batch": [1, 2]}, {"model": "resnet50"}], "sweep")
     with pytest.raises(InputError, match="3 cells, and 2 is the limit"):
         cells(small, a_machine(), max_cells=2)
-    assert len(cells(small, a_machine(), max_cells=3).specs) == 2
+    assert len(cells(small, a_machine(), max_cells=3).cells) == 2
 
 
 def test_the_quick_start_has_every_p95_stand() -> None:
     planned = cells(read_grids(EXAMPLES / "quickstart.yaml"), a_machine())
-    assert [(spec.model, spec.batch, spec.workers) for spec in planned.specs] == [
+    assert [(cell.model, cell.batch, cell.workers) for cell in planned.cells] == [
         ("bert-base", 1, 1),
         ("bert-base", 1, 2),
         ("resnet50", 1, 1),
         ("resnet50", 1, 2),
         ("resnet50", 4, 1),
     ]
-    assert all(spec.clients == spec.workers for spec in planned.specs)
-    assert all(spec.requests == 130 for spec in planned.specs)
-    assert all(spec.instance == ("c7i.xlarge",) for spec in planned.specs)
+    assert all(cell.spec.clients == cell.workers for cell in planned.cells)
+    assert all(cell.spec.requests == 130 for cell in planned.cells)
+    assert all(cell.spec.instance == ("c7i.xlarge",) for cell in planned.cells)
     native = a_machine(cpu_flags=frozenset({"avx512_bf16"}))
-    assert len(cells(read_grids(EXAMPLES / "quickstart.yaml"), native).specs) == 10
+    assert len(cells(read_grids(EXAMPLES / "quickstart.yaml"), native).cells) == 10
 
 
 def test_the_published_studys_grid_is_whole() -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from factories import a_machine
 
-from gpubench.cells.resolve import native_precision, resolve, threads_note
+from gpubench.cells.devices import native_precision
+from gpubench.cells.resolve import resolve
 from gpubench.errors import InputError
+from gpubench.spec.cell import BatchLimits, Cell, ClosedLoad, OpenLoad
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
 from gpubench.system import gpus, torch_gpus
 from gpubench.system.gpus import NoCuda
 from gpubench.system.machine import Machine
@@ -35,37 +36,42 @@ def machine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     return a_machine(gpus=tuple(gpu.name for gpu in gpus), cores=16)
 
 
-def planned(machine: Machine, **settings: object) -> Spec:
+def planned(machine: Machine, **settings: object) -> Cell:
     return resolve(make_spec({"model": "resnet50", **settings}), machine)
 
 
 def test_one_client_and_one_worker_on_a_cpu() -> None:
-    spec = resolve(make_spec({"model": "bert-base"}), a_machine())
-    assert (spec.device, spec.clients, spec.workers, spec.threads) == ("cpu", 1, 1, 2)
-    assert (spec.seq_len, spec.duration, spec.depth) == (128, 10.0, 1)
+    cell = resolve(make_spec({"model": "bert-base"}), a_machine())
+    assert (cell.devices, cell.workers, cell.threads) == (("cpu",), 1, 2)
+    assert cell.load == ClosedLoad(clients=1, requests=None, duration_s=10.0)
+    assert (cell.seq_len, cell.depth, cell.batch_limits) == (128, 1, BatchLimits(1, 1, 0))
+    written = cell.spec
+    assert (written.device, written.clients, written.workers, written.threads) == ("cpu", 1, 1, 2)
+    assert (written.seq_len, written.duration, written.depth) == (128, 10.0, 1)
 
 
 def test_clients_are_as_many_as_workers_unless_told() -> None:
-    spec = resolve(make_spec({"model": "resnet50", "workers": 2}), a_machine())
-    assert (spec.clients, spec.workers, spec.threads) == (2, 2, 1)
+    cell = resolve(make_spec({"model": "resnet50", "workers": 2}), a_machine())
+    assert cell.load == ClosedLoad(clients=2, requests=None, duration_s=10.0)
+    assert (cell.spec.clients, cell.workers, cell.threads) == (2, 2, 1)
 
 
 def test_cores_are_shared_out_among_workers_and_each_has_at_least_one_thread() -> None:
-    spec = resolve(make_spec({"model": "resnet50", "workers": 3}), a_machine(cores=8))
-    assert spec.threads == 2
-    spec = resolve(make_spec({"model": "resnet50", "workers": 9}), a_machine(cores=8))
-    assert spec.threads == 1
-    assert "8 cores, 9 workers, 1 intra-op threads" in threads_note(spec, 8)
+    cell = resolve(make_spec({"model": "resnet50", "workers": 3}), a_machine(cores=8))
+    assert cell.threads == 2
+    cell = resolve(make_spec({"model": "resnet50", "workers": 9}), a_machine(cores=8))
+    assert cell.threads == 1
 
 
 def test_an_open_loop_has_no_clients() -> None:
-    spec = resolve(make_spec({"model": "resnet50", "rate": 5}), a_machine())
-    assert (spec.clients, spec.workers) == (None, 1)
+    cell = resolve(make_spec({"model": "resnet50", "rate": 5}), a_machine())
+    assert cell.load == OpenLoad("poisson", 5.0, burst=1, settling=10, requests=50)
+    assert (cell.spec.clients, cell.workers) == (None, 1)
 
 
 def test_with_a_number_of_requests_there_is_no_time_limit() -> None:
-    spec = resolve(make_spec({"model": "resnet50", "requests": 130}), a_machine())
-    assert spec.duration is None
+    cell = resolve(make_spec({"model": "resnet50", "requests": 130}), a_machine())
+    assert cell.load == ClosedLoad(clients=1, requests=130, duration_s=None)
 
 
 @pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
@@ -78,12 +84,12 @@ def test_a_gpu_is_taken_where_there_is_one(machine: Machine) -> None:
 def test_all_gpus_are_named_in_what_is_measured_and_each_has_as_many_workers(
     machine: Machine,
 ) -> None:
-    spec = planned(machine, device="all", rate=100)
-    assert spec.devices == ("cuda:0", "cuda:1", "cuda:2")
-    assert spec.worker_devices == ("cuda:0", "cuda:1", "cuda:2") * 2
+    cell = planned(machine, device="all", rate=100)
+    assert cell.devices == ("cuda:0", "cuda:1", "cuda:2")
+    assert cell.worker_devices == ("cuda:0", "cuda:1", "cuda:2") * 2
     assert planned(machine, device="cuda:2,cuda:0").devices == ("cuda:2", "cuda:0")
     assert planned(machine, device="cuda:1").worker_devices == ("cuda:1",)
-    assert make_spec(spec.model_dump()) == spec  # as a result file reads it back
+    assert make_spec(cell.spec.model_dump()) == cell.spec  # as a result file reads it back
 
 
 @pytest.mark.parametrize("machine", [(A10G,)], indirect=True)
@@ -109,8 +115,8 @@ def test_all_of_one_gpu_is_the_same_cell_as_that_gpu(machine: Machine) -> None:
 def test_defaults_fill_every_gpu_as_far_as_clients_allow(
     machine: Machine, settings: dict[str, object], clients: int | None, workers: int, depth: int
 ) -> None:
-    spec = planned(machine, device="all", **settings)
-    assert (spec.clients, spec.workers, spec.depth) == (clients, workers, depth)
+    cell = planned(machine, device="all", **settings)
+    assert (cell.spec.clients, cell.workers, cell.depth) == (clients, workers, depth)
 
 
 @pytest.mark.parametrize("machine", [(A10G, T4, V100)], indirect=True)
@@ -217,10 +223,10 @@ def test_what_this_machine_cannot_do_is_refused_with_the_fix(
 def test_emulation_is_allowed_when_asked_for_and_is_told() -> None:
     machine = a_machine()
     asked = make_spec({"model": "resnet50", "precision": "bf16", "allow_emulated": True})
-    spec = resolve(asked, machine)
-    assert not native_precision(spec, machine)
+    cell = resolve(asked, machine)
+    assert not native_precision(cell, machine)
     native = a_machine(cpu_flags=frozenset({"amx_bf16"}))
-    assert native_precision(spec, native)
+    assert native_precision(cell, native)
 
 
 def test_a_path_of_weights_is_accepted(tmp_path: Path) -> None:

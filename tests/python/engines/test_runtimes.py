@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from factories import a_machine
+from factories import a_cell, a_machine, another
 from small_models import SEQ_LEN, SMALL, make_presets_small
 
 import gpubench
-from gpubench.cells import resolve
+from gpubench.cells.resolve import resolve
 from gpubench.engines import (
     aotinductor,
     eager,
@@ -32,8 +32,8 @@ from gpubench.measure.python_workers import ModelWorker, make_pool
 from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.registry import MODELS, RUNTIMES
 from gpubench.results.result import Numerics
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
 from gpubench.statistics.verdicts import outputs_differ
 from gpubench.system import packages
 
@@ -58,11 +58,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def spec_of(
+def cell_of(
     model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
-) -> Spec:
-    return make_spec(
-        {
+) -> Cell:
+    return a_cell(
+        **{
             "model": "bert-base" if model == "bert" else "resnet50",
             "runtime": runtime,
             "precision": precision,
@@ -75,10 +75,10 @@ def spec_of(
     )
 
 
-def checked(model: LoadedModel, spec: Spec) -> tuple[Engine, Numerics]:
-    reference = make_reference(model, spec.seed, spec.batch)
-    engine = build(model, spec)
-    return engine, numerics_of(engine, reference, spec.precision)
+def checked(model: LoadedModel, cell: Cell) -> tuple[Engine, Numerics]:
+    reference = make_reference(model, cell.seed, cell.batch)
+    engine = build(model, cell)
+    return engine, numerics_of(engine, reference, cell.precision)
 
 
 def numerics_of(engine: Engine, reference: Reference, precision: str = "fp32") -> Numerics:
@@ -107,7 +107,7 @@ CASES = [
 @pytest.mark.parametrize(("runtime", "precision", "batch"), CASES)
 @pytest.mark.parametrize("model", list(SMALL))
 def test_answers_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
-    _, numerics = checked(SMALL[model](), spec_of(model, runtime, precision, batch))
+    _, numerics = checked(SMALL[model](), cell_of(model, runtime, precision, batch))
     assert outputs_differ(numerics, precision) is None
     assert numerics.cosine is not None
     assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)
@@ -115,7 +115,7 @@ def test_answers_are_right(model: str, runtime: str, precision: str, batch: int)
 
 @pytest.mark.parametrize(("runtime", "batch"), [("compile", 1), ("compile", 3), ("aotinductor", 1)])
 def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
-    engine, numerics = checked(SMALL["bert"](), spec_of("bert", runtime, "int8", batch))
+    engine, numerics = checked(SMALL["bert"](), cell_of("bert", runtime, "int8", batch))
     assert outputs_differ(numerics, "int8") is None
     assert (numerics.cosine or 0) > 0.999
     assert (numerics.relative_error or 0) > 1e-4  # fp32 has 1e-7
@@ -126,7 +126,7 @@ def test_linear_layers_in_int8_answer_right(runtime: str, batch: int) -> None:
 def test_a_model_whose_work_is_not_in_linear_layers_is_refused_int8(runtime: str) -> None:
     refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
     with pytest.raises(GpubenchError, match=refused):
-        build(SMALL["resnet"](), spec_of("resnet", runtime, "int8"))
+        build(SMALL["resnet"](), cell_of("resnet", runtime, "int8"))
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
@@ -134,7 +134,7 @@ def test_presets_known_to_be_convolutional_are_those_that_int8_of_linear_layers_
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_presets_small(monkeypatch)
-    model = load(Spec(model=name))
+    model = load(a_cell(model=name))
     share = linear_int8.linear_share(model.module, model.make_inputs(seeded(1), 1))
     assert MODELS[name].convolutional is (share < 0.5)
 
@@ -144,7 +144,7 @@ def test_large_linear_layers_alone_are_made_int8() -> None:
     model = SMALL["bert"]()
     inputs = model.make_inputs(seeded(1), 1)
     assert 0.9 < linear_int8.linear_share(model.module, inputs) < 0.95
-    linear_int8.quantise(model.module, inputs, spec_of("bert", "compile", "int8"))
+    linear_int8.quantise(model.module, inputs, cell_of("bert", "compile", "int8"))
     narrow = {
         name
         for name, layer in model.module.named_modules()
@@ -163,9 +163,9 @@ def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> No
         LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers)
         for _ in range(torch._dynamo.config.recompile_limit + 2)
     ]
-    spec = spec_of("resnet", "compile")
-    references = [make_reference(model, spec.seed, 1) for model in models]
-    engines = [build(model, spec) for model in models]
+    cell = cell_of("resnet", "compile")
+    references = [make_reference(model, cell.seed, 1) for model in models]
+    engines = [build(model, cell) for model in models]
     for engine, reference in zip(engines, references, strict=True):
         with engine.thread_modes():
             numerics = check(engine, reference, "fp32").numerics
@@ -175,10 +175,10 @@ def test_many_engines_of_one_kind_are_compiled_each_with_its_own_weights() -> No
 
 def test_compiled_weights_are_constants_whatever_is_compiled_afterwards() -> None:
     model = SMALL["resnet"]()
-    spec = spec_of("resnet", "compile")
-    reference = make_reference(model, spec.seed, spec.batch)
-    engine = build(model, spec)
-    build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), spec)
+    cell = cell_of("resnet", "compile")
+    reference = make_reference(model, cell.seed, cell.batch)
+    engine = build(model, cell)
+    build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), cell)
     for convolution in (m for m in model.module.modules() if isinstance(m, torch.nn.Conv2d)):
         convolution.weight.data.zero_()
     assert numerics_of(engine, reference).cosine == pytest.approx(1, abs=1e-6)
@@ -188,17 +188,17 @@ def test_a_capture_calls_what_was_compiled_with_as_many_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """TorchInductor's code is for a number of threads; with another it is compiled again."""
-    spec = spec_of("bert", "eager").model_copy(update={"device": "cuda:0", "threads": 3})
+    cell = another(cell_of("bert", "eager"), device="cuda:0", threads=3)
     seen: list[int] = []
 
     def capture(*_: object) -> SimpleNamespace:
         seen.append(torch.get_num_threads())
-        return SimpleNamespace(executors=lambda: [None] * (spec.workers or 1))
+        return SimpleNamespace(executors=lambda: [None] * cell.workers)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
-    places = {"cuda:0": Place(build(SMALL["bert"](), spec_of("bert", "eager")), [])}
+    places = {"cuda:0": Place(build(SMALL["bert"](), cell_of("bert", "eager")), [])}
     threads = torch.get_num_threads()
-    Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(spec)
+    Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(cell)
     assert seen == [3]
     assert torch.get_num_threads() == threads
 
@@ -211,20 +211,20 @@ def test_every_runtime_for_cpus_is_among_the_cases() -> None:
 def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again(
     own_cache: Path,
 ) -> None:
-    spec = spec_of("bert", "onnxruntime")
-    assert checked(SMALL["bert"](), spec)[0].from_cache is False
-    assert checked(SMALL["bert"](), spec)[0].from_cache is True
+    cell = cell_of("bert", "onnxruntime")
+    assert checked(SMALL["bert"](), cell)[0].from_cache is False
+    assert checked(SMALL["bert"](), cell)[0].from_cache is True
     (entry,) = own_cache.rglob("*.onnx")
     entry.write_bytes(entry.read_bytes()[:1000])
-    engine, numerics = checked(SMALL["bert"](), spec)
+    engine, numerics = checked(SMALL["bert"](), cell)
     assert engine.from_cache is False
     assert numerics.cosine == pytest.approx(1, abs=1e-6)
 
 
 def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
-    spec = spec_of("bert", "aotinductor")
-    build(SMALL["bert"](), spec)
-    engine, _ = checked(SMALL["bert"](), spec)
+    cell = cell_of("bert", "aotinductor")
+    build(SMALL["bert"](), cell)
+    engine, _ = checked(SMALL["bert"](), cell)
     assert engine.from_cache is True
     assert "freezing" in (engine.library or "")
     assert engine.for_graph is not None
@@ -234,25 +234,25 @@ def test_a_package_compiled_ahead_is_kept_and_a_damaged_one_is_not_loaded(tmp_pa
         assert torch.equal(ours, theirs)
     damaged = tmp_path / "damaged.pt2"
     damaged.write_bytes(b"half a file")
-    assert aotinductor._load(damaged, spec) is None
+    assert aotinductor._load(damaged, cell) is None
     assert not damaged.exists()  # so that it is made again
 
 
 def test_an_onnx_export_serves_every_batch_size(own_cache: Path) -> None:
     model = SMALL["resnet"]()
     for batch in (1, 4):
-        export.export(model, spec_of("resnet", "onnxruntime", batch=batch), torch.float32)
+        export.export(model, cell_of("resnet", "onnxruntime", batch=batch), torch.float32)
     assert len(list(own_cache.rglob("*.onnx"))) == 1
 
 
 @pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
 def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str) -> None:
     model = SMALL["bert"]()
-    spec = spec_of("bert", runtime, workers=2)
-    engine = build(model, spec)
+    cell = cell_of("bert", runtime, workers=2)
+    engine = build(model, cell)
     if runtime == "compile":
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    pool = make_pool(model, engine, spec)
+    pool = make_pool(model, engine, cell)
     with torch.inference_mode():
         expected = [model.module(*request)[0] for request in pool]
     wrong: list[int] = []
@@ -266,7 +266,7 @@ def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str)
     done: list[bool] = []
 
     def work(first: int) -> None:
-        worker = Comparing(engine, pool, spec)
+        worker = Comparing(engine, pool, cell)
         worker.open()
         for number in range(first, len(pool), 2):
             worker.run(np.array([number]))
@@ -286,7 +286,7 @@ def test_several_workers_run_at_once_and_each_gets_its_own_answers(runtime: str)
 def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
     model = SMALL["resnet"]()
     (images,) = model.make_inputs(seeded(1), 5)
-    engine = build(model, spec_of("resnet", "onnxruntime"))
+    engine = build(model, cell_of("resnet", "onnxruntime"))
     with engine.thread_modes():
         (logits,) = engine.forward(images)
         assert torch.allclose(logits, model.module(images), atol=1e-4)
@@ -294,7 +294,7 @@ def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
 
 def test_what_is_compiled_for_its_workers_is_not_shared_by_cells_with_others() -> None:
     for runtime in RUNTIMES:
-        one, two = (spec_of("bert", runtime, workers=workers) for workers in (1, 2))
+        one, two = (cell_of("bert", runtime, workers=workers) for workers in (1, 2))
         shared = engine_key(one) == engine_key(two)
         assert shared is (not RUNTIMES[runtime].compiled_for_workers)
 
@@ -308,9 +308,9 @@ def test_the_workers_of_the_core_can_run_it(
 ) -> None:
     """They are not Python's threads: each call has a new thread state."""
     monkeypatch.setattr("gpubench.measure.engine.load", lambda spec: SMALL["bert"]())
-    spec = spec_of("bert", runtime, precision, workers=2)
-    asked = spec.model_copy(update={"requests": 20, "warmup": 0.0})
-    result = gpubench.run(asked)
+    cell = cell_of("bert", runtime, precision, workers=2)
+    asked = another(cell, requests=20, warmup=0.0)
+    result = gpubench.run(asked.spec)
     assert result.error is None
     assert result.requests.completed == 20
     assert result.engine.library is not None
@@ -327,7 +327,7 @@ def test_an_operator_that_onnx_lacks_is_one_line_that_says_what_to_do() -> None:
         return (torch.randn(samples, 16, generator=generator),)
 
     with pytest.raises(GpubenchError, match="cannot be exported to ONNX") as failure:
-        build(LoadedModel(Eigenvalues(), "", make_inputs), spec_of("resnet", "onnxruntime"))
+        build(LoadedModel(Eigenvalues(), "", make_inputs), cell_of("resnet", "onnxruntime"))
     assert "\n" not in str(failure.value)
     assert "--runtime torchscript" in str(failure.value)
 
@@ -346,7 +346,7 @@ def test_a_missing_package_is_named_with_its_extra(
     asked = make_spec({"model": "bert-base", **settings})
     missing = rf"{package} is not installed.*pip install '.\[{extra}\]'"
     with pytest.raises(InputError, match=missing):
-        resolve.resolve(asked, a_machine())
+        resolve(asked, a_machine())
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_fix(
     settings: dict[str, object], expected: str
 ) -> None:
     with pytest.raises(InputError) as refusal:
-        resolve.resolve(make_spec({"model": "resnet50", **settings}), a_machine())
+        resolve(make_spec({"model": "resnet50", **settings}), a_machine())
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -383,7 +383,7 @@ def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
     model: str, device: str, others: str
 ) -> None:
     shape = "3x2" if model == "net.pt" else None
-    asked = Spec(model=model, device=device, runtime="eager", precision="int8", input_shape=shape)
+    asked = a_cell(model=model, device=device, runtime="eager", precision="int8", input_shape=shape)
     floats = "fp32 or amp or fp16 or bf16" if device == "cpu" else "fp32 or tf32 or amp or fp16 or"
     refusal = eager.refusal(asked) or ""
     assert refusal.startswith(f"it has no int8 on this device; choose {floats}")
@@ -392,5 +392,5 @@ def test_whoever_asks_a_runtime_for_int8_in_vain_is_told_those_that_have_it(
 
 def test_int8_of_linear_layers_names_the_runtime_that_takes_others_on_the_same_device() -> None:
     for device, runtime in [("cpu", "onnxruntime"), ("cuda:0", "tensorrt")]:
-        asked = Spec(model="resnet50", device=device, runtime="compile", precision="int8")
+        asked = a_cell(model="resnet50", device=device, runtime="compile", precision="int8")
         assert (linear_int8.refusal(asked) or "").endswith(f"use --runtime {runtime}")

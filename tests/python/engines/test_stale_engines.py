@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from factories import a_cell, another, as_cell
 from onnx import TensorProto, helper, numpy_helper
 
 import gpubench
@@ -26,6 +27,7 @@ from gpubench.measure.engine import engine_key
 from gpubench.measure.output_check import References
 from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.models.local_files import onnx_data
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 
 BRIEF = {"requests": 4, "warmup": 0, "threads": 1, "device": "cpu", "seed": 1}
@@ -133,10 +135,14 @@ def spec_of(model: Path | str, runtime: str, **settings: object) -> Spec:
     )
 
 
+def cell_of(model: Path | str, runtime: str, **settings: object) -> Cell:
+    return as_cell(spec_of(model, runtime, **settings))
+
+
 def content(path: Path) -> str | None:
     """What the key of an export is made of."""
-    spec = spec_of(path, "onnxruntime")
-    return export.network(load(spec), spec, torch.float32).content
+    cell = cell_of(path, "onnxruntime")
+    return export.network(load(cell), cell, torch.float32).content
 
 
 @pytest.mark.parametrize("edited", list(EDITS))
@@ -190,9 +196,9 @@ def test_an_engine_is_found_again_and_after_an_edit_is_built_and_right(net: Path
 
 
 def place_of_package(path: Path, **settings: object) -> Path:
-    spec = spec_of(path, "aotinductor", **settings)
-    module, example = inductor.ready(load(spec), spec)
-    return aotinductor._entry(aotinductor._export(module, example, spec), module, spec)
+    cell = cell_of(path, "aotinductor", **settings)
+    module, example = inductor.ready(load(cell), cell)
+    return aotinductor._entry(aotinductor._export(module, example, cell), module, cell)
 
 
 def test_a_package_has_another_place_after_an_edit_and_for_other_settings(
@@ -241,9 +247,9 @@ def make():
     built, engines = [], set()
     for samples in ("torch.ones(2, 1, 8, 8)", "torch.ones(2, 1, 8, 8)", "torch.zeros(2, 1, 8, 8)"):
         net.write_text(convolution.replace("SAMPLES", samples))
-        spec = spec_of(net, "onnxruntime", precision="int8")
-        built.append(build(load(spec), spec).from_cache)
-        for_tensorrt = spec.model_copy(update={"runtime": "tensorrt-rtx"})
+        cell = cell_of(net, "onnxruntime", precision="int8")
+        built.append(build(load(cell), cell).from_cache)
+        for_tensorrt = another(cell, runtime="tensorrt-rtx")
         source = plan._Source.of(load(for_tensorrt), for_tensorrt)
         engines.add((source.network.content, source.settings["calibration"]))
     assert built == [False, True, False]
@@ -263,8 +269,8 @@ def test_the_configuration_of_a_folder_is_part_of_the_program(tmp_path: Path) ->
         tiny.hidden_act = activation
         tiny.architectures = ["BertForSequenceClassification"]
         tiny.save_pretrained(tmp_path / "tiny")
-        spec = spec_of(f"{tmp_path}/tiny/", "onnxruntime", weights="pretrained", seq_len=8)
-        found.append(export.network(load(spec), spec, torch.float32).content)
+        cell = cell_of(f"{tmp_path}/tiny/", "onnxruntime", weights="pretrained", seq_len=8)
+        found.append(export.network(load(cell), cell, torch.float32).content)
     assert found[0] == found[1] is not None
     assert found[2] != found[0]
 
@@ -375,9 +381,9 @@ def test_what_a_program_only_refers_to_is_built_each_time(
     assert program.digest_of(exported(Called(doubled)), torch.device("cpu")) is None
     # The same with a runtime that can take it: an unknown operator is stood in for by a known one.
     monkeypatch.setattr(program, "_OPERATOR_LIBRARIES", frozenset[str]())
-    spec = spec_of("net.py", "onnxruntime")
+    cell = cell_of("net.py", "onnxruntime")
     model = one_input(torch.nn.Linear(4, 4))
-    assert [build(model, spec).from_cache for _ in range(2)] == [False, False]
+    assert [build(model, cell).from_cache for _ in range(2)] == [False, False]
 
 
 def test_a_model_that_cannot_be_exported_first_is_built_each_time(
@@ -392,10 +398,10 @@ def test_a_model_that_cannot_be_exported_first_is_built_each_time(
         return export(*arguments, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.export, "export", fails_the_first_time)
-    spec = spec_of("net.py", "onnxruntime")
-    made = network(one_input(torch.nn.Linear(4, 4)), spec, torch.float32)
+    cell = cell_of("net.py", "onnxruntime")
+    made = network(one_input(torch.nn.Linear(4, 4)), cell, torch.float32)
     assert made.content is None
-    path, kept = made.file(spec)
+    path, kept = made.file(cell)
     assert not kept
     assert onnx.load(path).graph.node
 
@@ -492,7 +498,7 @@ def test_data_outside_of_the_folder_of_an_onnx_file_is_refused_in_one_line(
     assert f"--model {path}: " in line
     assert expected in line
     with pytest.raises(InputError, match=r"folder|missing"):
-        load(spec_of(path, "onnxruntime"))
+        load(cell_of(path, "onnxruntime"))
 
 
 def test_data_of_a_subgraph_and_of_a_function_is_found(tmp_path: Path) -> None:
@@ -526,35 +532,35 @@ def test_a_folder_with_the_name_of_an_onnx_file_has_no_data(tmp_path: Path) -> N
 
 
 def test_neighbouring_cells_share_no_answers_of_a_model_of_ones_own(net: Path) -> None:
-    references, spec = References(), spec_of(net, "eager")
-    first = references.of(load(spec), spec)
+    references, cell = References(), cell_of(net, "eager")
+    first = references.of(load(cell), cell)
     net.write_text(MODEL.replace("heads = 2", "heads = 4"))
-    second = references.of(load(spec), spec)
+    second = references.of(load(cell), cell)
     assert first.outputs is not None
     assert second.outputs is not None
     assert not torch.allclose(first.outputs[0][0], second.outputs[0][0])
 
 
 def test_neighbouring_cells_share_no_answers_of_other_weights_in_the_same_folder() -> None:
-    spec = Spec(model="distilbert", weights="folder", seq_len=8)
+    cell = a_cell(model="distilbert", weights="folder", seq_len=8)
     references = References()
     models = [one_input(torch.nn.Linear(4, 4)) for _ in range(2)]
-    first = references.of(models[0], spec)
-    assert references.of(models[0], spec) is first
-    assert references.of(models[1], spec) is not first
+    first = references.of(models[0], cell)
+    assert references.of(models[0], cell) is first
+    assert references.of(models[1], cell) is not first
 
 
 def test_neighbouring_cells_share_no_engine_of_a_file_that_was_edited(net: Path) -> None:
-    spec = spec_of(net, "eager")
-    before = engine_key(spec)
-    assert engine_key(spec) == before
+    cell = cell_of(net, "eager")
+    before = engine_key(cell)
+    assert engine_key(cell) == before
     net.write_text(MODEL + "\n")
-    assert engine_key(spec) != before
+    assert engine_key(cell) != before
     path = onnx_in_two_files(net.parent / "m", 0.5)
-    spec = spec_of(path, "onnxruntime")
-    before = engine_key(spec)
+    cell = cell_of(path, "onnxruntime")
+    before = engine_key(cell)
     os.utime(path.parent / "weights.bin", ns=(1, 1))
-    assert engine_key(spec) != before
+    assert engine_key(cell) != before
 
 
 def swept(output: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> list[str]:

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from factories import a_cell, another
 from small_models import SEQ_LEN, SMALL
 
 from gpubench.cli.program import main
@@ -21,8 +22,7 @@ from gpubench.engines.tensorrt.plan import Batches
 from gpubench.errors import GpubenchError
 from gpubench.measure.output_check import compare, make_reference
 from gpubench.models.base import LoadedModel, Tensors, load
-from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 
 pytest.importorskip("tensorrt_rtx", reason="pip install '.[tensorrt-rtx]'")
 
@@ -47,9 +47,9 @@ def own_cache(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(cache))
 
 
-def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Spec:
-    return make_spec(
-        {
+def cell_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Cell:
+    return a_cell(
+        **{
             "model": "resnet50" if model == "resnet" else "bert-base",
             "runtime": runtime,
             "precision": precision,
@@ -74,7 +74,7 @@ def spec_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt
 def test_an_engine_is_built_in_the_precision_of_the_export(
     model: str, gpu: str, precision: str, dtype: str
 ) -> None:
-    made = plan.plan(SMALL[model](), spec_of(model, precision, batch=2), GPUS[gpu])
+    made = plan.plan(SMALL[model](), cell_of(model, precision, batch=2), GPUS[gpu])
     assert made.path.stat().st_size > 100_000
     assert made.layers is not None
     assert made.layers > 10
@@ -89,18 +89,18 @@ def test_an_engine_is_built_in_the_precision_of_the_export(
 
 
 def test_an_engine_is_for_its_gpu_and_is_kept() -> None:
-    model, spec = SMALL["resnet"](), spec_of("resnet", "fp16")
-    first, other = (plan.plan(model, spec, GPUS[gpu]) for gpu in ("T4", "L4"))
+    model, cell = SMALL["resnet"](), cell_of("resnet", "fp16")
+    first, other = (plan.plan(model, cell, GPUS[gpu]) for gpu in ("T4", "L4"))
     assert first.path != other.path
     assert first.path.read_bytes() != other.path.read_bytes()
-    again = plan.plan(model, spec, GPUS["T4"])
+    again = plan.plan(model, cell, GPUS["T4"])
     assert (again.path, again.from_cache) == (first.path, True)
     assert not first.from_cache
 
 
 def test_another_batch_is_another_engine() -> None:
     model = SMALL["resnet"]()
-    plans = [plan.plan(model, spec_of("resnet", "fp16", b), GPUS["L4"]) for b in (1, 8)]
+    plans = [plan.plan(model, cell_of("resnet", "fp16", b), GPUS["L4"]) for b in (1, 8)]
     assert plans[0].path != plans[1].path
 
 
@@ -128,7 +128,7 @@ def test_the_presets_are_built_for_three_gpus(
 def test_a_quantised_engine_computes_the_rest_in_fp16(
     model: str, precision: str, gpu: str, dtype: str
 ) -> None:
-    made = plan.plan(SMALL[model](), spec_of(model, precision), GPUS[gpu])
+    made = plan.plan(SMALL[model](), cell_of(model, precision), GPUS[gpu])
     assert {dtype, "HALF"} <= set(made.dtypes)
     assert not {"FLOAT", "BF16"} & set(made.dtypes)
     assert {output.dtype for output in made.outputs} == {"HALF"}
@@ -142,7 +142,7 @@ def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
     assert reference.outputs is not None
     answers = {}
     for precision in ("int8", "fp8"):
-        network = quantised_network(SMALL[model](), spec_of(model, precision))
+        network = quantised_network(SMALL[model](), cell_of(model, precision))
         answers[precision] = [answers_of(network, request) for request in reference.requests]
     cosines = {name: compare(each, reference.outputs).cosine or 0 for name, each in answers.items()}
     # Eight bits of which seven, or four, are significant.
@@ -151,8 +151,8 @@ def test_quantised_answers_are_those_of_the_fp32_model(model: str) -> None:
     assert not torch.equal(answers["int8"][0][0], answers["fp8"][0][0])
 
 
-def quantised_network(model: LoadedModel, spec: Spec) -> Path:
-    return plan._Source.of(model, spec).file(model, spec)
+def quantised_network(model: LoadedModel, cell: Cell) -> Path:
+    return plan._Source.of(model, cell).file(model, cell)
 
 
 def answers_of(network: Path, inputs: Tensors) -> Tensors:
@@ -170,11 +170,11 @@ def answers_of(network: Path, inputs: Tensors) -> Tensors:
 
 def test_a_range_of_batches_is_one_engine_which_dynamic_batching_finds() -> None:
     model, gpu = SMALL["resnet"](), GPUS["L4"]
-    spec = spec_of("resnet", "fp16", batch=2)
-    ranged = plan.plan(model, spec, gpu, Batches(2, 8))
-    dynamic = spec.model_copy(update={"dynamic_batch": "8:1ms"})
+    cell = cell_of("resnet", "fp16", batch=2)
+    ranged = plan.plan(model, cell, gpu, Batches(2, 8))
+    dynamic = another(cell, dynamic_batch="8:1ms")
     assert plan.plan(model, dynamic, gpu).path == ranged.path
-    assert plan.plan(model, spec, gpu).path != ranged.path
+    assert plan.plan(model, cell, gpu).path != ranged.path
 
 
 def test_lists_are_an_engine_for_each_combination(
@@ -209,30 +209,30 @@ def test_an_engine_built_ahead_is_found_on_the_machine_with_the_gpu(
     built.rename(there)
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(there))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L4")
-    spec = Spec(
+    cell = a_cell(
         model=f"{EXAMPLES}/custom_model.py:classifier",
         runtime="tensorrt-rtx",
         precision="fp16",
         device="cuda:0",
         dynamic_batch="4:1ms",
     )
-    made = plan.plan(load(spec), spec, GPUS["L4"])
+    made = plan.plan(load(cell), cell, GPUS["L4"])
     assert made.from_cache
     assert made.path.parent.parent == there
 
 
 def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
-    exported, _ = export.export(SMALL["resnet"](), spec_of("resnet", "fp32"), torch.float32)
+    exported, _ = export.export(SMALL["resnet"](), cell_of("resnet", "fp32"), torch.float32)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported.read_bytes())
-    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
-    made = plan.plan(load(spec), spec, GPUS["L4"])
+    cell = a_cell(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    made = plan.plan(load(cell), cell, GPUS["L4"])
     assert [(put.name, put.dtype) for put in made.inputs] == [("input_0", "FLOAT")]
-    quantised = quantised_network(load(spec), spec.model_copy(update={"precision": "int8"}))
+    quantised = quantised_network(load(cell), another(cell, precision="int8"))
     path.write_bytes(quantised.read_bytes())  # another network under the same name
     with pytest.raises(GpubenchError, match="computes in int8 and is run as it is"):
-        load(spec)
-    as_int8 = spec.model_copy(update={"precision": "int8"})
+        load(cell)
+    as_int8 = another(cell, precision="int8")
     again = plan.plan(load(as_int8), as_int8, GPUS["L4"])
     assert not again.from_cache
     assert "INT8" in again.dtypes
@@ -240,7 +240,7 @@ def test_an_onnx_file_is_built_as_it_is(tmp_path: Path) -> None:
 
 def test_what_the_library_cannot_build_is_one_line_with_its_reason() -> None:
     with pytest.raises(GpubenchError, match=r"FP32 GEMM is not supported.*use another") as failure:
-        plan.plan(SMALL["resnet"](), spec_of("resnet", "fp32"), GPUS["T4"])
+        plan.plan(SMALL["resnet"](), cell_of("resnet", "fp32"), GPUS["T4"])
     assert "\n" not in str(failure.value)
 
 
@@ -251,11 +251,11 @@ def test_an_operator_that_the_library_does_not_have_is_one_line(tmp_path: Path) 
     )
     path = tmp_path / "det.onnx"
     onnx.save(made, path)
-    spec = Spec(model=str(path), runtime="tensorrt-rtx", device="cpu")
+    cell = a_cell(model=str(path), runtime="tensorrt-rtx", device="cpu")
     with pytest.raises(
         GpubenchError, match=r"cannot parse .*det.onnx \(Det: UNSUPPORTED_NODE, .*\)"
     ):
-        plan.plan(load(spec), spec, GPUS["L4"])
+        plan.plan(load(cell), cell, GPUS["L4"])
 
 
 @pytest.mark.parametrize(

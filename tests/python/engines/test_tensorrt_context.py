@@ -17,14 +17,16 @@ from typing import Any
 
 import pytest
 import torch
+from factories import a_cell
 
-from gpubench.cells import resolve
+from gpubench.cells.resolve import resolve
 from gpubench.engines.tensorrt import plan_file
 from gpubench.engines.tensorrt.context import LoadedEngine
 from gpubench.engines.tensorrt.engine import build
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cuda_graphs import NotCapturable, Shape, capture
 from gpubench.models.base import seeded
+from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import this_machine
@@ -165,10 +167,10 @@ def loaded(path: Path, runtime: str = "tensorrt-rtx") -> LoadedEngine:
     return LoadedEngine(path, runtime, torch.device("cpu"))
 
 
-def spec_of(path: Path, **settings: Any) -> Spec:
+def cell_of(path: Path, **settings: Any) -> Cell:
     """As a resolved one, but for the device, which stands in for a GPU."""
     asked = {"model": str(path), "runtime": "tensorrt-rtx", "precision": "fp32", "device": "cpu"}
-    return make_spec(asked | settings)
+    return a_cell(**(asked | settings))
 
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
@@ -260,15 +262,15 @@ def test_batches_that_an_engine_does_not_take_are_one_line(
     expected: str,
 ) -> None:
     library.engine.least, library.engine.most = least, most
-    spec = spec_of(path, **settings)
+    cell = cell_of(path, **settings)
     with pytest.raises(GpubenchError, match=expected):
-        build(plan_file.load(spec), spec)
+        build(plan_file.load(cell), cell)
 
 
 def test_an_engine_file_is_a_model_with_inputs_and_no_answers_to_compare_with(
     path: Path, library: FakeLibrary
 ) -> None:
-    model = plan_file.load(spec_of(path))
+    model = plan_file.load(cell_of(path))
     (images,) = model.make_inputs(seeded(0), 5)
     assert (images.shape, images.dtype) == ((5, *SIZES), torch.float32)
     assert (model.parameters, model.callable_on_cpu) == (None, False)
@@ -277,8 +279,8 @@ def test_an_engine_file_is_a_model_with_inputs_and_no_answers_to_compare_with(
 def test_every_worker_and_every_graph_has_a_context_of_its_own(
     path: Path, library: FakeLibrary
 ) -> None:
-    spec = spec_of(path)
-    engine = build(plan_file.load(spec), spec)
+    cell = cell_of(path)
+    engine = build(plan_file.load(cell), cell)
     images = torch.randn(1, *SIZES)
     with engine.thread_modes():
         (answer,) = engine.forward(images)
@@ -292,9 +294,9 @@ def test_what_the_library_cannot_have_captured_runs_from_python(
     path: Path, library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.engine.capturable = False
-    spec = spec_of(path)
-    model = plan_file.load(spec)
-    engine = build(model, spec)
+    cell = cell_of(path)
+    model = plan_file.load(cell)
+    engine = build(model, cell)
     assert engine.for_graph is not None
     with pytest.raises(GpubenchError, match="says that this engine cannot be captured"):
         engine.for_graph()(torch.randn(1, *SIZES))
@@ -327,4 +329,4 @@ def test_what_an_engine_file_needs_to_be_told(settings: dict[str, Any], expected
 def test_measuring_without_a_gpu_is_refused_with_the_way_out(runtime: str) -> None:
     asked = Spec(model="resnet50", runtime=runtime, device="cpu")
     with pytest.raises(InputError, match="runs on NVIDIA GPUs alone; gpubench build"):
-        resolve.resolve(asked, this_machine())
+        resolve(asked, this_machine())

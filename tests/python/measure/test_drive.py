@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import a_machine
+from factories import a_machine, another
 
 from gpubench import core
 from gpubench.cells.resolve import resolve
@@ -17,14 +17,16 @@ from gpubench.measure import run
 from gpubench.measure.arrivals import schedule
 from gpubench.measure.collect import collect
 from gpubench.measure.executors import synthetic_executors
-from gpubench.results.samples import Samples
+from gpubench.measure.loads import offered_load
+from gpubench.measure.run import MeasuredRun, measured_run
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.spec import trace
+from gpubench.spec.cell import Cell, OpenLoad
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
 from gpubench.statistics import ClosedLoop, OpenLoop, analyse
 
 
-def synthetic(**settings: object) -> Spec:
+def synthetic(**settings: object) -> Cell:
     defaults: dict[str, object] = {
         "model": "synthetic",
         "service_time": 1e-4,
@@ -34,8 +36,13 @@ def synthetic(**settings: object) -> Spec:
     return resolve(make_spec(defaults | settings), a_machine())
 
 
-def drive(spec: Spec) -> run.Drive:
-    return run.drive(spec, synthetic_executors(spec))
+def drive(cell: Cell) -> MeasuredRun:
+    return measured_run(cell, synthetic_executors(cell))
+
+
+def due(cell: Cell) -> Nanoseconds:
+    assert isinstance(cell.load, OpenLoad)
+    return schedule(cell.load, cell.load_seed)
 
 
 def assert_one_line_of_requests(samples: Samples) -> None:
@@ -84,14 +91,14 @@ def test_an_open_loop_counts_the_requests_asked_for(
 ) -> None:
     whole_bursts = -(-requests // 7) * 7 if arrivals == "burst:7" else requests
     for seed in range(20):
-        spec = synthetic(rate=rate, arrivals=arrivals, warmup=2.0, requests=requests, seed=seed)
-        load = run.open_load(spec)
-        due_ns, settle_s = schedule(spec)
+        cell = synthetic(rate=rate, arrivals=arrivals, warmup=2.0, requests=requests, seed=seed)
+        load = offered_load(cell, 0.0)
+        due_ns = due(cell)
         assert (np.diff(due_ns) >= 0).all()
         loop = load.counted(10**15)
         assert isinstance(loop, OpenLoop)
         assert int(loop.inside(10**15 + due_ns).sum()) == whole_bursts
-        assert settle_s == pytest.approx(2.0, abs=7 / rate)
+        assert loop.settle_ns == pytest.approx(2e9, abs=7e9 / rate)
         # What was asked for takes as long as the rate makes of it, to the nanosecond.
         assert loop.end_ns - loop.opens_ns == pytest.approx(whole_bursts / rate * 1e9, abs=1)
         assert load.stop_after_s is not None
@@ -99,11 +106,11 @@ def test_an_open_loop_counts_the_requests_asked_for(
 
 
 def test_arrivals_that_settle_are_others_than_those_measured() -> None:
-    spec = synthetic(rate=1_000.0, warmup=1.0, requests=1_000)
-    due_ns, settle_s = schedule(spec)
-    before, after = due_ns[:1_000], due_ns[1_000:] - round(settle_s * 1e9)
+    cell = synthetic(rate=1_000.0, warmup=1.0, requests=1_000)
+    due_ns = due(cell)
+    before, after = due_ns[:1_000], due_ns[1_000:] - 10**9
     assert abs(np.corrcoef(np.diff(before), np.diff(after))[0, 1]) < 0.15
-    assert not np.array_equal(after, schedule(spec.model_copy(update={"seed": 1}))[0][1_000:])
+    assert not np.array_equal(after, due(another(cell, seed=1))[1_000:])
 
 
 def test_a_run_in_real_time_counts_them_too() -> None:
@@ -164,7 +171,7 @@ def test_no_work_at_all_is_a_service_time_of_zero() -> None:
 def test_every_size_of_batch_is_run_before_anything_is_measured() -> None:
     sizes: list[int] = []
     executor = core.PythonExecutor(lambda ids: sizes.append(len(ids)))
-    run.drive(synthetic(dynamic_batch="4:1ms", clients=4, requests=8), [executor])
+    measured_run(synthetic(dynamic_batch="4:1ms", clients=4, requests=8), [executor])
     assert sizes[:3] == [1, 2, 3]
     assert sizes[3:6] == [4, 4, 4]
 
@@ -172,7 +179,7 @@ def test_every_size_of_batch_is_run_before_anything_is_measured() -> None:
 def test_pythons_collector_rests_while_requests_are_measured() -> None:
     enabled: list[bool] = []
     executor = core.PythonExecutor(lambda ids: enabled.append(gc.isenabled()))
-    run.drive(synthetic(requests=50), [executor])
+    measured_run(synthetic(requests=50), [executor])
     assert enabled[-50:] == [False] * 50
     assert gc.isenabled()
 
@@ -182,7 +189,7 @@ def test_a_failure_while_warming_up_is_raised_with_its_cause() -> None:
         raise RuntimeError("no kernel image")
 
     with pytest.raises(GpubenchError, match="RuntimeError: no kernel image"):
-        run.drive(synthetic(), [core.PythonExecutor(fails)])
+        measured_run(synthetic(), [core.PythonExecutor(fails)])
 
 
 def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
@@ -194,7 +201,7 @@ def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
         if calls > 50:
             raise MemoryError("out of memory")
 
-    driven = run.drive(synthetic(), [core.PythonExecutor(fails_later)])
+    driven = measured_run(synthetic(), [core.PythonExecutor(fails_later)])
     assert driven.error is not None
     assert "out of memory" in driven.error
     assert 0 < len(driven.samples) < 50
@@ -202,7 +209,7 @@ def test_a_failure_while_measuring_keeps_what_was_measured() -> None:
 
 
 def test_requests_that_nobody_served_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_LEAST_DRAIN_S", 0.0)
+    monkeypatch.setattr("gpubench.measure.loads._LEAST_DRAIN_S", 0.0)
     driven = drive(synthetic(rate=20_000, service_time=1e-3, requests=400))
     assert len(driven.samples.unfinished_scheduled_ns) > 0
     assert len(driven.samples) + len(driven.samples.unfinished_scheduled_ns) == driven.offered
@@ -220,7 +227,7 @@ def test_a_trace_is_a_file_of_seconds(
     tmp_path: Path, text: str, rate: float | None, expected_ns: list[int]
 ) -> None:
     (tmp_path / "trace.txt").write_text(text)
-    assert trace.read_trace(tmp_path / "trace.txt", rate).tolist() == expected_ns
+    assert trace.read_trace(tmp_path / "trace.txt").due_ns(rate).tolist() == expected_ns
 
 
 @pytest.mark.parametrize(
@@ -264,7 +271,7 @@ def test_a_trace_is_a_regular_file_and_its_lines_are_named(
         trace.read_trace(tmp_path / "trace.txt")
     (tmp_path / "trace.txt").write_text("0\n1e6\n")
     with pytest.raises(InputError, match=r"--rate 1e-09: the trace would take longer than a year"):
-        trace.read_trace(tmp_path / "trace.txt", 1e-9)
+        trace.read_trace(tmp_path / "trace.txt").due_ns(1e-9)
 
 
 def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:

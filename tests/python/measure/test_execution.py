@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from factories import a_cell, another
 
 from gpubench.engines.base import Engine
-from gpubench.measure import cell, streams
+from gpubench.measure import streams
+from gpubench.measure.cell import Bench
 from gpubench.measure.cuda_graphs import NotCapturable
 from gpubench.measure.engine import Place, Prepared
 from gpubench.measure.environment import environment
@@ -22,7 +24,7 @@ from gpubench.measure.python_workers import AroundWorker
 from gpubench.measure.streams import OnStream
 from gpubench.models.base import Around, Tensors
 from gpubench.results.result import Numerics, Result
-from gpubench.spec.spec import Spec
+from gpubench.spec.cell import Cell
 from gpubench.system.machine import this_machine
 
 
@@ -91,9 +93,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
     return fake
 
 
-def a_spec(**settings: object) -> Spec:
+def the_cell(**settings: object) -> Cell:
     defaults = {"model": "resnet50", "device": "cuda:0", "workers": 1, "threads": 1}
-    return Spec.model_validate(defaults | settings)
+    return a_cell(**(defaults | settings))
 
 
 @pytest.fixture
@@ -101,9 +103,9 @@ def worker(fake: FakeTorch, monkeypatch: pytest.MonkeyPatch) -> AroundWorker:
     """Of a GPU, with clients that send 0 to 4."""
     monkeypatch.setattr(
         "gpubench.measure.python_workers.execution",
-        lambda engine, spec: OnStream(engine, from_host=True, sleeps=False),
+        lambda engine, cell: OnStream(engine, from_host=True, sleeps=False),
     )
-    return AroundWorker(fake.engine(), list(range(5)), fake.around(), a_spec())
+    return AroundWorker(fake.engine(), list(range(5)), fake.around(), the_cell())
 
 
 def test_a_batch_goes_to_the_device_and_back_between_preprocess_and_postprocess(
@@ -187,8 +189,8 @@ def prepared(calls: list[str], *devices: str) -> Prepared:
 
 def test_each_worker_calls_the_engine_of_its_own_device() -> None:
     calls: list[str] = []
-    spec = a_spec(device="cuda:0,cuda:1", workers=4)
-    for worker in prepared(calls, "cuda:0", "cuda:1").workers(spec):
+    cell = the_cell(device="cuda:0,cuda:1", workers=4)
+    for worker in prepared(calls, "cuda:0", "cuda:1").workers(cell):
         worker.run(np.array([0]))
     assert calls == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
 
@@ -197,13 +199,13 @@ def test_a_model_with_something_around_it_is_no_graph_and_the_result_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ready = prepared([], "cuda:0")
-    spec = a_spec(clients=1, depth=2, requests=20, warmup=0)
+    cell = the_cell(clients=1, depth=2, requests=20, warmup=0)
     with pytest.raises(NotCapturable):
-        ready.graph_executors(spec)
-    here = environment(this_machine(), spec.model_copy(update={"device": "cpu"}))
-    monkeypatch.setattr("gpubench.measure.assemble.environment", lambda machine, spec: here)
-    monkeypatch.setattr(cell.Bench, "_prepare", lambda bench, spec: ready)
-    result: Result = cell.Bench(this_machine()).measure(spec)
+        ready.graph_executors(cell)
+    here = environment(this_machine(), another(cell, device="cpu"))
+    monkeypatch.setattr("gpubench.measure.cell.environment", lambda machine, cell: here)
+    monkeypatch.setattr(Bench, "_prepare", lambda bench, cell: ready)
+    result: Result = Bench(this_machine()).measure(cell)
     assert result.error is None, result.error
     assert (result.harness.executor, result.engine.captured) == ("python", False)
     assert result.harness.not_captured == (

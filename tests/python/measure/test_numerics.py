@@ -13,6 +13,7 @@ from typing import cast
 import factories
 import pytest
 import torch
+from factories import a_cell, another
 
 import gpubench
 from gpubench.engines.base import Engine, build
@@ -54,13 +55,13 @@ def numerics_of(forward: Forward, reference: Reference, precision: str = "fp32")
 
 @pytest.fixture(scope="module")
 def resnet() -> tuple[LoadedModel, Reference]:
-    model = load(Spec(model="resnet50"))
+    model = load(a_cell(model="resnet50"))
     return model, make_reference(model, 0, 8)
 
 
 @pytest.fixture(scope="module")
 def distilbert() -> tuple[LoadedModel, Reference]:
-    model = load(Spec(model="distilbert", seq_len=16))
+    model = load(a_cell(model="distilbert", seq_len=16))
     return model, make_reference(model, 0, 4)
 
 
@@ -123,7 +124,7 @@ def test_an_engine_that_ignores_the_attention_mask_is_caught(
 def test_an_engine_with_other_weights_is_caught(
     distilbert: tuple[LoadedModel, Reference],
 ) -> None:
-    other = load(Spec(model="distilbert", seq_len=16, seed=1))
+    other = load(a_cell(model="distilbert", seq_len=16, seed=1))
     assert suspect(numerics_of(other.module, distilbert[1]))
 
 
@@ -318,9 +319,9 @@ def test_runtimes_that_trace_take_such_outputs(
 ) -> None:
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path))
     model = small(HEADS[name])
-    spec = Spec(model="resnet50", runtime=runtime, batch=3, device="cpu", threads=1, workers=1)
+    cell = a_cell(model="resnet50", runtime=runtime, batch=3, device="cpu", threads=1, workers=1)
     reference = make_reference(model, 0, 3)
-    engine = build(model, spec)
+    engine = build(model, cell)
     with engine.thread_modes():
         numerics = check(engine, reference, "fp32").numerics
     assert numerics is not None
@@ -592,20 +593,20 @@ def test_outputs_of_another_form_fail_the_cell(distilbert: tuple[LoadedModel, Re
 
 
 def test_neighbouring_cells_share_a_reference() -> None:
-    spec = Spec(model="distilbert", seq_len=16)
-    model = load(spec)
+    cell = a_cell(model="distilbert", seq_len=16)
+    model = load(cell)
     references = References()
-    first = references.of(model, spec)
-    larger = references.of(model, spec.model_copy(update={"batch": 8, "precision": "amp"}))
+    first = references.of(model, cell)
+    larger = references.of(model, another(cell, batch=8, precision="amp"))
     assert len(larger.requests[0][0]) == 8
-    assert references.of(model, spec.model_copy(update={"precision": "amp"})) is first
-    assert references.of(model, spec.model_copy(update={"seed": 1})) is not first
+    assert references.of(model, another(cell, precision="amp")) is first
+    assert references.of(model, another(cell, seed=1)) is not first
 
 
 def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None:
     stages: list[str] = []
-    spec = Spec(model="distilbert", seq_len=8, runtime="eager", device="cpu", threads=1)
-    prepared = engine.prepare(spec, stages.append)
+    cell = a_cell(model="distilbert", seq_len=8, runtime="eager", device="cpu", threads=1)
+    prepared = engine.prepare(cell, stages.append)
     assert stages == ["load", "build", "check"]
     assert prepared.numerics is not None
     assert (prepared.numerics.cosine or 0) > 0.9999

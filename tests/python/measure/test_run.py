@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import another, as_cell
 from small_models import make_presets_small
 
 import gpubench
-from gpubench.cells import resolve
-from gpubench.measure import cell, python_workers
-from gpubench.measure.assemble import fill
+from gpubench.cells.resolve import resolve
+from gpubench.measure import python_workers
+from gpubench.measure.assemble import Attempt, assemble
+from gpubench.measure.cell import Bench
+from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
-from gpubench.measure.run import drive
+from gpubench.measure.run import measured_run
 from gpubench.models.base import load
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import this_machine
 
@@ -48,7 +52,7 @@ def test_a_result_says_what_was_measured_on_what() -> None:
     assert latency.p95 is not None
     assert latency.max is not None
     assert latency.min <= latency.p95 <= latency.max
-    assert result.engine.parameters == load(result.spec).parameters
+    assert result.engine.parameters == load(as_cell(result.spec)).parameters
     assert result.engine.weights == "random (seed 0)"
     assert result.engine.first_inference_seconds is not None
     assert result.environment.cores == this_machine().cores
@@ -94,8 +98,8 @@ def test_every_worker_has_its_share_of_the_cores_and_its_own_modes(
 def test_requests_are_distinct_and_seeded() -> None:
     from gpubench.measure.engine import prepare
 
-    spec = resolve.resolve(a_spec(batch=2), this_machine())
-    pools = [prepare(spec, lambda stage: None).places["cpu"].pool for _ in range(2)]
+    cell = resolve(a_spec(batch=2), this_machine())
+    pools = [prepare(cell, lambda stage: None).places["cpu"].pool for _ in range(2)]
     first = [request[0] for request in pools[0]]
     assert len(first) == 64
     assert len({tuple(ids.flatten().tolist()) for ids in first}) == 64
@@ -135,25 +139,25 @@ def test_a_precision_that_is_emulated_is_told() -> None:
 def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
 
-    def counting(spec: Spec) -> object:
-        loads.append(spec.model)
-        return load(spec)
+    def counting(cell: Cell) -> object:
+        loads.append(cell.model)
+        return load(cell)
 
     monkeypatch.setattr("gpubench.measure.engine.load", counting)
     machine = this_machine()
-    bench = cell.Bench(machine)
+    bench = Bench(machine)
     for settings in ({"workers": 1}, {"workers": 2}, {"batch": 2}):
-        assert bench.measure(resolve.resolve(a_spec(**settings), machine)).error is None
+        assert bench.measure(resolve(a_spec(**settings), machine)).error is None
     assert len(loads) == 2
     assert not bench.worn_out
 
 
 def test_a_result_measured_on_a_gpu_says_that_the_path_is_unproven() -> None:
     machine = this_machine()
-    spec = resolve.resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
-    result = cell.Bench(machine).measure(spec)
-    driven = drive(spec, synthetic_executors(spec))
-    assert "unproven-on-gpus" not in {reason.code for reason in result.verdict.reasons}
-    result.spec = spec.model_copy(update={"device": "cuda:0"})
-    fill(result, driven, machine)
-    assert "unproven-on-gpus" in {reason.code for reason in result.verdict.reasons}
+    cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    here = environment(machine, cell)
+    on_cpu = assemble(cell, here, Attempt(run=run))
+    assert "unproven-on-gpus" not in {reason.code for reason in on_cpu.verdict.reasons}
+    on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run))
+    assert "unproven-on-gpus" in {reason.code for reason in on_gpu.verdict.reasons}

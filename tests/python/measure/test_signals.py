@@ -103,7 +103,7 @@ else:
             return driven
         run._measure = ended
     if moment == "statistics":
-        cell.fill = sending(cell.fill)
+        cell.assemble = sending(cell.assemble)
     if moment == "show":
         command.emit_tables = sending(command.emit_tables)
     if moment == "write":

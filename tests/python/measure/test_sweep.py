@@ -11,10 +11,12 @@ import pytest
 
 import gpubench
 from gpubench.errors import InputError
-from gpubench.measure import assemble, cell
-from gpubench.measure.progress import Watcher
+from gpubench.measure.assemble import assemble
+from gpubench.measure.cell import Bench
+from gpubench.measure.progress import Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 
 GRID: dict[str, object] = {
@@ -26,7 +28,7 @@ GRID: dict[str, object] = {
 }
 
 
-class Recorder(Watcher):
+class Recorder(Progress):
     def __init__(self) -> None:
         self.plan: tuple[int, int] = (0, 0)
         self.began: list[tuple[int, float | None]] = []
@@ -35,10 +37,10 @@ class Recorder(Watcher):
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         self.plan = (to_measure, measured_before)
 
-    def begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+    def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         self.began.append((number, seconds_left))
 
-    def ended(self, result: Result, elapsed_s: float) -> None:
+    def cell_ended(self, result: Result, elapsed_s: float) -> None:
         self.results.append(result)
 
 
@@ -95,14 +97,12 @@ def test_a_failing_cell_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None
 def test_ctrl_c_between_measuring_and_keeping_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill = assemble.fill
-
-    def pressed_in_the_second(result: Result, *rest: Any) -> None:
-        if result.spec.workers == 2:
+    def pressed_in_the_second(cell: Cell, *rest: Any) -> Result:
+        if cell.workers == 2:
             signal.raise_signal(signal.SIGINT)
-        fill(result, *rest)
+        return assemble(cell, *rest)
 
-    monkeypatch.setattr(cell, "fill", pressed_in_the_second)
+    monkeypatch.setattr("gpubench.measure.cell.assemble", pressed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         gpubench.sweep(GRID | {"workers": [1, 2, 3]}, tmp_path / "run")
     cells = open_run(tmp_path / "run").read_all().cells
@@ -136,7 +136,7 @@ def test_a_directory_that_cannot_be_written_is_told_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(cell.Bench, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(Bench, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(InputError, match="cannot be written"):
         gpubench.sweep(GRID, tmp_path / "file" / "run")
 
@@ -144,8 +144,8 @@ def test_a_directory_that_cannot_be_written_is_told_before_anything_is_measured(
 def test_a_second_sweep_into_a_directory_that_is_being_written_is_refused(
     tmp_path: Path,
 ) -> None:
-    class Second(Watcher):
-        def ended(self, result: Result, elapsed_s: float) -> None:
+    class Second(Progress):
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
             with pytest.raises(InputError, match=r"another sweep writes to .*: process \d+ on"):
                 gpubench.sweep(GRID, tmp_path / "run")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from factories import as_cell
 
 import gpubench
 from gpubench.cells.foreign_code import needs_code
@@ -99,7 +100,7 @@ def test_python_and_sweep_files_need_leave_too(with_code: Path, tmp_path: Path) 
     with pytest.raises(InputError, match="add --allow-code"):
         measured(model=f"{with_code}/")
     with pytest.raises(gpubench.GpubenchError, match="add --allow-code"):
-        load(make_spec({"model": f"{with_code}/"}))
+        load(as_cell(make_spec({"model": f"{with_code}/"})))
     file = tmp_path / "sweep.yaml"
     file.write_text(json.dumps({"model": f"{with_code}/"} | BRIEF))
     with pytest.raises(InputError, match="add --allow-code"):
@@ -172,7 +173,9 @@ def test_a_model_of_text_and_images_gets_both(tmp_path: Path) -> None:
     result = measured(model=folder, batch=16)
     assert result.error is None, result.error
     assert result.spec.seq_len == 77
-    ids, mask, pixels = load(make_spec({"model": folder, "seq_len": 9})).make_inputs(seeded(0), 2)
+    ids, mask, pixels = load(as_cell(make_spec({"model": folder, "seq_len": 9}))).make_inputs(
+        seeded(0), 2
+    )
     assert (ids.shape, mask.shape, pixels.shape) == ((2, 9), (2, 9), (2, 3, 32, 32))
 
 
@@ -183,7 +186,10 @@ def test_a_decoder_gets_tokens_too(tmp_path: Path) -> None:
     )  # fmt: skip
     result = measured(model=folder, seq_len=8)
     assert result.error is None, result.error
-    assert len(load(make_spec({"model": folder, "seq_len": 8})).make_inputs(seeded(0), 2)) == 3
+    assert (
+        len(load(as_cell(make_spec({"model": folder, "seq_len": 8}))).make_inputs(seeded(0), 2))
+        == 3
+    )
 
 
 def test_what_takes_sound_is_one_line_and_can_be_given_real_inputs(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from factories import a_cell
 
 from gpubench.errors import GpubenchError
 from gpubench.models.base import load, seeded
 from gpubench.models.bert import CLS, PAD, SEP, question_and_context
 from gpubench.models.resnet import normalised_images
-from gpubench.spec.spec import Spec
 
 SHORT = 16  # tokens, where only the plumbing is tested
 
@@ -25,7 +25,7 @@ SHORT = 16  # tokens, where only the plumbing is tested
     [("bert-base", 108_893_186, 3), ("distilbert", 66_364_418, 2), ("resnet50", 25_557_032, 1)],
 )
 def test_presets_are_the_published_architectures(name: str, parameters: int, inputs: int) -> None:
-    model = load(Spec(model=name))
+    model = load(a_cell(model=name))
     assert model.parameters == parameters
     assert not model.module.training
     request = model.make_inputs(seeded(0), 2)
@@ -46,8 +46,8 @@ def test_bert_large_has_24_layers_of_1024() -> None:
 
 
 def test_random_weights_come_from_the_seed_and_say_so() -> None:
-    first, again = load(Spec(model="resnet50", seed=3)), load(Spec(model="resnet50", seed=3))
-    other = load(Spec(model="resnet50", seed=4))
+    first, again = load(a_cell(model="resnet50", seed=3)), load(a_cell(model="resnet50", seed=3))
+    other = load(a_cell(model="resnet50", seed=4))
     assert first.weights == "random (seed 3)"
     weight = first.module.state_dict()["conv1.weight"]
     assert torch.equal(weight, again.module.state_dict()["conv1.weight"])
@@ -58,7 +58,7 @@ def test_making_random_weights_leaves_the_callers_random_numbers_alone() -> None
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    load(Spec(model="resnet50"))
+    load(a_cell(model="resnet50"))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -66,9 +66,11 @@ def test_making_random_weights_leaves_the_callers_random_numbers_alone() -> None
 def test_loading_a_transformer_says_nothing_on_stderr() -> None:
     """Where torchao is installed, transformers imports it, and torch remarks on its code."""
     program = (
-        "from gpubench.models.base import load; from gpubench.spec.spec import Spec; load(Spec("
+        "from gpubench.cells.resolve import resolve; from gpubench.models.base import load;"
+        "from gpubench.spec.spec import Spec; from gpubench.system.machine import this_machine;"
+        "load(resolve(Spec("
     )
-    program += "model='distilbert'))"
+    program += "model='distilbert'), this_machine()))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -77,7 +79,7 @@ def test_loading_a_transformer_says_nothing_on_stderr() -> None:
     ("module", "kept"), [("torchao.quantization.common", False), ("own", True)]
 )
 def test_remarks_of_torch_on_other_code_than_torchao_are_kept(module: str, kept: bool) -> None:
-    load(Spec(model="resnet50"))
+    load(a_cell(model="resnet50"))
     log = logging.getLogger("torch.utils._pytree")
     enum = type("Kernel", (), {"__module__": module})
     told = log.makeRecord(log.name, logging.WARNING, "", 0, "%s is an Enum subclass", (enum,), None)
@@ -140,7 +142,7 @@ def test_inputs_come_from_the_seed() -> None:
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_resnet_weights_load_from_a_file(tmp_path: Path, suffix: str) -> None:
-    state = load(Spec(model="resnet50", seed=9)).module.state_dict()
+    state = load(a_cell(model="resnet50", seed=9)).module.state_dict()
     path = tmp_path / f"weights{suffix}"
     if suffix == ".pt":
         torch.save(state, path)
@@ -148,15 +150,15 @@ def test_resnet_weights_load_from_a_file(tmp_path: Path, suffix: str) -> None:
         from safetensors.torch import save_file
 
         save_file(state, path)
-    loaded = load(Spec(model="resnet50", weights=str(path)))
+    loaded = load(a_cell(model="resnet50", weights=str(path)))
     assert loaded.weights == f"local: weights{suffix}"
     assert torch.equal(loaded.module.state_dict()["fc.weight"], state["fc.weight"])
 
 
 def test_bert_weights_load_from_a_folder(tmp_path: Path) -> None:
-    original = load(Spec(model="distilbert", seed=9))
+    original = load(a_cell(model="distilbert", seed=9))
     original.module.model.save_pretrained(tmp_path / "squad")  # type: ignore[union-attr,operator]
-    loaded = load(Spec(model="distilbert", weights=str(tmp_path / "squad")))
+    loaded = load(a_cell(model="distilbert", weights=str(tmp_path / "squad")))
     assert loaded.weights == "local: squad"
     request = loaded.make_inputs(seeded(0), 1)
     with torch.inference_mode():
@@ -169,7 +171,7 @@ def test_weights_that_do_not_fit_are_one_line_with_the_fix(tmp_path: Path, model
     path = tmp_path / "other.pt"
     torch.save({"layer": torch.zeros(1)}, path)
     with pytest.raises(GpubenchError) as failure:
-        load(Spec(model=model, weights=str(path)))
+        load(a_cell(model=model, weights=str(path)))
     assert "could not be loaded" in str(failure.value)
     assert "--weights random" in str(failure.value)
     assert "\n" not in str(failure.value)
@@ -182,4 +184,4 @@ def test_a_file_that_is_no_state_dict_is_one_line_with_the_fix(
     path = tmp_path / "other.pt"
     path.write_bytes(content)
     with pytest.raises(GpubenchError, match=r"could not be loaded .*--weights random"):
-        load(Spec(model="resnet50", weights=str(path)))
+        load(a_cell(model="resnet50", weights=str(path)))

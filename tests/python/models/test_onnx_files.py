@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from factories import a_cell, as_cell
 
 import gpubench
 from gpubench.cli.program import main
@@ -34,8 +35,8 @@ def measured(**settings: object) -> gpubench.Result:
 
 def shapes_of(path: Path, **settings: object) -> list[tuple[int, ...]]:
     """Of a request of 3 samples."""
-    spec = make_spec({"model": str(path)} | settings)
-    return [put.shape(3) for put in request(signature(path), spec).inputs]
+    cell = a_cell(model=str(path), **settings)
+    return [put.shape(3) for put in request(signature(path), cell).inputs]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_file_of_each_format_is_measured(tmp_path: Path, dtype: Dtype) -> None
     path = onnx_file(tmp_path, graph)
     result = measured(model=str(path), batch=2, allow_emulated=True)
     assert result.error is None
-    model = load(make_spec({"model": str(path), "precision": result.spec.precision}))
+    model = load(as_cell(make_spec({"model": str(path), "precision": result.spec.precision})))
     (x,) = model.make_inputs(seeded(1), 2)
     assert str(x.dtype) == f"torch.{dtype.name}"
     assert torch.equal(model.module(x)[0], x)
@@ -195,8 +196,8 @@ def test_outputs_of_a_size_that_depends_on_the_data_are_those_of_each_request(
     path = onnx_file(
         tmp_path, "(float[batch, 2] x) => (int64[2, n] y) { a = Relu(x) y = NonZero(a) }"
     )
-    spec = make_spec({"model": str(path), "device": "cpu"})
-    engine = build(load(spec), spec)
+    cell = a_cell(model=str(path))
+    engine = build(load(cell), cell)
     with engine.thread_modes():
         for row, found in [([1.0, 1.0], 2), ([-1.0, 1.0], 1), ([-1.0, -1.0], 0), ([1.0, 1.0], 2)]:
             (output,) = engine.forward(torch.tensor([row]))
@@ -208,8 +209,8 @@ def test_outputs_of_known_shape_are_written_where_they_were_before(tmp_path: Pat
     from gpubench.engines.base import build
 
     path = onnx_file(tmp_path, "(float[batch, 4] x) => (float[batch, 4] y) { y = Relu(x) }")
-    spec = make_spec({"model": str(path), "device": "cpu"})
-    engine = build(load(spec), spec)
+    cell = a_cell(model=str(path))
+    engine = build(load(cell), cell)
     with engine.thread_modes():
         (first,) = engine.forward(torch.ones(1, 4))
         places = {engine.forward(torch.ones(1, 4))[0].data_ptr() for _ in range(3)}
@@ -240,7 +241,7 @@ def test_real_inputs_come_from_a_file(tmp_path: Path) -> None:
     rows = np.arange(12.0).reshape(4, 3)
     np.savez(arrays, x=rows, rate=np.array(16000))
     settings = {"model": str(path), "inputs_file": str(arrays)}
-    model = load(make_spec(settings))
+    model = load(as_cell(make_spec(settings)))
     x, ids, rate = model.make_inputs(seeded(1), 4)
     assert x.dtype == torch.float32
     assert sorted(x[:, 0].tolist()) == [0, 3, 6, 9]  # each once before any comes again

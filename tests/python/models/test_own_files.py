@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from factories import a_cell, as_cell
 
 import gpubench
 from gpubench.errors import InputError
 from gpubench.models.base import load, seeded
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
 
 BRIEF = {"requests": 3, "warmup": 0, "threads": 1, "device": "cpu"}
 
@@ -65,7 +65,7 @@ def test_a_file_may_be_called_like_a_module_of_python(tmp_path: Path, name: str)
         "assert neighbour.WIDTH == 4\n"
     )
     (tmp_path / "neighbour.py").write_text("WIDTH = 4\n")
-    assert load(Spec(model=f"{path}:make")).parameters == 20
+    assert load(a_cell(model=f"{path}:make")).parameters == 20
     assert not hasattr(importlib.import_module(name), "make")  # Python's own, or the package
 
 
@@ -74,7 +74,7 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
     for path, width in zip(paths, (4, 6), strict=True):
         path.parent.mkdir()
         path.write_text(LINEAR.replace("4", str(width)))
-    assert [load(Spec(model=f"{path}:make")).parameters for path in paths] == [20, 42]
+    assert [load(a_cell(model=f"{path}:make")).parameters for path in paths] == [20, 42]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_names_that_cannot_be_told_without_running_are_left_to_loading(tmp_path:
     path = tmp_path / "late.py"
     path.write_text(LINEAR + "globals()['other'] = make\nif True:\n    third = make\n")
     for name in ("other", "third"):
-        assert load(make_spec({"model": f"{path}:{name}"})).parameters == 20
+        assert load(as_cell(make_spec({"model": f"{path}:{name}"}))).parameters == 20
         assert measured(model=f"{path}:{name}", runtime="eager").error is None
 
 
@@ -165,7 +165,7 @@ def test_a_single_number_and_other_formats_reach_torchscript(tmp_path: Path) -> 
         torch.jit.trace(Scaled(), example).save(str(path))
     settings = {"model": str(path), "input_shape": "4+4:uint8=1+scalar:int64=3"}
     assert measured(**settings, batch=2).error is None
-    x, mask, rate = load(make_spec(settings)).make_inputs(seeded(0), 2)
+    x, mask, rate = load(as_cell(make_spec(settings))).make_inputs(seeded(0), 2)
     assert (mask.dtype, mask.unique().tolist(), rate.item()) == (torch.uint8, [1], 3)
     assert x.shape == (2, 4)
 

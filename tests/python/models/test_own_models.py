@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from factories import a_cell
 from small_models import SMALL
 
 import gpubench
@@ -80,11 +81,11 @@ def test_a_function_gives_a_module_and_example_inputs(code: Path, runtime: str) 
 
 
 def test_a_module_of_the_current_folder_is_found_by_name(code: Path) -> None:
-    assert load(Spec(model="two_layers:make")).parameters == 72
+    assert load(a_cell(model="two_layers:make")).parameters == 72
 
 
 def test_samples_made_from_examples_differ_and_come_from_the_seed(code: Path) -> None:
-    model = load(Spec(model=f"{code}:make"))
+    model = load(a_cell(model=f"{code}:make"))
     (inputs,) = model.make_inputs(seeded(1), 8)
     assert len(torch.unique(inputs, dim=0)) == 8
     assert torch.equal(inputs, model.make_inputs(seeded(1), 8)[0])
@@ -135,9 +136,7 @@ def test_a_torchscript_file_runs_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_runs_as_it_is(tmp_path: Path) -> None:
-    exported, _ = export.export(
-        SMALL["resnet"](), Spec(model="resnet50", device="cpu"), torch.float32
-    )
+    exported, _ = export.export(SMALL["resnet"](), a_cell(model="resnet50"), torch.float32)
     path = tmp_path / "net.onnx"
     path.write_bytes(exported.read_bytes())
     result = measured(model=str(path), runtime="onnxruntime", batch=2)
@@ -158,7 +157,7 @@ def test_a_folder_of_hugging_face_is_any_architecture(tmp_path: Path) -> None:
     original = BertForSequenceClassification(tiny).eval()
     original.save_pretrained(tmp_path / "tiny")
     folder = f"{tmp_path}/tiny/"
-    model = load(Spec(model=folder, weights="pretrained", seq_len=8))
+    model = load(a_cell(model=folder, weights="pretrained", seq_len=8))
     ids, mask = model.make_inputs(seeded(1), 2)
     with torch.inference_mode():
         assert torch.equal(model.module(ids, mask)[0], original(ids, mask).logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from factories import G5, result
 from hypothesis import given
@@ -222,12 +224,17 @@ def test_an_instance_without_a_price_asks_for_one_by_hand() -> None:
 
 
 def test_the_measured_hardware_of_a_result() -> None:
-    assert measured_hardware(result()) == TWO_CORES
-    assert measured_hardware(result(machine=G5)) == gpus("NVIDIA A10G", instance="g5.4xlarge")
-    assert measured_hardware(result(machine=G5, device="cpu")).accelerators_used == 0
+    def measured_on(**settings: Any) -> Hardware:
+        made = result(**settings)
+        return measured_hardware(made.spec, made.environment)
+
+    assert measured_on() == TWO_CORES
+    assert measured_on(machine=G5) == gpus("NVIDIA A10G", instance="g5.4xlarge")
+    assert measured_on(machine=G5, device="cpu").accelerators_used == 0
     four = G5 | {"gpus": ["NVIDIA A10G"] * 4}
-    both = result(machine=four, device="cuda:1,cuda:3", workers=2)
-    assert measured_hardware(both) == gpus("NVIDIA A10G", total=4, used=2, instance="g5.4xlarge")
+    assert measured_on(machine=four, device="cuda:1,cuda:3", workers=2) == gpus(
+        "NVIDIA A10G", total=4, used=2, instance="g5.4xlarge"
+    )
 
 
 def test_an_old_result_is_priced_again_and_otherwise_left_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 import gpubench
 from gpubench.files import folder
 from gpubench.files.folder import WRITE_POINTS
-from gpubench.measure.progress import Watcher
+from gpubench.measure.progress import Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
 
@@ -54,11 +54,11 @@ CRASHES = [
 ]
 
 
-class Counter(Watcher):
+class Counter(Progress):
     def __init__(self) -> None:
         self.measured = 0
 
-    def ended(self, result: Result, elapsed_s: float) -> None:
+    def cell_ended(self, result: Result, elapsed_s: float) -> None:
         self.measured += 1
 
 

@@ -16,11 +16,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from factories import as_cell
 from numpy.typing import NDArray
 
 from gpubench import core
 from gpubench.measure.collect import collect
-from gpubench.measure.run import open_load
+from gpubench.measure.loads import offered_load
 from gpubench.spec.parse import make_spec
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.intervals import throughput_interval
@@ -217,7 +218,7 @@ def open_loop(load: float, requests: int, seed: int, **settings: object) -> Anal
             **settings,
         }
     )
-    offered = open_load(spec)
+    offered = offered_load(as_cell(spec), 0.0)
     service: int | NDArray[np.int64] = round(MS)
     if spec.service_dist == "exponential":
         service = core.exponential_service(MS, offered.expected, seed + 2**40)

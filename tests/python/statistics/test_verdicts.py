@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import as_cell
 
 from gpubench import core
 from gpubench.measure.collect import collect
-from gpubench.measure.run import open_load
+from gpubench.measure.loads import offered_load
 from gpubench.results.result import Lag, Numerics, Stages, StageSummary
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
@@ -215,7 +216,7 @@ def open_loop_codes(load: float, requests: int, seed: int) -> list[str]:
             "load_seed": seed,
         }
     )
-    offered = open_load(spec)
+    offered = offered_load(as_cell(spec), 0.0)
     service = core.exponential_service(MS, offered.expected, seed + 2**40)
     outcome = core.simulate(offered.source, service_ns=service, capacity=offered.expected)
     return codes(analyse(collect(outcome), offered.counted(outcome.start_ns)))
@@ -286,5 +287,5 @@ def test_a_cell_without_samples_is_suspect() -> None:
 def test_the_documentation_lists_every_reason_and_no_other() -> None:
     text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text()
     table = text.split("## Verdicts")[1].split("\n## ")[0]
-    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith(("| `", "| [`"))}
     assert listed == set(RAISED)

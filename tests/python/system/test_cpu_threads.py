@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories import a_cell
 from threadpoolctl import ThreadpoolController
 
 from gpubench import core
@@ -147,7 +148,6 @@ def test_parallel_branches_are_refused_where_their_threads_cannot_be_set(
     from gpubench.engines.base import Engine
     from gpubench.errors import GpubenchError
     from gpubench.measure.engine import _refuse_foreign_interop_threads
-    from gpubench.spec.spec import Spec
 
     class Branches(torch.nn.Module):
         def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -160,10 +160,10 @@ def test_parallel_branches_are_refused_where_their_threads_cannot_be_set(
         script = trace(module, torch.ones(2))
         return Engine(script, torch.device("cpu"), torch.float32, torch.inference_mode)
 
-    spec = Spec(model="resnet50", workers=2, threads=3)
+    cell = a_cell(model="resnet50", workers=2, threads=3)
     monkeypatch.setattr(torch, "get_num_interop_threads", lambda: 5)
-    _refuse_foreign_interop_threads(engine(torch.nn.ReLU()), spec)
+    _refuse_foreign_interop_threads(engine(torch.nn.ReLU()), cell)
     with pytest.raises(GpubenchError, match=r"torch\.jit\.fork.* on 6 threads.* has 5 "):
-        _refuse_foreign_interop_threads(engine(Branches()), spec)
+        _refuse_foreign_interop_threads(engine(Branches()), cell)
     monkeypatch.setattr(torch, "get_num_interop_threads", lambda: 6)
-    _refuse_foreign_interop_threads(engine(Branches()), spec)
+    _refuse_foreign_interop_threads(engine(Branches()), cell)

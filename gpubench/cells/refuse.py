@@ -1,0 +1,168 @@
+"""What a machine cannot measure, and what to change: one line, before anything is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from gpubench.cells.devices import native_precision
+from gpubench.cells.foreign_code import brings_code
+from gpubench.engines import refusals
+from gpubench.errors import InputError
+from gpubench.models.local_files import onnx_data
+from gpubench.registry import local_path
+from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad, TraceLoad
+from gpubench.spec.spec import Spec
+from gpubench.system.machine import Machine
+
+# Its due time, its stamps, and its row while the samples are put in order.
+_SCHEDULED_REQUEST_BYTES = 250
+
+
+def refuse_missing_model(spec: Spec) -> None:
+    """Raises InputError where the model's name is the path of a file that is not there, or is not
+    all there."""
+    path = local_path(spec.model)
+    if path is not None and not os.path.exists(path):  # nor where it may not be looked at
+        raise InputError(f"--model {spec.model}: there is no {path}; give the path of one")
+    if path is not None and os.path.isdir(path) and not path.endswith("/"):
+        raise InputError(f"--model {spec.model}: {path} is a folder; give a file")
+    if path is not None:
+        _refuse_special(f"--model {spec.model}", path)
+        onnx_data(Path(path))
+    if spec.inputs_file is not None and not os.path.isfile(spec.inputs_file):
+        raise InputError(
+            f"--inputs-file {spec.inputs_file}: there is no such file; give one that numpy.savez "
+            "has written"
+        )
+
+
+def refuse_code(spec: Spec) -> None:
+    """Raises InputError where the model brings code that the user has not allowed."""
+    if not spec.allow_code and (reason := brings_code(spec)):
+        raise InputError(f"--model {spec.model}: {reason}; if you trust it, add --allow-code")
+
+
+def refuse_by_its_file(cell: Cell) -> None:
+    """Raises InputError for what can be seen in the model's own file, without importing torch."""
+    checks = cell.model_entry.checks
+    if checks is not None and (reason := importlib.import_module(checks).refusal(cell)):
+        raise InputError(reason)
+
+
+def refuse_impossible(cell: Cell, machine: Machine) -> None:
+    """Raises InputError, with the reason and the fix, for what this machine cannot measure."""
+    refuse_by_its_file(cell)
+    if cell.on_cpu:
+        _refuse_on_cpu(cell, machine)
+    else:
+        _refuse_idle_gpus(cell)
+    if cell.batch_limits.samples % cell.batch:
+        raise InputError(
+            f"--dynamic-batch: MAX {cell.batch_limits.samples} is no multiple of the {cell.batch} "
+            "samples that each request brings; choose one"
+        )
+    if isinstance(cell.load, OpenLoad):
+        _refuse_long_schedule(cell.load)
+    if isinstance(cell.load, TraceLoad):
+        _refuse_trace(cell.load, cell.spec.requests)
+    if cell.service is not None:  # no model is executed
+        return
+    reason = refusals.on_cpu(cell) if cell.on_cpu else None
+    if reason := reason or importlib.import_module(cell.runtime_entry.file).refusal(cell):
+        raise InputError(f"--runtime {cell.runtime}: {reason}")
+    _refuse_missing_weights(cell.weights)
+
+
+def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
+    if cell.service is None:
+        _refuse_precision_on_cpu(cell, machine)
+    if cell.depth != 1:
+        raise InputError(
+            f"--depth {cell.depth}: a worker on a CPU has one batch in flight; use --workers for "
+            "more parallel executions"
+        )
+
+
+def _refuse_precision_on_cpu(cell: Cell, machine: Machine) -> None:
+    if cell.precision == "tf32":
+        raise InputError("--precision tf32: only NVIDIA GPUs from Ampere on have it; use fp32")
+    if cell.spec.allow_emulated or native_precision(cell, machine):
+        return
+    if cell.model.lower().endswith(".onnx"):
+        raise InputError(
+            f"--precision {cell.precision}: {cell.model} computes in it, and this CPU "
+            f"({machine.cpu}) does not: add --allow-emulated to measure it all the same, or give "
+            "an fp32 file"
+        )
+    needed = "avx512_fp16 or amx_fp16" if cell.precision == "fp16" else "avx512_bf16 or amx_bf16"
+    raise InputError(
+        f"--precision {cell.precision}: this CPU ({machine.cpu}) has no {needed} and only "
+        "emulates it, 40 to 60 times slower; use fp32, or add --allow-emulated"
+    )
+
+
+def _refuse_idle_gpus(cell: Cell) -> None:
+    """All GPUs of a cell do the same work: as many workers each, and at least a client."""
+    gpus, workers = len(cell.devices), cell.workers
+    if workers % gpus:
+        below, above = workers // gpus * gpus, (workers // gpus + 1) * gpus
+        fitting = f"{below} or {above}" if below else str(above)
+        raise InputError(
+            f"--workers {workers}: they cannot be shared out evenly among {gpus} GPUs; "
+            f"use {fitting}"
+        )
+    if isinstance(cell.load, ClosedLoad) and cell.load.clients < gpus:
+        raise InputError(
+            f"--clients {cell.load.clients}: too few to keep {gpus} GPUs busy; use {gpus} or more, "
+            "or one GPU with --device cuda:0"
+        )
+
+
+def _refuse_long_schedule(load: OpenLoad) -> None:
+    """A schedule lies in memory whole, and so do the stamps of its requests."""
+    requests = load.settling + load.requests
+    needed = requests * _SCHEDULED_REQUEST_BYTES
+    if needed > _half_of_the_memory():
+        raise InputError(
+            f"--rate {load.rate_per_second:g}: {requests:.3g} requests need {needed / 1e9:.3g} GB, "
+            "more than half of this machine's memory; lower --rate, --duration or --warmup"
+        )
+
+
+def _refuse_trace(load: TraceLoad, requests: int | None) -> None:
+    arrivals = len(load.trace.seconds)
+    needed = arrivals * _SCHEDULED_REQUEST_BYTES
+    if needed > _half_of_the_memory():
+        raise InputError(
+            f"--arrivals trace:{load.trace.path}: its requests need {needed / 1e9:.3g} GB, more "
+            "than half of this machine's memory; shorten it"
+        )
+    if requests is not None and requests > arrivals:
+        raise InputError(
+            f"--requests {requests}: the trace has {arrivals} arrivals, and it is measured whole; "
+            "remove --requests, or give a longer trace"
+        )
+    load.trace.scale(load.rate_per_second)
+
+
+def _half_of_the_memory() -> float:
+    """Bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+
+
+def _refuse_missing_weights(weights: str) -> None:
+    if weights in {"random", "pretrained"} or weights.startswith("hub:"):
+        return
+    if not os.path.exists(weights):
+        raise InputError(
+            f"--weights {weights}: no such file or folder; use random, pretrained, hub:ID or a path"
+        )
+    _refuse_special(f"--weights {weights}", weights)
+
+
+def _refuse_special(setting: str, path: str) -> None:
+    """Raises InputError for a pipe, which might be waited for, or a device, which might not end."""
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f"{setting}: {path} is no regular file; give one, or a folder")
