@@ -9,6 +9,8 @@ from collections.abc import Iterable
 # Longer messages are shortened. Some libraries put whole graphs into a message.
 MOST_CHARACTERS = 500
 
+_SHORT_LIST = 16  # names that an error lists although it also proposes one
+
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
 
@@ -85,13 +87,16 @@ def shorten(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """A hint for a mistyped name: 'did you mean a or b?'.
+    """A hint for a mistyped name: 'did you mean a or b? The choices are a, b, c'.
 
-    If no name is similar: `otherwise`, or the list of all names.
+    `otherwise` replaces the list of choices. If a similar name was found, a long list is left out.
     """
     names = sorted(known)
     by_lower_case = {each.lower(): each for each in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
-    return otherwise or f"choose from {', '.join(names)}"
+    if not close:
+        return otherwise or f"choose from {', '.join(names)}"
+    question = f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
+    if otherwise is not None or len(names) > _SHORT_LIST:
+        return question
+    return f"{question} The choices are {', '.join(names)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError, first_line, reason_of, shorten
@@ -19,6 +19,8 @@ from gpubench.measure.progress import Progress
 from gpubench.measure.run import MeasuredRun, hung_threads, measured_run
 from gpubench.results.result import Failure, Result
 from gpubench.spec.cell import Cell
+from gpubench.spec.parse import given_spec
+from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import Deferral, raise_if_received, received
 from gpubench.system.machine import Machine, this_machine
@@ -42,8 +44,23 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def run(spec: Spec, progress: Progress | None = None, keep: Keep = _nowhere) -> Result:
-    """Measure one cell on this machine.
+@overload
+def run(spec: Spec, progress: Progress | None = ..., keep: Keep = ...) -> Result: ...
+
+
+@overload
+def run(
+    *, progress: Progress | None = ..., keep: Keep = ..., **settings: Unpack[Settings]
+) -> Result: ...
+
+
+def run(
+    spec: Spec | None = None,
+    progress: Progress | None = None,
+    keep: Keep = _nowhere,
+    **settings: Any,
+) -> Result:
+    """Measure one cell on this machine: that of a Spec, or of settings (model="resnet50", batch=4).
 
     `progress` is told of each stage as it begins: load, build, check, measure. `keep` is given the
     result as soon as it is whole, while signals are still put off. A cell that fails in one of the
@@ -53,9 +70,10 @@ def run(spec: Spec, progress: Progress | None = None, keep: Keep = _nowhere) -> 
     own handler, it is put off while a result is made; KeyboardInterrupt, from whatever handler,
     ends the measured run.
 
-    Raises InputError for a spec that this machine cannot measure, before anything is loaded, and
-    Interrupted, with the partial result, on KeyboardInterrupt.
+    Raises InputError for settings that are not valid or that this machine cannot measure, before
+    anything is loaded, and Interrupted, with the partial result, on KeyboardInterrupt.
     """
+    spec = given_spec(spec, settings)
     machine = this_machine()
     return Bench(machine, progress).measure(resolve(spec, machine), keep)
 

@@ -6,7 +6,7 @@ spec, objective -> unloaded and saturated closed loops -> open loops at rates ->
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack, overload
 
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
@@ -16,6 +16,8 @@ from gpubench.pricing.cost import check_prices, measured_hardware, price
 from gpubench.results.result import Cost, Failure, Result, Verdict
 from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
 from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.parse import given_spec
+from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.statistics.crossing import (
     MOST_LOAD,
@@ -55,14 +57,38 @@ class SearchInterrupted(KeyboardInterrupt):
         self.result = result
 
 
+@overload
 def search(
     spec: Spec,
     objective: str | Objective,
+    tolerance: float = ...,
+    probes: int = ...,
+    progress: Progress | None = ...,
+) -> SearchResult: ...
+
+
+@overload
+def search(
+    *,
+    objective: str | Objective,
+    tolerance: float = ...,
+    probes: int = ...,
+    progress: Progress | None = ...,
+    **settings: Unpack[Settings],
+) -> SearchResult: ...
+
+
+def search(
+    spec: Spec | None = None,
+    objective: str | Objective = "",
     tolerance: float = DEFAULT_TOLERANCE,
     probes: int = DEFAULT_PROBES,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> SearchResult:
     """The highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
+
+    What is measured is a Spec, or settings: search(model="resnet50", objective="p95:200ms").
 
     It ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or after
     `probes` open loops, of which the first is at the rate of `spec`, if it has one. A measurement
@@ -77,6 +103,7 @@ def search(
         raise InputError(f"--tolerance {tolerance:g} is no share; write it like 0.05")
     if probes < 1:
         raise InputError(f"--probes {probes} is not allowed; give 1 or more")
+    spec = given_spec(spec, settings)
     check_spec(spec)
     check_prices(spec.instance)
     return _Search(spec, objective, progress or Progress()).run(tolerance, probes)

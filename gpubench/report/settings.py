@@ -15,7 +15,7 @@ from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Environment, Result
-from gpubench.spec.spec import Precision
+from gpubench.spec.settings import Precision
 
 _PRECISIONS = get_args(Precision)
 

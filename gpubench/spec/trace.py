@@ -66,7 +66,7 @@ def read_trace(path: Path) -> Trace:
         raise InputError(f"--arrivals trace:{path}: it must hold one time in seconds a line")
     if seconds[-1] > _LONGEST_TRACE_S:
         raise InputError(f"--arrivals trace:{path}: times are in seconds, and at most a year")
-    if seconds[0] < 0 or (np.diff(seconds) < 0).any():
+    if seconds[0] < 0 or (seconds[1:] < seconds[:-1]).any():
         raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
     return Trace(path, seconds)
 

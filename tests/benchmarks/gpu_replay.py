@@ -40,7 +40,9 @@ class BareReplay:
         archive = cmake_dir().parents[1] / "libgpubench_core.a"
         with tempfile.TemporaryDirectory() as folder:
             shared = Path(folder) / "bare_replay.so"
-            flags = ["-O3", "-DNDEBUG", "-std=c++17", "-shared", "-fPIC", f"-I{include_dir()}"]
+            own_headers = Path(__file__).parents[2] / "csrc" / "src"  # of streams, events, graphs
+            flags = ["-O3", "-DNDEBUG", "-std=c++17", "-shared", "-fPIC"]
+            flags += [f"-I{include_dir()}", f"-I{own_headers}"]
             links = [str(archive), "-ldl", "-pthread"]
             command = [os.environ.get("CXX", "c++"), *flags, str(source), *links]
             subprocess.run([*command, "-o", str(shared)], check=True)

@@ -141,13 +141,14 @@ def test_too_little_memory_is_an_error_in_one_line_and_spoils_nothing() -> None:
 
 @pytest.mark.gpu(torch=True)
 def test_ctrl_c_keeps_what_was_measured() -> None:
-    def say(stage: str) -> None:
-        if stage == "measure":
-            threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
+    class PressCtrlC(gpubench.Progress):
+        def stage(self, name: str) -> None:
+            if name == "measure":
+                threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()
 
     spec = BRIEF | {"model": "resnet50", "requests": None, "duration": 20}
     with pytest.raises(Interrupted) as interrupted:
-        gpubench.run(gpubench.Spec.model_validate(spec), say)
+        gpubench.run(gpubench.Spec.model_validate(spec), PressCtrlC())
     result = interrupted.value.result
     assert result.harness.executor == "graph", result.harness.not_captured
     assert result.requests.completed > 0
