@@ -2,6 +2,13 @@
 
 find_package(Threads REQUIRED)
 
+# The wheel has the same layout on every platform: `gpubench paths` relies on it. GNUInstallDirs would
+# choose lib64 on some.
+if(building_wheel)
+  set(CMAKE_INSTALL_LIBDIR lib)
+  set(CMAKE_INSTALL_INCLUDEDIR include)
+endif()
+
 add_library(gpubench_core STATIC
   csrc/src/arrivals.cpp
   csrc/src/batching.cpp
@@ -35,16 +42,22 @@ add_library(gpubench_core STATIC
   csrc/src/worker.cpp)
 add_library(gpubench::core ALIAS gpubench_core)
 
+include(GNUInstallDirs)
+set(generated_include_dir ${PROJECT_BINARY_DIR}/generated/include)
+configure_file(cmake/version.hpp.in ${generated_include_dir}/gpubench/version.hpp @ONLY)
+
+gpubench_compile_options(gpubench_core)
 target_compile_features(gpubench_core PUBLIC cxx_std_17)
-target_compile_options(gpubench_core PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
 target_include_directories(gpubench_core
-  PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:include>
+  PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/csrc/include>
+         $<BUILD_INTERFACE:${generated_include_dir}>
+         $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
   PRIVATE csrc/src)
 target_link_libraries(gpubench_core PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
 
-# What is linked in from here is not exported again.
+# A shared library that links the core does not export the core's symbols.
 set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPENDENT_CODE ON
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
-# A seed must give the same schedule on processors with and without fused multiply-add.
+# A seed gives the same schedule on processors with and without fused multiply-add.
 set_source_files_properties(csrc/src/arrivals.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

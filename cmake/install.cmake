@@ -3,10 +3,12 @@
 
 include(CMakePackageConfigHelpers)
 
-set(package_dir lib/cmake/gpubench)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/gpubench)
 
-install(TARGETS gpubench_core EXPORT gpubench-targets ARCHIVE DESTINATION lib)
-install(DIRECTORY csrc/include/gpubench DESTINATION include FILES_MATCHING PATTERN "*.hpp")
+install(TARGETS gpubench_core EXPORT gpubench-targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY csrc/include/gpubench ${generated_include_dir}/gpubench
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(EXPORT gpubench-targets NAMESPACE gpubench:: DESTINATION ${package_dir})
 export(EXPORT gpubench-targets NAMESPACE gpubench::
        FILE ${PROJECT_BINARY_DIR}/gpubench-targets.cmake)

@@ -8,12 +8,23 @@ from __future__ import annotations
 import gpubench
 
 
-def main(batches: tuple[int, ...] = (1, 2, 4), **settings: object) -> list[gpubench.Result]:
-    """Measure each batch size and print a line for it; `settings` are those of gpubench.Spec."""
-    shared = {"model": "bert-base", "requests": 130, "instance": ["c7i.xlarge"]} | settings
+def main(
+    batches: tuple[int, ...] = (1, 2, 4),
+    seq_len: int = 128,
+    requests: int = 130,
+    warmup: str | float = "2s",
+) -> list[gpubench.Result]:
+    """Measure each batch size and print a line for it."""
     results = []
     for batch in batches:
-        result = gpubench.run(gpubench.Spec.model_validate(shared | {"batch": batch}))
+        result = gpubench.run(
+            model="bert-base",
+            batch=batch,
+            seq_len=seq_len,
+            requests=requests,
+            warmup=warmup,
+            instance=["c7i.xlarge"],
+        )
         results.append(result)
         if result.error is not None:
             print(f"batch {batch}: {result.error.message}")

@@ -2,12 +2,22 @@
 
     import gpubench
 
-    result = gpubench.run(gpubench.Spec(model="resnet50", batch=4, instance=["c7i.xlarge"]))
+    result = gpubench.run(model="resnet50", batch=4, instance=["c7i.xlarge"])
     print(result.throughput_per_second, result.latency_ms.p95, result.costs[0].usd_per_million)
 
-`run` measures one cell, `sweep` a grid into a run directory, and `search` finds the highest rate of
-requests that meets an objective. Names are imported on first use, so
-that commands which measure nothing start without torch.
+    found = gpubench.search(model="resnet50", objective="p95:200ms")
+    print(found.max_rate_per_second, found.interval)
+
+run      measures one cell and returns a Result.
+search   finds the highest rate of requests that meets an objective, and returns a SearchResult.
+sweep    measures a grid of cells into a run directory, and returns their Results.
+compare  pairs the matching Results of two lists, with the ratios of their figures.
+Spec     the settings of a cell. run and search also take these settings directly.
+Progress is told how a run, a search or a sweep goes; override what you want to hear of.
+core     the queue, the workers and the clock, written in C++.
+
+`help(gpubench.Spec)` and `gpubench run --help` explain every setting. Settings that are not valid,
+or not possible on this machine, raise InputError: one line that says what to change.
 """
 
 from __future__ import annotations
@@ -15,16 +25,21 @@ from __future__ import annotations
 import os
 
 # The command's signal handlers are installed after this file, so it imports as little as it can.
+# Names are imported on first use: commands which measure nothing start without torch.
 TYPE_CHECKING = False  # as in typing
 if TYPE_CHECKING:
+    from gpubench import core
     from gpubench.errors import GpubenchError, InputError
     from gpubench.measure.cell import Interrupted, run
+    from gpubench.measure.progress import Progress
     from gpubench.measure.search import SearchInterrupted, search
     from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
+    from gpubench.planning.compare import compare
     from gpubench.results.result import Result
     from gpubench.results.samples import Samples
     from gpubench.results.search_result import SearchResult
+    from gpubench.spec.settings import Settings
     from gpubench.spec.spec import Spec
 
 # In a clone, this folder has the Python files alone. The compiled core is then looked for in the
@@ -40,11 +55,15 @@ __all__ = [
     "InputError",
     "Interrupted",
     "OwnModel",
+    "Progress",
     "Result",
     "Samples",
     "SearchInterrupted",
     "SearchResult",
+    "Settings",
     "Spec",
+    "compare",
+    "core",
     "run",
     "search",
     "sweep",
@@ -55,11 +74,14 @@ _HOME = {
     "InputError": "gpubench.errors",
     "Interrupted": "gpubench.measure.cell",
     "OwnModel": "gpubench.models.own",
+    "Progress": "gpubench.measure.progress",
     "Result": "gpubench.results.result",
     "Samples": "gpubench.results.samples",
     "SearchInterrupted": "gpubench.measure.search",
     "SearchResult": "gpubench.results.search_result",
+    "Settings": "gpubench.spec.settings",
     "Spec": "gpubench.spec.spec",
+    "compare": "gpubench.planning.compare",
     "run": "gpubench.measure.cell",
     "search": "gpubench.measure.search",
     "sweep": "gpubench.measure.sweep",
@@ -67,8 +89,14 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
     from importlib import import_module
 
+    if name == "core":
+        return import_module("gpubench.core")
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

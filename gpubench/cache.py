@@ -1,9 +1,9 @@
-"""Files that are costly to make and cheap to keep, under one folder, by the hash of their content's
-origin. Safe under several processes: an entry appears whole or not at all.
+"""The cache: files that are costly to make, in one folder, named by a hash of their origin.
 
-What is kept here is loaded into the process and can run code, so the folder is this user's alone
-(0700, files 0600) and nothing in it is taken from anybody else. It bears a marker; only what has
-the names that gpubench gives, in a folder with the marker, is ever removed. See docs/security.md.
+Several processes can use it at the same time: an entry is complete or absent. Entries are loaded
+into the process and can run code. So the folder belongs only to this user (mode 0700, files 0600),
+and files of other users are never used. The folder has a marker file. gpubench removes only files
+with its own names, in a folder with the marker. See docs/security.md.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ from typing import TextIO
 from gpubench.errors import InputError
 from gpubench.files.locks import exclusive
 
-# What a file has besides the weights that its size is known by.
+# Bytes of an entry besides the weights, whose size is known in advance.
 _HEADROOM = 32 << 20
 
-# The name that programs which make backups know (https://bford.info/cachedir/).
+# Backup programs know this name (https://bford.info/cachedir/).
 _MARKER = "CACHEDIR.TAG"
 _MARKER_TEXT = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of gpubench. "gpubench cache clear" removes what gpubench has put here.
 """
-# In a folder that holds other things too, the cache is a folder of this name.
+# If the chosen folder also contains other files, the cache is a folder in it with this name.
 _WITHIN = "gpubench-cache"
 _KIND = re.compile("[a-z0-9][a-z0-9-]*")
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")
 _OWN_HIDDEN = re.compile(r"\.(lock-|part-|timing|gpubench).*")
-# In each folder of a kind, so that no folder is taken for one by its name alone.
+# This file is in each folder of a kind. A name alone does not show that gpubench made the folder.
 _KIND_MARKER = ".gpubench-kind"
-_OF_TORCH = "inductor"  # TorchInductor's own cache, which is one entry
-# Of versions that set no marker: a folder that holds these alone is a cache.
+_OF_TORCH = "inductor"  # TorchInductor's own cache, which counts as one entry
+# Earlier versions set no marker. A folder that contains only folders with these names is a cache.
 _UNMARKED_KINDS = re.compile(
     "torchscript|aotinductor|inductor|onnx|onnxruntime-int8|tensorrt(-rtx|-int8|-fp8)?"
 )
 
 
 def cache_dir() -> Path:
-    """The folder in use: the chosen one, where it is this user's own.
+    """The folder in use.
 
-    That is $GPUBENCH_CACHE_DIR, else gpubench/ in $XDG_CACHE_HOME or ~/.cache. In a folder that
-    holds other things it is gpubench-cache/. In place of one of another user, or that others may
-    write to, it is the folder in ~/.cache; and in place of that, one for this process.
+    It is $GPUBENCH_CACHE_DIR, otherwise gpubench/ in $XDG_CACHE_HOME or ~/.cache. If that folder
+    also contains other files, it is gpubench-cache/ in it. If the folder belongs to another user,
+    or others may write to it, the folder in ~/.cache is used, and if that is not possible either, a
+    temporary folder of this process.
     """
     for find in (_chosen, _default):
         with suppress(OSError):
@@ -64,7 +65,10 @@ def cache_dir() -> Path:
 
 
 def folder(kind: str) -> Path:
-    """The folder of a kind of entries, made where it does not exist; for what a library keeps."""
+    """The folder of one kind of entries, for a library that manages its own files.
+
+    It is created if it does not exist.
+    """
     place = cache_dir() / kind
     try:
         _make(place)
@@ -75,9 +79,9 @@ def folder(kind: str) -> Path:
 
 
 def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
-    """The place of what `origin` makes: everything that its content depends on must be in it.
+    """The path of an entry. `origin` must contain everything that its content depends on.
 
-    Where there is a file that another user has put there, or a link, it is a place elsewhere.
+    If another user has put a file there, or if there is a link, it is a path in a temporary folder.
     """
     digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:32]
     place = cache_dir() / kind / f"{digest}{suffix}"
@@ -89,22 +93,24 @@ def entry(kind: str, origin: dict[str, object], suffix: str) -> Path:
 
 
 def temporary(suffix: str) -> Path:
-    """A new place for what cannot be found again; it lasts as long as this process."""
+    """A new path for a file that cannot be found again. It is removed when this process ends."""
     return Path(_scratch().name) / f"{secrets.token_hex(16)}{suffix}"
 
 
 @dataclass(frozen=True)
 class Entry:
+    """An entry of the cache."""
+
     kind: str  # the runtime, or the step, that made it
-    path: Path  # a file; for what a library keeps in its own way, a folder
+    path: Path  # a file, or a folder if a library manages its own files
     bytes: int
     modified: float  # seconds since 1970
 
 
 def chosen_dir() -> Path:
-    """The folder to list or to clear: that which was chosen, never one in its place.
+    """The folder that `gpubench cache` lists and clears: the chosen one, never a replacement.
 
-    Raises InputError where it is not one for this user.
+    Raises InputError if this user cannot use it.
     """
     chosen = _chosen()
     if chosen is None:
@@ -116,15 +122,15 @@ def chosen_dir() -> Path:
     if own is None:
         raise InputError(
             f"{chosen} is not a cache of yours: it belongs to another user, or others may write to "
-            f"it; {cache_dir()} is used in its place: set GPUBENCH_CACHE_DIR to that"
+            f"it; {cache_dir()} is used instead: set GPUBENCH_CACHE_DIR to it"
         )
     return own
 
 
 def entries() -> list[Entry]:
-    """What is in the cache, whole entries alone, by kind and then newest first.
+    """The complete entries of the cache, by kind, newest first.
 
-    What gpubench has not put there is left out, and no link is followed. Raises InputError as
+    Files that gpubench has not made are left out. No link is followed. Raises InputError like
     `chosen_dir`.
     """
     found = []
@@ -140,9 +146,9 @@ def entries() -> list[Entry]:
 
 
 def clear(kind: str | None = None) -> list[Entry]:
-    """Remove every entry, or those of one kind, and return them. What is being made stays.
+    """Remove all entries, or those of one kind, and return them.
 
-    Raises InputError as `chosen_dir`.
+    Files that are being written stay. Raises InputError like `chosen_dir`.
     """
     removed = [entry for entry in entries() if kind in {None, entry.kind}]
     for entry in removed:
@@ -164,7 +170,7 @@ def _chosen() -> Path | None:
 
 
 def _default() -> Path | None:
-    """None for a user without a home folder, as containers have them."""
+    """The default folder. None for a user without a home folder, as in some containers."""
     if named := os.environ.get("XDG_CACHE_HOME"):
         return Path(named) / "gpubench"
     try:
@@ -174,26 +180,26 @@ def _default() -> Path | None:
 
 
 def _own_folder(chosen: Path) -> Path | None:
-    """The cache in `chosen`; None where it is another user's. Nothing is made yet.
+    """The cache in `chosen`. None if it belongs to another user. Nothing is created yet.
 
-    Raises OSError where that cannot be told.
+    Raises OSError if this cannot be found out.
     """
     if not _exists(chosen):
         return chosen
-    real = chosen.resolve()  # a link that this user's own setting names
+    real = chosen.resolve()  # the user's own setting may name a link
     if not real.is_dir() or not _belongs(real):
         return None
     if _is_cache(real, is_default=chosen == _default()):
-        return chosen if _is_own(real, mend=True) else None
+        return chosen if _is_own(real, repair=True) else None
     within = chosen / _WITHIN
     if not _exists(within):
         return within
-    is_usable = _is_own(within, mend=True) and _is_cache(within, is_default=False)
+    is_usable = _is_own(within, repair=True) and _is_cache(within, is_default=False)
     return within if is_usable else None
 
 
 def _is_cache(folder: Path, is_default: bool) -> bool:
-    """Whether it has the marker, or is empty, or a version without markers has made it."""
+    """Whether it has the marker, is empty, or was made by a version without markers."""
     marker = folder / _MARKER
     if marker.is_file() and not marker.is_symlink():
         return "gpubench" in marker.read_text(encoding="utf-8", errors="replace")[:1000]
@@ -234,7 +240,7 @@ def _is_folder(place: Path) -> bool:
 
 
 def _exists(place: Path) -> bool:
-    """Whether anything has this name, a link that leads nowhere among it. May raise OSError."""
+    """Whether anything has this name, including a broken link. May raise OSError."""
     try:
         place.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -243,38 +249,38 @@ def _exists(place: Path) -> bool:
 
 
 def _belongs(place: Path) -> bool:
-    """Whether it is this user's or the system's: nobody else can have put it there."""
+    """Whether it belongs to this user or to root, so that no other user has put it there."""
     return place.lstat().st_uid in {os.geteuid(), 0}
 
 
-def _is_own(place: Path, mend: bool = False) -> bool:
-    """Whether a file or folder is no link, belongs to this user, and others may not write to it.
+def _is_own(place: Path, repair: bool = False) -> bool:
+    """Whether a file or folder is not a link, belongs to this user, and others cannot write to it.
 
-    With `mend` the permission to write is taken from others where this user can.
+    With `repair`, the permission to write is removed from others if this user may do that.
     """
     status = place.lstat()
     if stat.S_ISLNK(status.st_mode) or not _belongs(place):
         return False
     if not status.st_mode & 0o022:
         return True
-    if not mend or status.st_uid != os.geteuid():
+    if not repair or status.st_uid != os.geteuid():
         return False
     place.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
     return True
 
 
 def _make(kind: Path) -> None:
-    """The folder of a kind and those above it, for this user alone, whatever the umask.
+    """Create the folder of a kind and its parents, only for this user, with any umask.
 
-    Raises OSError where it cannot be made, or is not this user's.
+    Raises OSError if it cannot be created or belongs to another user.
     """
     root = kind.parent
     root.parent.mkdir(parents=True, exist_ok=True)
     for place in (root, kind):
         with suppress(FileExistsError):
             place.mkdir(mode=0o700)
-        if not _is_own(place.resolve() if place == root else place, mend=True):
-            raise PermissionError(errno.EPERM, "it is another user's", str(place))
+        if not _is_own(place.resolve() if place == root else place, repair=True):
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(place))
     for marker, text in ((root / _MARKER, _MARKER_TEXT), (kind / _KIND_MARKER, "")):
         with suppress(FileExistsError), _new_file(marker) as file:
             file.write(text)
@@ -295,43 +301,43 @@ def _size(path: Path) -> int:
 
 
 def save(path: Path, write: Callable[[Path], None], size: int = 0) -> Path:
-    """Have `write` make the entry beside its place, then put it there in one step.
+    """Let `write` make the entry in a temporary file, and rename it in one step.
 
-    Of several processes that want the same entry, one makes it and the others wait for it. Returns
-    where the entry is: a cache that cannot be written is no reason to fail, and the entry is then
-    in a folder that lasts as long as this process. So it is where there is less room than `size`,
-    what it will have in bytes at least: torch ends the process when a disk is full. Raises OSError
-    where there is no room there either, and what `write` raises.
+    If several processes need the same entry, one makes it and the others wait. Returns the path of
+    the entry. If the cache cannot be written, the entry is in a temporary folder of this process.
+    The same holds if less than `size` bytes are free, the smallest size of the entry, because torch
+    ends the process when a disk is full. Raises OSError if the temporary folder has too little
+    space as well, and what `write` raises.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(path))
-            usable = path.exists() or _has_room(path.parent, size)
+            usable = path.exists() or _has_space(path.parent, size)
         except OSError:
             usable = False
         if not usable:
             path = Path(_scratch().name) / path.name
         if _exists(path) and _is_own(path):
             return path
-        if not _has_room(path.parent, size):
-            raise OSError(errno.ENOSPC, f"no room for {size / 1e6:,.0f} MB", str(path.parent))
+        if not _has_space(path.parent, size):
+            raise OSError(errno.ENOSPC, f"no space for {size / 1e6:,.0f} MB", str(path.parent))
         temporary = _beside(path)
         try:
             write(temporary)
-            temporary.chmod(0o600)  # a library may have made it anew
+            temporary.chmod(0o600)  # a library may have created the file again
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     return path
 
 
-def _has_room(folder: Path, size: int) -> bool:
+def _has_space(folder: Path, size: int) -> bool:
     return not size or shutil.disk_usage(folder).free > size + _HEADROOM
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among all processes with the entry `path`. Raises OSError where no file can be made."""
+    """Hold the lock of the entry `path`. Raises OSError if its file cannot be created."""
     if path.parent != Path(_scratch().name):
         _make(path.parent)
     with exclusive(path.with_name(f".lock-{path.stem}")):
@@ -340,13 +346,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _sweep(kind: Path, stem: str) -> None:
-    """Remove what makers of an entry left that were killed. Its lock is held, so none is alive."""
+    """Remove temporary files of killed processes. The lock is held, so no such process runs."""
     for place in kind.glob(f".part-{stem}-*"):
         place.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:
-    """An empty file in the folder of `path`, with its suffix: some writers look at that."""
+    """An empty file in the folder of `path` with the same suffix, which some libraries check."""
     prefix = f".part-{path.stem}-"
     handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     os.close(handle)

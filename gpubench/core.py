@@ -1,7 +1,7 @@
-"""The timed request queue: sources, executors, the runner and its twin in simulated time.
+"""The timed request queue: request sources, executors, the runner, and `simulate`.
 
-All times are int64 nanoseconds of the monotonic clock. The design is in docs/core.md,
-that of the submodule `cuda` in docs/cuda.md.
+`simulate` is the runner in simulated time. All times are int64 nanoseconds of the monotonic clock.
+docs/core.md describes the design, docs/cuda.md that of the submodule `cuda`.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ try:
         simulate,
     )
 except ImportError as error:
-    if "subinterpreter" in str(error):  # the core's own refusal: installing would not help
+    if "subinterpreter" in str(error):  # the core refuses subinterpreters; pip would not help
         raise
     raise GpubenchError(
         f"gpubench's compiled core cannot be loaded ({first_line(error)}); in the clone, run: "
@@ -42,10 +42,10 @@ except ImportError as error:
 
 
 def _check_versions() -> None:
-    """Raises GpubenchError where the core was compiled from other sources than these files.
+    """Raises GpubenchError if the core was compiled from other sources than these files.
 
-    That can be so in a clone, whose Python files use the core of the installed package. The type
-    stubs are made from the core and lie on both sides, so they tell whether the interfaces agree.
+    This can happen in a clone, whose Python files use the core of the installed package. The type
+    stubs are made from the core and are on both sides, so they show whether the interfaces agree.
     """
     ours, theirs = Path(gpubench.__path__[0]), Path(_compiled.__file__).parent
     if ours == theirs or not (theirs / "_core").is_dir():

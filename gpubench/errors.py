@@ -1,4 +1,4 @@
-"""The two ways in which gpubench fails, and the line of other errors that says why."""
+"""The two kinds of errors of gpubench, and the reason in the errors of other libraries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# Longer messages are cut. Some libraries raise whole graphs as text.
+# Longer messages are shortened. Some libraries put whole graphs into a message.
 MOST_CHARACTERS = 500
+
+_SHORT_LIST = 16  # names that an error lists although it also proposes one
 
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
@@ -28,28 +30,28 @@ class GpubenchError(Exception):
 
 
 class InputError(GpubenchError, ValueError):
-    """What the user asked for cannot be done: one line that names the fix, exit status 2.
+    """The input cannot be used: one line that names the fix, and exit status 2.
 
-    Raised before anything expensive starts.
+    It is raised before anything expensive starts.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, which may be nothing: then its kind."""
+    """The first line of the message of an error, or its class if it has no message."""
     return _text(error).splitlines()[0]
 
 
 def reason_of(error: BaseException) -> str:
-    """One line of another library's error that says why it happened."""
+    """One line with the reason of another library's error."""
     return reason_in(_text(error))
 
 
 def reason_in(text: str) -> str:
-    """One line that says why, from where the library that wrote `text` puts it.
+    """One line with the reason of an error whose message is `text`.
 
-    TorchScript puts it last, behind a traceback of its own; ONNX Runtime behind the code of its
-    status, and partly in the lines that follow; torch's loader of weights in the line behind a
-    colon; all others in the first line.
+    Libraries put the reason at different positions. TorchScript puts it last, after a traceback.
+    ONNX Runtime puts it after its status code, and partly in the next lines. torch's loader of
+    weights puts it in the line after a colon. All others put it in the first line.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     if _ONNXRUNTIME.search(lines[0]):
@@ -76,7 +78,7 @@ def _text(error: BaseException) -> str:
 
 
 def shorten(text: str) -> str:
-    """At most MOST_CHARACTERS of a message. Its end is kept: there often stands the reason."""
+    """At most MOST_CHARACTERS of a message. Its end is kept, because it often has the reason."""
     if len(text) <= MOST_CHARACTERS:
         return text
     mark = " [...] "
@@ -85,13 +87,16 @@ def shorten(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """A hint for a mistyped name: 'did you mean a or b?'.
+    """A hint for a mistyped name: 'did you mean a or b? The choices are a, b, c'.
 
-    Where nothing is near: `otherwise`, or the list of what is known.
+    `otherwise` replaces the list of choices. If a similar name was found, a long list is left out.
     """
     names = sorted(known)
     by_lower_case = {each.lower(): each for each in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
-    return otherwise or f"choose from {', '.join(names)}"
+    if not close:
+        return otherwise or f"choose from {', '.join(names)}"
+    question = f"did you mean {' or '.join(by_lower_case[each] for each in close)}?"
+    if otherwise is not None or len(names) > _SHORT_LIST:
+        return question
+    return f"{question} The choices are {', '.join(names)}"

@@ -1,6 +1,6 @@
-"""The models and the runtimes that gpubench knows by name, and where the code for each lives.
+"""The names of models and runtimes, and the module with the code of each.
 
-Every command reads these tables, so this file imports no other file of gpubench. The file that
+Every command reads these tables, so this file imports no other file of gpubench. The module that
 loads a model or builds an engine is imported only when one is measured. To add a model or a
 runtime, write one file like those in `models/` or `engines/`, and add its line here (see
 docs/extending.md).
@@ -14,21 +14,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model by name, or a family of users' models by the form of their names."""
+    """A model with a name, or a kind of users' models, whose names have the same form."""
 
-    file: str | None  # module with load(spec) -> LoadedModel; None: the core makes it up itself
-    seq_len: int | None = None  # default tokens per sequence; None: the model takes no text
+    file: str | None  # module with load(spec) -> LoadedModel; None: the core simulates it
+    seq_len: int | None = None  # default tokens per sequence; None: its inputs are not text
     max_seq_len: int | None = None
-    runs_code: bool = False  # loading it runs code that the name points to
-    has_weights: bool = False  # they come with it
-    takes_shape: bool = False  # it does not say what its inputs look like
-    has_dims: bool = False  # it says so, and may leave dimensions free
-    takes_inputs_file: bool = False  # requests can be made of arrays in a file
-    runtimes: tuple[str, ...] | None = None  # None: all; the first one is taken where none is given
-    # Module with refusal(spec) -> str | None: what can be refused by looking at the model's file,
-    # without importing torch. It is asked before anything is loaded.
+    runs_code: bool = False  # loading it runs code from the user's files
+    has_weights: bool = False  # it contains its own weights
+    takes_shape: bool = False  # it does not describe its inputs, so a shape is given
+    has_dims: bool = False  # it describes its inputs, and dimensions may be free
+    takes_inputs_file: bool = False  # requests can be made from arrays in a file
+    runtimes: tuple[str, ...] | None = None  # None: all; the first is the default
+    # Module with refusal(spec) -> str | None. It reads the file of the model without importing
+    # torch, and is called before anything is loaded.
     checks: str | None = None
-    states_precision: bool = True  # False: a file made in one, which only its maker knows
+    states_precision: bool = True  # False: the precision of the file is unknown
     convolutional: bool = False  # most of its operations are convolutions
 
 
@@ -40,7 +40,7 @@ MODELS: dict[str, ModelEntry] = {
     "synthetic": ModelEntry(None),
 }
 
-# A user's own models, by what is written for --model.
+# A user's own models, by a regular expression for the value of --model.
 _FUNCTION = ModelEntry(
     "gpubench.models.own", runs_code=True, has_weights=True, checks="gpubench.models.own_source"
 )
@@ -82,7 +82,7 @@ _OWN: dict[str, ModelEntry] = {
 
 
 def model_entry(model: str) -> ModelEntry | None:
-    """What is known of `model` by its name alone; None where it is not the name of a model."""
+    """The entry of a model, found by its name. None if it is not the name of a model."""
     if model in MODELS:
         return MODELS[model]
     matching = (own for form, own in _OWN.items() if re.fullmatch(form, model))
@@ -90,7 +90,7 @@ def model_entry(model: str) -> ModelEntry | None:
 
 
 def local_path(model: str) -> str | None:
-    """The file or folder that the name of a user's own model points to; None where it does not."""
+    """The file or folder in the name of a user's own model. None if the name has none."""
     if model in MODELS or model.startswith("hub:"):
         return None
     if re.fullmatch(r"(?i:.+\.(pt|pth|ts|jit|onnx|plan))|.+/", model):
@@ -101,12 +101,12 @@ def local_path(model: str) -> str | None:
 
 @dataclass(frozen=True)
 class RuntimeEntry:
-    """A runtime: what executes a model."""
+    """A runtime: the software that executes a model."""
 
     file: str  # module with build(model, cell) -> Engine and refusal(cell) -> str | None
-    # Its machine code is made for the number of workers and of threads that will run it.
+    # Its machine code depends on the number of workers and threads.
     compiled_for_workers: bool = False
-    # Its engines are made for the batch sizes that dynamic batching may form.
+    # Its engines are built for the batch sizes that dynamic batching may form.
     built_for_batches: bool = False
 
 

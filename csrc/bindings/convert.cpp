@@ -7,18 +7,18 @@ namespace py = pybind11;
 
 namespace {
 
-void require_line(const nanoseconds& array, const char* name) {
+void require_one_dimension(const nanoseconds& array, const char* name) {
   if (array.ndim() != 1) {
     throw py::value_error(std::string(name) + " has " + std::to_string(array.ndim()) +
                           " dimensions; give a line of int64 nanoseconds");
   }
 }
 
-// As Python prints it, cut where it is long.
+// The number as Python prints it, shortened to 40 characters.
 std::string printed(const py::handle& number) {
   PyErr_Clear();
   const auto text = py::reinterpret_steal<py::object>(PyObject_Str(number.ptr()));
-  if (!text) {  // Python refuses to print integers of thousands of digits
+  if (!text) {  // Python does not print integers of thousands of digits
     PyErr_Clear();
     return "an integer of more digits than Python prints";
   }
@@ -32,7 +32,7 @@ py::object whole_number(const py::object& given, const char* name) {
   auto number = py::reinterpret_steal<py::object>(PyNumber_Index(given.ptr()));
   if (number) return number;
   if (PyErr_ExceptionMatches(PyExc_TypeError) == 0) throw py::error_already_set();
-  PyErr_Clear();  // an array of several numbers, for one
+  PyErr_Clear();  // for example, an array of several numbers
   throw wrong_type(name, "a whole number", given);
 }
 
@@ -123,7 +123,7 @@ nanoseconds integers(const py::object& given, const char* name) {
   }
   const nanoseconds line =
       py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>(array);
-  require_line(line, name);
+  require_one_dimension(line, name);
   return line;
 }
 

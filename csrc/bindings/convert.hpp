@@ -1,8 +1,8 @@
-// From what Python gives to what the core takes, with what is wrong said in one line.
+// Conversion of Python arguments, with errors of one line.
 //
-// pybind11 answers an argument that it cannot convert with a list of signatures and all arguments
-// printed. Here a binding takes an argument<T> instead, which accepts any object, and converts it
-// by name: TypeError for another type, ValueError for a number that does not fit.
+// If pybind11 cannot convert an argument, its message lists all signatures and prints all
+// arguments. So the bindings take an argument<T>, which accepts any object, and convert it with its
+// name: TypeError for a wrong type, ValueError for a number that is out of range.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -24,7 +24,7 @@ pybind11::array read_only(pybind11::array array);
 pybind11::type_error wrong_type(const char* name, const char* wanted,
                                 const pybind11::handle& given);
 
-// Something that should become a T.
+// A Python object that is to be converted to a T.
 template <class T>
 struct argument {
   pybind11::object given;
@@ -34,7 +34,7 @@ struct argument {
       return pybind11::cast<T>(given);
     } catch (const pybind11::cast_error&) {
       throw wrong_type(name, wanted, given);
-    } catch (const pybind11::error_already_set& error) {  // what the object itself says
+    } catch (const pybind11::error_already_set& error) {  // an error of the object itself
       if (!error.matches(PyExc_TypeError)) throw;
       throw wrong_type(name, wanted, given);
     }
@@ -57,7 +57,7 @@ struct type_caster<argument<T>> {
 
 }  // namespace pybind11::detail
 
-// Whole numbers: an int or what has __index__, no float.
+// Whole numbers: an int, or an object with __index__; not a float.
 std::int64_t to_int64(const pybind11::object& given, const char* name);
 std::uint64_t to_seed(const pybind11::object& given, const char* name);
 std::size_t to_count(const pybind11::object& given, const char* name);  // 0 or more
@@ -72,17 +72,17 @@ inline std::size_t to_count(const integer_argument& given, const char* name) {
   return to_count(given.given, name);
 }
 
-// An int, a float, or what has __float__.
+// An int, a float, or an object with __float__.
 double to_double(const real_argument& given, const char* name);
 
-// Seconds to nanoseconds: from 0 to 1e9 s.
+// Seconds, from 0 to 1e9, as nanoseconds.
 std::int64_t to_span_ns(const real_argument& seconds, const char* name);
 
-// Floats are refused rather than cut off; other integers are converted.
+// A one-dimensional array. Floats are refused, not truncated; other integer types are converted.
 nanoseconds integers(const pybind11::object& given, const char* name);
 
-// An int, or a line of them.
+// An int, or a one-dimensional array of them.
 std::vector<std::int64_t> service_table(const pybind11::object& service_ns);
 
-// Text that may not be UTF-8.
+// Text in which invalid UTF-8 is replaced.
 pybind11::str to_text(const std::string& bytes);

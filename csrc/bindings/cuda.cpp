@@ -16,7 +16,6 @@
 #include "cuda_calibrate.hpp"
 #include "gil.hpp"
 #include "gpubench/cuda/device.hpp"
-#include "gpubench/cuda/driver.hpp"
 #include "gpubench/cuda/error.hpp"
 #include "gpubench/cuda/graph_executor.hpp"
 #include "gpubench/cuda/synthetic_executor.hpp"
@@ -30,25 +29,25 @@ namespace {
 
 using bytes_array = py::array_t<std::uint8_t, py::array::c_style>;
 
-// Without the GIL, like all that asks the driver: it may take long, to be loaded and to allocate.
+// Releases the GIL, as every call of the driver does: loading the driver and allocating can take
+// long.
 template <class Buffer>
 std::shared_ptr<Buffer> make_buffer(const integer_argument& device, const integer_argument& bytes) {
   const std::size_t count = to_count(bytes, "bytes");
   const int number = to_device(device);
-  return without_gil(
-      [&] { return std::make_shared<Buffer>(std::make_shared<const context>(number), count); });
+  return without_gil([&] { return std::make_shared<Buffer>(number, count); });
 }
 
-// Keeps a Python object for as long as the core wants it, whichever thread lets it go.
+// Keeps a Python object alive for the core, which can release it on any thread.
 std::shared_ptr<const void> keep(const py::object& owner) {
-  const auto let_go = [](py::object* kept) {
-    if (Py_IsInitialized() == 0) return;  // nobody is left who could take the reference
+  const auto release = [](py::object* kept) {
+    if (Py_IsInitialized() == 0) return;  // the reference can no longer be released
     with_gil([kept] { delete kept; });
   };
-  return std::shared_ptr<py::object>(std::make_unique<py::object>(owner).release(), let_go);
+  return std::shared_ptr<py::object>(std::make_unique<py::object>(owner).release(), release);
 }
 
-// One array an input tensor, one row a request.
+// One array for each input tensor, with one row for each request.
 std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
   std::vector<bytes_array> rows;
   std::vector<std::size_t> tensor_bytes;
@@ -72,20 +71,20 @@ std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
   return std::make_shared<payloads>(std::move(tensor_bytes), std::move(data));
 }
 
-using python_ladder =
+using python_graphs =
     std::map<std::int64_t, std::tuple<std::uintptr_t, std::int64_t, std::int64_t>>;
 
 std::size_t to_size(std::int64_t given, const char* name) {
   return to_count(py::int_(given), name);
 }
 
-graph_slot make_slot(const python_ladder& graphs, std::shared_ptr<pinned_buffer> host_input,
+graph_slot make_slot(const python_graphs& graphs, std::shared_ptr<pinned_buffer> host_input,
                      device_address device_input, device_address device_output,
                      std::shared_ptr<pinned_buffer> host_output) {
   graph_slot slot;
   for (const auto& [requests, graph] : graphs) {
     const auto& [handle, input_bytes, output_bytes] = graph;
-    slot.ladder.push_back({to_size(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
+    slot.graphs.push_back({to_size(requests, "requests"), reinterpret_cast<CUgraphExec_st*>(handle),
                            to_size(input_bytes, "input_bytes"),
                            to_size(output_bytes, "output_bytes")});
   }
@@ -116,11 +115,11 @@ void translate_unavailable(py::module_& core) {
 
 void bind_devices(py::module_& m) {
   m.def(
-      "driver_version", [] { return without_gil([] { return load_driver().version(); }); },
+      "driver_version", [] { return without_gil([] { return driver_version(); }); },
       "The CUDA version that the NVIDIA driver was made for: 12080 is 12.8. Raises "
       "CudaUnavailable.");
   py::class_<device_info>(m, "Device", "A GPU of this machine.")
-      .def_readonly("index", &device_info::index, "As in cuda:0.")
+      .def_readonly("index", &device_info::index, "The number in cuda:0.")
       .def_property_readonly("name", [](const device_info& self) { return to_text(self.name); })
       .def_property_readonly(
           "compute_capability",
@@ -131,14 +130,13 @@ void bind_devices(py::module_& m) {
       .def_readonly("pci_bus_id", &device_info::pci_bus_id, "0000:00:1E.0, for example.");
   m.def(
       "devices", [] { return without_gil([] { return devices(); }); },
-      "The GPUs of this machine, in the order of CUDA_VISIBLE_DEVICES. Raises CudaUnavailable "
-      "where "
+      "The GPUs of this machine, in the order of CUDA_VISIBLE_DEVICES. Raises CudaUnavailable if "
       "there is none.");
 }
 
 void bind_memory(py::module_& m) {
   py::class_<pinned_buffer, std::shared_ptr<pinned_buffer>>(
-      m, "PinnedBuffer", "Page-locked memory of the host, zeros in the beginning.")
+      m, "PinnedBuffer", "Page-locked memory of the host. All bytes are 0 at first.")
       .def(py::init(&make_buffer<pinned_buffer>), "device"_a, "bytes"_a)
       .def_property_readonly(
           "address",
@@ -150,9 +148,9 @@ void bind_memory(py::module_& m) {
             const auto& buffer = self.cast<const pinned_buffer&>();
             return bytes_array(static_cast<py::ssize_t>(buffer.bytes()), buffer.data(), self);
           },
-          "The memory itself, as a writeable line of uint8 that keeps the buffer alive.");
+          "The memory as a writeable one-dimensional uint8 array, which keeps the buffer alive.");
   py::class_<device_buffer, std::shared_ptr<device_buffer>>(
-      m, "DeviceBuffer", "Memory of a device; torch.as_tensor() takes it as uint8, uncopied.")
+      m, "DeviceBuffer", "Memory of a device; torch.as_tensor() takes it as uint8 without a copy.")
       .def(py::init(&make_buffer<device_buffer>), "device"_a, "bytes"_a)
       .def_property_readonly("address", &device_buffer::address)
       .def_property_readonly("bytes", &device_buffer::bytes)
@@ -166,12 +164,12 @@ void bind_memory(py::module_& m) {
 }
 
 void bind_executors(py::module_& m) {
-  py::class_<payloads, std::shared_ptr<payloads>>(m, "Payloads",
-                                                  "What requests bring: one uint8 array an input "
-                                                  "tensor, of shape (distinct requests, bytes). A "
-                                                  "request with id i brings row i % count. Copied; "
-                                                  "workers can share it. In a batch the requests "
-                                                  "lie side by side, tensor after tensor.")
+  py::class_<payloads, std::shared_ptr<payloads>>(
+      m, "Payloads",
+      "The input data of requests: one uint8 array for each input tensor, of shape (distinct "
+      "requests, bytes). A request with id i has row i % count. The data is copied; workers can "
+      "share it. In the memory of a batch the input tensors come one after another, each for all "
+      "requests.")
       .def(py::init(&make_payloads), "tensors"_a)
       .def_property_readonly("count", &payloads::count, "Distinct requests.")
       .def(
@@ -179,73 +177,75 @@ void bind_executors(py::module_& m) {
           [](const payloads& self, const integer_argument& requests) {
             return self.offsets(to_count(requests, "requests"));
           },
-          "requests"_a, "Where each input tensor of such a batch begins in its slot's arena.")
+          "requests"_a,
+          "The offset of each input tensor in the memory of a batch of so many requests.")
       .def(
           "arena_bytes",
           [](const payloads& self, const integer_argument& requests) {
             return self.arena_bytes(to_count(requests, "requests"));
           },
-          "requests"_a, "How long that arena is.");
+          "requests"_a, "The size of the memory of a batch of so many requests.");
 
   py::class_<graph_slot>(
       m, "Slot",
-      "A place for one batch in flight. `graphs`: {requests: (executable graph, input bytes, "
-      "output "
-      "bytes)}; a batch takes the smallest that holds it. Without host_input the graphs read what "
-      "lies on the device; without host_output their outputs stay there.")
+      "A slot for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output "
+      "bytes)}; a batch uses the smallest one that is large enough. Without host_input the graphs "
+      "read inputs that are on the device already; without host_output their outputs stay there.")
       .def(py::init(&make_slot), "graphs"_a, "host_input"_a = py::none(), "device_input"_a = 0,
            "device_output"_a = 0, "host_output"_a = py::none());
 
-  py::class_<gpubench::cuda::clock_fit>(m, "ClockFit",
-                                        "How a run's device stamps came to the host's clock.")
+  py::class_<gpubench::cuda::clock_fit>(
+      m, "ClockFit", "How the device time stamps of a run were placed on the host's clock.")
       .def_readonly("drift_ppm", &clock_fit::drift_ppm,
-                    "By how much the host's clock gains on the device's.")
+                    "How much faster the host's clock runs than the device's.")
       .def_readonly("width_ns", &clock_fit::width_ns,
-                    "What remains unknown of a device stamp's place; None where clocks contradict.")
+                    "The uncertainty of a device time stamp on the host's clock; None if the "
+                    "constraints contradict each other.")
       .def_readonly("contradiction_ns", &clock_fit::contradiction_ns,
-                    "How far the line breaks the constraint that it breaks most.")
+                    "The largest violation of a constraint by the fitted line.")
       .def_readonly("shifted_batches", &clock_fit::shifted_batches,
-                    "Batches moved into [submitted, completed].")
+                    "Batches that were shifted into [submitted, completed].")
       .def_readonly("largest_shift_ns", &clock_fit::largest_shift_ns)
-      .def_readonly("squeezed_batches", &clock_fit::squeezed_batches,
-                    "Batches that lasted longer on the device than the host saw them.")
+      .def_readonly(
+          "squeezed_batches", &clock_fit::squeezed_batches,
+          "Batches that were longer on the device than [submitted, completed], and were shortened.")
       .def_readonly("largest_squeeze_ns", &clock_fit::largest_squeeze_ns);
 
   py::class_<graph_executor, gpubench::executor, std::shared_ptr<graph_executor>>(
       m, "GraphExecutor",
-      "Replays executable graphs: a batch is a copy to the device, a graph launch and a copy back, "
-      "with one stream per slot. `owner` is kept alive until the device has finished with the "
-      "graphs.")
+      "Executes batches with CUDA graphs: a batch is a copy to the device, a graph launch and a "
+      "copy to the host, with one stream for each slot. `owner` is kept alive until the device has "
+      "finished with the graphs.")
       .def(py::init([](const integer_argument& device, std::vector<graph_slot> slots,
                        std::shared_ptr<payloads> inputs, const py::object& owner) {
              return std::make_shared<graph_executor>(to_device(device), std::move(slots),
                                                      std::move(inputs), keep(owner));
            }),
            "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a)
-      .def_property_readonly("device", &graph_executor::device, "Its number, as in cuda:0.")
+      .def_property_readonly("device", &graph_executor::device, "The number in cuda:0.")
       .def_property_readonly("clock", &graph_executor::clock,
-                             "Of the last run; None where it had no batch.")
+                             "The fit of the last run; None if it had no batch.")
       .def_property_readonly("padded", &graph_executor::padded,
-                             "Requests computed for nobody in the last run.")
-      .def_property_readonly("launches", &graph_executor::launches, "Graphs, in the last run.")
+                             "Requests that padded batches to a graph size in the last run.")
+      .def_property_readonly("launches", &graph_executor::launches,
+                             "Graph launches in the last run.")
       .def_property_readonly("enqueue_ns", &graph_executor::enqueue_ns,
-                             "Host time of all their launches together.");
+                             "Host time of all graph launches of the last run.");
   py::class_<synthetic_executor, graph_executor, std::shared_ptr<synthetic_executor>>(
       m, "SyntheticExecutor",
-      "A graph with a kernel of known duration, whatever the batch's size: an int, or an int64 "
-      "array "
-      "used in turn. Requests bring and get back so many bytes each; 0: nothing is copied.")
+      "Each batch is a graph with a kernel of known duration, whatever its size: an int, or an "
+      "int64 array of which each batch takes the next entry. request_bytes and reply_bytes are "
+      "copied to and from the device for each request; 0: nothing is copied.")
       .def(py::init([](const integer_argument& device, const py::object& service_ns,
                        const integer_argument& depth, const integer_argument& max_batch,
                        const integer_argument& request_bytes, const integer_argument& reply_bytes) {
              const synthetic_executor::options wanted{
                  to_count(depth, "depth"), to_count(max_batch, "max_batch"),
                  to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes")};
-             auto table = service_table(service_ns);
+             const auto table = service_table(service_ns);
              const int number = to_device(device);
-             return without_gil([&] {
-               return std::make_shared<synthetic_executor>(number, std::move(table), wanted);
-             });
+             return without_gil(
+                 [&] { return std::make_shared<synthetic_executor>(number, table, wanted); });
            }),
            "device"_a, "service_ns"_a, py::kw_only(), "depth"_a = 1, "max_batch"_a = 1,
            "request_bytes"_a = 0, "reply_bytes"_a = 0);
@@ -255,9 +255,9 @@ void bind_executors(py::module_& m) {
 
 void bind_cuda(py::module_& core) {
   translate_unavailable(core);
-  py::module_ m = core.def_submodule(
-      "cuda",
-      "GPUs: devices, memory, and executors that replay graphs. The design is in docs/cuda.md.");
+  py::module_ m = core.def_submodule("cuda",
+                                     "GPUs: devices, memory, and executors that launch CUDA "
+                                     "graphs. The design is in docs/cuda.md.");
   bind_devices(m);
   bind_memory(m);
   bind_executors(m);

@@ -3,5 +3,5 @@
 
 #include <pybind11/pybind11.h>
 
-// Adds the submodule to `core`, after Executor.
+// Adds the submodule `cuda` to `core`. REQUIRES: the class Executor is bound.
 void bind_cuda(pybind11::module_& core);

@@ -1,8 +1,8 @@
-// Giving the GIL up and taking it, on threads of Python and of the core.
+// Releasing and acquiring the GIL, on threads of Python and of the core.
 //
-// When the interpreter is shutting down, CPython before 3.14 ends a thread that asks for the GIL by
-// unwinding it. C++ frames further out could not survive that, so the thread sleeps here until the
-// process is gone.
+// When the interpreter shuts down, CPython before 3.14 ends a thread that requests the GIL by
+// unwinding its stack. The C++ functions that called it do not support that. So the thread catches
+// the unwinding here, and sleeps until the process ends.
 #pragma once
 
 #include <cxxabi.h>
@@ -20,9 +20,9 @@ void with_gil(const Function& function) {
   }
 }
 
-// Python's state of this thread lasts until drop_thread_state(), rather than for one call of
-// with_gil(): what Python keeps per thread (threading.local) stays, making it anew takes longer
-// than the call, and a fork just then hangs the child in CPython 3.11.
+// Keeps Python's thread state of this thread until drop_thread_state(); otherwise each call of
+// with_gil() would make a new one. So values of threading.local last from call to call. Making a
+// new state takes longer than the call, and a fork at that time hangs the child in CPython 3.11.
 inline void keep_thread_state() {
   try {
     pybind11::gil_scoped_acquire().inc_ref();

@@ -1,4 +1,4 @@
-// gpubench._core: the core for Python, one definition a name.
+// gpubench._core: the Python module of the core.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -36,7 +36,7 @@ nanoseconds to_array(std::vector<std::int64_t> values) {
   return nanoseconds(read_only(nanoseconds(size, data, owner)));
 }
 
-// Holds the array rather than a copy where nobody can change it: schedules are long.
+// Does not copy a read-only array, because schedules can be long.
 std::shared_ptr<gpubench::open_loop> make_open_loop(const py::object& given) {
   const nanoseconds due_ns = integers(given, "due_ns");
   const auto size = static_cast<std::size_t>(due_ns.size());
@@ -45,7 +45,7 @@ std::shared_ptr<gpubench::open_loop> make_open_loop(const py::object& given) {
         std::vector<std::int64_t>(due_ns.data(), due_ns.data() + size));
   }
   const auto release = [](nanoseconds* array) {
-    if (Py_IsInitialized() == 0) return;  // nobody is left who could take the reference
+    if (Py_IsInitialized() == 0) return;  // the reference can no longer be released
     with_gil([array] { delete array; });
   };
   const std::shared_ptr<nanoseconds> owner(new nanoseconds(due_ns), release);
@@ -87,10 +87,10 @@ gpubench::run_options to_options(const integer_argument& max_batch,
   return options;
 }
 
-// How often code of the core that runs or waits for long looks for signals.
+// How often a simulation or a wait is interrupted to look for signals.
 constexpr std::int64_t signal_interval_ns = 100'000'000;
 
-// Waits for room in slices, so that Ctrl-C is seen at once.
+// Waits for room in short slices, so that it reacts to Ctrl-C.
 bool submit(gpubench::live_queue& queue, const integer_argument& given_id,
             const std::optional<real_argument>& wait_s) {
   using submission = gpubench::live_queue::submission;
@@ -100,18 +100,18 @@ bool submit(gpubench::live_queue& queue, const integer_argument& given_id,
   for (;;) {
     const std::int64_t left_ns = std::max<std::int64_t>(0, until_ns - gpubench::now_ns());
     const std::int64_t slice_ns = std::min(left_ns, signal_interval_ns);
-    const submission answer = without_gil([&] { return queue.submit(id, slice_ns, due_ns); });
-    if (answer == submission::closed) {
+    const submission result = without_gil([&] { return queue.submit(id, slice_ns, due_ns); });
+    if (result == submission::closed) {
       throw std::runtime_error("the queue is closed; submit before close()");
     }
-    if (answer == submission::accepted) return true;
+    if (result == submission::accepted) return true;
     if (slice_ns == left_ns) return false;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
 }
 
-// Throws once a signal's handler has raised. That is asked with the GIL and thus not too often; the
-// answer is always that the simulation goes on.
+// A predicate for simulate(). It throws the exception of a signal handler, and never returns true.
+// It looks for signals only at intervals, because it needs the GIL for that.
 class signal_check {
  public:
   bool operator()() {
@@ -128,7 +128,7 @@ class signal_check {
   std::int64_t next_ns_ = gpubench::now_ns() + signal_interval_ns;
 };
 
-// A column of records as a strided view that keeps `owner` alive.
+// One member of all records, as a strided view that keeps `owner` alive.
 template <class Column, class Record>
 py::array_t<Column> column(const Record* records, std::size_t count, Column Record::* member,
                            const py::object& owner) {
@@ -154,7 +154,7 @@ auto request_column(std::int64_t gpubench::request::* member) {
   };
 }
 
-// The number of its batch for every request. Computed, since the requests of a batch lie together.
+// The row of its batch for every request. Computed, because the requests of a batch are contiguous.
 nanoseconds batch_of_request(const gpubench::timeline& stamps) {
   nanoseconds batch(static_cast<py::ssize_t>(stamps.request_count()));
   std::int64_t* at = batch.mutable_data();
@@ -172,13 +172,27 @@ std::optional<nanoseconds> device_times(const py::object& self) {
       {count, py::ssize_t{4}}, reinterpret_cast<const std::int64_t*>(stamps.stamps()), self)));
 }
 
+// An object that Class.__new__(Class) made has no C++ object. For such an object pybind11 passes
+// uninitialised memory to the methods. It allocates that memory with this function of the type.
+[[noreturn]] void* refuse_uninitialised(std::size_t) {
+  throw py::type_error("the object is not initialised; make it by calling its class");
+}
+
+void refuse_uninitialised_objects(const py::module_& module) {
+  for (const auto& [name, value] : py::cast<py::dict>(module.attr("__dict__"))) {
+    if (!py::isinstance<py::type>(value) || !py::hasattr(value, "_pybind11_conduit_v1_")) continue;
+    auto* const type = reinterpret_cast<PyTypeObject*>(value.ptr());
+    py::detail::get_type_info(type)->operator_new = &refuse_uninitialised;
+  }
+}
+
 }  // namespace
 
-// Threads of the core call into one interpreter, the main one. Python refuses such a module itself
-// only where an interpreter has a GIL of its own, and pybind11, which makes PyInit_all_of_core,
-// would wait for ever for the main interpreter's GIL in any other.
+// The threads of the core use the main interpreter only. Python itself refuses such a module only
+// in an interpreter with its own GIL. In any other one, pybind11, which makes PyInit_all_of_core,
+// would wait for ever for the main interpreter's GIL.
 //
-// 0, or -1 with an ImportError, as a slot of a module answers.
+// Returns 0, or -1 with an ImportError, as a slot of a module must.
 static int require_main_interpreter(PyObject*) {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 0;
   PyErr_SetString(PyExc_ImportError,
@@ -187,8 +201,8 @@ static int require_main_interpreter(PyObject*) {
   return -1;
 }
 
-// Checks here, before pybind11 does anything, and again before the module is filled: from 3.13 on
-// Python calls this function in the main interpreter, whoever imports.
+// Checks before pybind11 does anything, and again before the module is filled: since Python 3.13
+// this function runs in the main interpreter, whichever interpreter imports the module.
 extern "C" PyObject* PyInit_all_of_core();
 extern "C" __attribute__((visibility("default"))) PyObject* PyInit__core() {
   if (require_main_interpreter(nullptr) != 0) return nullptr;
@@ -221,7 +235,8 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
                                                     to_count(count, "count")));
       },
       "rate_per_second"_a, "count"_a,
-      "Due times of one request every 1 / rate: offsets from the start, the first 0.");
+      "Due times of one request every 1 / rate seconds: offsets from the start; the first one is "
+      "0.");
   m.def(
       "poisson_arrivals",
       [](const real_argument& rate, const integer_argument& count, const integer_argument& seed) {
@@ -240,7 +255,7 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
                                                  to_count(burst, "burst")));
       },
       "rate_per_second"_a, "count"_a, "burst"_a,
-      "Due times of groups of `burst` requests, one group every burst / rate.");
+      "Due times of groups of `burst` requests, one group every burst / rate seconds.");
   m.def(
       "exponential_service",
       [](const real_argument& mean_ns, const integer_argument& count,
@@ -249,7 +264,7 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
             to_double(mean_ns, "mean_ns"), to_count(count, "count"), to_seed(seed.given, "seed")));
       },
       "mean_ns"_a, "count"_a, "seed"_a,
-      "A table of exponential service times, scaled to meet the mean; independent of "
+      "A table of exponential service times whose mean is `mean_ns`; independent of "
       "poisson_arrivals() with the same seed.");
 
   py::class_<gpubench::request_source, std::shared_ptr<gpubench::request_source>>(
@@ -258,7 +273,7 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
              std::shared_ptr<gpubench::closed_loop>>(
       m, "ClosedLoop",
       "A fixed number of clients: each sends its next request `think_time_ns` after its last one "
-      "completed. Ids are the clients, from 0.")
+      "completed. The ids are the numbers of the clients, from 0.")
       .def(py::init([](const integer_argument& clients, const integer_argument& think_time_ns) {
              return std::make_shared<gpubench::closed_loop>(
                  to_count(clients, "clients"), to_int64(think_time_ns, "think_time_ns"));
@@ -266,68 +281,70 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
            "clients"_a, "think_time_ns"_a = 0);
   py::class_<gpubench::open_loop, gpubench::request_source, std::shared_ptr<gpubench::open_loop>>(
       m, "OpenLoop",
-      "Requests on a schedule of offsets from the start, however slow the answers are. Ids are "
-      "places on the schedule. A read-only int64 array is used in place, any other is copied.")
+      "Requests on a schedule of offsets from the start, however long the system takes to complete "
+      "them. The ids are indices in the schedule. A read-only int64 array is used in place; any "
+      "other array is copied.")
       .def(py::init(&make_open_loop), "due_ns"_a);
   py::class_<gpubench::live_queue, gpubench::request_source, std::shared_ptr<gpubench::live_queue>>(
-      m, "LiveQueue", "Requests that other threads bring while the run goes on.")
+      m, "LiveQueue", "Requests that other threads submit during the run.")
       .def(py::init([](const integer_argument& capacity) {
              return std::make_shared<gpubench::live_queue>(to_count(capacity, "capacity"));
            }),
            "capacity"_a)
-      .def(
-          "submit", &submit, "id"_a, "wait_s"_a = py::none(),
-          "Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds "
-          "(None: does not wait). Raises RuntimeError once the queue is closed, and in a child "
-          "that "
-          "was forked after the queue was made.")
+      .def("submit", &submit, "id"_a, "wait_s"_a = py::none(),
+           "Submits a request, which is due now. False if the queue is full and stays full for "
+           "`wait_s` seconds (None: does not wait). Raises RuntimeError once the queue is closed, "
+           "and in a child that was forked after the queue was made.")
       .def(
           "close", [](gpubench::live_queue& self) { without_gil([&self] { self.close(); }); },
-          "No more submissions: the run finishes when the queue is empty.");
+          "No request is accepted any more: the run finishes when the queue is empty.");
 
   py::class_<gpubench::executor, std::shared_ptr<gpubench::executor>>(
       m, "Executor", "Executes batches for one worker.");
   py::class_<gpubench::delay_executor, gpubench::executor,
              std::shared_ptr<gpubench::delay_executor>>(
       m, "DelayExecutor",
-      "A known service time a batch, whatever its size: an int, or an int64 array used in turn. 0 "
-      "is the null system. Meanwhile the thread spins or sleeps.")
+      "An executor with a known service time for each batch, whatever its size: an int, or an "
+      "int64 array of which each batch takes the next entry. 0 is the null system. The thread "
+      "spins or sleeps during the service time.")
       .def(py::init([](const py::object& service_ns, const argument<bool>& given_spin) {
              const bool spin = given_spin.to("spin", "True or False");
-             using passing = gpubench::delay_executor::passing;
-             return std::make_shared<gpubench::delay_executor>(
-                 service_table(service_ns), spin ? passing::spin : passing::sleep);
+             using delay = gpubench::delay_executor::delay;
+             return std::make_shared<gpubench::delay_executor>(service_table(service_ns),
+                                                               spin ? delay::spin : delay::sleep);
            }),
            "service_ns"_a, "spin"_a = true);
   py::class_<python_executor, gpubench::executor, std::shared_ptr<python_executor>>(
       m, "PythonExecutor",
-      "Calls run(ids) once a batch, ids being an int64 array of its own, and open() and close() "
+      "Calls run(ids) once for each batch, where ids is a new int64 array, and open() and close() "
       "once each, all on the worker's thread.")
       .def(py::init<py::object, std::optional<py::object>, std::optional<py::object>>(), "run"_a,
            "open"_a = py::none(), "close"_a = py::none());
 
   py::class_<gpubench::timeline, std::shared_ptr<gpubench::timeline>>(
       m, "Timeline",
-      "Completed batches of one worker and their requests. Columns are read-only views, uncopied, "
-      "that keep the timeline alive.")
+      "Completed batches of one worker and their requests. Columns are read-only views, not "
+      "copies, and keep the timeline alive.")
       .def_property_readonly("opened_ns", batch_column(&gpubench::batch_record::opened_ns),
-                             "Per batch: the worker turned to the queue for it.")
+                             "Per batch: when the worker began to look for it.")
       .def_property_readonly("departed_ns", batch_column(&gpubench::batch_record::departed_ns),
-                             "Per batch: its requests were taken.")
+                             "Per batch: when its requests were removed from the queue.")
       .def_property_readonly("submitted_ns", batch_column(&gpubench::batch_record::submitted_ns),
-                             "Per batch: just before the executor was called.")
+                             "Per batch: immediately before the executor was called.")
       .def_property_readonly("completed_ns", batch_column(&gpubench::batch_record::completed_ns),
-                             "Per batch: its results could be read on the host.")
+                             "Per batch: when the host could read its results.")
       .def_property_readonly("first_request", batch_column(&gpubench::batch_record::first_request),
-                             "Per batch: row of its first request.")
+                             "Per batch: the row of its first request.")
       .def_property_readonly("size", batch_column(&gpubench::batch_record::size),
-                             "Per batch: how many requests departed together.")
+                             "Per batch: how many requests it has.")
       .def_property_readonly("scheduled_ns", request_column(&gpubench::request::scheduled_ns),
                              "Per request: when it was due.")
-      .def_property_readonly("id", request_column(&gpubench::request::id),
-                             "Per request: its place on the schedule, or its client.")
-      .def_property_readonly("batch", &batch_of_request,
-                             "Per request: the row of its batch; computed, not a view.")
+      .def_property_readonly(
+          "id", request_column(&gpubench::request::id),
+          "Per request: its index in the schedule, its client, or the caller's own id.")
+      .def_property_readonly(
+          "batch", &batch_of_request,
+          "Per request: the row of its batch. Computed at each access, not a view.")
       .def_property_readonly(
           "device_ns", &device_times,
           "Per batch: (batches, 4) stamps e0..e3 on the host's clock, or None. The "
@@ -353,13 +370,13 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
           "None, or what went wrong: \"worker 1: RuntimeError: out of memory\".")
       .def_property_readonly(
           "offered", [](const python_outcome& self) { return self.result.offered(); },
-          "Requests due by the end, completed or not.")
+          "Requests that were due by the end, completed or not.")
       .def_property_readonly(
           "completed", [](const python_outcome& self) { return self.result.completed; },
           "Requests in the timelines.")
       .def_property_readonly(
           "failed", [](const python_outcome& self) { return self.result.failed; },
-          "Requests whose batch raised; they are among the unfinished.")
+          "Requests whose batch raised an exception; they are among the unfinished ones.")
       .def_property_readonly(
           "unfinished_scheduled_ns",
           [](const python_outcome& self) { return to_array(self.result.unfinished_scheduled_ns); },
@@ -369,15 +386,15 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
           "CPU time of the process during the run.")
       .def_property_readonly(
           "timelines", [](const python_outcome& self) { return self.result.timelines; },
-          "One a worker, in order.")
+          "One for each worker, in order.")
       .def_readonly("interrupted", &python_outcome::interrupted,
-                    "A signal (Ctrl-C) ended the run; the caller has yet to act on it.");
+                    "Whether a signal (Ctrl-C) ended the run. The caller has to act on it.");
 
   py::class_<python_runner>(
       m, "Runner",
-      "One thread per executor, for any number of runs. An executor serves one runner at a time, "
-      "until that is closed. In a forked child there are no threads: every call but close() raises "
-      "RuntimeError.")
+      "One thread for each executor, for any number of runs. An executor serves one runner at a "
+      "time, until the runner is closed. In a forked child there are no threads: every call but "
+      "close() raises RuntimeError.")
       .def(py::init([](const executors_argument& executors, const argument<std::string>& wait) {
              return std::make_unique<python_runner>(
                  executors.to("executors", "a list of Executors"), to_wait_mode(wait));
@@ -398,22 +415,21 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
           "source"_a, py::kw_only(), "max_batch"_a = 1, "max_delay_ns"_a = 0,
           "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
           "batch_deadline_ns"_a = 60'000'000'000, "capacity"_a = 1'000'000,
-          "Drives `source` to its end or to a limit. Raises ValueError for bad arguments and "
-          "RuntimeError where the runner cannot be used; whatever happens while the clock runs is "
-          "in the outcome.")
+          "Executes the requests of `source` until it is finished or a limit is reached. Raises "
+          "ValueError for bad arguments and RuntimeError if the runner cannot be used. Errors "
+          "during the run are in the outcome.")
       .def(
           "stop",
           [](python_runner& self, const real_argument& grace_s) {
             self.stop(to_span_ns(grace_s, "grace_s"));
           },
           "grace_s"_a = 3600.0,
-          "Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.")
-      .def(
-          "close", &python_runner::close,
-          "Ends the run in progress, closes the executors, ends the threads and gives the "
-          "executors "
-          "free for other runners, from any thread. Called by one of its own executors it does not "
-          "wait for that.");
+          "Ends the run in progress, from any thread. Batches in flight may take `grace_s` more "
+          "seconds.")
+      .def("close", &python_runner::close,
+           "Ends the run in progress, closes the executors, ends the threads and releases the "
+           "executors for other runners, from any thread. If one of its own executors calls it, "
+           "the call does not wait.");
 
   m.def(
       "simulate",
@@ -435,16 +451,17 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
       "source"_a, py::kw_only(), "executors"_a = 1, "service_ns"_a, "max_batch"_a = 1,
       "max_delay_ns"_a = 0, "stop_after_completions"_a = py::none(), "stop_after_ns"_a = py::none(),
       "capacity"_a = 1'000'000,
-      "The runner's twin in simulated time: exact, instant, deterministic. Batches take the "
-      "service times in turn, in the order of their departure. Ctrl-C, and whatever else a "
-      "signal's "
-      "handler raises, ends it within a second; nothing is kept then.");
+      "The same as a runner, in simulated time: exact, immediate and deterministic. Each batch "
+      "takes the next service time, in the order of departure. Ctrl-C, or another exception of a "
+      "signal handler, ends it within a second without a result.");
 
   m.def("abandoned_workers", &gpubench::abandoned_workers,
-        "Workers of this process whose executor did not come back. Where it is not 0, end the "
-        "process by flushing its output and calling os._exit().");
+        "How many workers of this process were abandoned because their executor did not return. If "
+        "it is not 0, end the process by flushing its output and calling os._exit().");
 
   bind_cuda(m);
+  refuse_uninitialised_objects(m);
+  refuse_uninitialised_objects(m.attr("cuda"));
 
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_all_runners));
 }

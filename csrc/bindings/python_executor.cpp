@@ -17,8 +17,8 @@ namespace {
 
 constexpr int exit_status_after_fork = 70;  // EX_SOFTWARE
 
-// "RuntimeError: out of memory". An exception can fail to say what it is, and its message may hold
-// what is no text in UTF-8.
+// "RuntimeError: out of memory". The __str__ of an exception can raise, and its message can contain
+// text that UTF-8 cannot encode.
 std::string described(const py::error_already_set& error) {
   const auto text_of = [](const py::handle& object) -> std::string {
     const auto text = py::reinterpret_steal<py::object>(PyObject_Str(object.ptr()));
@@ -30,7 +30,7 @@ std::string described(const py::error_already_set& error) {
     }
     auto shown = bytes.cast<std::string>();
     for (std::size_t at = 0; (at = shown.find('\0', at)) != std::string::npos;) {
-      shown.replace(at, 1, "\\x00");  // where what() would end
+      shown.replace(at, 1, "\\x00");  // what() would end there
     }
     return shown;
   };
@@ -48,11 +48,11 @@ std::string described(const py::error_already_set& error) {
   _exit(exit_status_after_fork);
 }
 
-// Calls `function` with the GIL held. A Python exception becomes one of C++.
+// Calls `function` with the GIL held. Converts a Python exception into a C++ exception.
 template <class Function>
 void call(const Function& function) {
   with_gil([&function] {
-    const unsigned forks = gpubench::home_process::forks();
+    const unsigned forks = gpubench::owner_process::forks();
     std::optional<std::string> failed;
     try {
       function();
@@ -61,7 +61,7 @@ void call(const Function& function) {
       error.restore();
       PyErr_Clear();
     }
-    if (gpubench::home_process::forks() != forks) end_forked_child();
+    if (gpubench::owner_process::forks() != forks) end_forked_child();
     if (failed) throw std::runtime_error(*failed);
   });
 }
@@ -80,7 +80,7 @@ python_executor::python_executor(py::object run, std::optional<py::object> open,
 }
 
 python_executor::~python_executor() {
-  if (Py_IsInitialized() == 0) {  // nobody is left who could take the references
+  if (Py_IsInitialized() == 0) {  // the references can no longer be released
     run_.release();
     if (open_) open_->release();
     if (close_) close_->release();
@@ -104,17 +104,17 @@ void python_executor::open() {
 }
 
 void python_executor::close() {
-  struct at_the_end {
-    ~at_the_end() { drop_thread_state(); }
-  } const drop;
+  struct state_dropper {
+    ~state_dropper() { drop_thread_state(); }
+  } const at_the_end;
   if (close_) call([this] { (*close_)(); });
 }
 
-bool python_executor::start(std::size_t, const gpubench::batch_view& batch) {
+gpubench::batch_state python_executor::start(std::size_t, const gpubench::batch_view& batch) {
   call([this, &batch] {
     py::array_t<std::int64_t> ids(static_cast<py::ssize_t>(batch.size));
     for (std::size_t i = 0; i < batch.size; ++i) ids.mutable_data()[i] = batch.requests[i].id;
     run_(std::move(ids));
   });
-  return true;
+  return gpubench::batch_state::complete;
 }

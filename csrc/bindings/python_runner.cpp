@@ -1,6 +1,5 @@
 #include "python_runner.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <set>
 #include <string>
@@ -9,28 +8,27 @@
 
 #include "convert.hpp"
 #include "gil.hpp"
-#include "gil_watch.hpp"
+#include "gil_watchdog.hpp"
 #include "gpubench/error.hpp"
 
 namespace py = pybind11;
-using namespace std::chrono_literals;
 
 namespace {
 
-// How often a wait without the GIL looks for signals.
-constexpr auto slice = 100ms;
+// How often a wait without the GIL is interrupted to look for signals.
+constexpr std::int64_t slice_ns = 100'000'000;
 
-// After Ctrl-C, how long batches in flight may take before their workers are abandoned: everything
-// has come to an end within a second.
-constexpr auto grace_after_signal = 500ms;
+// How long batches in flight may take after Ctrl-C before their workers are abandoned. So a run
+// ends within a second.
+constexpr std::int64_t grace_after_signal_ns = 500'000'000;
 
-std::set<python_runner*>& living() {  // guarded by the GIL
+std::set<python_runner*>& open_runners() {  // guarded by the GIL
   static std::set<python_runner*> runners;
   return runners;
 }
 
-// "; Python went on 2.3 s later, because ..."
-std::string held_up(std::int64_t ns) {
+// The part of an error message that tells how long other code held the GIL.
+std::string gil_was_held(std::int64_t ns) {
   char text[160];
   std::snprintf(text, sizeof text,
                 "; code that held Python's global lock (GIL) kept Python from going on for %.1f s",
@@ -43,82 +41,83 @@ std::string held_up(std::int64_t ns) {
 python_runner::python_runner(std::vector<std::shared_ptr<gpubench::executor>> executors,
                              gpubench::wait_mode waiting)
     : runner_(std::move(executors), waiting) {
-  const auto open = [this] { return without_gil([this] { return runner_.wait_open(slice); }); };
+  const auto open = [this] { return without_gil([this] { return runner_.wait_open(slice_ns); }); };
   try {
     while (!open()) {
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     }
-    living().insert(this);
+    open_runners().insert(this);
   } catch (...) {
-    without_gil([this] { runner_.close(grace_after_signal); });
+    without_gil([this] { runner_.close(grace_after_signal_ns); });
     throw;
   }
 }
 
 python_runner::~python_runner() {
-  living().erase(this);
+  open_runners().erase(this);
   close();
 }
 
 python_outcome python_runner::run(std::shared_ptr<gpubench::request_source> source,
                                   const gpubench::run_options& options) {
-  // Deadlines are kept also while an executor holds the GIL, when the loop below stands still.
-  const auto over = [this] { return runner_.wait_for(0ns); };
-  std::optional<gil_watch> watch;
+  // The watchdog enforces deadlines also while an executor holds the GIL and the loop below cannot
+  // run.
+  const auto finished = [this] { return runner_.wait_for(0); };
+  std::optional<gil_watchdog> watchdog;
   try {
-    watch.emplace("the run", over);
+    watchdog.emplace("the run", finished);
   } catch (const std::system_error& error) {
     throw gpubench::runner_error(std::string("a thread for the deadlines could not be started: ") +
                                  error.what() + "; end other threads");
   }
   without_gil([&] { runner_.start(std::move(source), options); });
   const auto ended = [&] {
-    const bool answer = without_gil([&] {
-      const bool all = runner_.wait_for(slice);
-      watch->ask();
-      return all;
+    const bool result = without_gil([&] {
+      const bool ended_now = runner_.wait_for(slice_ns);
+      watchdog->begin_wait();
+      return ended_now;
     });
-    watch->got();
-    return answer;
+    watchdog->end_wait();
+    return result;
   };
   bool interrupted = false;
   while (!ended()) {
     if (!interrupted && PyErr_CheckSignals() != 0) {
       interrupted = true;
-      PyErr_Clear();  // the caller finds it in the outcome, with all that was measured
-      runner_.stop(grace_after_signal);
+      PyErr_Clear();  // the outcome says so, and keeps what was measured
+      runner_.stop(grace_after_signal_ns);
     }
   }
   python_outcome done{runner_.finish(), interrupted};
   if (done.result.reason == gpubench::end_reason::deadline && done.result.error &&
-      watch->longest_ns() > gil_watch::patience_ns) {
-    *done.result.error += held_up(watch->longest_ns());
+      watchdog->longest_wait_ns() > gil_watchdog::patience_ns) {
+    *done.result.error += gil_was_held(watchdog->longest_wait_ns());
   }
   return done;
 }
 
 void python_runner::stop(std::int64_t grace_ns) {
-  without_gil([&] { runner_.stop(std::chrono::nanoseconds(grace_ns)); });
+  without_gil([&] { runner_.stop(grace_ns); });
 }
 
 void python_runner::close() {
-  if (!home_.here()) return;
-  std::optional<gil_watch> watch;
+  if (!owner_.is_current()) return;
+  std::optional<gil_watchdog> watchdog;
   try {
-    watch.emplace("close()", [] { return true; });
-  } catch (const std::system_error&) {  // then without
+    watchdog.emplace("close()", [] { return true; });
+  } catch (const std::system_error&) {  // then close() runs without a watchdog
   }
   without_gil([&] {
     runner_.close();
-    if (watch) watch->ask();
+    if (watchdog) watchdog->begin_wait();
   });
-  if (watch) watch->got();
+  if (watchdog) watchdog->end_wait();
 }
 
 void close_all_runners() {
-  while (!living().empty()) {
-    python_runner* const each = *living().begin();
-    living().erase(each);
+  while (!open_runners().empty()) {
+    python_runner* const each = *open_runners().begin();
+    open_runners().erase(each);
     each->close();
   }
 }

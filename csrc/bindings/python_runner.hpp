@@ -1,4 +1,4 @@
-// The runner as Python sees it: waits without the GIL and looks for signals meanwhile.
+// The runner for Python: it waits without the GIL, and looks for signals meanwhile.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -15,7 +15,7 @@ struct python_outcome {
   bool interrupted = false;  // by a signal whose handler raised
 };
 
-// REQUIRES: the GIL is held around every member.
+// REQUIRES: the caller of every member holds the GIL.
 class python_runner {
  public:
   python_runner(std::vector<std::shared_ptr<gpubench::executor>> executors,
@@ -27,12 +27,13 @@ class python_runner {
   python_outcome run(std::shared_ptr<gpubench::request_source> source,
                      const gpubench::run_options& options);
   void stop(std::int64_t grace_ns);
-  void close();  // in a forked child it does nothing
+  void close();  // does nothing in a forked child
 
  private:
-  const gpubench::home_process home_;
+  const gpubench::owner_process owner_;
   gpubench::runner runner_;
 };
 
-// Closes every runner that is left, while the interpreter can still run their executors' close().
+// Closes every runner that is still open. Must be called while the interpreter can still execute
+// Python code, because executors have a close() in Python.
 void close_all_runners();

@@ -9,7 +9,8 @@
 #include "gpubench/error.hpp"
 #include "memory.hpp"
 
-// Compiled with -ffp-contract=off: a fused multiply-add would round differently where it exists.
+// Compiled with -ffp-contract=off: a fused multiply-add rounds differently, and some processors
+// have none.
 
 namespace gpubench {
 namespace {
@@ -31,7 +32,7 @@ class generator {
   std::uint64_t state_;
 };
 
-// Streams of one seed that must not depend on each other.
+// One seed gives two independent streams of random numbers, one for each of these constants.
 constexpr std::uint64_t arrivals_stream = 0x6172726976616c73;
 constexpr std::uint64_t service_stream = 0x7365727669636573;
 
@@ -39,15 +40,15 @@ generator stream(std::uint64_t seed, std::uint64_t name) {
   return generator(generator(seed).next() ^ name);
 }
 
-// log(x) for a normal number x > 0, with a relative error below 1e-15; std::log differs between
-// C libraries in the last bit. With x = m 2^e and m in [sqrt(1/2), sqrt(2)),
-// log x = e log 2 + 2 artanh((m - 1) / (m + 1)).
+// log(x) for a normal number x > 0, with a relative error below 1e-15. It does not call std::log,
+// whose last bit differs between C libraries. With x = m 2^e and m in [sqrt(1/2), sqrt(2)), log x =
+// e log 2 + 2 artanh((m - 1) / (m + 1)).
 double natural_logarithm(double x) {
-  std::uint64_t bits;
+  std::uint64_t bits = 0;
   std::memcpy(&bits, &x, sizeof bits);
   int exponent = static_cast<int>(bits >> 52) - 1023;
   bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;
-  double m;
+  double m = 0;
   std::memcpy(&m, &bits, sizeof m);
   if (m > 1.4142135623730951) {
     m *= 0.5;
@@ -60,7 +61,7 @@ double natural_logarithm(double x) {
   return exponent * 0.6931471805599453 + 2 * s * series;
 }
 
-// Exponential with mean 1, by the inverse of its distribution function.
+// An exponential random number with mean 1, by inversion of the distribution function.
 double exponential(generator& random) {
   const double uniform = (static_cast<double>(random.next() >> 11) + 1) * 0x1p-53;  // (0, 1]
   return -natural_logarithm(uniform);
@@ -70,16 +71,16 @@ std::int64_t rounded(double nanoseconds) {
   return static_cast<std::int64_t>(std::floor(nanoseconds + 0.5));
 }
 
-std::string shown(double number) {
+std::string formatted(double number) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", number);
   return text;
 }
 
-// The mean time between requests. Checks what all arrivals have in common.
+// The mean time between requests. Checks the arguments that all arrival patterns have in common.
 double checked_gap_ns(double rate_per_second, std::size_t count) {
   if (!(std::isfinite(rate_per_second) && rate_per_second > 0)) {
-    throw invalid_argument("rate_per_second is " + shown(rate_per_second) +
+    throw invalid_argument("rate_per_second is " + formatted(rate_per_second) +
                            "; give a positive number of requests per second");
   }
   if (count == 0) {
@@ -89,7 +90,7 @@ double checked_gap_ns(double rate_per_second, std::size_t count) {
   const double gap_ns = 1e9 / rate_per_second;
   if (!(gap_ns * static_cast<double>(count) <= static_cast<double>(longest_span_ns))) {
     throw invalid_argument("a schedule of " + std::to_string(count) + " requests at " +
-                           shown(rate_per_second) +
+                           formatted(rate_per_second) +
                            " per second lasts over 31 years; raise the rate or lower count");
   }
   return gap_ns;
@@ -107,7 +108,7 @@ std::vector<std::int64_t> poisson_arrivals(double rate_per_second, std::size_t c
 
   // Of count + 1 exponential gaps, divided by their sum, the first count partial sums are uniform
   // order statistics: the arrivals of a Poisson process, given their number (Devroye, Non-Uniform
-  // Random Variate Generation, V.2.1). Drawing twice spares a second array.
+  // Random Variate Generation, V.2.1). The gaps are generated twice, which needs no second array.
   generator first = stream(seed, arrivals_stream);
   double sum = 0;
   for (std::size_t i = 0; i <= count; ++i) sum += exponential(first);
@@ -130,7 +131,8 @@ std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t cou
   }
   std::vector<std::int64_t> due_ns(count);
   for (std::size_t i = 0; i < count; ++i) {
-    due_ns[i] = rounded(static_cast<double>(i / burst * burst) * gap_ns);
+    const std::size_t first_of_burst = i / burst * burst;
+    due_ns[i] = rounded(static_cast<double>(first_of_burst) * gap_ns);
   }
   return due_ns;
 }
@@ -138,7 +140,7 @@ std::vector<std::int64_t> burst_arrivals(double rate_per_second, std::size_t cou
 std::vector<std::int64_t> exponential_service(double mean_ns, std::size_t count,
                                               std::uint64_t seed) {
   if (!(mean_ns >= 0 && mean_ns <= static_cast<double>(longest_span_ns) / 100)) {
-    throw invalid_argument("mean_ns is " + shown(mean_ns) + "; give a time from 0 to 1e16 ns");
+    throw invalid_argument("mean_ns is " + formatted(mean_ns) + "; give a time from 0 to 1e16 ns");
   }
   if (count == 0) {
     throw invalid_argument("count is 0; give at least 1");

@@ -5,6 +5,7 @@
 
 #include "gpubench/clock.hpp"
 #include "gpubench/error.hpp"
+#include "service_times.hpp"
 
 namespace gpubench {
 
@@ -20,22 +21,22 @@ void check_service_times(const std::vector<std::int64_t>& service_ns) {
   }
 }
 
-delay_executor::delay_executor(std::vector<std::int64_t> service_ns, passing how)
+delay_executor::delay_executor(std::vector<std::int64_t> service_ns, delay how)
     : service_ns_(std::move(service_ns)), how_(how) {
   check_service_times(service_ns_);
 }
 
-bool delay_executor::start(std::size_t, const batch_view& batch) {
+batch_state delay_executor::start(std::size_t, const batch_view& batch) noexcept {
   const std::int64_t service = service_ns_[next_];
   if (++next_ == service_ns_.size()) next_ = 0;
-  if (service == 0) return true;
+  if (service == 0) return batch_state::complete;
   const std::int64_t end_ns = batch.submitted_ns + service;
-  if (how_ == passing::spin) {
+  if (how_ == delay::spin) {
     spin_until_ns(end_ns);
   } else {
     sleep_until_ns(end_ns);
   }
-  return true;
+  return batch_state::complete;
 }
 
 }  // namespace gpubench

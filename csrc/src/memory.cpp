@@ -10,28 +10,28 @@
 namespace gpubench {
 namespace {
 
-struct closes_file {
+struct file_closer {
   void operator()(std::FILE* file) const noexcept { std::fclose(file); }
 };
 
-// C's files, not C++'s streams: where libstdc++ is linked statically into one library and shared by
-// another, the streams of the two get in each other's way.
-std::unique_ptr<std::FILE, closes_file> opened(const char* path) {
-  return std::unique_ptr<std::FILE, closes_file>(std::fopen(path, "re"));
+// Uses files of C, not streams of C++: if one library links libstdc++ statically and another one
+// links it dynamically, the two copies share the state of their streams, which crashes.
+std::unique_ptr<std::FILE, file_closer> open_file(const char* path) {
+  return std::unique_ptr<std::FILE, file_closer>(std::fopen(path, "re"));
 }
 
 std::optional<double> number_in(const char* path) {
-  const auto file = opened(path);
-  unsigned long long number;
+  const auto file = open_file(path);
+  unsigned long long number = 0;
   if (file && std::fscanf(file.get(), "%llu", &number) == 1) return static_cast<double>(number);
-  return std::nullopt;  // absent, or "max"
+  return std::nullopt;  // there is no such file, or it says "max"
 }
 
 std::optional<double> available_on_machine() {
-  const auto file = opened("/proc/meminfo");
+  const auto file = open_file("/proc/meminfo");
   if (!file) return std::nullopt;
   char line[256];
-  unsigned long long kilobytes;
+  unsigned long long kilobytes = 0;
   while (std::fgets(line, sizeof line, file.get()) != nullptr) {
     if (std::sscanf(line, "MemAvailable: %llu", &kilobytes) == 1) {
       return static_cast<double>(kilobytes) * 1024;

@@ -9,16 +9,16 @@
 
 namespace gpubench {
 
-const int home_process::registered_ = pthread_atfork(nullptr, nullptr, &home_process::count_fork);
+const int owner_process::registered_ = pthread_atfork(nullptr, nullptr, &owner_process::count_fork);
 
-void home_process::count_fork() noexcept {
-  forks_so_far_.fetch_add(1, std::memory_order_relaxed);
+void owner_process::count_fork() noexcept {
+  fork_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
-home_process::home_process() noexcept : forks_(forks()), pid_(getpid()) {}
+owner_process::owner_process() noexcept : forks_(forks()), pid_(getpid()) {}
 
-void home_process::require_here(const char* what) const {
-  if (here()) return;
+void owner_process::require_current(const char* what) const {
+  if (is_current()) return;
   throw runner_error(std::string(what) + " belongs to process " + std::to_string(pid_) +
                      "; make a new one after fork");
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <memory>
@@ -22,16 +23,21 @@
 namespace gpubench {
 namespace {
 
-using namespace std::chrono_literals;
+// How often wait_for() looks for workers that have exceeded the deadline.
+constexpr std::int64_t watch_interval_ns = 50'000'000;
 
-// How often wait_for() looks for workers past their deadline.
-constexpr std::chrono::nanoseconds watch_interval = 50ms;
+constexpr std::int64_t hour_ns = 3'600'000'000'000;
+
+// A time span for the C++ library. The sum of a time and of two such spans does not overflow.
+std::chrono::nanoseconds span(std::int64_t ns) {
+  return std::chrono::nanoseconds(std::clamp<std::int64_t>(ns, 0, longest_span_ns));
+}
 
 std::atomic<int> abandoned_count{0};
 
-// Keeps what threads may still use that nobody waits for; on purpose never destroyed, not even at
-// exit. A list without a lock, since a lock may be held for ever in a forked child.
-void keep_for_ever(std::shared_ptr<void> kept) {
+// Keeps objects that abandoned threads can still use. They are deliberately never destroyed, not
+// even at exit. The list has no mutex, because a mutex can stay locked for ever in a forked child.
+void leak(std::shared_ptr<void> kept) {
   struct node {
     std::shared_ptr<void> kept;
     node* next;
@@ -44,10 +50,11 @@ void keep_for_ever(std::shared_ptr<void> kept) {
 
 }  // namespace
 
-// What the runner and its threads share. The threads keep it alive.
-class runner::crew : public std::enable_shared_from_this<runner::crew> {
+// The state that the runner and its threads share. The threads keep it alive.
+class runner::implementation : public std::enable_shared_from_this<runner::implementation> {
  public:
-  crew(std::vector<std::shared_ptr<executor>> executors, wait_mode waiting) : waiting_(waiting) {
+  implementation(std::vector<std::shared_ptr<executor>> executors, wait_mode waiting)
+      : waiting_(waiting) {
     if (executors.empty()) {
       throw invalid_argument("executors is empty; give one executor per worker");
     }
@@ -74,10 +81,10 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
   }
 
-  bool wait_open(std::chrono::nanoseconds timeout) {
+  bool wait_open(std::int64_t timeout_ns) {
     require_outside();
     std::unique_lock<std::mutex> lock(mutex_);
-    const bool open = changed_.wait_for(lock, timeout, [this] { return opening_ == 0; });
+    const bool open = changed_.wait_for(lock, span(timeout_ns), [this] { return opening_ == 0; });
     if (open_error_) throw runner_error(*open_error_);
     return open;
   }
@@ -86,7 +93,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     require_outside();
     check(options);
     if (source == nullptr) throw invalid_argument("source is absent; give a request source");
-    if (!wait_open(std::chrono::nanoseconds(options.batch_deadline_ns))) {
+    if (!wait_open(options.batch_deadline_ns)) {
       throw runner_error("the executors were not open within the batch deadline");
     }
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -98,7 +105,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
     if (current_ != nullptr) throw runner_error("a run is in progress; finish it first");
     auto next = std::make_shared<active_run>(std::move(source), options, waiting_, workers_.size());
-    take_memory(options);
+    allocate(options);
     next->start_cpu_ns = process_cpu_ns();
     current_ = std::move(next);
     busy_ = workers_.size();
@@ -107,26 +114,26 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     changed_.notify_all();
   }
 
-  bool wait_for(std::chrono::nanoseconds timeout) {
+  bool wait_for(std::int64_t timeout_ns) {
     require_outside();
-    const auto end =
-        std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(timeout, 8760h);
+    const auto end = std::chrono::steady_clock::now() + span(timeout_ns);
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       abandon_overdue();
       if (busy_ == 0) return true;
       const auto now = std::chrono::steady_clock::now();
       if (now >= end) return false;
-      changed_.wait_until(lock, std::min(now + watch_interval, end), [this] { return busy_ == 0; });
+      changed_.wait_until(lock, std::min(now + span(watch_interval_ns), end),
+                          [this] { return busy_ == 0; });
     }
   }
 
-  void stop(std::chrono::nanoseconds grace) {
-    home_.require_here("this runner");
+  void stop(std::int64_t grace_ns) {
+    owner_.require_current("this runner");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (current_ == nullptr) return;
     const std::int64_t now = now_ns();
-    current_->give_up_ns = now + std::min<std::int64_t>(grace.count(), longest_span_ns);
+    current_->abandon_at_ns = now + span(grace_ns).count();
     const auto queue_lock = current_->queue.lock();
     current_->run.end(end_reason::stopped, now);
     current_->queue.notify_all();
@@ -140,11 +147,11 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
     const auto ended = std::move(current_);
     current_ = nullptr;
-    if (broken_) keep_for_ever(ended);
+    if (broken_) leak(ended);
     const auto queue_lock = ended->queue.lock();
     for (auto& each : workers_) {
-      for (const flight_slot& slot : each->slots) {
-        ended->run.lose(slot.requests.data(), slot.size, false);
+      for (const batch_slot& slot : each->slots) {
+        ended->run.add_unfinished(slot.requests.data(), slot.size, false);
       }
     }
     outcome result = ended->run.finish();
@@ -156,26 +163,26 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     return result;
   }
 
-  void close(std::chrono::nanoseconds grace) {
-    if (!home_.here()) return;
+  void close(std::int64_t grace_ns) {
+    if (!owner_.is_current()) return;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       closing_ = true;
       changed_.notify_all();
     }
-    stop(grace);
-    if (on_own_thread()) return;  // it cannot wait for itself
-    wait_for(grace + watch_interval);
+    stop(grace_ns);
+    if (on_own_thread()) return;  // the thread cannot wait for itself
+    static_cast<void>(wait_for(span(grace_ns).count() + watch_interval_ns));
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait_for(lock, grace, [this] { return alive_ == 0; });
+    changed_.wait_for(lock, span(grace_ns), [this] { return alive_ == 0; });
     for (auto& each : workers_) {
       if (!each->thread.joinable()) continue;
       if (each->closed) {
-        std::thread ending = std::move(each->thread);  // nobody else joins it
+        std::thread ending = std::move(each->thread);  // no other close() joins it
         lock.unlock();
         ending.join();
         lock.lock();
-        each->give_back();
+        each->release_executor();
       } else {
         std::unique_lock<std::mutex> queue_lock;
         if (current_ != nullptr) queue_lock = current_->queue.lock();
@@ -184,23 +191,23 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
   }
 
-  // The runner is no more, and close() was called.
-  void leave() {
-    if (!home_.here()) {  // the threads that use all this were never here, and hold its locks
-      keep_for_ever(shared_from_this());
+  // The runner was closed and is destroyed.
+  void detach() {
+    if (!owner_.is_current()) {  // threads of the parent process may hold the mutexes
+      leak(shared_from_this());
       return;
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto& each : workers_) {
-      if (each->thread.joinable()) each->thread.detach();  // one of them called this
+      if (each->thread.joinable()) each->thread.detach();  // one of them destroys the runner
     }
   }
 
  private:
-  bool on_own_thread() const noexcept { return own_crew_ == this; }
+  bool on_own_thread() const noexcept { return of_this_thread_ == this; }
 
   void require_outside() const {
-    home_.require_here("this runner");
+    owner_.require_current("this runner");
     if (on_own_thread()) {
       throw runner_error(
           "an executor cannot use the runner that it belongs to, but for stop() and close(); use "
@@ -209,13 +216,13 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
   }
 
   void work(worker& me) {
-    own_crew_ = this;
+    of_this_thread_ = this;
     set_least_timer_slack();
     std::optional<std::string> open_error;
     try {
       me.backend->open();
     } catch (...) {
-      open_error = named(me, current_message());
+      open_error = with_worker_name(me, current_message());
     }
     std::unique_lock<std::mutex> lock(mutex_);
     if (me.abandoned) return;
@@ -230,7 +237,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
       seen = runs_;
       auto current = current_;
       lock.unlock();
-      take_part(me, *current);
+      work_on(me, *current);
       lock.lock();
       current = nullptr;
       if (me.abandoned) return;
@@ -248,17 +255,18 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     changed_.notify_all();
   }
 
-  static void take_part(worker& me, active_run& current) {
+  static void work_on(worker& me, active_run& current) {
     try {
-      take_turns(me, current);
-    } catch (...) {  // a source that somebody else wrote
+      run_worker_loop(me, current);
+    } catch (...) {  // of a source
       const auto lock = current.queue.lock();
-      current.run.fail(end_reason::error, named(me, current_message()), now_ns());
+      current.run.fail(end_reason::error, with_worker_name(me, current_message()), now_ns());
       current.queue.notify_all();
     }
   }
 
-  // The run's outcome is out, so an error here has no place any more.
+  // Errors are ignored: the outcome of the last run was returned before, so they cannot be
+  // reported.
   static void close(executor& backend) {
     try {
       backend.close();
@@ -266,8 +274,8 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
   }
 
-  // Allocates all that the run will write to.
-  void take_memory(const run_options& options) {
+  // Allocates all memory that the run will write to.
+  void allocate(const run_options& options) {
     std::size_t depth = 0;
     bool device_times = false;
     for (const auto& each : workers_) {
@@ -281,8 +289,8 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     require_memory(options.batch.max_batch, depth * sizeof(request),
                    "max_batch " + std::to_string(options.batch.max_batch), "lower max_batch");
 
-    // Any worker may come to serve all requests, and a batch that departs with the last free place
-    // may be larger than that; the pages touched are those of an equal share.
+    // One worker may serve all requests, and the last batch may exceed the capacity. Only the pages
+    // of an equal share are prefaulted.
     const std::size_t capacity = options.capacity + options.batch.max_batch - 1;
     const std::size_t share = options.capacity / workers_.size() + 1;
     try {
@@ -301,7 +309,7 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
     }
   }
 
-  // REQUIRES: mutex_ is held.
+  // REQUIRES: mutex_ is locked.
   void abandon_overdue() {
     if (current_ == nullptr) return;
     const auto queue_lock = current_->queue.lock();
@@ -313,37 +321,38 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
       if (now - since_ns > deadline_ns) {
         char seconds[32];
         std::snprintf(seconds, sizeof seconds, "%g", static_cast<double>(deadline_ns) * 1e-9);
-        current_->run.fail(end_reason::deadline,
-                           named(*each, "a batch did not complete within " + std::string(seconds) +
-                                            " s; its thread is abandoned"),
-                           now);
+        current_->run.fail(
+            end_reason::deadline,
+            with_worker_name(*each, "a batch did not complete within " + std::string(seconds) +
+                                        " s; its thread is abandoned"),
+            now);
         current_->queue.notify_all();
-      } else if (now <= current_->give_up_ns) {
+      } else if (now <= current_->abandon_at_ns) {
         continue;
       }
       abandon(*each);
     }
   }
 
-  // REQUIRES: mutex_ is held, and the source's lock where a run is in progress.
-  void abandon(worker& lost) {
-    lost.abandoned = true;
-    lost.thread.detach();
+  // REQUIRES: mutex_ is locked, and also the source's mutex if a run is in progress.
+  void abandon(worker& which) {
+    which.abandoned = true;
+    which.thread.detach();
     --alive_;
-    if (std::exchange(lost.in_run, false)) --busy_;
+    if (std::exchange(which.in_run, false)) --busy_;
     broken_ = true;
     ++abandoned_count;
-    keep_for_ever(shared_from_this());
+    leak(shared_from_this());
   }
 
-  // The crew whose thread this is.
-  inline static thread_local const crew* own_crew_ = nullptr;
+  // The implementation that the current thread is a worker of.
+  inline static thread_local const implementation* of_this_thread_ = nullptr;
 
-  const home_process home_;
+  const owner_process owner_;
   const wait_mode waiting_;
   std::vector<std::unique_ptr<worker>> workers_;
 
-  std::mutex mutex_;  // guards all below; taken before the source's lock where both are
+  std::mutex mutex_;  // guards the members below; locked before the source's mutex
   std::condition_variable changed_;
   std::shared_ptr<active_run> current_;
   std::optional<std::string> open_error_;
@@ -356,9 +365,9 @@ class runner::crew : public std::enable_shared_from_this<runner::crew> {
 };
 
 runner::runner(std::vector<std::shared_ptr<executor>> executors, wait_mode waiting)
-    : crew_(std::make_shared<crew>(std::move(executors), waiting)) {
+    : implementation_(std::make_shared<implementation>(std::move(executors), waiting)) {
   try {
-    crew_->start_threads();
+    implementation_->start_threads();
   } catch (const std::system_error& error) {
     close();
     throw runner_error(std::string("a worker's thread could not be started: ") + error.what() +
@@ -371,38 +380,38 @@ runner::runner(std::vector<std::shared_ptr<executor>> executors, wait_mode waiti
 
 runner::~runner() {
   close();
-  crew_->leave();
+  implementation_->detach();
 }
 
-bool runner::wait_open(std::chrono::nanoseconds timeout) {
-  return crew_->wait_open(timeout);
+bool runner::wait_open(std::int64_t timeout_ns) {
+  return implementation_->wait_open(timeout_ns);
 }
 
 outcome runner::run(std::shared_ptr<request_source> source, const run_options& options) {
   start(std::move(source), options);
-  while (!wait_for(1h)) {
+  while (!wait_for(hour_ns)) {
   }
   return finish();
 }
 
 void runner::start(std::shared_ptr<request_source> source, const run_options& options) {
-  crew_->start(std::move(source), options);
+  implementation_->start(std::move(source), options);
 }
 
-bool runner::wait_for(std::chrono::nanoseconds timeout) {
-  return crew_->wait_for(timeout);
+bool runner::wait_for(std::int64_t timeout_ns) {
+  return implementation_->wait_for(timeout_ns);
 }
 
-void runner::stop(std::chrono::nanoseconds grace) {
-  crew_->stop(grace);
+void runner::stop(std::int64_t grace_ns) {
+  implementation_->stop(grace_ns);
 }
 
 outcome runner::finish() {
-  return crew_->finish();
+  return implementation_->finish();
 }
 
-void runner::close(std::chrono::nanoseconds grace) noexcept {
-  crew_->close(grace);
+void runner::close(std::int64_t grace_ns) noexcept {
+  implementation_->close(grace_ns);
 }
 
 int abandoned_workers() noexcept {

@@ -20,21 +20,21 @@ void session::begin(std::int64_t start_ns) {
   begun_ = true;
 }
 
-void session::end(end_reason reason, std::int64_t moment_ns) noexcept {
+void session::end(end_reason reason, std::int64_t at_ns) noexcept {
   if (ended_) return;
   ended_ = true;
   outcome_.reason = reason;
-  outcome_.end_ns = moment_ns;
+  outcome_.end_ns = at_ns;
 }
 
-void session::fail(end_reason reason, const std::string& error, std::int64_t moment_ns) {
-  end(reason, moment_ns);
+void session::fail(end_reason reason, const std::string& error, std::int64_t at_ns) {
+  end(reason, at_ns);
   if (outcome_.error) return;
   outcome_.reason = reason;
   outcome_.error = error;
 }
 
-void session::lose(const request* requests, std::size_t count, bool failed) {
+void session::add_unfinished(const request* requests, std::size_t count, bool failed) {
   if (failed) outcome_.failed += count;
   for (std::size_t i = 0; i < count; ++i) {
     outcome_.unfinished_scheduled_ns.push_back(requests[i].scheduled_ns);

@@ -1,4 +1,4 @@
-// One run as both drivers see it: the source, the batching rule and the conditions that end it.
+// One run, for both drivers: its source, the batching rule and the conditions that end it.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +12,10 @@
 
 namespace gpubench {
 
-// Thread-safety: none; the runner holds the lock of the source's queue() around every call.
+// Not thread-safe: the runner holds the mutex of the source's queue() around every call.
 class session {
  public:
-  // Takes the source for this run. Throws invalid_argument for bad options and a source in use.
+  // Acquires the source. Throws invalid_argument for bad options and for a source that is in use.
   session(request_source& source, const run_options& options);
   ~session() { source_.release(); }
   session(const session&) = delete;
@@ -24,36 +24,36 @@ class session {
   void begin(std::int64_t start_ns);
   bool begun() const noexcept { return begun_; }
 
-  // As the source's next(), until the run has ended: then always finished.
-  answer next(std::int64_t now_ns, request* taken) {
-    if (ended_) return {answer::kind::finished};
-    if (now_ns < outcome_.start_ns) return {answer::kind::wait_until, 0, outcome_.start_ns};
+  // The decision of the source, or finished once the run has ended.
+  [[nodiscard]] decision next(std::int64_t now_ns, request* batch) {
+    if (ended_) return {decision::kind::finished};
+    if (now_ns < outcome_.start_ns) return {decision::kind::wait_until, 0, outcome_.start_ns};
     if (now_ns >= stop_ns_) {
       end(end_reason::time, stop_ns_);
-      return {answer::kind::finished};
+      return {decision::kind::finished};
     }
     if (departed_ >= options_.capacity) {
       end(source_.finished() ? end_reason::finished : end_reason::timeline_full, now_ns);
-      return {answer::kind::finished};
+      return {decision::kind::finished};
     }
-    answer told = source_.next(now_ns, options_.batch, taken);
-    switch (told.what) {
-      case answer::kind::dispatch:
-        departed_ += told.count;
+    decision decided = source_.next(now_ns, options_.batch, batch);
+    switch (decided.what) {
+      case decision::kind::dispatch:
+        departed_ += decided.count;
         break;
-      case answer::kind::finished:
+      case decision::kind::finished:
         end(end_reason::finished, now_ns);
         break;
-      case answer::kind::wait_until:
-        told.until_ns = std::min(told.until_ns, stop_ns_);
+      case decision::kind::wait_until:
+        decided.until_ns = std::min(decided.until_ns, stop_ns_);
         break;
-      case answer::kind::wait:
+      case decision::kind::wait:
         break;
     }
-    return told;
+    return decided;
   }
 
-  // A batch is done.
+  // A batch has completed.
   void complete(const request* requests, std::size_t count, std::int64_t completed_ns) {
     outcome_.completed += count;
     source_.complete(requests, count, completed_ns);
@@ -62,17 +62,17 @@ class session {
     }
   }
 
-  // Ends departures at `moment_ns`. The first reason stands, except that a failure says more than
-  // any other.
-  void end(end_reason reason, std::int64_t moment_ns) noexcept;
-  void fail(end_reason reason, const std::string& error, std::int64_t moment_ns);
+  // No batch departs after `at_ns`. If several reasons end a run, the outcome has the first
+  // failure, or else the first reason.
+  void end(end_reason reason, std::int64_t at_ns) noexcept;
+  void fail(end_reason reason, const std::string& error, std::int64_t at_ns);
   bool ended() const noexcept { return ended_; }
 
-  // Requests that departed and will not complete; `failed` if their batch threw.
-  void lose(const request* requests, std::size_t count, bool failed);
+  // Records requests that departed and will not complete; `failed` if their batch threw.
+  void add_unfinished(const request* requests, std::size_t count, bool failed);
 
-  // After the last call above.
-  outcome finish();
+  // Must be the last call.
+  [[nodiscard]] outcome finish();
 
   const run_options& options() const noexcept { return options_; }
 

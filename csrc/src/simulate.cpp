@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "gpubench/clock.hpp"
-#include "gpubench/delay_executor.hpp"
 #include "gpubench/error.hpp"
 #include "memory.hpp"
+#include "service_times.hpp"
 #include "session.hpp"
 
 namespace gpubench {
@@ -21,13 +21,13 @@ struct simulated_worker {
   std::shared_ptr<timeline> done;
 };
 
-// Requests between two looks at the predicate `stop`: well under a millisecond.
+// Requests between two calls of the predicate `stop`. Takes well under a millisecond.
 constexpr std::size_t stop_interval = 4096;
 
-// No time beyond: a sum of a moment and of all spans that options take cannot overflow.
+// The largest time. The sum of it and of all time spans in the options does not overflow.
 constexpr std::int64_t latest_ns = 4 * longest_span_ns;
 
-// The timelines grow; from so many requests on, each doubling is held against the free memory.
+// The timelines grow. From this number of requests on, the free memory is checked at each doubling.
 constexpr std::size_t first_memory_check = 1 << 20;
 
 struct completion {
@@ -52,14 +52,15 @@ outcome simulate(request_source& source, std::size_t executors,
                  "executors " + std::to_string(executors), "lower executors");
   require_memory(options.batch.max_batch, executors * sizeof(request),
                  "max_batch " + std::to_string(options.batch.max_batch), "lower max_batch");
-  session run(source, options);  // it has the source, so the lock is free
+  session run(source, options);  // acquires the source, so nobody else holds the mutex
   const auto lock = source.queue().lock();
 
   std::vector<simulated_worker> workers(executors);
   std::vector<std::size_t> free;  // the last one became free last
   for (std::size_t i = executors; i-- > 0;) {
     workers[i].batch.resize(options.batch.max_batch);
-    workers[i].done = std::make_shared<timeline>(0, 0, 1, false);  // grows: time stands still
+    workers[i].done = std::make_shared<timeline>(
+        0, 0, 1, false);  // grows: simulated time does not pass meanwhile
     free.push_back(i);
   }
   std::priority_queue<completion, std::vector<completion>, std::greater<>> in_flight;
@@ -84,16 +85,16 @@ outcome simulate(request_source& source, std::size_t executors,
     std::int64_t next_event = never_ns;
     while (!free.empty()) {
       simulated_worker& worker = workers[free.back()];
-      const answer told = run.next(now, worker.batch.data());
-      if (told.what != answer::kind::dispatch) {
-        next_event = told.until_ns;
+      const decision decided = run.next(now, worker.batch.data());
+      if (decided.what != decision::kind::dispatch) {
+        next_event = decided.until_ns;
         break;
       }
-      since_stop += told.count;
-      departed += told.count;
+      since_stop += decided.count;
+      departed += decided.count;
       worker.record.departed_ns = worker.record.submitted_ns = now;
       worker.record.completed_ns = now + service_ns[next_service];
-      worker.record.size = told.count;
+      worker.record.size = decided.count;
       if (++next_service == service_ns.size()) next_service = 0;
       in_flight.push({worker.record.completed_ns, free.back()});
       free.pop_back();
@@ -101,7 +102,7 @@ outcome simulate(request_source& source, std::size_t executors,
 
     if (!in_flight.empty()) next_event = std::min(next_event, in_flight.top().at_ns);
     if (next_event == never_ns) {
-      run.end(end_reason::stopped, now);  // unless it has ended for a better reason
+      run.end(end_reason::stopped, now);  // has no effect if the run has ended before
       break;
     }
     now = next_event;

@@ -5,8 +5,8 @@
 namespace gpubench {
 namespace {
 
-// Room for `capacity` records, of which the first `expected` are touched now rather than while the
-// clock runs.
+// Reserves memory for `capacity` records and prefaults the pages of the first `expected` ones, so
+// that no page fault happens during the run.
 template <class Record>
 void reserve(std::vector<Record>& records, std::size_t capacity, std::size_t expected) {
   records.reserve(capacity);

@@ -1,4 +1,4 @@
-// One worker of a runner, and its part of a run: taking batches, executing them, handing them in.
+// A worker of a runner, and the loop of its thread in a run.
 #pragma once
 
 #include <atomic>
@@ -20,11 +20,11 @@
 
 namespace gpubench {
 
-// A place for a batch in flight.
-struct flight_slot {
+// A slot for one batch in flight.
+struct batch_slot {
   std::size_t number = 0;
   std::vector<request> requests;  // max_batch
-  std::uint32_t size = 0;         // requests in flight; 0: free
+  std::uint32_t size = 0;         // requests in flight; 0: the slot is free
   std::int64_t opened_ns = 0;
   std::int64_t departed_ns = 0;
   std::int64_t submitted_ns = 0;
@@ -32,38 +32,39 @@ struct flight_slot {
 };
 
 struct worker {
-  // Takes the executor, which no other runner can have meanwhile. Throws invalid_argument.
+  // Acquires the executor. Throws invalid_argument if another runner has it.
   worker(std::size_t number, std::shared_ptr<executor> from)
       : index(number), backend(std::move(from)) {
     backend->acquire("executors[" + std::to_string(index) + "]");
   }
-  ~worker() { give_back(); }
+  ~worker() { release_executor(); }
   worker(const worker&) = delete;
   worker& operator=(const worker&) = delete;
 
-  void give_back() noexcept {
-    if (!std::exchange(given_back, true)) backend->release();
+  void release_executor() noexcept {
+    if (!std::exchange(released, true)) backend->release();
   }
 
   const std::size_t index;
   const std::shared_ptr<executor> backend;
-  bool given_back = false;
+  bool released = false;
   std::thread thread;
 
-  // When the oldest batch in flight was submitted; 0 where there is none. A thread that does not
-  // come back from its executor is recognised by this alone.
+  // When the oldest batch in flight was submitted; 0 if there is none. The runner uses this to find
+  // a thread that does not return from its executor.
   std::atomic<std::int64_t> busy_since_ns{0};
 
-  // Set once, under the source's lock; from then on the thread changes nothing that others see.
+  // Set once, with the source's mutex locked. From then on the worker's thread must not change
+  // anything that other threads use.
   std::atomic<bool> abandoned{false};
 
-  // Guarded by the crew's lock.
+  // Guarded by the mutex of runner::implementation.
   bool in_run = false;
-  bool closed = false;  // the thread is at its end
+  bool closed = false;  // the thread has closed its executor and ends
 
-  // Of the current run. While it goes on: the thread's own, but that a slot is taken and freed
-  // under the source's lock.
-  std::vector<flight_slot> slots;
+  // Of the current run. During the run only the worker's thread uses these. It sets the size of a
+  // slot with the source's mutex locked.
+  std::vector<batch_slot> slots;
   std::shared_ptr<timeline> stamps;
 };
 
@@ -82,19 +83,19 @@ struct active_run {
   session run;  // guarded by queue
   const wait_mode waiting;
   const std::size_t workers;
-  std::size_t ready = 0;                           // workers; guarded by queue
-  std::atomic<std::int64_t> give_up_ns{never_ns};  // when the grace of stop() ends
+  std::size_t ready = 0;                              // workers; guarded by queue
+  std::atomic<std::int64_t> abandon_at_ns{never_ns};  // the end of the grace time of stop()
   std::int64_t start_cpu_ns = 0;
 };
 
-// "worker 1: " and the problem.
-std::string named(const worker& which, const std::string& problem);
+// "worker 1: <problem>".
+std::string with_worker_name(const worker& which, const std::string& problem);
 
-// What the exception in flight says.
+// The message of the exception that is being handled.
 std::string current_message();
 
-// Takes part in `current` until it is over. Throws what a source that somebody else wrote throws;
-// an executor's error ends the run instead.
-void take_turns(worker& me, active_run& current);
+// Works on `current` until the run is over. Exceptions of an executor end the run. Exceptions of a
+// source are passed on to the caller.
+void run_worker_loop(worker& me, active_run& current);
 
 }  // namespace gpubench

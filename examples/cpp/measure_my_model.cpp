@@ -21,9 +21,9 @@ class my_model final : public gpubench::executor {
     output_.assign(size, 0.0F);
   }
 
-  bool start(std::size_t /*slot*/, const gpubench::batch_view& batch) override {
+  gpubench::batch_state start(std::size_t /*slot*/, const gpubench::batch_view& batch) override {
     for (std::size_t request = 0; request < batch.size; ++request) infer();
-    return true;  // complete: the results can be read
+    return gpubench::batch_state::complete;
   }
 
  private:
@@ -66,11 +66,11 @@ int main() {
     options.batch = {8, 1'000'000};
 
     gpubench::runner runner({std::make_shared<my_model>()});
-    runner.run(source, options);  // warm-up, on the thread that is measured next
+    const gpubench::outcome warm_up = runner.run(source, options);  // on the thread measured next
     const gpubench::outcome result = runner.run(source, options);
-
-    if (result.error) {
-      std::fprintf(stderr, "%s\n", result.error->c_str());
+    for (const auto& error : {warm_up.error, result.error}) {
+      if (!error) continue;
+      std::fprintf(stderr, "%s\n", error->c_str());
       return 1;
     }
     const auto latencies = sorted_latencies_ns(result);

@@ -17,13 +17,13 @@ class RequestSource:
 
 class ClosedLoop(RequestSource):
     """
-    A fixed number of clients: each sends its next request `think_time_ns` after its last one completed. Ids are the clients, from 0.
+    A fixed number of clients: each sends its next request `think_time_ns` after its last one completed. The ids are the numbers of the clients, from 0.
     """
     def __init__(self, clients: int, think_time_ns: int = 0) -> None: ...
 
 class OpenLoop(RequestSource):
     """
-    Requests on a schedule of offsets from the start, however slow the answers are. Ids are places on the schedule. A read-only int64 array is used in place, any other is copied.
+    Requests on a schedule of offsets from the start, however long the system takes to complete them. The ids are indices in the schedule. A read-only int64 array is used in place; any other array is copied.
     """
     def __init__(
         self, due_ns: numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]
@@ -31,16 +31,16 @@ class OpenLoop(RequestSource):
 
 class LiveQueue(RequestSource):
     """
-    Requests that other threads bring while the run goes on.
+    Requests that other threads submit during the run.
     """
     def __init__(self, capacity: int) -> None: ...
     def close(self) -> None:
         """
-        No more submissions: the run finishes when the queue is empty.
+        No request is accepted any more: the run finishes when the queue is empty.
         """
     def submit(self, id: int, wait_s: float | None = None) -> bool:
         """
-        Brings a request, due now. False if the queue is full and stays so for `wait_s` seconds (None: does not wait). Raises RuntimeError once the queue is closed, and in a child that was forked after the queue was made.
+        Submits a request, which is due now. False if the queue is full and stays full for `wait_s` seconds (None: does not wait). Raises RuntimeError once the queue is closed, and in a child that was forked after the queue was made.
         """
 
 class Executor:
@@ -50,7 +50,7 @@ class Executor:
 
 class DelayExecutor(Executor):
     """
-    A known service time a batch, whatever its size: an int, or an int64 array used in turn. 0 is the null system. Meanwhile the thread spins or sleeps.
+    An executor with a known service time for each batch, whatever its size: an int, or an int64 array of which each batch takes the next entry. 0 is the null system. The thread spins or sleeps during the service time.
     """
     def __init__(
         self,
@@ -60,7 +60,7 @@ class DelayExecutor(Executor):
 
 class PythonExecutor(Executor):
     """
-    Calls run(ids) once a batch, ids being an int64 array of its own, and open() and close() once each, all on the worker's thread.
+    Calls run(ids) once for each batch, where ids is a new int64 array, and open() and close() once each, all on the worker's thread.
     """
     def __init__(
         self,
@@ -71,22 +71,22 @@ class PythonExecutor(Executor):
 
 class Timeline:
     """
-    Completed batches of one worker and their requests. Columns are read-only views, uncopied, that keep the timeline alive.
+    Completed batches of one worker and their requests. Columns are read-only views, not copies, and keep the timeline alive.
     """
     @property
     def batch(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per request: the row of its batch; computed, not a view.
+        Per request: the row of its batch. Computed at each access, not a view.
         """
     @property
     def completed_ns(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per batch: its results could be read on the host.
+        Per batch: when the host could read its results.
         """
     @property
     def departed_ns(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per batch: its requests were taken.
+        Per batch: when its requests were removed from the queue.
         """
     @property
     def device_ns(self) -> numpy.typing.NDArray[numpy.int64] | None:
@@ -96,17 +96,17 @@ class Timeline:
     @property
     def first_request(self) -> numpy.typing.NDArray[numpy.uint32]:
         """
-        Per batch: row of its first request.
+        Per batch: the row of its first request.
         """
     @property
     def id(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per request: its place on the schedule, or its client.
+        Per request: its index in the schedule, its client, or the caller's own id.
         """
     @property
     def opened_ns(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per batch: the worker turned to the queue for it.
+        Per batch: when the worker began to look for it.
         """
     @property
     def scheduled_ns(self) -> numpy.typing.NDArray[numpy.int64]:
@@ -116,12 +116,12 @@ class Timeline:
     @property
     def size(self) -> numpy.typing.NDArray[numpy.uint32]:
         """
-        Per batch: how many requests departed together.
+        Per batch: how many requests it has.
         """
     @property
     def submitted_ns(self) -> numpy.typing.NDArray[numpy.int64]:
         """
-        Per batch: just before the executor was called.
+        Per batch: immediately before the executor was called.
         """
 
 class Outcome:
@@ -151,17 +151,17 @@ class Outcome:
     @property
     def failed(self) -> int:
         """
-        Requests whose batch raised; they are among the unfinished.
+        Requests whose batch raised an exception; they are among the unfinished ones.
         """
     @property
     def interrupted(self) -> bool:
         """
-        A signal (Ctrl-C) ended the run; the caller has yet to act on it.
+        Whether a signal (Ctrl-C) ended the run. The caller has to act on it.
         """
     @property
     def offered(self) -> int:
         """
-        Requests due by the end, completed or not.
+        Requests that were due by the end, completed or not.
         """
     @property
     def reason(
@@ -180,7 +180,7 @@ class Outcome:
     @property
     def timelines(self) -> list[Timeline]:
         """
-        One a worker, in order.
+        One for each worker, in order.
         """
     @property
     def unfinished_scheduled_ns(self) -> numpy.typing.NDArray[numpy.int64]:
@@ -190,7 +190,7 @@ class Outcome:
 
 class Runner:
     """
-    One thread per executor, for any number of runs. An executor serves one runner at a time, until that is closed. In a forked child there are no threads: every call but close() raises RuntimeError.
+    One thread for each executor, for any number of runs. An executor serves one runner at a time, until the runner is closed. In a forked child there are no threads: every call but close() raises RuntimeError.
     """
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Runner:
     ) -> None: ...
     def close(self) -> None:
         """
-        Ends the run in progress, closes the executors, ends the threads and gives the executors free for other runners, from any thread. Called by one of its own executors it does not wait for that.
+        Ends the run in progress, closes the executors, ends the threads and releases the executors for other runners, from any thread. If one of its own executors calls it, the call does not wait.
         """
     def run(
         self,
@@ -213,11 +213,11 @@ class Runner:
         capacity: int = 1000000,
     ) -> Outcome:
         """
-        Drives `source` to its end or to a limit. Raises ValueError for bad arguments and RuntimeError where the runner cannot be used; whatever happens while the clock runs is in the outcome.
+        Executes the requests of `source` until it is finished or a limit is reached. Raises ValueError for bad arguments and RuntimeError if the runner cannot be used. Errors during the run are in the outcome.
         """
     def stop(self, grace_s: float = 3600.0) -> None:
         """
-        Ends the run in progress, from any thread; batches in flight have `grace_s` seconds.
+        Ends the run in progress, from any thread. Batches in flight may take `grace_s` more seconds.
         """
 
 class CudaUnavailable(RuntimeError):
@@ -229,24 +229,24 @@ class CudaUnavailable(RuntimeError):
 
 def abandoned_workers() -> int:
     """
-    Workers of this process whose executor did not come back. Where it is not 0, end the process by flushing its output and calling os._exit().
+    How many workers of this process were abandoned because their executor did not return. If it is not 0, end the process by flushing its output and calling os._exit().
     """
 
 def burst_arrivals(
     rate_per_second: float, count: int, burst: int
 ) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Due times of groups of `burst` requests, one group every burst / rate.
+    Due times of groups of `burst` requests, one group every burst / rate seconds.
     """
 
 def constant_arrivals(rate_per_second: float, count: int) -> numpy.typing.NDArray[numpy.int64]:
     """
-    Due times of one request every 1 / rate: offsets from the start, the first 0.
+    Due times of one request every 1 / rate seconds: offsets from the start; the first one is 0.
     """
 
 def exponential_service(mean_ns: float, count: int, seed: int) -> numpy.typing.NDArray[numpy.int64]:
     """
-    A table of exponential service times, scaled to meet the mean; independent of poisson_arrivals() with the same seed.
+    A table of exponential service times whose mean is `mean_ns`; independent of poisson_arrivals() with the same seed.
     """
 
 def now_ns() -> int:
@@ -273,5 +273,5 @@ def simulate(
     capacity: int = 1000000,
 ) -> Outcome:
     """
-    The runner's twin in simulated time: exact, instant, deterministic. Batches take the service times in turn, in the order of their departure. Ctrl-C, and whatever else a signal's handler raises, ends it within a second; nothing is kept then.
+    The same as a runner, in simulated time: exact, immediate and deterministic. Each batch takes the next service time, in the order of departure. Ctrl-C, or another exception of a signal handler, ends it within a second without a result.
     """

@@ -1,6 +1,6 @@
 # Written by tests/python/core_stubs.py.
 """
-GPUs: devices, memory, and executors that replay graphs. The design is in docs/cuda.md.
+GPUs: devices, memory, and executors that launch CUDA graphs. The design is in docs/cuda.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Device:
     @property
     def index(self) -> int:
         """
-        As in cuda:0.
+        The number in cuda:0.
         """
     @property
     def memory_bytes(self) -> int: ...
@@ -41,7 +41,7 @@ class Device:
 
 class PinnedBuffer:
     """
-    Page-locked memory of the host, zeros in the beginning.
+    Page-locked memory of the host. All bytes are 0 at first.
     """
     def __init__(self, device: int, bytes: int) -> None: ...
     @property
@@ -49,14 +49,14 @@ class PinnedBuffer:
     @property
     def array(self) -> numpy.typing.NDArray[numpy.uint8]:
         """
-        The memory itself, as a writeable line of uint8 that keeps the buffer alive.
+        The memory as a writeable one-dimensional uint8 array, which keeps the buffer alive.
         """
     @property
     def bytes(self) -> int: ...
 
 class DeviceBuffer:
     """
-    Memory of a device; torch.as_tensor() takes it as uint8, uncopied.
+    Memory of a device; torch.as_tensor() takes it as uint8 without a copy.
     """
     def __init__(self, device: int, bytes: int) -> None: ...
     @property
@@ -71,18 +71,18 @@ class DeviceBuffer:
 
 class Payloads:
     """
-    What requests bring: one uint8 array an input tensor, of shape (distinct requests, bytes). A request with id i brings row i % count. Copied; workers can share it. In a batch the requests lie side by side, tensor after tensor.
+    The input data of requests: one uint8 array for each input tensor, of shape (distinct requests, bytes). A request with id i has row i % count. The data is copied; workers can share it. In the memory of a batch the input tensors come one after another, each for all requests.
     """
     def __init__(
         self, tensors: collections.abc.Sequence[numpy.typing.NDArray[numpy.uint8]]
     ) -> None: ...
     def arena_bytes(self, requests: int) -> int:
         """
-        How long that arena is.
+        The size of the memory of a batch of so many requests.
         """
     def offsets(self, requests: int) -> list[int]:
         """
-        Where each input tensor of such a batch begins in its slot's arena.
+        The offset of each input tensor in the memory of a batch of so many requests.
         """
     @property
     def count(self) -> int:
@@ -92,7 +92,7 @@ class Payloads:
 
 class Slot:
     """
-    A place for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output bytes)}; a batch takes the smallest that holds it. Without host_input the graphs read what lies on the device; without host_output their outputs stay there.
+    A slot for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output bytes)}; a batch uses the smallest one that is large enough. Without host_input the graphs read inputs that are on the device already; without host_output their outputs stay there.
     """
     def __init__(
         self,
@@ -105,17 +105,17 @@ class Slot:
 
 class ClockFit:
     """
-    How a run's device stamps came to the host's clock.
+    How the device time stamps of a run were placed on the host's clock.
     """
     @property
     def contradiction_ns(self) -> int:
         """
-        How far the line breaks the constraint that it breaks most.
+        The largest violation of a constraint by the fitted line.
         """
     @property
     def drift_ppm(self) -> float:
         """
-        By how much the host's clock gains on the device's.
+        How much faster the host's clock runs than the device's.
         """
     @property
     def largest_shift_ns(self) -> int: ...
@@ -124,22 +124,22 @@ class ClockFit:
     @property
     def shifted_batches(self) -> int:
         """
-        Batches moved into [submitted, completed].
+        Batches that were shifted into [submitted, completed].
         """
     @property
     def squeezed_batches(self) -> int:
         """
-        Batches that lasted longer on the device than the host saw them.
+        Batches that were longer on the device than [submitted, completed], and were shortened.
         """
     @property
     def width_ns(self) -> int | None:
         """
-        What remains unknown of a device stamp's place; None where clocks contradict.
+        The uncertainty of a device time stamp on the host's clock; None if the constraints contradict each other.
         """
 
 class GraphExecutor(gpubench._core.Executor):
     """
-    Replays executable graphs: a batch is a copy to the device, a graph launch and a copy back, with one stream per slot. `owner` is kept alive until the device has finished with the graphs.
+    Executes batches with CUDA graphs: a batch is a copy to the device, a graph launch and a copy to the host, with one stream for each slot. `owner` is kept alive until the device has finished with the graphs.
     """
     def __init__(
         self,
@@ -152,32 +152,32 @@ class GraphExecutor(gpubench._core.Executor):
     @property
     def clock(self) -> ClockFit | None:
         """
-        Of the last run; None where it had no batch.
+        The fit of the last run; None if it had no batch.
         """
     @property
     def device(self) -> int:
         """
-        Its number, as in cuda:0.
+        The number in cuda:0.
         """
     @property
     def enqueue_ns(self) -> int:
         """
-        Host time of all their launches together.
+        Host time of all graph launches of the last run.
         """
     @property
     def launches(self) -> int:
         """
-        Graphs, in the last run.
+        Graph launches in the last run.
         """
     @property
     def padded(self) -> int:
         """
-        Requests computed for nobody in the last run.
+        Requests that padded batches to a graph size in the last run.
         """
 
 class SyntheticExecutor(GraphExecutor):
     """
-    A graph with a kernel of known duration, whatever the batch's size: an int, or an int64 array used in turn. Requests bring and get back so many bytes each; 0: nothing is copied.
+    Each batch is a graph with a kernel of known duration, whatever its size: an int, or an int64 array of which each batch takes the next entry. request_bytes and reply_bytes are copied to and from the device for each request; 0: nothing is copied.
     """
     def __init__(
         self,
@@ -192,7 +192,7 @@ class SyntheticExecutor(GraphExecutor):
 
 class EventCheck:
     """
-    What events say of a kernel of one length, and what the kernel says. Medians over the repeats, in nanoseconds.
+    The duration of a kernel by events and by the kernel itself. Medians over the repeats, in nanoseconds.
     """
     @property
     def empty_ns(self) -> int:
@@ -207,39 +207,39 @@ class EventCheck:
     @property
     def event_ns(self) -> int:
         """
-        Between the events around it.
+        Between the events around the kernel.
         """
     @property
     def kernel_ns(self) -> int:
         """
-        By %globaltimer, within tick_ns.
+        Measured by the kernel with %globaltimer, which has steps of tick_ns.
         """
     @property
     def largest_error_ns(self) -> int:
         """
-        The one farthest from 0 among the repeats.
+        The error of the repeat that is farthest from 0.
         """
     @property
     def length_ns(self) -> int:
         """
-        Asked of the kernel.
+        The requested duration.
         """
     @property
     def tick_ns(self) -> int:
         """
-        The step in which %globaltimer moves.
+        The step of %globaltimer.
         """
 
 def check_event_clock(
     device: int, lengths_ns: collections.abc.Sequence[int], repeats: int
 ) -> list[EventCheck]:
     """
-    Launches a kernel of known length between two events, `repeats` times for each of `lengths_ns`; one row a length. The device should be idle otherwise. Raises ValueError for bad arguments, CudaUnavailable where there is no such GPU, RuntimeError for errors of the driver.
+    Launches a kernel of known length between two events, `repeats` times for each of `lengths_ns`. Returns one row for each length. The device should be idle otherwise. Raises ValueError for bad arguments, CudaUnavailable if there is no such GPU, RuntimeError for errors of the driver.
     """
 
 def devices() -> list[Device]:
     """
-    The GPUs of this machine, in the order of CUDA_VISIBLE_DEVICES. Raises CudaUnavailable where there is none.
+    The GPUs of this machine, in the order of CUDA_VISIBLE_DEVICES. Raises CudaUnavailable if there is none.
     """
 
 def driver_version() -> int:

@@ -13,13 +13,19 @@ from typing import Any, TextIO
 
 import click
 
+from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import json_file, make_folder, split_names
 from gpubench.cli.output import emit
-from gpubench.cli.settings import tell
+from gpubench.cli.sections import Command, Option
+from gpubench.cli.settings import setting_option, tell
+from gpubench.engines.refusals import TENSORRT_PRECISIONS
 from gpubench.errors import InputError
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
+
+# For help and completion; the table of all is in engines/refusals.py.
+NAMED_GPUS = ("T4", "A10", "A10G", "A100", "L4", "L40S")
 
 _MOST_SAMPLES = 65536
 # The settings that take a list: an engine is built for each combination. Loading depends on the
@@ -39,30 +45,68 @@ class _Batches:
         return str(self.least) if self.least == self.most else f"{self.least}-{self.most}"
 
 
-@click.command("build")
-@click.option("--model", required=True, metavar="NAME", help="As for gpubench run.")
-@click.option("--weights", metavar="VALUE", help="As for gpubench run. [default: random]")
-@click.option("--runtime", default="tensorrt-rtx", show_default=True, help="tensorrt-rtx.")
+@click.command("build", cls=Command)
+@setting_option("model")
+@setting_option("weights")
+@setting_option("seq_len")
 @click.option(
-    "--precision", metavar="VALUE", help="fp32, tf32, fp16, bf16, int8, fp8. [default: fp32]"
+    "--runtime",
+    cls=Option,
+    section="Engine",
+    default="tensorrt-rtx",
+    show_default=True,
+    type=Known(("tensorrt-rtx",)),
+    metavar="NAME",
+    help="Only tensorrt-rtx builds for GPUs that are not in this machine.",
+)
+@click.option(
+    "--precision",
+    cls=Option,
+    section="Engine",
+    type=Known(TENSORRT_PRECISIONS),
+    metavar=f"[{'|'.join(TENSORRT_PRECISIONS)}]",
+    help="Number format, or a list. [default: fp32]",
 )
 @click.option(
     "--batch",
+    cls=Option,
+    section="Engine",
     default="1",
     show_default=True,
-    metavar="N",
-    help="Samples in a batch; 1-32 for an engine that takes each size up to 32.",
-)
-@click.option("--seq-len", metavar="N", help="Tokens per sequence, text models.")
-@click.option("--seed", metavar="N", help="Seed of random weights. [default: 0]")
-@click.option(
-    "--allow-code", is_flag=True, default=None, help="Run code that a model folder brings along."
+    metavar="N|N-N",
+    help="Samples in a batch; 1-32 for an engine that takes each size up to 32; 1,8 for two "
+    "engines.",
 )
 @click.option(
-    "--gpu", multiple=True, required=True, metavar="NAME", help="T4, A10G, L4, sm_86; repeatable."
+    "--gpu",
+    cls=Option,
+    section="Engine",
+    multiple=True,
+    required=True,
+    type=Known(NAMED_GPUS),
+    metavar="NAME",
+    help=f"{', '.join(NAMED_GPUS)}, or an architecture such as sm_86. Repeatable, or a list.",
 )
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for them.")
-@click.option("--json", "json_path", metavar="PATH|-", help="Write a list in JSON instead.")
+@setting_option("seed")
+@setting_option("allow_code")
+@click.option(
+    "--output",
+    cls=Option,
+    section="Output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the engines.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    cls=Option,
+    section="Output",
+    type=Known(("-",), files=True),
+    metavar="FILE.json|-",
+    help="Write a list of the engines as JSON to this file, or to stdout (-).",
+)
 def command(
     gpu: tuple[str, ...],
     output: Path,
@@ -76,11 +120,13 @@ def command(
     --model, --precision, --batch, --seq-len and --gpu take lists, as 1,8: an engine is built for
     each combination.
 
-    On the machine with the GPU an engine is measured as --model FILE.plan. OUTPUT is laid out as a
-    cache, too: with the same versions of gpubench's packages, set GPUBENCH_CACHE_DIR to it, and
-    the engines of --model NAME are found, and their answers checked.
+    On the machine with the GPU, measure an engine with gpubench run --model FILE.plan. Or, with
+    the same versions of gpubench's packages, set GPUBENCH_CACHE_DIR to the folder of --output:
+    gpubench run --model NAME then finds the engine there and checks its outputs.
 
-    Example: gpubench build --model resnet50 --batch 1,8 --gpu T4,A10G --output engines
+    \b
+    Example:
+      gpubench build --model resnet50 --batch 1,8 --gpu T4,A10G --output engines
     """
     if runtime != "tensorrt-rtx":
         raise InputError(

@@ -8,16 +8,22 @@ import click
 
 from gpubench import cache
 from gpubench.cli.command_group import CommandGroup
+from gpubench.cli.completion import Known, cache_kinds
 
 
 @click.group("cache", cls=CommandGroup)
 def command() -> None:
-    """List or clear what was built and kept: traces, packages, ONNX files."""
+    """List or clear what was built and kept: packages, ONNX files, engines."""
 
 
 @command.command("list")
 def list_entries() -> None:
-    """List every entry with its size and the time it was made."""
+    """List every entry with its size and the time it was made.
+
+    \b
+    Example:
+      gpubench cache list
+    """
     found = cache.entries()
     for entry in found:
         made = datetime.fromtimestamp(entry.modified).strftime("%Y-%m-%d %H:%M")
@@ -26,9 +32,19 @@ def list_entries() -> None:
 
 
 @command.command("clear")
-@click.option("--kind", help="Only entries of this kind, as cache list shows it.")
+@click.option(
+    "--kind",
+    metavar="KIND",
+    type=Known(cache_kinds),
+    help="Only entries of this kind, as gpubench cache list shows it.",
+)
 def clear(kind: str | None) -> None:
-    """Remove every entry. What is needed again is built again."""
+    """Remove every entry. What is needed again is built again.
+
+    \b
+    Example:
+      gpubench cache clear --kind aotinductor
+    """
     from gpubench.errors import InputError, nearest
 
     kinds = {entry.kind for entry in cache.entries()}

@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpubench.cli.completion import Folder, Known, instances
 from gpubench.cli.options import check_output_file, chosen_format, format_option, output_option
 from gpubench.cli.output import emit, emit_tables, warn
+from gpubench.cli.sections import Command
 
 if TYPE_CHECKING:
     from gpubench.results.result import Result
 
 
-@click.command("compare")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.command("compare", cls=Command)
+@click.argument("a", metavar="A", type=Folder())
+@click.argument("b", metavar="B", type=Folder())
 @format_option
 @output_option
-@click.option("--instance-a", metavar="NAME", help="Price A on this instance.")
-@click.option("--instance-b", metavar="NAME", help="Price B on this instance.")
-@click.option("--usd-per-hour-a", type=float, metavar="X", help="Price A at this hourly price.")
-@click.option("--usd-per-hour-b", type=float, metavar="X", help="Price B at this hourly price.")
+@click.option(
+    "--instance-a", metavar="NAME", type=Known(instances), help="Price A on this instance."
+)
+@click.option(
+    "--instance-b", metavar="NAME", type=Known(instances), help="Price B on this instance."
+)
+@click.option("--usd-per-hour-a", type=float, metavar="X", help="Price A at X US dollars an hour.")
+@click.option("--usd-per-hour-b", type=float, metavar="X", help="Price B at X US dollars an hour.")
 @click.option("--force", is_flag=True, help="Compare inputs on the device with inputs on the host.")
 def command(
     a: str,
@@ -40,6 +46,10 @@ def command(
     A cell matches one with the same settings, on whatever machine. Where one setting differs
     throughout (all eager against all torchscript), that is what is compared. Each side has the
     price that it was measured with, unless one is given here.
+
+    \b
+    Example:
+      gpubench compare results/before results/after
     """
     from gpubench.planning.compare import compare
     from gpubench.report import comparison as tables

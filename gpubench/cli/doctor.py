@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import json_file
 from gpubench.cli.output import emit
+from gpubench.cli.sections import Command
 
 if TYPE_CHECKING:
     from gpubench.doctor import Finding
@@ -22,16 +24,26 @@ _SCHEMA = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-@click.command("doctor")
-@click.option("--gpu", is_flag=True, help="Hold the clock of each GPU's events against its timer.")
+@click.command("doctor", cls=Command)
 @click.option(
-    "--json", "json_path", metavar="PATH|-", help="Write the findings; - is stdout alone."
+    "--gpu", is_flag=True, help="Also compare the clock of each GPU's events with its timer."
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=Known(("-",), files=True),
+    metavar="FILE.json|-",
+    help="Write the findings as JSON to this file, or to stdout (-) and nothing else there.",
 )
 def command(gpu: bool, json_path: str | None) -> int:
     """Say whether this machine is fit for measuring, and what to do where it is not.
 
     Each line is ok, a warning (it can measure, and the figures suffer) or a problem (it cannot).
     Exit status: 0 without a problem, 1 with one.
+
+    \b
+    Example:
+      gpubench doctor --gpu
     """
     json_output = json_file(json_path)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from gpubench.cli.completion import Known, instances
+from gpubench.cli.sections import Option
 from gpubench.errors import InputError
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json")
@@ -34,20 +36,39 @@ format_option = click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    help="Default: what the name of --output says (.md, .html, .csv, .json, .txt), else terminal.",
+    help="[default: by the name of --output (.md, .html, .csv, .json, .txt), else terminal]",
 )
 output_option = click.option(
-    "--output", type=click.Path(path_type=Path), help="Write to this file, not to the terminal."
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to this file, not to the terminal.",
+)
+json_option = click.option(
+    "--json",
+    "json_path",
+    cls=Option,
+    section="Output",
+    type=Known(("-",), files=True),
+    metavar="FILE.json|-",
+    help="Write the result as JSON to this file, or to stdout (-) and nothing else there.",
+)
+quiet_option = click.option(
+    "--quiet", cls=Option, section="Output", is_flag=True, help="No progress on stderr."
 )
 
 instance_option = click.option(
     "--instance",
     multiple=True,
-    metavar="NAME[,NAME...]",
-    help="Price on this instance; repeatable (see gpubench prices list).",
+    type=Known(instances),
+    metavar="NAME",
+    help="Price the results on this instance (see gpubench prices list). Repeatable, or a list.",
 )
 usd_per_hour_option = click.option(
-    "--usd-per-hour", type=float, metavar="X", help="Price at this hourly price."
+    "--usd-per-hour",
+    type=float,
+    metavar="X",
+    help="Price the results at this price of an hour, in US dollars.",
 )
 
 

@@ -7,6 +7,7 @@ import itertools
 import click
 
 from gpubench.cli.command_group import CommandGroup
+from gpubench.cli.completion import Known, accelerators, instances, providers
 from gpubench.cli.options import split_names
 
 
@@ -16,10 +17,25 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--provider", help="Only these clouds, of aws, azure and gcp.")
-@click.option("--accelerator", help='Only these models, as T4,A10G or "A100 80GB".')
+@click.option(
+    "--provider",
+    metavar="NAME",
+    type=Known(providers),
+    help="Only this cloud, or a list: aws, azure, gcp.",
+)
+@click.option(
+    "--accelerator",
+    metavar="NAME",
+    type=Known(accelerators),
+    help='Only this accelerator, or a list: T4,A10G or "A100 80GB".',
+)
 def list_prices(provider: str | None, accelerator: str | None) -> None:
-    """List instances with their hardware and the price of an hour."""
+    """List instances with their hardware and the price of an hour.
+
+    \b
+    Example:
+      gpubench prices list --provider aws --accelerator T4,A10G
+    """
     from gpubench.pricing import bundled_catalog
     from gpubench.report import terminal
     from gpubench.report.prices import price_list
@@ -34,9 +50,14 @@ def list_prices(provider: str | None, accelerator: str | None) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", type=Known(instances))
 def show_price(name: str) -> None:
-    """Show all that is known of the instance NAME."""
+    """Show all that is known of the instance NAME.
+
+    \b
+    Example:
+      gpubench prices show g5.xlarge
+    """
     from gpubench.pricing import bundled_catalog
     from gpubench.report.prices import instance_facts
 

@@ -93,7 +93,7 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
         context.exit()
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -107,6 +107,12 @@ def program() -> None:
 
     Drives a model with a timed request queue, and reports throughput, P50/P95/P99 latency and the
     price of a million inferences.
+
+    \b
+    Example:
+      gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
+
+    gpubench COMMAND --help explains each command and its flags.
     """
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gpubench.cli.completion import Folder
 from gpubench.cli.options import (
     check_output_file,
     chosen_format,
@@ -17,11 +18,12 @@ from gpubench.cli.options import (
     usd_per_hour_option,
 )
 from gpubench.cli.output import emit, emit_tables, warn
+from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
 
-@click.command("report")
-@click.argument("directory", metavar="DIR")
+@click.command("report", cls=Command)
+@click.argument("directory", metavar="DIR", type=Folder())
 @format_option
 @output_option
 @instance_option
@@ -45,6 +47,10 @@ def command(
 
     DIR is what gpubench sweep --output wrote: a folder, or a URL such as s3://bucket/run. With
     --instance or --usd-per-hour the results are priced again; nothing is measured again.
+
+    \b
+    Example:
+      gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
     from gpubench.pricing.cost import reprice
     from gpubench.report import csv, html, json, markdown, svg

@@ -8,8 +8,15 @@ from typing import Any
 import click
 
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import check_output_file, check_suffix, json_file
+from gpubench.cli.options import (
+    check_output_file,
+    check_suffix,
+    json_file,
+    json_option,
+    quiet_option,
+)
 from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.errors import InputError
@@ -21,17 +28,24 @@ from gpubench.spec.parse import make_spec
 from gpubench.system.interrupts import finish
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @setting_options
-@click.option("--json", "json_path", metavar="PATH|-", help="Write the result; - is stdout alone.")
+@json_option
 @click.option(
-    "--samples", type=click.Path(path_type=Path), help="Write every request's stamps (Parquet)."
+    "--samples",
+    cls=Option,
+    section="Output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.parquet",
+    help="Write the time stamps of every request to this file.",
 )
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@quiet_option
 def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: Any) -> int:
     """Measure one model at one point: throughput, latency, and the price of a million inferences.
 
-    Example: gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
+    \b
+    Example:
+      gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
     """
     spec = make_spec(given(flags))
     check_prices(spec.instance)

@@ -6,37 +6,59 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import json_file
+from gpubench.cli.options import json_file, json_option, quiet_option
 from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
+from gpubench.spec.objective import PERCENTS
 from gpubench.spec.parse import make_spec
 from gpubench.system.interrupts import finish
 
 if TYPE_CHECKING:
-    from gpubench.results.search_result import Load, Probe, SearchResult
+    from gpubench.results.search_result import Probe, ProbeLoad, SearchResult
     from gpubench.spec.spec import Spec
     from gpubench.statistics.crossing import Crossing
 
 
-@click.command("search")
-@click.option("--objective", required=True, metavar="PERCENTILE:LATENCY", help="Like p99:10ms.")
+@click.command("search", cls=Command)
+@click.option(
+    "--objective",
+    cls=Option,
+    section="Objective",
+    required=True,
+    metavar="PERCENTILE:LATENCY",
+    type=Known(f"p{percent}:" for percent in PERCENTS),
+    help=f"A percentile ({', '.join(f'p{percent}' for percent in PERCENTS)}) and the latency that "
+    "it must keep, for example p99:10ms.",
+)
 @click.option(
     "--tolerance",
+    cls=Option,
+    section="Objective",
     type=float,
     default=0.05,
     show_default=True,
-    help="End when the 95% interval is within this share of the rate.",
+    metavar="SHARE",
+    help="End when the 95% confidence interval is within this share of the rate.",
 )
 @click.option(
-    "--probes", type=int, default=20, show_default=True, help="End after so many open loops."
+    "--probes",
+    cls=Option,
+    section="Objective",
+    type=int,
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="End after this many open loops.",
 )
 @setting_options
-@click.option("--json", "json_path", metavar="PATH|-", help="Write the result; - is stdout alone.")
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@json_option
+@quiet_option
 def command(
     objective: str,
     tolerance: float,
@@ -47,7 +69,12 @@ def command(
 ) -> int:
     """Find the highest rate of requests that still meets an objective, and what it costs.
 
-    Example: gpubench search --model resnet50 --objective p95:200ms --instance c7i.xlarge
+    It sets the clients and the rates by itself: --clients is refused, and --rate is only the rate
+    at which it begins.
+
+    \b
+    Example:
+      gpubench search --model resnet50 --objective p95:200ms
     """
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
@@ -93,7 +120,7 @@ class _Progress(Progress):
         self._opened = 0
         self._late = ""
 
-    def probe_begins(self, load: Load, spec: Spec) -> None:
+    def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         if load == "open":
             self._opened += 1
             length = elapsed(spec.duration or (spec.requests or 0) / (spec.rate or 1.0))

@@ -9,32 +9,93 @@ from typing import Any, TypeVar
 
 import click
 
+from gpubench.cli.completion import Known, instances
 from gpubench.cli.options import split_names
+from gpubench.cli.sections import Option
 from gpubench.errors import shorten
+from gpubench.registry import MODELS, RUNTIMES
 from gpubench.report import escape
+from gpubench.spec.explain import choices
 from gpubench.spec.spec import Spec
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+# The sections of help, in their order, and what help calls the value of each setting. Switches have
+# no value, and for settings of type Literal help shows their choices.
+SECTIONS: dict[str, dict[str, str]] = {
+    "Model": {
+        "model": "NAME",
+        "weights": "WHICH",
+        "input_shape": "SHAPE",
+        "dim": "NAME=SIZE",
+        "inputs_file": "FILE.npz",
+        "seq_len": "N",
+        "runtime": "NAME",
+        "precision": "",
+        "allow_code": "",
+        "service_time": "TIME",
+        "service_dist": "",
+    },
+    "Load": {
+        "batch": "N",
+        "clients": "N",
+        "rate": "R",
+        "arrivals": "PATTERN",
+        "dynamic_batch": "MAX:DELAY",
+        "seed": "N",
+        "load_seed": "N",
+    },
+    "Device": {
+        "device": "NAME",
+        "inputs": "",
+        "workers": "N",
+        "depth": "N",
+        "threads": "N",
+        "wait": "",
+        "allow_emulated": "",
+    },
+    "Window": {"warmup": "TIME", "duration": "TIME", "requests": "N"},
+    "Prices": {"instance": "NAME", "usd_per_hour": "X"},
+}
 
 _REPEATABLE = ("instance", "dim")
-_SWITCHES = ("allow_emulated", "allow_code")
+_COMPLETED = {
+    "model": Known(MODELS, files=True),
+    "weights": Known(("random", "pretrained", "hub:"), files=True),
+    "inputs_file": Known(files=True),
+    "runtime": Known(RUNTIMES),
+    "device": Known(("auto", "cpu", "cuda:0", "all")),
+    "arrivals": Known(("poisson", "constant", "burst:", "trace:")),
+    "instance": Known(instances),
+}
 
 
-def setting_options(command: Command) -> Command:
-    """Give a command every flag of Spec, uninterpreted: Spec itself checks the values."""
-    for name, field in reversed(Spec.model_fields.items()):
-        flag = "--" + name.replace("_", "-")
-        help_text = field.description or ""
-        if field.default is not None and not field.is_required() and name not in _REPEATABLE:
-            help_text += f" [default: {_shown(name, field.default)}]"
-        if name in _SWITCHES:
-            option = click.option(flag, name, is_flag=True, default=None, help=field.description)
-        else:
-            option = click.option(
-                flag, name, multiple=name in _REPEATABLE, help=help_text, metavar="VALUE"
-            )
-        command = option(command)
+def setting_options(command: Decorated) -> Decorated:
+    """Give a command the flag of every setting."""
+    for name in reversed([name for section in SECTIONS.values() for name in section]):
+        command = setting_option(name)(command)
     return command
+
+
+def setting_option(name: str) -> Callable[[Decorated], Decorated]:
+    """The flag of one setting. Its value is not interpreted: Spec itself checks it."""
+    field = Spec.model_fields[name]
+    section = next(title for title, names in SECTIONS.items() if name in names)
+    help_text = field.description or ""
+    is_switch = field.annotation is bool
+    if field.default not in (None, ()) and not field.is_required() and not is_switch:
+        help_text += f" [default: {_shown(name, field.default)}]"
+    details: dict[str, Any] = {"cls": Option, "section": section, "help": help_text}
+    if is_switch:
+        details |= {"is_flag": True, "default": None}
+    else:
+        allowed = choices(field)
+        details |= {
+            "multiple": name in _REPEATABLE,
+            "metavar": f"[{'|'.join(allowed)}]" if allowed else SECTIONS[section][name],
+            "type": _COMPLETED.get(name, Known(allowed)),
+        }
+    return click.option("--" + name.replace("_", "-"), name, **details)
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from gpubench.cells.grid import MAX_CELLS, override, parse_grids, read_grids
+from gpubench.cli.completion import Folder
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import quiet_option
 from gpubench.cli.output import emit_tables
+from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
@@ -20,17 +23,26 @@ from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
 
-@click.command("sweep")
+@click.command("sweep", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--output", required=True, help="Run directory: a path or a URL. Resumes if it exists."
+    "--output",
+    cls=Option,
+    section="Output",
+    required=True,
+    metavar="DIR",
+    type=Folder(),
+    help="Run directory: a path or a URL. If it exists, the sweep continues there.",
 )
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@quiet_option
 @click.option(
     "--max-cells",
+    cls=Option,
+    section="Output",
     type=click.IntRange(min=1),
     default=MAX_CELLS,
     show_default=True,
+    metavar="N",
     help="Refuse a sweep of more cells than this.",
 )
 @setting_options
@@ -40,7 +52,10 @@ def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags
     Each setting takes a comma-separated list. Cells that the directory already holds are not
     measured again.
 
-    Example: gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 --output results
+    \b
+    Example:
+      gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 \\
+          --output results
     """
     if not output.strip():
         raise InputError("--output: it is empty; give a directory or a URL")

@@ -1,4 +1,4 @@
-"""Is this machine fit for measuring? Everything that is looked at, in the order of a report."""
+"""Whether this machine is fit for measuring: all checks, in the order of the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Finding", "Status", "examine"]
 
 
 def examine(machine: Machine) -> Iterator[Finding]:
-    """Findings as they are made. Takes some seconds: torch is imported, the queue is tried."""
+    """The findings, one after another. It takes some seconds: torch is imported, the queue runs."""
     from gpubench.doctor.cpu import cpu_findings, cpu_state
     from gpubench.doctor.gpu import gpu_findings
     from gpubench.doctor.software import software_findings

@@ -1,4 +1,4 @@
-"""The processor: is there enough of it, is it left alone, and are its clocks steady?"""
+"""The processor: its cores, clocks and memory, and whether other programs use it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gpubench.results.result import Lag
 from gpubench.statistics.verdicts import LEAST_LAG_LIMIT_US, MOST_BUSY_SHARE
 from gpubench.system.machine import Machine, cpu_quota, free_memory_bytes, governors
 
-# Torch and a model such as BERT-large in fp32 take about half of this.
+# torch and a model such as BERT-large in fp32 need about half of this.
 _ENOUGH_MEMORY_GIB = 4.0
 _GIB = 1 << 30
 
-# The queue is tried for so long, at a rate at which it mostly sleeps.
+# Duration of the trial of the queue, and its rate. At this rate the worker mostly sleeps.
 _TRIAL_S, _TRIAL_PER_SECOND = 1.0, 1000
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the queue did with nothing to execute."""
+    """The lag of the queue with an empty executor."""
 
     lag: Lag | None
     other_busy_cores: float | None
@@ -30,11 +30,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class CpuState:
-    """What is looked at, as read from the system."""
+    """The state of the processor, as read from the system."""
 
     machine: Machine
     installed_cores: int
-    quota: float | None  # cores' worth of time that control groups allow
+    quota: float | None  # CPU quota of the control groups, in cores
     governors: tuple[str, ...]
     free_memory_bytes: int | None
     trial: Trial
@@ -52,7 +52,7 @@ def cpu_state(machine: Machine) -> CpuState:
 
 
 def try_queue(machine: Machine) -> Trial:
-    """Run the timed queue for a second with an empty executor."""
+    """Run the queue for a second with an empty executor."""
     from gpubench.cells.resolve import resolve
     from gpubench.measure.executors import synthetic_executors
     from gpubench.measure.run import measured_run
@@ -88,15 +88,15 @@ def _cores(state: CpuState) -> Finding:
         return ok("cores", found)
     return warning(
         "cores",
-        f"{found}; a quota allows {state.quota:g} cores' worth of time",
-        "a quota stops every thread for parts of each 100 ms once it is used up: give the "
-        "container whole cores instead (docker run --cpuset-cpus), and no --cpus",
+        f"{found}; a CPU quota of {state.quota:g} cores",
+        "a used-up quota stops all threads for a part of each 100 ms: give the container whole "
+        "cores (docker run --cpuset-cpus) instead of --cpus",
     )
 
 
 def _governor(state: CpuState) -> Finding:
     if not state.governors:
-        return ok("governor", "none; the clock is not set from here, as in most virtual machines")
+        return ok("governor", "none: this system does not set the clock, as most virtual machines")
     counts = Counter(state.governors)
     found = ", ".join(f"{name} on {count} cores" for name, count in counts.items())
     if set(counts) == {"performance"}:
@@ -104,7 +104,7 @@ def _governor(state: CpuState) -> Finding:
     return warning(
         "governor",
         found,
-        "clocks that follow the load make the first requests after a pause slow: sudo cpupower "
+        "the clock is low after a pause, so the first requests are slow: sudo cpupower "
         "frequency-set --governor performance",
     )
 
@@ -113,7 +113,7 @@ def _load(state: CpuState) -> Iterator[Finding]:
     busy = state.trial.other_busy_cores
     if busy is None:
         return
-    found = f"other processes keep {busy:.1f} of {state.machine.cores} cores busy"
+    found = f"other processes use {busy:.1f} of {state.machine.cores} cores"
     if busy <= MOST_BUSY_SHARE * state.machine.cores:
         yield ok("load", found)
     else:
@@ -124,8 +124,8 @@ def _lag(trial: Trial) -> Iterator[Finding]:
     if trial.lag is None:
         return
     found = (
-        f"batches leave {trial.lag.p50:.1f} us late at the median, {trial.lag.p99:.0f} us at P99 "
-        f"({_TRIAL_PER_SECOND:,} requests a second for {_TRIAL_S:g} s)"
+        f"the median lag is {trial.lag.p50:.1f} us, P99 {trial.lag.p99:.0f} us "
+        f"({_TRIAL_PER_SECOND:,} requests per second for {_TRIAL_S:g} s)"
     )
     if trial.lag.p99 <= LEAST_LAG_LIMIT_US:
         yield ok("lag", found)
@@ -133,9 +133,8 @@ def _lag(trial: Trial) -> Iterator[Finding]:
         yield warning(
             "lag",
             found,
-            f"threads wake late (over {LEAST_LAG_LIMIT_US:g} us): leave a core free, close other "
-            "programs, or take a machine that is not shared; latencies under a few ms are not to "
-            "be relied on",
+            f"P99 is over {LEAST_LAG_LIMIT_US:g} us, so latencies below a few ms are unreliable: "
+            "leave a core free, end other programs, or use a machine that is not shared",
         )
 
 
@@ -143,9 +142,7 @@ def _sixteen_bits(machine: Machine) -> Finding:
     native = [name for name in ("bf16", "fp16") if machine.computes_natively(name)]
     if native:
         return ok("16-bit formats", f"the CPU computes {' and '.join(native)} natively")
-    return ok(
-        "16-bit formats", "the CPU has none; bf16, fp16 and amp are refused there, fp32 is not"
-    )
+    return ok("16-bit formats", "the CPU has none, so bf16, fp16 and amp are refused there")
 
 
 def _memory(state: CpuState) -> Iterator[Finding]:
@@ -158,6 +155,6 @@ def _memory(state: CpuState) -> Iterator[Finding]:
         yield warning(
             "memory",
             f"{gib:.1f} GiB free",
-            f"larger models may not load: free some, or take a machine with {_ENOUGH_MEMORY_GIB:g} "
-            "GiB",
+            "large models may not load: free some memory, or use a machine with "
+            f"{_ENOUGH_MEMORY_GIB:g} GiB",
         )

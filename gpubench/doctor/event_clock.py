@@ -1,4 +1,4 @@
-"""Are the durations that a GPU's events give true? A kernel that waits a known time says."""
+"""Whether the events of a GPU measure durations correctly, with a kernel of known duration."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 from gpubench.doctor.finding import Finding, from_error, ok, warning
 from gpubench.system import gpus
-from gpubench.system.gpus import EventCheck
+from gpubench.system.gpus import EventCheckRow
 
-# From what a small kernel takes to what a large batch takes.
+# From the duration of a small kernel to that of a large batch.
 LENGTHS_NS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 _REPEATS = 20
 
-# Events resolve about half a microsecond; beyond this, plus the step of the GPU's timer, they are
-# wrong.
+# Events resolve about half a microsecond. An error above this, plus the resolution of the GPU's
+# timer, is too large.
 MOST_ERROR_NS = 2_000
 
 
 @dataclass(frozen=True)
 class ClockCheck:
-    """One GPU's event clock held against its timer."""
+    """The events of one GPU compared with its timer."""
 
     device: str
-    rows: Sequence[EventCheck]
+    rows: Sequence[EventCheckRow]
     finding: Finding
 
 
 def check_event_clock(number: int) -> ClockCheck:
-    """Launch the spin kernel on GPU `number`, 10 us to 100 ms long."""
+    """Launch the spin kernel on GPU `number` for 10 us to 100 ms."""
     device = f"cuda:{number}"
     check = f"{device} event clock"
     try:
@@ -38,18 +38,18 @@ def check_event_clock(number: int) -> ClockCheck:
     return ClockCheck(device, rows, judge(check, rows))
 
 
-def judge(check: str, rows: Sequence[EventCheck]) -> Finding:
-    """Whether every length came out right."""
+def judge(check: str, rows: Sequence[EventCheckRow]) -> Finding:
+    """The finding from the rows of all durations."""
     worst = max(rows, key=lambda row: abs(row.error_ns) - row.tick_ns)
     found = (
-        f"events are at most {abs(worst.error_ns) / 1e3:.1f} us from the GPU's timer, which moves "
-        f"in steps of {worst.tick_ns / 1e3:.1f} us"
+        f"events differ from the GPU's timer by at most {abs(worst.error_ns) / 1e3:.1f} us; the "
+        f"timer resolves {worst.tick_ns / 1e3:.1f} us"
     )
     if abs(worst.error_ns) <= MOST_ERROR_NS + worst.tick_ns:
         return ok(check, found)
     return warning(
         check,
         found,
-        "stages on this GPU are not to be relied on: end other programs on it and try again; if "
-        "it stays, report it with this table",
+        "the stages on this GPU are unreliable: end other programs on it and try again; if it "
+        "stays, report a bug with this table",
     )

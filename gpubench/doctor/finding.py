@@ -1,4 +1,4 @@
-"""One thing looked at, and what to do about it."""
+"""The finding of one check, and its remedy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ Status = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`problem`: gpubench cannot measure what this machine seems meant for.
+    """The outcome of one check.
 
-    `warning`: it can, and the figures suffer or say less.
+    `problem`: gpubench cannot measure with a part of this machine, for example its GPU.
+    `warning`: it can measure, but some figures are worse or absent.
     """
 
     check: str  # "governor", "cuda:0"
@@ -34,6 +35,6 @@ def problem(check: str, found: str, remedy: str) -> Finding:
 
 
 def from_error(check: str, error: Exception) -> Finding:
-    """A problem from one of gpubench's errors, which say what is wrong; and then what to do."""
+    """A problem from one of gpubench's errors, which have the form 'what is wrong; remedy'."""
     found, _, remedy = " ".join(str(error).split()).partition("; ")
     return Finding(check, "problem", found, remedy or None)

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs: driver, torch's code for them, and their state. Each refusal with its remedy."""
+"""The NVIDIA GPUs: the driver, whether torch has code for them, and their state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GIB = 1 << 30
 
 
 def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) -> Iterator[Finding]:
-    """`has_torch`: whether torch can be imported. `nvml` is for tests; by default it is loaded."""
+    """`has_torch`: whether torch can be imported. Tests give `nvml`; by default it is loaded."""
     try:
         version, visible = gpus.driver_version(), gpus.visible_gpus()
     except NoCuda as error:
@@ -31,7 +31,7 @@ def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) ->
             yield from_error("GPU", error)
         return
     yield ok("driver", f"for CUDA up to {version // 1000}.{version % 1000 // 10}")
-    # Before torch is a process on the GPU itself.
+    # Before torch starts a process on the GPU.
     yield from _telemetry(visible, nvml or load_nvml())
     if has_torch:
         yield from _torch(visible)
@@ -48,7 +48,7 @@ def _torch(visible: Sequence[Gpu]) -> Iterator[Finding]:
         major, minor = gpu.capability
         described = f"{gpu.name}, sm_{major}{minor}, {gpu.memory_bytes / _GIB:.0f} GiB"
         if gpu.number >= len(seen):
-            yield problem(gpu.device, f"{described}: torch does not see it", "reinstall torch")
+            yield problem(gpu.device, f"{described}: torch does not find it", "reinstall torch")
         elif reason := torch_gpus.unusable(seen[gpu.number]):
             found, _, remedy = reason.partition("; ")
             yield problem(gpu.device, found, remedy)
@@ -60,7 +60,7 @@ def _telemetry(visible: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
     if nvml is None:
         yield warning(
             "telemetry",
-            "NVML cannot be asked, so power, clocks and throttling stay unknown",
+            "NVML cannot be used, so power, clocks and throttling are unknown",
             "pip install nvidia-ml-py; a container needs "
             "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         )
@@ -70,14 +70,14 @@ def _telemetry(visible: Sequence[Gpu], nvml: Nvml | None) -> Iterator[Finding]:
 
 
 def _state(gpu: Gpu, sensor: Sensor) -> Iterator[Finding]:
-    """What the GPU does now, and what would disturb a measurement."""
+    """The state of the GPU, and what would disturb a measurement."""
     check, now = f"{gpu.device} state", sensor.read()
-    told = [
+    known = [
         f"{value:.0f} {unit}"
         for value, unit in ((now.sm_clock_mhz, "MHz"), (now.power_w, "W"), (now.temperature_c, "C"))
         if value is not None
     ]
-    yield ok(check, ", ".join(told) or "this GPU tells nothing of its clocks and power")
+    yield ok(check, ", ".join(known) or "this GPU reports neither clocks nor power")
     if now.processes:
         yield warning(
             check,
@@ -88,18 +88,18 @@ def _state(gpu: Gpu, sensor: Sensor) -> Iterator[Finding]:
         yield warning(
             check,
             f"it is slowed down: {', '.join(events_named(now.clock_events & HEAT_OR_PROTECTION))}",
-            "let it cool, or cool it better",
+            "cool it better, or wait until it is cooler",
         )
     limits = sensor.power_limits_w()
     if limits is not None and limits[0] < limits[1]:
         yield warning(
             check,
-            f"it may use {limits[0]:.0f} W, less than its usual {limits[1]:.0f} W",
+            f"its power limit is {limits[0]:.0f} W, below the default of {limits[1]:.0f} W",
             f"sudo nvidia-smi --power-limit {limits[1]:.0f}",
         )
     if sensor.is_slice:
         yield warning(
             check,
-            "it is a MIG slice: NVML tells no power for it, and prices of instances do not apply",
-            "measure the whole GPU, or give what the slice costs with --usd-per-hour",
+            "it is a MIG slice: NVML reports no power for it, and prices of instances do not apply",
+            "measure the whole GPU, or give the price of the slice with --usd-per-hour",
         )

@@ -1,4 +1,4 @@
-"""What models need: torch, and a torchvision and transformers that go with it."""
+"""The software that models need: torch, torchvision and transformers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TOGETHER = "pip install torch torchvision"
 
 
 def software_findings(load: Import = importlib.import_module) -> Iterator[Finding]:
-    """`load` imports a module by name; another one is for tests."""
+    """`load` imports a module by name. Tests give another function."""
     torch = _loaded("torch", load)
     if isinstance(torch, Exception):
         yield problem(
@@ -38,8 +38,8 @@ def _torchvision(module: ModuleType | Exception) -> Finding:
         return problem(
             "torchvision",
             f"it was built for another torch than the one installed ({reason_of(module)})",
-            "install both from the same place: a CPU-only torch needs the CPU-only torchvision, "
-            f"and otherwise {_TOGETHER} --force-reinstall gets a pair",
+            "install both from the same index: a CPU-only torch needs a CPU-only torchvision; "
+            f"otherwise use {_TOGETHER} --force-reinstall",
         )
     return problem(
         "torchvision",

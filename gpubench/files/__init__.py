@@ -1,1 +1,1 @@
-"""Reading and writing of files: what others wrote, folders, locks."""
+"""Files: reading those of other people, folders, locks."""

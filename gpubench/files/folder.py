@@ -1,8 +1,7 @@
 """A folder of files, on this machine or in an object store that fsspec knows (s3://, gs://, ...).
 
-Writing is atomic either way: a reader sees the whole file or none. In a local folder no link is
-followed. Local folders need nothing beyond the standard library; fsspec is loaded for the others
-only.
+Writing is atomic in both: a reader sees the whole file or none. In a local folder no link is
+followed. Local folders need only the standard library. fsspec is imported only for the others.
 """
 
 from __future__ import annotations
@@ -29,17 +28,18 @@ from gpubench.files.untrusted import open_regular, read_regular, refuse_larger
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# Stores where one put is atomic. Others that fsspec knows (zip, ftp, reference, ...) are refused.
+# Stores in which one put is atomic. Others that fsspec knows (zip, ftp, ...) are refused.
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "memory")
 
 LOCK = ".gpubench-lock"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-# Of who holds the lock alone: cells, and the trial whether the folder can be written.
+# The test file that shows whether the folder can be written.
 TRIAL = ".gpubench-write-test"
+# Temporary files that only the holder of the lock writes.
 _TEMPORARY_OF_A_SWEEP = re.compile(
     rf"\.[0-9a-f]{{16}}\.(json|parquet)\.[0-9a-f]{{8}}\.tmp|(\.{TRIAL}\.[0-9a-f]{{8}}\.tmp|{TRIAL})"
 )
-_OLD_S = 3600.0  # nothing is written for so long
+_OLD_S = 3600.0  # writing a file never takes so long
 
 
 class Folder(Protocol):
@@ -48,39 +48,39 @@ class Folder(Protocol):
     url: str
 
     def create(self) -> None:
-        """Make the folder and its parents, where they do not exist."""
+        """Create the folder and its parents if they do not exist."""
 
     def exists(self) -> bool: ...
 
     def names(self) -> list[str]:
-        """Names of the files directly in the folder, sorted; links and pipes among them."""
+        """Sorted names of the files directly in the folder, including links and pipes."""
 
     def size(self, name: str) -> int:
-        """Bytes of a file. Raises FileNotFoundError where there is none."""
+        """Bytes of a file. Raises FileNotFoundError if there is none."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """Raises FileNotFoundError where there is no such file, and OSError over `limit` bytes."""
+        """Raises FileNotFoundError if there is no such file, and OSError over `limit` bytes."""
 
     def write(self, name: str, data: bytes, replace: bool = True) -> None:
-        """Put the whole file there at once, over one that exists.
+        """Write the whole file in one step, and replace an existing one.
 
-        Without `replace` raises FileExistsError where one exists, as far as the folder can tell.
+        Without `replace`, raises FileExistsError if one exists, as far as the folder can detect it.
         """
 
     def remove(self, name: str) -> None: ...
 
     def digest(self, name: str) -> str | None:
-        """SHA-256 of a file; None where the whole file would have to be fetched for it."""
+        """SHA-256 of a file. None if the whole file would have to be downloaded for it."""
 
     def locked(self) -> AbstractContextManager[None]:
-        """Alone among all processes that take this lock. Raises Held where another has it.
+        """Hold the lock of the folder. Raises LockHeld if another process has it.
 
-        What a process that was killed left half written is removed. A remote folder has no lock.
+        Temporary files of processes that were killed are removed. A remote folder has no lock.
         """
 
 
 def open_folder(url: str) -> Folder:
-    """The folder at a path or URL; nothing is created or read yet.
+    """The folder at a path or URL. Nothing is created or read yet.
 
     Raises InputError for a URL that cannot be used from here.
     """
@@ -95,26 +95,26 @@ def open_folder(url: str) -> Folder:
         return LocalFolder(Path(rest))
     if scheme not in _STORES:
         raise InputError(
-            f"{url}: {scheme}:// is not a store that results can be kept in; give a local path or "
-            "a URL like s3://bucket/dir"
+            f"{url}: gpubench cannot write to {scheme}://; give a local path or a URL like "
+            "s3://bucket/dir"
         )
     return _remote_folder(url)
 
 
-# Where a write can end: tests kill the process at each of these points. A file that must be new is
-# linked to its name before its temporary name goes.
+# Tests kill the process at each of these points of a write. A file that must be new is linked to
+# its name before its temporary name is removed.
 WRITE_POINTS = ("opened", "half written", "written", "synced", "linked", "renamed", "folder synced")
 
 
 def _reached(point: str) -> None:
-    """Tests put something in the place of this."""
+    """Does nothing. Tests replace this function."""
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a local file at once: a file that exists is complete, whatever interrupts this.
+    """Write a local file in one step: the file is complete or absent, even after a crash.
 
-    A device or a pipe is written to as it is, and of a link what it points to: the path is one that
-    the user has named.
+    The user has named the path. So if it is a link, its target is written, and a device or a pipe
+    is written directly.
     """
     if path.exists() and not path.is_file():
         path.write_bytes(data)
@@ -127,7 +127,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, data: bytes, replace: bool) -> None:
-    """Write beside `path` and rename, which replaces a link and never follows it."""
+    """Write a temporary file beside `path` and rename it. A link is replaced, not followed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -139,7 +139,7 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
             file.write(data[len(data) // 2 :])
             file.flush()
             _reached("written")
-            os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
+            os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
         _reached("synced")
         if replace:
             temporary.replace(path)
@@ -154,7 +154,7 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Raises FileExistsError where there is such a file already."""
+    """Rename, but raise FileExistsError if `path` exists."""
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
@@ -169,7 +169,7 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut, where the file system can."""
+    """Make the new name survive a power failure, if the file system can do that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -230,7 +230,7 @@ class LocalFolder:
 
 
 def _remove_temporary(path: Path, older_than_s: float) -> None:
-    """Remove what a process that was killed left, where it is this user's."""
+    """Remove a file that a killed process has left, if it belongs to this user."""
     with suppress(OSError):
         status = path.lstat()
         is_old = time.time() - status.st_mtime >= older_than_s
@@ -239,7 +239,7 @@ def _remove_temporary(path: Path, older_than_s: float) -> None:
 
 
 class RemoteFolder:
-    """A folder of an object store, where one put is atomic. It has no lock."""
+    """A folder of an object store. One put is atomic. There is no lock."""
 
     def __init__(self, url: str, files: AbstractFileSystem, root: str) -> None:
         self.url = url.rstrip("/")
@@ -250,7 +250,7 @@ class RemoteFolder:
         self._files.makedirs(self._root, exist_ok=True)
 
     def exists(self) -> bool:
-        self._files.invalidate_cache()  # another machine may have written since
+        self._files.invalidate_cache()  # another machine may have written meanwhile
         return bool(self._files.isdir(self._root))
 
     def names(self) -> list[str]:
@@ -297,6 +297,6 @@ def _remote_folder(url: str) -> RemoteFolder:
         ) from None
     except ImportError as error:  # the client of this store is not installed
         raise InputError(f"{url}: {error}") from None
-    except Exception as error:  # stores have exceptions of their own
+    except Exception as error:  # stores have their own exceptions
         raise InputError(f"{url} cannot be used: {first_line(error)}; give another URL") from None
     return RemoteFolder(url, files, root)

@@ -1,4 +1,4 @@
-"""Locks among processes, on a file. The kernel frees a lock when its holder ends."""
+"""Locks between processes, on a file. The kernel releases a lock when its holder ends."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-class Held(OSError):
-    """Another process has the lock. `holder` is what it has written into the file."""
+class LockHeld(OSError):
+    """Another process has the lock. `holder` is what that process wrote into the file."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(errno.EWOULDBLOCK, "another process has it", str(path))
@@ -23,11 +23,11 @@ class Held(OSError):
 def exclusive(
     path: Path, wait: bool = True, holder: str = "", remove: bool = False, mode: int = 0o600
 ) -> Iterator[None]:
-    """Alone among all processes with the file `path`, which is made and never followed as a link.
+    """Hold the lock of the file `path`, which is created if it is missing. Links are not followed.
 
-    `holder` is written into it, for others to read. With `remove` the file is gone afterwards.
-    Raises Held without `wait` where another process has the lock, and OSError where no such file
-    can be made or the file system has no locks.
+    `holder` is written into the file, for others to read. With `remove` the file is removed
+    afterwards. Without `wait`, raises LockHeld if another process has the lock. Raises OSError if
+    the file cannot be created, or if the file system has no locks.
     """
     handle, is_writable = _locked(path, wait, mode)
     try:
@@ -37,7 +37,8 @@ def exclusive(
         yield
     finally:
         if remove:
-            with suppress(OSError):  # while it is held, so that nobody waits for a lost file
+            # The lock is still held here, so that no process waits for a removed file.
+            with suppress(OSError):
                 path.unlink()
         os.close(handle)
 
@@ -53,22 +54,22 @@ def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
         except BlockingIOError:
             written = os.pread(handle, 1000, 0).decode(errors="replace")
             os.close(handle)
-            raise Held(path, written) from None
+            raise LockHeld(path, written) from None
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # the holder before has removed the file: take the new one
+        os.close(handle)  # the previous holder has removed the file: open the new one
 
 
 def _opened(path: Path, mode: int) -> tuple[int, bool]:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         handle, is_writable = os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
-    except PermissionError:  # of another user, and locked all the same
+    except PermissionError:  # another user's file, which can be locked all the same
         handle, is_writable = os.open(path, flags | os.O_RDONLY), False
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.ENXIO, "it is no regular file", str(path))
+        raise OSError(errno.ENXIO, "it is not a regular file", str(path))
     return handle, is_writable
 
 

@@ -1,8 +1,8 @@
-"""The one reader of documents that somebody else may have written: YAML, JSON, and plain files.
+"""Reads files that somebody else may have written: YAML, JSON, and plain files.
 
-It opens regular files only, and reads no more than a limit. From YAML it takes plain values alone:
-no tags, no anchors, no dates. What a document must hold is checked by its own schema afterwards.
-Everything raises InputError or OSError with one line. See docs/security.md.
+Only regular files are opened, and no more than a limit is read. YAML documents may contain only
+plain values: no tags, no anchors, no dates. Afterwards, the caller checks the content of a document
+with its own schema. All functions raise InputError or OSError with one line. See docs/security.md.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gpubench.errors import InputError
 
 MOST_YAML_BYTES = 256 << 10
 MOST_JSON_BYTES = 4 << 20
-_DEEPEST_YAML = 8  # a list of grids, a grid, its grids, a grid, an axis
+_DEEPEST_YAML = 8  # a list of grids, a grid, its grids, a grid, an axis need five
 _DEEPEST_JSON = 32
-_MOST_VALUES = 100_000  # in a JSON document: a schema may say of each what is wrong with it
+_MOST_VALUES = 100_000  # in a JSON document: a schema may report an error for each
 _LONGEST_YAML_TEXT = 4096
-_MOST_DIGITS = 19  # of a whole number: what 64 bits hold
-_LARGEST = 1e30  # no figure that is measured comes near
+_MOST_DIGITS = 19  # of an integer with 64 bits
+_LARGEST = 1e30  # much larger than any measured figure
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -40,15 +40,16 @@ _KINDS = (
 
 
 def open_regular(path: str | Path, follow_links: bool = True) -> BinaryIO:
-    """Open a regular file for reading. It never waits, as opening a named pipe would.
+    """Open a regular file for reading.
 
-    Raises OSError, whose strerror is a plain phrase, for everything else.
+    For everything else, raises OSError with a readable strerror. A named pipe is refused before it
+    is opened, because opening it would wait.
     """
     _refuse_special(os.stat(path, follow_symlinks=follow_links), path)
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
     handle = os.open(path, flags | (0 if follow_links else os.O_NOFOLLOW))
     try:
-        _refuse_special(os.fstat(handle), path)  # another file may have taken its place
+        _refuse_special(os.fstat(handle), path)  # another file may have replaced it
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -56,17 +57,17 @@ def open_regular(path: str | Path, follow_links: bool = True) -> BinaryIO:
 
 
 def read_regular(path: str | Path, limit: int, follow_links: bool = True) -> bytes:
-    """The bytes of a regular file. Raises OSError as `open_regular`, and over `limit` bytes."""
+    """The bytes of a regular file. Raises OSError like `open_regular`, and over `limit` bytes."""
     with open_regular(path, follow_links) as file:
         data: bytes | None = file.read(limit + 1)
-    if data is None:  # some files of the kernel wait for what is to come
-        raise OSError(errno.EAGAIN, "it has nothing to read yet; give a regular file", str(path))
+    if data is None:  # reading some files of the kernel waits for new data
+        raise OSError(errno.EAGAIN, "it has no data yet; give a regular file", str(path))
     refuse_larger(len(data), limit, path)
     return data
 
 
 def refuse_larger(size: int, limit: int, path: str | Path) -> None:
-    """Raises OSError where a file of `size` bytes is over the limit."""
+    """Raises OSError if a file of `size` bytes is larger than the limit."""
     if size > limit:
         raise OSError(errno.EFBIG, f"it is larger than {_bytes(limit)}, the limit", str(path))
 
@@ -74,7 +75,7 @@ def refuse_larger(size: int, limit: int, path: str | Path) -> None:
 def _refuse_special(status: os.stat_result, path: str | Path) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((kind for holds, kind in _KINDS if holds(status.st_mode)), "no regular file")
+    kind = next((kind for holds, kind in _KINDS if holds(status.st_mode)), "not a regular file")
     code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
     raise OSError(code, f"it is {kind}; give a regular file", str(path))
 
@@ -84,9 +85,9 @@ def _bytes(size: int) -> str:
 
 
 def parse_json(text: str, origin: str) -> Any:
-    """A JSON document: no key twice in one place, no number that nothing measures, not too deep.
+    """A JSON document without repeated keys and impossible numbers, and not nested too deeply.
 
-    Raises InputError, naming `origin` and the line or the key.
+    Raises InputError, which names `origin` and the line or the key.
     """
     try:
         document = json.loads(
@@ -115,12 +116,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _whole_number(digits: str) -> int:
     if len(digits.lstrip("-")) > _MOST_DIGITS:
-        raise ValueError(f"a number has {len(digits):,} digits; {_MOST_DIGITS} are the most")
+        raise ValueError(f"a number has {len(digits):,} digits; at most {_MOST_DIGITS} are allowed")
     return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; what is absent is null")
+    raise ValueError(f"{name} is not JSON; an absent value is null")
 
 
 def _check_values(document: object, origin: str) -> None:
@@ -130,7 +131,7 @@ def _check_values(document: object, origin: str) -> None:
         value, place = left.pop()
         count += 1
         if count > _MOST_VALUES:
-            raise InputError(f"{origin}: it holds more than {_MOST_VALUES:,} values")
+            raise InputError(f"{origin}: it has more than {_MOST_VALUES:,} values")
         if len(place) > _DEEPEST_JSON:
             raise InputError(f"{origin}: it is nested deeper than {_DEEPEST_JSON} levels")
         if isinstance(value, dict):
@@ -139,13 +140,11 @@ def _check_values(document: object, origin: str) -> None:
             left += [(member, (*place, str(number))) for number, member in enumerate(value)]
         elif isinstance(value, float) and not abs(value) <= _LARGEST:
             where = ".".join(place) or "document"
-            raise InputError(
-                f"{origin}: {where}: {value:g} is larger than anything that is measured"
-            )
+            raise InputError(f"{origin}: {where}: {value:g} is too large for a measured figure")
 
 
 class YamlMapping(dict[str, Any]):
-    """A mapping that knows on which line each of its keys is."""
+    """A mapping with the line of each of its keys."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,9 +154,9 @@ class YamlMapping(dict[str, Any]):
 def parse_yaml(text: str, origin: str) -> Any:
     """A YAML document of mappings, lists, texts, numbers, true, false and null.
 
-    A mapping is a YamlMapping. Tags, anchors, aliases and merge keys are refused, a date stays a
-    text, and so does `1:30`, which YAML 1.1 takes for a number to base 60. None where it is empty.
-    Raises InputError, naming `origin` and the line.
+    A mapping is a YamlMapping. Tags, anchors, aliases and merge keys are refused. A date is a text,
+    and so is `1:30`, which in YAML 1.1 is a number in base 60. The result is None if the document
+    is empty. Raises InputError, which names `origin` and the line.
     """
     builder = _YamlBuilder(origin)
     try:
@@ -194,7 +193,7 @@ class _YamlBuilder:
         self._origin = origin
         self._documents = 0
         self._open: list[YamlMapping | list[Any]] = []
-        self._keys: list[str | None] = []  # of each open mapping, the key that waits for its value
+        self._keys: list[str | None] = []  # for each open mapping, the key whose value comes next
 
     def take(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 0
@@ -272,7 +271,9 @@ class _YamlBuilder:
             return False
         if _WHOLE.fullmatch(text):
             if len(text.lstrip("-+")) > _MOST_DIGITS:
-                self._refuse(line, f"a number has {len(text):,} digits; {_MOST_DIGITS} are enough")
+                self._refuse(
+                    line, f"a number has {len(text):,} digits; at most {_MOST_DIGITS} are allowed"
+                )
             return int(text)
         return float(text) if _DECIMAL.fullmatch(text) else text
 
@@ -282,7 +283,7 @@ class _YamlBuilder:
         try:
             text.encode()
         except UnicodeEncodeError:
-            self._refuse(line, "half a character of UTF-16 is no text")
+            self._refuse(line, "half a character of UTF-16 is not a text")
         return text
 
     def _refuse(self, line: int, problem: str) -> NoReturn:

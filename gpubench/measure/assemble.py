@@ -16,7 +16,7 @@ from gpubench.results.result import (
     Requests,
     Result,
     Verdict,
-    Window,
+    WindowInfo,
 )
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import Analysis, analyse
@@ -95,7 +95,9 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         spec=cell.spec,
         environment=here,
         engine=engine,
-        window=Window(seconds=analysis.window_seconds, warmup_seconds=round(run.warmup_seconds, 3)),
+        window=WindowInfo(
+            seconds=analysis.window_seconds, warmup_seconds=round(run.warmup_seconds, 3)
+        ),
         requests=Requests(
             offered=run.offered,
             completed=analysis.completed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError, first_line, reason_of, shorten
@@ -19,6 +19,8 @@ from gpubench.measure.progress import Progress
 from gpubench.measure.run import MeasuredRun, hung_threads, measured_run
 from gpubench.results.result import Failure, Result
 from gpubench.spec.cell import Cell
+from gpubench.spec.parse import given_spec
+from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import Deferral, raise_if_received, received
 from gpubench.system.machine import Machine, this_machine
@@ -42,8 +44,23 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def run(spec: Spec, progress: Progress | None = None, keep: Keep = _discard) -> Result:
-    """Measure one cell on this machine.
+@overload
+def run(spec: Spec, progress: Progress | None = ..., keep: Keep = ...) -> Result: ...
+
+
+@overload
+def run(
+    *, progress: Progress | None = ..., keep: Keep = ..., **settings: Unpack[Settings]
+) -> Result: ...
+
+
+def run(
+    spec: Spec | None = None,
+    progress: Progress | None = None,
+    keep: Keep = _discard,
+    **settings: Any,
+) -> Result:
+    """Measure one cell on this machine, given as a Spec or as settings (model="resnet50", batch=4).
 
     `progress.stage` is called when a stage begins: load, build, check, capture, measure. `keep` is
     called with the complete result, while signals are still deferred. If a stage fails, the result
@@ -53,9 +70,10 @@ def run(spec: Spec, progress: Progress | None = None, keep: Keep = _discard) -> 
     default handler of Python, Ctrl-C is deferred while the result is made. A KeyboardInterrupt from
     any handler ends the measured run.
 
-    Raises InputError, before anything is loaded, if this machine cannot measure the spec. On
-    KeyboardInterrupt it raises Interrupted, with the partial result.
+    Raises InputError, before anything is loaded, if the settings are not valid or if this machine
+    cannot measure them. On KeyboardInterrupt it raises Interrupted, with the partial result.
     """
+    spec = given_spec(spec, settings)
     machine = this_machine()
     return Bench(machine, progress).measure(resolve(spec, machine), keep)
 

@@ -66,7 +66,7 @@ def batch_sizes(most_requests: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Slot:
+class CapturedSlot:
     """The graphs for one batch in flight, and everything that they use."""
 
     for_core: core.cuda.Slot
@@ -82,7 +82,7 @@ class Captured:
 
     engine: Engine
     payloads: core.cuda.Payloads | None  # None: inputs are on the device
-    workers: list[list[Slot]]
+    workers: list[list[CapturedSlot]]
     warmup_memory: torch.cuda.MemPool
 
     def executors(self) -> list[core.Executor]:
@@ -146,7 +146,7 @@ class _Captures:
     warmup_memory: torch.cuda.MemPool  # the memory of the warm-up calls
     warmup_stream: torch.cuda.Stream
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> CapturedSlot:
         """Capture one slot. `number` counts the slots of all workers."""
         device = self.engine.device
         stream = torch.cuda.Stream(device)
@@ -179,7 +179,7 @@ class _Captures:
         assert output_buffer is not None
         host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
         host_output = core.cuda.PinnedBuffer(index, output_buffer.nbytes) if host else None
-        return Slot(
+        return CapturedSlot(
             for_core=core.cuda.Slot(
                 executables,
                 host_input=host_input,

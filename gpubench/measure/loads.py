@@ -9,7 +9,7 @@ from gpubench import core
 from gpubench.measure.arrivals import schedule
 from gpubench.results.samples import Nanoseconds
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
-from gpubench.statistics import ClosedLoop, OpenLoop
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule
 
 # After the last arrival of an open loop, requests that still wait get at least this much time.
 _LEAST_DRAIN_S = 5.0
@@ -24,7 +24,7 @@ class OfferedLoad:
     stop_after_completions: int | None
     stop_after_s: float | None
     # The rule for which samples count; the argument is the start of the run in ns.
-    counted: Callable[[int], ClosedLoop | OpenLoop]
+    counted: Callable[[int], ClosedLoopRule | OpenLoopRule]
 
 
 def offered_load(cell: Cell, requests_per_second: float) -> OfferedLoad:
@@ -41,7 +41,7 @@ def offered_load(cell: Cell, requests_per_second: float) -> OfferedLoad:
 
 
 def _closed(cell: Cell, load: ClosedLoad, rate: float) -> OfferedLoad:
-    loop = ClosedLoop(load.clients, cell.most_in_flight)
+    loop = ClosedLoopRule(load.clients, cell.most_in_flight)
     completions = stop_after_s = None
     if load.requests is not None:
         completions = loop.completions_to_run(load.requests, cell.batch_limits.requests)
@@ -58,8 +58,8 @@ def _open(
     in_flight, last_ns = cell.most_in_flight, int(due_ns[-1])
     together = max(burst, in_flight)
 
-    def counted(start_ns: int) -> OpenLoop:
-        return OpenLoop(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
+    def counted(start_ns: int) -> OpenLoopRule:
+        return OpenLoopRule(start_ns, settle_ns, start_ns + end_ns, together, in_flight, rate)
 
     stop_after_s = last_ns / 1e9 + max(_LEAST_DRAIN_S, last_ns / 2e9)
     return OfferedLoad(core.OpenLoop(due_ns), len(due_ns), None, stop_after_s, counted)

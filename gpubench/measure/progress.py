@@ -10,7 +10,7 @@ from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
-    from gpubench.results.search_result import Load, Probe
+    from gpubench.results.search_result import Probe, ProbeLoad
     from gpubench.statistics.crossing import Crossing
 
 
@@ -41,7 +41,7 @@ class Progress:
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         """The cell was measured, and its result was written."""
 
-    def probe_begins(self, load: Load, spec: Spec) -> None:
+    def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         """A measurement of a search begins. `spec` has its rate or its number of clients."""
 
     def probe_ended(self, probe: Probe) -> None:

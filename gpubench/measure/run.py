@@ -19,7 +19,7 @@ from gpubench.measure.loads import offered_load
 from gpubench.results.result import EventClock
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell, ClosedLoad
-from gpubench.statistics import ClosedLoop, OpenLoop
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule
 from gpubench.system.cpu_threads import end_pools_of_this_thread
 from gpubench.system.garbage import no_garbage_collection
 from gpubench.system.gpus import Gpu, gpus_of
@@ -49,7 +49,7 @@ class MeasuredRun:
     """What the measured run of a cell recorded."""
 
     samples: Samples
-    loop: ClosedLoop | OpenLoop  # which of the samples count
+    loop: ClosedLoopRule | OpenLoopRule  # which of the samples count
     offered: int
     failed: int
     warmup_seconds: float

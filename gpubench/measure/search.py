@@ -6,7 +6,7 @@ spec, objective -> unloaded and saturated closed loops -> open loops at rates ->
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack, overload
 
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
@@ -14,8 +14,10 @@ from gpubench.measure.cell import Bench, Interrupted
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, measured_hardware, price
 from gpubench.results.result import Cost, Failure, Result, Verdict
-from gpubench.results.search_result import Load, Probe, Promise, SearchResult
+from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
 from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.parse import given_spec
+from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.statistics.crossing import (
     MOST_LOAD,
@@ -27,7 +29,7 @@ from gpubench.statistics.crossing import (
     locate,
     tally,
 )
-from gpubench.statistics.verdicts import TOO_DEPENDENT
+from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import this_machine
 
 DEFAULT_TOLERANCE = 0.05
@@ -55,14 +57,38 @@ class SearchInterrupted(KeyboardInterrupt):
         self.result = result
 
 
+@overload
 def search(
     spec: Spec,
     objective: str | Objective,
+    tolerance: float = ...,
+    probes: int = ...,
+    progress: Progress | None = ...,
+) -> SearchResult: ...
+
+
+@overload
+def search(
+    *,
+    objective: str | Objective,
+    tolerance: float = ...,
+    probes: int = ...,
+    progress: Progress | None = ...,
+    **settings: Unpack[Settings],
+) -> SearchResult: ...
+
+
+def search(
+    spec: Spec | None = None,
+    objective: str | Objective = "",
     tolerance: float = DEFAULT_TOLERANCE,
     probes: int = DEFAULT_PROBES,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> SearchResult:
     """Find the highest rate at which requests may arrive and still meet `objective` ("p99:10ms").
+
+    The cell is given as a Spec or as settings: search(model="resnet50", objective="p95:200ms").
 
     The search ends when the 95% interval of the rate is within `tolerance` of it (0.05: 5%), or
     after `probes` open loops. If `spec` has a rate, the first open loop uses it. A measurement that
@@ -79,6 +105,7 @@ def search(
         )
     if probes < 1:
         raise InputError(f"--probes {probes} is not allowed; give 1 or more")
+    spec = given_spec(spec, settings)
     check_spec(spec)
     check_prices(spec.instance)
     return _Search(spec, objective, progress or Progress()).run(tolerance, probes)
@@ -215,7 +242,7 @@ class _Search:
         window_s = max(enough_s, min(_LEAST_WINDOW_S, _MOST_REQUESTS / capacity))
         self._spec = self._found.spec = self._spec.model_copy(update={"duration": window_s})
 
-    def _closed_loop(self, load: Load, clients: int, requests: int) -> Probe:
+    def _closed_loop(self, load: ProbeLoad, clients: int, requests: int) -> Probe:
         return self._measure(
             load, clients=clients, rate=None, arrivals="poisson", requests=requests, duration=None
         )
@@ -225,7 +252,7 @@ class _Search:
         probe = self._measure("open", rate=rate, load_seed=seed)
         return Tally(rate, probe.requests, probe.late, probe.effective)
 
-    def _measure(self, load: Load, **settings: Any) -> Probe:
+    def _measure(self, load: ProbeLoad, **settings: Any) -> Probe:
         """Measure one probe and store it, even if the run fails or is interrupted."""
         spec = self._spec.model_copy(update=settings)
         self._progress.probe_begins(load, spec)
@@ -243,7 +270,7 @@ class _Search:
         self._progress.probe_ended(probe)
         return probe
 
-    def _keep(self, load: Load, result: Result) -> Probe:
+    def _keep(self, load: ProbeLoad, result: Result) -> Probe:
         late = Tally(0.0, 0, 0, 1.0)
         if result.samples is not None and result.counted is not None:
             late = tally(
@@ -279,8 +306,8 @@ class _Search:
         found.costs = _costs(found)
 
 
-def _promise(objective: Objective) -> Promise:
-    return Promise.model_validate(
+def _promise(objective: Objective) -> ObjectiveInfo:
+    return ObjectiveInfo.model_validate(
         {
             "percentile": f"p{objective.percent}",
             "latency_ms": objective.latency_s * 1e3,
@@ -299,7 +326,7 @@ def _verdict(found: SearchResult) -> Verdict:
         for probe in reversed(found.probes)
         if probe.near
         for reason in probe.result.verdict.reasons
-        if not (probe.load == "open" and reason.code == TOO_DEPENDENT)
+        if not (probe.load == "open" and reason.code == TOO_FEW_INDEPENDENT)
     }
     return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
 

@@ -1,1 +1,1 @@
-"""What to make of several results: comparisons."""
+"""Comparisons of several results."""

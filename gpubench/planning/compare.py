@@ -1,10 +1,10 @@
-"""Two run directories side by side: which cells belong together, and how their figures relate.
+"""The comparison of two run directories, A and B: pairs of cells, and the ratios of their figures.
 
-Cells belong together when they were measured with the same settings; the machine may differ, since
-that is what is mostly compared. Where nothing on the other side has the same settings, a setting
-may differ that is one value throughout A and another throughout B (all eager against all
-torchscript, say), and tf32 stands against fp32, the full precision of GPUs that have no TF32. Such
-differences are told. Pure functions.
+Two cells are a pair if they were measured with the same settings. The machine may differ, because
+machines are what is compared most often. If no cell of the other side has the same settings, a
+setting may differ that has one value in all cells of A and another value in all cells of B (for
+example eager in A and torchscript in B). tf32 also matches fp32, because GPUs without TF32 have
+only fp32. The comparison reports such differences. Pure functions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from gpubench.errors import InputError
 from gpubench.results.result import Cost, Interval, Result
 
-# Settings that belong to a machine, or to how long and how a cell was measured, more than to what
-# was measured. They may differ between cells that belong together; every other setting may not.
+# Settings of the machine, and of how and how long a cell was measured. They may differ in a pair.
+# All other settings say what was measured, and must be equal.
 _OF_THE_MACHINE = frozenset({"device", "threads"})
 _OF_THE_METHOD = frozenset(
     {"depth", "wait", "warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"}
@@ -29,7 +29,7 @@ Value = str | float | int | bool | None
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of both sides; None where a side has none."""
+    """One figure of both sides. None if a side has none."""
 
     a: float | None
     b: float | None
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def b_over_a(self) -> float | None:
-        """The true ratio: of the figures as measured, not as printed."""
+        """The ratio of the figures before rounding."""
         if not self.a or self.b is None:
             return None
         quotient = self.b / self.a
@@ -46,24 +46,24 @@ class Figure:
 
     @property
     def is_significant(self) -> bool | None:
-        """Whether the 95% interval of B - A leaves out zero; None where a side has no interval.
+        """Whether the 95% interval of B - A excludes zero. None if a side has no interval.
 
-        The interval of a difference of independent figures, from the interval of each: Zou and
-        Donner, Statistics in Medicine 27(10), 2008. Two intervals may overlap a little and yet
-        differ significantly.
+        The interval of the difference of two independent figures follows from their intervals: Zou
+        and Donner, Statistics in Medicine 27(10), 2008. Two figures may differ significantly
+        although their intervals overlap a little.
         """
         if self.a is None or self.b is None or not self.a_interval or not self.b_interval:
             return None
         if self.a <= self.b:
-            towards = math.hypot(self.a_interval[1] - self.a, self.b - self.b_interval[0])
+            margin = math.hypot(self.a_interval[1] - self.a, self.b - self.b_interval[0])
         else:
-            towards = math.hypot(self.a - self.a_interval[0], self.b_interval[1] - self.b)
-        return abs(self.b - self.a) > towards
+            margin = math.hypot(self.a - self.a_interval[0], self.b_interval[1] - self.b)
+        return abs(self.b - self.a) > margin
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting that is not the same on both sides of a pair."""
+    """A setting that differs in a pair."""
 
     setting: str
     a: Value
@@ -113,7 +113,7 @@ class Comparison:
 
     @property
     def shared_differences(self) -> tuple[Difference, ...]:
-        """What differs in the same way in every pair."""
+        """The differences that all pairs have in common."""
         if not self.pairs:
             return ()
         first, *others = (pair.differences for pair in self.pairs)
@@ -121,7 +121,7 @@ class Comparison:
 
 
 def chosen_cost(result: Result) -> Cost | None:
-    """The one price a side is compared at: the instance measured, else the first asked for."""
+    """The price that is compared: that of the measured instance, otherwise the first one."""
     for cost in result.costs:
         if cost.measured_here:
             return cost
@@ -131,8 +131,8 @@ def chosen_cost(result: Result) -> Cost | None:
 def compare(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Comparison:
     """Match the cells of two sides.
 
-    Raises InputError where cells match ambiguously, where none match, and, unless `force`, where
-    inputs were on the device on one side and on the host on the other.
+    Raises InputError if cells match ambiguously or not at all. Without `force`, also if the inputs
+    were on the device on one side and on the host on the other.
     """
     left, right = list(a), list(b)
     pairs: list[Pair] = []
@@ -150,7 +150,7 @@ def compare(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Co
 
 
 def _keys(a: Sequence[Result], b: Sequence[Result]) -> list[Callable[[Result], Hashable]]:
-    """From 'the same in everything' to 'comparable'; each later key matches more."""
+    """Keys from "the same in everything" to "comparable". Each key matches more than the last."""
     axes = _compared_axes(a, b)
     return [
         lambda result: (_settings(result), _machine(result)),
@@ -181,7 +181,7 @@ def _settings(
 
 
 def _compared_axes(a: Sequence[Result], b: Sequence[Result]) -> frozenset[str]:
-    """Settings that are one value throughout A and another throughout B."""
+    """Settings that have one value in all of A and another value in all of B."""
 
     def values(results: Sequence[Result], name: str) -> set[Value]:
         return {result.spec.measured_settings()[name] for result in results}
@@ -196,7 +196,7 @@ def _compared_axes(a: Sequence[Result], b: Sequence[Result]) -> frozenset[str]:
 def _take_pairs(
     left: list[Result], right: list[Result], key: Callable[[Result], Hashable]
 ) -> list[Pair]:
-    """Remove from both sides the cells whose key occurs once on each."""
+    """The pairs of cells whose key occurs once on each side. They are removed from both sides."""
     by_key_a, by_key_b = _grouped(left, key), _grouped(right, key)
     pairs = []
     for value, cells in by_key_a.items():
@@ -218,7 +218,7 @@ def _grouped(
 
 
 def _differences(a: Result, b: Result) -> tuple[Difference, ...]:
-    """Settings that differ, but for those that follow from the machine."""
+    """Settings that differ, without those that follow from the machine."""
     others = dict(_settings(b))
     return tuple(
         Difference(name, value, others[name])
@@ -236,8 +236,8 @@ def _refuse_ambiguous(
         if others:
             raise InputError(
                 f"A has {len(cells)} and B has {len(others)} cells like "
-                f"'{cells[0].spec.describe()}', so which belong together is not clear; compare "
-                "directories that hold one machine and one way of measuring each"
+                f"'{cells[0].spec.describe()}', so it is not clear which of them to compare; "
+                "compare directories with one machine and one way of measuring each"
             )
 
 

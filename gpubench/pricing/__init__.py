@@ -1,4 +1,4 @@
-"""What an hour of an instance costs."""
+"""The price of an hour of an instance, and the cost of a result."""
 
 from gpubench.pricing.catalog import Catalog, Instance, bundled_catalog
 

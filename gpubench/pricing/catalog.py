@@ -1,6 +1,6 @@
 """The bundled list of cloud instances: their hardware and the price of an hour.
 
-`catalog.csv` is the whole data set, one row an instance; a figure that is not known is an empty
+`catalog.csv` is the whole data set, with one row for each instance. An unknown figure is an empty
 field there and None here.
 """
 
@@ -17,7 +17,7 @@ from gpubench.errors import InputError
 
 @dataclass(frozen=True)
 class Instance:
-    """One rentable machine. Instances are billed whole, with all their accelerators."""
+    """One machine that can be rented. It is billed as a whole, with all its accelerators."""
 
     provider: str
     name: str
@@ -46,7 +46,7 @@ class Catalog:
     def find(self, name: str) -> Instance:
         """The instance called `name`, or `provider/name`.
 
-        Raises InputError, with the nearest names, where there is none.
+        Raises InputError, with the nearest names, if there is none.
         """
         for instance in self.instances:
             if name in {instance.name, instance.qualified_name}:
@@ -67,7 +67,7 @@ class Catalog:
     ) -> tuple[Instance, ...]:
         """Instances of one provider, or with one accelerator model ("A100" finds both sizes).
 
-        Raises InputError where nothing bears such a name.
+        Raises InputError if no provider or accelerator has this name.
         """
         from gpubench.errors import nearest
 
@@ -127,7 +127,7 @@ def _number(text: str) -> float | None:
 
 
 def _is_model(model: str | None, asked: str) -> bool:
-    """'A100' asks for 'A100 40GB' and 'A100 80GB', never for 'A10G'; case does not matter."""
+    """'A100' means 'A100 40GB' and 'A100 80GB', but not 'A10G'. Case does not matter."""
     if model is None:
         return False
     words = model.casefold().split()

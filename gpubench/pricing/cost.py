@@ -1,9 +1,9 @@
-"""The price of a million inferences: throughput and the price of an hour, nothing else.
+"""The price of a million inferences, from the throughput and the price of an hour.
 
     usd_per_million = usd_per_hour / 3600 / throughput * 1e6
 
-Pure functions. One measurement can be priced on any number of instances; where an instance is not
-the hardware that was measured, the cost says so.
+Pure functions. One measurement can be priced on any number of instances. If an instance is not the
+hardware that was measured, the cost says so.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a throughput was measured on."""
+    """The hardware on which a throughput was measured."""
 
-    instance: str | None  # as the machine itself tells; None: it does not say
-    accelerators: tuple[str, ...]  # every GPU of the machine, named as the driver names it
-    accelerators_used: int  # how many of them made the throughput; 0: measured on the CPU
+    instance: str | None  # the instance type, if the machine tells it
+    accelerators: tuple[str, ...]  # every GPU of the machine, as the driver names it
+    accelerators_used: int  # how many of them were measured; 0: the CPU was measured
     cores: int  # that the process could use
 
 
@@ -47,17 +47,17 @@ def price(
     usd_per_hour: float | None = None,
     catalog: Catalog | None = None,
 ) -> list[Cost]:
-    """Price one measurement on each of `instances`, and at `usd_per_hour` where it is given.
+    """Price one measurement on each of `instances`, and at `usd_per_hour` if it is given.
 
-    With neither, on the instance that the machine says it is; empty where it does not say, or
-    where the catalog has no price for it. A price by hand is that of the hardware that was
-    measured, so it is never extrapolated.
+    If neither is given, it is priced on the instance that the machine says it is. The list is empty
+    if the machine does not tell its instance type, or if the catalog has no price for it.
+    `usd_per_hour` is the price of the hardware that was measured, so it is never extrapolated.
 
     Raises InputError for an instance that is not in the catalog or has no price there, and for a
     price that is negative, not a number, or over a thousand million dollars.
     """
     if usd_per_hour is not None and not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
-        raise InputError(f"--usd-per-hour {usd_per_hour} is no price; write dollars, like 0.25")
+        raise InputError(f"--usd-per-hour {usd_per_hour} is not a price; write dollars, like 0.25")
     catalog = catalog or bundled_catalog()
     if not instances and usd_per_hour is None:
         instances = _detected(hardware, catalog)
@@ -82,9 +82,9 @@ def price(
 def costs(
     result: Result, instances: Sequence[str] = (), usd_per_hour: float | None = None
 ) -> list[Cost]:
-    """The costs of a result, at the prices its spec asks for where none are given here.
+    """The costs of a result. If no price is given here, those that its spec asks for are used.
 
-    Raises InputError for an instance that is not in the catalog, or has no price there.
+    Raises InputError for an instance that is not in the catalog or has no price there.
     """
     if not instances and usd_per_hour is None:
         instances, usd_per_hour = result.spec.instance, result.spec.usd_per_hour
@@ -98,24 +98,21 @@ def costs(
 
 
 def check_prices(instances: Sequence[str]) -> None:
-    """Find out before anything is measured that an instance has no price.
-
-    Raises InputError as `costs` does.
-    """
+    """Raises InputError as `costs` does, before anything is measured."""
     price(None, None, Hardware(None, (), 0, 1), instances)
 
 
 def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None) -> Result:
-    """The result with new costs; as it is where neither is given. Raises as `costs` does."""
+    """The result with new costs; unchanged if neither is given. Raises as `costs` does."""
     if not instances and usd_per_hour is None:
         return result
     return result.model_copy(update={"costs": costs(result, instances, usd_per_hour)})
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
-    """Price of a million inferences in USD; None where no throughput is known, or it is zero.
+    """Price of a million inferences in USD. None if the throughput is unknown or zero.
 
-    None, too, where the price is larger than any number.
+    Also None if the price is too large for a floating-point number.
     """
     if not throughput_per_second:
         return None
@@ -124,15 +121,15 @@ def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) ->
 
 
 def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval | None:
-    """The interval of a throughput, carried through: its high end is the cheap end.
+    """The interval of the cost. The high end of the throughput gives its low end.
 
-    None where the throughput may be zero: the price has no upper end then.
+    None if the throughput may be zero, because the cost then has no high end.
     """
     if throughput is None or throughput[0] <= 0:
         return None
-    cheap = usd_per_million(usd_per_hour, throughput[1])
-    dear = usd_per_million(usd_per_hour, throughput[0])
-    return None if cheap is None or dear is None else (cheap, dear)
+    low = usd_per_million(usd_per_hour, throughput[1])
+    high = usd_per_million(usd_per_hour, throughput[0])
+    return None if low is None or high is None else (low, high)
 
 
 def _detected(hardware: Hardware, catalog: Catalog) -> list[str]:
@@ -179,15 +176,15 @@ def _measured_here(
 ) -> bool | None:
     if hardware.instance is not None:
         return hardware.instance == instance.name
-    # Equal counts do not make an equal machine, so without its word it cannot be told.
+    # Machines with equal counts may differ. So it is unknown if the machine does not tell.
     return False if differences else None
 
 
 def _whole_instance(instance: Instance, hardware: Hardware, catalog: Catalog) -> float:
-    """How many times the measured throughput the whole instance makes.
+    """The factor from the measured throughput to that of the whole instance.
 
-    An instance is billed with all its GPUs: one of N measured counts N times, where it is the same
-    model. CPUs share memory and caches, so a CPU measurement is never multiplied.
+    An instance is billed with all its GPUs. If one of N GPUs of the same model was measured, the
+    factor is N. CPUs share memory and caches, so a CPU measurement is never multiplied.
     """
     if hardware.accelerators_used == 0 or instance.accelerator is None:
         return 1.0
@@ -217,7 +214,7 @@ def _differences(instance: Instance, hardware: Hardware, catalog: Catalog) -> li
 
 
 def _share_note(hardware: Hardware) -> str | None:
-    """What a price by hand is taken to buy, where some of the machine's GPUs were idle."""
+    """The hardware that --usd-per-hour is the price of, if some GPUs of the machine were idle."""
     if hardware.accelerators_used in {0, len(hardware.accelerators)}:
         return None
     return f"taken as the price of {_measured_accelerators(hardware)}"
@@ -245,11 +242,11 @@ def _models(hardware: Hardware, catalog: Catalog) -> set[str | None]:
 
 
 def accelerator_model(device_name: str, known: frozenset[str]) -> str | None:
-    """The catalog's name for a GPU that the driver calls `device_name`; None: not in `known`.
+    """The catalog's name of a GPU that the driver calls `device_name`. None if not in `known`.
 
-    All words of the catalog's name stand in the driver's, and the longest such name is meant:
+    The driver's name contains all words of the catalog's name, and the longest such name is chosen:
     "Tesla T4" is T4, "NVIDIA A100-SXM4-80GB" is A100 80GB, "NVIDIA H100 NVL" is H100 NVL and not
-    H100. A MIG slice is no whole GPU, so it has no name.
+    H100. A MIG slice is not a whole GPU, so it has no name.
     """
     words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
     if "MIG" in words:

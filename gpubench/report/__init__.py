@@ -1,1 +1,1 @@
-"""What was measured, as tables and files. Nothing here imports torch or numpy."""
+"""Results as tables and files for people. No file here imports torch or numpy."""

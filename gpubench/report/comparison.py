@@ -1,6 +1,6 @@
-"""Two run directories side by side, as tables.
+"""The comparison of two run directories, as tables.
 
-Ratios are B over A throughout, of the figures as measured.
+All ratios are B over A, of the figures before rounding.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from gpubench.report.notes import (
     verdict,
 )
 from gpubench.report.settings import (
-    Filled,
+    FilledColumn,
     machine_name,
     settings_columns,
     settings_order,
     shared_settings,
     software,
 )
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
 
 NOT_SIGNIFICANT = "not significant: the 95% interval of the difference holds zero"
@@ -47,7 +47,7 @@ HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAM
 
 @dataclass(frozen=True)
 class _Quantity:
-    """A figure that is compared, and how it is written without its interval."""
+    """A figure that is compared, and how its text is made without an interval."""
 
     title: str
     of: Callable[[Pair], Figure]
@@ -67,7 +67,7 @@ _QUANTITIES = (
 
 
 def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
-    """One row a pair: A, B and their ratio next to each other for each figure."""
+    """One row for each pair: A, B and their ratio side by side for each figure."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
     columns = [filled.column for filled in keys]
@@ -86,35 +86,35 @@ def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
 
 
 def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
-    """Three rows a pair, for narrow terminals: A, B and their ratio, with intervals."""
+    """Three rows for each pair, for narrow terminals: A, B and their ratio, with intervals."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
     columns = [filled.column for filled in keys]
     columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
-    rows: list[list[Draft]] = []
+    rows: list[list[DraftCell]] = []
     for pair in pairs:
         named = _key_cells(pair, keys, comparison)
         sides = (
-            Draft("A", _doubts("A", pair.a)),
-            Draft("B", _doubts("B", pair.b)),
-            Draft("B/A"),
+            DraftCell("A", _doubts("A", pair.a)),
+            DraftCell("B", _doubts("B", pair.b)),
+            DraftCell("B/A"),
         )
         figures = zip(*(_three(pair, q, with_interval) for q in _QUANTITIES), strict=True)
         for side, cells in zip(sides, figures, strict=True):
             rows.append([*named, side, *cells])
-            named = [Draft("")] * len(keys)
+            named = [DraftCell("")] * len(keys)
     return _table(comparison, columns, rows, a_name, b_name)
 
 
 def ordered_pairs(comparison: Comparison) -> list[Pair]:
-    """Pairs in the order of a table's rows."""
+    """Pairs in the order of the rows of a table."""
     return sorted(comparison.pairs, key=lambda pair: settings_order(pair.a))
 
 
 def _table(
     comparison: Comparison,
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Draft]],
+    rows: Iterable[Sequence[DraftCell]],
     a_name: str,
     b_name: str,
 ) -> Table:
@@ -126,7 +126,7 @@ def _table(
         *_software(left, right),
     ]
     if comparison.shared_differences:
-        facts.append(("differ in", " · ".join(map(_told, comparison.shared_differences))))
+        facts.append(("differ in", " · ".join(map(_described, comparison.shared_differences))))
     facts.append(("all cells", shared_settings(left + right)))
     if costs := [cost for result in left + right if (cost := chosen_cost(result))]:
         facts.append(("prices", prices(costs)))
@@ -143,7 +143,7 @@ def _machines(results: Sequence[Result]) -> str:
 
 
 def _software(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str, str]]:
-    """What was installed, once where it is the same on both sides."""
+    """The installed software. It is listed once if it is the same on both sides."""
     a, b = (
         " and ".join(dict.fromkeys(software(result.environment) for result in side))
         for side in (left, right)
@@ -154,7 +154,7 @@ def _software(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str
 _DURATIONS = frozenset({"service_time", "warmup", "duration"})
 
 
-def _told(difference: Difference) -> str:
+def _described(difference: Difference) -> str:
     name = difference.setting.replace("_", " ")
     a, b = (_value(difference.setting, value) for value in (difference.a, difference.b))
     return f"{name} (A {a}, B {b})"
@@ -166,33 +166,33 @@ def _value(setting: str, value: Value) -> str:
     return "none" if value is None else str(value)
 
 
-def _key_columns(pairs: Sequence[Pair]) -> list[Filled]:
+def _key_columns(pairs: Sequence[Pair]) -> list[FilledColumn]:
     return settings_columns([pair.a for pair in pairs])
 
 
-def _key_cells(pair: Pair, keys: Sequence[Filled], comparison: Comparison) -> list[Draft]:
-    """The settings of A; where B differs in this pair alone, the model says so."""
+def _key_cells(pair: Pair, keys: Sequence[FilledColumn], comparison: Comparison) -> list[DraftCell]:
+    """The settings of A. If B differs only in this pair, the model has a note that says so."""
     shared = comparison.shared_differences
     own = tuple(
-        f"differs in {_told(difference)}"
+        f"differs in {_described(difference)}"
         for difference in pair.differences
         if difference not in shared
     )
     first, *others = (filled.cell(pair.a) for filled in keys)
-    return [Draft(first.text, first.notes + own), *others]
+    return [DraftCell(first.text, first.notes + own), *others]
 
 
 def _three(
     pair: Pair, quantity: _Quantity, text: Callable[[float | None, Interval | None], str]
-) -> tuple[Draft, Draft, Draft]:
-    """A, B and B/A. What was won with wrong answers is marked as such, and so is the ratio."""
+) -> tuple[DraftCell, DraftCell, DraftCell]:
+    """A, B and B/A. A figure that comes from wrong outputs is marked, and so is its ratio."""
     figure = quantity.of(pair)
     a_wrong, b_wrong = _of_side("A", answer_notes(pair.a)), _of_side("B", answer_notes(pair.b))
     a_cost, b_cost = quantity.cost(pair.a), quantity.cost(pair.b)
     return (
-        Draft(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
-        Draft(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
-        Draft(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
+        DraftCell(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
+        DraftCell(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
+        DraftCell(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
     )
 
 
@@ -210,15 +210,15 @@ def _significance(figure: Figure) -> tuple[str, ...]:
     return (UNKNOWN_SIGNIFICANCE if figure.is_significant is None else NOT_SIGNIFICANT,)
 
 
-def _verdict_cell(pair: Pair) -> Draft:
-    """The worse of the two verdicts, and why."""
+def _verdict_cell(pair: Pair) -> DraftCell:
+    """The worse of the two verdicts, with its reasons."""
     verdicts = (verdict(pair.a), verdict(pair.b))
     worst = next(v for v in ("failed", "suspect", "valid") if v in verdicts)
-    return Draft(worst, _doubts("A", pair.a) + _doubts("B", pair.b))
+    return DraftCell(worst, _doubts("A", pair.a) + _doubts("B", pair.b))
 
 
 def _doubts(side: str, result: Result) -> tuple[str, ...]:
-    """Why not to believe one side; empty where its verdict is valid."""
+    """Why one side is suspect or failed. Empty if its verdict is valid."""
     if verdict(result) == "suspect":
         return (f"{side} is suspect: {reason_codes(result)}",)
     return tuple(f"{side} {note}" for note in failure_note(result))

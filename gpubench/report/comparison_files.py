@@ -1,4 +1,4 @@
-"""A comparison for machines: full precision, as CSV and JSON."""
+"""A comparison for programs: full precision, as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from gpubench.planning.compare import Comparison, Figure, Pair, chosen_cost
 from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
-from gpubench.report.csv import Field, result_fields, to_csv
+from gpubench.report.csv import CsvField, result_fields, to_csv
 from gpubench.results.result import Interval, Result
 
 Json = str | float | bool | None | Interval | dict[str, "Json"]
@@ -16,8 +16,8 @@ Json = str | float | bool | None | Interval | dict[str, "Json"]
 def csv_text(comparison: Comparison) -> str:
     """One row for each side of a pair, with the columns of `gpubench report --format csv`.
 
-    Both rows of a pair have its number, its ratios, and whether the answers of either side agree
-    with the fp32 reference; a cell that the other side lacks has none of these.
+    Both rows of a pair have its number, its ratios, and whether the outputs of each side agree with
+    the fp32 reference. For a cell without a partner these fields are empty.
     """
     rows = []
     for number, pair in enumerate(ordered_pairs(comparison), start=1):
@@ -28,7 +28,7 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def json_text(comparison: Comparison, a_name: str, b_name: str) -> str:
-    """One document; what is absent is null."""
+    """One document. Absent values are null."""
     document = {
         "a": a_name,
         "b": b_name,
@@ -51,8 +51,8 @@ def _figures(pair: Pair) -> dict[str, Figure]:
 
 def _csv_row(
     side: str, result: Result, number: int | None = None, pair: Pair | None = None
-) -> dict[str, Field]:
-    row: dict[str, Field] = {"pair": number, "side": side}
+) -> dict[str, CsvField]:
+    row: dict[str, CsvField] = {"pair": number, "side": side}
     for name in ("throughput_per_second", "p95_ms", "usd_per_million"):
         figure = _figures(pair)[name] if pair else None
         row[f"{name}_b_over_a"] = figure.b_over_a if figure else None

@@ -1,7 +1,7 @@
-"""Results as CSV: full precision, units in the names, empty where a figure is absent.
+"""Results as CSV: full precision, units in the names, empty if a figure is absent.
 
-One row for each cell and price: a cell priced on two instances is two rows, one that has no price
-is one row with empty cost columns.
+There is one row for each cell and price. A cell with prices of two instances has two rows; a cell
+without a price has one row with empty cost columns.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from gpubench.report.notes import verdict
 from gpubench.report.settings import weights
 from gpubench.results.result import Cost, DeviceReport, Interval, Numerics, Result
 
-_MOST_ANSWERS = 32  # that a model may name, each a column
+_MOST_ANSWERS = 32  # columns for the answers that a model names
 
-Field = str | int | float | bool | None
+CsvField = str | int | float | bool | None
 
 
 def text(cells: Iterable[tuple[str, Result]]) -> str:
@@ -26,8 +26,8 @@ def text(cells: Iterable[tuple[str, Result]]) -> str:
     return to_csv([row for key, result in cells for row in _rows(key, result)])
 
 
-def to_csv(rows: list[dict[str, Field]]) -> str:
-    """A column for every key of any row; None is an empty field, and so is a key that is absent."""
+def to_csv(rows: list[dict[str, CsvField]]) -> str:
+    """A column for every key of any row. None and absent keys are empty fields."""
     out = StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
     writer = csv.writer(out, lineterminator="\n")
@@ -36,22 +36,22 @@ def to_csv(rows: list[dict[str, Field]]) -> str:
     return out.getvalue()
 
 
-def interval_fields(name: str, interval: Interval | None) -> dict[str, Field]:
+def interval_fields(name: str, interval: Interval | None) -> dict[str, CsvField]:
     """Two columns for the ends of an interval: 'NAME_low', 'NAME_high'."""
     low, high = interval or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
 
 
-def _rows(key: str, result: Result) -> list[dict[str, Field]]:
+def _rows(key: str, result: Result) -> list[dict[str, CsvField]]:
     costs: list[Cost | None] = [*result.costs] or [None]
     return [{"cell": key, **result_fields(result, cost)} for cost in costs]
 
 
-def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
+def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
     """The columns of one cell at one price."""
     spec, environment, requests = result.spec, result.environment, result.requests
     latency = result.latency_ms
-    row: dict[str, Field] = {
+    row: dict[str, CsvField] = {
         "time_utc": environment.time,
         "model": spec.model,
         "weights": weights(result),
@@ -116,8 +116,8 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, Field]:
     }
 
 
-def _numerics_fields(numerics: Numerics | None) -> dict[str, Field]:
-    """As in the JSON. The answers of a model of one's own may bring columns with their names."""
+def _numerics_fields(numerics: Numerics | None) -> dict[str, CsvField]:
+    """As in the JSON document. The answers of a user's own model may add columns."""
     figures = dict.fromkeys(Numerics.model_fields) | (numerics.model_dump() if numerics else {})
     named = itertools.islice(figures.items(), len(Numerics.model_fields) + _MOST_ANSWERS)
     return {
@@ -126,8 +126,8 @@ def _numerics_fields(numerics: Numerics | None) -> dict[str, Field]:
     }
 
 
-def _device_fields(device: DeviceReport | None) -> dict[str, Field]:
-    """What the GPUs did; empty fields where it is not known, and on a CPU."""
+def _device_fields(device: DeviceReport | None) -> dict[str, CsvField]:
+    """The state of the GPUs. Fields are empty if it is unknown, and on a CPU."""
     device = device or DeviceReport()
     each = (
         f"{gpu.device} {gpu.throughput_per_second}"

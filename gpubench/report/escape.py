@@ -1,8 +1,8 @@
-"""The one writer of text for people: what results say, made harmless for each kind of output.
+"""Escapes the texts of results for each kind of output.
 
-A result document may come from somebody else. Its names and messages pass through one of these
-functions on their way out, and through nothing else: `terminal`, `markdown`, `csv_field`, `html`,
-`json_text`. Imports nothing, so that every command can use it.
+A result document may come from somebody else. So all names and messages in it pass through one of
+these functions before they are written: `terminal`, `markdown`, `csv_field`, `html`, `json_text`.
+The file imports no other file of gpubench, so that every command can use it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import unicodedata
 from html import escape as _escape_html
 
-LONGEST = 2000  # characters of one text; of a longer one the middle is left out
+LONGEST = 2000  # characters of a text; a longer text loses its middle
 
-# Characters that change how others are read: controls (escape sequences begin with one), marks that
-# turn the direction of text, what has no width, line ends that are none, halves of a character.
+# Characters that nobody sees, or that change how others are shown: control characters (escape
+# sequences begin with one), marks of text direction, characters without width, unusual line ends,
+# and halves of a character.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MARKDOWN = "\\`*_|<>[]!&~"
 
 
 def terminal(text: str) -> str:
-    """For a terminal, a log, and the error stream: no control reaches it, nothing reorders it."""
+    """For a terminal, a log, and stderr: without control characters and direction marks."""
     text = _shortened(text)
     if text.isascii() and text.isprintable():
         return text
@@ -27,7 +28,7 @@ def terminal(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """For a cell or a sentence in Markdown: nothing in it is read as markup, link or image."""
+    """For a cell or a sentence in Markdown, so that nothing becomes markup, a link or an image."""
     text = " ".join(terminal(text).split())
     for character in _MARKDOWN:
         text = text.replace(character, f"\\{character}")
@@ -36,7 +37,7 @@ def markdown(text: str) -> str:
 
 
 def csv_field(value: str | int | float | bool | None) -> str | int | float | None:
-    """For a field of CSV: a text that a spreadsheet would run as a formula gets a ' before it."""
+    """For a field of CSV. A text that a spreadsheet would take for a formula gets a ' in front."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str):
@@ -49,12 +50,12 @@ _FORMULA_STARTS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def html(text: str) -> str:
-    """For HTML and SVG, which are XML too: escaped, without characters that XML does not have."""
+    """For HTML and SVG: escaped, without characters that XML does not allow."""
     return _escape_html(terminal(text))
 
 
 def json_text(text: str) -> str:
-    """A JSON document with the same content, in which no character is one that nobody sees."""
+    """A JSON document with the same content, in which all invisible characters are escaped."""
     if text.isascii():
         return text
     return "".join(
@@ -76,7 +77,7 @@ def _is_unseen(character: str) -> bool:
 
 
 def _visible(character: str) -> str:
-    """As it is, a blank for a blank or a line end, or its number: \\x1b, \\u202e."""
+    """The character itself, a blank for white space, or its code: \\x1b, \\u202e."""
     if character in "\t\n\r\v\f\x85\u2028\u2029":
         return " "
     if not _is_unseen(character):

@@ -1,7 +1,7 @@
-"""How a number looks to a reader. The only place that formats one.
+"""Numbers as text for people. No other file formats numbers.
 
-A number shows as many digits as its interval justifies, or four where it has none; files for
-machines (CSV, JSON) hold full precision instead.
+A number has as many digits as its interval justifies, or four if it has no interval. Files for
+programs (CSV, JSON) have full precision instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ABSENT = "–"  # absent is never 0
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """At least `digits` significant digits, thousands set apart: 0.1234, 12.34, 1,234,567."""
+    """At least `digits` significant digits, with thousands separators: 0.1234, 1,234,567."""
     if value is None or not math.isfinite(value):
         return ABSENT
     if not _is_plain(value):
@@ -29,26 +29,26 @@ def integer(value: int | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Three digits: what a latency's reader compares."""
+    """A latency with three significant digits."""
     return number(value, digits=3)
 
 
 def usd(value: float | None) -> str:
-    """Dollars: cents, and three digits where there are less than a dollar's."""
+    """Dollars and cents. Amounts below a dollar have three significant digits."""
     if value is None or not _is_plain(value):
         return number(value, digits=3)
     return f"{value:,.{max(2, _decimals(value, 3))}f}"
 
 
 def ratio(value: float | None) -> str:
-    """A quotient of two figures, worked out before either was rounded."""
+    """A quotient of two figures, computed before they were rounded."""
     return number(value, digits=3)
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:
-    """'18.4 ±0.3': the wider half of the interval, and no digits that it makes meaningless.
+    """'18.4 ±0.3': the wider half of the interval, and no digits that are less than its error.
 
-    At most five digits; an interval narrower than the last of them shows as one of it.
+    At most five digits. An interval that is narrower than the last digit is shown as ±1 of it.
     """
     if value is None:
         return ABSENT
@@ -57,13 +57,13 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     half = max(interval[1] - value, value - interval[0], 0.0)
     if not _is_plain(value) or not _is_plain(half):
         return f"{number(value)} ±{number(half, 2)}"
-    digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 as 0.1 would be off by a third
+    digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 shown as 0.1 would be wrong by a third
     decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit it is written in: 250us, 1.5ms, 2s."""
+    """A duration as people write it: 250us, 1.5ms, 2s."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if value >= size:
             return f"{value / size:g}{unit}"
@@ -71,7 +71,7 @@ def seconds(value: float) -> str:
 
 
 def elapsed(value: float) -> str:
-    """How long something took or will take, as one says it: '28 s', '3 min 5 s'."""
+    """A duration as people say it: '28 s', '3 min 5 s'."""
     if not abs(value) < 1e9:
         return f"{value:.3g} s" if math.isfinite(value) else ABSENT
     minutes, rest = divmod(round(value), 60)
@@ -84,14 +84,14 @@ def count(amount: int, noun: str) -> str:
 
 
 def _is_plain(value: float) -> bool:
-    """Whether it reads better in digits than with an exponent; what is measured always does."""
+    """Whether it is written without an exponent. Every measured figure is."""
     return value == 0 or 1e-9 <= abs(value) < 1e15
 
 
 def _decimals(value: float, digits: int) -> int:
-    """Decimals that show `digits` significant digits of `value`, or its integer part."""
+    """The number of decimals with which `value` has `digits` significant digits, or 0."""
     if value == 0:
         return 0
-    # Rounding first: 9.996 at three digits is 10.0, not 10.00.
+    # Rounded first, because 9.996 with three digits is 10.0 and not 10.00.
     magnitude = math.floor(math.log10(float(f"{abs(value):.{digits - 1}e}")))
     return max(0, digits - 1 - magnitude)

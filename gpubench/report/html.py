@@ -1,4 +1,4 @@
-"""Tables and plots as one HTML page that needs nothing else: no script, no other file."""
+"""Tables and plots as one HTML page, without scripts and without other files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STATUSES = ("valid", "suspect", "failed")  # words that have a colour, as on a 
 def page(
     title: str, tables: Sequence[Table], plots: Sequence[str] = (), remarks: Iterable[str] = ()
 ) -> str:
-    """The whole document, which is well-formed XML too.
+    """The whole document, which is also well-formed XML.
 
-    `plots` are <svg> elements whose ids differ, `remarks` sentences said below them. All other
-    texts are escaped here. A table has one fact at least.
+    `plots` are <svg> elements with different ids, `remarks` are sentences below them. All other
+    texts are escaped here. A table has at least one fact.
     """
     style = files("gpubench.report").joinpath("page.css").read_text(encoding="utf-8")
     sections = [_table_section(number, table) for number, table in enumerate(tables, start=1)]
@@ -38,7 +38,7 @@ def page(
 
 
 def _table_section(number: int, table: Table) -> str:
-    """A table whose caption is its first fact; the other facts stand above it."""
+    """A table whose caption is its first fact. The other facts are above it."""
     caption, *facts = table.facts
     return f"""<section>
 <h2>Table {number}</h2>

@@ -1,11 +1,11 @@
-"""Tables that paste into a README."""
+"""Tables as Markdown, for example for a README."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from gpubench.report import escape
-from gpubench.report.table import Cell, Table, superscript
+from gpubench.report.table import Table, TableCell, superscript
 
 
 def text(tables: Iterable[Table]) -> str:
@@ -27,7 +27,7 @@ def _one(table: Table) -> str:
 def _body(table: Table) -> str:
     grid = [
         [
-            _cell(Cell(column.title, table.header_marks.get(index, ())))
+            _cell(TableCell(column.title, table.header_marks.get(index, ())))
             for index, column in enumerate(table.columns)
         ],
         *([_cell(cell) for cell in row] for row in table.rows),
@@ -49,6 +49,6 @@ def _body(table: Table) -> str:
     return line(grid[0]) + line(rule) + "".join(line(row) for row in grid[1:])
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     marks = f" {superscript(cell.marks)}" if cell.marks else ""
     return escape.markdown(cell.text) + marks

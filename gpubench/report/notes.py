@@ -1,4 +1,4 @@
-"""What a reader must know before relying on a figure: the text of a table's footnotes."""
+"""The text of the footnotes of tables: what a reader must know about a figure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gpubench.results.result import Cost, Reason, Result
 
 
 def price_name(cost: Cost) -> str:
-    """What was priced: an instance, or a price by hand."""
+    """The name of a price: an instance, or the price that --usd-per-hour gives."""
     return cost.instance or f"at ${cost.usd_per_hour:g}/h"
 
 
 def prices(costs: Sequence[Cost]) -> str:
-    """Each price used, with its source and date; those of one source share its mention."""
+    """Each price used, with its source and date. Prices of the same source are listed together."""
     sources: dict[str, list[str]] = {}
     for cost in costs:
         source = ", ".join(part for part in (cost.price_source, cost.price_as_of) if part)
@@ -27,7 +27,7 @@ def prices(costs: Sequence[Cost]) -> str:
 
 
 def cost_notes(cost: Cost) -> tuple[str, ...]:
-    """How the priced hardware differs from the measured; empty where it is the same."""
+    """How the priced hardware differs from the measured. Empty if it is the same."""
     name = price_name(cost)
     difference = f": {cost.hardware_note}" if cost.hardware_note else ""
     notes = []
@@ -46,7 +46,7 @@ def cost_notes(cost: Cost) -> tuple[str, ...]:
 
 
 def answer_notes(result: Result) -> tuple[str, ...]:
-    """That a figure is that of wrong answers; empty where no check found them wrong."""
+    """The note that a figure is that of wrong outputs. Empty if no check found them wrong."""
     if result.answers_agree is not False:
         return ()
     return ("wrong answers: the outputs differ from the fp32 reference",)
@@ -58,16 +58,16 @@ def verdict(result: Result) -> str:
 
 
 def failure_note(result: Result) -> tuple[str, ...]:
-    """Why a cell failed; empty where it did not."""
+    """Why a cell failed. Empty if it did not fail."""
     if result.error is None:
         return ()
     return (f"failed in {result.error.stage}: {' '.join(result.error.message.split())}",)
 
 
 def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...]]:
-    """Why a result is suspect and what to do, for any of `results`.
+    """A function that returns the notes of the verdict for each of `results`.
 
-    Reasons that differ in nothing but their figure share one note, with the range of the figures.
+    Reasons that differ only in their figure share one note, with the range of the figures.
     """
     figures: dict[str, list[float | str]] = {}
     for reason in (reason for result in results for reason in result.verdict.reasons):
@@ -81,8 +81,8 @@ def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...
 
 
 def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
-    """What was seen, its limit, and what to do."""
-    text = reason.code.replace("_", " ")
+    """Code, figures, limit and remedy of a reason: 'drift: 0.07 to 0.12 (limit 0.05); ...'."""
+    text = reason.code
     if figures:
         text += f": {_range(figures)}"
     if reason.limit is not None:
@@ -91,8 +91,8 @@ def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
 
 
 def reason_codes(result: Result) -> str:
-    """'too few samples, drift'; empty where there are none."""
-    return ", ".join(reason.code.replace("_", " ") for reason in result.verdict.reasons)
+    """'too-few-samples, drift'. Empty if there are none."""
+    return ", ".join(reason.code for reason in result.verdict.reasons)
 
 
 def _without_figure(reason: Reason) -> str:

@@ -1,8 +1,8 @@
-"""What is plotted of a run directory, as plain values; `svg` draws them.
+"""The plots of a run directory, as plain values. `svg` draws them.
 
-One plot for each model and quantity. What all of its points share is said below it, what differs
-names its lines, as in the tables. Where no number but only names differ there are rows instead, one
-for each name.
+There is one plot for each model and quantity. As in the tables, settings that all points have in
+common are listed below the plot, and settings that differ are the names of its lines. If no number
+differs, but only names, the plot has rows instead of lines, one for each name.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from gpubench.report.results import by_machine
 from gpubench.report.settings import machine_name, settings_columns, shared_settings
 from gpubench.results.result import Cost, Interval, Result
 
-_LARGEST = 1e30  # that can be drawn
-_LONGEST_NAME = 60  # of a file, in characters
+_LARGEST = 1e30  # the largest figure that can be drawn
+_LONGEST_NAME = 60  # characters of the name of a file
 
-MAX_LINES = 7  # in one plot: as many as there are colours that can be told apart
+MAX_LINES = 7  # lines in one plot: the number of colours that people can distinguish
 
 
 @dataclass(frozen=True)
 class Axis:
     title: str
-    is_stepped: bool = False  # spaced by logarithm, with ticks where something was measured
+    is_stepped: bool = False  # logarithmic, with ticks at the measured values
 
 
 @dataclass(frozen=True)
 class Point:
     """A figure of one result."""
 
-    x: float | None  # None in rows
+    x: float | None  # None if the plot has rows
     y: float
     interval: Interval | None = None  # of y, 95%
     x_interval: Interval | None = None
-    spread: Interval | None = None  # from P50 to P99, where y is P95
+    spread: Interval | None = None  # from P50 to P99, if y is P95
     label: str = ""
     is_suspect: bool = False
     has_wrong_answers: bool = False
@@ -51,7 +51,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Points of the same settings. One without points still has its colour."""
+    """Points with the same settings. A line without points still has its own colour."""
 
     name: str
     points: tuple[Point, ...]
@@ -59,17 +59,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """`x` is None for rows: one for each line, with y from left to right.
+    """One plot. `x` is None if it has rows: one for each line, with y from left to right.
 
-    Plots that were one but for their many lines have the same scales.
+    A plot with too many lines is divided into several, which have the same scales.
     """
 
-    name: str  # of a file, without its suffix
+    name: str  # of its file, without the suffix
     title: str
     x: Axis | None
     y: Axis
-    x_values: tuple[float, ...]  # where something was measured, rising
-    x_limit: float  # axes that begin at zero hold these
+    x_values: tuple[float, ...]  # the measured values, rising
+    x_limit: float  # largest values on axes that begin at zero
     y_limit: float
     lines: tuple[Line, ...]
     remarks: tuple[str, ...] = ()
@@ -77,37 +77,37 @@ class Plot:
 
 @dataclass(frozen=True)
 class _Setting:
-    """A number that cells were measured with, for the x-axis."""
+    """A numeric setting of cells, for the x-axis."""
 
-    column: str  # of the tables, that shows it
+    column: str  # its column in the tables
     axis: Axis
     value: Callable[[Result], float | None]
 
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What a plot shows. `point` takes a result, one of its costs, and the x of the setting."""
+    """A plotted quantity. `point` takes a result, one of its costs, and x of the setting."""
 
     name: str
     title: str
     y: Axis
     point: Callable[[Result, Cost | None, float | None], Point | None]
-    x: Axis | None = None  # None: that of the setting
+    x: Axis | None = None  # None: the axis of the setting
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A result at one price or without, and its point, if it has one."""
+    """A result with one price or without a price, and its point, if it has one."""
 
     result: Result
     cost: Cost | None
     point: Point | None
-    parts: tuple[str, ...]  # what may name its line: price, machine, settings
-    notes: tuple[str, ...]  # on its settings
+    parts: tuple[str, ...]  # possible parts of the name of its line: price, machine, settings
+    notes: tuple[str, ...]  # about its settings
 
 
 def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
-    """The plots, and for models that have none the reason."""
+    """The plots, and the reason for each model that has none."""
     machines = by_machine(results)
     names = _machine_names(machines)
     groups: dict[str, list[tuple[str, Result]]] = {}
@@ -121,7 +121,7 @@ def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
         drawn = list(_plots(subject, group))
         plots += drawn
         if not drawn:
-            remarks.append(f"No plot of {subject}: it has no two figures to put side by side.")
+            remarks.append(f"No plot of {subject}: it has fewer than two figures.")
     return _named_apart(plots), remarks
 
 
@@ -204,7 +204,7 @@ _QUANTITIES = (
     _COST,
 )
 
-# The first one that differs is the x-axis.
+# The first setting that differs is the x-axis.
 _SETTINGS = (
     _Setting(
         "rate /s",
@@ -259,14 +259,14 @@ def _entries(
 
 
 def _part(title: str, text: str) -> str:
-    """A setting as a part of a line's name: 'torchscript', 'workers 2'."""
+    """A setting as a part of the name of a line: 'torchscript', 'workers 2'."""
     if text == ABSENT:
         return ""
     return text if title in {"runtime", "precision"} else f"{title} {text}"
 
 
 def _panels(entries: list[_Entry]) -> Iterator[tuple[list[str], list[_Entry]]]:
-    """The entries of one plot, or of several where it had too many lines; what tells them apart."""
+    """(what distinguishes the plot, its entries) of one plot, or of several for many lines."""
     lines = len({entry.parts for entry in entries})
     for index in range(len(entries[0].parts)) if lines > MAX_LINES else ():
         groups: dict[str, list[_Entry]] = {}
@@ -293,7 +293,7 @@ def _lines(entries: Sequence[_Entry]) -> tuple[Line, ...]:
 
 
 def _different_parts(entries: Sequence[_Entry]) -> list[int]:
-    """Which parts do not have the same text in all entries."""
+    """The indices of the parts whose text is not equal in all entries."""
     parts = zip(*(entry.parts for entry in entries), strict=True)
     return [index for index, texts in enumerate(parts) if len(set(texts)) > 1]
 
@@ -301,7 +301,7 @@ def _different_parts(entries: Sequence[_Entry]) -> list[int]:
 def _remarks(
     quantity: _Quantity, entries: Sequence[_Entry], setting: _Setting | None
 ) -> Iterator[str]:
-    """What a reader must know who sees the plot alone."""
+    """What a reader of this plot must know."""
     absent = sum(entry.point is None for entry in entries)
     if absent:
         yield f"Not drawn for lack of this figure: {absent} of {count(len(entries), 'result')}."
@@ -330,7 +330,7 @@ def _remarks(
 
 
 def _machine_names(machines: Sequence[Sequence[Result]]) -> list[str]:
-    """Machines in a word or two each, and where that leaves them alike their table's number."""
+    """A short name of each machine. Machines with equal names also get the number of a table."""
     names = [machine_name(results[0].environment).split(" · ")[0] for results in machines]
     return [
         f"{name} (table {number})" if names.count(name) > 1 else name
@@ -343,7 +343,7 @@ def _file_name(*words: str) -> str:
 
 
 def _named_apart(plots: Iterable[Plot]) -> list[Plot]:
-    """Models whose names differ in nothing that a file's name keeps get a number."""
+    """Plots whose file names would be equal get a number."""
     seen: dict[str, int] = {}
     named = []
     for plot in plots:

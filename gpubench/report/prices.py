@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gpubench.pricing import Instance
 from gpubench.report.format import ABSENT
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 
 _COLUMNS = (
     Column("instance", "left", is_key=True),
@@ -23,12 +23,12 @@ _COLUMNS = (
 
 
 def price_list(instances: Iterable[Instance]) -> Table:
-    """One row an instance; what is not known is a dash."""
-    return make_table(_COLUMNS, [[Draft(text) for text in _row(i)] for i in instances])
+    """One row for each instance. Unknown figures are a dash."""
+    return make_table(_COLUMNS, [[DraftCell(text) for text in _row(i)] for i in instances])
 
 
 def instance_facts(instance: Instance) -> list[tuple[str, str]]:
-    """All that is known of one instance, as (label, text)."""
+    """All facts about one instance, as (label, text)."""
     return [
         ("instance", instance.name),
         ("provider", instance.provider),
@@ -66,7 +66,7 @@ def _row(instance: Instance) -> tuple[str, ...]:
 
 
 def _figure(value: float | None) -> str:
-    """A catalog figure as the catalog has it: a price is not to be rounded."""
+    """A figure as in the catalog: prices are not rounded."""
     return ABSENT if value is None else f"{value:.10g}"
 
 

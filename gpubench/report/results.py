@@ -1,4 +1,4 @@
-"""The table of a sweep: one row a cell, one table a machine."""
+"""The tables of a sweep: one row for each cell, one table for each machine."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gpubench.report.notes import (
     verdict,
 )
 from gpubench.report.settings import (
-    Filled,
+    FilledColumn,
     machine_name,
     settings_columns,
     settings_order,
     shared_settings,
     software,
 )
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Result
 
 LEGEND = (
@@ -37,12 +37,12 @@ HOW_TO_PRICE = (
 
 
 def result_tables(results: Sequence[Result]) -> list[Table]:
-    """One table for each machine and software that measured."""
+    """One table for each combination of machine and software."""
     return [_table(group) for group in by_machine(results)]
 
 
 def by_machine(results: Iterable[Result]) -> list[list[Result]]:
-    """Results of the same machine and software together, in the order of a table's rows."""
+    """Results grouped by machine and software, in the order of the rows of a table."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         machine = result.environment.model_dump_json(exclude={"time"})
@@ -56,7 +56,7 @@ def _table(results: list[Result]) -> Table:
         *_FIGURES,
         *_gpu_columns(results),
         *_cost_columns(results),
-        Filled(Column("verdict", "left"), _verdict_cell(results)),
+        FilledColumn(Column("verdict", "left"), _verdict_cell(results)),
     ]
     return make_table(
         columns=[filled.column for filled in columns],
@@ -86,8 +86,10 @@ def _throughput(result: Result) -> str:
     return with_interval(result.throughput_per_second, result.throughput_interval)
 
 
-def _figure_column(title: str, value: Callable[[Result], str], drop_order: int = 0) -> Filled:
-    return Filled(Column(title, drop_order=drop_order), lambda result: Draft(value(result)))
+def _figure_column(title: str, value: Callable[[Result], str], drop_order: int = 0) -> FilledColumn:
+    return FilledColumn(
+        Column(title, drop_order=drop_order), lambda result: DraftCell(value(result))
+    )
 
 
 _FIGURES = (
@@ -99,8 +101,8 @@ _FIGURES = (
 )
 
 
-def _gpu_columns(results: Sequence[Result]) -> list[Filled]:
-    """What the GPUs did, as far as any of these results tells."""
+def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The columns about GPUs that are not empty in all of these results."""
     return [
         _figure_column(title, text, drop_order)
         for title, text, drop_order in (
@@ -132,7 +134,7 @@ def _energy(result: Result) -> str:
 
 
 def _throttled(result: Result) -> str:
-    """The share of the window, of the GPU that suffered most."""
+    """The share of the window, of the GPU with the largest share."""
     share = result.device.throttled_share if result.device else None
     if share is None:
         return ABSENT
@@ -145,17 +147,17 @@ def _costs(results: Sequence[Result]) -> list[Cost]:
     return [cost for result in results for cost in result.costs]
 
 
-def _cost_columns(results: Sequence[Result]) -> list[Filled]:
+def _cost_columns(results: Sequence[Result]) -> list[FilledColumn]:
     names = dict.fromkeys(price_name(cost) for cost in _costs(results))
-    return [Filled(Column(f"$/million {name}"), _cost_cell(name)) for name in names]
+    return [FilledColumn(Column(f"$/million {name}"), _cost_cell(name)) for name in names]
 
 
-def _cost_cell(name: str) -> Callable[[Result], Draft]:
-    def cell(result: Result) -> Draft:
+def _cost_cell(name: str) -> Callable[[Result], DraftCell]:
+    def cell(result: Result) -> DraftCell:
         for cost in result.costs:
             if price_name(cost) == name:
-                return Draft(cost_figure(cost), (*cost_notes(cost), *answer_notes(result)))
-        return Draft(ABSENT)
+                return DraftCell(cost_figure(cost), (*cost_notes(cost), *answer_notes(result)))
+        return DraftCell(ABSENT)
 
     return cell
 
@@ -166,6 +168,6 @@ def cost_figure(cost: Cost) -> str:
     return with_interval(cost.usd_per_million, cost.usd_per_million_interval)
 
 
-def _verdict_cell(results: Sequence[Result]) -> Callable[[Result], Draft]:
+def _verdict_cell(results: Sequence[Result]) -> Callable[[Result], DraftCell]:
     reasons = reason_notes(results)
-    return lambda result: Draft(verdict(result), failure_note(result) or reasons(result))
+    return lambda result: DraftCell(verdict(result), failure_note(result) or reasons(result))

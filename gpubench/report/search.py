@@ -1,4 +1,4 @@
-"""The tables of a search: its answer with what it costs, and the probes that it comes from."""
+"""The tables of a search: its answer with the cost, and the probes that it comes from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gpubench.report.format import ABSENT, integer, milliseconds, number, second
 from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, reason_note
 from gpubench.report.results import cost_figure
 from gpubench.report.settings import machine_name, shared_settings, software
-from gpubench.report.table import Column, Draft, Table, make_table
+from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost
 from gpubench.results.search_result import Probe, SearchResult
 
@@ -16,13 +16,13 @@ HOW_TO_PRICE = (
     "prices list), or --usd-per-hour X."
 )
 PROBES_LEGEND = (
-    "late: took longer than the objective allows, or never finished. worth: how many independent "
-    "requests these n are. * near the crossing: the answer comes from these probes."
+    "late: took longer than the objective allows, or never finished. effective n: the effective "
+    "sample size of these n requests. * near the crossing: the answer comes from these probes."
 )
 
 
 def search_tables(found: SearchResult) -> list[Table]:
-    """The answer, and below it every probe. Without any probe there is no table."""
+    """The answer, and below it every probe. Without a probe there is no table."""
     return [_answer(found), _probes(found)] if found.probes else []
 
 
@@ -34,11 +34,11 @@ def objective_text(found: SearchResult) -> str:
 
 def _answer(found: SearchResult) -> Table:
     results = [probe.result for probe in found.probes]
-    opened = [probe.result for probe in found.probes if probe.load == "open"] or results
+    open_loops = [probe.result for probe in found.probes if probe.load == "open"] or results
     facts = [
         ("machine", machine_name(results[0].environment)),
         ("software", software(results[0].environment)),
-        ("all probes", shared_settings(opened)),
+        ("all probes", shared_settings(open_loops)),
     ]
     if found.costs:
         facts.append(("prices", prices(found.costs)))
@@ -55,16 +55,16 @@ def _answer(found: SearchResult) -> Table:
     ]
     spec = found.spec
     row = [
-        Draft(spec.model),
-        Draft(ABSENT if spec.model == "synthetic" else spec.precision),
-        Draft(str(spec.batch)),
-        Draft(integer(spec.workers)),
-        Draft(objective_text(found)),
-        Draft(
+        DraftCell(spec.model),
+        DraftCell(ABSENT if spec.model == "synthetic" else spec.precision),
+        DraftCell(str(spec.batch)),
+        DraftCell(integer(spec.workers)),
+        DraftCell(objective_text(found)),
+        DraftCell(
             with_interval(found.max_rate_per_second, found.interval),
             (found.note,) if found.note else (),
         ),
-        Draft(_of_capacity(found)),
+        DraftCell(_of_capacity(found)),
         *(_cost_cell(found, cost) for cost in found.costs),
         _verdict_cell(found),
     ]
@@ -79,20 +79,20 @@ def _of_capacity(found: SearchResult) -> str:
     return ABSENT if rate is None or capacity is None else f"{rate / capacity:.0%}"
 
 
-def _cost_cell(found: SearchResult, cost: Cost) -> Draft:
+def _cost_cell(found: SearchResult, cost: Cost) -> DraftCell:
     notes = (*cost_notes(cost), *answer_notes(found.probes[-1].result))
-    return Draft(cost_figure(cost), notes)
+    return DraftCell(cost_figure(cost), notes)
 
 
-def _verdict_cell(found: SearchResult) -> Draft:
+def _verdict_cell(found: SearchResult) -> DraftCell:
     if found.error is not None:
         message = " ".join(found.error.message.split())
-        return Draft("failed", (f"failed in {found.error.stage}: {message}",))
+        return DraftCell("failed", (f"failed in {found.error.stage}: {message}",))
     notes = [
         reason_note(reason, () if reason.figure is None else (reason.figure,))
         for reason in found.verdict.reasons
     ]
-    return Draft(found.verdict.status, tuple(notes))
+    return DraftCell(found.verdict.status, tuple(notes))
 
 
 def _probes(found: SearchResult) -> Table:
@@ -102,7 +102,7 @@ def _probes(found: SearchResult) -> Table:
         Column("n"),
         Column("late"),
         Column("late %"),
-        Column("worth", drop_order=1),
+        Column("effective n", drop_order=1),
         Column("P50 ms", drop_order=3),
         Column("P95 ms"),
         Column("P99 ms"),
@@ -112,18 +112,18 @@ def _probes(found: SearchResult) -> Table:
     return make_table(columns, rows, remarks=[PROBES_LEGEND])
 
 
-def _probe_row(probe: Probe) -> list[Draft]:
+def _probe_row(probe: Probe) -> list[DraftCell]:
     latency = probe.result.latency_ms
     rate = probe.rate_per_second or probe.result.throughput_per_second
     return [
-        Draft(probe.load + (" *" if probe.near else "")),
-        Draft(number(rate)),
-        Draft(integer(probe.requests)),
-        Draft(integer(probe.late)),
-        Draft(number(100 * probe.late / probe.requests, 3) if probe.requests else ABSENT),
-        Draft(number(round(probe.effective), 1) if probe.requests else ABSENT),
-        Draft(milliseconds(latency.p50)),
-        Draft(milliseconds(latency.p95)),
-        Draft(milliseconds(latency.p99)),
-        Draft("failed" if probe.result.error else probe.result.verdict.status),
+        DraftCell(probe.load + (" *" if probe.near else "")),
+        DraftCell(number(rate)),
+        DraftCell(integer(probe.requests)),
+        DraftCell(integer(probe.late)),
+        DraftCell(number(100 * probe.late / probe.requests, 3) if probe.requests else ABSENT),
+        DraftCell(number(round(probe.effective), 1) if probe.requests else ABSENT),
+        DraftCell(milliseconds(latency.p50)),
+        DraftCell(milliseconds(latency.p95)),
+        DraftCell(milliseconds(latency.p99)),
+        DraftCell("failed" if probe.result.error else probe.result.verdict.status),
     ]

@@ -1,7 +1,7 @@
-"""How a table says what its cells were measured with.
+"""The settings of the cells of a table.
 
-What all cells share is said once above the table; what differs is a column. So the table stays
-narrow, and nothing that a reader needs to believe it is left out.
+Settings that are equal in all cells are listed once above the table. Settings that differ are
+columns. So the table is narrow and still complete.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import get_args
 
 from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
-from gpubench.report.table import Column, Draft
+from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Environment, Result
-from gpubench.spec.spec import Precision
+from gpubench.spec.settings import Precision
 
 _PRECISIONS = get_args(Precision)
 
 
 @dataclass(frozen=True)
-class Filled:
-    """A column, and how a result fills it."""
+class FilledColumn:
+    """A column, and the function that makes its cell for a result."""
 
     column: Column
-    cell: Callable[[Result], Draft]
+    cell: Callable[[Result], DraftCell]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Something a cell was measured with, that becomes a column only where it differs.
+    """A setting that becomes a column only if it differs.
 
-    `value` is None where it does not apply to a cell; `phrase` is None where a value that all cells
-    share needs no mention.
+    `value` returns None if the setting does not apply to a cell. `phrase` returns None if a value
+    that all cells have in common need not be mentioned.
     """
 
     title: str
@@ -42,7 +42,7 @@ class Setting:
 
 
 def settings_order(result: Result) -> tuple[str | int | float, ...]:
-    """Sort key: a table's rows rise in every setting, models by name."""
+    """Sort key of the rows of a table: models by name, then every setting in rising order."""
     spec = result.spec
     return (
         spec.model,
@@ -59,7 +59,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
 
 
 def machine_name(environment: Environment) -> str:
-    """A machine in a few words: the instance where it says so, GPUs, cores."""
+    """A machine in a few words: the instance type if it is known, GPUs, cores."""
     parts = [environment.instance] if environment.instance else []
     parts += [f"{amount} x {name}" for name, amount in Counter(environment.gpus).items()]
     parts.append(f"{count(environment.cores, 'core')} of {environment.cpu}")
@@ -67,22 +67,24 @@ def machine_name(environment: Environment) -> str:
 
 
 def software(environment: Environment) -> str:
-    """What was installed: 'gpubench 0.1.0 · torch 2.15.0 · ...'."""
+    """The installed software: 'gpubench 0.1.0 · torch 2.15.0 · ...'."""
     names = ("gpubench", "torch", "torchvision", "transformers", "cuda", "driver", "python")
     versions = ((name, getattr(environment, name)) for name in names)
     return " · ".join(f"{name} {version}" for name, version in versions if version)
 
 
-def settings_columns(results: Sequence[Result]) -> list[Filled]:
-    """Model, precision, batch, load and workers, and whatever else differs among the cells."""
-    columns = [Filled(Column("model", "left", is_key=True), lambda r: Draft(r.spec.model))]
+def settings_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """Model, precision, batch, load and workers, and all other settings that differ."""
+    columns = [
+        FilledColumn(Column("model", "left", is_key=True), lambda r: DraftCell(r.spec.model))
+    ]
     columns += [
-        Filled(Column(setting.title, "left", is_key=True), _setting_cell(setting))
+        FilledColumn(Column(setting.title, "left", is_key=True), _setting_cell(setting))
         for setting in _SETTINGS
         if _differs(setting, results)
     ]
     columns += [
-        Filled(Column("precision", "left", is_key=True), _precision_cell),
+        FilledColumn(Column("precision", "left", is_key=True), _precision_cell),
         _key_column("batch", lambda r: str(r.spec.batch)),
     ]
     if not _clients_are_workers(results) and any(r.spec.clients for r in results):
@@ -90,13 +92,13 @@ def settings_columns(results: Sequence[Result]) -> list[Filled]:
     if any(r.spec.clients is None for r in results):
         columns.append(_key_column("rate /s", _rate))
     columns.append(_key_column("workers", lambda r: integer(r.spec.workers)))
-    if len(_threads(results)) > 1 and _threads_shared_out(results) is None:
+    if len(_threads(results)) > 1 and _total_threads(results) is None:
         columns.append(_key_column("threads", lambda r: integer(r.spec.threads)))
     return columns
 
 
 def shared_settings(results: Sequence[Result]) -> str:
-    """What is the same in all cells and has no column: 'torchscript · warm-up 2s · ...'."""
+    """Settings that are equal in all cells and have no column: 'torchscript · warm-up 2s'."""
     phrases: list[str | None] = [
         setting.phrase(values[0])
         for setting in _SETTINGS
@@ -110,8 +112,8 @@ def shared_settings(results: Sequence[Result]) -> str:
     return " · ".join(phrase for phrase in phrases if phrase)
 
 
-def _key_column(title: str, value: Callable[[Result], str]) -> Filled:
-    return Filled(Column(title, is_key=True), lambda result: Draft(value(result)))
+def _key_column(title: str, value: Callable[[Result], str]) -> FilledColumn:
+    return FilledColumn(Column(title, is_key=True), lambda result: DraftCell(value(result)))
 
 
 def _is_synthetic(result: Result) -> bool:
@@ -119,7 +121,7 @@ def _is_synthetic(result: Result) -> bool:
 
 
 def _devices(result: Result) -> str:
-    """'cpu', 'cuda:0', and of several GPUs in a row the first and the last: 'cuda:0 to 7'."""
+    """'cpu', 'cuda:0', or for consecutive GPUs the first and the last: 'cuda:0 to 7'."""
     devices = result.spec.devices
     numbers = [int(name.partition(":")[2]) for name in devices] if len(devices) > 1 else []
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
@@ -135,9 +137,9 @@ def _window(result: Result) -> str | None:
 
 
 def weights(result: Result) -> str | None:
-    """Where a cell's weights come from, as its engine tells; the seed of random ones stands apart.
+    """The origin of a cell's weights, according to its engine, without the seed of random ones.
 
-    The settings tell it of the presets alone. None: not known, or there are none.
+    The settings show it only for presets. None: unknown, or the model has no weights.
     """
     if _is_synthetic(result):
         return None
@@ -207,7 +209,7 @@ _SETTINGS = (
 
 
 def _values(setting: Setting, results: Sequence[Result]) -> list[str]:
-    """Different values of a setting, in order of appearance."""
+    """The different values of a setting, in order of appearance."""
     values = (setting.value(result) for result in results)
     return list(dict.fromkeys(value for value in values if value is not None))
 
@@ -216,17 +218,19 @@ def _differs(setting: Setting, results: Sequence[Result]) -> bool:
     return len(_values(setting, results)) > 1
 
 
-def _setting_cell(setting: Setting) -> Callable[[Result], Draft]:
-    return lambda result: Draft(setting.value(result) or ABSENT)
+def _setting_cell(setting: Setting) -> Callable[[Result], DraftCell]:
+    return lambda result: DraftCell(setting.value(result) or ABSENT)
 
 
-def _precision_cell(result: Result) -> Draft:
+def _precision_cell(result: Result) -> DraftCell:
     precision = result.spec.precision
     if _is_synthetic(result):
-        return Draft(ABSENT)
+        return DraftCell(ABSENT)
     if result.engine.native_precision:
-        return Draft(precision)
-    return Draft(precision, (f"{precision} is emulated here; a device that has it is far faster",))
+        return DraftCell(precision)
+    return DraftCell(
+        precision, (f"{precision} is emulated here; a device that has it is far faster",)
+    )
 
 
 def _rate(result: Result) -> str:
@@ -244,8 +248,8 @@ def _threads(results: Sequence[Result]) -> set[int | None]:
     return {result.spec.threads for result in results}
 
 
-def _threads_shared_out(results: Sequence[Result]) -> int | None:
-    """How many CPU threads the workers have in all, where every cell has as many."""
+def _total_threads(results: Sequence[Result]) -> int | None:
+    """CPU threads of all workers together. None if the cells have different numbers."""
     totals = {(r.spec.threads or 0) * (r.spec.workers or 0) for r in results}
     return totals.pop() or None if len(totals) == 1 else None
 
@@ -255,5 +259,5 @@ def _threads_phrase(results: Sequence[Result]) -> str | None:
     if len(threads) == 1:
         each = threads.pop()
         return f"{count(each, 'CPU thread')} in each worker" if each else None
-    total = _threads_shared_out(results)
+    total = _total_threads(results)
     return f"{count(total, 'CPU thread')} shared out among the workers" if total else None

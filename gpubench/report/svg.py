@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib: the only file that imports it, and only when a plot is drawn."""
+"""Plots as SVG. Only this file imports matplotlib, and only when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color);
-# without their yellow, too faint on white. Shapes tell the lines apart where colours cannot.
+# Okabe and Ito's colours, which colour-blind people can distinguish
+# (https://jfly.uni-koeln.de/color), without yellow, which is too faint on white. The lines also
+# differ in the shapes of their points.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 _SHAPES = ("o", "s", "^", "D", "v", "p", "h")
 _Dash = Literal["-", "--", ":", "-."]
@@ -36,8 +37,8 @@ _STYLE: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e3e6e9",
-    "svg.fonttype": "none",  # text that can be read aloud, searched and copied
-    "text.parse_math": False,  # a dollar is a dollar
+    "svg.fonttype": "none",  # screen readers can read the text, and people can search it
+    "text.parse_math": False,  # a dollar sign is not the start of a formula
 }
 
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -51,7 +52,7 @@ _TITLE_WIDTH, _LEGEND_WIDTH, _REMARK_WIDTH, _NAME_WIDTH = 66, 90, 124, 36
 
 
 def draw(plot: Plot) -> str:
-    """An SVG document; the same plot gives the same text."""
+    """An SVG document. The same plot always gives the same text."""
     from matplotlib import style
 
     with style.context(_STYLE | {"svg.hashsalt": plot.name}, after_reset=True):
@@ -61,7 +62,7 @@ def draw(plot: Plot) -> str:
 
 
 def element(document: str, name: str) -> str:
-    """The <svg> element of a document. Its ids begin with `name`: a page may hold several."""
+    """The <svg> element of a document. Its ids begin with `name`, so a page can have several."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
@@ -69,7 +70,7 @@ def element(document: str, name: str) -> str:
 
 
 def figure(plot: Plot) -> Figure:
-    """The drawing itself, in the style that is set."""
+    """The drawing, in the current style."""
     from matplotlib.figure import Figure
 
     plot = _with_harmless_texts(plot)
@@ -132,7 +133,7 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
     first, last = plot.x_values[0], plot.x_values[-1]
     span = math.log2(last / first) or 1 if x.is_stepped else 0
     for index, line in enumerate(plot.lines):
-        # Bars of figures at the same x stand beside each other.
+        # The bars of different lines at the same x are drawn side by side.
         aside = (index - (len(plot.lines) - 1) / 2) * span * 0.012
         points = [(p, p.x) for p in line.points if p.x is not None]
         places = [math.log2(value) + aside if x.is_stepped else value for _, value in points]
@@ -175,7 +176,7 @@ def _draw_rows(axes: Axes, plot: Plot, names: Sequence[str]) -> None:
 
 
 def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool = False) -> None:
-    """A figure and its bars, upwards at x = `place`, or in a row to the right at y = `place`."""
+    """A point and its bars: vertical at x = `place`, or in a row horizontal at y = `place`."""
     x, y = (point.y, place) if is_row else (place, point.y)
     bar = axes.hlines if is_row else axes.vlines
     colour = _colour(style)
@@ -199,7 +200,7 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
 
 
 def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
-    """What lines, bars and shapes mean, as far as this plot has them."""
+    """The meaning of the lines, bars and shapes of this plot."""
     from matplotlib.lines import Line2D
 
     legend: list[tuple[Line2D, str]] = []
@@ -245,7 +246,7 @@ def _thousands(value: float, _: object) -> str:
 
 
 def _spread_out(values: Sequence[float], span: float) -> list[float]:
-    """Of the values measured, those whose ticks do not run into each other."""
+    """Those of the measured values whose ticks do not overlap."""
     kept = [values[0]]
     for value in values[1:]:
         if math.log2(value / kept[-1]) >= span / 20:

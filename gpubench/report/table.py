@@ -1,4 +1,4 @@
-"""A table as a plain value: what a renderer needs, and nothing of how it looks."""
+"""A table as a plain value, without any layout. Renderers turn it into text or HTML."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Literal
 class Column:
     title: str
     align: Literal["left", "right"] = "right"
-    # Where a terminal is too narrow, the column with the highest number is left out first.
-    drop_order: int = 0  # 0: never
-    is_key: bool = False  # says which cell a row is
+    # If a terminal is too narrow, the column with the highest number is left out first.
+    drop_order: int = 0  # 0: never left out
+    is_key: bool = False  # one of the columns that identify a row
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     text: str
     marks: tuple[int, ...] = ()  # numbers of the table's notes
 
@@ -30,18 +30,18 @@ class Note:
 
 @dataclass(frozen=True)
 class Table:
-    """Facts that hold for all rows, the rows, and the notes that their marks refer to."""
+    """Facts about all rows, the rows, and the notes to which their marks refer."""
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    facts: tuple[tuple[str, str], ...] = ()  # (label, text), said above the table
+    rows: tuple[tuple[TableCell, ...], ...]
+    facts: tuple[tuple[str, str], ...] = ()  # (label, text), above the table
     notes: tuple[Note, ...] = ()
-    remarks: tuple[str, ...] = ()  # sentences said below it
+    remarks: tuple[str, ...] = ()  # sentences below it
     header_marks: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by column
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftCell:
     """A cell whose notes have no numbers yet."""
 
     text: str
@@ -50,13 +50,13 @@ class Draft:
 
 def make_table(
     columns: Sequence[Column],
-    rows: Iterable[Sequence[Draft]],
+    rows: Iterable[Sequence[DraftCell]],
     facts: Iterable[tuple[str, str]] = (),
     remarks: Iterable[str] = (),
 ) -> Table:
-    """Give each different note a number, titles first, then in reading order.
+    """A table whose notes have numbers: first those of titles, then in reading order.
 
-    A note that every cell of a column bears moves to the column's title.
+    A note that all cells of a column have moves to the title of the column.
     """
     drafts = [tuple(row) for row in rows]
     numbers: dict[str, int] = {}
@@ -68,7 +68,7 @@ def make_table(
     header_marks = {index: marks(notes) for index, notes in enumerate(shared) if notes}
     numbered = tuple(
         tuple(
-            Cell(draft.text, marks(note for note in draft.notes if note not in shared[index]))
+            TableCell(draft.text, marks(note for note in draft.notes if note not in shared[index]))
             for index, draft in enumerate(row)
         )
         for row in drafts
@@ -84,7 +84,7 @@ def make_table(
 
 
 def with_texts(table: Table, written: Callable[[str], str]) -> Table:
-    """The table with every text as `written` returns it."""
+    """The table with every text replaced by what `written` returns for it."""
     return replace(
         table,
         columns=tuple(replace(column, title=written(column.title)) for column in table.columns),
@@ -98,12 +98,12 @@ def with_texts(table: Table, written: Callable[[str], str]) -> Table:
 
 
 def superscript(marks: Sequence[int]) -> str:
-    """Footnote marks as they stand behind a figure: '¹' or '²,³'."""
+    """The footnote marks behind a figure: '¹' or '²,³'."""
     return ",".join(map(str, marks)).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _shared_notes(cells: Sequence[Draft]) -> tuple[str, ...]:
-    """Notes that all of several cells bear."""
+def _shared_notes(cells: Sequence[DraftCell]) -> tuple[str, ...]:
+    """The notes that all of several cells have in common."""
     if len(cells) < 2:
         return ()
     return tuple(note for note in cells[0].notes if all(note in cell.notes for cell in cells))

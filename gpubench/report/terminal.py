@@ -18,16 +18,16 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from gpubench.report import escape
-from gpubench.report.table import Cell, Column, Table, superscript, with_texts
+from gpubench.report.table import Column, Table, TableCell, superscript, with_texts
 
-FILE_WIDTH = 160  # files and pipes: wide enough that no column is left out
+FILE_WIDTH = 160  # for files and pipes: usually enough for all columns
 
 _WIDE_GAP, _NARROW_GAP = 2, 1  # blanks between columns
 _STYLES = {"valid": "green", "suspect": "yellow", "failed": "red"}
 
 
 def show(tables: Iterable[Table]) -> None:
-    """Print tables on standard output, as wide as the terminal."""
+    """Print tables on standard output, in the width of the terminal."""
     _print(tables, Console(width=shown_width(), highlight=False))
 
 
@@ -39,14 +39,14 @@ def text(tables: Iterable[Table], width: int = FILE_WIDTH) -> str:
 
 
 def shown_width() -> int:
-    """Characters in a line of standard output: the terminal's, or a file's."""
+    """Characters in a line of standard output: the width of the terminal, or FILE_WIDTH."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
     return FILE_WIDTH
 
 
 def fits(table: Table, width: int) -> bool:
-    """Whether the whole table can be shown in lines of `width` characters."""
+    """Whether the whole table fits into lines of `width` characters."""
     table = with_texts(table, escape.terminal)
     return _body_width(table, range(len(table.columns)), _NARROW_GAP) <= width
 
@@ -91,7 +91,7 @@ def _left_out(titles: list[str]) -> list[str]:
 
 
 def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
-    # One blank of the gap is where the box has its (invisible) vertical rule between two columns.
+    # One blank of the gap is the (invisible) vertical rule of the box between two columns.
     padding = (0, gap - 1, 0, 0)
     body = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=padding)
     for index in kept:
@@ -114,15 +114,15 @@ def _body(table: Table, kept: Sequence[int], gap: int) -> RichTable:
     return body
 
 
-def _cell(cell: Cell, column: Column, mark_width: int) -> Text:
+def _cell(cell: TableCell, column: Column, mark_width: int) -> Text:
     figure = Text(cell.text, style=_STYLES.get(cell.text, ""))
     marks = _marks(cell)
-    # Digits stand below digits, whether or not a mark follows them.
+    # Digits are aligned with digits, whether or not a mark follows them.
     figure.append(marks.ljust(mark_width) if column.align == "right" else marks)
     return figure
 
 
-def _marks(cell: Cell) -> str:
+def _marks(cell: TableCell) -> str:
     return f" {superscript(cell.marks)}" if cell.marks else ""
 
 
@@ -131,7 +131,7 @@ def _mark_width(table: Table, index: int) -> int:
 
 
 def _title(table: Table, index: int) -> str:
-    """The title on as many lines as keep the column as narrow as its figures."""
+    """The title, wrapped so that the column is as narrow as its figures."""
     title = table.columns[index].title
     if index in table.header_marks:
         title += f" {superscript(table.header_marks[index])}"
@@ -152,18 +152,18 @@ def _longest_word(title: str) -> int:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which columns stand in which table, left to right, and how many blanks between them."""
+    """The columns of each block, from left to right, and the blanks between columns."""
 
     blocks: list[list[int]]
     gap: int
 
 
 def _layout(table: Table, width: int) -> _Layout:
-    """Columns that fit into `width`: nothing is ever cut off or broken.
+    """The layout for a terminal of `width` characters. No figure is ever cut off or broken.
 
-    As the terminal gets narrower the columns move together, those that matter little are left out,
-    and the rest goes into several tables below each other, each beginning with the columns that
-    say which cell a row is.
+    On a narrower terminal, the gaps between columns are smaller. On a still narrower one, less
+    important columns are left out, and the rest is divided into several blocks below each other.
+    Each block begins with the columns that identify a row.
     """
     every = list(range(len(table.columns)))
     if _body_width(table, every, _WIDE_GAP) <= width:
@@ -179,7 +179,7 @@ def _layout(table: Table, width: int) -> _Layout:
 
 
 def _most_important(table: Table, width: int) -> list[int]:
-    """Columns without the droppable ones that do not fit."""
+    """The columns that are kept: those that may be left out are removed until the rest fits."""
     kept = list(range(len(table.columns)))
     while _body_width(table, kept, _NARROW_GAP) > width:
         droppable = [index for index in kept if table.columns[index].drop_order]

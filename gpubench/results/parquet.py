@@ -1,12 +1,12 @@
 """The sample file: the raw time stamps of one cell as Parquet.
 
-One row per request. Completed requests come first, in their order; a request that was offered and
-never completed is a row with nothing but its due time. Stamps rise slowly, so delta encoding and
-zstd bring a request to a few bytes.
+One row for each request. Completed requests come first, in their order. A request that was due and
+never completed has only its due time. The stamps rise slowly, so with delta encoding and zstd a
+request needs only a few bytes.
 
     scheduled_ns opened_ns departed_ns submitted_ns completed_ns  int64
-    e0_ns e1_ns e2_ns e3_ns   int64, only where the device has events
-    preprocess_ns postprocess_ns  int64, durations, only of models that have these stages
+    e0_ns e1_ns e2_ns e3_ns   int64, only if the device has events
+    preprocess_ns postprocess_ns  int64, durations, only if the model has these stages
     worker                    int32
     batch id                  int64
 """
@@ -37,12 +37,11 @@ _COLUMNS = (
 _DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
 _AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
 
-_ROW_BYTES = 300  # of memory, at the most, while a row is put in order: 288 were seen
+_ROW_BYTES = 300  # memory that a row needs at most while it is read; 288 were measured
 _DEEPEST_STRUCT = 16
 _MOST_FOOTER_BYTES = 4 << 20
 _PAGE_OVERHEAD = 4 << 10  # of the encoding of a column
-# Of this machine's memory, that samples may take.
-_MEMORY_PART = 0.5
+_MEMORY_PART = 0.5  # share of the memory of this machine that samples may use
 
 
 def to_parquet(samples: Samples) -> bytes:
@@ -64,7 +63,7 @@ def to_parquet(samples: Samples) -> bytes:
         table,
         sink,
         compression="zstd",
-        use_dictionary=False,  # would take the place of the encoding below
+        use_dictionary=False,  # a dictionary would replace the encoding below
         column_encoding=dict.fromkeys(table.column_names, "DELTA_BINARY_PACKED"),
     )
     data: bytes = sink.getvalue().to_pybytes()
@@ -74,8 +73,8 @@ def to_parquet(samples: Samples) -> bytes:
 def from_parquet(data: bytes, origin: str) -> Samples:
     """Read a sample file.
 
-    Its columns, and how large it is once unpacked, are checked before it is unpacked. Raises
-    InputError, naming `origin`, where it is not one.
+    Its columns and its unpacked size are checked before it is unpacked. Raises InputError, which
+    names `origin`, if it is not a sample file.
     """
     import numpy as np
     import pyarrow as pa
@@ -115,9 +114,9 @@ def from_parquet(data: bytes, origin: str) -> Samples:
 
 
 def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
-    """Whether it has the columns of a device, and of the stages around the model.
+    """(whether it has the columns of a device, whether it has those of pre- and postprocessing).
 
-    Raises ValueError where its columns are not those of a sample file, or it is too large.
+    Raises ValueError if its columns are not those of a sample file, or if it is too large.
     """
     types = {field.name: str(field.type) for field in file.schema_arrow}
     has_device, has_around = "e0_ns" in types, "preprocess_ns" in types
@@ -128,19 +127,19 @@ def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
     )
     expected = {name: "int32" if name == "worker" else "int64" for name in names}
     if types != expected or len(file.schema_arrow) != len(expected):
-        raise ValueError("its columns are not those of one")
+        raise ValueError("its columns are not those of a sample file")
     rows = file.metadata.num_rows
     if not 0 <= rows * _ROW_BYTES <= _memory_bytes() * _MEMORY_PART:
-        raise ValueError(f"unpacked it would take {rows * _ROW_BYTES / 1e9:,.1f} GB")
+        raise ValueError(f"unpacked, it would need {rows * _ROW_BYTES / 1e9:,.1f} GB")
     return has_device, has_around
 
 
 def _check_pages(data: bytes, rows: int) -> None:
-    """Raises ValueError where a page is larger, once unpacked, than the rows of its group need.
+    """Raises ValueError if an unpacked page is larger than the rows of its group need.
 
-    The library believes a page's own header, which may say 2 GB in a file of 100 bytes. Its class
-    for a column's metadata ends the whole process for some damaged files, so the footer is read
-    here: structs of Thrift's compact protocol, whose fields have the numbers of
+    The library trusts the header of a page, which may say 2 GB in a file of 100 bytes. Its class
+    for the metadata of a column ends the whole process for some damaged files. So the footer is
+    read here. It has structs of Thrift's compact protocol, whose fields have the numbers of
     https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
     """
     length = int.from_bytes(data[-8:-4], "little")
@@ -157,13 +156,13 @@ def _check_pages(data: bytes, rows: int) -> None:
             start = min(_whole(column, 9), _whole(column, 11) if 11 in column else len(data))
             end = start + _whole(column, 7)
             if not 0 <= start <= end <= len(data):
-                raise ValueError("its pages are not where it says")
+                raise ValueError("its pages are not at their positions")
             if sum(_unpacked_pages(data, start, end)) > most:
                 raise ValueError("it holds more than its rows need")
 
 
 def _unpacked_pages(data: bytes, start: int, end: int) -> Iterator[int]:
-    """The size of each page of a column once it is unpacked, as the page's header says."""
+    """The unpacked size of each page of a column, according to the header of the page."""
     position = start
     while position < end:
         reader = _Thrift(data, position, end)
@@ -187,16 +186,16 @@ def _structs(struct: dict[int, object], field: int) -> list[dict[int, object]]:
 
 
 class _Thrift:
-    """Reads structs of Thrift's compact protocol, as far as Parquet's metadata has them."""
+    """Reads those structs of Thrift's compact protocol that Parquet's metadata uses."""
 
     def __init__(self, data: bytes, position: int, end: int) -> None:
         self.position = position
         self._data, self._end = data, end
         if position < 0:
-            raise ValueError("it is cut")
+            raise ValueError("it is truncated")
 
     def struct(self, depth: int = 0) -> dict[int, object]:
-        """The fields by their numbers. A text is None, and so is a fraction."""
+        """The fields by their numbers. Texts and floating-point numbers are None."""
         found: dict[int, object] = {}
         field = 0
         while head := self._byte():
@@ -208,31 +207,31 @@ class _Thrift:
     def _value(self, kind: int, depth: int) -> object:
         if depth > _DEEPEST_STRUCT:
             raise ValueError("its metadata is nested too deeply")
-        if kind in {1, 2, 3}:  # a switch within a list, and a byte
+        if kind in {1, 2, 3}:  # a boolean in a list, and a byte
             return self._byte()
         if kind in {4, 5, 6}:
             return _signed(self._varint())
         if kind in {7, 8}:
-            self._pass_over(8 if kind == 7 else self._varint())
+            self._skip(8 if kind == 7 else self._varint())
             return None
         if kind in {9, 10}:
             head = self._byte()
             size = self._varint() if head >> 4 == 15 else head >> 4
-            if size > self._end - self.position:  # each takes a byte at least
-                raise ValueError("its metadata is cut")
+            if size > self._end - self.position:  # each element needs at least one byte
+                raise ValueError("its metadata is truncated")
             return [self._value(head & 15, depth + 1) for _ in range(size)]
         if kind == 12:
             return self.struct(depth + 1)
         raise ValueError("its metadata is damaged")
 
-    def _pass_over(self, length: int) -> None:
+    def _skip(self, length: int) -> None:
         self.position += length
         if self.position > self._end:
-            raise ValueError("its metadata is cut")
+            raise ValueError("its metadata is truncated")
 
     def _byte(self) -> int:
         if self.position >= self._end:
-            raise ValueError("its metadata is cut")
+            raise ValueError("its metadata is truncated")
         self.position += 1
         return self._data[self.position - 1]
 
@@ -248,7 +247,7 @@ class _Thrift:
 
 
 def _signed(value: int) -> int:
-    """Of Thrift's zigzag numbers."""
+    """Decodes one of Thrift's zigzag numbers."""
     return value >> 1 ^ -(value & 1)
 
 

@@ -1,7 +1,7 @@
 """The result of one cell: the JSON document that scripts and reports rely on (schema 1).
 
-Absent is None, which is null in the file; never 0, never NaN. The keys are a contract: more may be
-added, none is renamed without a new schema number.
+Absent is None, which is null in the file. It is never 0 and never NaN. The keys are a contract:
+keys may be added, but no key is renamed without a new schema number.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Interval = tuple[float, float]
 
 
 class Part(BaseModel):
-    """A piece of a document: strict JSON, which later versions may add keys to."""
+    """A part of a document. It is strict JSON, and later versions may add keys."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, populate_by_name=True)
 
 
 class Environment(Part):
-    """The machine and the software that measured."""
+    """The machine and the software of the measurement."""
 
     time: str  # UTC, ISO 8601
     gpubench: str
@@ -46,42 +46,44 @@ class Environment(Part):
     cpu: str
     cores: int  # that this process may use
     gpus: list[str] = []
-    instance: str | None = None  # as the machine itself tells
+    instance: str | None = None  # the instance type, if the machine tells it
 
 
 class EngineInfo(Part):
-    """The model made ready for one runtime."""
+    """The model prepared for one runtime."""
 
     parameters: int | None = None
     flops: float | None = None  # per inference
-    # A cold start: load the model, make the engine (or fetch it from the cache), run it once.
+    # The cold start: load the model, build the engine (or load it from the cache), run it once.
     load_seconds: float | None = None
     build_seconds: float | None = None
-    from_cache: bool | None = None  # what is costly to build was there; null: nothing is kept
+    from_cache: bool | None = (
+        None  # whether the costly part was in the cache; null: the runtime keeps nothing
+    )
     first_inference_seconds: float | None = None
-    library: str | None = None  # what executes it, with its version; null: torch as it is
+    library: str | None = None  # what executes it, with its version; null: plain torch
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
-    intra_op_threads: int | None = None  # CPU threads inside each worker's forward pass
-    threads_note: str | None = None  # how the cores were shared out
-    native_precision: bool = True  # False: emulated, far slower than the hardware could be
+    intra_op_threads: int | None = None  # CPU threads of one forward pass
+    threads_note: str | None = None  # how the cores were divided among the workers
+    native_precision: bool = True  # False: the device emulates it, and is much slower
 
 
-class Window(Part):
+class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
 
 
 class Requests(Part):
     offered: int = 0
-    completed: int = 0  # inside the window: the n of every percentile
+    completed: int = 0  # requests that count: the n of every percentile
     unfinished: int = 0
     failed: int = 0
     padded: int = 0  # samples added to fill a captured batch size
 
 
 class Latency(Part):
-    """Milliseconds. P95 is the headline."""
+    """Milliseconds. P95 is the headline figure."""
 
     mean: float | None = None
     min: float | None = None
@@ -106,7 +108,7 @@ class StageSummary(Part):
 
 
 class Stages(Part):
-    """Parts of the latency, in the order in which they pass. None: the stage does not exist."""
+    """The parts of the latency, in their order. None: the stage does not exist."""
 
     preprocess: StageSummary | None = None
     queue: StageSummary | None = None
@@ -120,29 +122,29 @@ class Stages(Part):
 
 
 class TrtexecTimes(Part):
-    """Times of a batch by trtexec's definitions, to be held against its figures."""
+    """Times of a batch as trtexec defines them, for comparison with its figures."""
 
-    latency: StageSummary  # h2d + gpu_compute + d2h: no round trip
-    enqueue_mean: float | None = None  # milliseconds; on the host, of the calls that hand it over
+    latency: StageSummary  # h2d + gpu_compute + d2h, which is not a round trip
+    enqueue_mean: float | None = None  # milliseconds on the host of the call that launches a graph
     h2d: StageSummary | None = None
     gpu_compute: StageSummary
     d2h: StageSummary | None = None
 
 
 class EventClock(Part):
-    """How well one worker's device stamps are placed on the host's clock."""
+    """How accurately one worker's device stamps are converted to the host's clock."""
 
-    width_us: float | None  # what remains unknown; None where the constraints contradict each other
-    contradiction_us: float  # by how much they do: what an event does not resolve, about 0.5 us
-    drift_ppm: float  # what the host's clock gains on the device's
-    shifted_batches: int  # moved as a whole to lie between submission and completion
+    width_us: float | None  # the remaining uncertainty; None if the constraints contradict
+    contradiction_us: float  # by how much they contradict: events resolve about 0.5 us
+    drift_ppm: float  # how much faster the host's clock runs than the device's
+    shifted_batches: int  # batches that were moved to lie between submission and completion
     largest_shift_us: float
-    squeezed_batches: int  # longer on the device than the host saw them
+    squeezed_batches: int  # batches that seem longer on the device than on the host
     largest_squeeze_us: float
 
 
 class Lag(Part):
-    """How late batches left, in microseconds: the harness's own error."""
+    """How late batches left the queue, in microseconds: the delay that the harness adds."""
 
     p50: float
     p99: float
@@ -150,15 +152,17 @@ class Lag(Part):
 
 class Harness(Part):
     lag_us: Lag | None = None
-    cpu_cores: float | None = None  # busy on average during the run, the model's own included
+    cpu_cores: float | None = (
+        None  # mean number of busy cores during the run, those of the model included
+    )
     littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
     executor: Literal["python", "graph", "delay"]
-    not_captured: str | None = None  # why an engine on a GPU does not run as a graph
+    not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     event_clock: list[EventClock] | None = None  # of each worker; None: no device events
 
 
-OUTPUTS_DIFFER = "outputs-differ"  # the reason that says that answers are wrong
-NOT_DETERMINISTIC = "model-not-deterministic"  # the reason why answers cannot be judged
+OUTPUTS_DIFFER = "outputs-differ"  # verdict code of wrong outputs
+NOT_DETERMINISTIC = "model-not-deterministic"  # verdict code of outputs that cannot be judged
 
 
 class Reason(Part):
@@ -173,35 +177,35 @@ class Verdict(Part):
     reasons: list[Reason] = []
 
 
-class Clock(Part):
-    """MHz, over the window."""
+class ClockFrequency(Part):
+    """MHz, during the window."""
 
     mean: float
     min: float
 
 
 class Clocks(Part):
-    sm_mhz: Clock | None = None  # of the multiprocessors, which compute
-    memory_mhz: Clock | None = None
+    sm_mhz: ClockFrequency | None = None  # of the multiprocessors
+    memory_mhz: ClockFrequency | None = None
 
 
 class GpuFigures(Part):
-    """What GPUs did in the window. None: the GPU, its driver or the container does not tell."""
+    """The state of GPUs in the window. None: GPU, driver or container do not report it."""
 
     clocks: Clocks = Clocks()
-    throttled: bool | None = None  # slowed down by heat or by hardware protection at any time
-    throttled_share: float | None = None  # of the window
+    throttled: bool | None = None  # whether heat or a hardware protection slowed it down
+    throttled_share: float | None = None  # share of the window in which they did
     power_w: float | None = None  # mean
-    energy_j: float | None = None  # idle time of the window included
+    energy_j: float | None = None  # of the whole window, idle time included
     energy_j_per_inference: float | None = None
     temperature_c: float | None = None  # highest
     utilization: float | None = None  # mean share of the time in which a kernel ran
-    memory_used_bytes: int | None = None  # most, by everybody
-    other_processes: int | None = None  # most at a time, this process left out
+    memory_used_bytes: int | None = None  # largest value, of all processes
+    other_processes: int | None = None  # largest number at one time, without this process
 
 
 class GpuReport(GpuFigures):
-    """One GPU of those used, and what it contributed."""
+    """One of the GPUs used, and its share of the result."""
 
     device: str  # "cuda:0"
     name: str | None = None
@@ -210,39 +214,39 @@ class GpuReport(GpuFigures):
     workers: list[int] = []  # their numbers, as in the samples
     throughput_per_second: float | None = None
     energy_from: Literal["counter", "power"] | None = None  # the GPU's counter, or power x time
-    # Share of the window in which the clock was held down, by cause: "power-cap", "heat", ...
+    # Share of the window in which each cause lowered the clock: "power-cap", "heat", ...
     clock_events: dict[str, float] | None = None
 
 
 class DeviceReport(GpuFigures):
-    """All GPUs used together: power and energy are sums, the rest the mean or the worst of them."""
+    """All GPUs used together. Power and energy are sums; the rest are means or worst values."""
 
     gpus: list[GpuReport] = []
 
 
 class Numerics(Part):
-    """An engine's outputs against those of the fp32 eager model, for the same requests.
+    """An engine's outputs compared with those of the fp32 eager model, for the same requests.
 
-    Each figure is that of the output that fares worst; null where there is nothing to compare.
+    Each figure is that of the output that is worst. It is null if there is nothing to compare.
     """
 
-    # False: NaN or infinity where the reference has a number, and no figures.
+    # False: an output is NaN or infinite and the reference is not. The figures are then null.
     finite: bool = True
     max_abs_error: float | None = None
-    relative_error: float | None = None  # norm of all errors over norm of all expected values
-    # After subtracting the mean over the requests; null: they differ by no more than rounding.
+    relative_error: float | None = None  # norm of all differences / norm of the reference
+    # After the mean over the requests was subtracted. Null: requests differ only by rounding.
     cosine: float | None = None
-    # Share of samples with the same largest output, where the model has such an answer.
+    # Share of samples with the same class, or the same start and end, if the model has these.
     top1_agreement: float | None = None
     start_agreement: float | None = None
     end_agreement: float | None = None
-    # Of integer and boolean outputs: the share of equal values, and the relative error.
+    # For integer and boolean outputs: the share of equal values, and the relative error.
     integer_agreement: float | None = None
     integer_relative_error: float | None = None
-    # What the reference itself has among its values, if they are not all finite.
+    # Set if the reference itself has such values.
     reference_not_finite: Literal["NaN", "infinity"] | None = None
-    # Relative error between two answers to the same request, by the reference and by the engine.
-    # Null: they are the same, or the second was not asked, since nothing made it suspect.
+    # Relative error of two answers to the same request, by the reference and by the engine.
+    # Null: they are the same, or there was no reason to ask a second time.
     reference_repeat_error: float | None = None
     engine_repeat_error: float | None = None
 
@@ -250,9 +254,9 @@ class Numerics(Part):
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
-    instance: str | None  # None: a price given by hand
-    measured_here: bool | None  # True: this is the instance measured. None: cannot be told
-    extrapolated: bool = False  # multiplied from some of the instance's GPUs to all
+    instance: str | None  # None: the price comes from --usd-per-hour
+    measured_here: bool | None  # whether this instance was measured; None: unknown
+    extrapolated: bool = False  # multiplied from some GPUs of the instance to all
     usd_per_hour: float
     usd_per_million: float | None
     usd_per_million_interval: Interval | None = None
@@ -262,7 +266,7 @@ class Cost(Part):
 
 
 class SampleFile(Part):
-    """The file of samples beside the document, by which it is told from any other."""
+    """The sample file of this document. Its size and hash identify it."""
 
     rows: int
     bytes: int
@@ -275,14 +279,14 @@ class Failure(Part):
 
 
 class Result(Part):
-    """One measured cell. Attributes carry the names of the JSON keys."""
+    """One measured cell. Attributes have the names of the JSON keys."""
 
-    # `schema` is a deprecated method name of pydantic's, so the attribute has an underscore.
+    # pydantic has a deprecated method `schema`, so the attribute has an underscore.
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment
     engine: EngineInfo = EngineInfo()
-    window: Window = Window()
+    window: WindowInfo = WindowInfo()
     requests: Requests = Requests()
     offered_per_second: float | None = None
     throughput_per_second: float | None = None
@@ -304,10 +308,10 @@ class Result(Part):
 
     @property
     def answers_agree(self) -> bool | None:
-        """Whether the engine answers as the fp32 reference, as the verdict judged it.
+        """Whether the engine's outputs agree with the fp32 reference, according to the verdict.
 
-        None where there was no reference, where the model answers differently each time, or where
-        the cell failed before it was judged.
+        None if there was no reference, if the model gives different outputs each time, or if the
+        cell failed before it was judged.
         """
         codes = {reason.code for reason in self.verdict.reasons}
         if OUTPUTS_DIFFER in codes:
@@ -319,12 +323,12 @@ class Result(Part):
 
     @property
     def samples(self) -> Samples | None:
-        """Raw time stamps (NumPy columns, ns), where this process measured them."""
+        """Raw time stamps (NumPy columns, ns). None if another process measured them."""
         return self._samples
 
     @property
     def counted(self) -> NDArray[np.bool_] | None:
-        """Which rows of `samples` the percentiles are of; None where there are no samples."""
+        """Which rows of `samples` count for the percentiles. None if there are no samples."""
         return self._counted
 
     def with_samples(self, samples: Samples | None, counted: NDArray[np.bool_] | None) -> Result:
@@ -332,19 +336,19 @@ class Result(Part):
         return self
 
     def to_json(self) -> str:
-        """Strict JSON, two spaces of indent: no NaN, no Infinity; what is absent is null."""
+        """Strict JSON, indented by two spaces. No NaN, no Infinity; absent values are null."""
         return self.model_dump_json(by_alias=True, indent=2)
 
 
 class OtherDocument(InputError):
-    """A whole JSON document, and not one that this version of gpubench has written."""
+    """A complete JSON document that this version of gpubench has not written."""
 
 
 def parse_result(text: str, origin: str) -> Result:
     """Read a result document.
 
-    Raises InputError, naming `origin`, where it is not a result of a schema this version reads;
-    OtherDocument where it is whole and something else.
+    Raises InputError, which names `origin`, if it is not a result with a schema that this version
+    reads; OtherDocument if it is a complete document of another kind.
     """
     try:
         document = parse_json(text, origin)
@@ -353,7 +357,7 @@ def parse_result(text: str, origin: str) -> Result:
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema != SCHEMA:
         raise OtherDocument(
-            f"{origin} has schema {schema}, this gpubench reads {SCHEMA}; "
+            f"{origin} has schema {schema}, and this gpubench reads {SCHEMA}; "
             "read it with the version that wrote it (environment.gpubench)"
         )
     try:

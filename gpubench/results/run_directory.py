@@ -1,12 +1,12 @@
-"""The run directory: what a sweep leaves, one result and one sample file per cell.
+"""The run directory, which a sweep writes: one result and one sample file for each cell.
 
-    <key>.json      the result; its presence says that the cell is complete
-    <key>.parquet   the samples; written first, absent where a cell failed before it measured
+    <key>.json      the result; if it exists, the cell is complete
+    <key>.parquet   the samples; written first, absent if the cell failed before it was measured
 
-The key is `Spec.key()`: a directory can hold cells of several machines, and a sweep can resume. The
-sweep that writes to a local directory holds its lock; a remote one has none, and two sweeps that
-write to it at a time may both measure a cell. Whoever wrote a directory, reading it runs no code,
-follows no link and writes nothing; see docs/security.md.
+The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
+A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
+sweeps that write to it at the same time may both measure a cell. Reading a directory runs no code,
+follows no link and writes nothing, whoever wrote it: see docs/security.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
-from gpubench.files.locks import Held
+from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gpubench.results.samples import Samples
 
 _MOST_SAMPLE_BYTES = 4 << 30
-# What stands in the place of a file is a link, a pipe or the like, or far too large.
+# There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
@@ -39,24 +39,24 @@ class Contents:
     """Everything in a run directory."""
 
     cells: list[tuple[str, Result]]  # (key, result), oldest first
-    problems: list[str]  # one line for each file that could not be read, with what to do
+    problems: list[str]  # one line for each file that could not be read, with the remedy
 
 
 class RunDirectory:
-    """Cells on disk or in an object store. `open_run` makes one."""
+    """Cells on disk or in an object store. `open_run` opens one."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._absent: set[str] = set()  # cells that were not there when they were looked for
+        self._absent: set[str] = set()  # keys of cells that `has` did not find
 
     @property
     def url(self) -> str:
         return self._folder.url
 
     def check_writable(self) -> None:
-        """Create the directory and try it, so that nothing is measured that cannot be kept.
+        """Create the directory and write a test file, before anything is measured.
 
-        Raises InputError where it cannot be written.
+        Raises InputError if the directory cannot be written.
         """
         try:
             self._folder.create()
@@ -69,17 +69,17 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among all sweeps that write to this local directory, which is made if need be.
+        """Hold the lock of this local directory, which is created if it is missing.
 
-        A file system without locks does without. Raises InputError, which names the holder, where
-        another sweep writes to it.
+        On a file system without locks nothing is locked. Raises InputError, which names the holder,
+        if another sweep writes to the directory.
         """
         with ExitStack() as stack:
             try:
-                with suppress(Exception):  # which check_writable tells
+                with suppress(Exception):  # check_writable reports it
                     self._folder.create()
                 stack.enter_context(self._folder.locked())
-            except Held as error:
+            except LockHeld as error:
                 by = f": {error.holder}" if error.holder else ""
                 raise InputError(
                     f"another sweep writes to {self.url}{by}; wait until it ends, or choose "
@@ -89,15 +89,15 @@ class RunDirectory:
                 if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
                     raise InputError(
                         f"{self.url} cannot be locked: {error.filename}: {_reason(error)}; remove "
-                        "that, or choose another --output"
+                        "that file, or choose another --output"
                     ) from None
             yield
 
     def has(self, key: str) -> bool:
-        """Whether this cell was measured, and its samples are there as they were written.
+        """Whether this cell was measured, and its sample file is as it was written.
 
-        A cell that failed is to be measured again, and so is one whose files are damaged. Raises
-        InputError where that cannot be read, and where a document of another kind has its name.
+        A cell that failed is measured again, and so is one whose files are damaged. Raises
+        InputError if the files cannot be read, or if a document of another kind has their name.
         """
         name = f"{key}.json"
         try:
@@ -122,10 +122,10 @@ class RunDirectory:
     def _has_samples(self, key: str, result: Result) -> bool:
         """Whether the sample file is the one that was written with the result.
 
-        Raises OSError and InputError where it cannot be read.
+        Raises OSError and InputError if it cannot be read.
         """
         written = result.sample_file
-        if written is None:  # by a version that did not say
+        if written is None:  # a version wrote it that did not record this
             samples = self.read_samples(key) if result.requests.completed else None
             return (0 if samples is None else len(samples)) >= result.requests.completed
         name = f"{key}.parquet"
@@ -133,10 +133,10 @@ class RunDirectory:
         return same_size and self._folder.digest(name) in {None, written.sha256}
 
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
-        """Keep a cell. The result goes last: once it is there, the cell is complete.
+        """Write a cell. The result is written last: if it exists, the cell is complete.
 
-        Raises GpubenchError where the directory can no longer be written, and where the cell was
-        not there when it was looked for and somebody else has written it since.
+        Raises GpubenchError if the directory can no longer be written, or if another process has
+        written the cell since `has` did not find it.
         """
         is_new = key in self._absent
         try:
@@ -152,8 +152,8 @@ class RunDirectory:
             self._folder.write(f"{key}.json", result.to_json().encode(), replace=not is_new)
         except FileExistsError:
             raise GpubenchError(
-                f"{self.url}/{key}.json was written by somebody else meanwhile, and is left as it "
-                "is; let one sweep at a time write to a directory"
+                f"another process has written {self.url}/{key}.json meanwhile, and its file is "
+                "kept; let only one sweep at a time write to a directory"
             ) from None
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
@@ -167,9 +167,9 @@ class RunDirectory:
         return True
 
     def read_all(self) -> Contents:
-        """Every cell. A file that cannot be read is told, and does not hide the others.
+        """Every cell. A file that cannot be read is among the problems.
 
-        Raises InputError where there is no such directory, or nothing in it can be read.
+        Raises InputError if there is no such directory, or if nothing in it can be read.
         """
         try:
             found = self._folder.exists()
@@ -208,10 +208,10 @@ class RunDirectory:
         return Contents(cells, problems)
 
     def read_samples(self, key: str) -> Samples | None:
-        """The samples of a cell; None where it has none.
+        """The samples of a cell; None if it has none.
 
-        Raises InputError where the file is damaged or cannot be read, and where it is not the one
-        that the cell's document names.
+        Raises InputError if the file is damaged or cannot be read, or if it is not the one that the
+        document of the cell names.
         """
         name = f"{key}.parquet"
         try:
@@ -222,7 +222,7 @@ class RunDirectory:
             raise InputError(f"{self.url}/{name} cannot be read: {_reason(error)}") from None
         try:
             named = self._read_result(key).sample_file
-        except (OSError, InputError):  # which read_all tells
+        except (OSError, InputError):  # read_all reports it
             named = None
         if named is not None and named.sha256 != hashlib.sha256(data).hexdigest():
             raise InputError(
@@ -242,7 +242,7 @@ class RunDirectory:
 
 
 def open_run(url: str | Path) -> RunDirectory:
-    """The run directory at a path or fsspec URL; nothing is created or read yet.
+    """The run directory at a path or fsspec URL. Nothing is created or read yet.
 
     Raises InputError for a URL that cannot be used from here.
     """
@@ -252,7 +252,7 @@ def open_run(url: str | Path) -> RunDirectory:
 def write_samples(path: str | Path, samples: Samples) -> None:
     """Write one sample file to a local path.
 
-    Raises GpubenchError where it cannot be written.
+    Raises GpubenchError if it cannot be written.
     """
     try:
         write_file(Path(path), to_parquet(samples))
@@ -261,7 +261,7 @@ def write_samples(path: str | Path, samples: Samples) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """One line: 'Permission denied', not the whole '[Errno 13] ...'."""
+    """One line: 'Permission denied' without '[Errno 13]' and the path."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

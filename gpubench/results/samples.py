@@ -1,7 +1,7 @@
-"""The raw samples of one cell: one row per request, time stamps in nanoseconds.
+"""The raw samples of one cell: one row for each request, time stamps in nanoseconds.
 
-This is the value that passes from the measured run to statistics and to the sample file. It holds
-plain NumPy columns, so nothing downstream needs the compiled core.
+The measured run makes them; the statistics and the sample file use them. They are plain NumPy
+columns, so their users do not need the compiled core.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Nanoseconds = NDArray[np.int64]
 class Samples:
     """Completed requests of one run, in the order in which they were claimed from the queue.
 
-    Every column has one entry per request. All stamps are int64 nanoseconds of one monotonic
-    clock. Requests of one batch share `batch` and every stamp but `scheduled_ns`.
+    Every column has one entry for each request. All stamps are int64 nanoseconds of one monotonic
+    clock. Requests of one batch have the same `batch` and the same stamps, except `scheduled_ns`.
     """
 
-    scheduled_ns: Nanoseconds  # when the request was due
-    opened_ns: Nanoseconds  # its worker turned to the queue for its batch
+    scheduled_ns: Nanoseconds  # the request was due
+    opened_ns: Nanoseconds  # its worker began to ask the queue for a batch
     departed_ns: Nanoseconds  # its batch was taken from the queue
     submitted_ns: Nanoseconds  # just before the first call into the model or driver
-    completed_ns: Nanoseconds  # its result could be read on the host
+    completed_ns: Nanoseconds  # its result can be read on the host
     worker: NDArray[np.int32]
     batch: NDArray[np.int64]  # number of its batch, unique within the run
-    id: NDArray[np.int64]  # open loop: place on the schedule; closed loop: client
+    id: NDArray[np.int64]  # open loop: position in the schedule; closed loop: client
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
-    # (requests, 2): how long preprocess and postprocess took, as parts of submitted to completed
+    # (requests, 2): durations of preprocess and postprocess, between submitted and completed.
     around_ns: Nanoseconds | None = None
-    # Due times of the requests that were offered and never completed.
+    # Due times of the requests that were due and never completed.
     unfinished_scheduled_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -50,18 +50,18 @@ class Samples:
 
     @property
     def latency_ns(self) -> Nanoseconds:
-        """Round trip: completed - scheduled."""
+        """Round-trip latency: completed - scheduled."""
         return self.completed_ns - self.scheduled_ns
 
     @property
     def batch_starts(self) -> NDArray[np.intp]:
-        """Row of the first request of each batch: a batch is claimed whole, so its rows touch."""
+        """The row of the first request of each batch. The rows of a batch are consecutive."""
         if len(self) == 0:
             return np.empty(0, np.intp)
         return np.flatnonzero(np.diff(self.batch, prepend=self.batch[0] - 1))
 
     @property
     def batch_size(self) -> NDArray[np.int64]:
-        """How many requests departed together with each request (dynamic batching)."""
+        """The number of requests in the batch of each request (dynamic batching)."""
         sizes = np.diff(self.batch_starts, append=len(self))
         return np.repeat(sizes, sizes).astype(np.int64)

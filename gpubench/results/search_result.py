@@ -1,7 +1,7 @@
 """The result of a search: the JSON document of `gpubench search --json`.
 
-Absent is None. The keys are a contract, as those of `gpubench.results.result`: more may be added,
-none is renamed without a new schema number.
+Absent is None. The keys are a contract, as in `gpubench.results.result`: keys may be added, but no
+key is renamed without a new schema number.
 """
 
 from __future__ import annotations
@@ -22,44 +22,49 @@ from gpubench.results.result import (
 )
 from gpubench.spec.spec import Spec
 
-Load = Literal["unloaded", "saturated", "open"]  # one client; twice what fits; at a rate
+# One client; twice as many clients as requests in service; an open loop.
+ProbeLoad = Literal["unloaded", "saturated", "open"]
 
 
-class Promise(Part):
-    """The objective: this percentile of the latency is to be within these milliseconds."""
+class ObjectiveInfo(Part):
+    """The objective: this percentile of the latency must be at most these milliseconds."""
 
     percentile: Literal["p90", "p95", "p99"]
     latency_ms: float
 
 
 class Probe(Part):
-    """One measurement of the search, whole."""
+    """One measurement of the search."""
 
-    load: Load
-    rate_per_second: float | None = None  # requests; None in a closed loop
-    requests: int  # that count, those that never finished with them
-    late: int  # of these, over the objective's latency
-    effective: float  # how many independent requests they are worth
-    near: bool = False  # to the crossing: the answer comes from these
+    load: ProbeLoad
+    rate_per_second: float | None = None  # in requests; None in a closed loop
+    requests: int  # that count; those that never finished are included
+    late: int  # of these requests: slower than the objective allows
+    effective: float  # effective sample size
+    near: bool = False  # whether it is near the crossing: the answer comes from these probes
     result: Result
 
 
 class SearchResult(Part):
-    """The highest rate that meets an objective. Attributes carry the names of the JSON keys."""
+    """The highest rate that meets an objective. Attributes have the names of the JSON keys."""
 
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment | None = None  # None: nothing was measured
-    objective: Promise
-    max_rate_per_second: float | None = None  # requests; None: no rate meets it, or none was found
+    objective: ObjectiveInfo
+    max_rate_per_second: float | None = (
+        None  # in requests; None: no rate meets it, or none was found
+    )
     interval: Interval | None = None  # 95%
     note: str | None = None  # why there is no rate, or no interval
-    capacity_per_second: float | None = None  # requests, in a closed loop with clients to spare
+    capacity_per_second: float | None = (
+        None  # in requests; of a closed loop with more clients than fit
+    )
     verdict: Verdict = Verdict(status="suspect")
     probes: list[Probe] = Field(default_factory=list)
     costs: list[Cost] = Field(default_factory=list)  # at the highest rate
     error: Failure | None = None
 
     def to_json(self) -> str:
-        """Strict JSON, two spaces of indent: no NaN, no Infinity; what is absent is null."""
+        """Strict JSON, indented by two spaces. No NaN, no Infinity; absent values are null."""
         return self.model_dump_json(by_alias=True, indent=2)

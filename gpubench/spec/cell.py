@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
-from gpubench.spec.spec import Precision, Spec, Wait
+from gpubench.spec.settings import Precision, Wait
+from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
     from gpubench.spec.trace import Trace

@@ -11,26 +11,25 @@ import hashlib
 import json
 import os
 import re
-from typing import Annotated, Any, Literal, NoReturn
+from inspect import Parameter, Signature
+from typing import Annotated, Any, NoReturn, Unpack, get_type_hints
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from gpubench.errors import nearest
+from gpubench.errors import InputError, nearest
 from gpubench.registry import MODELS, RUNTIMES, ModelEntry, model_entry
 from gpubench.spec.durations import parse_duration
+from gpubench.spec.explain import explain
 from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
-
-# fp64 is what some ONNX files compute in; nothing is converted to it.
-Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
-Wait = Literal["spin", "yield", "block"]
-ServiceDistribution = Literal["constant", "exponential"]
+from gpubench.spec.settings import Inputs, Precision, ServiceDistribution, Settings, Wait
 
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
@@ -79,7 +78,7 @@ def _model_hint(name: str) -> str:
         return f"write a folder with / at its end: {name}/"
     if os.path.isfile(name):
         return "a file is known by its end: .pt, .pth, .ts, .jit, .onnx or .plan"
-    return nearest(name, MODELS)
+    return f"{nearest(name, MODELS)}, or a model of your own: see gpubench run --help"
 
 
 Whole = Annotated[int, BeforeValidator(_no_switch)]
@@ -100,109 +99,156 @@ class Spec(BaseModel):
         "file, a TensorRT engine (.plan), hub:ID, or a Hugging Face folder (with / at its end)."
     )
     weights: str = Field(
-        "random",
+        default="random",
         description="random (seeded), pretrained (the preset's own), hub:ID, or a path.",
     )
     input_shape: str | None = Field(
-        None,
+        default=None,
         description="Inputs of one sample of a TorchScript or ONNX file, in order: 3x224x224, or "
         "128:int64+128:int64=1 (all elements 1), or 512+scalar:int64=16000.",
     )
     dim: Annotated[str | None, BeforeValidator(_dims_or_none)] = Field(
-        None, description="Sizes of the free dimensions of an ONNX file, by name: time=50+mels=80."
+        default=None,
+        description="Sizes of the free dimensions of an ONNX file, by name: time=50+mels=80.",
     )
     inputs_file: str | None = Field(
-        None,
-        description="Real inputs in place of random ones: an .npz file of arrays, by name or in "
+        default=None,
+        description="Real inputs instead of random ones: an .npz file of arrays, by name or in "
         "order, with samples in the first dimension where there is a batch.",
     )
     runtime: str = Field(
-        "torchscript",
+        default="torchscript",
         description="What executes the model: "
         + ", ".join(RUNTIMES)
-        + ". Without it an ONNX file runs with onnxruntime, a .plan with tensorrt.",
+        + ". Without this flag, an ONNX file runs with onnxruntime and a .plan with tensorrt.",
     )
     precision: Precision = Field(
-        "fp32",
-        description="Number format; fp32 has TF32 off. Without it an ONNX file runs in its own.",
+        default="fp32",
+        description="Number format. fp32 has TF32 off. Without this flag, an ONNX file runs in its "
+        "own format.",
     )
-    batch: Whole = Field(1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
-    seq_len: Whole | None = Field(None, ge=8, description="Tokens per sequence (text models; 128).")
-    device: str = Field("auto", description="auto, cpu, cuda:N, or all: every GPU.")
-    inputs: Literal["device", "host"] = Field(
-        "host", description="Where inputs are when the clock starts."
+    batch: Whole = Field(default=1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
+    seq_len: Whole | None = Field(
+        default=None,
+        ge=8,
+        description="Tokens per sequence, for text models. [default: 128, or the number of "
+        "positions of the model if it has fewer]",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda:N, or all (every GPU).")
+    inputs: Inputs = Field(
+        default="host",
+        description="Where the inputs are when the clock starts: in host memory or on the device.",
     )
     clients: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         le=10_000_000,
-        description="Requests in flight (closed loop). Default: as many as workers.",
+        description="Closed loop: requests in flight. [default: number of workers]",
     )
     rate: Number | None = Field(
-        None,
+        default=None,
         ge=1e-3,
         le=1e9,
-        description="Requests per second (open loop), instead of clients. A trace is scaled to it.",
+        description="Open loop, instead of --clients: requests per second. A trace is scaled to "
+        "it.",
     )
     arrivals: str = Field(
-        "poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
+        default="poisson", description="Open loop: poisson, constant, burst:N or trace:FILE."
     )
     workers: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         le=4096,
         description="Parallel executions of the model, on all devices together. "
-        "Default: 1 on a CPU, up to 2 on each GPU.",
+        "[default: 1 on a CPU, up to 2 on each GPU]",
     )
     depth: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         le=64,
-        description="Batches in flight per worker on a GPU. Default: 2 when clients allow.",
+        description="Batches in flight per worker on a GPU. [default: 2 if there are enough "
+        "clients]",
     )
     threads: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         le=1024,  # with many times as many OpenMP ends the process
-        description="CPU threads inside each worker's forward pass. Default: cores / workers.",
+        description="CPU threads for the forward pass of each worker. [default: cores / workers]",
     )
     dynamic_batch: str | None = Field(
-        None, description="MAX:DELAY joins waiting requests, up to MAX samples, for DELAY at most."
+        default=None,
+        description="Join waiting requests, up to MAX samples, for at most DELAY, for example "
+        "8:2ms.",
     )
-    wait: Wait = Field("spin", description="How a worker waits.")
-    warmup: Duration = Field(2.0, description="Time before the window opens, for example 2s.")
+    wait: Wait = Field(
+        default="spin", description="How a worker waits for the next request and for the device."
+    )
+    warmup: Duration = Field(
+        default=2.0, description="Time before the window, for example 500ms or 2s."
+    )
     duration: Duration | None = Field(
-        None, description="Length of the window. Default: 10s, or until --requests are done."
+        default=None,
+        description="Length of the window, for example 30s or 1m. [default: 10s, or until "
+        "--requests are done]",
     )
-    requests: Whole | None = Field(None, ge=1, le=10**9, description="Requests to measure.")
-    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals.")
+    requests: Whole | None = Field(
+        default=None, ge=1, le=10**9, description="Measure at least this many requests."
+    )
+    seed: Whole = Field(
+        default=0, ge=0, lt=2**63, description="Seed of weights, inputs and arrivals."
+    )
     load_seed: Whole | None = Field(
-        None,
+        default=None,
         ge=0,
         lt=2**63,
-        description="Seed of arrivals, and of synthetic service times. Default: that of --seed.",
+        description="Seed of arrivals and of synthetic service times. [default: that of --seed]",
     )
     allow_emulated: bool = Field(
-        False, description="Allow a precision that this device only emulates (40-60x slower)."
+        default=False,
+        description="Allow a 16-bit precision that this device only emulates, 40 to 60 times "
+        "slower.",
     )
     allow_code: bool = Field(
-        False,
+        default=False,
         exclude=True,
-        description="Run code that comes with a model: that of a Hugging Face folder (auto_map), "
-        "and in a sweep that of the models which FILE names (module:function, .pt).",
+        description="Run code that comes with a model: the code of a Hugging Face folder "
+        "(auto_map) and, in a sweep, of models that FILE names (module:function, .pt).",
     )
     service_time: Duration | None = Field(
-        None, description="Model 'synthetic': time per request, for example 1ms; 0 is no work."
+        default=None,
+        description="Only for the model synthetic: time per request, for example 250us. 0 is no "
+        "work. [default: 1ms]",
     )
     service_dist: ServiceDistribution | None = Field(
-        None, description="Model 'synthetic': constant (default) or exponential."
+        default=None,
+        description="Only for the model synthetic: distribution of the service time. "
+        "[default: constant]",
     )
     instance: Names = Field(
-        (), description="Price the measurement on these instances (see gpubench prices list)."
+        default=(),
+        description="Price the measurement on this instance (see gpubench prices list). "
+        "Repeatable, or a list. [default: the instance of this machine, if it is known]",
     )
     usd_per_hour: Number | None = Field(
-        None, ge=0, le=MOST_USD_PER_HOUR, description="Price the measurement at this hourly price."
+        default=None,
+        ge=0,
+        le=MOST_USD_PER_HOUR,
+        description="Price the measurement at this price of an hour, in US dollars.",
     )
+
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        """Raises InputError: one line that names the setting and the fix.
+
+        `model_validate` and its like raise pydantic's ValidationError, as for every model.
+        """
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise InputError(explain(error, type(self).model_fields, settings)) from None
+
+    # Without this mark, model_validate would call __init__, and hide the InputError in an error of
+    # its own. BaseModel.__init__ bears the same mark.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @model_validator(mode="before")
     @classmethod
@@ -231,8 +277,9 @@ class Spec(BaseModel):
             _refuse("runtime", f"{self.model} runs with {' or '.join(known.runtimes)}")
         if not known.states_precision and "precision" not in self.model_fields_set:
             _refuse("precision", f"{self.model} does not say what it was built in; name it")
-        if not self.synthetic and (self.service_time is not None or self.service_dist is not None):
-            _refuse("service_time", f"belongs to --model synthetic, not to {self.model}; remove it")
+        for name in ("service_time", "service_dist"):
+            if not self.synthetic and getattr(self, name) is not None:
+                _refuse(name, f"belongs to --model synthetic, not to {self.model}; remove it")
         if known.has_weights and self.weights != "random":
             _refuse("weights", f"{self.model} brings its own; remove it")
         self._inputs_fit(known)
@@ -252,7 +299,12 @@ class Spec(BaseModel):
         if pattern == "trace" and not argument:
             _refuse("arrivals", "a trace has a file; write it like trace:times.txt")
         if self.open_loop and self.clients is not None:
-            _refuse("clients", "belongs to a closed loop; remove it, or --rate and --arrivals")
+            other = "--rate" if self.rate is not None else "--arrivals trace:FILE"
+            _refuse(
+                "clients",
+                f"it sets a closed loop and {other} an open loop; they are mutually exclusive, "
+                "remove one of the two",
+            )
         if pattern in {"constant", "burst"} and not self.open_loop:
             _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
         if _DEVICE.fullmatch(self.device) is None:
@@ -296,7 +348,11 @@ class Spec(BaseModel):
                     f"{self.model}; remove it",
                 )
             if self.input_shape is not None:
-                _refuse("input_shape", "--inputs-file has the shapes; remove one of the two")
+                _refuse(
+                    "input_shape",
+                    "--inputs-file has the shapes; they are mutually exclusive, remove one of the "
+                    "two",
+                )
 
     @property
     def open_loop(self) -> bool:
@@ -355,3 +411,21 @@ class Spec(BaseModel):
 
 def _refuse(field: str, problem: str) -> NoReturn:
     raise PydanticCustomError("refused", "{problem}", {"problem": problem, "field": field})
+
+
+def _document_settings() -> None:
+    """Have `help(Spec)` show every setting: its types, its default and what it means."""
+    types = get_type_hints(Settings)
+    parameters = []
+    lines = [Spec.__doc__ or "", ""]
+    for name, field in Spec.model_fields.items():
+        default = Parameter.empty if field.is_required() else field.default
+        parameters.append(
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
+        )
+        lines.append(f"{name}: {field.description}")
+    Spec.__signature__ = Signature(parameters)
+    Spec.__doc__ = "\n".join(lines)
+
+
+_document_settings()

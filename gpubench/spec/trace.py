@@ -74,7 +74,7 @@ def read_trace(path: Path) -> Trace:
         raise InputError(
             f"--arrivals trace:{path}: a time is longer than a year; write times in seconds"
         )
-    if seconds[0] < 0 or (np.diff(seconds) < 0).any():
+    if seconds[0] < 0 or (seconds[1:] < seconds[:-1]).any():
         raise InputError(f"--arrivals trace:{path}: times must be sorted and not negative")
     return Trace(path, seconds)
 

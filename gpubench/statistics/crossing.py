@@ -1,10 +1,10 @@
-"""At which rate the share of late requests crosses what an objective allows.
+"""The crossing: the rate at which the share of late requests reaches what an objective allows.
 
-Probes near the crossing are fitted together by logistic regression in the rate:
+One logistic regression in the rate is fitted to all probes near the crossing:
 
     logit(share of late requests) = a + b * (rate / centre - 1)
 
-with a prior for b from heavy-traffic theory, and Fieller's interval for the crossing.
+The prior for b comes from heavy-traffic theory, and the interval of the crossing is Fieller's.
 docs/search.md says why.
 """
 
@@ -17,27 +17,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import (
     LEAST_EFFECTIVE_SIZE,
-    Interval,
     degrees_of_freedom,
     effective_size,
     student_t,
 )
 
-# Probes near the crossing that an interval needs.
+# An interval needs so many probes near the crossing.
 LEAST_PROBES = 6
-# Near: within so many units of the logit from the centre, where the line is still straight.
+# "Near" means within so many units of the logit from the centre. There the line is straight.
 _NEAR = 2.0
-# Relative standard error of the slope that theory expects.
+# Relative standard error of the slope that theory predicts.
 _PRIOR_ERROR = 0.7
-# On the intercept, so weak that one request outweighs it: probes without any late one have a fit.
+# Of the prior for the intercept. One request has more weight, so the prior only matters if no
+# request is late: the fit then exists all the same.
 _PRIOR_WEIGHT = 1e-3
-# In light traffic at least one other request must be there for one to be late.
+# At low loads a request is late only if at least one other request is in the system.
 _LEAST_SLOPE = 1.0
 _EXPECTED_LOADS = (0.4, 0.95)
-# Of the capacity: beyond, a queue takes longer to settle than any probe lasts.
+# Share of the capacity. Above it, a queue takes longer to settle than any probe lasts.
 MOST_LOAD = 0.98
 
 Floats = NDArray[np.float64]
@@ -45,12 +46,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tally:
-    """What one open loop showed."""
+    """The late requests of one open loop."""
 
     rate: float  # requests per second
     requests: int  # that were due in its window
-    late: int  # of them, with those that never finished
-    effective: float  # how many independent requests they are worth
+    late: int  # of these requests; those that never finished are late
+    effective: float  # effective sample size
 
     @property
     def late_share(self) -> float:
@@ -59,13 +60,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the probes put it. All rates are in requests per second."""
+    """The crossing as the probes show it. All rates are in requests per second."""
 
     rate: float
     interval: Interval | None  # 95%
     note: str | None  # why there is no interval
-    centre: float  # where to look next: the rate, or as far towards it as one dares to go
-    slope: float  # of the logit, by relative change of the rate
+    centre: float  # of the next fit: the rate, or the largest step towards it that is allowed
+    slope: float  # change of the logit per relative change of the rate
     near: tuple[Tally, ...]  # the probes that it comes from
 
 
@@ -82,7 +83,7 @@ def tally(rate: float, latency_ns: Nanoseconds, unfinished: int, limit_ns: int) 
 
 
 def expected_slope(load: float, late_share: float) -> float:
-    """b, where theory expects the crossing at `load`, a share of the capacity.
+    """The slope b if the crossing is at `load`, a share of the capacity, as theory predicts it.
 
     In heavy traffic the late share is exp(-k (1 - load)): J. Kingman, "The single server queue in
     heavy traffic" (1961), https://doi.org/10.1017/S0305004100036094.
@@ -92,10 +93,11 @@ def expected_slope(load: float, late_share: float) -> float:
 
 
 def expected_load(late_share: float, waiting_s: float, capacity: float) -> float:
-    """The load at which theory expects `late_share` of the requests to wait over `waiting_s`.
+    """The load at which theory predicts that `late_share` of the requests wait over `waiting_s`.
 
-    For Poisson arrivals and a constant service time, where the tail of the waiting time is
-    exp(-2 (1 - load) capacity t). Between 0.4, below which that is far off, and 0.95.
+    For Poisson arrivals and a constant service time, the tail of the waiting time is
+    exp(-2 (1 - load) capacity t). The result is between 0.4, below which this is inaccurate, and
+    0.95.
     """
     lowest, highest = _EXPECTED_LOADS
     load = 1 - math.log(1 / late_share) / (2 * capacity * waiting_s) if waiting_s > 0 else lowest
@@ -105,11 +107,11 @@ def expected_load(late_share: float, waiting_s: float, capacity: float) -> float
 def locate(
     tallies: Sequence[Tally], centre: float, slope: float, capacity: float, late_share: float
 ) -> Crossing:
-    """The crossing, from those of `tallies` that turn out to be near it.
+    """The crossing, computed from those `tallies` that are near it.
 
-    `centre` and `slope` say where to look: those of the crossing before, or a guess. The centre
-    moves to the crossing by at most two units of the logit at a time, and stays between a
-    thousandth and MOST_LOAD of the capacity.
+    `centre` and `slope` are those of the previous crossing, or a guess. The centre moves towards
+    the crossing by at most two units of the logit at a time. It stays between a thousandth and
+    MOST_LOAD of the capacity.
     """
     for _ in range(3):
         near = [t for t in tallies if abs(t.rate / centre - 1) * slope < _NEAR]
@@ -135,29 +137,33 @@ def locate(
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a search may say in the end."""
+class Conclusion:
+    """The answer of a search."""
 
     rate: float | None  # requests per second
     interval: Interval | None  # 95%
-    note: str | None  # what is missing, and why
+    note: str | None  # why the rate or the interval is missing
 
 
-def conclude(crossing: Crossing, capacity: float, late_share: float) -> Answer:
-    """The rate where its probes bracket it; where they do not, what they do say."""
+def conclude(crossing: Crossing, capacity: float, late_share: float) -> Conclusion:
+    """The rate if the probes bracket it; otherwise what they show."""
     met = [t.rate for t in crossing.near if t.late_share <= late_share]
     missed = [t.rate for t in crossing.near if t.late_share > late_share]
     top = capacity * MOST_LOAD
     if not met:
         lowest = min(missed)
-        return Answer(None, None, f"missed at every rate near the crossing, from {lowest:.4g}/s on")
+        return Conclusion(
+            None, None, f"missed at every rate near the crossing, from {lowest:.4g}/s on"
+        )
     if crossing.rate > top and max(met) >= top:
-        return Answer(top, None, f"met even at {MOST_LOAD:.0%} of the capacity, which is the limit")
+        return Conclusion(
+            top, None, f"met even at {MOST_LOAD:.0%} of the capacity, which is the limit"
+        )
     if not missed:
-        return Answer(max(met), None, "met at every rate probed: raise --probes to go higher")
+        return Conclusion(max(met), None, "met at every rate probed: raise --probes to go higher")
     if not min(met) <= crossing.rate <= max(missed):
-        return Answer(None, None, "the probes contradict each other: raise --requests")
-    return Answer(crossing.rate, crossing.interval, crossing.note)
+        return Conclusion(None, None, "the probes contradict each other: raise --requests")
+    return Conclusion(crossing.rate, crossing.interval, crossing.note)
 
 
 def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None:
@@ -166,8 +172,8 @@ def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None
     effective = sum(t.requests for t in near) / len(near) / _tau(near)
     if effective < LEAST_EFFECTIVE_SIZE:
         return (
-            f"the requests of a probe are worth {effective:.0f} independent ones; an interval "
-            f"needs {LEAST_EFFECTIVE_SIZE}: raise --requests"
+            f"the effective sample size of a probe is {effective:.0f}; an interval needs "
+            f"{LEAST_EFFECTIVE_SIZE}: raise --requests"
         )
     if interval is None:
         return "the probes do not bound the crossing: raise --requests or --probes"
@@ -175,13 +181,13 @@ def _no_interval(near: Sequence[Tally], interval: Interval | None) -> str | None
 
 
 def _tau(tallies: Sequence[Tally]) -> float:
-    """How many requests are worth one independent one, on the mean."""
+    """Mean number of requests that give as much information as one independent request."""
     return sum(t.requests / t.effective for t in tallies) / len(tallies)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Where the line crosses, relative to the centre (0.01: 1% above it)."""
+    """The crossing of the line, relative to the centre (0.01: 1% above it)."""
 
     place: float
     bounds: Interval | None
@@ -191,7 +197,7 @@ class _Fit:
 def _fit(tallies: Sequence[Tally], centre: float, prior_slope: float, late_share: float) -> _Fit:
     place = np.array([t.rate for t in tallies]) / centre - 1
     share = np.array([t.late_share for t in tallies])
-    # Every request counts alike: see docs/search.md on weights.
+    # All requests have the same weight: see docs/search.md.
     weight = np.array([t.requests for t in tallies]) / _tau(tallies)
     design = np.stack([np.ones_like(place), place], axis=1)
     prior = np.array([_logit(late_share), prior_slope])
@@ -210,7 +216,7 @@ def _fit(tallies: Sequence[Tally], centre: float, prior_slope: float, late_share
 def _most_likely_line(
     design: Floats, share: Floats, weight: Floats, prior: Floats, prior_precision: Floats
 ) -> Floats:
-    """(a, b) by Newton's method, in steps of at most one unit of the logit or one prior slope."""
+    """(a, b) by Newton's method. A step is at most one unit of the logit or one prior slope."""
     line = prior.copy()
     for _ in range(200):
         expected, information = _curvature(design, weight, line)
@@ -225,14 +231,14 @@ def _most_likely_line(
 
 
 def _curvature(design: Floats, weight: Floats, line: Floats) -> tuple[Floats, Floats]:
-    """(expected shares, Fisher's information matrix) of a line."""
+    """(expected shares of late requests, Fisher's information matrix) of a line."""
     expected = 1 / (1 + np.exp(-np.clip(design @ line, -30, 30)))
     spread = weight * expected * (1 - expected)
     return expected, design.T @ (design * spread[:, None])
 
 
 def _fieller(offset: float, slope: float, covariance: Floats, t: float) -> Interval | None:
-    """All x at which offset + slope * x is within t standard errors of 0, if they are an interval.
+    """All x for which offset + slope * x is within t standard errors of 0. None if no interval.
 
     E. Fieller, "Some problems in interval estimation" (1954),
     https://doi.org/10.1111/j.2517-6161.1954.tb00159.x.

@@ -1,8 +1,8 @@
-"""Did the system stay the same while it was measured?
+"""Whether the speed of the system changed during the measurement.
 
-What must stay is the service time, from the departure of a batch to its completion. (Latency holds
-the queue as well, which wanders without anything being wrong.) The window's requests are cut into a
-first fifth, where a warm-up that was too short still shows, and two halves of the rest.
+The service time is compared, from the departure of a batch to its completion. (The latency also
+contains the queue, whose length changes although nothing is wrong.) The requests of the window are
+divided into the first fifth, which shows a warm-up that was too short, and two halves of the rest.
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ from numpy.typing import NDArray
 from gpubench.results.samples import Nanoseconds
 from gpubench.statistics.intervals import degrees_of_freedom, effective_size, student_t
 
-_CONFIDENCE = 0.99  # every result is judged: one in a hundred false alarms is enough
-# Service times that wander slowly are worth few independent ones. With so few, chance explains a
-# change of twice their scatter; assuming fewer would explain away every drift.
+_CONFIDENCE = 0.99  # every result is judged, so only one in a hundred may be a false alarm
+# Service times that change slowly have a small effective sample size. With this size, chance
+# explains a change of twice their scatter. With a smaller size it would explain every drift.
 _LEAST_EFFECTIVE_SIZE = 20
 
 
 @dataclass(frozen=True)
 class Change:
-    """A relative change of the mean service time, and what chance alone explains of it (99%)."""
+    """A relative change of the mean service time.
+
+    `figure` is the change, `noise` the largest change that chance explains (99%).
+    """
 
     figure: float
     noise: float
 
 
 def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | None]:
-    """(first fifth against the rest, last two fifths against the two before); positive is slower.
+    """(first fifth compared with the rest, last two fifths compared with the two before them).
 
-    `service_ns` is in the order in which the requests were claimed. None where they are too few.
+    Positive: the former is slower. `service_ns` is in the order in which the requests were claimed.
+    None if there are too few.
     """
     count = len(service_ns)
     if count < _LEAST_EFFECTIVE_SIZE or not service_ns.any():
@@ -42,7 +46,7 @@ def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | No
     parts = np.split(service_ns.astype(np.float64), cuts)
     scatter = np.concatenate([_without_trend(part) for part in parts])
     effective = max(_LEAST_EFFECTIVE_SIZE, effective_size(scatter, tick=1.0))
-    # The standard error of the mean of m of these requests is this over sqrt(m).
+    # The standard error of the mean of m of these requests is `error` / sqrt(m).
     error = float(scatter.std()) * math.sqrt(count / effective)
 
     def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Change:
@@ -56,7 +60,7 @@ def service_changes(service_ns: Nanoseconds) -> tuple[Change | None, Change | No
 
 
 def _without_trend(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is left beside the straight line through the part: a ramp is drift and not chance."""
+    """The deviations from the straight line through the part: a slope is drift and not chance."""
     place = np.arange(len(part)) - (len(part) - 1) / 2
     deviation = part - part.mean()
     slope = float(place @ deviation) / float(place @ place)

@@ -1,11 +1,11 @@
-"""What each GPU contributed to a cell and what it did meanwhile, from samples and telemetry."""
+"""What each GPU contributed to a cell and its state meanwhile, from samples and telemetry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gpubench.results.result import Clock, Clocks, DeviceReport, GpuReport
+from gpubench.results.result import ClockFrequency, Clocks, DeviceReport, GpuReport
 from gpubench.statistics.analysis import Analysis
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
@@ -24,8 +24,8 @@ def device_report(
 ) -> DeviceReport:
     """Every GPU that a cell ran on, and all of them together.
 
-    `worker_devices` is the device of each worker, by number. A device that is missing in `readings`
-    or `gpus` is not known.
+    `worker_devices` has the device of each worker, in the order of their numbers. Figures of a
+    device that is missing in `readings` or `gpus` are None.
     """
     reports = []
     known = {gpu.device: gpu for gpu in gpus}
@@ -87,18 +87,18 @@ def _gpu_report(
 
 
 def _together(reports: Sequence[GpuReport], inferences: int) -> DeviceReport:
-    """Sums, means and extremes; None where one of the GPUs does not tell."""
+    """Sums, means and extremes. None if the figure of one of the GPUs is unknown."""
 
     def every(figure: Callable[[GpuReport], float | None]) -> list[float]:
-        told = [value for report in reports if (value := figure(report)) is not None]
-        return told if len(told) == len(reports) else []
+        known = [value for report in reports if (value := figure(report)) is not None]
+        return known if len(known) == len(reports) else []
 
-    def clock(which: Callable[[Clocks], Clock | None]) -> Clock | None:
+    def clock(which: Callable[[Clocks], ClockFrequency | None]) -> ClockFrequency | None:
         clocks = [clock for report in reports if (clock := which(report.clocks)) is not None]
         if len(clocks) < len(reports):
             return None
         mean = sum(clock.mean for clock in clocks) / len(clocks)
-        return Clock(mean=mean, min=min(clock.min for clock in clocks))
+        return ClockFrequency(mean=mean, min=min(clock.min for clock in clocks))
 
     power_w, energy_j = every(lambda r: r.power_w), every(lambda r: r.energy_j)
     shares = every(lambda r: r.throttled_share)
@@ -137,15 +137,15 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _clock(mhz: Sequence[float]) -> Clock | None:
-    return Clock(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
+def _clock(mhz: Sequence[float]) -> ClockFrequency | None:
+    return ClockFrequency(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
 
 
 def _power_from_counter(readings: Sequence[Reading]) -> float | None:
     """Mean watts between the first and the last reading of the energy counter.
 
-    None without a counter that moved: no GPU uses nothing, and one whose driver was loaded anew
-    counts from zero again.
+    None if there is no counter, or if it did not rise: every GPU uses energy, and a counter starts
+    again at zero when the driver is loaded again.
     """
     counted = [(r.time_ns, r.energy_j) for r in readings if r.energy_j is not None]
     if len(counted) < 2:
@@ -157,7 +157,7 @@ def _power_from_counter(readings: Sequence[Reading]) -> float | None:
 
 
 def _clock_events(readings: Sequence[Reading]) -> dict[str, float] | None:
-    """Share of the readings with each event that occurred, idling aside."""
+    """Share of the readings with each clock event that occurred, except "idle"."""
     if _share_with(readings, 0) is None:
         return None
     shares = {name: _share_with(readings, bit) for bit, name in CLOCK_EVENTS.items()}
@@ -165,9 +165,9 @@ def _clock_events(readings: Sequence[Reading]) -> dict[str, float] | None:
 
 
 def _share_with(readings: Sequence[Reading], bits: int) -> float | None:
-    """Share of the readings in which any of these clock events was on; None: not told."""
-    told = [r.clock_events for r in readings if r.clock_events is not None]
-    return sum(1 for events in told if events & bits) / len(told) if told else None
+    """Share of the readings in which any of these clock events was on. None if unknown."""
+    known = _known(readings, lambda r: r.clock_events)
+    return sum(1 for events in known if events & bits) / len(known) if known else None
 
 
 def _per_inference(energy_j: float | None, inferences: int) -> float | None:

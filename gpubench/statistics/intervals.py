@@ -1,15 +1,14 @@
-"""95% intervals that hold for samples that depend on each other.
+"""95% intervals of autocorrelated samples.
 
-The latencies of neighbouring requests are alike: they waited in the same queue. A thousand of them
-may say no more than fifty independent ones would, and an interval that ignores this is far too
-narrow. So each interval first asks how many independent samples the series is worth:
+The latencies of successive requests are autocorrelated, because they waited in the same queue. A
+thousand of them may give no more information than fifty independent ones, and an interval that
+ignores this is far too narrow. So the first step is the effective sample size of the series:
 
-    effective size = n / tau,    tau = 1 + 2 * (sum of the autocorrelations)
+    effective sample size = n / tau,    tau = 1 + 2 * (sum of the autocorrelations)
 
-The sum is cut at the first lag that is at least five times the tau found so far: A. Sokal, "Monte
-Carlo Methods in Statistical Mechanics" (1997), https://doi.org/10.1007/978-1-4899-0319-8_6. Where
-the effective size is below 40 the estimate of tau itself cannot be trusted, and there is no
-interval.
+The sum stops at the first lag that is at least five times the tau found so far: A. Sokal, "Monte
+Carlo Methods in Statistical Mechanics" (1997), https://doi.org/10.1007/978-1-4899-0319-8_6. With an
+effective sample size below 40 there is no interval, because tau itself is then too uncertain.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.statistics.percentiles import rank
 from gpubench.statistics.windows import Window
 
-Interval = tuple[float, float]
-
-# Independent samples that a series must be worth before it carries an interval. With fewer, tau is
-# known so badly that series which happen to look calm mislead; with a higher limit, 130 independent
-# requests of two clients would often go without. The coverage tables show what 40 gives.
+# The smallest effective sample size that gives an interval. With a lower limit tau is so uncertain
+# that series which look steady by chance mislead. With a higher limit, 130 independent requests of
+# two clients would often have no interval. The coverage tables in docs/measurement.md show the
+# effect of 40.
 LEAST_EFFECTIVE_SIZE = 40
 
 _LAGS_PER_TAU = 5
-_MOST_BLOCKS = 2048  # longer series are averaged in blocks first, so that cost stays linear
-_CLOCK_NS = 1.0  # differences below one tick of the clock are rounding
+_MOST_BLOCKS = 2048  # longer series are averaged in blocks first, so the cost stays linear
+_CLOCK_NS = 1.0  # smaller differences are rounding of the clock
 
 
 def effective_size(series: NDArray[np.float64] | NDArray[np.bool_], tick: float = 0.0) -> float:
-    """How many independent samples the mean of `series` is worth: from above 0 to its length.
+    """The effective sample size of the mean of `series`: above 0, and at most its length.
 
-    Never more than its length, although a series that alternates would be worth more: that errs on
-    the side of a wider interval. A series that varies by less than `tick` is constant.
+    A series that alternates would have a larger one. The limit makes its interval wider, which is
+    the cautious choice. A series that varies by less than `tick` counts as constant.
     """
     count = len(series)
     if count < 2:
@@ -49,7 +48,9 @@ def effective_size(series: NDArray[np.float64] | NDArray[np.bool_], tick: float 
     deviation = blocks - blocks.mean()
     if np.abs(deviation).max() <= tick:
         return float(count)
-    padded = 1 << (2 * len(blocks) - 1).bit_length()  # room for every lag, and fast
+    padded = (
+        1 << (2 * len(blocks) - 1).bit_length()
+    )  # long enough for all lags; a power of two is fast
     spectrum = np.fft.rfft(deviation, padded)
     covariance = np.fft.irfft(spectrum * spectrum.conj())[: len(blocks)] / len(blocks)
     tau_by_cut = 2 * np.cumsum(covariance / covariance[0]) - 1
@@ -60,10 +61,11 @@ def effective_size(series: NDArray[np.float64] | NDArray[np.bool_], tick: float 
 
 
 def degrees_of_freedom(effective: float) -> float:
-    """Of an error estimated from a series that is worth `effective` independent samples.
+    """Degrees of freedom of an error that was estimated from a series.
 
-    One for every five: the autocorrelations are summed over five taus, so that is how many
-    stretches of the series the estimate compares.
+    `effective` is the effective sample size of the series. There is one degree of freedom for every
+    five, because the autocorrelations are summed over five tau, so the estimate compares that many
+    sections of the series.
     """
     return effective / _LAGS_PER_TAU
 
@@ -72,7 +74,8 @@ def student_t(dof: float, confidence: float = 0.95) -> float:
     """Two-sided Student quantile for `dof` degrees of freedom.
 
     The expansion is 26.7.5 of Abramowitz and Stegun
-    (https://personal.math.ubc.ca/~cbm/aands/page_949.htm), good to 0.2% from five on.
+    (https://personal.math.ubc.ca/~cbm/aands/page_949.htm). From `dof` = 5 on, its error is at most
+    0.2%.
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     return (
@@ -88,9 +91,9 @@ def throughput_interval(
 ) -> tuple[Interval | None, str | None]:
     """95% interval of the inferences per second, or None and the reason.
 
-    The window is cut into rounds of `round_size` requests (moved to where no request that
-    completed at the same time is cut off), and the error of the mean time per request comes from
-    how the rounds differ from it. Its reciprocal is the throughput.
+    The window is divided into rounds of `round_size` requests. Requests that completed at the same
+    time stay in the same round. The standard error of the mean time per request follows from the
+    differences between the rounds. The reciprocal of the mean time is the throughput.
     """
     if window is None:
         return None, "too few requests completed to open and close a window; measure longer"
@@ -103,14 +106,14 @@ def throughput_interval(
     if len(requests) < LEAST_EFFECTIVE_SIZE:
         return None, (
             f"{count} requests are {len(requests)} rounds of requests that complete together; "
-            f"an interval needs {LEAST_EFFECTIVE_SIZE}"
+            f"an interval needs {LEAST_EFFECTIVE_SIZE} rounds"
         )
     durations = np.diff(completed[ends - 1], prepend=window.opens_ns)
     ns_per_request = (window.closes_ns - window.opens_ns) / count
     excess = durations - ns_per_request * requests
     effective = effective_size(excess, tick=_CLOCK_NS)
     if effective < LEAST_EFFECTIVE_SIZE:
-        return None, _too_dependent(len(requests), "rounds", effective)
+        return None, _too_few(len(requests), "rounds", effective)
     error = float(excess.std()) / math.sqrt(effective) / float(requests.mean())
     margin = student_t(degrees_of_freedom(effective)) * error
     if margin >= ns_per_request:
@@ -123,30 +126,30 @@ def throughput_interval(
 def percentile_ranks(
     percent: int, count: int, effective: float
 ) -> tuple[tuple[int, int] | None, str | None]:
-    """Ranks, counted from 1, of the two sorted values that bound a percentile; None and the reason.
+    """Ranks (from 1) of the two sorted values that bound a percentile, or None and the reason.
 
-    Of `effective` independent values the share below the true percentile has the standard error
-    sqrt(p (1 - p) / effective), whatever the distribution. `effective` is that of the series, or
-    of its indicator "above the percentile", whichever is smaller.
+    The share of values below the true percentile p has the standard error
+    sqrt(p (1 - p) / effective), for every distribution. `effective` is the effective sample size of
+    the series, or that of the series "is it above the percentile?" if it is smaller.
     """
     if effective < LEAST_EFFECTIVE_SIZE:
-        return None, _too_dependent(count, "requests", effective)
+        return None, _too_few(count, "requests", effective)
     share = percent / 100
     margin = student_t(degrees_of_freedom(effective)) * math.sqrt(share * (1 - share) / effective)
     low = math.floor(count * (share - margin))
     high = math.ceil(count * (share + margin))
     if low < 1 or high > count:
         return None, (
-            f"{count} requests, worth {effective:.0f} independent ones, are too few to bound "
-            f"P{percent}; measure longer"
+            f"{count} requests with an effective sample size of {effective:.0f} are too few to "
+            f"bound P{percent}; measure longer"
         )
     return (min(low, rank(percent, count)), high), None
 
 
-def _too_dependent(count: int, what: str, effective: float) -> str:
+def _too_few(count: int, what: str, effective: float) -> str:
     if count < LEAST_EFFECTIVE_SIZE:
         return f"{count} {what}; an interval needs {LEAST_EFFECTIVE_SIZE}"
     return (
-        f"{count} {what} depend on each other so much that they are worth {effective:.0f} "
-        f"independent ones; an interval needs {LEAST_EFFECTIVE_SIZE}"
+        f"{count} {what} are so autocorrelated that their effective sample size is "
+        f"{effective:.0f}; an interval needs {LEAST_EFFECTIVE_SIZE}; measure longer"
     )

@@ -1,4 +1,4 @@
-"""Lag: how much later a batch left than the batching rule says. The harness's own error."""
+"""Lag: how much later a batch left the queue than with an ideal harness."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _NS_PER_US = 1e3
 def batch_lag_ns(samples: Samples, max_batch: int = 1, max_delay_ns: int = 0) -> Nanoseconds:
     """Lag of every batch: departed - max(opened, min(due[k + max_batch - 1], due[k] + max_delay)).
 
-    k is the batch's first request in the line of all requests in the order in which they were
-    claimed. A request that was claimed and never completed keeps its place in that line.
+    k is the position of the batch's first request in the order in which requests were claimed. A
+    request that was claimed and never completed keeps its position.
     """
     first = samples.batch_starts
     due = samples.scheduled_ns[first]
@@ -33,7 +33,7 @@ def batch_lag_ns(samples: Samples, max_batch: int = 1, max_delay_ns: int = 0) ->
 
 
 def summarise_lag(lag_ns: Nanoseconds) -> Lag | None:
-    """Median and P99 in microseconds; None without batches."""
+    """Median and P99 in microseconds. None without batches."""
     if len(lag_ns) == 0:
         return None
     median, p99 = rank(50, len(lag_ns)) - 1, rank(99, len(lag_ns)) - 1

@@ -13,23 +13,20 @@ PERCENTS = (50, 90, 95, 99)
 _NS_PER_MS = 1e6
 
 
-def summarise_latency(
-    latency_ns: Nanoseconds, unfinished: int = 0, dependence: float = 1.0
-) -> Latency:
-    """Mean, extremes, percentiles and their 95% intervals.
+def summarise_latency(latency_ns: Nanoseconds, unfinished: int = 0, tau: float = 1.0) -> Latency:
+    """Mean, minimum, maximum, percentiles and their 95% intervals.
 
-    `latency_ns` is in the order in which the requests were claimed. Each of the `unfinished`
-    requests, which were counted and never completed, lies above every percentile; with one of them
-    there is neither mean nor maximum. `dependence` is how many requests are worth one independent
-    one as far as the load says (`queues`). `interval_notes` says, under the name of a percentile,
-    why it or its interval is absent.
+    `latency_ns` is in the order in which the requests were claimed. The `unfinished` requests count
+    and never completed. Each of them is slower than every other, and if there is one, mean and
+    maximum are absent. `tau` is the autocorrelation time that follows from the load (`queues`).
+    `interval_notes` says for a percentile why it or its interval is absent.
     """
     completed = len(latency_ns)
     count = completed + unfinished
     if completed == 0:
         return Latency()
     ordered = np.sort(latency_ns)
-    independent = min(effective_size(latency_ns.astype(np.float64)), count / dependence)
+    effective = min(effective_size(latency_ns.astype(np.float64)), count / tau)
 
     figures: dict[str, float | Interval] = {"min": float(ordered[0]) / _NS_PER_MS}
     if unfinished == 0:
@@ -41,14 +38,14 @@ def summarise_latency(
         if count < least_count(percent):
             notes[name] = f"{count} requests; P{percent} needs {least_count(percent)}"
             continue
-        place = rank(percent, count)
-        if place > completed:
+        position = rank(percent, count)
+        if position > completed:
             notes[name] = f"P{percent} falls on one of {unfinished} requests that never finished"
             continue
-        value = ordered[place - 1]
+        value = ordered[position - 1]
         figures[name] = float(value) / _NS_PER_MS
         above = effective_size(latency_ns > value)
-        ranks, reason = percentile_ranks(percent, count, min(independent, above))
+        ranks, reason = percentile_ranks(percent, count, min(effective, above))
         if ranks is None:
             notes[name] = reason or ""
         elif ranks[1] > completed:
@@ -60,21 +57,21 @@ def summarise_latency(
     return Latency.model_validate({**figures, "interval_notes": notes})
 
 
-def independent_requests(
-    latency_ns: Nanoseconds, unfinished: int, percent: int, dependence: float = 1.0
+def percentile_effective_size(
+    latency_ns: Nanoseconds, unfinished: int, percent: int, tau: float = 1.0
 ) -> float | None:
-    """How many independent requests a percentile is worth; None where there is no percentile.
+    """The effective sample size of a percentile. None if there is no percentile.
 
-    The smallest of three: of the latencies, of the series "is it above the percentile?", and of
-    what the load says. Arguments as in `summarise_latency`.
+    It is the smallest of three: that of the latencies, that of the series "is it above the
+    percentile?", and that which follows from the load. Arguments as in `summarise_latency`.
     """
     count = len(latency_ns) + unfinished
-    place = rank(percent, count)
-    if count < least_count(percent) or place > len(latency_ns):
+    position = rank(percent, count)
+    if count < least_count(percent) or position > len(latency_ns):
         return None
-    value = np.partition(latency_ns, place - 1)[place - 1]
+    value = np.partition(latency_ns, position - 1)[position - 1]
     return min(
         effective_size(latency_ns.astype(np.float64)),
         effective_size(latency_ns > value),
-        count / dependence,
+        count / tau,
     )

@@ -1,4 +1,4 @@
-"""Open loops: what was offered, whether it was served, and how sure their throughput is."""
+"""Open loops: the offered rate, whether it was served, and the interval of the throughput."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.results.samples import Nanoseconds, Samples
-from gpubench.statistics.intervals import LEAST_EFFECTIVE_SIZE, Interval
-from gpubench.statistics.windows import OpenLoop, Window
+from gpubench.statistics.intervals import LEAST_EFFECTIVE_SIZE
+from gpubench.statistics.windows import OpenLoopRule, Window
 
-# A queue that is stable ends about as long as it began. Two percent, or the square root of the
-# requests where that is more: what a queue at the brink of its capacity drifts by chance.
+# A stable queue is about as long at the end as at the beginning. The limit is 2%, or the square
+# root of the number of requests if that is more: near its capacity, the length of a queue changes
+# by that much by chance.
 MOST_FALLING_BEHIND = 0.02
 
-_MOMENTS = 512  # at which the state of the queue is looked at
-_CLOCK_NS = 2  # differences of due times up to this are rounding
+_MOMENTS = 512  # at which the state of the queue is computed
+_CLOCK_NS = 2  # smaller differences of due times are rounding
 
 
-def due_inside(samples: Samples, loop: OpenLoop) -> Nanoseconds:
-    """Due times inside the window, sorted, whatever became of the requests."""
+def due_inside(samples: Samples, loop: OpenLoopRule) -> Nanoseconds:
+    """Sorted due times inside the window, of completed and unfinished requests."""
     due = np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns))
     return np.sort(due[loop.inside(due)])
 
 
-def requests_offered_per_second(loop: OpenLoop, due_ns: Nanoseconds) -> float | None:
-    """Requests that fell due per second inside the window, whose sorted due times are given.
+def requests_offered_per_second(loop: OpenLoopRule, due_ns: Nanoseconds) -> float | None:
+    """Requests that became due per second inside the window. `due_ns` are their sorted due times.
 
-    The rate of the schedule; of a trace what its arrivals say, from the first to the last.
+    It is the rate of the schedule. For a trace it is (arrivals after the first) / (time from the
+    first to the last). None if there are too few arrivals.
     """
     if loop.rate is not None:
         return loop.rate
@@ -38,36 +41,37 @@ def requests_offered_per_second(loop: OpenLoop, due_ns: Nanoseconds) -> float | 
     return after_the_first / (int(due_ns[-1] - due_ns[0]) / 1e9)
 
 
-def kept_up(samples: Samples, loop: OpenLoop, due_ns: Nanoseconds) -> float | None:
-    """Completions over requests due, both in the same stretch of time."""
+def kept_up(samples: Samples, loop: OpenLoopRule, due_ns: Nanoseconds) -> float | None:
+    """Completions divided by the requests that were due in the same time."""
     if len(due_ns) == 0:
         return None
     return int(loop.inside(samples.completed_ns).sum()) / len(due_ns)
 
 
 def least_kept_up(due: int) -> float:
-    """Completions over requests due below which a queue is taken for one that grows."""
+    """The value of `kept_up` below which the queue counts as growing. `due` is in requests."""
     return 1 - max(MOST_FALLING_BEHIND, 1 / math.sqrt(max(1, due)))
 
 
 def served_interval(
     samples: Samples,
-    loop: OpenLoop,
+    loop: OpenLoopRule,
     window: Window | None,
     due_ns: Nanoseconds,
     inferences_per_request: int = 1,
 ) -> tuple[Interval | None, str | None]:
-    """95% interval of the inferences per second of a queue that keeps up; None and the reason.
+    """95% interval of the inferences per second of a queue that keeps up, or None and the reason.
 
-    Such a queue serves what is offered, and the schedule is made in advance, so the arrivals have
-    no spread. The throughput differs from the offered rate only by
+    A stable queue serves what arrives. The schedule is made in advance, so the number of arrivals
+    does not vary. The throughput differs from the offered rate only by
 
         requests in the system when the window opens - requests in the system when it closes
 
-    and by the parts of a gap between requests that are cut off because the window opens and closes
-    at completions. Both ends are looked at as if they were at other moments of the same run. The
-    middle 95% of what all pairs of such ends differ by, or as much as this window differs by where
-    that is more, is the width: so the interval always holds the offered rate.
+    and by the parts of the gaps between requests that the ends of the window cut, because it opens
+    and closes at completions. Each end is moved to other moments of the same run, and each pair of
+    ends gives an excess of completions over the offered rate. The interval is the middle 95% of
+    these excess counts, or the excess of this window if that is larger. So it always contains the
+    offered rate.
     """
     offered = requests_offered_per_second(loop, due_ns)
     if window is None or offered is None or due_ns[0] == due_ns[-1]:
@@ -79,9 +83,9 @@ def served_interval(
     this_window = count - offered / 1e9 * span_ns
     ends = _Ends(samples, offered)
     moments = _moments(due_ns)
-    # Requests in the throughput that are not in the offered rate.
+    # Completions of the window minus those that the offered rate gives.
     excess = (ends.opening(moments)[:, None] + ends.closing(moments)[None, :]).ravel()
-    # What was left out to count whole rounds.
+    # The completions that are not counted, because only whole rounds are.
     excess += this_window - float(ends.opening(loop.opens_ns) + ends.closing(loop.end_ns))
     least = min(0.0, this_window, float(np.quantile(excess, 0.025, method="lower")))
     most = max(0.0, this_window, float(np.quantile(excess, 0.975, method="higher")))
@@ -92,7 +96,7 @@ def served_interval(
 
 
 class _Ends:
-    """By how many requests a window counts too many, if it opens or closes at a moment."""
+    """The excess count of a window that opens or closes at given moments, in requests."""
 
     def __init__(self, samples: Samples, offered_per_second: float) -> None:
         self._completed = np.sort(samples.completed_ns)
@@ -100,7 +104,7 @@ class _Ends:
         self._per_ns = offered_per_second / 1e9
 
     def opening(self, moments: Nanoseconds | int) -> NDArray[np.float64]:
-        """At the first completion from the moment on, which is not counted itself."""
+        """If it opens at the first completion from the moment on, which is not counted itself."""
         before = np.searchsorted(self._completed, moments)
         opens_ns = self._completed[np.minimum(before, len(self._completed) - 1)]
         uncounted = np.searchsorted(self._completed, opens_ns, side="right")
@@ -108,7 +112,7 @@ class _Ends:
         return np.asarray(arrived - uncounted + self._per_ns * (opens_ns - moments))
 
     def closing(self, moments: Nanoseconds | int) -> NDArray[np.float64]:
-        """At the last completion up to the moment."""
+        """If it closes at the last completion up to the moment."""
         counted = np.searchsorted(self._completed, moments, side="right")
         closes_ns = self._completed[np.maximum(counted - 1, 0)]
         arrived = np.searchsorted(self._due, moments)
@@ -116,10 +120,10 @@ class _Ends:
 
 
 def _moments(due_ns: Nanoseconds) -> Nanoseconds:
-    """Moments that stand to the arrivals as the window's own ends do.
+    """Moments at which the window could open or close as well.
 
-    Where arrivals are regular, those of arrivals, as the window's ends are; otherwise evenly spaced
-    ones, since what happens between two arrivals of a Poisson process is as likely as any of them.
+    If the arrivals are regular, they are times of arrivals, because the ends of the window are too.
+    Otherwise they are evenly spaced, because the ends of the window have no relation to arrivals.
     """
     starts = due_ns[np.diff(due_ns, prepend=due_ns[0] - 1) > 0]
     gaps = np.diff(starts)

@@ -1,19 +1,19 @@
-"""Percentiles by nearest rank: every one of them is a latency that was measured."""
+"""Percentiles by nearest rank: every percentile is a latency that was measured."""
 
 from __future__ import annotations
 
 
 def rank(percent: int, count: int) -> int:
-    """Place of a percentile among `count` sorted values, counted from 1: ceil(percent/100 * count).
+    """Rank of a percentile among `count` sorted values, counted from 1: ceil(percent/100 * count).
 
-    In whole numbers: in floating point 0.95 * 20 may come out above 19.
+    It is computed with integers, because in floating point 0.95 * 20 may be larger than 19.
     """
     return -(-percent * count // 100)
 
 
 def least_count(percent: int) -> int:
-    """Values from which on a percentile stands: 2, 10, 20, 100 for P50, P90, P95, P99.
+    """The smallest number of values that have this percentile: 2, 10, 20, 100 for P50 to P99.
 
-    With fewer, not even one value is expected above it, and nearest rank would name the maximum.
+    With fewer values, not even one is expected above it, and the nearest rank is the maximum.
     """
     return -(-100 // (100 - percent))

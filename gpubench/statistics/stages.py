@@ -1,4 +1,4 @@
-"""Where the time of a request went: the parts of its latency, which add up to it exactly."""
+"""The stages of a request: the parts of its latency, which add up to it exactly."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _NS_PER_MS = 1e6
 
 
 def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
-    """Nanoseconds of every request in each stage, in the order in which the stages pass.
+    """Nanoseconds of every request in each stage, in the order of the stages.
 
-    Each stage ends where the next begins, so their sum is the latency to the nanosecond. `submit`
-    ends with the first event on the device; without device events it ends where the model is
-    called, and `compute` is all that follows. A copy that no batch made is no stage.
+    Each stage ends when the next one begins, so the stages add up to the latency exactly. `submit`
+    ends at the first event on the device. Without device events it ends when the model is called,
+    and `compute` is the time from then to the completion. A copy that no batch needed is absent.
     """
-    turned = np.maximum(samples.scheduled_ns, samples.opened_ns)
+    both_ready = np.maximum(samples.scheduled_ns, samples.opened_ns)  # request and worker
     stages = {
-        "queue": turned - samples.scheduled_ns,
-        "batching": samples.departed_ns - turned,
+        "queue": both_ready - samples.scheduled_ns,
+        "batching": samples.departed_ns - both_ready,
     }
     if samples.device_ns is None:
         stages["submit"] = samples.submitted_ns - samples.departed_ns
@@ -41,15 +41,15 @@ def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
 
 
 def _copy(name: str, duration_ns: Nanoseconds) -> dict[str, Nanoseconds]:
-    """Where inputs and outputs stay on the device, both events of a copy are one."""
+    """The stage of a copy. It is absent if the data stay on the device (both events are one)."""
     return {name: duration_ns} if duration_ns.any() else {}
 
 
 def trtexec_times(samples: Samples, counted: NDArray[np.bool_]) -> TrtexecTimes | None:
-    """The times that trtexec reports, per batch, for comparison; None without device events.
+    """The times of a batch as trtexec defines them, for comparison. None without device events.
 
-    Its latency is the sum of both copies and the computation, without the gaps between them, the
-    queue and the way back, so it is no round trip.
+    trtexec's latency is the sum of both copies and the computation. It leaves out the gaps between
+    them, the queue and the way back to the host, so it is not a round trip.
     Source: "Explanations of Performance Metrics" in trtexec's README.
     """
     batches = samples.batch_starts[counted[samples.batch_starts]]
@@ -65,7 +65,7 @@ def trtexec_times(samples: Samples, counted: NDArray[np.bool_]) -> TrtexecTimes 
 
 
 def summarise_stages(samples: Samples, counted: NDArray[np.bool_]) -> Stages:
-    """Mean, median and P95 of each stage over the counted requests; None for absent stages."""
+    """Mean, median and P95 of each stage over the counted requests. None for absent stages."""
     if not counted.any():
         return Stages.model_validate({})
     return Stages.model_validate(
@@ -84,10 +84,10 @@ def _summary(stage_ns: Nanoseconds) -> StageSummary:
 
 
 def launch_gap_ns(samples: Samples) -> Nanoseconds | None:
-    """Per batch, how long the device waited for its launch; None without device events.
+    """For each batch, how long the device waited for its launch. None without device events.
 
-    A device that still works on its worker's batch before does not wait: the gap begins when that
-    ends, or when this batch departs, whichever is later.
+    A device that still computes the previous batch of this worker does not wait. So the gap begins
+    when the previous batch ends or when this batch departs, whichever is later.
     """
     if samples.device_ns is None:
         return None

@@ -1,7 +1,8 @@
-"""Is this result fit to rely on? `valid`, or `suspect` with reasons from a closed list.
+"""The verdict on a result: `valid`, or `suspect` with reasons from a closed list.
 
-A result is never thrown away: each reason gives its figure, its limit, and what to do about it.
-What was not observed (None) is not judged. The table in docs/measurement.md lists every reason.
+No result is discarded. Each reason has its figure, its limit and a remedy of one short line. What
+was not observed (None) is not judged. docs/measurement.md has a table of the reasons and says why
+each limit is what it is; docs/verdicts.md explains each reason.
 """
 
 from __future__ import annotations
@@ -15,76 +16,77 @@ from gpubench.results.result import NOT_DETERMINISTIC, OUTPUTS_DIFFER, Numerics,
 from gpubench.statistics import Analysis, Change
 from gpubench.statistics.offered import least_kept_up
 
-# The smallest number of requests of which the second slowest is, with 99% confidence, no faster
-# than the true P95: 0.95**n + n * 0.05 * 0.95**(n - 1) <= 0.01. MLPerf's early stopping asks for
-# the same, 64, 130 and 662 for P90, P95 and P99
+# The smallest number of requests for which the second slowest is, with 99% confidence, at least as
+# slow as the true P95: 0.95**n + n * 0.05 * 0.95**(n - 1) <= 0.01. MLPerf's early stopping has the
+# same numbers: 64, 130 and 662 for P90, P95 and P99
 # (https://github.com/mlcommons/inference_policies/blob/master/inference_rules.adoc).
 LEAST_REQUESTS = 130
 
-TOO_DEPENDENT = "too-few-independent-samples"
+TOO_FEW_INDEPENDENT = "too-few-independent-samples"
 
-# The smallest number of independent requests of which the slowest is, with 99% confidence, no
-# faster than the true P95: 0.95**n <= 0.01. It is also about the number from which on P95 carries
-# an interval.
-LEAST_INDEPENDENT = 90
-# How many requests are worth one independent one is an estimate, and of few requests a poor one:
-# 130 that are independent look like 60 at times. So fewer than this are not held against a result.
+# The smallest effective sample size for which the slowest request is, with 99% confidence, at least
+# as slow as the true P95: 0.95**n <= 0.01. P95 also has an interval from about this number on.
+LEAST_EFFECTIVE_SIZE_OF_P95 = 90
+# The effective sample size is an estimate, which is uncertain for few requests: 130 independent
+# requests sometimes look like 60. So an effective sample size above requests / 4 is accepted.
 MOST_REQUESTS_PER_INDEPENDENT = 4
-# The standard error of P95 is this part of its distance from the median, over the square root of
-# the independent requests, where latencies are normal: sqrt(0.95 * 0.05) / density / 1.645. Where
-# that is under LEAST_CHANGE of P95, latencies are so alike that few of them are enough.
+# The standard error of P95 is 1.3 * (P95 - P50) / sqrt(effective sample size) if the latencies have
+# a normal distribution: 1.3 = sqrt(0.95 * 0.05) / density / 1.645. If it is below LEAST_CHANGE of
+# P95, the latencies are so similar that few of them are enough.
 P95_ERROR = 1.3
-# From fewer, it is known only that many more are needed.
-_FEWEST_TO_ESTIMATE_FROM = 10
+# A smaller effective sample size only shows that many more requests are needed, not how many.
+_LEAST_SIZE_TO_EXTRAPOLATE = 10
 
-# A change of speed below this is smaller than what moves a cost from one day to the next on a
-# shared machine. Above it, the change must also be more than chance explains (Change.noise).
+# On a shared machine, the speed changes by about this much from one day to the next. A change must
+# also be larger than chance explains (Change.noise).
 LEAST_CHANGE = 0.05
 
-# Little's law holds exactly but for the requests that the window's two ends cut through. They can
-# make up no more than the longest latency over the window's length, which is allowed on top.
+# Little's law holds exactly, except for the requests that the two ends of the window cut. Their
+# part is at most the longest latency divided by the length of the window, which is added.
 MOST_LITTLES_LAW_RESIDUAL = 0.02
 
-# The harness may add this share to a typical latency at P99 ...
+# P99 of the lag may be this share of the median latency ...
 MOST_LAG_SHARE = 0.05
-# ... or what a general-purpose operating system takes to wake a thread, where that is more.
+# ... or, if that is more, the time that a general-purpose operating system takes to wake a thread.
 LEAST_LAG_LIMIT_US = 200.0
 
-# First come, first served gives every client an equal share. Judged where a share is at least 20
-# completions: below, random service times alone leave some client far behind.
+# First come, first served gives every client an equal share. It is judged only if an equal share is
+# at least 20 requests. With fewer, random service times alone leave some client far behind.
 LEAST_CLIENT_SHARE = 0.25
 LEAST_SHARE_JUDGED = 20
 
-# Cores that other processes may keep busy: daemons need a few percent; a tenth is a program.
+# Share of the cores that other processes may use: daemons need a few percent, a program a tenth.
 MOST_BUSY_SHARE = 0.1
 
-# A forward pass that has work for all of its CPU threads keeps them busy, also because threads that
-# wait for the next operation spin. 0.95 or more of the cores were used by ResNet50, MobileNet and
-# BERT on two cores, and 0.5 where the threads slept between operations.
+# Threads that wait for the next operation spin. So a forward pass that has work for all its CPU
+# threads keeps them busy: ResNet50, MobileNet and BERT used 95% or more of two cores. They used 50%
+# when the threads slept between operations.
 LEAST_THREADS_BUSY = 0.7
 # A forward pass that takes less than this is often too small to be divided among threads.
 LEAST_COMPUTE_JUDGED_MS = 1.0
 
-# Share of the window in which heat or the hardware's protection held a GPU's clock down. (The power
-# cap does too, but it is where every such card runs under full load: no reason for suspicion.)
+# Share of the window in which heat or a hardware protection held the clock of a GPU down. The power
+# limit is not counted: every such card reaches it under full load.
 MOST_THROTTLED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class AnswerLimits:
-    """How far an engine's outputs may be from the fp32 reference: see docs/measurement.md."""
+    """How much an engine's outputs may differ from the fp32 reference: see docs/measurement.md."""
 
     most_relative_error: float
     least_cosine: float
-    # Where requests' outputs differ by less than this share of their size, rounding may do as much
-    # and the cosine means nothing: the unit roundoff of the format, and for fp32 its largest error.
+    # If the outputs of the requests differ by less than this share of their size, rounding may have
+    # the same effect, and the cosine means nothing. It is the unit roundoff of the format, and for
+    # fp32 the largest error that is accepted.
     least_variation: float
-    least_integer_agreement: float  # ten times the relative error may disagree, a half at most
+    # The share of integers that may differ is ten times the relative error, and at most a half.
+    least_integer_agreement: float
 
 
-# The one table of limits, by the format that products are computed in.
+# By the format in which products are computed.
 ANSWER_LIMITS = {
-    "fp64": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),  # as fp32, which a runtime may compute it in
+    "fp64": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),  # as fp32: a runtime may compute in fp32
     "fp32": AnswerLimits(1e-3, 0.999, 1e-3, 0.99),
     "tf32": AnswerLimits(5e-3, 0.995, 2**-11, 0.95),
     "fp16": AnswerLimits(1e-2, 0.99, 2**-11, 0.9),
@@ -93,56 +95,55 @@ ANSWER_LIMITS = {
     "fp8": AnswerLimits(2.5e-1, 0.9, 2**-4, 0.5),
 }
 
-# Between two answers of one model to the same request, a tenth of what fp32 is allowed.
+# Relative error of two answers to the same request: a tenth of the limit for fp32.
 MOST_REPEAT_ERROR = 1e-4
 
-# Below this the answers have nothing to do with those of the reference, in whatever precision.
+# Below this, the outputs have nothing to do with those of the reference, in any precision.
 _UNRELATED_COSINE = 0.5
 
 
 def answer_limits(precision: str | None, device: str | None = None) -> AnswerLimits:
-    """The limits of a precision; mixed precision computes in bf16 on a CPU and in fp16 on a GPU."""
+    """The limits of a precision. Mixed precision computes in bf16 on a CPU and in fp16 on a GPU."""
     if precision == "amp":
         precision = "fp16" if (device or "").startswith("cuda") else "bf16"
     return ANSWER_LIMITS[precision or "fp32"]
 
 
-# Median wait of the device for a launch over its median compute time.
+# Median time for which the device waits for a launch, divided by the median compute time.
 MOST_LAUNCH_SHARE = 0.5
 
-# Median copies to and from the device over median compute time.
+# Median time of the copies to and from the device, divided by the median compute time.
 MOST_TRANSFER_SHARE = 1.0
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the samples do not know. None: not observed, so not judged."""
+    """What the samples do not contain. None: not observed, so not judged."""
 
     device: str | None = None  # "cpu", "cuda:0"
     executor: Literal["python", "graph", "delay"] | None = None
     failed_requests: int | None = None
     ended_early: str | None = None  # why the run stopped before it was done: "stopped", ...
-    warmup_settled: bool | None = None  # whether service times had stopped falling
-    other_busy_cores: float | None = None  # by other processes, before or during the run
-    busy_cores: float | None = None  # by this process, during the run
-    cpu_threads: int | None = None  # of all workers, which never had to wait for a request
+    other_busy_cores: float | None = None  # used by other processes, before or during the run
+    busy_cores: float | None = None  # used by this process, during the run
+    cpu_threads: int | None = None  # of all workers; None if a worker may wait for a request
     cores: int | None = None
-    throttled_share: float | None = None  # of the window, on the GPU that suffered most
-    other_gpu_processes: int | None = None  # on the GPU that has most
+    throttled_share: float | None = None  # of the window, of the GPU with the largest share
+    other_gpu_processes: int | None = None  # on the GPU with the most
     numerics: Numerics | None = None
     precision: str | None = None
     runtime: str | None = None
 
 
 def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
-    """Hold every figure against its limit; without a reason the result is valid."""
+    """Compare every figure with its limit. A result without a reason is valid."""
     reasons = list(_reasons(analysis, evidence or Evidence()))
     return Verdict(status="suspect" if reasons else "valid", reasons=reasons)
 
 
 def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _run_incomplete(analysis, evidence)
-    yield from _not_steady(analysis, evidence)
+    yield from _changes_of_speed(analysis)
     yield from _harness(analysis, evidence)
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
@@ -157,63 +158,59 @@ def _run_incomplete(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="ended-early",
             figure=evidence.ended_early,
             limit=None,
-            remedy="the run stopped before it was done: measure this cell again",
+            remedy="correct the cause, if there is one, and measure this cell again",
         )
     if evidence.failed_requests:
         yield Reason(
             code="failed-requests",
             figure=evidence.failed_requests,
             limit=0,
-            remedy="requests failed and are in no figure: read the error of this cell, mend its "
-            "cause and measure again",
+            remedy="read the error of this cell, correct its cause and measure again",
         )
     if analysis.unfinished:
         yield Reason(
             code="unfinished-requests",
             figure=analysis.unfinished,
             limit=0,
-            remedy="requests of the window never finished and lie above every percentile: lower "
-            "--rate, or add --workers",
+            remedy="lower --rate, or add --workers",
         )
     if analysis.completed < LEAST_REQUESTS:
         yield Reason(
             code="too-few-samples",
             figure=analysis.completed,
             limit=LEAST_REQUESTS,
-            remedy=f"a P95 stands from {LEAST_REQUESTS} requests on: raise --requests or "
-            "--duration",
+            remedy=f"use --requests {LEAST_REQUESTS} or more, or a longer --duration",
         )
-    yield from _too_dependent(analysis)
+    yield from _too_few_independent(analysis)
 
 
-def _too_dependent(analysis: Analysis) -> Iterator[Reason]:
-    independent, latency = analysis.independent, analysis.latency
-    if independent is None or latency.p95 is None or latency.p50 is None:
+def _too_few_independent(analysis: Analysis) -> Iterator[Reason]:
+    effective, latency = analysis.p95_effective_size, analysis.latency
+    if effective is None or latency.p95 is None or latency.p50 is None:
         return
-    error = P95_ERROR * (latency.p95 - latency.p50) / sqrt(independent)
+    error = P95_ERROR * (latency.p95 - latency.p50) / sqrt(effective)
     if _falls_behind(analysis) or error <= LEAST_CHANGE * latency.p95:
         return
     requests = analysis.completed + analysis.unfinished
-    limit = min(LEAST_INDEPENDENT, requests / MOST_REQUESTS_PER_INDEPENDENT)
-    if independent >= limit:
+    limit = min(LEAST_EFFECTIVE_SIZE_OF_P95, requests / MOST_REQUESTS_PER_INDEPENDENT)
+    if effective >= limit:
         return
     yield Reason(
-        code=TOO_DEPENDENT,
-        figure=round(independent, 1),
+        code=TOO_FEW_INDEPENDENT,
+        figure=round(effective, 1),
         limit=limit,
-        remedy="successive requests depend on each other, so the P95 is known as badly as from "
-        f"this many independent ones: {_how_much_longer(analysis, independent)}",
+        remedy=_how_much_longer(analysis, effective),
     )
 
 
-def _how_much_longer(analysis: Analysis, independent: float) -> str:
-    times = LEAST_REQUESTS / independent  # with room for chance above LEAST_INDEPENDENT
+def _how_much_longer(analysis: Analysis, effective: float) -> str:
+    times = LEAST_REQUESTS / effective  # more than LEAST_EFFECTIVE_SIZE_OF_P95: room for chance
     requests = _two_digits(times * (analysis.completed + analysis.unfinished))
     asked = f"--requests {requests:.0f}"
     if analysis.window_seconds is not None:
         asked += f" or --duration {_two_digits(times * analysis.window_seconds):g}s"
     advice = f"measure with {asked}, about {_two_digits(times):g} times as long"
-    if independent < _FEWEST_TO_ESTIMATE_FROM:
+    if effective < _LEAST_SIZE_TO_EXTRAPOLATE:
         advice = advice.replace("about", "at least")
     if analysis.clients is None:
         advice += ", or lower --rate"
@@ -226,25 +223,25 @@ def _two_digits(value: float) -> float:
     return round(ceil(value / unit - 1e-9) * unit, 9)
 
 
-def _not_steady(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
+def _changes_of_speed(analysis: Analysis) -> Iterator[Reason]:
     settling, drift = analysis.settling, analysis.drift
-    cold_start = _is_change(settling) and settling.figure > 0
-    if cold_start or evidence.warmup_settled is False:
+    started_slowly = _is_change(settling) and settling.figure > 0
+    if started_slowly:
+        assert settling is not None
         yield Reason(
             code="warm-up-not-settled",
-            figure=None if settling is None else settling.figure,
-            limit=None if settling is None else _least_change(settling),
-            remedy="the first requests took longer than the rest: raise --warmup",
+            figure=settling.figure,
+            limit=_least_change(settling),
+            remedy="the first requests were slower than the rest: raise --warmup",
         )
-    # A start that was faster than the rest is no cold one: something slowed down.
-    changed = drift if _is_change(drift) or cold_start else settling
+    # If the first fifth was faster than the rest, something slowed down: this is drift.
+    changed = drift if _is_change(drift) or started_slowly else settling
     if _is_change(changed):
         yield Reason(
             code="drift",
             figure=changed.figure,
             limit=_least_change(changed),
-            remedy="the service time changed while it was measured: look for heat, power limits "
-            "and other programs, then measure again, longer",
+            remedy="look for heat, power limits and other programs; measure again, and longer",
         )
 
 
@@ -265,19 +262,15 @@ def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
                 code="littles-law",
                 figure=residual,
                 limit=limit,
-                remedy="throughput times latency does not account for the clients' time: measure "
-                "longer, and if it stays, report a bug with this cell's sample file",
+                remedy="measure longer; if it stays, report a bug with this cell's sample file",
             )
     lag, median_ms = analysis.lag, analysis.latency.p50
     if lag is not None and median_ms is not None:
         limit = max(LEAST_LAG_LIMIT_US, MOST_LAG_SHARE * 1e3 * median_ms)
         if lag.p99 > limit:
-            remedy = (
-                "batches left the queue late (us): leave a core free for the harness (fewer "
-                "--workers or --threads) and close other programs"
-            )
+            remedy = "lag in us: leave a core free (fewer --workers or --threads)"
             if evidence.executor == "python":
-                remedy += "; the workers of this runtime also take turns at Python's lock"
+                remedy += "; Python workers share the GIL"
             yield Reason(code="harness-lag", figure=lag.p99, limit=limit, remedy=remedy)
 
 
@@ -287,8 +280,7 @@ def _load(analysis: Analysis) -> Iterator[Reason]:
             code="rate-not-kept-up",
             figure=analysis.kept_up,
             limit=least_kept_up(analysis.completed + analysis.unfinished),
-            remedy="requests arrived faster than they were served, so latency grows with the "
-            "length of the run: lower --rate, or add --workers",
+            remedy="requests arrived faster than they were served: lower --rate, or add --workers",
         )
     share, clients = analysis.least_served_client, analysis.clients
     if share is None or clients is None or analysis.completed < LEAST_SHARE_JUDGED * clients:
@@ -298,8 +290,7 @@ def _load(analysis: Analysis) -> Iterator[Reason]:
             code="clients-starved",
             figure=share,
             limit=LEAST_CLIENT_SHARE,
-            remedy="a client got far fewer answers than its share: look for a worker that hangs, "
-            "or measure with fewer --clients",
+            remedy="look for a worker that is slow or hangs, or measure with fewer --clients",
         )
 
 
@@ -313,9 +304,7 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="threads-idle",
             figure=busy,
             limit=limit,
-            remedy=f"the forward pass kept so few of its {threads} CPU threads busy: if other "
-            "programs were running, measure again without them; otherwise compare with fewer "
-            "--threads and more --workers, or with a larger --batch",
+            remedy="cores in use: end other programs, or try fewer --threads and more --workers",
         )
 
 
@@ -332,15 +321,14 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
                 code="cpu-busy",
                 figure=evidence.other_busy_cores,
                 limit=limit,
-                remedy="other processes keep cores busy: end them and measure again",
+                remedy="cores used by other processes: end them and measure again",
             )
     if evidence.other_gpu_processes:
         yield Reason(
             code="gpu-shared",
             figure=evidence.other_gpu_processes,
             limit=0,
-            remedy="other processes use this GPU (nvidia-smi lists them): end them and measure "
-            "again",
+            remedy="end the other processes on this GPU (nvidia-smi lists them), measure again",
         )
     throttled = evidence.throttled_share
     if throttled is not None and throttled > MOST_THROTTLED_SHARE:
@@ -348,8 +336,7 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
             code="gpu-throttled",
             figure=throttled,
             limit=MOST_THROTTLED_SHARE,
-            remedy="heat or its own protection slowed the GPU down: let it cool or cool it better, "
-            "or lock its clocks lower (nvidia-smi --lock-gpu-clocks), and measure again",
+            remedy="cool the GPU better, or lock its clock lower (nvidia-smi --lock-gpu-clocks)",
         )
 
 
@@ -362,11 +349,9 @@ def _answers(evidence: Evidence) -> Iterator[Reason]:
             code="model-not-finite",
             figure=numerics.reference_not_finite,
             limit=None,
-            remedy=f"the model itself gives {numerics.reference_not_finite}, in fp32 eager mode "
-            "too: no runtime or precision is the cause; look at its weights and inputs, unless "
-            "such values are meant (as a mask)",
+            remedy="the model itself gives such values: check its weights and inputs",
         )
-    # What an eager engine does in its own time, its model does.
+    # An eager engine runs the model itself.
     own = numerics.engine_repeat_error if evidence.runtime == "eager" else None
     repeat_error = numerics.reference_repeat_error or own
     if repeat_error is not None:
@@ -374,9 +359,7 @@ def _answers(evidence: Evidence) -> Iterator[Reason]:
             code=NOT_DETERMINISTIC,
             figure=repeat_error,
             limit=MOST_REPEAT_ERROR,
-            remedy="the model itself answers the same request differently each time (relative "
-            "error), so its answers cannot be compared: look for dropout or noise that eval() does "
-            "not turn off, and for state that forward changes",
+            remedy="relative error of two answers: look for random numbers and state in forward",
         )
     elif differ := outputs_differ(numerics, evidence.precision, evidence.device, evidence.runtime):
         yield differ
@@ -388,7 +371,10 @@ def outputs_differ(
     device: str | None = None,
     runtime: str | None = None,
 ) -> Reason | None:
-    """Whether an engine's answers are further from the reference than its precision explains."""
+    """The reason if an engine's outputs differ from the reference more than its precision explains.
+
+    None if they do not, or if nothing can be compared.
+    """
     if numerics is None or numerics.reference_repeat_error is not None:
         return None
     limits = answer_limits(precision, device)
@@ -397,31 +383,26 @@ def outputs_differ(
     limit: float | None
     if not numerics.finite:
         figure, limit = "not finite", None
-        measure = "the outputs have NaN or infinity where those of the fp32 reference have numbers"
+        measure = "NaN or infinity"
     elif numerics.cosine is not None and numerics.cosine < limits.least_cosine:
         figure, limit = numerics.cosine, limits.least_cosine
-        measure = (
-            "the outputs do not change with the inputs as those of the fp32 reference (cosine)"
-        )
+        measure = "cosine"
     elif (
         numerics.relative_error is not None and numerics.relative_error > limits.most_relative_error
     ):
         figure, limit = numerics.relative_error, limits.most_relative_error
-        measure = "the outputs are not those of the fp32 reference (relative error)"
+        measure = "relative error"
     elif agreement is not None and _integers_differ(numerics, limits):
         figure, limit = agreement, limits.least_integer_agreement
-        measure = (
-            "the labels or other integers among the outputs are not those of the fp32 reference "
-            "(share of equal values)"
-        )
+        measure = "share of equal integers"
     else:
         return None
-    cause = _cause(numerics, precision or "fp32", device or "cpu", runtime)
-    return Reason(code=OUTPUTS_DIFFER, figure=figure, limit=limit, remedy=f"{measure}: {cause}")
+    advice = _advice(numerics, precision or "fp32", device or "cpu", runtime)
+    return Reason(code=OUTPUTS_DIFFER, figure=figure, limit=limit, remedy=f"{measure}: {advice}")
 
 
 def _integers_differ(numerics: Numerics, limits: AnswerLimits) -> bool:
-    """Labels change where two classes are close; pixels and counts may be off by one."""
+    """Labels change if two classes are close. Pixels and counts may be off by one."""
     agreement, error = numerics.integer_agreement, numerics.integer_relative_error
     if agreement is None or agreement >= limits.least_integer_agreement:
         return False
@@ -429,47 +410,24 @@ def _integers_differ(numerics: Numerics, limits: AnswerLimits) -> bool:
     return not (coarse and error is not None and error <= limits.most_relative_error)
 
 
-def _cause(numerics: Numerics, precision: str, device: str, runtime: str | None) -> str:
-    """Why an engine's answers differ, as far as it can be told, and what to do."""
+def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None) -> str:
+    """What to do about outputs that differ, and their cause if it is known."""
     if numerics.engine_repeat_error is not None:
-        return (
-            "this engine answers the same request differently each time; look for random numbers "
-            "or state in the model, and if there is none use --runtime eager and report a bug of "
-            "this runtime"
-        )
+        return "two answers to a request differ; look for random numbers or state"
     if precision not in {"fp32", "fp64"}:
         in_fp16 = precision in {"fp16", "int8", "fp8"} or (
             precision == "amp" and device.startswith("cuda")
         )
         if not numerics.finite and in_fp16:
-            return (
-                "values may be beyond the range of fp16, which ends at 65504; choose --precision "
-                "fp32, or bf16 where the hardware has it"
-            )
+            return "fp16 ends at 65504; use --precision fp32 or bf16"
         if numerics.finite and not (
             numerics.cosine is not None and numerics.cosine < _UNRELATED_COSINE
         ):
-            return (
-                f"more than rounding to {precision} explains in the models that the limits come "
-                f"from; {precision} is too coarse for this model if the same runtime agrees with "
-                "--precision fp32, so choose a finer one, and otherwise the runtime is wrong"
-            )
-        return (
-            f"rounding to {precision} does not explain that; check the same runtime with "
-            "--precision fp32, and if it differs there too the runtime is wrong: use --runtime "
-            "eager"
-        )
+            return f"{precision} may be too coarse; check with --precision fp32"
+        return f"rounding to {precision} does not explain it; check with --precision fp32"
     if runtime == "eager":
-        return (
-            "eager mode in fp32 runs the very module that the reference is, so precision is not "
-            "the cause; look for state that forward changes, and for operators that depend on the "
-            "device"
-        )
-    return (
-        f"{precision} does not explain that, so no other precision will help: this runtime "
-        "computes something else than the model; use --runtime eager, and report a bug of this "
-        "runtime"
-    )
+        return "look for state in forward, and operators that differ by device"
+    return "no other precision will help; use --runtime eager, report a bug"
 
 
 def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
@@ -478,8 +436,7 @@ def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="unproven-on-gpus",
             figure=evidence.device,
             limit="cpu",
-            remedy="this version was never run on a real GPU by its developers: hold its figures "
-            "against another tool before relying on them",
+            remedy="never run on a real GPU by its developers: compare with another tool",
         )
     stages, gap = analysis.stages, analysis.launch_gap_ms
     if stages.compute is None or gap is None:
@@ -490,8 +447,7 @@ def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="launch-bound",
             figure=gap,
             limit=MOST_LAUNCH_SHARE * compute,
-            remedy="the GPU waits for the CPU to launch its work (ms): use a larger --batch, a "
-            "--runtime that is captured as a graph, or more --depth",
+            remedy="ms of waiting: use a larger --batch, a captured runtime, or more --depth",
         )
     copies = sum(stage.p50 for stage in (stages.h2d, stages.d2h) if stage is not None)
     if copies > MOST_TRANSFER_SHARE * compute:
@@ -499,6 +455,5 @@ def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="transfer-bound",
             figure=copies,
             limit=MOST_TRANSFER_SHARE * compute,
-            remedy="copies take longer than the model (ms): use --inputs device if a real client "
-            "would have its inputs there, or smaller inputs",
+            remedy="ms of copies: use smaller inputs, or --inputs device if they start on the GPU",
         )

@@ -1,9 +1,10 @@
 """The measured window: when it opens and closes, and which requests count.
 
-The window opens and closes at completions and counts what completed after its opening, up to and
-including its closing. Requests that are served together complete together, so a count that breaks
-such a round apart would bias the throughput: two clients that complete together every T would come
-out as (2n - 1) / ((n - 1) T). So the count is a whole number of rounds.
+The window opens at one completion and closes at another. It counts the requests that completed
+after it opened, including the one at which it closes. Requests that are served together complete
+together. They are called a round. A count that divides a round would bias the throughput: two
+clients that complete together every T would seem to complete 2n - 1 requests in (n - 1) T.
+Therefore the count is a whole number of rounds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ _NS_PER_S = 1e9
 
 
 @dataclass(frozen=True)
-class ClosedLoop:
-    """A fixed number of clients, all due at the start of the run, each with one request at a time.
+class ClosedLoopRule:
+    """Which samples of a closed loop count.
 
-    `in_flight` is the most requests that can be in service at one time (workers x depth x requests
-    per batch); None: as many as there are clients.
+    All clients are due at the start of the run, and each has one request in flight. `in_flight` is
+    the largest number of requests in service at one time (workers x depth x requests per batch).
+    None: as many as there are clients.
     """
 
     clients: int
@@ -37,13 +39,13 @@ class ClosedLoop:
         return self.clients if self.in_flight is None else min(self.clients, self.in_flight)
 
     def completions_to_run(self, requests: int, max_batch: int = 1) -> int:
-        """Completions after which a run may stop so that at least `requests` of them count.
+        """The number of completions of a run in which at least `requests` completions count.
 
-        Every client comes round once before the window opens, at most max_batch - 1 requests
-        complete together with the last of those, and the rest is a whole number of rounds.
+        As many requests as clients complete before the window opens. At most max_batch - 1 further
+        requests complete together with the last of them. The rest is a whole number of rounds.
 
-        With dynamic batching three more rounds: workers that wait for a batch to fill may stop in
-        different rounds, so that the run drains before its last completion (up to one round), and
+        Dynamic batching needs three more rounds. Workers that wait for a batch to fill may stop in
+        different rounds, so the run may drain for up to one round before its last completion. And
         batches of changing size may leave no whole round within the last two.
         """
         rounds = -(-requests // self.round) + (3 if max_batch > 1 else 0)
@@ -51,14 +53,15 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True)
-class OpenLoop:
-    """Requests on a schedule from `start_ns` to `end_ns`.
+class OpenLoopRule:
+    """Which samples of an open loop count: those due in the measured part of the schedule.
 
-    Arrivals in the first `settle_ns` only fill the queue. The window holds those due after them.
-    Start and end are on the clock of the samples. `round` is how many requests may complete
-    together: the size of a burst, or else the most requests that can be in service at one time,
-    which is `in_flight` (None: as many as the workers seen in the samples take at one time).
-    `rate` is the requests per second that the schedule was made for (None: what fell due says).
+    The schedule lasts from `start_ns` to `end_ns`, on the clock of the samples. In its first
+    `settle_ns` the queue settles, and these requests do not count. `round` is the number of
+    requests that may complete together: the size of a burst or `in_flight`, whichever is larger.
+    `in_flight` is the largest number of requests in service at one time (None: one batch for each
+    worker in the samples). `rate` is the rate of the schedule, in requests per second (None: the
+    due times show it).
     """
 
     start_ns: int
@@ -73,13 +76,13 @@ class OpenLoop:
         return self.start_ns + self.settle_ns
 
     def inside(self, times_ns: Nanoseconds) -> Mask:
-        """Which of these times lie in the window, both ends included."""
+        """Which of these times lie in the measured part of the schedule, both ends included."""
         return (times_ns >= self.opens_ns) & (times_ns <= self.end_ns)
 
 
 @dataclass(frozen=True)
 class Window:
-    """`completed_ns` are the sorted completions that count, in (opens_ns, closes_ns]."""
+    """The measured window. `completed_ns` are the sorted completions in (opens_ns, closes_ns]."""
 
     opens_ns: int
     completed_ns: Nanoseconds
@@ -97,12 +100,12 @@ class Window:
         return len(self.completed_ns) / self.seconds
 
 
-def closed_window(samples: Samples, loop: ClosedLoop) -> Window | None:
-    """The window of a closed loop; None where fewer requests completed than it takes to open it.
+def closed_window(samples: Samples, loop: ClosedLoopRule) -> Window | None:
+    """The window of a closed loop. None if too few requests completed to open it.
 
-    It opens when as many requests have completed as there are clients: each has come round once.
-    Nothing after the first completion that follows the last departure counts: from there on the
-    run is draining and fewer requests are in service.
+    It opens when as many requests have completed as there are clients, so each client has completed
+    one request on average. It closes at the latest at the first completion after the last
+    departure. After that the run drains, and fewer requests are in service.
     """
     if len(samples) <= loop.clients:
         return None
@@ -113,15 +116,17 @@ def closed_window(samples: Samples, loop: ClosedLoop) -> Window | None:
     return _window(completed, opening=loop.clients - 1, round_size=loop.round)
 
 
-def open_window(samples: Samples, loop: OpenLoop) -> Window | None:
-    """The window of an open loop: from the first completion inside the schedule's measured part to
-    the last; None where there are not two."""
+def open_window(samples: Samples, loop: OpenLoopRule) -> Window | None:
+    """The window of an open loop. None if fewer than two requests completed in time.
+
+    It lasts from the first completion in the measured part of the schedule to the last one.
+    """
     completed = np.sort(samples.completed_ns[loop.inside(samples.completed_ns)])
     return _window(completed, opening=0, round_size=loop.round)
 
 
 def _window(completed: Nanoseconds, opening: int, round_size: int) -> Window | None:
-    """The window that opens at completed[opening] and counts as many whole rounds as follow."""
+    """The window that opens at completed[opening] and counts the whole rounds that follow."""
     if len(completed) <= opening:
         return None
     opens = completed[opening]
@@ -135,8 +140,9 @@ def _window(completed: Nanoseconds, opening: int, round_size: int) -> Window | N
 def _whole_rounds(completed: Nanoseconds, round_size: int) -> int:
     """How many of these sorted completions to count.
 
-    The largest multiple of the round that takes all or none of the requests that completed at one
-    time. Where batches of changing size leave no such multiple within the last two rounds, all.
+    It is the largest multiple of the round that includes all or none of the requests that completed
+    at the same time. If there is no such multiple within the last two rounds, because the size of
+    the batches changes, it is the number of all completions.
     """
     last_of_its_time = np.append(np.diff(completed) > 0, len(completed) > 0)
     recent = max(0, len(completed) - 2 * round_size)
@@ -146,7 +152,7 @@ def _whole_rounds(completed: Nanoseconds, round_size: int) -> int:
 
 
 def counted_in_closed_loop(samples: Samples, window: Window | None) -> Mask:
-    """Which requests a closed loop reports on: those that completed inside the window."""
+    """Which requests of a closed loop count: those that completed inside the window."""
     if window is None:
         return np.zeros(len(samples), np.bool_)
     completed = samples.completed_ns

@@ -1,1 +1,1 @@
-"""The machine and this process: what they are, and what happens to them during a measurement."""
+"""This machine and this process: their properties, and their state during a measurement."""

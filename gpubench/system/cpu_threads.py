@@ -1,12 +1,12 @@
-"""CPU threads: while a cell is measured, the process has the thread pools of its workers alone.
+"""CPU threads: while a cell is measured, the process has only the thread pools of its workers.
 
 OpenMP keeps one pool of threads for every thread that has computed in parallel. libgomp counts the
 threads of all pools. While there are more of them than cores, a pool's threads no longer spin
 between two operations: they sleep at once, and each operation first has to wake them. A second
 pool therefore slows a small model down to a third of its speed, even if that pool is idle.
 
-So a model is loaded, built and checked on a thread that ends before anything is measured
-(`on_ending_thread`): its pools end with it. A program that calls gpubench may have a pool of its
+Therefore a model is loaded, built and checked on a thread that ends before anything is measured
+(`on_ending_thread`). Its pools end with it. A program that calls gpubench may have a pool of its
 own on the thread that calls; `end_pools_of_this_thread` ends it, and the next parallel operation
 on that thread starts a new one. The number of threads is set on each worker's thread, for every
 OpenMP library in the process (`limited`), because OpenMP keeps it per thread.
@@ -23,22 +23,22 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TypeVar
 
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_limits
 
 from gpubench.system.interrupts import Deferral
 
 _OMP_PAUSE_HARD = 2  # omp_pause_hard of OpenMP 5.0: the threads of the pool end
 
-Made = TypeVar("Made")
+_Returned = TypeVar("_Returned")
 
 
-def on_ending_thread(work: Callable[[], Made]) -> Made:
-    """What `work` returns or raises. It is called on a new thread, which has ended afterwards.
+def on_ending_thread(work: Callable[[], _Returned]) -> _Returned:
+    """Call `work` on a new thread that has ended when this function returns.
 
-    A signal that ends the program reaches only the main thread: it is passed on to `work` as
-    KeyboardInterrupt.
+    Returns what `work` returns, and raises what it raises. A signal that ends the program reaches
+    only the main thread. It is passed on to `work` as KeyboardInterrupt.
     """
-    outcome: Future[Made] = Future()
+    outcome: Future[_Returned] = Future()
 
     def run() -> None:
         try:
@@ -47,7 +47,7 @@ def on_ending_thread(work: Callable[[], Made]) -> Made:
             outcome.set_exception(error)
 
     thread = Thread(target=run, name="gpubench-prepare", daemon=True)
-    with Deferral() as deferral:  # a thread that is half started cannot be interrupted
+    with Deferral() as deferral:  # a thread cannot be interrupted while it starts
         deferral.begin()
         thread.start()
     try:
@@ -71,9 +71,9 @@ def _interrupt(thread: Thread) -> None:
 
 
 def end_pools_of_this_thread() -> None:
-    """End the OpenMP pools that the calling thread has, where its libraries can do that.
+    """End the OpenMP pools of the calling thread, if its libraries can do that.
 
-    libgomp can since GCC 9, the libraries of LLVM and Intel since OpenMP 5.0.
+    libgomp can do it since GCC 9, the libraries of LLVM and Intel since OpenMP 5.0.
     """
     for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
         with suppress(AttributeError):
@@ -82,21 +82,35 @@ def end_pools_of_this_thread() -> None:
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """The calling thread computes with so many threads, whichever library it calls.
+    """Inside the block, the calling thread computes with `threads` threads in every library.
 
-    OpenBLAS has one pool for the whole process: its limit is the same for all workers.
+    OpenBLAS has one pool for the whole process, so its limit is that of the last call.
     """
     import torch
 
-    torch.set_num_threads(threads)  # MKL too, which is part of torch
+    torch.set_num_threads(threads)  # this includes MKL, which is part of torch
+    _take_control_of_openblas()
     with threadpool_limits(threads):
         yield
 
 
-def set_interop_threads(threads: int) -> None:
-    """Have so many threads for the parallel branches (torch.jit.fork) of all workers together.
+def _take_control_of_openblas() -> None:
+    """Let the calling thread set the limit of OpenBLAS.
 
-    torch takes the number only once in a process, and before such a branch has run.
+    Since version 3.8, threadpoolctl ignores every thread but the first that set a limit, for as
+    long as that thread lives. A worker that hangs in foreign code would so keep its limit for the
+    cells that follow. Older versions have no such rule.
+    Source: OpenBLASController.set_num_threads in threadpoolctl.
+    """
+    clear = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+
+
+def set_interop_threads(threads: int) -> None:
+    """Set the number of threads for parallel branches (torch.jit.fork) of all workers together.
+
+    torch accepts the number only once in a process, before the first such branch has run.
     """
     import torch
 

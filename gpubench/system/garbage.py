@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept from running at the wrong moment."""
+"""Stops Python's garbage collector during a measurement or a capture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def no_garbage_collection() -> Iterator[None]:
     """Collect now, and not again before the block ends.
 
-    The collector stops every thread that runs Python for milliseconds, which a window would show;
-    and what it frees may call the CUDA driver, which a capture does not survive.
+    The collector stops all threads that run Python for milliseconds, which would show in the
+    latencies. Objects that it frees may also call the CUDA driver, which would end a capture.
     """
     was_enabled = gc.isenabled()
     gc.collect()

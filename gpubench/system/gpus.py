@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine: as the CUDA driver lists them, and as torch can use them."""
+"""The NVIDIA GPUs of this machine, as the CUDA driver lists them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OR_THE_CPU = "or measure the CPU with --device cpu"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device, under the number that it has in this process (CUDA_VISIBLE_DEVICES counts)."""
+    """A CUDA device. Its number is that in this process, after CUDA_VISIBLE_DEVICES."""
 
     number: int
     name: str
@@ -31,10 +31,10 @@ class Gpu:
 
 
 class NoCuda(InputError):
-    """CUDA cannot be used here: one line that says why and what to do.
+    """CUDA cannot be used. The message has one line with the cause and the remedy.
 
-    `reason` is "no-driver", "driver-too-old", "no-device", "driver-error" or, where torch is the
-    obstacle, "torch-without-cuda".
+    `reason` is "no-driver", "driver-too-old", "no-device", "driver-error" or
+    "torch-without-cuda".
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -43,7 +43,7 @@ class NoCuda(InputError):
 
 
 def driver_version() -> int:
-    """The newest CUDA that the driver supports: 12080 is 12.8. Raises NoCuda."""
+    """The newest CUDA version that the driver supports: 12080 is 12.8. Raises NoCuda."""
     from gpubench import core
 
     try:
@@ -55,7 +55,7 @@ def driver_version() -> int:
 def visible_gpus() -> tuple[Gpu, ...]:
     """The GPUs that the driver shows to this process, in the order of their numbers.
 
-    Raises NoCuda where there is no driver, one that is too old, or no GPU.
+    Raises NoCuda if there is no driver or no GPU, or if the driver is too old.
     """
     from gpubench import core
 
@@ -77,9 +77,9 @@ def visible_gpus() -> tuple[Gpu, ...]:
 
 
 def gpus_of(devices: Sequence[str]) -> tuple[Gpu, ...]:
-    """The GPUs among `devices`; none of them where CUDA cannot be asked."""
+    """The GPUs among `devices`. Empty if CUDA cannot be used."""
     if list(devices) == ["cpu"]:
-        return ()  # a cell on the CPU leaves the driver alone
+        return ()  # a cell on the CPU does not load the driver
     try:
         return tuple(gpu for gpu in visible_gpus() if gpu.device in devices)
     except NoCuda:
@@ -90,29 +90,31 @@ def _no_cuda(error: CudaUnavailable) -> NoCuda:
     return NoCuda(error.reason, " ".join(str(error).split()))
 
 
-class EventCheck(Protocol):
+class EventCheckRow(Protocol):
     """A row of `core.cuda.check_event_clock`: medians over the repeats, in ns."""
 
     @property
-    def length_ns(self) -> int: ...  # asked of the kernel
+    def length_ns(self) -> int: ...  # requested length of the kernel
     @property
-    def kernel_ns(self) -> int: ...  # what the GPU's own timer showed
+    def kernel_ns(self) -> int: ...  # measured by the timer of the GPU
     @property
-    def event_ns(self) -> int: ...  # between the events around the kernel
+    def event_ns(self) -> int: ...  # between the events before and after the kernel
     @property
-    def empty_ns(self) -> int: ...  # between events around a kernel that does nothing
+    def empty_ns(self) -> int: ...  # between the events before and after an empty kernel
     @property
-    def tick_ns(self) -> int: ...  # the step in which the timer moves
+    def tick_ns(self) -> int: ...  # resolution of the timer
     @property
     def error_ns(self) -> int: ...  # event_ns - empty_ns - kernel_ns
     @property
     def largest_error_ns(self) -> int: ...
 
 
-def check_event_clock(number: int, lengths_ns: Sequence[int], repeats: int) -> Sequence[EventCheck]:
-    """The durations that the events of a GPU give for a kernel of known length; a row a length.
+def check_event_clock(
+    number: int, lengths_ns: Sequence[int], repeats: int
+) -> Sequence[EventCheckRow]:
+    """The durations that the events of a GPU give for kernels of known length: a row for each.
 
-    Raises RuntimeError, of which core.CudaUnavailable is one, where it cannot be run.
+    Raises RuntimeError (core.CudaUnavailable is one) if the kernel cannot be run.
     """
     from gpubench import core
 

@@ -1,11 +1,11 @@
 """Signals that end the program: SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 
-The command line turns each of them into KeyboardInterrupt (`install`), so that all three end it
-alike; its exit status is 128 and the number of the first one. A program that imports gpubench keeps
-its own handlers. There only Python's own handler of Ctrl-C is replaced for a moment, while
-something measured is on its way to its place (`Deferral`).
+The command line turns each of them into KeyboardInterrupt (`install`), so all three end it in the
+same way. Its exit status is 128 plus the number of the first signal. A program that imports
+gpubench keeps its own handlers. Only Python's own handler of Ctrl-C is replaced there, for the
+short time in which a measured result is stored (`Deferral`).
 
-Python runs handlers in the main thread alone, so in others there is nothing to do.
+Python runs handlers only in the main thread, so other threads need nothing.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import signal
 import sys
 import time
 
-# Imported before there is a handler, so it imports as little as it can: no dataclasses, no typing.
+# This file is imported before the handlers exist, so it imports little: no dataclasses, no typing.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Signals that come so soon after the first are about the same end: a terminal, a shell and a
-# supervisor may each send one. One that comes later means that the program does not end.
+# Signals so soon after the first have the same cause: a terminal, a shell and a supervisor may each
+# send one. A later one means that the program does not end.
 _PATIENCE_S = 5.0
-# Until Python has left the place where it could not raise an exception.
+# After this time Python has left the function that could not raise an exception.
 _SOON_S = 0.02
 
 
 class Deferral:
-    """A block that can put signals off, from `begin` to its end: `with Deferral() as deferral`."""
+    """Defers signals from `begin` to the end of the block: `with Deferral() as deferral`."""
 
     def __init__(self) -> None:
-        self.pressed = False  # a signal has come meanwhile
+        self.pressed = False  # whether a signal has come meanwhile
         self._then: Callable[[], None] | None = None
         self._is_begun = False
         self._replaced = False
@@ -45,16 +45,16 @@ class Deferral:
         self.end()
 
     def begin(self, then: Callable[[], None] | None = None) -> None:
-        """From now on a signal raises nothing. It is noted, and `then` is called, if given.
+        """From now on, a signal raises no exception. It is noted, and `then` is called if given.
 
-        A host program's own handlers stay as they are.
+        The own handlers of a program that uses gpubench stay as they are.
         """
         self._then = then
         if self._is_begun or not _in_main_thread():
             return
         self._is_begun = True
         _state.deferrals.append(self)
-        # The command line's handler knows of deferrals; Python's own has to be replaced.
+        # The handler of the command line checks for deferrals. Python's own must be replaced.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, _note)
             self._replaced = True
@@ -74,11 +74,11 @@ class Deferral:
 
 
 class _State:
-    """Of this process."""
+    """The state of this process."""
 
     first: int | None = None  # the signal that ends the command line
     first_at = 0.0
-    lost = False  # KeyboardInterrupt was raised where Python has to ignore it
+    lost = False  # KeyboardInterrupt was raised in a function where Python ignores it
     finishing = False
 
     def __init__(self) -> None:
@@ -89,11 +89,11 @@ _state = _State()
 
 
 def install() -> None:
-    """Have the signals end this program, from now on. For the command line alone.
+    """Let the signals end this program from now on. Only the command line calls this.
 
-    A signal that is ignored stays so: nohup ignores SIGHUP, and shells ignore SIGINT for programs
-    in the background. All others get a handler: the system drops signals to process 1 that have
-    none.
+    A signal that is ignored stays ignored: nohup ignores SIGHUP, and shells ignore SIGINT for
+    programs in the background. All others get a handler, because the system drops signals to
+    process 1 that have none.
     """
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -103,7 +103,7 @@ def install() -> None:
 
 
 def _uninstall() -> None:
-    """A forked child of a model or a library ends as it would in any other program."""
+    """A child process that a model or a library forks has the usual handlers."""
     for number in _ENDING:
         if signal.getsignal(number) is _handle:
             is_ctrl_c = number == signal.SIGINT
@@ -111,7 +111,7 @@ def _uninstall() -> None:
 
 
 def finish() -> None:
-    """From now on signals are noted only: the program writes what it has, and ends."""
+    """From now on, signals are only noted: the program writes its results and ends."""
     _state.finishing = True
 
 
@@ -121,12 +121,12 @@ def received() -> bool:
 
 
 def exit_status() -> int:
-    """Of a program that was interrupted: 130, 143 or 129."""
+    """The exit status of a program that was interrupted: 130, 143 or 129."""
     return 128 + (_state.first or signal.SIGINT)
 
 
 def raise_if_received() -> None:
-    """Raise KeyboardInterrupt again, where foreign code has caught the first one."""
+    """Raise KeyboardInterrupt again, because foreign code may have caught the first one."""
     if received():
         raise KeyboardInterrupt
 
@@ -153,7 +153,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """A signal came in a finaliser or a callback, where Python ignores exceptions: again, later."""
+    """Raise a signal again that came in a finaliser or callback, which ignores exceptions."""
     if not issubclass(what.exc_type, KeyboardInterrupt) or not received():
         sys.__unraisablehook__(what)
         return

@@ -1,7 +1,7 @@
-"""What machine this is: read from the kernel and the cloud's own marks, without torch.
+"""The properties of this machine, from the kernel and the cloud provider, without torch.
 
-Accelerators are counted here only to know that they exist; whether torch can use them is asked
-later, when torch is loaded anyway.
+Accelerators are only counted here. Whether torch can use them is checked later, when torch is
+imported anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLOUD_TIMEOUT_S = 0.5
 _ROOT = Path("/")
 _UNKNOWN_MODEL = "NVIDIA device"
 
-# CPU features that make a 16-bit format native: arithmetic in it, not conversion around fp32.
+# CPU features with which a 16-bit format is native: arithmetic in it, not only conversion.
 _NATIVE_FLAGS = {
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
     "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
@@ -29,15 +29,15 @@ _NATIVE_FLAGS = {
 @dataclass(frozen=True)
 class Machine:
     cpu: str
-    cores: int  # that this process may use: affinity and container quota counted in
+    cores: int  # that this process may use, after affinity and container quota
     cpu_flags: frozenset[str]
-    gpus: tuple[str, ...]  # models of the NVIDIA devices that are present, usable or not
-    instance: str | None  # the cloud instance type, where the machine itself tells
+    gpus: tuple[str, ...]  # models of the NVIDIA devices that exist, usable or not
+    instance: str | None  # the cloud instance type, if the machine tells it
     platform: str
 
     @property
     def identity(self) -> str:
-        """The machine a cell was measured on, for its key: two alike machines share it."""
+        """The name of the machine in the key of a cell. Equal machines have the same name."""
         hardware = f"{self.cores} x {self.cpu}; {', '.join(self.gpus) or 'no GPU'}"
         return f"{self.instance}; {hardware}" if self.instance else hardware
 
@@ -60,27 +60,27 @@ def this_machine() -> Machine:
 
 
 def usable_cores(root: Path = _ROOT) -> int:
-    """Cores this process may use: its affinity, cut by a container's CPU quota (at least 1).
+    """Cores that this process may use: its affinity, limited by the CPU quota of a container.
 
-    The affinity has the cores of a cpuset already. A quota with a fraction is rounded down: with
-    more threads than it pays for, each of them is stopped for a part of every period, which the
-    latencies show, and a part of one core less is a smaller error than that.
+    The affinity includes cpusets. A quota is rounded down, to at least 1. With more threads than
+    the quota allows, each thread is stopped for a part of every period, which shows in the
+    latencies. Using a fraction of a core less is the smaller error.
     """
     cores, quota = len(os.sched_getaffinity(0)), cpu_quota(root)
     return cores if quota is None else min(cores, max(1, int(quota)))
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:
-    """Cores' worth of time that the process may use; None where it has no quota.
+    """The CPU quota of this process in cores. None if it has no quota.
 
-    The smallest quota of its control group and of all groups around that.
+    It is the smallest quota of its control group and of all groups that contain it.
     """
     quotas = [quota for folder in _cgroups("cpu", root) if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _quota_of(folder: Path) -> float | None:
-    """Of one control group, version 2 ("50000 100000") or version 1 (two files, in us)."""
+    """The quota of one control group, version 2 ("50000 100000") or 1 (two files, in us)."""
     quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
     if not quota:
         quota = _read(folder / "cpu.cfs_quota_us").strip()  # -1: none
@@ -91,12 +91,12 @@ def _quota_of(folder: Path) -> float | None:
 
 
 def _cgroups(controller: str, root: Path) -> list[Path]:
-    """Folders of the process's own control group and of those around it, as far as it sees them.
+    """Folders of the control group of this process and of the groups that contain it, if visible.
 
-    Of both versions, since a hybrid hierarchy has some controllers in one and some in the other.
+    They are of both versions, because a hybrid hierarchy has some controllers in each of them.
     Sources: cgroups(7), and proc_pid_mountinfo(5) for the fields.
     """
-    own = {}  # path in the hierarchy, by its controllers; of version 2 by none
+    own = {}  # path in the hierarchy; the key says whether it is of version 2
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -112,7 +112,7 @@ def _cgroups(controller: str, root: Path) -> list[Path]:
             continue
         _, _, _, shown, mounted, *_ = map(_unescaped, fields.split())
         group = own[is_version_2]
-        # Without a namespace of its own, a container sees its group as the root of the mount.
+        # A container without its own namespace sees its group as the root of the mount.
         below = group.relative_to(shown) if group.is_relative_to(shown) else PurePosixPath()
         mount = root / mounted.lstrip("/")
         levels = [below, *below.parents] if ".." not in below.parts else [PurePosixPath()]
@@ -126,9 +126,9 @@ def _unescaped(path: str) -> str:
 
 
 def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
-    """How the kernel sets the clock of each core: "performance", "powersave", ...
+    """The frequency governor of each core: "performance", "powersave", ...
 
-    Empty where it does not, as in most virtual machines.
+    Empty if the kernel does not set the clocks, as in most virtual machines.
     """
     return tuple(
         _read(file).strip() for file in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
@@ -136,10 +136,7 @@ def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
 
 
 def free_memory_bytes(root: Path = _ROOT) -> int | None:
-    """Memory that a process may still take, its control groups' limits counted in.
-
-    None where the kernel does not tell.
-    """
+    """Free memory for a new process, limited by its control groups. None if unknown."""
     available = _field(_read(root / "proc/meminfo"), "MemAvailable")
     if available is None:
         return None
@@ -150,14 +147,14 @@ def free_memory_bytes(root: Path = _ROOT) -> int | None:
 
 
 def _free_in(folder: Path, otherwise: int) -> int:
-    """Of one control group, version 2 or version 1; `otherwise` where it has no limit."""
+    """Free memory in one control group, version 2 or 1. `otherwise` if it has no limit."""
     for limit_file, used_file, cached_field in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         limit, used = _read(folder / limit_file).strip(), _read(folder / used_file).strip()
         if limit.isdecimal() and used.isdecimal():
-            # Files that were read long ago count as used, and give way when memory is asked for.
+            # The page cache of files counts as used, but it is freed when memory is needed.
             stat = _read(folder / "memory.stat")
             cached = re.search(rf"^{cached_field} (\d+)$", stat, re.MULTILINE)
             return int(limit) - int(used) + (int(cached[1]) if cached else 0)
@@ -165,10 +162,10 @@ def _free_in(folder: Path, otherwise: int) -> int:
 
 
 def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:
-    """Models of the NVIDIA devices that are there, usable or not, as the kernel driver names them.
+    """Models of the NVIDIA devices that exist, usable or not, as the kernel driver names them.
 
-    Where there is no such driver the models are unknown: a container may show device nodes alone, a
-    machine without a driver has its GPUs on the PCI bus, and WSL2 has one device for all of them.
+    The models are unknown without this driver: a container may have only device nodes, a machine
+    without a driver has its GPUs on the PCI bus, and WSL2 has one device for all GPUs.
     """
     models = [
         _field(_read(info), "Model") or _UNKNOWN_MODEL
@@ -182,7 +179,7 @@ def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:
 
 
 def _nvidia_on_pci(root: Path) -> int:
-    """Display and 3D controllers with NVIDIA's vendor number."""
+    """The number of display and 3D controllers with NVIDIA's vendor number."""
     return sum(
         _read(device / "vendor").strip() == "0x10de"
         and _read(device / "class").startswith(("0x0300", "0x0302"))
@@ -191,9 +188,9 @@ def _nvidia_on_pci(root: Path) -> int:
 
 
 def _nvidia_in_wsl(root: Path) -> bool:
-    """WSL2 has /dev/dxg for a GPU of any maker, and this library where NVIDIA's driver came along.
+    """WSL2 has /dev/dxg for GPUs of any vendor, and NVIDIA's library if its driver is installed.
 
-    In a container it lies in the folder of the driver's own package instead.
+    In a container, the library is in the folder of the driver package.
     Source: the CUDA on WSL user guide, and what nvidia-container-toolkit mounts.
     """
     libraries = ("lib/libcuda.so.1", "drivers/nv*/libcuda*.so*")
@@ -203,10 +200,10 @@ def _nvidia_in_wsl(root: Path) -> bool:
 
 
 def _instance() -> str | None:
-    """The instance type, where firmware or the cloud's link-local service tells it.
+    """The instance type, if the firmware or the cloud's link-local service tells it.
 
-    AWS Nitro writes it into the firmware tables. Google Cloud and Azure answer on an address that
-    only exists inside their machines, so it is asked only where the firmware names them.
+    AWS Nitro writes it into the firmware tables. Google Cloud and Azure answer at an address that
+    exists only inside their machines, so it is asked only if the firmware names them.
     """
     dmi = Path("/sys/class/dmi/id")
     vendor, product = _read(dmi / "sys_vendor").strip(), _read(dmi / "product_name").strip()
@@ -242,16 +239,16 @@ def _read(path: str | Path) -> str:
 
 
 def _field(text: str, name: str) -> str | None:
-    """First value of `name : value` in the kernel's tables."""
+    """The first value of `name : value` in a table of the kernel."""
     match = re.search(rf"^{re.escape(name)}\s*:\s*(.*?)\s*$", text, re.MULTILINE)
     return match[1] if match else None
 
 
 def busy_core_seconds(lines: Iterable[str] | None = None) -> float | None:
-    """Core-seconds that all processes of the machine together have used since it started.
+    """Core-seconds that all processes of the machine have used since it started.
 
-    None where the kernel does not tell. Steal time is counted: a core that the hypervisor gave to
-    somebody else was not there for the measurement either.
+    None if unknown. Steal time is included: a core that the hypervisor gave to another machine was
+    not free for the measurement either.
     """
     for line in lines if lines is not None else _read("/proc/stat").splitlines():
         name, *ticks = line.split()

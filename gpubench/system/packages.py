@@ -1,4 +1,4 @@
-"""Packages that only some runtimes need, and how to get them."""
+"""Packages that only some runtimes need, and how to install them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from importlib.util import find_spec
 
 
 def missing(extra: str, *packages: str) -> str | None:
-    """What to install where one of `packages` is absent; None where all are there.
+    """A line that says what to install if one of `packages` is missing. None if all are there.
 
-    `extra` is the name in pyproject.toml that brings them.
+    `extra` is the name of the group in pyproject.toml that contains them.
     """
     absent = [package for package in packages if find_spec(package) is None]
     if not absent:

@@ -1,8 +1,8 @@
-"""What the GPUs do while a cell is measured: read through NVML by a thread of its own.
+"""The state of the GPUs while a cell is measured. A separate thread reads it through NVML.
 
-NVML is NVIDIA's library behind nvidia-smi. It is asked a few times a second, outside of the
-measured path. What a GPU, its driver or a container does not tell is None, and nothing that goes
-wrong here ever ends a measurement.
+NVML is NVIDIA's library behind nvidia-smi. It is read a few times a second, outside of the measured
+path. Figures that a GPU, its driver or a container does not report are None. An error here never
+ends a measurement.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Protocol, TypeVar, cast
 
 from gpubench.system.gpus import Gpu
 
-# Often enough to see the clocks of a window of seconds, seldom enough not to disturb it: the driver
-# that answers serves the measurement too.
+# Often enough to show the clocks in a window of seconds, and seldom enough not to disturb it: the
+# measurement uses the same driver.
 PERIOD_S = 0.2
 
-# A call into a driver that hangs is not waited for longer than this.
+# The program waits no longer than this for a call into a driver that hangs.
 _PATIENCE_S = 2.0
 
-# Why a GPU runs below its highest clock, by the bits of NVML's clock event reasons
+# The causes of a clock below its maximum, by the bits of NVML's clock event reasons
 # (https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html).
 CLOCK_EVENTS = {
     0x001: "idle",
-    0x002: "application-clocks",  # the clock that somebody asked for
+    0x002: "application-clocks",  # a clock that a user has set
     0x004: "power-cap",
     0x008: "hardware-slowdown",
     0x010: "sync-boost",
@@ -38,11 +38,11 @@ CLOCK_EVENTS = {
     0x100: "display-clocks",
 }
 
-# Events that slow a GPU down although it could do more: heat, and the hardware's own protection. A
-# card at its power cap is not among them: under full load that is where it runs, for everybody.
+# Heat and the hardware protections. The power limit is not among them, because every such card
+# reaches it under full load.
 HEAT_OR_PROTECTION = 0x008 | 0x020 | 0x040 | 0x080
 
-_Handle = TypeVar("_Handle")  # or what leads to one: a UUID, a place on the bus
+_Handle = TypeVar("_Handle")  # a handle, or what leads to one: a UUID, a bus address
 _Answer = TypeVar("_Answer")
 
 
@@ -59,7 +59,7 @@ class _Process(Protocol):
 
 
 class Nvml(Protocol):
-    """The part of the module `pynvml` that is used here. Its handles are opaque."""
+    """The functions of the module `pynvml` that are used here. Handles are opaque."""
 
     NVML_CLOCK_SM: int
     NVML_CLOCK_MEM: int
@@ -85,31 +85,31 @@ class Nvml(Protocol):
 
 
 def events_named(events: int) -> list[str]:
-    """The names of the bits that are set."""
+    """The names of the clock events whose bits are set."""
     return [name for bit, name in CLOCK_EVENTS.items() if events & bit]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One GPU at one moment. None: not told."""
+    """The state of one GPU at one moment. None: not reported."""
 
     time_ns: int  # on the clock of the samples
     sm_clock_mhz: int | None = None
     memory_clock_mhz: int | None = None
     clock_events: int | None = None  # bits of CLOCK_EVENTS
-    power_w: float | None = None  # from Ampere on (but GA100) the mean of the last second
+    power_w: float | None = None  # from Ampere on (except GA100) the mean of the last second
     energy_j: float | None = None  # since the driver was loaded
     temperature_c: int | None = None
     utilization_percent: int | None = None
     memory_used_bytes: int | None = None
-    processes: int | None = None  # that compute on it, this one among them
+    processes: int | None = None  # that compute on it, including this one
 
 
-Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty where NVML is absent
+Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty if NVML is absent
 
 
 def load_nvml() -> Nvml | None:
-    """NVML, ready to be asked; None where the package or the driver's library is not there."""
+    """NVML, ready to be asked; None if the package or the driver's library is not there."""
     try:
         nvml = cast(Nvml, importlib.import_module("pynvml"))
         nvml.nvmlInit()
@@ -124,7 +124,7 @@ def recorded(
 ) -> Iterator[Readings]:
     """Read the state of `gpus` at the beginning of the block, at its end, and in between.
 
-    The value fills while the block runs. `nvml` is for tests; by default it is loaded.
+    Readings are added while the block runs. Tests give `nvml`; by default it is loaded.
     """
     readings: dict[str, list[Reading]] = {}
     nvml = (nvml or load_nvml()) if gpus else None
@@ -138,19 +138,19 @@ def recorded(
         for device, sensor in sensors:
             readings[device].append(sensor.read())
 
-    over = threading.Event()
+    is_over = threading.Event()
 
-    def read_on() -> None:
-        while not over.wait(period_s):
+    def read_repeatedly() -> None:
+        while not is_over.wait(period_s):
             read_all()
 
     read_all()
-    thread = threading.Thread(target=read_on, name="gpubench-telemetry", daemon=True)
+    thread = threading.Thread(target=read_repeatedly, name="gpubench-telemetry", daemon=True)
     thread.start()
     try:
         yield readings
     finally:
-        over.set()
+        is_over.set()
         thread.join(_PATIENCE_S)
         if not thread.is_alive():
             read_all()
@@ -159,15 +159,15 @@ def recorded(
 
 @dataclass(frozen=True)
 class Sensor:
-    """Where NVML answers for a CUDA device.
+    """Reads the state of a CUDA device through NVML.
 
-    A MIG slice shares the clocks and the temperature of its board, has memory and processes of its
-    own, and no power meter: what the board uses, its neighbours use too.
+    A MIG slice has the clocks and the temperature of its board, and its own memory and processes.
+    It has no power meter: the power of the board includes that of the other slices.
     """
 
     nvml: Nvml
     board: object | None  # a handle; None: not found
-    own: object | None  # the slice's handle, or the board's
+    own: object | None  # the handle of the slice, or of the board
     is_slice: bool = False
 
     def read(self) -> Reading:
@@ -195,21 +195,21 @@ class Sensor:
     def clock_events(self) -> int | None:
         nvml = self.nvml
         events = _ask(self.board, lambda at: nvml.nvmlDeviceGetCurrentClocksEventReasons(at))
-        if events is None:  # drivers before 535 know them under their older name alone
+        if events is None:  # drivers before 535 have only the older name
             events = _ask(self.board, lambda at: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(at))
         return events
 
     def processes(self) -> int | None:
-        """Processes that compute on the device. None where none is listed.
+        """The number of processes that compute on the device. None if none is listed.
 
-        A list without any is one that a container hides, for the caller uses the GPU itself.
+        The caller uses the GPU itself. So if the list is empty, a container hides it.
         """
         nvml = self.nvml
         listed = _ask(self.own, lambda at: nvml.nvmlDeviceGetComputeRunningProcesses(at))
         return len({process.pid for process in listed}) if listed else None
 
     def power_limits_w(self) -> tuple[float, float] | None:
-        """(what the board may use now, what it may use by default)."""
+        """(power limit of the board, its default power limit)."""
         nvml = self.nvml
         now = _ask(self.board, lambda at: nvml.nvmlDeviceGetEnforcedPowerLimit(at) / 1e3)
         default = _ask(
@@ -221,8 +221,8 @@ class Sensor:
 def find(nvml: Nvml, gpu: Gpu) -> Sensor:
     """The sensor of a CUDA device.
 
-    CUDA numbers devices in an order of its own and leaves some out (CUDA_VISIBLE_DEVICES), so they
-    are matched by UUID, and by their place on the bus where NVML does not know the UUID.
+    CUDA has its own order of devices and leaves some out (CUDA_VISIBLE_DEVICES). So devices are
+    matched by their UUIDs, or by their bus addresses if NVML does not know the UUID.
     """
     bare = gpu.uuid.removeprefix("GPU-").removeprefix("MIG-")
     board = _ask(f"GPU-{bare}", nvml.nvmlDeviceGetHandleByUUID)
@@ -234,16 +234,16 @@ def find(nvml: Nvml, gpu: Gpu) -> Sensor:
         return Sensor(nvml, board, own, is_slice=True)
     board = _ask(gpu.pci_bus_id, nvml.nvmlDeviceGetHandleByPciBusId)
     mode = _ask(board, nvml.nvmlDeviceGetMigMode)
-    if mode and mode[0]:  # one of the board's slices, and no telling which
+    if mode and mode[0]:  # one of the slices of the board, but it is unknown which
         return Sensor(nvml, board, None, is_slice=True)
     return Sensor(nvml, board, board)
 
 
 def _ask(handle: _Handle | None, question: Callable[[_Handle], _Answer]) -> _Answer | None:
-    """What NVML answers; None without a handle or an answer.
+    """The answer of NVML. None without a handle or an answer.
 
-    Whatever is raised counts as none: not supported by this GPU, not permitted, the GPU fell off
-    the bus, or a function that this pynvml lacks.
+    Every exception counts as no answer: the GPU does not support the call or is gone, the call is
+    not permitted, or this pynvml does not have the function.
     """
     if handle is None:
         return None

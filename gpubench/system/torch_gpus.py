@@ -26,9 +26,9 @@ class TorchGpu:
 
 
 def torch_gpus() -> tuple[TorchGpu, ...]:
-    """Every GPU that torch sees, usable or not, in the order of their numbers.
+    """Every GPU that torch finds, usable or not, in the order of their numbers.
 
-    Raises NoCuda with the remedy where the driver and torch do not fit together.
+    Raises NoCuda, with the remedy, if the driver does not fit torch.
     """
     import torch
 
@@ -46,13 +46,13 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
         if "No CUDA GPUs are available" in reason:
             raise NoCuda(
                 "no-device",
-                "this machine has an NVIDIA GPU but shows none to this process; look at "
-                f"CUDA_VISIBLE_DEVICES and at the container's --gpus, {OR_THE_CPU}",
+                "this machine has an NVIDIA GPU but shows none to this process; check "
+                f"CUDA_VISIBLE_DEVICES and the --gpus of the container, {OR_THE_CPU}",
             ) from error
         raise NoCuda(
             "driver-error",
-            f"the GPU cannot be used ({reason}); install or update the NVIDIA driver: one for CUDA "
-            f"{torch.version.cuda}, {OR_THE_CPU}",
+            f"the GPU cannot be used ({reason}); install an NVIDIA driver for CUDA "
+            f"{torch.version.cuda} or later, {OR_THE_CPU}",
         ) from error
     return tuple(
         TorchGpu(torch.cuda.get_device_name(n), torch.cuda.get_device_capability(n))
@@ -61,7 +61,7 @@ def torch_gpus() -> tuple[TorchGpu, ...]:
 
 
 def unusable(gpu: TorchGpu) -> str | None:
-    """Why this torch has no code for the GPU, with the remedy; None where it has."""
+    """A line that says that this torch has no code for the GPU, with the remedy. None if it has."""
     import torch
 
     architectures = torch.cuda.get_arch_list()
@@ -75,7 +75,11 @@ def unusable(gpu: TorchGpu) -> str | None:
 
 
 def compiled_for(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
-    """Machine code runs on the same major version from its minor on, PTX on anything newer."""
+    """Whether code for one of these architectures runs on a GPU.
+
+    Machine code runs on GPUs with the same major version and the same or a later minor version. PTX
+    runs on all later GPUs.
+    """
     for architecture in architectures:
         kind, _, digits = architecture.partition("_")
         digits = digits.rstrip("af")

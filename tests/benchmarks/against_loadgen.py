@@ -1,7 +1,8 @@
-"""Side by side with MLPerf LoadGen (`pip install mlcommons-loadgen`), both driven from Python.
+"""Comparison with MLPerf LoadGen (`pip install mlcommons-loadgen`), both called from Python.
 
-Both run the null system: one client in a closed loop, and Poisson arrivals, where the latency of a
-system that does nothing is the harness's own lag. Rounds alternate; medians of the rounds.
+Both run the null system, with one client in a closed loop and with Poisson arrivals. The latency of
+a system that does nothing is the lag of the harness. Rounds alternate, and the medians of the
+rounds are compared.
 """
 
 from __future__ import annotations

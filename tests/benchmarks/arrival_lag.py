@@ -1,7 +1,7 @@
-"""How late Poisson arrivals depart, against a bare loop that waits in the same way.
+"""The lag of Poisson arrivals, compared with a bare loop that waits in the same way.
 
 Rounds of the runner and of the bare loop (bare_loops.cpp) alternate on the same schedules. The
-model takes no time, so whatever lies between due time and departure is the harness and the machine.
+model takes no time, so the harness and the machine cause all the time from due to departed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpubench import core
 
 ROUNDS = 12
 ROUND_SECONDS = 1.5
-SPIN_NS = 120_000  # the runner's own
+SPIN_NS = 120_000  # as in the runner
 
 
 def harness_lag_ns(
@@ -49,7 +49,7 @@ def main() -> None:
                     cores.append(busy)
                 runner.close()
                 ours = np.percentile(np.concatenate(harness), [50, 99]) / 1e3
-                # The machine's mood changes from second to second: compare round by round.
+                # The speed of the machine changes from second to second, so rounds are compared.
                 ratio = np.median(
                     [
                         np.percentile(h, 99) / np.percentile(b, 99)

@@ -1,15 +1,15 @@
-// What a GPU does without a harness: the yardsticks of gpu_replay.py.
+// What a GPU does without a harness: the baselines of gpu_replay.py.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "cuda/event.hpp"
+#include "cuda/kernel_graph.hpp"
+#include "cuda/spin_kernel.hpp"
+#include "cuda/stream.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/buffers.hpp"
-#include "gpubench/cuda/event.hpp"
-#include "gpubench/cuda/kernel_graph.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
-#include "gpubench/cuda/stream.hpp"
 
 using namespace gpubench;
 using namespace gpubench::cuda;
@@ -23,10 +23,10 @@ struct slot {
     for (int i = 0; i < 4; ++i) events.emplace_back(on);
     const std::size_t in = has_input ? input_bytes : 1;
     const std::size_t out = has_output ? output_bytes : 1;
-    host_input = std::make_unique<pinned_buffer>(on, in);
-    device_input = std::make_unique<device_buffer>(on, in);
-    host_output = std::make_unique<pinned_buffer>(on, out);
-    device_output = std::make_unique<device_buffer>(on, out);
+    host_input = std::make_unique<pinned_buffer>(on->device(), in);
+    device_input = std::make_unique<device_buffer>(on->device(), in);
+    host_output = std::make_unique<pinned_buffer>(on->device(), out);
+    device_output = std::make_unique<device_buffer>(on->device(), out);
   }
 
   event& before_compute() { return events[has_input ? 1 : 0]; }
@@ -75,7 +75,7 @@ double with_graphs(int device, const std::uintptr_t* given, std::size_t in_fligh
   const auto on = std::make_shared<const context>(device);
   const current_context current(*on);
   const spin_kernel kernel(on);
-  const device_buffer shown(on, in_flight * sizeof(spin_times));
+  const device_buffer shown(device, in_flight * sizeof(spin_times));
   std::vector<kernel_graph> own;
   std::vector<CUgraphExec_st*> graphs;
   for (std::size_t i = 0; i < in_flight; ++i) {

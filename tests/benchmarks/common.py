@@ -1,4 +1,4 @@
-"""What the benchmarks share: the bare loops, compiled here, a table, parts that fail alone."""
+"""Code of several benchmarks: the bare loops, which are compiled here, a table, and parts."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def all_parts(parts: Mapping[str, Callable[[], None]], save: Callable[[], None]) -> int:
-    """Call all of them, and `save` after each. One that fails keeps none from being called.
+    """Call all parts, and `save` after each. If a part fails, the others are called all the same.
 
-    Returns the exit status: 1 where any failed. What failed is told again at the end.
+    Returns the exit status: 1 if any part failed. The failures are printed again at the end.
     """
     failed: dict[str, Exception] = {}
     for name, part in parts.items():

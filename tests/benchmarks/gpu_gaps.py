@@ -1,11 +1,11 @@
 """How long a GPU waits between two batches of one sample, with 1, 2 and 4 workers.
 
-From the device events of every batch: the share of the window in which no batch is computed, and
-the gaps themselves. A gap that another worker fills is none.
+The device events of every batch show the gaps in which no batch is computed, and their share of the
+window. If another worker computes meanwhile, there is no gap.
 
     python tests/benchmarks/gpu_gaps.py [--models bert-base,resnet50] [--json figures.json]
 
-With --models synthetic it also runs to its end on a simulated GPU, and its figures mean nothing.
+With --models synthetic it also runs on a simulated GPU, where its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORKERS = (1, 2, 4)
 
 
 def gaps_ns(began_ns: NDArray[np.int64], ended_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Lengths of the times in which nothing is computed, between the first batch and the last."""
+    """Lengths of the gaps in which nothing is computed, between the first batch and the last."""
     order = np.argsort(began_ns)
     busy_until = np.maximum.accumulate(ended_ns[order])[:-1]
     return np.maximum(began_ns[order][1:] - busy_until, 0)

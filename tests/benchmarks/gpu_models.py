@@ -1,7 +1,7 @@
 """ResNet50 and BERT-base in fp16 on a GPU, as ratios to bare C++ loops over the same graphs.
 
-Each model is captured once per batch in flight. The harness and a bare loop that makes the same
-driver calls (bare_replay.cpp) replay these graphs in turn; so does a loop of launches alone.
+Each model is captured once for each batch in flight. The harness, a bare loop with the same driver
+calls (bare_replay.cpp), and a loop that only launches replay these graphs in turn.
 
     python tests/benchmarks/gpu_models.py [--rounds 3] [--json figures.json]
 """
@@ -33,7 +33,7 @@ IN_FLIGHT = 2
 def compare(
     bare: BareReplay, rounds: int, figures: Figures, rows: list[list[str]], model: str, batch: int
 ) -> None:
-    """Adds a row: this model and batch size."""
+    """Add a row for this model and batch size."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
     place = prepared.engines["cuda:0"]

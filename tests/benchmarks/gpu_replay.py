@@ -1,7 +1,8 @@
-"""What the harness costs on a GPU, as ratios to bare C++ loops (bare_replay.cpp) in the same run.
+"""The cost of the harness on a GPU, as ratios to bare C++ loops (bare_replay.cpp) of the same run.
 
-Rounds of the harness and of the bare loops alternate; medians of the rounds. The model is a kernel
-of known length. On a simulated GPU the same code runs to its end, and its figures mean nothing.
+Rounds of the harness and of the bare loops alternate, and the medians of the rounds are compared.
+The model is a kernel of known duration. The code also runs on a simulated GPU, where its figures
+mean nothing.
 
     python tests/benchmarks/gpu_replay.py [--rounds 5] [--json figures.json]
 """
@@ -32,14 +33,16 @@ Figures = dict[str, float]
 
 
 class BareReplay:
-    """The loops of bare_replay.cpp. Each raises RuntimeError where the driver fails."""
+    """The loops of bare_replay.cpp. Each raises RuntimeError if the driver fails."""
 
     def __init__(self) -> None:
         source = Path(__file__).with_name("bare_replay.cpp")
         archive = cmake_dir().parents[1] / "libgpubench_core.a"
         with tempfile.TemporaryDirectory() as folder:
             shared = Path(folder) / "bare_replay.so"
-            flags = ["-O3", "-DNDEBUG", "-std=c++17", "-shared", "-fPIC", f"-I{include_dir()}"]
+            own_headers = Path(__file__).parents[2] / "csrc" / "src"  # of streams, events, graphs
+            flags = ["-O3", "-DNDEBUG", "-std=c++17", "-shared", "-fPIC"]
+            flags += [f"-I{include_dir()}", f"-I{own_headers}"]
             links = [str(archive), "-ldl", "-pthread"]
             command = [os.environ.get("CXX", "c++"), *flags, str(source), *links]
             subprocess.run([*command, "-o", str(shared)], check=True)
@@ -63,7 +66,7 @@ class BareReplay:
         return self._call("bare_replay", *_graphs(what), in_flight, *sizes, batches)
 
     def launches(self, what: int | Sequence[int], in_flight: int, batches: int) -> float:
-        """Batches per second of graph launches alone."""
+        """Batches per second of graph launches without copies."""
         return self._call("bare_launches", *_graphs(what), in_flight, batches)
 
     def copy(self, size: int, copies: int) -> float:
@@ -164,7 +167,7 @@ def replay(bare: BareReplay, rounds: int, figures: Figures) -> None:
 
 
 def copies(bare: BareReplay, rounds: int, figures: Figures) -> None:
-    """32 requests that the queue joined are one copy."""
+    """32 requests that the queue joined need one copy."""
     requests, batches = 32, 50
     size = SAMPLE_BYTES * requests
     ratios, speeds = [], []

@@ -1,11 +1,11 @@
-"""Signals to the command at every moment of its start: how it ends, by the time of the signal.
+"""How the command ends if a signal comes while it starts, by the time of the signal.
 
     python -P tests/benchmarks/interrupted_start.py --tries 200
 
 Each try starts `gpubench run` and sends it a signal after a delay, from 0 to --until seconds. It
-counts exit statuses and tracebacks. Before the command's own handlers are there, Python and the
-system act on a signal: the process ends by it (status -2, -15 or -1), or, where Python has its
-handler of SIGINT already, with a traceback of Python's own start.
+counts exit statuses and tracebacks. Before the command has its own handlers, Python and the system
+handle a signal. The process then ends by the signal (status -2, -15 or -1), or, if Python already
+has its handler of SIGINT, with a traceback of Python's own start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How often the intervals of an open loop hold the truth, and how often its verdict is suspect.
+"""How often the intervals of an open loop contain the true value, and how often it is suspect.
 
-The arrivals are those that the program makes, the queue is the core's in simulated time, and the
-figures are those of a result. Prints the table of docs/measurement.md in two to eight minutes:
+The arrivals are those that the program makes, the queue is that of the core in simulated time, and
+the figures are those of a result. Prints the table of docs/measurement.md in two to eight minutes:
 
     python tests/benchmarks/interval_coverage.py 200
 """
@@ -32,13 +32,13 @@ SERVICE_NS = 1_000_000
 REQUESTS = (130, 1_000, 10_000, 100_000)
 LOADS = (0.1, 0.3, 0.5, 0.8, 0.9, 0.95)
 PERCENTS = (50, 90, 95, 99)
-MOST_REQUESTS = 2_000_000  # of all runs of a cell together
+MOST_REQUESTS = 2_000_000  # of all runs of one row together
 TRUTH_RUNS, TRUTH_REQUESTS = 4, 2_000_000
 
 
 @dataclass(frozen=True)
 class System:
-    """A queue whose load is that of all its workers with full batches."""
+    """A queue. Its load refers to all workers with full batches."""
 
     name: str
     load: float
@@ -107,7 +107,7 @@ def systems() -> list[System]:
 
 @dataclass
 class Share:
-    """Of intervals: how many were given, and how many of them hold the truth."""
+    """How many intervals were given, and how many of them contain the true value."""
 
     runs: int = 0
     given: int = 0
@@ -128,13 +128,13 @@ class Share:
 
 @dataclass
 class Coverage:
-    """What many runs of one system and length show."""
+    """The outcome of many runs of one system with one length."""
 
     percentiles: dict[int, Share]
-    without_load: dict[int, Share]  # the same, from the latencies alone
+    without_load: dict[int, Share]  # the same, only from the latencies
     throughput: Share
     suspect: float  # share of the runs
-    counted: int  # the fewest requests of a run
+    counted: int  # the smallest number of requests of a run
 
 
 def cell(system: System, requests: int, runs: int) -> Coverage:

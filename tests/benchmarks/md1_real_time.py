@@ -1,8 +1,9 @@
-"""M/D/1 in real time: a spinning executor of 1 ms under Poisson arrivals, against Erlang's formula.
+"""M/D/1 in real time: a spinning executor of 1 ms with Poisson arrivals, and Erlang's formula.
 
-The truth on the very schedule is also known, from simulated time: what is left between the two is
-the harness and the machine, without the chance that lies in the arrivals. The machine's part shows
-in the executor: it spins for 1 ms, and takes longer only where another process took its core.
+The true waiting times on the same schedule are also known, from simulated time. Their difference
+from the measured ones is the error of the harness and the machine, without the randomness of the
+arrivals. The executor shows the part of the machine: it spins for 1 ms, and takes longer only if
+another process took its core.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Memory per request: what a run adds to the process, by batch size."""
+"""Memory per request: how much a run adds to the process, for several batch sizes."""
 
 from __future__ import annotations
 

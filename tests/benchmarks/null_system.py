@@ -1,7 +1,7 @@
-"""Requests per second where the model does nothing: what the harness itself costs.
+"""Requests per second with a model that does nothing: the cost of the harness itself.
 
-Slices of the runner, started from Python, alternate with slices of a bare loop (bare_loops.cpp), so
-that both see the same machine; the medians are compared.
+Short runs of the runner, started from Python, alternate with short runs of a bare loop
+(bare_loops.cpp), so both have the same state of the machine. The medians are compared.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What `gpubench run` measures over the loop that a user would write: batch 1, one client, a CPU.
+"""`gpubench run` compared with the loop that a user would write: batch 1, one client, on a CPU.
 
-The loop calls the model in the main thread of a process of its own, in inference mode, with the
-same number of threads and the same inputs, and has no queue. Another process does what `gpubench
-run` does. Each loads and builds its own engine; then both measure in turn, many times, while the
-other one sleeps, and the ratio of each pair is taken, since a shared machine changes its speed from
-second to second. 1.00 means that gpubench costs nothing.
+The loop calls the model in the main thread of its own process, in inference mode, with the same
+number of threads and the same inputs, and without a queue. Another process does what `gpubench run`
+does. Each loads and builds its own engine. Then they measure in turn, many times, while the other
+one sleeps. The speed of a shared machine changes from second to second, so the ratio of each pair
+is computed. 1.00 means that gpubench adds no cost.
 
     python tests/benchmarks/plain_loop.py [--models mobilenet,resnet50] [--runtimes eager]
                                           [--rounds 9] [--seconds 1.5]
@@ -46,7 +46,7 @@ _POOL = 64  # distinct requests, as many as gpubench makes of these sizes
 
 
 class Side:
-    """A process that measures each time it is asked."""
+    """A process that measures each time it receives a line."""
 
     def __init__(self, name: str, model: str, runtime: str, seconds: float) -> None:
         command = [sys.executable, __file__, "--side", name, model, runtime, str(seconds)]
@@ -74,9 +74,9 @@ def spec_of(model: str, **settings: Any) -> Spec:
 
 
 def answer(measure: Callable[[], tuple[float, float]]) -> None:
-    """Measure for every line that comes in, and print what came out."""
+    """Measure once for every line of input, and print the figures."""
     output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print does not belong there
+    os.dup2(2, 1)  # the output of libraries goes to stderr
     for _ in sys.stdin:
         print(*measure(), file=output, flush=True)
 

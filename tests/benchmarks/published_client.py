@@ -1,9 +1,9 @@
-"""What the client of the published study would have printed, beside gpubench, on the same engine.
+"""The client of the published study compared with gpubench, on the same engine.
 
-That client had a thread for each request in flight, started the clock after the queue, called the
-model and stopped the clock without waiting for the device; it sent one sample repeated through the
-batch and warmed nothing up. Here the engine is warm in all cases. "Waits" is the same client with a
-synchronisation before the clock is stopped. On a CPU there is nothing to wait for.
+That client had a thread for each request in flight. It started the clock after the queue, called
+the model, and stopped the clock without waiting for the device. Its batches contained the same
+sample several times, and it had no warm-up. Here the engine is warm in all cases. "Waits" is the
+same client with a synchronisation before the clock stops. On a CPU there is nothing to wait for.
 
     python tests/benchmarks/published_client.py [--model resnet50] [--device cuda:0] [--json FILE]
 """
@@ -40,7 +40,7 @@ Figures = dict[str, float]
 def their_way(
     prepared: Prepared, cell: Cell, requests: int, wait: Callable[[], None]
 ) -> tuple[float, float, float]:
-    """(inferences per second, P50 ms, P95 ms) as a pool of threads sees them."""
+    """(inferences per second, P50 ms, P95 ms) as a pool of threads measures them."""
     place = prepared.engines[cell.device]
     one = tuple(part[:1].expand_as(part).contiguous() for part in place.pool[0])
 
@@ -78,7 +78,7 @@ def our_way(prepared: Prepared, cell: Cell) -> tuple[float, float, float]:
 
 
 def compare(cell: Cell, requests: int, rounds: int) -> dict[str, Figures]:
-    """Medians over the rounds, by the way of measuring."""
+    """Medians over the rounds, for each method of measuring."""
     prepared = prepare(cell, lambda stage: None)
     on_gpu = not cell.on_cpu
     synchronise = torch.cuda.synchronize if on_gpu else lambda: None

@@ -1,7 +1,8 @@
-"""Throughput of every runtime that this machine has, over eager's, in one run.
+"""Throughput of every runtime of this machine, divided by that of eager mode, in one run.
 
-All engines are made first; then they are fed the same inputs through the same queue, in turn, in
-several rounds, and medians are compared. One whose outputs differ from the fp32 model's is marked.
+All engines are built first. Then each receives the same inputs through the same queue, in turn, in
+several rounds, and the medians are compared. An engine is marked if its outputs differ from those
+of the fp32 model.
 
     python tests/benchmarks/runtimes.py [--models bert-base,resnet50] [--batch 1] [--rounds 3]
 """
@@ -33,7 +34,7 @@ PRECISIONS = ("fp32", "amp", "int8")
 
 @dataclass
 class Contender:
-    """A runtime's engine, ready, and what each round measured of it, in inferences per second."""
+    """The engine of a runtime, and its figures of each round in inferences per second."""
 
     name: str
     cell: Cell
@@ -64,7 +65,7 @@ class Contender:
 
 
 def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> list[Contender]:
-    """All that this machine can run; of the others, the reason is printed."""
+    """The runtimes that this machine can run. The reason is printed for the others."""
     ready = []
     references = References()
     for precision in PRECISIONS:

@@ -1,8 +1,8 @@
 """The search in real time, on a queue whose answer is known: M/D/1 of 1 ms, P99 within 10 ms.
 
-Several searches with seeds of their own, each as a user would run it. The truth, 773.5 requests a
-second, is from Erlang's formula (tests/python/test_search_coverage.py). Takes one to three minutes
-a search.
+Several searches with different seeds, each as a user would run it. The true answer, 773.5 requests
+per second, comes from Erlang's formula (tests/python/simulated_searches.py). A search takes one to
+three minutes.
 
     python tests/benchmarks/search_md1.py [SEARCHES]
 """

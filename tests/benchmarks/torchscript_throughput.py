@@ -1,9 +1,9 @@
-"""ResNet50, batch 1, TorchScript on the CPU: our throughput over torch's own throughput benchmark.
+"""ResNet50, batch 1, TorchScript on the CPU: gpubench compared with torch's ThroughputBenchmark.
 
 `torch.utils.ThroughputBenchmark` calls a TorchScript module from C++ threads, without Python and
-without a queue: the least that a harness can cost. Both run the same module on the same input in
-this process, with the same number of calling threads and of intra-op threads, in turn, several
-times; the medians are compared.
+without a queue. A harness cannot cost less. Both run the same module on the same input in this
+process, with the same number of calling threads and of intra-op threads. They run in turn, several
+times, and the medians are compared.
 
     python tests/benchmarks/torchscript_throughput.py [--requests 130] [--rounds 5]
 """

@@ -1,4 +1,4 @@
-// Schedules: the same on every platform, and at the rate asked for.
+// Schedules: the same on every platform, and at the requested rate.
 #include "gpubench/arrivals.hpp"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace {
 
 using times = std::vector<std::int64_t>;
 
-// Written down once; they must never change, on any platform or compiler.
+// These values must never change, on any platform or compiler.
 void a_seed_gives_the_same_schedule_everywhere() {
   CHECK((poisson_arrivals(1000, 5, 0) == times{495525, 1486222, 1782605, 3463500, 4870152}));
   CHECK((poisson_arrivals(1000, 5, 42) == times{705323, 895689, 1337035, 2612915, 2719067}));
@@ -85,16 +85,17 @@ void bad_arguments_name_the_fix() {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   for (const double rate : {0.0, -1.0, nan, infinity}) {
-    const auto message = message_of<invalid_argument>([rate] { poisson_arrivals(rate, 1, 0); });
+    const auto message =
+        message_of<invalid_argument>([rate] { return poisson_arrivals(rate, 1, 0); });
     CHECK(message.find("give a positive number of requests per second") != std::string::npos);
   }
-  message_of<invalid_argument>([] { constant_arrivals(1000, 0); });
-  message_of<invalid_argument>([] { constant_arrivals(1e-9, 1000); });
-  message_of<invalid_argument>([] { burst_arrivals(1000, 10, 0); });
-  message_of<invalid_argument>([] { poisson_arrivals(1000, SIZE_MAX / 64, 0); });
-  message_of<invalid_argument>([nan] { exponential_service(nan, 1, 0); });
-  message_of<invalid_argument>([] { exponential_service(-1, 1, 0); });
-  message_of<invalid_argument>([] { exponential_service(1, 0, 0); });
+  message_of<invalid_argument>([] { return constant_arrivals(1000, 0); });
+  message_of<invalid_argument>([] { return constant_arrivals(1e-9, 1000); });
+  message_of<invalid_argument>([] { return burst_arrivals(1000, 10, 0); });
+  message_of<invalid_argument>([] { return poisson_arrivals(1000, SIZE_MAX / 64, 0); });
+  message_of<invalid_argument>([nan] { return exponential_service(nan, 1, 0); });
+  message_of<invalid_argument>([] { return exponential_service(-1, 1, 0); });
+  message_of<invalid_argument>([] { return exponential_service(1, 0, 0); });
 }
 
 }  // namespace

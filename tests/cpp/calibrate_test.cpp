@@ -6,10 +6,10 @@
 #include <memory>
 
 #include "check.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "fake_cuda_driver.hpp"
 #include "gpubench/cuda/buffers.hpp"
 #include "gpubench/cuda/error.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
 
 using namespace gpubench;
@@ -22,8 +22,8 @@ void the_kernel_stores_what_the_timer_showed() {
   const current_context current(*device);
   const stream on(device);
   const spin_kernel kernel(device);
-  const device_buffer shown(device, sizeof(spin_times));
-  const pinned_buffer read(device, sizeof(spin_times));
+  const device_buffer shown(0, sizeof(spin_times));
+  const pinned_buffer read(0, sizeof(spin_times));
   kernel.launch_empty(on);
   kernel.launch(on, 250'000, shown.address());
   load_driver().cuMemcpyDtoHAsync(read.data(), shown.address(), sizeof(spin_times), on.handle());
@@ -58,17 +58,17 @@ void coarse_events_are_seen() {
 
 void arguments_are_checked() {
   const auto refused = [](std::vector<std::int64_t> lengths, std::int64_t repeats) {
-    return message_of<invalid_argument>([&] { check_event_clock(0, lengths, repeats); });
+    return message_of<invalid_argument>([&] { return check_event_clock(0, lengths, repeats); });
   };
   CHECK(refused({}, 1) == "lengths_ns is empty; give at least one length in nanoseconds");
   CHECK(refused({1000, 0}, 1) == "lengths_ns holds 0; give lengths from 1 ns to 10 s");
   CHECK(refused({1000}, 0) == "repeats is 0; give 1 to 100000");
-  message_of<unavailable>([] { check_event_clock(7, {1000}, 1); });
+  message_of<unavailable>([] { return check_event_clock(7, {1000}, 1); });
 }
 
-void a_failure_is_told_and_nothing_is_left_behind() {
+void a_failure_is_reported_and_nothing_leaks() {
   fake_cuda_set("launch_fails_at", 20);
-  const std::string error = message_of<cuda_error>([] { check_event_clock(0, {1000}, 5); });
+  const std::string error = message_of<cuda_error>([] { return check_event_clock(0, {1000}, 5); });
   CHECK(error.find("cuLaunchKernel") == 0);
   fake_cuda_reset();
   CHECK(fake_cuda_get("live") == 0);
@@ -79,5 +79,5 @@ void a_failure_is_told_and_nothing_is_left_behind() {
 int main() {
   return run_tests(TEST(the_kernel_stores_what_the_timer_showed),
                    TEST(events_agree_with_the_kernel), TEST(coarse_events_are_seen),
-                   TEST(arguments_are_checked), TEST(a_failure_is_told_and_nothing_is_left_behind));
+                   TEST(arguments_are_checked), TEST(a_failure_is_reported_and_nothing_leaks));
 }

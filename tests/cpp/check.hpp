@@ -1,4 +1,4 @@
-// A test is a function that states facts with CHECK; main() runs those it is given.
+// A minimal test framework: a test is a function with CHECKs, and main() runs the tests in a list.
 #pragma once
 
 #include <cstdio>
@@ -15,11 +15,12 @@ inline int failed_checks = 0;
     }                                                                                    \
   } while (false)
 
-// What `function` throws as an Exception; "" and a failed check if it does not.
+// The message of the Exception that `function` throws. If it throws none, a check fails and this is
+// "".
 template <class Exception, class Function>
 std::string message_of(const Function& function) {
   try {
-    function();
+    static_cast<void>(function());
   } catch (const Exception& error) {
     return error.what();
   }

@@ -1,5 +1,6 @@
-// What is written down of the driver by hand is what NVIDIA's headers say: every signature, by its
-// version, and the structures and numbers. Does nothing where there are no such headers.
+// Compares the core's own declarations of the driver with NVIDIA's headers: every signature, by its
+// version, and the structures and constants. Prints that it is skipped if there are no such
+// headers.
 #include <cstdio>
 
 #if __has_include(<cuda.h>) && __has_include(<cudaTypedefs.h>)
@@ -16,7 +17,7 @@ using namespace gpubench::cuda;
 
 namespace {
 
-// A type of cuda.h as the table has it: enumerations are passed as ints.
+// The type that the table uses for a type of cuda.h: int for an enumeration.
 template <class Type>
 struct in_table {
   using type = std::conditional_t<std::is_enum_v<Type>, int, Type>;

@@ -1,20 +1,20 @@
-// The driver's table, its errors and its owners, on the fake driver.
+// The table of the driver, its errors, and the owners of its handles, on the fake driver.
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "check.hpp"
+#include "cuda/context.hpp"
+#include "cuda/driver.hpp"
+#include "cuda/event.hpp"
+#include "cuda/stream.hpp"
 #include "fake_cuda_driver.hpp"
 #include "forked.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/buffers.hpp"
-#include "gpubench/cuda/context.hpp"
 #include "gpubench/cuda/device.hpp"
-#include "gpubench/cuda/driver.hpp"
 #include "gpubench/cuda/error.hpp"
-#include "gpubench/cuda/event.hpp"
-#include "gpubench/cuda/stream.hpp"
 #include "gpubench/error.hpp"
 
 using namespace gpubench;
@@ -22,7 +22,7 @@ using namespace gpubench::cuda;
 
 namespace {
 
-// Whether the driver is unavailable for this reason, with a message that says what to do.
+// Whether `function` throws unavailable for this reason, with a message of one line and a remedy.
 template <class Function>
 bool unavailable_for(unavailable::reason why, const std::string& part, const Function& function) {
   try {
@@ -35,8 +35,8 @@ bool unavailable_for(unavailable::reason why, const std::string& part, const Fun
   return false;
 }
 
-// First of all tests: what keeps a driver from being loaded. Once it is loaded it stays.
-void a_driver_that_cannot_be_used_says_why() {
+// Must be the first test: once the driver is loaded, it stays loaded.
+void a_driver_that_cannot_be_used_gives_the_reason() {
   using reason = unavailable::reason;
   CHECK(unavailable_for(reason::no_driver, "no-such-library.so",
                         [] { const driver none("no-such-library.so"); }));
@@ -53,7 +53,7 @@ void a_driver_that_cannot_be_used_says_why() {
   CHECK(load_driver().version() == 12000);
 }
 
-void devices_are_told_apart() {
+void devices_have_their_own_index_name_uuid_and_bus_id() {
   fake_cuda_set("devices", 2);
   const auto found = devices();
   CHECK(found.size() == 2);
@@ -73,9 +73,9 @@ void devices_are_told_apart() {
 void an_error_has_call_code_name_and_text() {
   const auto on = std::make_shared<const context>(0);
   fake_cuda_set("out_of_memory_at", 2);
-  const device_buffer first(on, 100);
+  const device_buffer first(0, 100);
   try {
-    const pinned_buffer second(on, 100);
+    const pinned_buffer second(0, 100);
     CHECK(false);
   } catch (const cuda_error& error) {
     CHECK(error.call() == "cuMemHostAlloc" && error.code() == 2);
@@ -83,18 +83,18 @@ void an_error_has_call_code_name_and_text() {
     CHECK(std::string(error.what()) ==
           "cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory");
   }
-  CHECK(message_of<invalid_argument>([&] { const device_buffer none(on, 0); }) ==
+  CHECK(message_of<invalid_argument>([&] { const device_buffer none(0, 0); }) ==
         "bytes is 0; a buffer has at least 1 byte");
 }
 
-void owners_give_back_what_they_took() {
+void owners_destroy_their_handles() {
   {
     const auto on = std::make_shared<const context>(0);
     stream first(on);
     stream second(std::move(first));
     event mark(on);
-    pinned_buffer host(on, 10);
-    device_buffer memory(on, 10);
+    pinned_buffer host(0, 10);
+    device_buffer memory(0, 10);
     CHECK(fake_cuda_get("live_streams") == 1 && fake_cuda_get("live_events") == 1);
     CHECK(fake_cuda_get("live_pinned") == 1 && fake_cuda_get("live_device") == 1);
     second = stream(on);
@@ -124,8 +124,8 @@ void bytes_go_to_the_device_and_back_in_the_order_of_the_stream() {
   const auto on = std::make_shared<const context>(0);
   const current_context current(*on);
   const stream line(on);
-  const pinned_buffer host(on, 1000);
-  const device_buffer device(on, 1000);
+  const pinned_buffer host(0, 1000);
+  const device_buffer device(0, 1000);
   event before(on);
   event after(on);
   for (int i = 0; i < 1000; ++i) host.data()[i] = static_cast<unsigned char>(i);
@@ -146,7 +146,7 @@ void a_sticky_error_is_in_every_later_answer() {
     const auto on = std::make_shared<const context>(0);
     const current_context current(*on);
     const stream line(on);
-    const device_buffer device(on, 64);
+    const device_buffer device(0, 64);
     CUgraphExec_st* const graph =
         fake_cuda_copy_graph(device.address(), device.address() + 32, 32, 20'000'000);
     event done(on);
@@ -167,9 +167,9 @@ void a_sticky_error_is_in_every_later_answer() {
   const stream usable(again);
 }
 
-void a_forked_child_has_no_driver_and_gives_nothing_back() {
+void a_forked_child_has_no_driver_and_destroys_nothing() {
   auto on = std::make_shared<const context>(0);
-  auto memory = std::make_unique<pinned_buffer>(on, 64);
+  auto memory = std::make_unique<pinned_buffer>(0, 64);
   auto line = std::make_unique<stream>(on);
   const auto live = fake_cuda_get("live");
   CHECK(holds_in_child([&] {
@@ -186,10 +186,11 @@ void a_forked_child_has_no_driver_and_gives_nothing_back() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(a_driver_that_cannot_be_used_says_why), TEST(devices_are_told_apart),
-                   TEST(an_error_has_call_code_name_and_text),
-                   TEST(owners_give_back_what_they_took), TEST(a_context_is_current_for_a_scope),
+  return run_tests(TEST(a_driver_that_cannot_be_used_gives_the_reason),
+                   TEST(devices_have_their_own_index_name_uuid_and_bus_id),
+                   TEST(an_error_has_call_code_name_and_text), TEST(owners_destroy_their_handles),
+                   TEST(a_context_is_current_for_a_scope),
                    TEST(bytes_go_to_the_device_and_back_in_the_order_of_the_stream),
                    TEST(a_sticky_error_is_in_every_later_answer),
-                   TEST(a_forked_child_has_no_driver_and_gives_nothing_back));
+                   TEST(a_forked_child_has_no_driver_and_destroys_nothing));
 }

@@ -1,5 +1,5 @@
-// Device stamps on the host's clock: causality always, the truth within the width that is reported,
-// and durations untouched.
+// Device time stamps on the host's clock: the order of events holds, the true times are within the
+// reported width, and durations do not change.
 #include "gpubench/cuda/event_clock.hpp"
 
 #include <algorithm>
@@ -23,15 +23,15 @@ std::int64_t between(random_source& random, std::int64_t low, std::int64_t high)
   return std::uniform_int_distribution<std::int64_t>(low, high)(random);
 }
 
-// Mostly short, sometimes very long: what a scheduler does.
+// A delay by a scheduler: mostly short, sometimes very long.
 std::int64_t delay(random_source& random, std::int64_t least, double mean) {
   const double exponential = std::exponential_distribution<double>(1 / mean)(random);
   const double hiccup = between(random, 0, 99) == 0 ? 100 : 1;
   return least + static_cast<std::int64_t>(exponential * hiccup);
 }
 
-// A device's clock, in exact arithmetic up to a nanosecond: device = (host - zero) (1 - drift), in
-// steps of `resolution_ns`.
+// The clock of a device, exact to a nanosecond: device = (host - zero) (1 - drift), in steps of
+// `resolution_ns`.
 struct device_clock {
   std::int64_t zero_ns;
   double drift;
@@ -51,18 +51,18 @@ struct recorded_run {
   std::vector<clock_anchor> anchors;
 };
 
-clock_anchor look(const device_clock& clock, random_source& random, std::int64_t host_ns) {
+clock_anchor take_anchor(const device_clock& clock, random_source& random, std::int64_t host_ns) {
   const std::int64_t event_ns = host_ns + delay(random, 5, 4000);
   return {clock.shows(event_ns), host_ns, event_ns + delay(random, 5, 6000)};
 }
 
-// Up to two batches in flight, so that device intervals overlap and completion order is not that
-// of submission.
+// Up to two batches are in flight. So their intervals on the device overlap, and they can complete
+// in another order than that of submission.
 recorded_run record(random_source& random, const device_clock& clock, std::size_t count,
                     std::int64_t start_ns, double mean_service_ns, double mean_pause_ns) {
   recorded_run run;
   std::int64_t host_ns = start_ns;
-  run.anchors.push_back(look(clock, random, host_ns));
+  run.anchors.push_back(take_anchor(clock, random, host_ns));
   host_ns = run.anchors.back().after_ns;
   for (std::size_t i = 0; i < count; ++i) {
     const std::int64_t submitted = host_ns;
@@ -82,7 +82,7 @@ recorded_run record(random_source& random, const device_clock& clock, std::size_
     host_ns = (overlaps ? at[0] : completed) + delay(random, 1, mean_pause_ns);
   }
   for (const batch_record& each : run.batches) host_ns = std::max(host_ns, each.completed_ns);
-  run.anchors.push_back(look(clock, random, host_ns));
+  run.anchors.push_back(take_anchor(clock, random, host_ns));
   return run;
 }
 
@@ -99,7 +99,7 @@ void check_causality(const recorded_run& run, const std::vector<device_stamps>& 
   }
 }
 
-void truth_lies_within_the_width() {
+void true_times_are_within_the_width() {
   random_source random(1);
   for (int round = 0; round < 3000; ++round) {
     const device_clock clock = any_clock(random, 1);
@@ -132,7 +132,7 @@ void durations_are_those_of_the_line_whatever_is_shifted() {
   random_source random(2);
   std::size_t shifted = 0;
   for (int round = 0; round < 2000; ++round) {
-    const device_clock clock = any_clock(random, 512);  // what an event resolves
+    const device_clock clock = any_clock(random, 512);  // the resolution of events
     const recorded_run run = record(random, clock, 40, between(random, 0, 1000 * second),
                                     std::pow(10, between(random, 2, 7)), 1e5);
     auto placed = run.device_ns;
@@ -168,15 +168,16 @@ void drift_of_a_long_run_is_found() {
     const auto fit =
         place_on_host_clock(run.batches.data(), placed.data(), placed.size(), run.anchors);
     CHECK(fit && fit->width_ns && *fit->width_ns < 1000);
-    // The host gains what the device loses; second-order terms are below a thousandth of it.
+    // The drifts of the two clocks are equal up to second-order terms, which are below a
+    // thousandth.
     if (fit) CHECK(std::abs(fit->drift_ppm - drift * 1e6) < 1e-3 * std::abs(drift) * 1e6 + 1e-3);
   }
 }
 
-// What the search must find, by trying every pair of constraints: each corner of the set of lines
-// lies on two of them.
+// The expected result, found by trying every pair of constraints: each corner of the set of lines
+// that satisfy all constraints is on two of them.
 struct reference {
-  double width = -1;  // < 0: no line
+  double width = -1;  // negative: no line satisfies all constraints
   double contradiction = 0;
 };
 
@@ -205,7 +206,7 @@ reference try_all(const recorded_run& run) {
     }
     return std::make_pair(bottom, top);
   };
-  // Corners of the height as a function of the drift, and where it is 0, are among these.
+  // These drifts include all corners of the height as a function of the drift, and all its zeros.
   std::vector<double> drifts{-most, most};
   for (const bound& a : bounds) {
     for (const bound& b : bounds) {
@@ -241,7 +242,7 @@ reference try_all(const recorded_run& run) {
   return best;
 }
 
-void width_and_contradiction_are_those_of_trying_every_pair() {
+void width_and_contradiction_equal_those_of_every_pair_of_constraints() {
   random_source random(4);
   int contradictory = 0;
   for (int round = 0; round < 5000; ++round) {
@@ -297,17 +298,17 @@ void one_batch_is_centred() {
   CHECK(fit && fit->drift_ppm == 0 && fit->shifted_batches == 0);
 }
 
-void a_batch_longer_than_the_host_saw_is_squeezed() {
+void a_batch_longer_than_the_host_saw_is_shortened() {
   const batch_record batch{0, 0, 1000, 2000, 0, 1};
   device_stamps stamps{0, 400, 1600, 2000};
   const auto fit = place_on_host_clock(&batch, &stamps, 1, {});
   CHECK((stamps == device_stamps{1000, 1200, 1800, 2000}));
   CHECK(fit && !fit->width_ns && fit->squeezed_batches == 1 && fit->shifted_batches == 0);
-  // The drift is at its limit, which leaves 998 to squeeze and a half of that on either side.
+  // The drift is at its limit. 998 ns remain to be shortened, half of them at each end.
   CHECK(fit && fit->largest_squeeze_ns == 998 && fit->contradiction_ns == 499);
 }
 
-void a_clock_that_jumps_is_told_by_the_contradiction() {
+void a_clock_that_jumps_gives_a_contradiction() {
   std::vector<batch_record> batches;
   std::vector<device_stamps> stamps;
   for (std::int64_t i = 0; i < 100; ++i) {
@@ -327,11 +328,11 @@ void a_clock_that_jumps_is_told_by_the_contradiction() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(truth_lies_within_the_width),
+  return run_tests(TEST(true_times_are_within_the_width),
                    TEST(durations_are_those_of_the_line_whatever_is_shifted),
                    TEST(drift_of_a_long_run_is_found),
-                   TEST(width_and_contradiction_are_those_of_trying_every_pair),
+                   TEST(width_and_contradiction_equal_those_of_every_pair_of_constraints),
                    TEST(nothing_to_place), TEST(anchors_alone_give_a_line),
-                   TEST(one_batch_is_centred), TEST(a_batch_longer_than_the_host_saw_is_squeezed),
-                   TEST(a_clock_that_jumps_is_told_by_the_contradiction));
+                   TEST(one_batch_is_centred), TEST(a_batch_longer_than_the_host_saw_is_shortened),
+                   TEST(a_clock_that_jumps_gives_a_contradiction));
 }

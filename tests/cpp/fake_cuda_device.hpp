@@ -1,9 +1,9 @@
 // The simulated devices behind the fake driver: time, streams, memory, faults.
 //
-// The device's clock follows the host's, with an offset and a drift, so that runs go in real time.
-// When an operation is handed over, the moments of its beginning and its end are computed; whoever
-// calls the driver next carries out what has come to its end. So no thread is needed, and durations
-// on the device are exact.
+// The device's clock is the host's clock with an offset and a drift, so runs take real time. When
+// an operation is enqueued, its start and its end are computed. The next call of the driver
+// executes all operations that have ended by then. So no thread is needed, and durations on the
+// device are exact.
 #pragma once
 
 #include <time.h>
@@ -18,12 +18,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace fake {
 
@@ -52,7 +51,7 @@ struct error_text {
   const char* text;
 };
 
-// As the real driver says it; null for those that it would know and the fake does not.
+// The texts of the real driver; null for errors that the fake does not use.
 inline const error_text* text_of(int error) {
   static constexpr error_text texts[] = {
       {invalid_value, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
@@ -76,7 +75,7 @@ inline const error_text* text_of(int error) {
 constexpr std::int64_t never_ns = INT64_MAX / 2;
 constexpr std::int64_t device_clock_offset_ns = 5'000'000'000'000;
 
-// Device memory is memory of the host under addresses that the host cannot read.
+// Device memory is host memory at other addresses, which the host cannot read.
 constexpr device_address device_bit = device_address{1} << 62;
 
 inline std::int64_t host_now_ns() {
@@ -110,8 +109,11 @@ inline const settings& defaults() {
 inline settings from_environment() {
   settings values = defaults();
   const char* const given = std::getenv("GPUBENCH_FAKE_CUDA");
-  std::istringstream parts(given != nullptr ? given : "");
-  for (std::string part; std::getline(parts, part, ',');) {
+  std::string rest = given != nullptr ? given : "";
+  while (!rest.empty()) {
+    const std::size_t comma = std::min(rest.find(','), rest.size());
+    const std::string part = rest.substr(0, comma);
+    rest.erase(0, comma + 1);
     const std::size_t equals = part.find('=');
     const auto found = values.find(part.substr(0, equals));
     if (equals == std::string::npos || found == values.end()) {
@@ -126,7 +128,7 @@ inline settings from_environment() {
 // Bytes that an operation reads or writes, and the graph that it executes.
 using uses = std::vector<std::pair<std::uintptr_t, std::size_t>>;
 
-// What an operation does when it ends, given that moment.
+// The effect of an operation when it ends. The argument is the time of the end.
 using effect = std::function<void(std::int64_t)>;
 
 struct operation {
@@ -137,7 +139,7 @@ struct operation {
 
 }  // namespace fake
 
-// The driver's handles point to these.
+// The handles of the driver point to these.
 
 struct CUctx_st {
   int device = 0;
@@ -147,7 +149,7 @@ struct CUctx_st {
 
 struct CUstream_st {
   CUctx_st* context = nullptr;
-  std::int64_t tail_ns = 0;  // all it was given is done
+  std::int64_t tail_ns = 0;  // the end of all enqueued work
   std::deque<fake::operation> pending = {};
 };
 
@@ -185,7 +187,7 @@ struct CUgraphExec_st {
 
 namespace fake {
 
-// What exists, by its handle.
+// The objects of one kind, by their handles.
 template <class Object>
 class registry {
  public:
@@ -205,7 +207,7 @@ class registry {
   std::map<Object*, std::unique_ptr<Object>> objects_;
 };
 
-// Memory, by its address on the host.
+// Allocated memory, by its address on the host.
 class memory {
  public:
   void* add(std::size_t bytes) {
@@ -239,7 +241,7 @@ inline std::uintptr_t host_side(device_address address) {
   return static_cast<std::uintptr_t>(address & ~device_bit);
 }
 
-struct world {
+struct simulated_machine {
   std::mutex mutex;
   std::int64_t now_ns = 0;
   bool initialized = false;
@@ -257,13 +259,13 @@ struct world {
 
   std::int64_t setting(const char* name) const { return values.at(name); }
 
-  // Whether this call is the one that was chosen to go wrong.
-  bool strikes(const char* fault) {
+  // Whether this call is the one that has to fail.
+  bool fails_now(const char* fault) {
     long long& calls_left = values.at(fault);
     return calls_left > 0 && --calls_left == 0;
   }
 
-  // What the device's clock shows at a moment of the host's.
+  // The time of the device's clock at a time of the host's clock.
   std::int64_t device_ns(std::int64_t at_ns) const {
     const long double gained =
         static_cast<long double>(at_ns) * static_cast<long double>(setting("drift_ppm")) * 1e-6L;
@@ -275,8 +277,8 @@ struct world {
     return device_ns(event.at_ns) / tick_ns * tick_ns;
   }
 
-  // Carries out what has come to its end by now, in that order. The time stands still until the
-  // next call, so that nobody sees an event before what came before it.
+  // Executes the operations that have ended by now, in the order of their ends. The simulated time
+  // does not change until the next call, so that events are seen in their order.
   void advance() {
     now_ns = host_now_ns();
     for (;;) {
@@ -294,17 +296,17 @@ struct world {
     }
   }
 
-  // When the stream can begin with what it is given now.
+  // When the stream can start work that is enqueued now.
   std::int64_t begin_ns(const CUstream_st& stream) const {
     return stream.tail_ns > now_ns ? stream.tail_ns : now_ns + setting("submit_ns");
   }
 
-  void hand_over(CUstream_st& stream, std::int64_t duration_ns, effect what, uses in_use) {
+  void enqueue(CUstream_st& stream, std::int64_t duration_ns, effect what, uses in_use) {
     stream.tail_ns = std::min(begin_ns(stream) + duration_ns, never_ns);
     stream.pending.push_back({stream.tail_ns, std::move(what), std::move(in_use)});
   }
 
-  // Counts what is given back while work is left that uses it.
+  // Counts memory and graphs that are freed while enqueued work uses them.
   void check_unused(std::uintptr_t address, std::size_t bytes) {
     for (auto& [handle, stream] : streams) {
       for (operation& each : stream->pending) {
@@ -331,8 +333,8 @@ struct world {
   }
 };
 
-inline world& the() {
-  static auto& only = *new world;  // threads that were abandoned may still use it
+inline simulated_machine& machine() {
+  static auto& only = *new simulated_machine;  // abandoned threads may still use it
   return only;
 }
 
@@ -341,29 +343,29 @@ inline std::vector<CUctx_st*>& current() {
   return stack;
 }
 
-// Around every call: its lock, and time that has passed.
+// Every function of the driver makes one: it locks the mutex and updates the simulated time.
 class call {
  public:
-  call() : lock_(the().mutex) { the().advance(); }
+  call() : lock_(machine().mutex) { machine().advance(); }
 
  private:
   std::lock_guard<std::mutex> lock_;
 };
 
-// Whether work can be done on this thread's context.
+// Whether this thread has a context that works.
 inline int context_state() {
-  if (!the().initialized) return not_initialized;
+  if (!machine().initialized) return not_initialized;
   if (current().empty() || current().back()->retained == 0) return invalid_context;
   return current().back()->lost;
 }
 
 inline bool device_exists(int device) {
-  return device >= 0 && device < the().setting("devices");
+  return device >= 0 && device < machine().setting("devices");
 }
 
 inline void run_kernel(const CUgraphNode_st& kernel, CUctx_st& context, std::int64_t end_ns) {
   if (kernel.kernel != "gpubench_spin" || kernel.out == 0) return;
-  world& now = the();
+  simulated_machine& now = machine();
   const std::int64_t begin_ns = end_ns - static_cast<std::int64_t>(kernel.duration_ns);
   const std::uint64_t shown[2] = {static_cast<std::uint64_t>(now.device_ns(begin_ns)),
                                   static_cast<std::uint64_t>(now.device_ns(end_ns))};
@@ -377,7 +379,7 @@ inline void run_kernel(const CUgraphNode_st& kernel, CUctx_st& context, std::int
 inline std::int64_t kernel_ns(const CUgraphNode_st& kernel) {
   if (kernel.kernel == "gpubench_spin") return static_cast<std::int64_t>(kernel.duration_ns);
   if (kernel.kernel == "gpubench_empty") return 0;
-  return the().setting("kernel_ns");
+  return machine().setting("kernel_ns");
 }
 
 inline CUgraphNode_st launched(const CUfunc_st& kernel, void** arguments) {
@@ -389,23 +391,23 @@ inline CUgraphNode_st launched(const CUfunc_st& kernel, void** arguments) {
   return node;
 }
 
-// A launch with its faults.
+// A launch, with the faults that were set.
 inline int launch(CUstream_st& stream, std::int64_t duration_ns, effect what, uses in_use) {
-  world& now = the();
+  simulated_machine& now = machine();
   ++now.counts["launches"];
-  if (now.strikes("launch_fails_at")) return launch_out_of_resources;
-  if (now.strikes("launch_hangs_at")) duration_ns = never_ns;
-  if (now.strikes("launch_kills_at")) {
+  if (now.fails_now("launch_fails_at")) return launch_out_of_resources;
+  if (now.fails_now("launch_hangs_at")) duration_ns = never_ns;
+  if (now.fails_now("launch_kills_at")) {
     what = [context = stream.context](std::int64_t) { context->lost = illegal_address; };
   }
-  now.hand_over(stream, duration_ns, std::move(what), std::move(in_use));
+  now.enqueue(stream, duration_ns, std::move(what), std::move(in_use));
   return ok;
 }
 
 // A copy between the host and the device.
 inline int copy(CUstream_st* stream, std::uintptr_t to, std::uintptr_t from, std::size_t bytes,
                 std::uintptr_t on_host, std::uintptr_t on_device) {
-  world& now = the();
+  simulated_machine& now = machine();
   if (const int state = context_state(); state != ok) return state;
   if (!now.streams.has(stream)) return invalid_handle;
   if (!now.device.holds(on_device, bytes)) return invalid_value;
@@ -413,11 +415,11 @@ inline int copy(CUstream_st* stream, std::uintptr_t to, std::uintptr_t from, std
   ++now.counts["copies"];
   const auto kilo = static_cast<std::int64_t>(bytes) * 1000;
   std::int64_t duration_ns = now.setting("copy_ns") + kilo / now.setting("copy_bytes_per_us");
-  if (now.strikes("slow_copy_at")) duration_ns += now.setting("slow_copy_ns");
+  if (now.fails_now("slow_copy_at")) duration_ns += now.setting("slow_copy_ns");
   const auto move_bytes = [to, from, bytes](std::int64_t) {
     std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
   };
-  now.hand_over(*stream, duration_ns, move_bytes, {{on_host, bytes}, {on_device, bytes}});
+  now.enqueue(*stream, duration_ns, move_bytes, {{on_host, bytes}, {on_device, bytes}});
   return ok;
 }
 

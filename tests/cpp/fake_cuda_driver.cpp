@@ -1,4 +1,4 @@
-// A driver without a GPU: the entry points that the core uses, on simulated devices.
+// The fake driver: the functions of the driver that the core uses, on simulated devices.
 
 #include "fake_cuda_driver.hpp"
 
@@ -23,7 +23,7 @@ extern "C" {
 
 int cuInit(unsigned) {
   const call guard;
-  world& now = the();
+  simulated_machine& now = machine();
   if (now.setting("init_error") != 0) return static_cast<int>(now.setting("init_error"));
   if (now.setting("devices") == 0) return no_device;
   now.initialized = true;
@@ -32,7 +32,7 @@ int cuInit(unsigned) {
 
 int cuDriverGetVersion(int* version) {
   const call guard;
-  *version = static_cast<int>(the().setting("driver_version"));
+  *version = static_cast<int>(machine().setting("driver_version"));
   return ok;
 }
 
@@ -50,8 +50,8 @@ int cuGetErrorString(int error, const char** text) {
 
 int cuDeviceGetCount(int* count) {
   const call guard;
-  if (!the().initialized) return not_initialized;
-  *count = static_cast<int>(the().setting("devices"));
+  if (!machine().initialized) return not_initialized;
+  *count = static_cast<int>(machine().setting("devices"));
   return ok;
 }
 
@@ -107,7 +107,7 @@ int cuDeviceGetPCIBusId(char* text, int length, int device) {
 int cuDevicePrimaryCtxRetain(CUctx_st** context, int device) {
   const call guard;
   if (!device_exists(device)) return invalid_device;
-  CUctx_st& primary = the().contexts[device];
+  CUctx_st& primary = machine().contexts[device];
   primary.device = device;
   if (primary.retained++ == 0) primary.lost = ok;
   *context = &primary;
@@ -116,7 +116,7 @@ int cuDevicePrimaryCtxRetain(CUctx_st** context, int device) {
 
 int cuDevicePrimaryCtxRelease(int device) {
   const call guard;
-  CUctx_st& primary = the().contexts[device];
+  CUctx_st& primary = machine().contexts[device];
   if (primary.retained == 0) return invalid_context;
   --primary.retained;
   return ok;
@@ -124,7 +124,7 @@ int cuDevicePrimaryCtxRelease(int device) {
 
 int cuCtxPushCurrent(CUctx_st* context) {
   const call guard;
-  for (const auto& [device, each] : the().contexts) {
+  for (const auto& [device, each] : machine().contexts) {
     if (&each == context && each.retained > 0) {
       current().push_back(context);
       return ok;
@@ -144,42 +144,42 @@ int cuCtxPopCurrent(CUctx_st** context) {
 int cuStreamCreate(CUstream_st** stream, unsigned) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  *stream = the().streams.add({current().back()});
+  *stream = machine().streams.add({current().back()});
   return ok;
 }
 
 int cuStreamDestroy(CUstream_st* stream) {
   const call guard;
-  if (!the().streams.remove(stream)) return invalid_handle;
+  if (!machine().streams.remove(stream)) return invalid_handle;
   return context_state();
 }
 
 int cuStreamQuery(CUstream_st* stream) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().streams.has(stream)) return invalid_handle;
-  return stream->tail_ns <= the().now_ns ? ok : not_ready;
+  if (!machine().streams.has(stream)) return invalid_handle;
+  return stream->tail_ns <= machine().now_ns ? ok : not_ready;
 }
 
 int cuEventCreate(CUevent_st** event, unsigned) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  *event = the().events.add({current().back()});
+  *event = machine().events.add({current().back()});
   return ok;
 }
 
 int cuEventDestroy(CUevent_st* event) {
   const call guard;
-  if (!the().events.remove(event)) return invalid_handle;
+  if (!machine().events.remove(event)) return invalid_handle;
   return context_state();
 }
 
 int cuEventRecord(CUevent_st* event, CUstream_st* stream) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().events.has(event) || !the().streams.has(stream)) return invalid_handle;
+  if (!machine().events.has(event) || !machine().streams.has(stream)) return invalid_handle;
   if (event->context != stream->context) return invalid_handle;
-  stream->tail_ns = the().begin_ns(*stream);
+  stream->tail_ns = machine().begin_ns(*stream);
   event->recorded = true;
   event->at_ns = stream->tail_ns;
   return ok;
@@ -188,17 +188,17 @@ int cuEventRecord(CUevent_st* event, CUstream_st* stream) {
 int cuEventQuery(CUevent_st* event) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().events.has(event)) return invalid_handle;
-  return !event->recorded || event->at_ns <= the().now_ns ? ok : not_ready;
+  if (!machine().events.has(event)) return invalid_handle;
+  return !event->recorded || event->at_ns <= machine().now_ns ? ok : not_ready;
 }
 
 int cuEventElapsedTime(float* milliseconds, CUevent_st* from, CUevent_st* to) {
   const call guard;
-  world& now = the();
+  simulated_machine& now = machine();
   if (const int state = context_state(); state != ok) return state;
   if (!now.events.has(from) || !now.events.has(to)) return invalid_handle;
   if (!from->recorded || !to->recorded || now.setting("event_timing") == 0) return invalid_handle;
-  if (std::max(from->at_ns, to->at_ns) > the().now_ns) return not_ready;
+  if (std::max(from->at_ns, to->at_ns) > machine().now_ns) return not_ready;
   ++now.counts["elapsed"];
   const std::int64_t between_ns = now.event_ns(*to) - now.event_ns(*from);
   *milliseconds = static_cast<float>(static_cast<double>(between_ns) * 1e-6);
@@ -208,8 +208,8 @@ int cuEventElapsedTime(float* milliseconds, CUevent_st* from, CUevent_st* to) {
 int cuMemHostAlloc(void** address, std::size_t bytes, unsigned) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (the().strikes("out_of_memory_at")) return out_of_memory;
-  *address = the().pinned.add(bytes);
+  if (machine().fails_now("out_of_memory_at")) return out_of_memory;
+  *address = machine().pinned.add(bytes);
   std::memset(*address, 0xaa, bytes);
   return ok;
 }
@@ -217,16 +217,16 @@ int cuMemHostAlloc(void** address, std::size_t bytes, unsigned) {
 int cuMemFreeHost(void* address) {
   const call guard;
   const auto begin = reinterpret_cast<std::uintptr_t>(address);
-  the().check_unused(begin, the().pinned.bytes_at(begin));
-  if (!the().pinned.remove(begin)) return invalid_value;
+  machine().check_unused(begin, machine().pinned.bytes_at(begin));
+  if (!machine().pinned.remove(begin)) return invalid_value;
   return context_state();
 }
 
 int cuMemAlloc(device_address* address, std::size_t bytes) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (the().strikes("out_of_memory_at")) return out_of_memory;
-  void* const data = the().device.add(bytes);
+  if (machine().fails_now("out_of_memory_at")) return out_of_memory;
+  void* const data = machine().device.add(bytes);
   std::memset(data, 0xbb, bytes);
   *address = reinterpret_cast<std::uintptr_t>(data) | device_bit;
   return ok;
@@ -235,8 +235,8 @@ int cuMemAlloc(device_address* address, std::size_t bytes) {
 int cuMemFree(device_address address) {
   const call guard;
   const std::uintptr_t begin = host_side(address);
-  the().check_unused(begin, the().device.bytes_at(begin));
-  if (!the().device.remove(begin)) return invalid_value;
+  machine().check_unused(begin, machine().device.bytes_at(begin));
+  if (!machine().device.remove(begin)) return invalid_value;
   return context_state();
 }
 
@@ -257,24 +257,24 @@ int cuModuleLoadData(CUmod_st** module, const void* image) {
   if (const int state = context_state(); state != ok) return state;
   const std::string text(static_cast<const char*>(image));
   if (text.find(".version") == std::string::npos) return invalid_ptx;
-  *module = the().modules.add({text});
+  *module = machine().modules.add({text});
   return ok;
 }
 
 int cuModuleUnload(CUmod_st* module) {
   const call guard;
-  if (!the().modules.remove(module)) return invalid_handle;
+  if (!machine().modules.remove(module)) return invalid_handle;
   return context_state();
 }
 
 int cuModuleGetFunction(CUfunc_st** kernel, CUmod_st* module, const char* name) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().modules.has(module)) return invalid_handle;
+  if (!machine().modules.has(module)) return invalid_handle;
   if (module->text.find(".entry " + std::string(name) + "(") == std::string::npos) {
     return not_found;
   }
-  *kernel = the().functions.add({name});
+  *kernel = machine().functions.add({name});
   return ok;
 }
 
@@ -282,7 +282,7 @@ int cuLaunchKernel(CUfunc_st* kernel, unsigned, unsigned, unsigned, unsigned, un
                    unsigned, CUstream_st* stream, void** arguments, void**) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().functions.has(kernel) || !the().streams.has(stream)) return invalid_handle;
+  if (!machine().functions.has(kernel) || !machine().streams.has(stream)) return invalid_handle;
   const CUgraphNode_st node = launched(*kernel, arguments);
   const auto run = [node, context = stream->context](std::int64_t end_ns) {
     run_kernel(node, *context, end_ns);
@@ -293,19 +293,19 @@ int cuLaunchKernel(CUfunc_st* kernel, unsigned, unsigned, unsigned, unsigned, un
 int cuGraphCreate(CUgraph_st** graph, unsigned) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  *graph = the().graphs.add({});
+  *graph = machine().graphs.add({});
   return ok;
 }
 
 int cuGraphDestroy(CUgraph_st* graph) {
   const call guard;
-  return the().graphs.remove(graph) ? ok : invalid_handle;
+  return machine().graphs.remove(graph) ? ok : invalid_handle;
 }
 
 int cuGraphAddKernelNode(CUgraphNode_st** node, CUgraph_st* graph, CUgraphNode_st* const*,
                          std::size_t, const gpubench::cuda::kernel_node_params* given) {
   const call guard;
-  if (!the().graphs.has(graph) || !the().functions.has(given->func)) return invalid_handle;
+  if (!machine().graphs.has(graph) || !machine().functions.has(given->func)) return invalid_handle;
   graph->nodes.push_back(
       std::make_unique<CUgraphNode_st>(launched(*given->func, given->kernelParams)));
   *node = graph->nodes.back().get();
@@ -316,10 +316,10 @@ int cuGraphInstantiateWithFlags(CUgraphExec_st** executable, CUgraph_st* graph,
                                 unsigned long long) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().graphs.has(graph)) return invalid_handle;
+  if (!machine().graphs.has(graph)) return invalid_handle;
   CUgraphExec_st made;
   for (const auto& node : graph->nodes) made.nodes.emplace(node.get(), *node);
-  *executable = the().graph_execs.add(std::move(made));
+  *executable = machine().graph_execs.add(std::move(made));
   return ok;
 }
 
@@ -327,17 +327,17 @@ int cuGraphExecKernelNodeSetParams(CUgraphExec_st* executable, CUgraphNode_st* n
                                    const gpubench::cuda::kernel_node_params* given) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
-  if (!the().graph_execs.has(executable) || executable->nodes.count(node) == 0) {
+  if (!machine().graph_execs.has(executable) || executable->nodes.count(node) == 0) {
     return invalid_handle;
   }
-  if (!the().functions.has(given->func)) return invalid_handle;
+  if (!machine().functions.has(given->func)) return invalid_handle;
   executable->nodes[node] = launched(*given->func, given->kernelParams);
   return ok;
 }
 
 int cuGraphLaunch(CUgraphExec_st* executable, CUstream_st* stream) {
   const call guard;
-  world& now = the();
+  simulated_machine& now = machine();
   if (const int state = context_state(); state != ok) return state;
   if (!now.graph_execs.has(executable) || !now.streams.has(stream)) return invalid_handle;
   if (now.executes(executable)) ++now.counts["overlapping_launches"];
@@ -358,13 +358,13 @@ int cuGraphLaunch(CUgraphExec_st* executable, CUstream_st* stream) {
 
 int cuGraphExecDestroy(CUgraphExec_st* executable) {
   const call guard;
-  the().check_unused(reinterpret_cast<std::uintptr_t>(executable), 1);
-  return the().graph_execs.remove(executable) ? context_state() : invalid_handle;
+  machine().check_unused(reinterpret_cast<std::uintptr_t>(executable), 1);
+  return machine().graph_execs.remove(executable) ? context_state() : invalid_handle;
 }
 
 long long fake_cuda_get(const char* name) {
   const call guard;
-  world& now = the();
+  simulated_machine& now = machine();
   const std::string wanted(name);
   long long contexts = 0;
   for (const auto& [device, each] : now.contexts) contexts += each.retained;
@@ -393,15 +393,15 @@ long long fake_cuda_get(const char* name) {
 
 int fake_cuda_set(const char* name, long long value) {
   const call guard;
-  const auto found = the().values.find(name);
-  if (found == the().values.end()) return 0;
+  const auto found = machine().values.find(name);
+  if (found == machine().values.end()) return 0;
   found->second = value;
   return 1;
 }
 
 void fake_cuda_reset() {
   const call guard;
-  the().values = from_environment();
+  machine().values = from_environment();
 }
 
 CUgraphExec_st* fake_cuda_copy_graph(device_address to, device_address from, std::size_t bytes,
@@ -412,7 +412,7 @@ CUgraphExec_st* fake_cuda_copy_graph(device_address to, device_address from, std
   made.to = to;
   made.from = from;
   made.bytes = bytes;
-  return the().graph_execs.add(std::move(made));
+  return machine().graph_execs.add(std::move(made));
 }
 
 }  // extern "C"
@@ -425,7 +425,7 @@ struct entry {
   void* address;
 };
 
-// The compiler sees that the fake's function has the signature that the core calls.
+// The compiler checks that the fake's function has the signature of the core's table.
 template <class... Parameters>
 entry point(const char* name, int version, int (*fake)(Parameters...),
             const function<Parameters...> driver::*) {
@@ -484,7 +484,7 @@ const std::vector<entry>& entries() {
 
 }  // namespace
 
-// Knows each function in one version only, so that a wrong number is found.
+// Knows each function in one version only, so that a wrong version in the table is found.
 extern "C" int cuGetProcAddress_v2(const char* name, void** address, int version,
                                    unsigned long long, int* status) {
   for (const entry& each : entries()) {

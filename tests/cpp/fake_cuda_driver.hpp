@@ -1,20 +1,20 @@
-// The fake driver's controls. docs/cuda.md says what it simulates.
+// The controls of the fake driver. docs/cuda.md describes what it simulates.
 //
-// Names of what can be set, also by the environment: GPUBENCH_FAKE_CUDA="devices=2,drift_ppm=40".
+// Settings. The environment can set them too: GPUBENCH_FAKE_CUDA="devices=2,drift_ppm=40".
 //
-//   devices             1        GPUs of the machine; 0: cuInit answers CUDA_ERROR_NO_DEVICE
-//   driver_version      12000    what cuDriverGetVersion answers
-//   init_error          0        what cuInit answers
-//   drift_ppm           40       the device's clock gains so much on the host's
-//   event_tick_ns       500      events have the time in such steps
-//   event_timing        1        0: events do not keep the time
-//   submit_ns           10000    from the call until an idle stream begins; what is handed over in
-//                                that time follows without a gap
-//   copy_ns             2000     a copy, and
-//   copy_bytes_per_us   12000    its speed
-//   kernel_ns           2000     a kernel that does not say how long it takes
+//   devices             1        GPUs of the machine; 0: cuInit returns CUDA_ERROR_NO_DEVICE
+//   driver_version      12000    the result of cuDriverGetVersion
+//   init_error          0        the result of cuInit
+//   drift_ppm           40       how much faster the device's clock runs than the host's
+//   event_tick_ns       500      the resolution of events
+//   event_timing        1        0: events have no timing
+//   submit_ns           10000    from the call until an idle stream starts; work that is
+//                                enqueued in that time follows without a gap
+//   copy_ns             2000     the latency of a copy
+//   copy_bytes_per_us   12000    the speed of a copy
+//   kernel_ns           2000     the duration of an unknown kernel
 //
-// Faults, at the n-th call of their kind from now on; 0: never
+// Faults. The value n means the n-th call of that kind from now on; 0: never.
 //
 //   out_of_memory_at             an allocation fails
 //   launch_fails_at              a launch fails
@@ -22,30 +22,30 @@
 //   launch_hangs_at              a launch never ends
 //   slow_copy_at                 a copy takes slow_copy_ns longer (100000000)
 //
-// What can be read besides: live_contexts, live_streams, live_events, live_pinned, live_device,
-// live_modules, live_graphs, live_graph_execs, and live, their sum; launches, copies,
-// pageable_copies (not from or to pinned memory), elapsed (times read), freed_in_use (memory and
-// graphs that were given back while work was left that uses them), overlapping_launches (of one
-// graph).
+// Counters, which can only be read: live_contexts, live_streams, live_events, live_pinned,
+// live_device, live_modules, live_graphs, live_graph_execs, and live, which is their sum; launches,
+// copies, pageable_copies (of memory that is not pinned), elapsed (times that were read),
+// freed_in_use (memory and graphs that were freed while enqueued work used them),
+// overlapping_launches (of one graph).
 #pragma once
 
 #include <cstddef>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 extern "C" {
 
-// -1 for an unknown name.
+// The value of a setting or counter; -1 for an unknown name.
 long long fake_cuda_get(const char* name);
 
-// Returns whether the name is known.
+// Changes a setting. Returns whether the name is known.
 int fake_cuda_set(const char* name, long long value);
 
-// Everything that can be set, as it was in the beginning.
+// Restores the initial values of all settings.
 void fake_cuda_reset();
 
-// A graph that takes `duration_ns` and then copies `bytes` within the device: what somebody else
-// might have captured. To be given back by cuGraphExecDestroy.
+// A graph that takes `duration_ns` and then copies `bytes` within the device, as a capture could
+// have made it. The caller destroys it with cuGraphExecDestroy.
 CUgraphExec_st* fake_cuda_copy_graph(gpubench::cuda::device_address to,
                                      gpubench::cuda::device_address from, std::size_t bytes,
                                      long long duration_ns);

@@ -1,4 +1,4 @@
-// What a child after fork() sees.
+// Runs checks in a child process after fork().
 #pragma once
 
 #include <sys/wait.h>
@@ -8,8 +8,8 @@
 
 #include "check.hpp"
 
-// Whether every CHECK of `function` holds in a forked child, and it comes to its end there: a child
-// that waits for a thread which it does not have is killed after a while.
+// Whether every CHECK of `function` holds in a forked child and the child ends. A child that waits
+// for a thread that it does not have is killed after 30 s.
 template <class Function>
 bool holds_in_child(const Function& function) {
   std::fflush(stdout);

@@ -1,4 +1,4 @@
-// Graphs replayed through the runner on the fake driver: data flow, times, faults, leaks.
+// Graphs that the runner executes on the fake driver: data flow, times, faults, leaks.
 #include "gpubench/cuda/graph_executor.hpp"
 
 #include <algorithm>
@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "check.hpp"
+#include "cuda/context.hpp"
+#include "cuda/driver.hpp"
 #include "fake_cuda_driver.hpp"
 #include "gpubench/arrivals.hpp"
 #include "gpubench/clock.hpp"
@@ -24,9 +26,9 @@ namespace {
 
 constexpr std::size_t first_bytes = 300;  // of the first input tensor of a request
 constexpr std::size_t second_bytes = 7;
-constexpr std::size_t distinct = 5;  // requests
+constexpr std::size_t distinct = 5;  // inputs
 
-// Byte `at` of what request `number` brings.
+// Byte `at` of input `number`.
 unsigned char byte_of(std::size_t number, std::size_t at) {
   return static_cast<unsigned char>(1 + (number * 53 + at * 7) % 251);
 }
@@ -42,30 +44,29 @@ std::shared_ptr<const payloads> make_payloads() {
                                     std::move(data));
 }
 
-// Graphs and memory as somebody else might have made them: each graph copies its input to its
-// output, for batches of 1, 2 and 4 requests.
+// Graphs and memory as a capture could have made them: each graph copies its input to its output,
+// for batches of 1, 2 and 4 requests.
 struct captured {
   explicit captured(std::size_t depth, std::int64_t service_ns = 20'000, bool host_copies = true)
       : inputs(make_payloads()) {
-    const auto on = std::make_shared<const context>(0);
     const std::size_t most_bytes = inputs->arena_bytes(4);
     for (std::size_t i = 0; i < depth; ++i) {
       graph_slot slot;
-      const auto input = std::make_shared<device_buffer>(on, most_bytes);
-      const auto output = std::make_shared<device_buffer>(on, most_bytes);
+      const auto input = std::make_shared<device_buffer>(0, most_bytes);
+      const auto output = std::make_shared<device_buffer>(0, most_bytes);
       memory.insert(memory.end(), {input, output});
       slot.device_input = input->address();
       slot.device_output = output->address();
       if (host_copies) {
-        slot.host_input = std::make_shared<pinned_buffer>(on, most_bytes);
-        slot.host_output = std::make_shared<pinned_buffer>(on, most_bytes);
+        slot.host_input = std::make_shared<pinned_buffer>(0, most_bytes);
+        slot.host_output = std::make_shared<pinned_buffer>(0, most_bytes);
       }
       for (const std::size_t requests : {4, 1, 2}) {
         const std::size_t bytes = inputs->arena_bytes(requests);
         CUgraphExec_st* const graph =
             fake_cuda_copy_graph(output->address(), input->address(), bytes, service_ns);
         graphs.push_back(graph);
-        slot.ladder.push_back({requests, graph, bytes, bytes});
+        slot.graphs.push_back({requests, graph, bytes, bytes});
       }
       slots.push_back(std::move(slot));
     }
@@ -96,7 +97,7 @@ run_options until(std::size_t completions) {
   return options;
 }
 
-// Device stamps lie where they must: in order, and between submission and completion.
+// Checks that device time stamps are in order, and between submission and completion.
 void check_times(const outcome& result) {
   for (const auto& stamps : result.timelines) {
     CHECK(stamps->stamp_count() == stamps->batch_count());
@@ -110,7 +111,7 @@ void check_times(const outcome& result) {
   }
 }
 
-// What every batch must have brought back, held against the host's output when it completed.
+// Checks the host's output of every batch when the batch completes.
 class checking final : public executor {
  public:
   explicit checking(std::size_t depth) : from_(std::make_shared<captured>(depth)) {
@@ -122,13 +123,13 @@ class checking final : public executor {
   bool has_device_times() const noexcept override { return true; }
   void open() override { inner_->open(); }
   void close() override { inner_->close(); }
-  bool start(std::size_t slot, const batch_view& batch) override {
+  batch_state start(std::size_t slot, const batch_view& batch) override {
     batches_[slot].assign(batch.requests, batch.requests + batch.size);
     std::memset(slots_[slot].host_output->data(), 0, slots_[slot].host_output->bytes());
     return inner_->start(slot, batch);
   }
-  bool poll(std::size_t slot) override {
-    if (!inner_->poll(slot)) return false;
+  batch_state poll(std::size_t slot) override {
+    if (inner_->poll(slot) == batch_state::running) return batch_state::running;
     const auto& batch = batches_[slot];
     const std::size_t places = batch.size() == 3 ? 4 : batch.size();
     const auto offsets = from_->inputs->offsets(places);
@@ -146,12 +147,12 @@ class checking final : public executor {
           right = right && second[at] == byte_of(number, first_bytes + at);
         }
         CHECK(right);
-      } else {  // for nobody, and not zeros
+      } else {  // padding, which is not zeros
         CHECK(*std::max_element(first, first + first_bytes) > 0);
       }
     }
     ++checked;
-    return true;
+    return batch_state::complete;
   }
   device_stamps device_times(std::size_t slot) override { return inner_->device_times(slot); }
   std::size_t to_host_clock(const batch_record* batches, device_stamps* stamps,
@@ -171,7 +172,7 @@ class checking final : public executor {
   std::unique_ptr<graph_executor> inner_;
 };
 
-void payloads_lie_side_by_side_tensor_after_tensor() {
+void payloads_are_contiguous_tensor_after_tensor() {
   const auto inputs = make_payloads();
   CHECK(inputs->count() == distinct);
   CHECK((inputs->offsets(1) == std::vector<std::size_t>{0, 512}));
@@ -205,11 +206,11 @@ void every_request_gets_its_own_bytes_back() {
   CHECK(fake_cuda_get("overlapping_launches") == 0);
 }
 
-void places_for_nobody_are_counted() {
+void padding_is_counted() {
   const auto device = std::make_shared<checking>(2);
   runner workers({device});
   run_options options = until(300);
-  options.batch = {3, 1'000'000'000};  // so long that batches are full
+  options.batch = {3, 1'000'000'000};  // so long that every batch is full
   const outcome result = workers.run(std::make_shared<closed_loop>(3), options);
   CHECK(!result.error && device->checked == result.completed / 3);
   CHECK(device->padded == device->checked);
@@ -225,7 +226,7 @@ void slots_are_filled_while_the_device_works() {
   for (std::size_t i = 1; i < stamps.batch_count(); ++i) {
     if (stamps.batches()[i].submitted_ns < stamps.batches()[i - 1].completed_ns) ++overlapping;
   }
-  CHECK(2 * overlapping > stamps.batch_count());  // on a busy machine not all of them
+  CHECK(2 * overlapping > stamps.batch_count());  // not all of them on a busy machine
 }
 
 void durations_are_the_device_s_own() {
@@ -241,7 +242,7 @@ void durations_are_the_device_s_own() {
   CHECK(device->clock().has_value());
 }
 
-void stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting() {
+void device_times_are_in_order_for_all_clocks_and_wait_modes() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     for (const long long drift_ppm : {-400, 0, 400}) {
       for (const long long tick_ns : {1, 500}) {
@@ -284,7 +285,8 @@ void runs_follow_one_another() {
   }
 }
 
-// What completed before a fault stays, with its times as far as they were read.
+// Checks that batches that completed before a fault are kept, with the times that were read until
+// then.
 void check_kept(const outcome& result, const std::string& error) {
   CHECK(result.error && result.error->find(error) != std::string::npos);
   CHECK(result.completed > 0 && result.failed > 0);
@@ -330,11 +332,11 @@ void events_without_timing_are_an_error() {
   fake_cuda_reset();
 }
 
-void a_slow_copy_is_seen_where_it_is() {
+void a_slow_copy_is_in_the_times_of_its_batch() {
   const auto device = replaying(1);
   runner workers({device});
   fake_cuda_set("slow_copy_ns", 5'000'000);
-  fake_cuda_set("slow_copy_at", 21);  // the way in of the eleventh batch
+  fake_cuda_set("slow_copy_at", 21);  // the copy to the device of the eleventh batch
   const outcome result = workers.run(std::make_shared<closed_loop>(1), until(20));
   check_times(result);
   std::int64_t longest_ns = 0;
@@ -350,34 +352,34 @@ void a_slow_copy_is_seen_where_it_is() {
   fake_cuda_reset();
 }
 
-void what_the_device_may_still_use_is_never_given_back() {
+void memory_that_the_device_may_still_use_is_not_freed() {
   CHECK(fake_cuda_get("freed_in_use") == 0);
 }
 
-void memory_that_is_not_there_fails_the_opening() {
+void an_executor_without_memory_cannot_be_made() {
   fake_cuda_set("out_of_memory_at", 1);
   CHECK(message_of<cuda_error>([] { replaying(1); }).find("out of memory") != std::string::npos);
   fake_cuda_reset();
 }
 
 void unusable_slots_are_refused() {
-  const auto refusal = [](const std::function<void(captured&)>& spoil) {
+  const auto refusal = [](const std::function<void(captured&)>& break_slots) {
     const auto from = std::make_shared<captured>(2);
-    spoil(*from);
+    break_slots(*from);
     return message_of<invalid_argument>(
         [&] { const graph_executor none(0, from->slots, from->inputs, from); });
   };
   CHECK(refusal([](captured& all) { all.slots.clear(); }) ==
         "slots is empty; give one per batch in flight");
-  CHECK(refusal([](captured& all) { all.slots[1].ladder.clear(); }) ==
+  CHECK(refusal([](captured& all) { all.slots[1].graphs.clear(); }) ==
         "slots[1] has no graph; give at least one size of batch");
-  CHECK(refusal([](captured& all) { all.slots[1].ladder[0].graph = nullptr; }).find("null") !=
+  CHECK(refusal([](captured& all) { all.slots[1].graphs[0].graph = nullptr; }).find("null") !=
         std::string::npos);
   CHECK(refusal([](captured& all) {
-          all.slots[0].ladder[0].input_bytes = 1;
+          all.slots[0].graphs[0].input_bytes = 1;
         }).find("takes 1 bytes of input") != std::string::npos);
   CHECK(refusal([](captured& all) {
-          all.slots[0].ladder[0].output_bytes = 1 << 20;
+          all.slots[0].graphs[0].output_bytes = 1 << 20;
         }).find("host_output") != std::string::npos);
   CHECK(refusal([](captured& all) {
           all.slots[1].host_input = nullptr;
@@ -396,7 +398,7 @@ void nothing_leaks() {
   CHECK(fake_cuda_get("live") == 0);
 }
 
-// Last: what this leaves behind stays for the life of the process.
+// Must be the last test: it leaves objects that are never destroyed.
 void work_that_never_ends_is_given_up_at_the_deadline() {
   const auto device = replaying(2);
   runner workers({device});
@@ -414,15 +416,15 @@ void work_that_never_ends_is_given_up_at_the_deadline() {
 
 int main() {
   return run_tests(
-      TEST(payloads_lie_side_by_side_tensor_after_tensor),
-      TEST(every_request_gets_its_own_bytes_back), TEST(places_for_nobody_are_counted),
+      TEST(payloads_are_contiguous_tensor_after_tensor),
+      TEST(every_request_gets_its_own_bytes_back), TEST(padding_is_counted),
       TEST(slots_are_filled_while_the_device_works), TEST(durations_are_the_device_s_own),
-      TEST(stamps_lie_where_they_must_whatever_the_clocks_and_the_waiting),
+      TEST(device_times_are_in_order_for_all_clocks_and_wait_modes),
       TEST(inputs_on_the_device_are_not_copied), TEST(runs_follow_one_another),
       TEST(a_launch_that_fails_ends_the_run_and_the_next_one_goes_on),
       TEST(a_sticky_error_ends_the_run_and_what_completed_stays),
-      TEST(events_without_timing_are_an_error), TEST(a_slow_copy_is_seen_where_it_is),
-      TEST(memory_that_is_not_there_fails_the_opening), TEST(unusable_slots_are_refused),
-      TEST(what_the_device_may_still_use_is_never_given_back), TEST(nothing_leaks),
+      TEST(events_without_timing_are_an_error), TEST(a_slow_copy_is_in_the_times_of_its_batch),
+      TEST(an_executor_without_memory_cannot_be_made), TEST(unusable_slots_are_refused),
+      TEST(memory_that_the_device_may_still_use_is_not_freed), TEST(nothing_leaks),
       TEST(work_that_never_ends_is_given_up_at_the_deadline));
 }

@@ -1,4 +1,4 @@
-// Sources and the batching rule, asked directly; the live queue, also from many threads.
+// The sources and the batching rule without a driver; the live queue also with many threads.
 #include "gpubench/request_source.hpp"
 
 #include <memory>
@@ -17,17 +17,18 @@ using namespace gpubench;
 
 namespace {
 
-using kind = answer::kind;
+using kind = decision::kind;
 
-void the_queue_does_not_use_what_a_server_could_not_know() {
+void the_queue_does_not_use_future_requests() {
   open_loop source({0, 10, 1000});
   source.start(0);
   std::vector<request> taken(4);
   const batching rule{4, 50};
-  // The schedule shows that only two come in time; the rule waits the whole delay none the less.
+  // Only two requests arrive in time. The rule waits the whole delay, although the schedule is
+  // known.
   CHECK(source.next(10, rule, taken.data()).until_ns == 50);
-  const answer told = source.next(50, rule, taken.data());
-  CHECK(told.what == kind::dispatch && told.count == 2);
+  const decision decided = source.next(50, rule, taken.data());
+  CHECK(decided.what == kind::dispatch && decided.count == 2);
   CHECK(taken[0].id == 0 && taken[1].id == 1);
 }
 
@@ -45,18 +46,18 @@ void a_late_worker_takes_all_that_is_due_up_to_max_batch() {
   CHECK(source.next(200, {3, 5}, taken.data()).what == kind::finished);
 }
 
-// Workers complete at nearly the same time and hand in out of order.
-void the_waiting_line_is_in_order_of_due_times() {
+// Workers that complete at nearly the same time may return their clients in another order.
+void the_queue_is_in_order_of_due_times() {
   std::minstd_rand random(1);
   for (int round = 0; round < 100; ++round) {
-    waiting_line line(16);
+    request_queue queue(16);
     for (int i = 0; i < 1000; ++i) {
-      if (line.size() < line.capacity() && (random() % 2 == 0 || line.size() == 0)) {
-        line.push({static_cast<std::int64_t>(random() % 100), i});
+      if (queue.size() < queue.capacity() && (random() % 2 == 0 || queue.size() == 0)) {
+        queue.push({static_cast<std::int64_t>(random() % 100), i});
       } else {
-        line.pop();
+        queue.pop();
       }
-      for (std::size_t k = 1; k < line.size(); ++k) CHECK(line.due_ns(k - 1) <= line.due_ns(k));
+      for (std::size_t k = 1; k < queue.size(); ++k) CHECK(queue.due_ns(k - 1) <= queue.due_ns(k));
     }
   }
 }
@@ -88,7 +89,7 @@ void a_full_live_queue_refuses_and_a_closed_one_too() {
   CHECK(source.finished());
 }
 
-// Four threads bring 20,000 requests each through a queue of eight.
+// Four threads submit 20,000 requests each to a queue of eight.
 void live_submission_loses_nothing_under_back_pressure() {
   constexpr std::int64_t each = 20'000;
   auto source = std::make_shared<live_queue>(8);
@@ -118,9 +119,9 @@ void live_submission_loses_nothing_under_back_pressure() {
   CHECK(result.completed == 4 * each && ids.size() == 4 * each);
 }
 
-void what_is_left_in_a_live_queue_serves_the_next_run() {
+void the_next_run_serves_requests_left_in_a_live_queue() {
   auto source = std::make_shared<live_queue>(10);
-  for (int i = 0; i < 10; ++i) source->submit(i);
+  for (int i = 0; i < 10; ++i) CHECK(source->submit(i) == live_queue::submission::accepted);
   source->close();
   runner workers({std::make_shared<delay_executor>(0)});
   run_options options;
@@ -156,12 +157,12 @@ void bad_arguments_name_the_fix() {
 }  // namespace
 
 int main() {
-  return run_tests(TEST(the_queue_does_not_use_what_a_server_could_not_know),
+  return run_tests(TEST(the_queue_does_not_use_future_requests),
                    TEST(a_late_worker_takes_all_that_is_due_up_to_max_batch),
-                   TEST(the_waiting_line_is_in_order_of_due_times),
+                   TEST(the_queue_is_in_order_of_due_times),
                    TEST(a_closed_loop_has_its_clients_in_the_queue_or_in_flight),
                    TEST(a_full_live_queue_refuses_and_a_closed_one_too),
                    TEST(live_submission_loses_nothing_under_back_pressure),
-                   TEST(what_is_left_in_a_live_queue_serves_the_next_run),
+                   TEST(the_next_run_serves_requests_left_in_a_live_queue),
                    TEST(bad_arguments_name_the_fix));
 }

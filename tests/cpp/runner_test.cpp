@@ -1,8 +1,9 @@
-// Runs on threads: asynchronous executors, failures, stops, and one run after another.
+// Runs on threads: asynchronous executors, failures, stops, and several runs of one runner.
 #include "gpubench/runner.hpp"
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <future>
 #include <memory>
@@ -18,12 +19,14 @@
 #include "gpubench/error.hpp"
 
 using namespace gpubench;
-using namespace std::chrono_literals;
 
 namespace {
 
-// Stands in for a device: a stream that executes batches one after another, `service_ns` each, on a
-// clock of its own that is `clock_offset_ns` ahead of the host's.
+constexpr std::int64_t second_ns = 1'000'000'000;
+constexpr std::int64_t millisecond_ns = 1'000'000;
+
+// A simulated device: a stream that executes batches one after another, `service_ns` each. Its
+// clock is `clock_offset_ns` ahead of the host's.
 class fake_device final : public executor {
  public:
   static constexpr std::int64_t clock_offset_ns = 1'000'000'007;
@@ -35,7 +38,7 @@ class fake_device final : public executor {
   bool has_device_times() const noexcept override { return true; }
   void open() override { thread_ = std::this_thread::get_id(); }
 
-  bool start(std::size_t slot, const batch_view& batch) override {
+  batch_state start(std::size_t slot, const batch_view& batch) override {
     CHECK(std::this_thread::get_id() == thread_);
     CHECK(!slots_[slot].busy);
     CHECK(batch.size > 0);
@@ -44,17 +47,17 @@ class fake_device final : public executor {
     slots_[slot] = {true, begin_ns, stream_free_ns_};
     in_flight_ += 1;
     most_in_flight = std::max(most_in_flight.load(), in_flight_);
-    return false;
+    return batch_state::running;
   }
 
-  bool poll(std::size_t slot) override {
+  batch_state poll(std::size_t slot) override {
     CHECK(slots_[slot].busy);
-    if (hangs) return false;
+    if (hangs) return batch_state::running;
     if (throws) throw std::runtime_error("device lost");
-    if (now_ns() < slots_[slot].end_ns) return false;
+    if (now_ns() < slots_[slot].end_ns) return batch_state::running;
     slots_[slot].busy = false;
     in_flight_ -= 1;
-    return true;
+    return batch_state::complete;
   }
 
   device_stamps device_times(std::size_t slot) override {
@@ -94,9 +97,9 @@ class fake_device final : public executor {
 class calling final : public executor {
  public:
   explicit calling(std::function<void(const batch_view&)> run) : run_(std::move(run)) {}
-  bool start(std::size_t, const batch_view& batch) override {
+  batch_state start(std::size_t, const batch_view& batch) override {
     run_(batch);
-    return true;
+    return batch_state::complete;
   }
 
  private:
@@ -104,7 +107,7 @@ class calling final : public executor {
 };
 
 [[noreturn]] void hang() {
-  for (;;) std::this_thread::sleep_for(1h);
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 std::vector<std::shared_ptr<executor>> null_system(std::size_t workers) {
@@ -118,11 +121,11 @@ std::vector<std::shared_ptr<executor>> null_system(std::size_t workers) {
 run_options until(std::size_t completions) {
   run_options options;
   options.stop_after_completions = completions;
-  options.capacity = 10'000;  // touching the default's pages takes longer than these runs
+  options.capacity = 10'000;  // prefaulting the pages of the default takes longer than these runs
   return options;
 }
 
-// What must hold for every outcome: stamps in order, no request twice in flight, sums that agree.
+// Checks what holds for every outcome: time stamps are in order, and the sums agree.
 void check_consistency(const outcome& result) {
   std::size_t completed = 0;
   for (const auto& stamps : result.timelines) {
@@ -177,9 +180,9 @@ void a_closed_loop_has_no_more_in_flight_than_clients() {
   }
 }
 
-// Every batch of this run completes only while the next one is in service, so it ends by the
-// deadline unless another worker takes over whenever one is busy.
-void what_falls_due_while_one_worker_is_busy_goes_to_another() {
+// Every batch of this run completes only while the next one is in service. So the run exceeds the
+// deadline unless the other worker takes the next batch while one is busy.
+void requests_due_while_one_worker_is_busy_go_to_another() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     constexpr std::int64_t count = 200;
     std::atomic<std::int64_t> started{0};
@@ -257,10 +260,10 @@ void a_batch_without_its_device_stamps_is_not_recorded() {
 void an_executor_that_fails_to_open_is_named() {
   class broken final : public executor {
     void open() override { throw std::runtime_error("no such device"); }
-    bool start(std::size_t, const batch_view&) override { return true; }
+    batch_state start(std::size_t, const batch_view&) override { return batch_state::complete; }
   };
   runner workers({std::make_shared<delay_executor>(0), std::make_shared<broken>()});
-  CHECK(message_of<runner_error>([&workers] { workers.wait_open(10s); }) ==
+  CHECK(message_of<runner_error>([&workers] { return workers.wait_open(10 * second_ns); }) ==
         "worker 1: no such device");
 }
 
@@ -275,7 +278,7 @@ void a_hanging_executor_is_abandoned_and_the_runner_refused() {
     CHECK(result.reason == end_reason::deadline);
     CHECK(result.error->find("worker 0: a batch did not complete within 0.02 s") == 0);
     CHECK(result.completed > 0 && result.unfinished_scheduled_ns.size() >= 1);
-    message_of<runner_error>([&] { workers.run(std::make_shared<closed_loop>(1), {}); });
+    message_of<runner_error>([&] { return workers.run(std::make_shared<closed_loop>(1), {}); });
   }
   CHECK(abandoned_workers() == before + 1);
 }
@@ -292,12 +295,12 @@ void a_device_that_never_completes_is_abandoned() {
   CHECK(result.reason == end_reason::deadline);
   CHECK(result.completed == 0 && result.offered() == 5);
   CHECK(abandoned_workers() == before + 1);
-  runner others(null_system(1));  // the abandoned worker may still come back to its source
-  message_of<invalid_argument>([&] { others.run(source, until(1)); });
+  runner others(null_system(1));  // the abandoned worker may still use its source
+  message_of<invalid_argument>([&] { return others.run(source, until(1)); });
 }
 
-// The hung thread comes back while its outcome is being read: nothing may change any more.
-void an_abandoned_worker_that_comes_back_changes_nothing() {
+// The hung thread continues while the outcome is read. It must not change anything.
+void an_abandoned_worker_that_returns_changes_nothing() {
   std::promise<void> release;
   std::promise<void> back;
   std::atomic<int> calls{0};
@@ -317,18 +320,18 @@ void an_abandoned_worker_that_comes_back_changes_nothing() {
   CHECK(result.completed == 2 && result.timelines[0]->batch_count() == 2);
 }
 
-void stop_ends_a_run_that_would_last_for_ever() {
+void stop_ends_an_endless_run() {
   for (const wait_mode mode : {wait_mode::spin, wait_mode::yield, wait_mode::block}) {
     runner workers(null_system(2), mode);
     auto idle = std::make_shared<live_queue>(1);
     workers.start(idle, {});
-    CHECK(!workers.wait_for(1ms));
+    CHECK(!workers.wait_for(1 * millisecond_ns));
     workers.stop();
-    CHECK(workers.wait_for(10s));
+    CHECK(workers.wait_for(10 * second_ns));
     CHECK(workers.finish().reason == end_reason::stopped);
     workers.start(std::make_shared<closed_loop>(3), {});
     workers.stop();  // possibly before the clock has started
-    CHECK(workers.wait_for(10s));
+    CHECK(workers.wait_for(10 * second_ns));
     CHECK(workers.finish().reason == end_reason::stopped);
   }
 }
@@ -341,8 +344,8 @@ void a_stop_whose_grace_is_over_abandons_the_worker() {
   })});
   workers.start(std::make_shared<closed_loop>(1), {});
   while (!entered) std::this_thread::yield();
-  workers.stop(1ms);
-  CHECK(workers.wait_for(10s));
+  workers.stop(1 * millisecond_ns);
+  CHECK(workers.wait_for(10 * second_ns));
   const outcome result = workers.finish();
   CHECK(result.reason == end_reason::stopped && !result.error);
   CHECK(result.unfinished_scheduled_ns.size() == 1);
@@ -385,7 +388,7 @@ void a_runner_refuses_what_it_cannot_do() {
   runner workers(null_system(1));
   const auto refuses = [&workers](run_options options) {
     return !message_of<invalid_argument>([&] {
-              workers.run(std::make_shared<closed_loop>(1), options);
+              return workers.run(std::make_shared<closed_loop>(1), options);
             }).empty();
   };
   run_options options = until(0);
@@ -404,10 +407,11 @@ void a_runner_refuses_what_it_cannot_do() {
   CHECK(refuses(options));
   options.capacity = timeline::largest_capacity;
   CHECK(refuses(options));
-  message_of<invalid_argument>([&workers] { workers.run(nullptr, {}); });
-  message_of<runner_error>([&workers] { workers.finish(); });
+  message_of<invalid_argument>([&workers] { return workers.run(nullptr, {}); });
+  message_of<runner_error>([&workers] { return workers.finish(); });
   workers.close();
-  message_of<runner_error>([&workers] { workers.run(std::make_shared<closed_loop>(1), {}); });
+  message_of<runner_error>(
+      [&workers] { return workers.run(std::make_shared<closed_loop>(1), {}); });
 }
 
 void an_executor_belongs_to_one_runner_at_a_time() {
@@ -416,7 +420,7 @@ void an_executor_belongs_to_one_runner_at_a_time() {
   runner first({shared});
   const std::string message = message_of<invalid_argument>([&] { runner second({own, shared}); });
   CHECK(message.find("executors[1] is in use by another runner") == 0);
-  runner third({own});  // the second one gave it back
+  runner third({own});  // the constructor of the second one released it
   first.close();
   runner fourth({shared});
   CHECK(fourth.run(std::make_shared<closed_loop>(1), until(10)).completed == 10);
@@ -428,21 +432,22 @@ void an_executor_that_was_abandoned_stays_taken() {
   options.batch_deadline_ns = 20'000'000;
   {
     runner workers({hanging});
-    workers.run(std::make_shared<closed_loop>(1), options);
+    CHECK(workers.run(std::make_shared<closed_loop>(1), options).reason == end_reason::deadline);
   }
   message_of<invalid_argument>([&] { runner other({hanging}); });
 }
 
-void any_number_of_threads_close_a_runner_amid_a_run() {
+void several_threads_close_a_runner_during_a_run() {
   for (int i = 0; i < 20; ++i) {
     runner workers(null_system(2));
     workers.start(std::make_shared<closed_loop>(2), {});
     std::vector<std::thread> closers;
     for (int j = 0; j < 4; ++j) closers.emplace_back([&workers] { workers.close(); });
-    CHECK(workers.wait_for(60s));
+    CHECK(workers.wait_for(60 * second_ns));
     CHECK(workers.finish().reason == end_reason::stopped);
     for (std::thread& each : closers) each.join();
-    message_of<runner_error>([&] { workers.run(std::make_shared<closed_loop>(1), until(1)); });
+    message_of<runner_error>(
+        [&] { return workers.run(std::make_shared<closed_loop>(1), until(1)); });
   }
 }
 
@@ -465,21 +470,21 @@ void two_threads_run_one_after_the_other_or_are_refused() {
   CHECK(completed == 10 * (100 - refused));
 }
 
-void an_executor_may_stop_and_close_its_own_runner_and_no_more() {
+void an_executor_may_only_stop_and_close_its_own_runner() {
   std::unique_ptr<runner> workers;
   std::atomic<int> refused{0};
   const auto use = [&](const batch_view&) {
     const auto refuses = [&](const auto& function) {
       try {
-        function();
+        static_cast<void>(function());
       } catch (const runner_error& error) {
         refused += std::string(error.what()).find("an executor cannot use the runner") == 0;
       }
     };
-    refuses([&] { workers->run(std::make_shared<closed_loop>(1), {}); });
-    refuses([&] { workers->wait_for(1s); });
-    refuses([&] { workers->wait_open(1s); });
-    refuses([&] { workers->finish(); });
+    refuses([&] { return workers->run(std::make_shared<closed_loop>(1), {}); });
+    refuses([&] { return workers->wait_for(1 * second_ns); });
+    refuses([&] { return workers->wait_open(1 * second_ns); });
+    refuses([&] { return workers->finish(); });
     workers->stop();
     workers->close();
   };
@@ -493,11 +498,13 @@ void an_executor_may_stop_and_close_its_own_runner_and_no_more() {
 
 void an_executor_may_destroy_its_own_runner() {
   std::unique_ptr<runner> workers;
-  auto mine = std::make_shared<calling>([&](const batch_view&) { workers.reset(); });
-  const std::weak_ptr<executor> seen = mine;
+  std::atomic<bool> executor_destroyed{false};
+  std::shared_ptr<void> at_the_end(nullptr, [&](void*) { executor_destroyed = true; });
+  auto mine = std::make_shared<calling>(
+      [&workers, at_the_end = std::move(at_the_end)](const batch_view&) { workers.reset(); });
   workers = std::make_unique<runner>(std::vector<std::shared_ptr<executor>>{std::move(mine)});
   workers->start(std::make_shared<closed_loop>(1), {});
-  while (!seen.expired()) std::this_thread::yield();  // its thread was the last to let it go
+  while (!executor_destroyed) std::this_thread::yield();  // its thread releases the last reference
 }
 
 }  // namespace
@@ -506,7 +513,7 @@ int main() {
   return run_tests(
       TEST(every_request_of_an_open_loop_completes_once),
       TEST(a_closed_loop_has_no_more_in_flight_than_clients),
-      TEST(what_falls_due_while_one_worker_is_busy_goes_to_another),
+      TEST(requests_due_while_one_worker_is_busy_go_to_another),
       TEST(an_asynchronous_executor_keeps_its_depth_in_flight),
       TEST(an_asynchronous_executor_serves_late_arrivals_while_batches_are_in_flight),
       TEST(an_exception_ends_the_run_and_keeps_what_completed),
@@ -515,14 +522,13 @@ int main() {
       TEST(an_executor_that_fails_to_open_is_named),
       TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
       TEST(a_device_that_never_completes_is_abandoned),
-      TEST(an_abandoned_worker_that_comes_back_changes_nothing),
-      TEST(stop_ends_a_run_that_would_last_for_ever),
+      TEST(an_abandoned_worker_that_returns_changes_nothing), TEST(stop_ends_an_endless_run),
       TEST(a_stop_whose_grace_is_over_abandons_the_worker), TEST(a_runner_runs_a_hundred_times),
       TEST(runs_end_by_time_and_by_capacity), TEST(the_cpu_time_of_a_run_is_reported),
       TEST(a_runner_refuses_what_it_cannot_do), TEST(an_executor_belongs_to_one_runner_at_a_time),
       TEST(an_executor_that_was_abandoned_stays_taken),
-      TEST(any_number_of_threads_close_a_runner_amid_a_run),
+      TEST(several_threads_close_a_runner_during_a_run),
       TEST(two_threads_run_one_after_the_other_or_are_refused),
-      TEST(an_executor_may_stop_and_close_its_own_runner_and_no_more),
+      TEST(an_executor_may_only_stop_and_close_its_own_runner),
       TEST(an_executor_may_destroy_its_own_runner));
 }

@@ -1,4 +1,4 @@
-// Simulated time: small cases worked out by hand.
+// Simulated time: small cases with results computed by hand.
 #include "gpubench/simulate.hpp"
 
 #include <stdexcept>
@@ -61,7 +61,7 @@ void a_client_sends_again_after_its_think_time() {
   CHECK(result.end_ns == 44);
 }
 
-void what_was_due_and_never_departed_is_listed() {
+void requests_that_were_due_and_never_departed_are_listed() {
   open_loop source({0, 1, 2, 3, 100});
   run_options options;
   options.stop_after_ns = 15;
@@ -93,12 +93,13 @@ void a_predicate_stops_a_simulation() {
   CHECK(result.completed > 0 && result.completed < 100'000);
 }
 
-void what_a_predicate_throws_leaves_the_source_free() {
+void an_exception_of_the_predicate_leaves_the_source_free() {
   closed_loop source(1);
   run_options options;
   options.stop_after_completions = 100'000;
   CHECK(message_of<std::runtime_error>([&] {
-          simulate(source, 1, {10}, options, []() -> bool { throw std::runtime_error("enough"); });
+          return simulate(source, 1, {10}, options,
+                          []() -> bool { throw std::runtime_error("enough"); });
         }) == "enough");
   CHECK(simulate(source, 1, {10}, options).completed == 100'000);
 }
@@ -106,19 +107,19 @@ void what_a_predicate_throws_leaves_the_source_free() {
 void a_clock_beyond_all_times_is_refused() {
   closed_loop source(1, longest_span_ns);
   const std::string message =
-      message_of<invalid_argument>([&] { simulate(source, 1, {longest_span_ns}, {}); });
+      message_of<invalid_argument>([&] { return simulate(source, 1, {longest_span_ns}, {}); });
   CHECK(message.find("the simulated clock passed 4e18 ns") == 0);
 }
 
-void what_memory_does_not_hold_is_refused_before_it_is_taken() {
+void a_simulation_that_does_not_fit_into_memory_is_refused() {
   closed_loop source(1);
   CHECK(message_of<invalid_argument>([&] {
-          simulate(source, 1'000'000'000'000, {1}, {});
+          return simulate(source, 1'000'000'000'000, {1}, {});
         }).find("lower executors") != std::string::npos);
   run_options options;
   options.batch.max_batch = 4'000'000'000;
   CHECK(message_of<invalid_argument>([&] {
-          simulate(source, 100, {1}, options);
+          return simulate(source, 100, {1}, options);
         }).find("lower max_batch") != std::string::npos);
 }
 
@@ -128,10 +129,10 @@ int main() {
   return run_tests(TEST(requests_queue_behind_a_busy_worker),
                    TEST(a_batch_departs_when_it_is_full_or_its_first_request_waited_long_enough),
                    TEST(a_client_sends_again_after_its_think_time),
-                   TEST(what_was_due_and_never_departed_is_listed),
+                   TEST(requests_that_were_due_and_never_departed_are_listed),
                    TEST(a_full_timeline_ends_the_run_and_an_exact_fit_does_not),
                    TEST(a_predicate_stops_a_simulation),
-                   TEST(what_a_predicate_throws_leaves_the_source_free),
+                   TEST(an_exception_of_the_predicate_leaves_the_source_free),
                    TEST(a_clock_beyond_all_times_is_refused),
-                   TEST(what_memory_does_not_hold_is_refused_before_it_is_taken));
+                   TEST(a_simulation_that_does_not_fit_into_memory_is_refused));
 }

@@ -1,4 +1,4 @@
-// A model of known service time on the fake driver.
+// A model with known service times, on the fake driver.
 #include "gpubench/cuda/synthetic_executor.hpp"
 
 #include <memory>
@@ -39,7 +39,7 @@ void batches_take_the_service_times_in_turn() {
   }
 }
 
-void requests_bring_bytes_and_get_bytes_back() {
+void inputs_and_outputs_are_copied() {
   const long long copies = fake_cuda_get("copies");
   const auto device = std::make_shared<synthetic_executor>(
       0, std::vector<std::int64_t>{10'000}, synthetic_executor::options{2, 4, 1000, 10});
@@ -76,6 +76,6 @@ void nothing_leaks() {
 
 int main() {
   return run_tests(TEST(batches_take_the_service_times_in_turn),
-                   TEST(requests_bring_bytes_and_get_bytes_back), TEST(bad_arguments_are_refused),
+                   TEST(inputs_and_outputs_are_copied), TEST(bad_arguments_are_refused),
                    TEST(nothing_leaks));
 }

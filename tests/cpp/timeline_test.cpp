@@ -1,4 +1,4 @@
-// Records: what is appended is read back, and how much memory it takes.
+// Timelines: records that are appended can be read, and take little memory.
 #include "gpubench/timeline.hpp"
 
 #include <vector>
@@ -28,7 +28,7 @@ void batches_point_at_their_requests() {
   CHECK(stamps.batches()[1].first_request == 2);
   CHECK(stamps.requests()[2].scheduled_ns == 7);
   CHECK((stamps.stamps()[1] == device_stamps{20, 21, 22, 23}));
-  CHECK(stamps.stamp_count() == 0);  // not on the host's clock yet
+  CHECK(stamps.stamp_count() == 0);  // the stamps are not on the host's clock yet
   stamps.publish_stamps(1);
   CHECK(stamps.stamp_count() == 1 && stamps.batch_count() == 2);
 }

@@ -1,7 +1,7 @@
-"""What is tried: hypothesis strategies over command lines, sweep files, documents, samples, traces.
+"""The cases: hypothesis strategies for command lines, sweep files, documents, samples and traces.
 
-Each strategy begins from something valid and spoils it, since what is wrong from its first byte is
-refused by the first check. CORPUS holds what once got through.
+Each strategy begins with a valid input and damages it. An input that is wrong from its first byte
+would only reach the first check. CORPUS has inputs that once caused a failure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gpubench.cli.program import COMMANDS
 from gpubench.results.parquet import to_parquet
 from gpubench.spec.spec import Spec
 
-# Values that are wrong in most places, and right in few.
+# Values that are wrong for most settings, and right for a few.
 TEXTS = (
     *("", " ", "-", "--", "0", "-1", "1", "2", "nan", "inf", "-inf", "1e308", "1e-320", "1e999"),
     *(
@@ -103,7 +103,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
             arguments.append(draw(TEXT))
     if draw(st.integers(0, 9)) == 0:
         arguments.append(draw(TEXT))
-    # What no command line can hold.
+    # A command line cannot contain these characters.
     return [each.replace("\x00", "").encode(errors="replace").decode() for each in arguments]
 
 
@@ -152,7 +152,7 @@ _PIECES = (
 )
 
 
-# What is right for a synthetic model, most of it.
+# Settings of a synthetic model. Most of these values are right.
 _PLAUSIBLE = {
     "batch": ("1", "[1, 2]", "4", "65536", "65537"),
     "workers": ("1", "[1, 2]", "[2]", "4097"),
@@ -286,7 +286,7 @@ def traces(draw: st.DrawFn) -> bytes:
 
 
 def _spoiled(draw: st.DrawFn, data: bytes) -> bytes:
-    """Cut, with bytes changed, or with a part repeated."""
+    """Truncated, with changed bytes, or with a repeated part."""
     if not data:
         return draw(st.binary(max_size=40))
     place = draw(st.integers(0, len(data) - 1))

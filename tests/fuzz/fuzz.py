@@ -1,7 +1,7 @@
-"""Try one case and judge it: no traceback, no hang, an exit status that is documented.
+"""Runs one case and checks it: no traceback, no hang, and a documented exit status.
 
-Nothing is measured: in place of a measurement stands a result made up at once, so that thousands of
-cases run in a minute, and no model is loaded.
+Nothing is measured and no model is loaded. A prepared result replaces each measurement, so
+thousands of cases run in a minute.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from gpubench.spec.cell import Cell
 from gpubench.spec.trace import read_trace
 
 STATUSES = {0, 1, 2}
-# Of processor time: a hang that computes. One that waits is ended by the clock on the wall.
+# CPU time, for a hang that computes. MOST_SECONDS is elapsed time, for a hang that waits.
 MOST_CPU_SECONDS = 5
 MOST_SECONDS = 60
 
 
 class Hang(BaseException):
-    """Nothing catches it but the judge."""
+    """A case took too long. No code of gpubench catches this."""
 
 
 class Place:
-    """A folder to run in, with the things that command lines name, and what was made of it."""
+    """The working folder, with the files that command lines name, and the counts of outcomes."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -59,13 +59,13 @@ class Place:
         patch.setenv("HOME", str(folder))
         patch.setattr(Bench, "measure", self._measure)
         patch.setattr(search, "search", self._search)
-        patch.setattr(doctor, "examine", lambda machine: [])  # which loads every library
+        patch.setattr(doctor, "examine", lambda machine: [])  # the real one loads every library
         (folder / "planted.py").write_text("open('ran', 'w')\ndef f(): open('ran', 'w')\n")
         (folder / "file").write_text("text")
         (folder / "t").write_text("0\n1\n")
         (folder / "link").symlink_to("file")
         os.mkfifo(folder / "pipe")
-        # Somebody reads what is written into it: a pipe as an output waits for that, as it should.
+        # Without a reader, writing to a pipe would wait.
         self._pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
         fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
         with socket.socket(socket.AF_UNIX) as listening:
@@ -84,7 +84,7 @@ class Place:
         raise GpubenchError("not searched")
 
     def command(self, arguments: list[str], is_trusted: bool = False) -> int:
-        """The exit status; raises AssertionError for what must not happen."""
+        """The exit status. Raises AssertionError if something happened that must not."""
         self._is_trusted = is_trusted
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), watched():
@@ -125,7 +125,7 @@ class Place:
         with contextlib.suppress(InputError):
             open_run(folder).has("tried")
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-        assert status == 0  # the good one is always shown
+        assert status == 0  # the valid cell is always shown
         is_accepted = len(open_run(folder).read_all().cells) == 2
         return 0 if is_accepted else 2
 
@@ -150,7 +150,7 @@ class Place:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Raises Hang in what takes too long."""
+    """Raises Hang if the block takes too long."""
 
     def stop(number: int, _: object) -> None:
         raise Hang(signal.Signals(number).name)
@@ -191,7 +191,7 @@ def try_case(place: Place, kind: str, case: Any) -> None:
 
 
 def try_many(place: Place, kind: str, examples: int, *, same_each_time: bool) -> None:
-    """Try so many cases of a kind. Raises what the smallest one that fails raises."""
+    """Run so many cases of a kind. Raises the error of the smallest case that fails."""
 
     @settings(
         max_examples=examples,

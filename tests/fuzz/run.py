@@ -1,7 +1,7 @@
 """Fuzz by hand: python tests/fuzz/run.py --minutes 60
 
-Every kind of input in turn, new cases each time, until the time is over. A case that fails is made
-small and printed, and the next kind begins; the exit status is 1 then. Ends with the counts.
+Runs new cases of every kind of input in turn until the time is over. A case that fails is reduced
+and printed, the next kind begins, and the exit status is 1. Prints the counts at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pyt
 import fuzz  # noqa: E402
 import pytest  # noqa: E402
 
-EACH = 300  # cases of a kind before the next one's turn
+EACH = 300  # cases of one kind before the next kind
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""A minute of what `run.py` does for an hour, the same cases each time."""
+"""The cases of `run.py` for a minute. They are the same each time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cases
 import fuzz
 import pytest
 
-# About ten seconds each on one core.
+# Each kind takes about ten seconds on one core.
 EXAMPLES = {
     "command lines": 350,
     "sweep files": 500,

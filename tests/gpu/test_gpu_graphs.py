@@ -14,7 +14,7 @@ from gpubench.spec.spec import Spec
 if TYPE_CHECKING:
     import torch
 
-    from gpubench.measure.cuda_graphs import Captured, Slot
+    from gpubench.measure.cuda_graphs import Captured, CapturedSlot
     from gpubench.measure.reference import Reference
     from gpubench.models.base import Tensors
 
@@ -57,7 +57,7 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     return Ready(captured, pool, reference, elsewhere)
 
 
-def alone(slot: Slot, requests: Sequence[Tensors]) -> torch.Tensor:
+def alone(slot: CapturedSlot, requests: Sequence[Tensors]) -> torch.Tensor:
     """The outputs of the slot's graph for these requests, while nothing else runs."""
     import torch
 

@@ -10,7 +10,6 @@ import pytest
 
 import gpubench
 from gpubench.measure.cell import Interrupted
-from gpubench.measure.progress import Progress
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BRIEF = {"device": "cuda:0", "clients": 4, "requests": 200, "warmup": 0.2}
@@ -142,7 +141,7 @@ def test_too_little_memory_is_an_error_in_one_line_and_spoils_nothing() -> None:
 
 @pytest.mark.gpu(torch=True)
 def test_ctrl_c_keeps_what_was_measured() -> None:
-    class PressCtrlC(Progress):
+    class PressCtrlC(gpubench.Progress):
         def stage(self, name: str) -> None:
             if name == "measure":
                 threading.Timer(3, signal.raise_signal, [signal.SIGINT]).start()

@@ -21,7 +21,7 @@ from gpubench.results.result import (
     Requests,
     Result,
     Verdict,
-    Window,
+    WindowInfo,
 )
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
@@ -47,7 +47,7 @@ G4DN: dict[str, Any] = {
     "instance": "g4dn.4xlarge",
 }
 
-TOO_FEW = Reason(code="too few samples", figure=64, limit=130, remedy="measure --requests 130")
+TOO_FEW = Reason(code="too-few-samples", figure=64, limit=130, remedy="measure --requests 130")
 DRIFT = Reason(
     code="drift",
     figure=0.17,
@@ -133,7 +133,7 @@ def result(
         engine=EngineInfo(
             parameters=25_557_032, intra_op_threads=spec.threads, native_precision=native_precision
         ),
-        window=Window(seconds=7.1, warmup_seconds=2.0),
+        window=WindowInfo(seconds=7.1, warmup_seconds=2.0),
         requests=Requests(offered=completed + 2, completed=completed, unfinished=2),
         throughput_per_second=throughput,
         throughput_interval=interval(throughput),

@@ -1,8 +1,8 @@
-// The batching rule, written once: which of the waiting requests depart together, and when.
+// The batching rule: which of the waiting requests form a batch, and when the batch departs.
 //
-// With k the first waiting request, a batch departs at
+// If k is the first waiting request, a batch departs at
 //     max(worker free, min(due[k + max_batch - 1], due[k] + max_delay))
-// and takes every request due by then, up to max_batch.
+// and contains all requests that are due by then, at most max_batch.
 #pragma once
 
 #include <algorithm>
@@ -16,45 +16,46 @@ namespace gpubench {
 
 struct batching {
   std::size_t max_batch = 1;      // requests
-  std::int64_t max_delay_ns = 0;  // after the first one was due
+  std::int64_t max_delay_ns = 0;  // after the due time of the first request
 };
 
-// Throws invalid_argument unless max_batch is at least 1, and max_delay_ns is a time span that is
-// zero where max_batch is 1.
+// Throws invalid_argument if max_batch is 0, if max_delay_ns is negative or too long, and if there
+// is a delay although max_batch is 1.
 void check(const batching& rule);
 
-// What a free worker is told when it asks for requests. Small enough to be returned in registers.
-struct answer {
+// A dispatch decision: what a free worker is to do now. Small enough to be returned in registers.
+struct decision {
   enum class kind : std::uint8_t {
-    dispatch,    // `count` requests were taken and depart now
-    wait_until,  // nothing departs before `until_ns`, as far as is known now
-    wait,        // nothing is known to come; a completion or a submission may change that
-    finished,    // nothing waits and nothing will come
+    dispatch,    // execute the batch of `count` requests that was removed from the queue
+    wait_until,  // no batch departs before `until_ns`, as far as is known now
+    wait,        // no request is due at a known time; a completion or a submission may add one
+    finished,    // no request is waiting, and none will come
   };
-  kind what;
+  kind what = kind::wait;
   std::uint32_t count = 0;
   std::int64_t until_ns = never_ns;
 };
 
-// Applies the rule to a line of requests in order of their due times. It may hold requests that are
-// not due yet: the rule uses them only to tell when to ask again, never to depart earlier or later
-// than a server that does not know them.
+// Applies the rule to a queue of requests in the order of their due times. The queue may contain
+// requests that are not due yet. They decide only when the worker looks at the queue again. A batch
+// departs when it would depart from a server that does not know future requests.
 //
-// Line has size(), due_ns(i) for i < size(), and pop(), which removes and returns the first
-// request. REQUIRES: the line is not empty; `taken` has room for max_batch requests.
-template <class Line>
-answer take(const batching& rule, Line& line, std::int64_t now_ns, request* taken) {
-  std::int64_t departure_ns = line.due_ns(0) + rule.max_delay_ns;
-  if (line.size() >= rule.max_batch) {
-    departure_ns = std::min(departure_ns, line.due_ns(rule.max_batch - 1));
+// Queue has size(), due_ns(i) for i < size(), and pop(), which removes and returns the first
+// request. REQUIRES: the queue is not empty; `batch` has room for max_batch requests.
+template <class Queue>
+[[nodiscard]] decision form_batch(const batching& rule, Queue& queue, std::int64_t now_ns,
+                                  request* batch) {
+  std::int64_t departure_ns = queue.due_ns(0) + rule.max_delay_ns;
+  if (queue.size() >= rule.max_batch) {
+    departure_ns = std::min(departure_ns, queue.due_ns(rule.max_batch - 1));
   }
-  if (now_ns < departure_ns) return {answer::kind::wait_until, 0, departure_ns};
+  if (now_ns < departure_ns) return {decision::kind::wait_until, 0, departure_ns};
 
   std::uint32_t count = 0;
   do {
-    taken[count++] = line.pop();
-  } while (count < rule.max_batch && line.size() > 0 && line.due_ns(0) <= now_ns);
-  return {answer::kind::dispatch, count};
+    batch[count++] = queue.pop();
+  } while (count < rule.max_batch && queue.size() > 0 && queue.due_ns(0) <= now_ns);
+  return {decision::kind::dispatch, count};
 }
 
 }  // namespace gpubench

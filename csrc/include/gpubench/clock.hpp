@@ -1,4 +1,4 @@
-// The one clock: nanoseconds of CLOCK_MONOTONIC. Every function is safe from any thread.
+// The clock of all measurements: CLOCK_MONOTONIC in nanoseconds. Every function is thread-safe.
 #pragma once
 
 #include <time.h>
@@ -7,20 +7,21 @@
 
 namespace gpubench {
 
-// No moment of the clock lies so far ahead: stands for "never".
+// Stands for "never": the clock does not reach this value.
 inline constexpr std::int64_t never_ns = INT64_MAX;
 
-// Longest time span that any option takes (about 31 years), so that sums cannot overflow.
+// The longest time span that an option accepts (about 31 years). Sums of a few such spans do not
+// overflow.
 inline constexpr std::int64_t longest_span_ns = 1'000'000'000'000'000'000;
 
-// std::chrono::steady_clock is the same clock; this spares a call through the C++ library.
+// std::chrono::steady_clock reads the same clock; this avoids a call into the C++ library.
 inline std::int64_t now_ns() noexcept {
-  timespec now;
+  timespec now;  // NOLINT(cppcoreguidelines-pro-type-member-init): the next call writes it
   clock_gettime(CLOCK_MONOTONIC, &now);
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-// Tells the processor that this is a busy wait.
+// Tells the processor that the thread is in a busy wait.
 inline void relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -29,19 +30,19 @@ inline void relax() noexcept {
 #endif
 }
 
-// Sleeps until `moment_ns`: never wakes early, wakes late by what the kernel takes (20 to 80 us).
-void sleep_until_ns(std::int64_t moment_ns) noexcept;
+// Sleeps until `until_ns`. Does not wake early; wakes 20 to 80 us late, because of the kernel.
+void sleep_until_ns(std::int64_t until_ns) noexcept;
 
-// Watches the clock until `moment_ns`, which costs a whole core and is late by less than 0.1 us.
-inline void spin_until_ns(std::int64_t moment_ns) noexcept {
-  while (now_ns() < moment_ns) relax();
+// Reads the clock in a loop until `until_ns`. Returns less than 0.1 us late and uses a whole core.
+inline void spin_until_ns(std::int64_t until_ns) noexcept {
+  while (now_ns() < until_ns) relax();
 }
 
-// CPU time of this process, all threads.
+// CPU time of all threads of this process.
 std::int64_t process_cpu_ns() noexcept;
 
-// Asks the kernel not to delay this thread's timers in order to join them with others: its default
-// is 50 us, half of the lag of a plain sleep.
+// Sets the timer slack of this thread to 1 ns. The kernel may delay a timer by the slack, to
+// combine it with others. The default of 50 us causes half of the lag of a plain sleep.
 void set_least_timer_slack() noexcept;
 
 }  // namespace gpubench

@@ -1,4 +1,4 @@
-// An executor with a known service time and no model: what everything else is proven with.
+// An executor with known service times and without a model: it is used to test everything else.
 #pragma once
 
 #include <cstddef>
@@ -9,27 +9,24 @@
 
 namespace gpubench {
 
-// Takes the entries of `service_ns` in turn, one a batch, whatever the batch's size, and goes on
-// with the next entry in the next run. A service time of 0 is the null system: it shows the harness
-// alone.
+// Each batch takes the next entry of `service_ns`, whatever its size. After the last entry the
+// table starts again; a new run continues where the last one ended. A service time of 0 is the null
+// system: it measures the harness alone.
 class delay_executor final : public executor {
  public:
-  enum class passing { spin, sleep };  // what the thread does meanwhile
+  enum class delay { spin, sleep };  // what the worker's thread does during a service time
 
-  // Throws invalid_argument for an empty table and for times that are negative or absurdly long.
-  explicit delay_executor(std::vector<std::int64_t> service_ns, passing how = passing::spin);
-  explicit delay_executor(std::int64_t service_ns, passing how = passing::spin)
+  // Throws invalid_argument if the table is empty, or a time is negative or over longest_span_ns.
+  explicit delay_executor(std::vector<std::int64_t> service_ns, delay how = delay::spin);
+  explicit delay_executor(std::int64_t service_ns, delay how = delay::spin)
       : delay_executor(std::vector<std::int64_t>{service_ns}, how) {}
 
-  bool start(std::size_t slot, const batch_view& batch) override;
+  batch_state start(std::size_t slot, const batch_view& batch) noexcept override;
 
  private:
   std::vector<std::int64_t> service_ns_;
   std::size_t next_ = 0;
-  passing how_;
+  delay how_;
 };
-
-// Throws invalid_argument unless `service_ns` can serve as a table of service times.
-void check_service_times(const std::vector<std::int64_t>& service_ns);
 
 }  // namespace gpubench

@@ -1,4 +1,4 @@
-// All of the core.
+// Includes all headers of the core except those for GPUs (gpubench/cuda/).
 #pragma once
 
 #include "gpubench/arrivals.hpp"
@@ -14,4 +14,5 @@
 #include "gpubench/runner.hpp"
 #include "gpubench/simulate.hpp"
 #include "gpubench/timeline.hpp"
+#include "gpubench/version.hpp"
 #include "gpubench/waiting.hpp"

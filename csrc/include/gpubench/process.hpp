@@ -1,4 +1,4 @@
-// Which process an object belongs to.
+// The process that an object belongs to.
 #pragma once
 
 #include <sys/types.h>
@@ -7,35 +7,36 @@
 
 namespace gpubench {
 
-// The process that made an object. A child after fork() has a copy of its parent's memory and none
-// of its threads: what they were to do never happens, and a lock that one of them held at the fork
-// is never released. What has threads or locks therefore remembers its process and refuses, or does
-// nothing, in any other.
+// Remembers the process that made an object. After fork(), the child has a copy of the parent's
+// memory but none of its threads. Work of those threads never happens in the child, and a mutex
+// that one of them held at the fork is never unlocked. So an object with threads or mutexes stores
+// its process, and in any other process it refuses to work or does nothing.
 //
-// Processes are told apart by the forks that led to them, which pthread_atfork() counts: a process
-// id can come back, and asking for it is a system call. Thread-safety: every member is safe from
-// any thread.
-class home_process {
+// A process is identified by the number of forks since the program was loaded, which a handler of
+// pthread_atfork() counts. A process id can be used again, and getpid() is a system call.
+//
+// Thread-safety: every member is thread-safe.
+class owner_process {
  public:
-  home_process() noexcept;  // this process
-  static constexpr home_process none() noexcept { return {0, 0}; }
+  owner_process() noexcept;  // the current process
+  static constexpr owner_process none() noexcept { return {0, 0}; }
 
   // How many forks led to this process since the program was loaded.
-  static unsigned forks() noexcept { return forks_so_far_.load(std::memory_order_relaxed); }
+  static unsigned forks() noexcept { return fork_count_.load(std::memory_order_relaxed); }
 
-  bool here() const noexcept { return forks_ == forks(); }
-  pid_t pid() const noexcept { return pid_; }  // 0: none()
+  bool is_current() const noexcept { return forks_ == forks(); }
+  pid_t pid() const noexcept { return pid_; }  // 0 for none()
 
   // Throws runner_error, "this runner belongs to process 123; make a new one after fork", unless
-  // here().
-  void require_here(const char* what) const;
+  // is_current().
+  void require_current(const char* what) const;
 
  private:
-  constexpr home_process(unsigned forks, pid_t pid) noexcept : forks_(forks), pid_(pid) {}
+  constexpr owner_process(unsigned forks, pid_t pid) noexcept : forks_(forks), pid_(pid) {}
   static void count_fork() noexcept;
   static const int registered_;
 
-  inline static std::atomic<unsigned> forks_so_far_{0};
+  inline static std::atomic<unsigned> fork_count_{0};
 
   unsigned forks_;
   pid_t pid_;

@@ -1,4 +1,4 @@
-// A request as it waits in the queue and as it is written into the timeline.
+// A request, as it is stored in the queue and in the timeline.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,11 @@
 namespace gpubench {
 
 struct request {
-  std::int64_t scheduled_ns = 0;  // when it is, or was, due
-  std::int64_t id = 0;  // place on the schedule (open loop), client (closed loop), caller's (live)
+  std::int64_t scheduled_ns = 0;  // the due time
+
+  // Index in the schedule (open loop), number of the client (closed loop), or the caller's own id
+  // (live queue).
+  std::int64_t id = 0;
 };
 
 }  // namespace gpubench

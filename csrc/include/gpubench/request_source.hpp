@@ -1,6 +1,6 @@
-// The timed request queue. One non-blocking question, next(now), serves the closed loop, the open
-// loop and live submission; two drivers ask it: threads in real time (runner.hpp) and an event heap
-// in simulated time (simulate.hpp).
+// The timed request queue. One function that does not block, next(now), serves the closed loop, the
+// open loop and the live queue. Two drivers call it: threads in real time (runner.hpp) and an event
+// loop in simulated time (simulate.hpp).
 #pragma once
 
 #include <atomic>
@@ -17,9 +17,10 @@
 
 namespace gpubench {
 
-// Requests with due times. A source serves one run at a time, and any number of runs in turn.
+// Requests with due times. A source serves one run at a time. It can be used for any number of runs
+// one after another.
 //
-// Thread-safety: the drivers hold the lock of queue() around every call below it.
+// Thread-safety: the drivers hold the mutex of queue() around every call below it.
 class request_source {
  public:
   request_source() = default;
@@ -27,64 +28,66 @@ class request_source {
   request_source& operator=(const request_source&) = delete;
   virtual ~request_source() = default;
 
-  // The lock of this source, and those who wait for it.
+  // The mutex of this source, and the workers that wait for it.
   monitor& queue() noexcept { return queue_; }
 
-  // A run takes the source for itself, and gives it back; these two need no lock. acquire() throws
-  // invalid_argument if another run has it, also one of the process that this one was forked from.
+  // A run acquires the source and releases it at its end; no mutex is needed. acquire() throws
+  // invalid_argument if another run has the source, also if that is a run of the parent process.
   virtual void acquire();
   void release() noexcept { in_use_ = false; }
 
-  // A run begins; `start_ns` is the zero of the schedule.
+  // A run begins. Due times count from `start_ns`.
   virtual void start(std::int64_t start_ns) = 0;
 
-  // What a free worker can do now. `taken` has room for rule.max_batch requests; those of a
-  // dispatch are written there and belong to the caller.
-  virtual answer next(std::int64_t now_ns, const batching& rule, request* taken) = 0;
+  // What a free worker is to do at `now_ns`. `batch` has room for rule.max_batch requests. If the
+  // decision is to dispatch, the requests of the batch are moved there. A caller that ignores the
+  // decision loses them.
+  [[nodiscard]] virtual decision next(std::int64_t now_ns, const batching& rule,
+                                      request* batch) = 0;
 
-  // A batch is done: its clients become due again.
+  // A batch has completed. In a closed loop its clients send their next requests.
   virtual void complete(const request* requests, std::size_t count, std::int64_t completed_ns) = 0;
 
-  // Whether a request waits or is known to come, so that a worker without a moment to wait for
-  // should ask again.
+  // Whether requests wait or will come at a known time, so that it is useful to wake a worker that
+  // waits without a known time.
   virtual bool any_waiting() const noexcept = 0;
 
-  // Whether nothing waits and nothing will come.
+  // Whether no request waits and none will come.
   virtual bool finished() const noexcept = 0;
 
-  // Due times, earlier than `moment_ns`, of the requests that still wait.
-  virtual std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const = 0;
+  // The due times before `before_ns` of the requests that still wait.
+  virtual std::vector<std::int64_t> waiting_before(std::int64_t before_ns) const = 0;
 
  protected:
-  const home_process& made_in() const noexcept { return made_in_; }
+  const owner_process& owner() const noexcept { return owner_; }
 
  private:
-  const home_process made_in_;
+  const owner_process owner_;
   monitor queue_;
   std::atomic<bool> in_use_{false};
 };
 
-// Requests in order of their due times, in a ring of fixed capacity.
-class waiting_line {
+// Requests in the order of their due times, in a ring buffer of fixed capacity.
+class request_queue {
  public:
   // Throws std::bad_alloc.
-  explicit waiting_line(std::size_t capacity) : ring_(capacity) {}
+  explicit request_queue(std::size_t capacity) : ring_(capacity) {}
 
   std::size_t size() const noexcept { return size_; }
   std::size_t capacity() const noexcept { return ring_.size(); }
-  std::int64_t due_ns(std::size_t i) const noexcept { return ring_[place(i)].scheduled_ns; }
+  std::int64_t due_ns(std::size_t i) const noexcept { return ring_[index(i)].scheduled_ns; }
   void clear() noexcept { size_ = 0; }
 
-  // Behind those that are due no later; the order of workers that complete at about the same time
-  // is not that of their locks.
+  // Inserts a request behind all that are due at the same time or earlier. Workers that complete at
+  // nearly the same time may call in another order than that of their completion times.
   // REQUIRES: size() < capacity().
   void push(const request& added) noexcept {
     std::size_t i = size_++;
-    for (; i > 0 && due_ns(i - 1) > added.scheduled_ns; --i) ring_[place(i)] = ring_[place(i - 1)];
-    ring_[place(i)] = added;
+    for (; i > 0 && due_ns(i - 1) > added.scheduled_ns; --i) ring_[index(i)] = ring_[index(i - 1)];
+    ring_[index(i)] = added;
   }
 
-  // REQUIRES: size() > 0.
+  // Removes and returns the first request. REQUIRES: size() > 0.
   request pop() noexcept {
     const request first = ring_[first_];
     if (++first_ == ring_.size()) first_ = 0;
@@ -93,7 +96,7 @@ class waiting_line {
   }
 
  private:
-  std::size_t place(std::size_t i) const noexcept {
+  std::size_t index(std::size_t i) const noexcept {
     const std::size_t at = first_ + i;
     return at < ring_.size() ? at : at - ring_.size();
   }
@@ -103,45 +106,48 @@ class waiting_line {
   std::size_t size_ = 0;
 };
 
-// A fixed number of clients: each sends its next request `think_time_ns` after its last one
-// completed. All are due at the start. Ids are the clients, from 0. It never finishes by itself.
+// A fixed number of clients. Each sends its next request `think_time_ns` after its last one
+// completed. All send their first request at the start. The ids are the numbers of the clients,
+// from 0. The loop never finishes by itself.
 class closed_loop final : public request_source {
  public:
-  // Throws invalid_argument for no client, a negative or absurdly long think time, and for more
-  // clients than memory allows.
+  // Throws invalid_argument if there is no client, if the think time is negative or too long, and
+  // if the clients do not fit into memory.
   explicit closed_loop(std::size_t clients, std::int64_t think_time_ns = 0);
 
-  void start(std::int64_t start_ns) override;
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request* requests, std::size_t count, std::int64_t completed_ns) override;
-  bool any_waiting() const noexcept override { return line_.size() > 0; }
+  void start(std::int64_t start_ns) noexcept override;
+  decision next(std::int64_t now_ns, const batching& rule, request* batch) noexcept override;
+  void complete(const request* requests, std::size_t count,
+                std::int64_t completed_ns) noexcept override;
+  bool any_waiting() const noexcept override { return waiting_.size() > 0; }
   bool finished() const noexcept override { return false; }
-  std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;
+  std::vector<std::int64_t> waiting_before(std::int64_t before_ns) const override;
 
  private:
-  waiting_line line_;
+  request_queue waiting_;
   std::int64_t think_time_ns_;
 };
 
-// Requests that arrive on a schedule, however slow the answers are. Ids are places on the schedule.
+// Requests that arrive on a schedule, however long the system takes to complete them. The ids are
+// indices in the schedule.
 class open_loop final : public request_source {
  public:
-  // `due_ns`: offsets from the start. Throws invalid_argument unless they are sorted, not negative
-  // and not empty.
+  // `due_ns`: offsets from the start. Throws invalid_argument if they are not sorted, if one is
+  // negative, and if there are none.
   explicit open_loop(std::vector<std::int64_t> due_ns);
 
-  // The same over memory that somebody else allocated: `due_ns` owns `count` offsets, which nobody
-  // changes any more.
+  // The same for memory that the caller allocated: `due_ns` owns `count` offsets, which must not
+  // change any more.
   open_loop(std::shared_ptr<const std::int64_t> due_ns, std::size_t count);
 
-  void start(std::int64_t start_ns) override;
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request*, std::size_t, std::int64_t) override {}
+  void start(std::int64_t start_ns) noexcept override;
+  decision next(std::int64_t now_ns, const batching& rule, request* batch) noexcept override;
+  void complete(const request*, std::size_t, std::int64_t) noexcept override {}
   bool any_waiting() const noexcept override { return next_ < count_; }
   bool finished() const noexcept override { return next_ == count_; }
-  std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;
+  std::vector<std::int64_t> waiting_before(std::int64_t before_ns) const override;
 
-  // The rest of the schedule, as take() sees a line.
+  // The rest of the schedule as a queue, for form_batch().
   std::size_t size() const noexcept { return count_ - next_; }
   std::int64_t due_ns(std::size_t i) const noexcept { return start_ns_ + due_.get()[next_ + i]; }
   request pop() noexcept {
@@ -154,45 +160,45 @@ class open_loop final : public request_source {
   void check_schedule() const;
 
   std::size_t count_;
-  std::shared_ptr<const std::int64_t> due_;  // the first of count_
+  std::shared_ptr<const std::int64_t> due_;  // count_ offsets
   std::size_t next_ = 0;
   std::int64_t start_ns_ = 0;
 };
 
-// Requests that other threads bring while the run goes on. They are due when they are brought,
-// so the time that a caller waits for room counts as latency. What is left when a run ends stays
-// and is served by the next run. Ids are the callers' own.
+// Requests that other threads submit during the run. A request is due when it is submitted, so the
+// time that a caller waits for room counts as latency. Requests that are left when a run ends are
+// served by the next run. The ids are the caller's own.
 //
-// A queue serves the process that made it. In a forked child its lock may be held for ever, so
-// there submit() and a run throw runner_error and close() does nothing.
+// A queue serves the process that made it. In a forked child its mutex may stay locked for ever. So
+// submit() and runs throw runner_error there, and close() does nothing.
 class live_queue final : public request_source {
  public:
-  enum class submission { accepted, full, closed };
+  enum class submission : std::uint8_t { accepted, full, closed };
 
-  // Throws invalid_argument for a capacity of 0 and for one beyond memory.
+  // Throws invalid_argument if the capacity is 0 or does not fit into memory.
   explicit live_queue(std::size_t capacity);
 
   void acquire() override;
 
-  // Brings a request, waiting for room at most `longest_wait_ns`. It is due at `due_ns`: who waits
-  // in several calls gives the moment of the first. Safe from any thread; the caller must not hold
-  // the lock.
-  submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0,
-                    std::int64_t due_ns = now_ns());
+  // Submits a request; waits for room for at most `longest_wait_ns`. The request is due at
+  // `due_ns`: a caller that waits in several calls passes the time of the first one. Safe from any
+  // thread; the caller must not hold the mutex. The request is lost unless the result is accepted.
+  [[nodiscard]] submission submit(std::int64_t id, std::int64_t longest_wait_ns = 0,
+                                  std::int64_t due_ns = now_ns());
 
-  // No more submissions: the run finishes when the queue is empty. Safe from any thread; the
-  // caller must not hold the lock.
+  // No request is accepted any more: the run finishes when the queue is empty. Safe from any
+  // thread; the caller must not hold the mutex.
   void close();
 
-  void start(std::int64_t) override {}
-  answer next(std::int64_t now_ns, const batching& rule, request* taken) override;
-  void complete(const request*, std::size_t, std::int64_t) override {}
-  bool any_waiting() const noexcept override { return line_.size() > 0; }
-  bool finished() const noexcept override { return closed_ && line_.size() == 0; }
-  std::vector<std::int64_t> waiting_before(std::int64_t moment_ns) const override;
+  void start(std::int64_t) noexcept override {}
+  decision next(std::int64_t now_ns, const batching& rule, request* batch) noexcept override;
+  void complete(const request*, std::size_t, std::int64_t) noexcept override {}
+  bool any_waiting() const noexcept override { return waiting_.size() > 0; }
+  bool finished() const noexcept override { return closed_ && waiting_.size() == 0; }
+  std::vector<std::int64_t> waiting_before(std::int64_t before_ns) const override;
 
  private:
-  waiting_line line_;
+  request_queue waiting_;
   std::condition_variable room_;
   int waiting_for_room_ = 0;
   bool closed_ = false;

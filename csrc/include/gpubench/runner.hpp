@@ -1,7 +1,6 @@
-// Persistent workers that drive a source through executors in real time.
+// Worker threads that execute the requests of a source in real time.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -13,66 +12,69 @@
 
 namespace gpubench {
 
-// Owns one thread per executor for its whole life, since torch, OpenMP and CUDA keep state per
-// thread: a warm-up run counts on the threads that are measured afterwards.
+// Owns one thread for each executor and keeps it for all runs. torch, OpenMP and CUDA keep state
+// for each thread, so a warm-up run is useful only on the threads that are measured later.
 //
-// Thread-safety: one thread starts and finishes runs; wait_for(), stop() and close() are safe from
-// any thread at any time. Of the runner that it belongs to, an executor may call stop() and close()
-// alone; the others throw runner_error there.
+// Thread-safety: one thread starts and finishes runs. wait_for(), stop() and close() are safe from
+// any thread at any time. An executor may call stop() and close() of its own runner; the other
+// members throw runner_error there.
 //
-// A runner belongs to the process that made it. In a child after fork() there are no threads: every
-// call throws runner_error, but close() and the destructor, which return at once.
+// A runner belongs to the process that made it. A child after fork() has no worker threads: every
+// call throws runner_error, except close() and the destructor, which do nothing.
 //
-// A worker whose executor does not come back in time is abandoned: its thread is detached, all that
-// it can reach is kept alive for the rest of the process, and the runner refuses further runs.
+// If an executor does not return in time, its worker is abandoned: the thread is detached, the
+// memory that it can use is never freed, and the runner refuses further runs.
+//
+// Time spans are in nanoseconds, from 0 to longest_span_ns; values outside are clamped.
 class runner {
  public:
-  // Takes the executors for itself until close(), and starts the threads, each of which opens its
-  // executor; does not wait for them. Throws invalid_argument for no executor, an absent one, one
-  // that is given twice, and one that another runner has; runner_error if a thread cannot be
-  // started. Whatever it throws, nothing is taken and no thread is left.
+  // Acquires the executors until close() and starts the threads. Each thread opens its executor;
+  // the constructor does not wait for that. Throws invalid_argument if there is no executor, if one
+  // is null or given twice, and if another runner has one; runner_error if a thread cannot be
+  // started. If the constructor throws, no executor stays acquired and no thread is left.
   explicit runner(std::vector<std::shared_ptr<executor>> executors,
                   wait_mode waiting = wait_mode::spin);
   ~runner();  // close()
   runner(const runner&) = delete;
   runner& operator=(const runner&) = delete;
 
-  // Waits until every executor is open; false when `timeout` passed first. Throws runner_error if
-  // one failed to open.
-  bool wait_open(std::chrono::nanoseconds timeout);
+  // Waits until every executor is open. Returns false if `timeout_ns` passed before. Throws
+  // runner_error if an executor failed to open.
+  [[nodiscard]] bool wait_open(std::int64_t timeout_ns);
 
   // A whole run: start(), wait_for(), finish().
-  outcome run(std::shared_ptr<request_source> source, const run_options& options);
+  [[nodiscard]] outcome run(std::shared_ptr<request_source> source, const run_options& options);
 
-  // Begins a run. The clock starts once every worker stands ready. Throws invalid_argument for bad
-  // options, a source in use, and a timeline beyond memory; runner_error if the executors are not
-  // open by the batch deadline, a run is in progress, or the runner is closed or has abandoned a
-  // worker.
+  // Starts a run. Its clock starts when every worker is ready. Throws invalid_argument for bad
+  // options, for a source that is in use, and for timelines that do not fit into memory;
+  // runner_error if the executors are not open within the batch deadline, if a run is in progress,
+  // and if the runner is closed or has abandoned a worker.
   void start(std::shared_ptr<request_source> source, const run_options& options);
 
-  // Waits until no worker is busy with the run; false when `timeout` passed first. It is this call
-  // that gives up workers whose batch is past its deadline, also with a timeout of 0.
-  bool wait_for(std::chrono::nanoseconds timeout);
+  // Waits until no worker works on the run. Returns false if `timeout_ns` passed before. This call
+  // abandons the workers whose batch has exceeded its deadline, also if the timeout is 0.
+  [[nodiscard]] bool wait_for(std::int64_t timeout_ns);
 
-  // Ends departures. Batches in flight are awaited for `grace`, at most until their deadline.
-  void stop(std::chrono::nanoseconds grace = std::chrono::hours{1});
+  // No further batch departs. Batches in flight may take `grace_ns` more, but not longer than their
+  // deadline.
+  void stop(std::int64_t grace_ns = 3'600'000'000'000);
 
-  // The outcome of the run that wait_for() saw end. Throws runner_error if there is none.
-  outcome finish();
+  // The outcome of the run whose end wait_for() reported. Throws runner_error if there is none.
+  [[nodiscard]] outcome finish();
 
-  // Stops a run in progress, closes the executors, joins the threads and gives the executors back;
-  // threads that do not come back within `grace` are abandoned, and their executors stay taken. May
-  // be called again. Called by one of the runner's own executors it does not wait: it stops the run
-  // and lets the threads end, and the next close() or the destructor does the rest.
-  void close(std::chrono::nanoseconds grace = std::chrono::seconds{60}) noexcept;
+  // Stops a run in progress, closes the executors, joins the threads and releases the executors.
+  // Threads that do not end within `grace_ns` are abandoned, and their executors stay acquired. Can
+  // be called again. If an executor of this runner calls it, the call does not wait: it stops the
+  // run and lets the threads end; the next close() or the destructor does the rest.
+  void close(std::int64_t grace_ns = 60'000'000'000) noexcept;
 
  private:
-  class crew;
-  std::shared_ptr<crew> crew_;
+  class implementation;
+  std::shared_ptr<implementation> implementation_;
 };
 
-// Workers of this process that were abandoned. Where it is not 0, foreign code may still run, so a
-// program should end by flushing its output and calling _exit() rather than by returning from main.
+// How many workers of this process were abandoned. If it is not 0, code of a model may still run.
+// The program should then flush its output and call _exit() instead of returning from main().
 int abandoned_workers() noexcept;
 
 }  // namespace gpubench

@@ -1,4 +1,4 @@
-// The runner's twin in simulated time: exact, instant, deterministic.
+// The same as a runner, in simulated time: exact, immediate and deterministic.
 #pragma once
 
 #include <cstddef>
@@ -11,21 +11,23 @@
 
 namespace gpubench {
 
-// Drives `source` through `executors` workers. Batches take the entries of `service_ns` in turn, in
-// the order of their departure. The clock starts at 0 and the harness takes no time: every stamp is
-// what an ideal harness would measure. At one instant all completions come before all departures;
-// of several free workers, the one that became free last departs first.
+// Executes the requests of `source` on `executors` simulated workers. Each batch takes the next
+// entry of `service_ns`, in the order of departure. The clock starts at 0 and the harness takes no
+// time, so every time stamp is what an ideal harness would measure. At one point in time all
+// completions are handled before all departures. If several workers are free, the one that became
+// free last takes the next batch.
 //
-// A live queue must be filled, and closed if the run is to finish, beforehand: where nothing is
-// left to happen, the run ends as stopped.
+// A live queue must be filled beforehand, and closed if the run is to finish. When nothing can
+// happen any more, the run ends with the reason stopped.
 //
-// `stop`, where it is given, is asked every few thousand requests: the run ends as stopped once it
-// answers true, and simulate() throws what it throws. The source is free again then.
+// `stop`, if given, is called every few thousand requests. When it returns true, the run ends with
+// the reason stopped. An exception of `stop` leaves simulate(), and the source is free again.
 //
-// Throws invalid_argument for bad options or service times, no executor, a source in use, more
-// executors and larger batches than memory allows, and when the simulated clock passes 4e18 ns.
-outcome simulate(request_source& source, std::size_t executors,
-                 const std::vector<std::int64_t>& service_ns, const run_options& options,
-                 const std::function<bool()>& stop = {});
+// Throws invalid_argument for bad options or service times, if there is no executor, if the source
+// is in use, if executors and batches do not fit into memory, and if the simulated clock passes
+// 4e18 ns.
+[[nodiscard]] outcome simulate(request_source& source, std::size_t executors,
+                               const std::vector<std::int64_t>& service_ns,
+                               const run_options& options, const std::function<bool()>& stop = {});
 
 }  // namespace gpubench

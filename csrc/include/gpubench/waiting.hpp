@@ -1,4 +1,4 @@
-// How a worker waits: the queue's lock, and the calls that wake those who wait for it.
+// How a worker waits: the mutex of the queue, and the notifications of those who wait for it.
 #pragma once
 
 #include <atomic>
@@ -10,64 +10,69 @@
 
 namespace gpubench {
 
-enum class wait_mode {
-  spin,   // sleeps while the moment is far and watches the clock at its end: least lag, most CPU
-  yield,  // the same, and lets other threads run between two looks at the clock
-  block,  // sleeps until the moment: least CPU
+enum class wait_mode : std::uint8_t {
+  spin,   // sleeps, and reads the clock in a loop at the end: least lag, most CPU time
+  yield,  // the same, but lets other threads run between two readings
+  block,  // sleeps: most lag, least CPU time
 };
 
-// A mutex and a condition variable that can also be watched. Every member is safe from any thread.
+// A mutex with a condition variable. A thread can wait for a notification in a sleep or in a loop
+// that reads a counter without the mutex. Every member is thread-safe.
 class monitor {
  public:
   std::unique_lock<std::mutex> lock() {
     std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
-    retake(lock);
+    relock(lock);
     return lock;
   }
 
-  // Wakes every waiter, so that it asks again.
-  // REQUIRES: the caller holds the lock.
+  // Wakes all waiting threads. REQUIRES: the caller holds the mutex.
   void notify_all() noexcept;
 
-  // Waits until `until_ns` (never_ns: no known moment), for a notification, or for a while: the
-  // caller asks again in any case. Gives the lock up meanwhile, but for the last microsecond.
+  // Waits until `until_ns` (never_ns: no known time), for a notification, or for a limited time;
+  // the caller then checks its condition again. Unlocks the mutex meanwhile, except in the last
+  // microsecond.
   void wait(std::unique_lock<std::mutex>& lock, wait_mode mode, std::int64_t until_ns);
 
-  // How many wait with no known moment, in wait() or, watching changes(), in their own way.
-  // REQUIRES: the caller holds the lock.
+  // How many threads wait without a known time, in wait() or in a loop of their own over
+  // notifications(). REQUIRES: the caller holds the mutex.
   int idle() const noexcept { return idle_; }
   void begin_idle() noexcept { ++idle_; }
   void end_idle() noexcept { --idle_; }
 
-  // Changes with every notification; readable without the lock.
-  std::uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
+  // How many notifications there were (modulo 2^32). Can be read without the mutex.
+  std::uint32_t notifications() const noexcept {
+    return notifications_.load(std::memory_order_acquire);
+  }
 
  private:
-  using held = std::unique_lock<std::mutex>;
+  using unique_lock = std::unique_lock<std::mutex>;
 
-  void retake(held& lock) {
-    if (!lock.try_lock()) contend(lock);
+  void relock(unique_lock& lock) {
+    if (!lock.try_lock()) relock_contended(lock);
   }
-  void contend(held& lock);
+  static void relock_contended(unique_lock& lock);
 
-  // The ways to wait. Each gives the lock up and takes it back.
-  void sleep(held& lock, std::int64_t until_ns);
-  void watch(held& lock, wait_mode mode, std::uint32_t seen, std::int64_t until_ns);
-  void wait_for_change(held& lock, wait_mode mode, std::int64_t now);
+  // The ways to wait. Each unlocks the mutex and locks it again.
+  void sleep(unique_lock& lock, std::int64_t until_ns);
+  void spin(unique_lock& lock, wait_mode mode, std::uint32_t seen, std::int64_t until_ns);
+  void wait_for_notification(unique_lock& lock, wait_mode mode, std::int64_t now);
 
-  // Of several workers that wait for the same moment one leads, which is to watch for it. The
-  // others, which would only be in its way, stand by in case it is held up.
-  void lead(held& lock, wait_mode mode, std::int64_t until_ns);
-  void stand_by(held& lock, wait_mode mode, std::int64_t until_ns);
+  // If several workers wait for the same time, one of them is the leader: it spins until that time
+  // and then looks at the queue. The followers would only compete with it for the mutex. They stay
+  // away from the mutex and act only if the leader is late.
+  void wait_as_leader(unique_lock& lock, wait_mode mode, std::int64_t until_ns);
+  void wait_as_follower(unique_lock& lock, wait_mode mode, std::int64_t until_ns);
 
   std::mutex mutex_;
   std::condition_variable condition_;
   int sleepers_ = 0;
   int idle_ = 0;
 
-  // Read without the lock, so on a cache line of their own.
-  alignas(64) std::atomic<std::uint32_t> changes_{0};
-  std::atomic<std::int64_t> watched_ns_{never_ns};  // the earliest moment that a worker leads for
+  // Read without the mutex, so these have a cache line of their own.
+  alignas(64) std::atomic<std::uint32_t> notifications_{0};
+  std::atomic<std::int64_t> leader_until_ns_{
+      never_ns};  // the earliest time that a leader waits for
 };
 
 }  // namespace gpubench

@@ -9,28 +9,28 @@
 namespace gpubench::cuda {
 namespace {
 
-// At the beginning and at the end of a run. Each takes about 10 us, and the narrowest decides.
-constexpr int anchors_at_a_time = 4;
+// Taken at the start and at the end of a run. Each takes about 10 us; the narrowest one decides.
+constexpr std::size_t anchors_per_end = 4;
 
-// An idle stream passes an event in microseconds.
+// An idle stream executes an event in microseconds.
 constexpr std::int64_t anchor_deadline_ns = 10'000'000'000;
 
 }  // namespace
 
-batch_times::batch_times(const shared_context& on, std::size_t depth, bool copies_in,
+batch_times::batch_times(const shared_context& in_context, std::size_t depth, bool copies_in,
                          bool copies_out)
     : depth_(depth),
-      mark_{0, copies_in ? 1U : 0U, 2, copies_out ? 3U : 2U},
-      anchor_stream_(on),
-      anchor_events_{event(on), event(on)},
+      event_index_{0, copies_in ? 1U : 0U, 2, copies_out ? 3U : 2U},
+      anchor_stream_(in_context),
+      anchor_events_{event(in_context), event(in_context)},
       in_slot_(depth),
       set_of_row_(depth + 1),
       rows_(depth + 1) {
-  anchors_.reserve(2 * anchors_at_a_time);
+  anchors_.reserve(2 * anchors_per_end);
   const std::size_t sets = depth + 2;
   free_.reserve(sets);
   for (std::size_t i = 0; i < sets; ++i)
-    sets_.push_back({event(on), event(on), event(on), event(on)});
+    sets_.push_back({event(in_context), event(in_context), event(in_context), event(in_context)});
 }
 
 void batch_times::begin() {
@@ -39,7 +39,7 @@ void batch_times::begin() {
   free_.clear();
   for (std::size_t i = 0; i < sets_.size(); ++i) free_.push_back(i);
   anchors_.clear();
-  neighbour_ = nullptr;
+  previous_ = nullptr;
   take_anchors();
 }
 
@@ -71,7 +71,7 @@ std::size_t batch_times::finish(device_stamps* rows, std::size_t count) {
   try {
     read();
     take_anchors();
-  } catch (const cuda_error&) {  // the device is lost
+  } catch (const cuda_error&) {  // the device failed
   } catch (const not_responding&) {
   }
   for (; known < read_; ++known) rows[known] = rows_[known % rows_.size()];
@@ -79,7 +79,7 @@ std::size_t batch_times::finish(device_stamps* rows, std::size_t count) {
 }
 
 void batch_times::take_anchors() {
-  for (int i = 0; i < anchors_at_a_time; ++i) {
+  for (std::size_t i = 0; i < anchors_per_end; ++i) {
     take_anchor(anchor_events_[anchors_.size() % anchor_events_.size()]);
   }
 }
@@ -94,26 +94,26 @@ void batch_times::take_anchor(event& by) {
     relax();
   }
   taken.after_ns = now_ns();
-  taken.device_ns = advance_to(by);
+  taken.device_ns = time_of(by);
   anchors_.push_back(taken);
 }
 
-std::int64_t batch_times::advance_to(const event& next) {
-  neighbour_ns_ = neighbour_ == nullptr ? 0 : neighbour_ns_ + elapsed_ns(*neighbour_, next);
-  neighbour_ = &next;
-  return neighbour_ns_;
+std::int64_t batch_times::time_of(const event& next) {
+  previous_ns_ = previous_ == nullptr ? 0 : previous_ns_ + elapsed_ns(*previous_, next);
+  previous_ = &next;
+  return previous_ns_;
 }
 
 device_stamps batch_times::times_of(const events& batch) {
   device_stamps times;
-  times[0] = neighbour_ns_ + elapsed_ns(*neighbour_, batch[0]);
+  times[0] = previous_ns_ + elapsed_ns(*previous_, batch[0]);
   for (std::size_t i = 1; i < 4; ++i) {
-    const std::size_t from = mark_[i - 1];
-    const std::size_t to = mark_[i];
+    const std::size_t from = event_index_[i - 1];
+    const std::size_t to = event_index_[i];
     times[i] = times[i - 1] + (from == to ? 0 : elapsed_ns(batch[from], batch[to]));
   }
-  neighbour_ = &batch[0];
-  neighbour_ns_ = times[0];
+  previous_ = &batch[0];
+  previous_ns_ = times[0];
   return times;
 }
 

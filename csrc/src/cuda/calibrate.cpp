@@ -6,12 +6,11 @@
 #include <optional>
 #include <string>
 
+#include "cuda/event.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/buffers.hpp"
-#include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/error.hpp"
-#include "gpubench/cuda/event.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
 
 namespace gpubench::cuda {
@@ -20,15 +19,15 @@ namespace {
 constexpr std::int64_t longest_ns = 10'000'000'000;
 constexpr std::int64_t most_repeats = 100'000;
 
-// A kernel that takes this much longer than asked will not end.
+// If a kernel takes this much longer than requested, it is considered hung.
 constexpr std::int64_t deadline_ns = 10'000'000'000;
 
-// The device is kept busy for so long while the host queues the two events and the kernel between
-// them; otherwise the host's launch would lie between the events.
-constexpr std::int64_t lead_ns = 200'000;
+// A kernel of this length keeps the device busy while the host enqueues the two events and the
+// kernel between them. Otherwise the time between the events would include the launch by the host.
+constexpr std::int64_t lead_kernel_ns = 200'000;
 
-// As many ticks as it takes for one that was not disturbed.
-constexpr int ticks_watched = 100;
+// Enough ticks that at least one of them is not disturbed.
+constexpr int tick_count = 100;
 
 std::int64_t median(std::vector<std::int64_t> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
@@ -41,28 +40,28 @@ struct measured {
   std::int64_t kernel_ns;  // 0 for the empty kernel
 };
 
-// A stream with two events and the spin kernel.
-class bench {
+// A stream with two events and the spin kernel between them.
+class event_bench {
  public:
-  explicit bench(int device)
+  explicit event_bench(int device)
       : device_(std::make_shared<const context>(device)),
         current_(*device_),
         stream_(device_),
         before_(device_),
         after_(device_),
         kernel_(device_),
-        shown_(device_, 2 * sizeof(spin_times)),
-        read_(device_, sizeof(spin_times)) {}
+        times_(device, 2 * sizeof(spin_times)),
+        read_(device, sizeof(spin_times)) {}
 
   std::int64_t tick_ns() {
     std::int64_t shortest_ns = longest_ns;
-    for (int i = 0; i < ticks_watched; ++i) shortest_ns = std::min(shortest_ns, spin(1).kernel_ns);
+    for (int i = 0; i < tick_count; ++i) shortest_ns = std::min(shortest_ns, spin(1).kernel_ns);
     return shortest_ns;
   }
 
   measured spin(std::int64_t length_ns) {
     record_around(length_ns);
-    load_driver().cuMemcpyDtoHAsync(read_.data(), shown_.address(), sizeof(spin_times),
+    load_driver().cuMemcpyDtoHAsync(read_.data(), times_.address(), sizeof(spin_times),
                                     stream_.handle());
     wait(length_ns);
     const auto& times = *reinterpret_cast<const spin_times*>(read_.data());
@@ -77,10 +76,10 @@ class bench {
 
  private:
   void record_around(std::optional<std::int64_t> length_ns) {
-    kernel_.launch(stream_, lead_ns, shown_.address() + sizeof(spin_times));
+    kernel_.launch(stream_, lead_kernel_ns, times_.address() + sizeof(spin_times));
     before_.record(stream_);
     if (length_ns) {
-      kernel_.launch(stream_, static_cast<std::uint64_t>(*length_ns), shown_.address());
+      kernel_.launch(stream_, static_cast<std::uint64_t>(*length_ns), times_.address());
     } else {
       kernel_.launch_empty(stream_);
     }
@@ -101,9 +100,10 @@ class bench {
   const shared_context device_;
   const current_context current_;
   stream stream_;
-  event before_, after_;
+  event before_;
+  event after_;
   spin_kernel kernel_;
-  device_buffer shown_;  // of the kernel between the events, and of the one ahead
+  device_buffer times_;  // of the kernel between the events, and of the lead kernel
   pinned_buffer read_;
 };
 
@@ -128,21 +128,23 @@ std::vector<event_check> check_event_clock(int device, const std::vector<std::in
                                            std::int64_t repeats) {
   check_arguments(lengths_ns, repeats);
   require_device(device);
-  bench on(device);
+  event_bench bench(device);
   const auto count = static_cast<std::size_t>(repeats);
-  on.spin(lead_ns);  // the first launch of a kernel loads it
-  on.empty_ns();
+  bench.spin(lead_kernel_ns);  // the first launch of a kernel loads it
+  bench.empty_ns();
 
-  const std::int64_t tick_ns = on.tick_ns();
+  const std::int64_t tick_ns = bench.tick_ns();
   std::vector<std::int64_t> empties(count);
-  for (std::int64_t& each : empties) each = on.empty_ns();
+  for (std::int64_t& each : empties) each = bench.empty_ns();
   const std::int64_t empty_ns = median(empties);
 
   std::vector<event_check> checks;
   for (const std::int64_t length_ns : lengths_ns) {
-    std::vector<std::int64_t> events, kernels, errors;
+    std::vector<std::int64_t> events;
+    std::vector<std::int64_t> kernels;
+    std::vector<std::int64_t> errors;
     for (std::size_t i = 0; i < count; ++i) {
-      const measured one = on.spin(length_ns);
+      const measured one = bench.spin(length_ns);
       events.push_back(one.event_ns);
       kernels.push_back(one.kernel_ns);
       errors.push_back(one.event_ns - empty_ns - one.kernel_ns);

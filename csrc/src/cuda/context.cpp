@@ -1,8 +1,19 @@
-#include "gpubench/cuda/context.hpp"
+#include "cuda/context.hpp"
 
-#include "gpubench/cuda/device.hpp"
+#include <string>
+
+#include "gpubench/cuda/error.hpp"
 
 namespace gpubench::cuda {
+
+void require_device(int device) {
+  int count = 0;
+  load_driver().cuDeviceGetCount(&count);
+  if (device >= 0 && device < count) return;
+  const std::string there = count == 1 ? "cuda:0" : "cuda:0 to cuda:" + std::to_string(count - 1);
+  throw unavailable(unavailable::reason::no_device,
+                    "cuda:" + std::to_string(device) + " is not there; this machine has " + there);
+}
 
 context::context(int device) : device_(device) {
   require_device(device);

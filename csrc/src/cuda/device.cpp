@@ -2,8 +2,8 @@
 
 #include <cstdio>
 
+#include "cuda/driver.hpp"
 #include "cuda/driver_api.hpp"
-#include "gpubench/cuda/driver.hpp"
 #include "gpubench/cuda/error.hpp"
 
 namespace gpubench::cuda {
@@ -21,18 +21,13 @@ std::string printed(const device_uuid& uuid) {
   return text;
 }
 
-int device_count() {
-  int count = 0;
-  load_driver().cuDeviceGetCount(&count);
-  return count;
-}
-
 }  // namespace
 
 std::vector<device_info> devices() {
   const driver& api = load_driver();
   std::vector<device_info> found;
-  const int count = device_count();
+  int count = 0;
+  api.cuDeviceGetCount(&count);
   for (int i = 0; i < count; ++i) {
     device_info each;
     each.index = i;
@@ -54,12 +49,8 @@ std::vector<device_info> devices() {
   return found;
 }
 
-void require_device(int device) {
-  const int count = device_count();
-  if (device >= 0 && device < count) return;
-  const std::string there = count == 1 ? "cuda:0" : "cuda:0 to cuda:" + std::to_string(count - 1);
-  throw unavailable(unavailable::reason::no_device,
-                    "cuda:" + std::to_string(device) + " is not there; this machine has " + there);
+int driver_version() {
+  return load_driver().version();
 }
 
 }  // namespace gpubench::cuda

@@ -1,4 +1,4 @@
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 #include <dlfcn.h>
 
@@ -22,14 +22,16 @@ const char* chosen_library() {
 }
 
 // The process that has loaded the driver, or is about to.
-std::atomic<home_process> loaded_in{home_process::none()};
+std::atomic<owner_process> loaded_in{owner_process::none()};
 
-// Before the driver is loaded; a fork meanwhile must not leave the child waiting for a thread that
-// it does not have.
+std::atomic<const driver*> loaded{nullptr};
+
+// Called before the driver is loaded. If another thread forks meanwhile, the child must not wait
+// for the thread that loads the driver, because the child does not have that thread.
 void note_loading() {
-  home_process found = loaded_in;
-  if (found.pid() == 0 && loaded_in.compare_exchange_strong(found, home_process())) return;
-  if (found.here()) return;
+  owner_process found = loaded_in;
+  if (found.pid() == 0 && loaded_in.compare_exchange_strong(found, owner_process())) return;
+  if (found.is_current()) return;
   throw unavailable(unavailable::reason::driver_error,
                     "CUDA does not survive fork, and process " + std::to_string(found.pid()) +
                         " had loaded the NVIDIA driver before; start processes that use a GPU with "
@@ -49,10 +51,10 @@ unavailable too_old(int version) {
                          "(525.60 or newer)");
 }
 
-// What the driver says of `code`, "unknown error" where it does not know it.
-std::string told(const function<int, const char**>& ask, int code) {
+// The driver's text for `code`, or "unknown error".
+std::string error_text(const function<int, const char**>& get_text, int code) {
   const char* text = nullptr;
-  return ask.attempt(code, &text) == success && text != nullptr ? text : "unknown error";
+  return get_text.attempt(code, &text) == success && text != nullptr ? text : "unknown error";
 }
 
 }  // namespace
@@ -67,7 +69,7 @@ library::library(const char* path) {
                           "); install it, or measure the CPU with --device cpu");
   }
   get_proc_address_ = reinterpret_cast<get_proc_address>(dlsym(opened, "cuGetProcAddress_v2"));
-  if (get_proc_address_ == nullptr) {  // it came with CUDA 12.0
+  if (get_proc_address_ == nullptr) {  // the function exists since CUDA 12.0
     const auto get_version = reinterpret_cast<int (*)(int*)>(dlsym(opened, "cuDriverGetVersion"));
     int version = 0;
     if (get_version != nullptr) get_version(&version);
@@ -89,7 +91,8 @@ void* library::find(const char* name, int version) const {
 
 void throw_cuda_error(const char* call, int code) {
   const driver& api = load_driver();
-  throw cuda_error(call, code, told(api.cuGetErrorName, code), told(api.cuGetErrorString, code));
+  throw cuda_error(call, code, error_text(api.cuGetErrorName, code),
+                   error_text(api.cuGetErrorString, code));
 }
 
 driver::driver(const char* path) : library_(path) {
@@ -102,10 +105,11 @@ driver::driver(const char* path) : library_(path) {
                       "CUDA_VISIBLE_DEVICES, or measure the CPU with --device cpu");
   }
   if (code != success) {
-    throw unavailable(unavailable::reason::driver_error,
-                      "the NVIDIA driver cannot be used: cuInit: " + told(cuGetErrorName, code) +
-                          " (" + std::to_string(code) + "): " + told(cuGetErrorString, code) +
-                          "; look at nvidia-smi, and reboot after a driver update");
+    throw unavailable(
+        unavailable::reason::driver_error,
+        "the NVIDIA driver cannot be used: cuInit: " + error_text(cuGetErrorName, code) + " (" +
+            std::to_string(code) + "): " + error_text(cuGetErrorString, code) +
+            "; look at nvidia-smi, and reboot after a driver update");
   }
 }
 
@@ -118,17 +122,17 @@ int driver::version() const {
 const driver& load_driver() {
   note_loading();
   try {
-    static const driver loaded(chosen_library());
-    return loaded;
+    static const driver only(chosen_library());
+    loaded = &only;
+    return only;
   } catch (...) {
-    loaded_in = home_process::none();
+    loaded_in = owner_process::none();
     throw;
   }
 }
 
 const driver* loaded_driver() noexcept {
-  const home_process found = loaded_in;
-  return found.pid() != 0 && found.here() ? &load_driver() : nullptr;
+  return loaded_in.load().is_current() ? loaded.load() : nullptr;
 }
 
 }  // namespace gpubench::cuda

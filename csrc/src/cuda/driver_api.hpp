@@ -1,9 +1,9 @@
-// The structures and numbers of cuda.h that are used here, written down once so that no build needs
-// cuda.h. tests/cpp/cuda_driver_api_test.cpp compares them, and every signature of the table, with
-// a real one.
+// The structures and constants of cuda.h that the core uses, so that no build needs cuda.h.
+// tests/cpp/cuda_driver_api_test.cpp compares them and every signature of the table with a real
+// cuda.h.
 #pragma once
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace gpubench::cuda {
 
@@ -33,7 +33,7 @@ inline constexpr int error_no_device = 100;
 inline constexpr int compute_capability_major = 75;
 inline constexpr int compute_capability_minor = 76;
 
-// CUdriverProcAddress_flags: the functions whose default stream is the legacy one, as torch uses.
+// CUdriverProcAddress_flags: functions that use the legacy default stream, as torch does.
 inline constexpr unsigned long long legacy_stream = 1;
 
 }  // namespace gpubench::cuda

@@ -1,12 +1,12 @@
-#include "gpubench/cuda/event.hpp"
+#include "cuda/event.hpp"
 
 #include <cmath>
 
 namespace gpubench::cuda {
 namespace {
 
-CUevent_st* make_event(const context& on) {
-  const current_context current(on);
+CUevent_st* make_event(const context& in_context) {
+  const current_context current(in_context);
   CUevent_st* made = nullptr;
   load_driver().cuEventCreate(&made, event_with_timing);
   return made;
@@ -14,10 +14,10 @@ CUevent_st* make_event(const context& on) {
 
 }  // namespace
 
-event::event(const shared_context& on) : handle_(on, make_event(*on)) {}
+event::event(const shared_context& in_context) : handle_(in_context, make_event(*in_context)) {}
 
-void event::record(const stream& on) {
-  load_driver().cuEventRecord(handle(), on.handle());
+void event::record(const stream& on_stream) const {
+  load_driver().cuEventRecord(handle(), on_stream.handle());
 }
 
 bool event::passed() const {

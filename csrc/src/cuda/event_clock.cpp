@@ -9,23 +9,26 @@ namespace {
 
 constexpr double largest_drift = largest_drift_ppm * 1e-6;
 
-// Far above the rounding of doubles here (1e-5 ns in a run of days), far below a nanosecond.
+// Far above the rounding errors of doubles here (1e-5 ns in a run of days), and far below a
+// nanosecond.
 constexpr double negligible_ns = 1e-3;
 
-// Room for the offset at one drift: between bottom and top, both at the middle of the run, as set
-// by the constraints at bottom_at and top_at.
-struct strip {
+// The offsets that satisfy all constraints at one drift: from bottom to top, where both are the
+// offset at the middle of the run. The constraints at the device times bottom_at and top_at
+// determine them. If the height is negative, no offset satisfies all constraints.
+struct offset_range {
   double drift;
   double bottom, bottom_at;
   double top, top_at;
 
   double height() const { return top - bottom; }
-  double height_gained() const { return bottom_at - top_at; }  // per drift
+  double height_slope() const { return bottom_at - top_at; }  // change of the height per drift
   double centre() const { return (bottom + top) / 2; }
 };
 
-// The constraints: at device time `at` the offset is at least, or at most, so much. Device times
-// and offsets are taken from a middle and a base near them, so that doubles hold them exactly.
+// The constraints: at a device time, the offset is at least or at most a value. Device times are
+// counted from the middle of the run, and offsets from a base, so that doubles represent them
+// exactly.
 class constraints {
  public:
   constraints(const batch_record* batches, const device_stamps* stamps, std::size_t count,
@@ -33,12 +36,12 @@ class constraints {
       : batches_(batches), stamps_(stamps), count_(count), anchors_(anchors) {
     std::int64_t first = std::numeric_limits<std::int64_t>::max();
     std::int64_t last = std::numeric_limits<std::int64_t>::min();
-    const auto stretch = [&](std::int64_t from, std::int64_t to) {
+    const auto extend = [&](std::int64_t from, std::int64_t to) {
       first = std::min(first, from);
       last = std::max(last, to);
     };
-    for (std::size_t i = 0; i < count_; ++i) stretch(stamps_[i][0], stamps_[i][3]);
-    for (const clock_anchor& each : anchors_) stretch(each.device_ns, each.device_ns);
+    for (std::size_t i = 0; i < count_; ++i) extend(stamps_[i][0], stamps_[i][3]);
+    for (const clock_anchor& each : anchors_) extend(each.device_ns, each.device_ns);
     middle_ns_ = first + (last - first) / 2;
     first_ = from_middle(first);
     last_ = from_middle(last);
@@ -51,18 +54,24 @@ class constraints {
   double first() const { return first_; }
   double last() const { return last_; }
 
-  strip at_drift(double drift) const {
+  offset_range at_drift(double drift) const {
     constexpr double infinity = std::numeric_limits<double>::infinity();
-    strip room{drift, -infinity, 0, infinity, 0};
+    offset_range range{drift, -infinity, 0, infinity, 0};
     const auto at_least = [&](std::int64_t device_ns, std::int64_t host_ns) {
       const double at = from_middle(device_ns);
       const double offset = static_cast<double>(host_ns - device_ns - base_ns_) - drift * at;
-      if (offset > room.bottom) room.bottom = offset, room.bottom_at = at;
+      if (offset > range.bottom) {
+        range.bottom = offset;
+        range.bottom_at = at;
+      }
     };
     const auto at_most = [&](std::int64_t device_ns, std::int64_t host_ns) {
       const double at = from_middle(device_ns);
       const double offset = static_cast<double>(host_ns - device_ns - base_ns_) - drift * at;
-      if (offset < room.top) room.top = offset, room.top_at = at;
+      if (offset < range.top) {
+        range.top = offset;
+        range.top_at = at;
+      }
     };
     for (std::size_t i = 0; i < count_; ++i) {
       at_least(stamps_[i][0], batches_[i].submitted_ns);
@@ -72,7 +81,7 @@ class constraints {
       at_least(each.device_ns, each.before_ns);
       at_most(each.device_ns, each.after_ns);
     }
-    return room;
+    return range;
   }
 
  private:
@@ -90,15 +99,17 @@ class constraints {
   double last_;
 };
 
-// Over drifts the height of the strip is concave and made of straight pieces, one a pair of
-// constraints. From a drift with no room, Newton's method follows the piece there to where it
-// reaches height 0, never past the true end of the room, and meets no piece twice.
+// The height as a function of the drift is concave and piecewise linear, with one piece for each
+// pair of constraints. From a drift without a solution, Newton's method follows the piece at that
+// drift to the point where its height is 0. It never passes the end of the drifts with a solution,
+// and it visits no piece twice.
 //
-// The outermost drift with room, seen from `start`; absent where no drift has room.
-std::optional<strip> first_with_room(const constraints& all, double start) {
-  strip here = all.at_drift(start);
+// The outermost drift that satisfies all constraints, on the side of `start`. Absent if no drift
+// does.
+std::optional<offset_range> outermost_feasible(const constraints& all, double start) {
+  offset_range here = all.at_drift(start);
   while (here.height() < -negligible_ns) {
-    const double next = here.drift - here.height() / here.height_gained();
+    const double next = here.drift - here.height() / here.height_slope();
     const bool inwards = start > 0 ? next < here.drift : next > here.drift;
     if (!inwards || std::abs(next) > largest_drift) return std::nullopt;
     here = all.at_drift(next);
@@ -106,27 +117,28 @@ std::optional<strip> first_with_room(const constraints& all, double start) {
   return here;
 }
 
-// The strip that is highest. Where the pieces at two drifts on either side of it meet, the height
-// would be at least that of any strip; the pieces there take their place until it is.
-strip highest(const constraints& all) {
-  strip below = all.at_drift(-largest_drift);
-  strip above = all.at_drift(largest_drift);
-  while (below.height_gained() > 0 && above.height_gained() < 0) {
-    const double fall = above.height_gained() * (above.drift - below.drift);
+// The drift with the greatest height. The method keeps one drift below the maximum and one above
+// it. Where their pieces meet, the height would be at least the maximum. The piece that is found
+// there replaces one of the two, until there is no other piece.
+offset_range greatest_height(const constraints& all) {
+  offset_range below = all.at_drift(-largest_drift);
+  offset_range above = all.at_drift(largest_drift);
+  while (below.height_slope() > 0 && above.height_slope() < 0) {
+    const double fall = above.height_slope() * (above.drift - below.drift);
     const double next = below.drift + (above.height() - fall - below.height()) /
-                                          (below.height_gained() - above.height_gained());
+                                          (below.height_slope() - above.height_slope());
     if (!(next > below.drift && next < above.drift)) break;
-    const strip between = all.at_drift(next);
-    const double met = below.height() + below.height_gained() * (next - below.drift);
-    if (between.height() > met - negligible_ns) return between;
-    (between.height_gained() > 0 ? below : above) = between;
+    const offset_range between = all.at_drift(next);
+    const double at_meeting = below.height() + below.height_slope() * (next - below.drift);
+    if (between.height() > at_meeting - negligible_ns) return between;
+    (between.height_slope() > 0 ? below : above) = between;
   }
   return below.height() > above.height() ? below : above;
 }
 
 clock_fit fit(const constraints& all) {
-  const auto flattest = first_with_room(all, -largest_drift);
-  const auto steepest = first_with_room(all, largest_drift);
+  const auto flattest = outermost_feasible(all, -largest_drift);
+  const auto steepest = outermost_feasible(all, largest_drift);
   clock_fit found;
   clock_line& line = found.line;
   line.middle_ns = all.middle_ns();
@@ -134,13 +146,13 @@ clock_fit fit(const constraints& all) {
   if (flattest && steepest) {
     line.drift = (flattest->drift + steepest->drift) / 2;
     line.above_ns = (flattest->centre() + steepest->centre()) / 2;
-    // The lines that meet the constraints fan out most at the ends of the run.
-    const double turned = steepest->drift - flattest->drift;
-    const double at_first = flattest->top - steepest->bottom - turned * all.first();
-    const double at_last = steepest->top - flattest->bottom + turned * all.last();
+    // The lines that satisfy the constraints are farthest apart at the ends of the run.
+    const double drift_range = steepest->drift - flattest->drift;
+    const double at_first = flattest->top - steepest->bottom - drift_range * all.first();
+    const double at_last = steepest->top - flattest->bottom + drift_range * all.last();
     found.width_ns = std::llround(std::ceil(std::max(at_first, at_last)));
   } else {
-    const strip best = highest(all);
+    const offset_range best = greatest_height(all);
     line.drift = best.drift;
     line.above_ns = best.centre();
     found.contradiction_ns = std::llround(std::ceil(-best.height() / 2));
@@ -149,18 +161,18 @@ clock_fit fit(const constraints& all) {
   return found;
 }
 
-// The line has put the stamps outside of the batch's [submitted, completed].
+// Moves stamps into [submitted, completed] of their batch.
 void move_inside(const batch_record& batch, device_stamps& stamps, clock_fit& fit) {
-  const std::int64_t room = batch.completed_ns - batch.submitted_ns;
+  const std::int64_t available = batch.completed_ns - batch.submitted_ns;
   const std::int64_t length = stamps[3] - stamps[0];
-  if (length > room) {
-    const double scale = static_cast<double>(room) / static_cast<double>(length);
+  if (length > available) {
+    const double scale = static_cast<double>(available) / static_cast<double>(length);
     const std::int64_t start = stamps[0];
     for (std::int64_t& stamp : stamps) {
       stamp = batch.submitted_ns + std::llround(static_cast<double>(stamp - start) * scale);
     }
     ++fit.squeezed_batches;
-    fit.largest_squeeze_ns = std::max(fit.largest_squeeze_ns, length - room);
+    fit.largest_squeeze_ns = std::max(fit.largest_squeeze_ns, length - available);
     return;
   }
   const std::int64_t early = batch.submitted_ns - stamps[0];

@@ -7,14 +7,13 @@
 
 #include "cuda/batch_times.hpp"
 #include "gpubench/clock.hpp"
-#include "gpubench/cuda/device.hpp"
 #include "gpubench/cuda/error.hpp"
 #include "gpubench/error.hpp"
 
 namespace gpubench::cuda {
 namespace {
 
-// How long work that nobody waits for any more may take before it is given up.
+// How long the executor waits for work of a run that has ended.
 constexpr std::int64_t drain_deadline_ns = 10'000'000'000;
 constexpr std::int64_t drain_pause_ns = 100'000;
 
@@ -22,9 +21,9 @@ constexpr std::int64_t drain_pause_ns = 100'000;
   throw invalid_argument("slots[" + std::to_string(slot) + "] " + problem);
 }
 
-void check_ladder(std::size_t number, const graph_slot& slot, const payloads* inputs) {
-  if (slot.ladder.empty()) refuse(number, "has no graph; give at least one size of batch");
-  for (const rung& each : slot.ladder) {
+void check_graphs(std::size_t number, const graph_slot& slot, const payloads* inputs) {
+  if (slot.graphs.empty()) refuse(number, "has no graph; give at least one size of batch");
+  for (const sized_graph& each : slot.graphs) {
     const std::string size = "its graph for " + std::to_string(each.requests) + " requests ";
     if (each.requests == 0) refuse(number, "has a graph for 0 requests; give at least 1");
     if (each.graph == nullptr) refuse(number, "is unusable: " + size + "is null");
@@ -45,7 +44,7 @@ void check_ladder(std::size_t number, const graph_slot& slot, const payloads* in
   }
 }
 
-// Sorts the ladders, too.
+// Also sorts the graphs of each slot by size.
 void check_slots(std::vector<graph_slot>& slots, const payloads* inputs) {
   if (slots.empty()) throw invalid_argument("slots is empty; give one per batch in flight");
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -59,20 +58,20 @@ void check_slots(std::vector<graph_slot>& slots, const payloads* inputs) {
     if (slot.host_input != nullptr && inputs == nullptr) {
       refuse(i, "has host_input and there are no payloads to write into it; give payloads");
     }
-    check_ladder(i, slot, inputs);
-    std::sort(slot.ladder.begin(), slot.ladder.end(),
-              [](const rung& a, const rung& b) { return a.requests < b.requests; });
+    check_graphs(i, slot, inputs);
+    std::sort(slot.graphs.begin(), slot.graphs.end(),
+              [](const sized_graph& a, const sized_graph& b) { return a.requests < b.requests; });
   }
 }
 
-const rung& rung_for(const graph_slot& slot, std::size_t requests) {
-  const auto found =
-      std::lower_bound(slot.ladder.begin(), slot.ladder.end(), requests,
-                       [](const rung& each, std::size_t wanted) { return each.requests < wanted; });
-  if (found == slot.ladder.end()) {
+const sized_graph& smallest_graph_for(const graph_slot& slot, std::size_t requests) {
+  const auto found = std::lower_bound(
+      slot.graphs.begin(), slot.graphs.end(), requests,
+      [](const sized_graph& each, std::size_t wanted) { return each.requests < wanted; });
+  if (found == slot.graphs.end()) {
     throw invalid_argument("a batch of " + std::to_string(requests) +
                            " requests has no graph; the largest takes " +
-                           std::to_string(slot.ladder.back().requests) + "; lower max_batch");
+                           std::to_string(slot.graphs.back().requests) + "; lower max_batch");
   }
   return *found;
 }
@@ -80,15 +79,16 @@ const rung& rung_for(const graph_slot& slot, std::size_t requests) {
 }  // namespace
 
 struct graph_executor::device_side {
-  device_side(shared_context on, const std::vector<graph_slot>& slots)
-      : device(std::move(on)),
+  device_side(shared_context in_context, const std::vector<graph_slot>& slots)
+      : device(std::move(in_context)),
         current(*device),
         times(device, slots.size(), slots[0].host_input != nullptr,
               slots[0].host_output != nullptr) {
     for (std::size_t i = 0; i < slots.size(); ++i) streams.emplace_back(device);
   }
 
-  // Waits until no stream has work left; false when the deadline passed first. Throws cuda_error.
+  // Waits until no stream has work left. Returns false if the deadline passed before. Throws
+  // cuda_error.
   bool drain() const {
     const std::int64_t deadline_ns = now_ns() + drain_deadline_ns;
     for (const stream& each : streams) {
@@ -103,7 +103,7 @@ struct graph_executor::device_side {
   const shared_context device;
   current_context current;  // on the worker's thread
   batch_times times;
-  std::vector<stream> streams;  // one a slot
+  std::vector<stream> streams;  // one for each slot
 };
 
 graph_executor::graph_executor(int device, std::vector<graph_slot> slots,
@@ -124,29 +124,29 @@ graph_executor::~graph_executor() {
 void graph_executor::open() {
   device_side_ = std::make_unique<device_side>(std::make_shared<const context>(device_), slots_);
 
-  // Places of a batch that nobody asked for hold real inputs from the first batch on.
+  // Padding of a batch consists of real inputs, also in the first batch.
   for (graph_slot& slot : slots_) {
     if (slot.host_input == nullptr) continue;
-    const std::size_t most = slot.ladder.back().requests;
-    std::vector<request> first(most);
-    for (std::size_t i = 0; i < most; ++i) first[i].id = static_cast<std::int64_t>(i);
-    inputs_->fill(slot.host_input->data(), most, first.data(), most);
+    const std::size_t largest = slot.graphs.back().requests;
+    std::vector<request> first(largest);
+    for (std::size_t i = 0; i < largest; ++i) first[i].id = static_cast<std::int64_t>(i);
+    inputs_->fill(slot.host_input->data(), largest, first.data(), largest);
   }
 }
 
 void graph_executor::close() {
   if (device_side_ == nullptr) return;
-  bool idle = loaded_driver() != nullptr;  // not in a forked child
+  bool idle = loaded_driver() != nullptr;  // null in a forked child
   try {
     idle = idle && device_side_->drain();
-  } catch (const cuda_error&) {  // the context is lost; nothing on it runs any more
+  } catch (const cuda_error&) {  // the context failed; none of its work runs any more
   }
   if (idle) {
     device_side_.reset();
     owner_.reset();
     return;
   }
-  // What the device may still use stays for the life of the process.
+  // The device may still use these objects, so they are never destroyed.
   struct kept {
     std::unique_ptr<device_side> side;
     std::vector<graph_slot> slots;
@@ -155,40 +155,40 @@ void graph_executor::close() {
   std::make_unique<kept>(kept{std::move(device_side_), slots_, std::move(owner_)}).release();
 }
 
-bool graph_executor::start(std::size_t slot, const batch_view& batch) {
+batch_state graph_executor::start(std::size_t slot, const batch_view& batch) {
   const driver& api = load_driver();
-  const graph_slot& place = slots_[slot];
-  const rung& fits = rung_for(place, batch.size);
+  const graph_slot& in_slot = slots_[slot];
+  const sized_graph& chosen = smallest_graph_for(in_slot, batch.size);
   if (!in_run_) begin_run();
-  padded_ += fits.requests - batch.size;
+  padded_ += chosen.requests - batch.size;
 
-  const stream& on = device_side_->streams[slot];
-  if (place.host_input != nullptr) {
-    inputs_->fill(place.host_input->data(), fits.requests, batch.requests, batch.size);
+  const stream& on_stream = device_side_->streams[slot];
+  if (in_slot.host_input != nullptr) {
+    inputs_->fill(in_slot.host_input->data(), chosen.requests, batch.requests, batch.size);
   }
   batch_times::events& events = device_side_->times.start(slot);
-  events[0].record(on);
-  if (place.host_input != nullptr) {
-    api.cuMemcpyHtoDAsync(place.device_input, place.host_input->data(), fits.input_bytes,
-                          on.handle());
-    events[1].record(on);
+  events[0].record(on_stream);
+  if (in_slot.host_input != nullptr) {
+    api.cuMemcpyHtoDAsync(in_slot.device_input, in_slot.host_input->data(), chosen.input_bytes,
+                          on_stream.handle());
+    events[1].record(on_stream);
   }
   const std::int64_t enqueue_from_ns = now_ns();
-  api.cuGraphLaunch(fits.graph, on.handle());
+  api.cuGraphLaunch(chosen.graph, on_stream.handle());
   enqueue_ns_ += now_ns() - enqueue_from_ns;
   ++launches_;
-  events[2].record(on);
-  if (place.host_output != nullptr) {
-    api.cuMemcpyDtoHAsync(place.host_output->data(), place.device_output, fits.output_bytes,
-                          on.handle());
-    events[3].record(on);
+  events[2].record(on_stream);
+  if (in_slot.host_output != nullptr) {
+    api.cuMemcpyDtoHAsync(in_slot.host_output->data(), in_slot.device_output, chosen.output_bytes,
+                          on_stream.handle());
+    events[3].record(on_stream);
   }
   device_side_->times.read();
-  return false;
+  return batch_state::running;
 }
 
-bool graph_executor::poll(std::size_t slot) {
-  return device_side_->times.passed(slot);
+batch_state graph_executor::poll(std::size_t slot) {
+  return device_side_->times.passed(slot) ? batch_state::complete : batch_state::running;
 }
 
 device_stamps graph_executor::device_times(std::size_t slot) {
@@ -198,7 +198,7 @@ device_stamps graph_executor::device_times(std::size_t slot) {
 std::size_t graph_executor::to_host_clock(const batch_record* batches, device_stamps* stamps,
                                           std::size_t count) {
   clock_.reset();
-  if (!in_run_) {  // the run brought nothing here
+  if (!in_run_) {  // this executor had no batch in the run
     padded_ = launches_ = 0;
     enqueue_ns_ = 0;
     return 0;
@@ -210,7 +210,7 @@ std::size_t graph_executor::to_host_clock(const batch_record* batches, device_st
 }
 
 void graph_executor::begin_run() {
-  // A run that failed may have left work behind.
+  // A run that failed can leave work in the streams.
   if (!device_side_->drain()) {
     throw not_responding("the device did not end the work of an earlier run within 10 s");
   }

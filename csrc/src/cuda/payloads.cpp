@@ -9,7 +9,7 @@
 namespace gpubench::cuda {
 namespace {
 
-// As cudaMalloc aligns, so that kernels may read in their widest way.
+// The alignment of cudaMalloc, so that kernels can use their widest loads.
 constexpr std::size_t alignment = 256;
 
 std::size_t aligned(std::size_t bytes) {
@@ -46,16 +46,16 @@ std::size_t payloads::arena_bytes(std::size_t requests) const {
   return offsets(requests).back() + tensor_bytes_.back() * requests;
 }
 
-void payloads::fill(unsigned char* arena, std::size_t places, const request* requests,
+void payloads::fill(unsigned char* arena, std::size_t batch_size, const request* requests,
                     std::size_t size) const noexcept {
-  std::size_t begin = 0;       // of the tensor in the arena
-  std::size_t in_request = 0;  // of the tensor in a request's own bytes
+  std::size_t begin = 0;       // offset of the tensor in the arena
+  std::size_t in_request = 0;  // offset of the tensor in the data of one request
   for (const std::size_t bytes : tensor_bytes_) {
-    unsigned char* place = arena + aligned(begin);
-    begin = aligned(begin) + bytes * places;
-    for (std::size_t i = 0; i < size; ++i, place += bytes) {
+    unsigned char* target = arena + aligned(begin);
+    begin = aligned(begin) + bytes * batch_size;
+    for (std::size_t i = 0; i < size; ++i, target += bytes) {
       const std::size_t number = static_cast<std::size_t>(requests[i].id) % count_;
-      std::memcpy(place, data_.data() + number * request_bytes_ + in_request, bytes);
+      std::memcpy(target, data_.data() + number * request_bytes_ + in_request, bytes);
     }
     in_request += bytes;
   }

@@ -1,9 +1,9 @@
-#include "gpubench/cuda/spin_kernel.hpp"
+#include "cuda/spin_kernel.hpp"
 
 namespace gpubench::cuda {
 
-// Assembled by tests/python/test_spin_kernel.py for every architecture that the ptxas of the
-// machine knows.
+// tests/python/core/test_spin_kernel.py assembles this for every architecture that the machine's
+// ptxas knows.
 const char* const spin_ptx = R"(.version 6.4
 .target sm_70
 .address_size 64
@@ -38,8 +38,8 @@ again:
 
 namespace {
 
-CUmod_st* load(const context& on) {
-  const current_context current(on);
+CUmod_st* load(const context& in_context) {
+  const current_context current(in_context);
   CUmod_st* loaded = nullptr;
   load_driver().cuModuleLoadData(&loaded, spin_ptx);
   return loaded;
@@ -51,25 +51,27 @@ CUfunc_st* find(CUmod_st* module, const char* name) {
   return found;
 }
 
-void launch_one_thread(CUfunc_st* kernel, const stream& on, void** arguments) {
-  load_driver().cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, on.handle(), arguments, nullptr);
+void launch_one_thread(CUfunc_st* kernel, const stream& on_stream, void** arguments) {
+  load_driver().cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, on_stream.handle(), arguments, nullptr);
 }
 
 }  // namespace
 
-spin_kernel::spin_kernel(const shared_context& on) : module_(on, load(*on)) {
-  const current_context current(*on);
+spin_kernel::spin_kernel(const shared_context& in_context)
+    : module_(in_context, load(*in_context)) {
+  const current_context current(*in_context);
   spin_ = find(module_.get(), "gpubench_spin");
   empty_ = find(module_.get(), "gpubench_empty");
 }
 
-void spin_kernel::launch(const stream& on, std::uint64_t duration_ns, device_address shown) const {
-  void* arguments[] = {&duration_ns, &shown};
-  launch_one_thread(spin_, on, arguments);
+void spin_kernel::launch(const stream& on_stream, std::uint64_t duration_ns,
+                         device_address times) const {
+  void* arguments[] = {&duration_ns, &times};
+  launch_one_thread(spin_, on_stream, arguments);
 }
 
-void spin_kernel::launch_empty(const stream& on) const {
-  launch_one_thread(empty_, on, nullptr);
+void spin_kernel::launch_empty(const stream& on_stream) const {
+  launch_one_thread(empty_, on_stream, nullptr);
 }
 
 }  // namespace gpubench::cuda

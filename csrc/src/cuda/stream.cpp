@@ -1,10 +1,10 @@
-#include "gpubench/cuda/stream.hpp"
+#include "cuda/stream.hpp"
 
 namespace gpubench::cuda {
 namespace {
 
-CUstream_st* make_stream(const context& on) {
-  const current_context current(on);
+CUstream_st* make_stream(const context& in_context) {
+  const current_context current(in_context);
   CUstream_st* made = nullptr;
   load_driver().cuStreamCreate(&made, stream_non_blocking);
   return made;
@@ -12,7 +12,7 @@ CUstream_st* make_stream(const context& on) {
 
 }  // namespace
 
-stream::stream(const shared_context& on) : handle_(on, make_stream(*on)) {}
+stream::stream(const shared_context& in_context) : handle_(in_context, make_stream(*in_context)) {}
 
 bool stream::idle() const {
   const driver& api = load_driver();

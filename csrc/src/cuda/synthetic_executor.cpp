@@ -5,22 +5,23 @@
 #include <random>
 #include <utility>
 
-#include "gpubench/cuda/kernel_graph.hpp"
-#include "gpubench/cuda/spin_kernel.hpp"
-#include "gpubench/delay_executor.hpp"
+#include "cuda/kernel_graph.hpp"
+#include "cuda/spin_kernel.hpp"
 #include "gpubench/error.hpp"
+#include "service_times.hpp"
 
 namespace gpubench::cuda {
 namespace {
 
-// Distinct requests made ahead: as many as fit in so many bytes, within the bounds.
-constexpr std::size_t pool_bytes = std::size_t{64} << 20;
-constexpr std::size_t pool_least = 4;
-constexpr std::size_t pool_most = 64;
+// Distinct inputs: as many as fit into input_pool_bytes, but not fewer or more than these limits.
+constexpr std::size_t input_pool_bytes = std::size_t{64} << 20;
+constexpr std::size_t fewest_inputs = 4;
+constexpr std::size_t most_inputs = 64;
 
-// Bytes of no pattern: the same in every process.
+// Random bytes, which are the same in every process.
 std::shared_ptr<const payloads> make_payloads(std::size_t request_bytes) {
-  const std::size_t count = std::clamp(pool_bytes / request_bytes, pool_least, pool_most);
+  const std::size_t count =
+      std::clamp(input_pool_bytes / request_bytes, fewest_inputs, most_inputs);
   std::vector<unsigned char> data(count * request_bytes);
   std::mt19937_64 random(1);
   for (std::size_t at = 0; at < data.size(); at += sizeof(std::uint64_t)) {
@@ -39,39 +40,41 @@ void check(const synthetic_executor::options& wanted) {
 }  // namespace
 
 struct synthetic_executor::model {
-  // What one slot executes.
-  struct place {
-    place(const shared_context& on, const spin_kernel& kernel, std::uint64_t duration)
-        : shown(on, sizeof(spin_times)), duration_ns(duration), graph(make(on, kernel)) {}
+  // The graph of one slot.
+  struct slot_graph {
+    slot_graph(const shared_context& in_context, const spin_kernel& kernel, std::uint64_t duration)
+        : times(in_context->device(), sizeof(spin_times)),
+          duration_ns(duration),
+          graph(make(in_context, kernel)) {}
 
     void set_duration(std::uint64_t wanted_ns) {
       if (wanted_ns == duration_ns) return;
       duration_ns = wanted_ns;
-      device_address to = shown.address();
+      device_address to = times.address();
       void* arguments[] = {&duration_ns, &to};
       graph.set_arguments(arguments);
     }
 
-    device_buffer shown;
+    device_buffer times;
     std::uint64_t duration_ns;
     kernel_graph graph;
 
    private:
-    kernel_graph make(const shared_context& on, const spin_kernel& kernel) {
-      device_address to = shown.address();
+    kernel_graph make(const shared_context& in_context, const spin_kernel& kernel) {
+      device_address to = times.address();
       void* arguments[] = {&duration_ns, &to};
-      return kernel_graph(on, kernel.spin(), arguments);
+      return kernel_graph(in_context, kernel.spin(), arguments);
     }
   };
 
   model(int device, const std::vector<std::int64_t>& service_ns, const options& wanted)
-      : on(std::make_shared<const context>(device)), kernel(on) {
+      : in_context(std::make_shared<const context>(device)), kernel(in_context) {
     check_service_times(service_ns);
     check(wanted);
     if (wanted.request_bytes > 0) inputs = make_payloads(wanted.request_bytes);
     for (std::size_t i = 0; i < wanted.depth; ++i) {
-      places.emplace_back(on, kernel, static_cast<std::uint64_t>(service_ns.front()));
-      slots.push_back(make_slot(wanted, places.back().graph.handle()));
+      slot_graphs.emplace_back(in_context, kernel, static_cast<std::uint64_t>(service_ns.front()));
+      slots.push_back(make_slot(wanted, slot_graphs.back().graph.handle()));
     }
   }
 
@@ -80,28 +83,28 @@ struct synthetic_executor::model {
     const std::size_t output_bytes = wanted.reply_bytes * wanted.max_batch;
     graph_slot slot;
     if (input_bytes > 0) {
-      slot.host_input = std::make_shared<pinned_buffer>(on, input_bytes);
-      slot.device_input = memory.emplace_back(on, input_bytes).address();
+      slot.host_input = std::make_shared<pinned_buffer>(in_context->device(), input_bytes);
+      slot.device_input = memory.emplace_back(in_context->device(), input_bytes).address();
     }
     if (output_bytes > 0) {
-      slot.host_output = std::make_shared<pinned_buffer>(on, output_bytes);
-      slot.device_output = memory.emplace_back(on, output_bytes).address();
+      slot.host_output = std::make_shared<pinned_buffer>(in_context->device(), output_bytes);
+      slot.device_output = memory.emplace_back(in_context->device(), output_bytes).address();
     }
     for (std::size_t size = 1; size <= wanted.max_batch; ++size) {
-      slot.ladder.push_back({size, graph, wanted.request_bytes * size, wanted.reply_bytes * size});
+      slot.graphs.push_back({size, graph, wanted.request_bytes * size, wanted.reply_bytes * size});
     }
     return slot;
   }
 
-  const shared_context on;
+  const shared_context in_context;
   const spin_kernel kernel;
-  std::vector<place> places;  // one a slot
+  std::vector<slot_graph> slot_graphs;  // one for each slot
   std::vector<device_buffer> memory;
   std::vector<graph_slot> slots;
-  std::shared_ptr<const payloads> inputs;  // absent where requests bring nothing
+  std::shared_ptr<const payloads> inputs;  // null if requests have no input
 };
 
-synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> service_ns,
+synthetic_executor::synthetic_executor(int device, const std::vector<std::int64_t>& service_ns,
                                        const options& wanted)
     : synthetic_executor(device, service_ns, std::make_shared<model>(device, service_ns, wanted)) {}
 
@@ -111,10 +114,10 @@ synthetic_executor::synthetic_executor(int device, std::vector<std::int64_t> ser
       service_ns_(std::move(service_ns)),
       model_(std::move(made)) {}
 
-bool synthetic_executor::start(std::size_t slot, const batch_view& batch) {
+batch_state synthetic_executor::start(std::size_t slot, const batch_view& batch) {
   const std::int64_t service_ns = service_ns_[next_];
   if (++next_ == service_ns_.size()) next_ = 0;
-  model_->places[slot].set_duration(static_cast<std::uint64_t>(service_ns));
+  model_->slot_graphs[slot].set_duration(static_cast<std::uint64_t>(service_ns));
   return graph_executor::start(slot, batch);
 }
 

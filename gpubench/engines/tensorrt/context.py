@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Input:
+class EngineInput:
     name: str
     dtype: torch.dtype
     sizes: tuple[int, ...]  # of one sample
@@ -60,13 +60,13 @@ class LoadedEngine:
         self.inputs = tuple(map(self._input, inputs))
         self.outputs = tuple(name for name in names if name not in inputs)
 
-    def _input(self, name: str) -> Input:
+    def _input(self, name: str) -> EngineInput:
         least, _, most = (tuple(shape) for shape in self.engine.get_tensor_profile_shape(name, 0))
         if least[1:] != most[1:]:
             raise GpubenchError(
                 f"input {name} takes shapes from {least} to {most}; only the batch may vary"
             )
-        return Input(name, self.dtype(name), least[1:], least[0], most[0])
+        return EngineInput(name, self.dtype(name), least[1:], least[0], most[0])
 
     def dtype(self, name: str) -> torch.dtype:
         return torch_dtype(BY_TENSORRT[self.engine.get_tensor_dtype(name).name].name)

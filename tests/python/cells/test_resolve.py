@@ -257,10 +257,10 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_and_the_cpu_is_not_used(
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", no_driver)
-    with pytest.raises(InputError, match=r"too old .*update the NVIDIA driver.*--device cpu"):
+    with pytest.raises(InputError, match=r"too old .*install an NVIDIA driver.*--device cpu"):
         resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
     monkeypatch.setattr(torch.cuda, "init", none_visible)
-    with pytest.raises(InputError, match=r"shows none to this process; look at CUDA_VISIBLE_DEV"):
+    with pytest.raises(InputError, match=r"shows none to this process; check CUDA_VISIBLE_DEV"):
         resolve(make_spec({"model": "resnet50"}), a_machine(gpus=("NVIDIA A10G",)))
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(InputError, match="CPU-only build"):

@@ -1,4 +1,4 @@
-"""Whatever the core is given, it works or says in one line what is wrong."""
+"""The core accepts an argument, or says in one line what is wrong with it."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ ODD: st.SearchStrategy[Any] = st.one_of(
 )
 
 RUNNER = core.Runner([core.DelayExecutor(0)])
-ANY: Any = core  # without types, for what they forbid
+ANY: Any = core  # without types, to pass arguments of wrong types
 
-# Each with arguments that work; one of them at a time is replaced.
+# Functions with valid arguments. The tests replace one argument at a time.
 CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     "constant_arrivals": (core.constant_arrivals, {"rate_per_second": 5.0, "count": 3}),
     "poisson_arrivals": (core.poisson_arrivals, {"rate_per_second": 5.0, "count": 3, "seed": 1}),
@@ -64,7 +64,7 @@ CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
     "simulate": (
         lambda **given: core.simulate(**({"source": core.ClosedLoop(2)} | given)),
         {
-            "source": None,  # every example has one of its own
+            "source": None,  # every example has its own
             "executors": 2,
             "service_ns": 10,
             "max_batch": 2,
@@ -101,7 +101,7 @@ CALLS: dict[str, tuple[Call, dict[str, Any]]] = {
 
 PLACES = [(call, name) for call, (_, defaults) in CALLS.items() for name in defaults]
 
-# A number that is right but asks for more than a test may take.
+# A valid number that needs more time or memory than a test may use.
 LARGEST = {"clients": 1000, "count": 1000, "capacity": 10_000, "executors": 1000, "max_batch": 1000}
 
 

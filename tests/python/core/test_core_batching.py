@@ -18,7 +18,7 @@ Batch = tuple[int, int, tuple[int, ...]]  # departed, completed, ids
 def open_loop_model(
     due: list[int], service: list[int], workers: int, max_batch: int, max_delay: int
 ) -> list[Batch]:
-    """Every batch of an open loop: whoever is free first serves who came first."""
+    """Every batch of an open loop: the first free worker serves the first waiting request."""
     free_at = [0] * workers
     batches: list[Batch] = []
     k = 0
@@ -45,14 +45,14 @@ def closed_loop_model(
     max_delay: int,
     departures: int,
 ) -> list[Batch]:
-    """The first batches of a closed loop, found by looking at every nanosecond."""
+    """The first batches of a closed loop, simulated nanosecond by nanosecond."""
     waiting = [(0, client) for client in range(clients)]  # due, client; in order of return
     running: list[Batch] = []
     batches: list[Batch] = []
     now = 0
     while len(batches) < departures:
-        # Which of several workers completes first at one instant is not the model's to know: the
-        # test with several workers compares sizes rather than clients.
+        # The model does not define which of several workers completes first at the same time.
+        # So the test with several workers compares sizes and not clients.
         for batch in sorted(b for b in running if b[1] == now):
             running.remove(batch)
             waiting += [(now + think, client) for client in batch[2]]

@@ -1,4 +1,4 @@
-"""A stranger's CMake project finds the installed package, builds the example and runs it."""
+"""Another CMake project finds the installed package, builds the example and runs it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gpubench import _core, core
 
 
 def ended(script: str, *, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """What a process that runs `script` printed; it must end by itself, with this status."""
+    """The output of a process that runs `script`. It must end by itself with this status."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120
     )
@@ -177,7 +177,7 @@ def test_a_deadline_passes_while_the_executor_holds_the_gil() -> None:
     assert "(GIL) kept Python from going on for " in done.stdout
 
 
-def test_an_executor_that_never_releases_the_gil_is_told_of() -> None:
+def test_an_executor_that_never_releases_the_gil_is_reported() -> None:
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", HOLDS_THE_GIL.format(seconds=3600)],
         stderr=subprocess.PIPE,
@@ -214,7 +214,7 @@ def test_what_python_keeps_for_a_thread_lasts_from_batch_to_batch() -> None:
         "class Loop: pass\nloop = Loop()\nloop.me = loop\n"
         "loop.runner = core.Runner([core.PythonExecutor(lambda ids: loop)])\n"
         "loop.runner.run(core.ClosedLoop(1), stop_after_completions=5)",
-        # A run that goes on in a thread that nobody waits for.
+        # A run that continues in a daemon thread.
         "import threading\nstarted = threading.Event()\n"
         "runner = core.Runner([core.PythonExecutor(lambda ids: started.set())])\n"
         "source = core.ClosedLoop(1)\n"

@@ -1,4 +1,4 @@
-"""Runs in real time: what a run answers, whatever happens in it."""
+"""Runs in real time: the outcome of a run, also after errors."""
 
 from __future__ import annotations
 
@@ -169,9 +169,9 @@ print(outcome.reason, outcome.interrupted, outcome.offered, core.abandoned_worke
 @pytest.mark.parametrize(
     ("work", "end", "printed"),
     [
-        # A batch that lasts for ever is abandoned after a short grace; so ends the command line.
+        # A batch that never ends is abandoned after a short time, so that the program can end.
         ("threading.Event().wait()", "os._exit(130)", "stopped True 2 1"),
-        # The interpreter's own end survives a thread that comes back to it too late.
+        # The interpreter ends correctly although a thread returns to it too late.
         ("time.sleep(1.5)", "sys.exit(130)", "stopped True 2 1"),
         ("pass", "sys.exit(130)", "stopped True"),
     ],

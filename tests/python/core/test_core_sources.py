@@ -1,4 +1,4 @@
-"""Sources, service times and schedules from Python: what they hold, and what they refuse."""
+"""Sources, service times and schedules from Python: their content, and what they refuse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _splitmix64(state: int) -> tuple[int, int]:
 
 
 def _poisson_in_python(rate: float, count: int, seed: int) -> list[float]:
-    """The schedule written out a second time, with the C library's logarithm."""
+    """The schedule computed a second time, with the logarithm of the C library."""
     state = _splitmix64(seed)[1] ^ int.from_bytes(b"arrivals")
     gaps = []
     for _ in range(count + 1):

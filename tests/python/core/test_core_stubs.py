@@ -1,4 +1,4 @@
-"""The committed stub says what the compiled module has, and code that uses it is typed."""
+"""The committed stub describes the compiled module, and code that uses it is typed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ else:
     drift: float | None = on_gpu.clock.drift_ppm if on_gpu.clock else None
 """
 
-# The core's types come from NumPy alone; reading torch's takes mypy half a minute.
+# The types of the core come only from NumPy. Reading those of torch takes mypy half a minute.
 STRICT = """
 [mypy]
 strict = true

@@ -24,7 +24,7 @@ def check_stamps(outcome: core.Outcome) -> None:
 
 
 def unavailable(**settings: int) -> str:
-    """What the driver's version is, or why there is none, in a process of its own."""
+    """The version of the driver, or why there is none, from a separate process."""
     code = (
         "from gpubench import core\n"
         "try: print(core.cuda.driver_version())\n"
@@ -117,7 +117,7 @@ def test_synthetic_batches_take_their_time_on_the_device() -> None:
         assert (d2h >= 1_400).all()
     for executor in executors:
         assert executor.clock is not None
-        # The host loses on the device what the device gains, as far as so short a run shows it.
+        # The drift of the host's clock is that of the device's clock with the opposite sign.
         assert abs(executor.clock.drift_ppm + 80) <= 1000
         assert executor.clock.squeezed_batches == 0
     runner.close()
@@ -167,7 +167,7 @@ def test_a_hundred_runs_in_one_process() -> None:
 
 
 class Captured:
-    """What somebody captured: graphs that copy their input to their output, for 1, 2 and 4."""
+    """Captured graphs that copy their input to their output, for batches of 1, 2 and 4."""
 
     def __init__(self, fake: Controls, payloads: core.cuda.Payloads, duration_ns: int) -> None:
         most = payloads.arena_bytes(4)

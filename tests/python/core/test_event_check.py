@@ -9,7 +9,7 @@ from gpubench import core
 
 
 @on_fake(event_tick_ns=500)
-def test_events_are_held_against_the_kernel() -> None:
+def test_events_are_compared_with_the_kernel() -> None:
     rows = core.cuda.check_event_clock(0, [10_000, 1_000_000], repeats=15)
     assert [row.length_ns for row in rows] == [10_000, 1_000_000]
     for row in rows:

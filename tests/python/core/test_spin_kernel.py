@@ -1,4 +1,4 @@
-"""The spin kernel's PTX is one that every assembler takes, for every GPU since Volta."""
+"""Every assembler accepts the PTX of the spin kernel, for every GPU since Volta."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[3] / "csrc" / "src" / "cuda" / "spin_kernel.cpp"
 
 
 def assemblers() -> list[Path]:
-    """Every ptxas of this machine: of a toolkit, and the one that comes with torch's triton."""
+    """Every ptxas of this machine: those of toolkits, and that of torch's triton."""
     found = [Path(given)] if (given := shutil.which("ptxas")) else []
     given_root = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
     roots = [given_root, *Path("/usr/local").glob("cuda-*")]

@@ -28,7 +28,7 @@ SERVICE_NS = 1_000_000
 RUNS = 12
 REQUESTS = 200_000
 WARM_UP = 10_000
-COMPARISONS = 400  # in this file, generously
+COMPARISONS = 400  # more than the comparisons in this file
 Z = float(stats.t.ppf(1 - 0.01 / COMPARISONS / 2, RUNS - 1))
 
 LOADS = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
@@ -67,7 +67,7 @@ def run_open(load: float, servers: int, service: int | Integers, seed: int) -> R
 
 
 def assert_agree(estimates: list[float], truth: float, resolution: float = 1e-9) -> None:
-    """The mean of independent estimates is the truth, up to chance.
+    """The mean of independent estimates is the true value, except for chance.
 
     `resolution`: what may remain even if all estimates are equal.
     """
@@ -93,8 +93,8 @@ def test_md1_waiting_time_has_erlang_s_distribution(load: float) -> None:
     cdf = md1_waiting_distribution(load)
     for p in (0.5, 0.95, 0.99):
         truth = quantile(cdf, p)
-        # The share of requests that wait no longer than the true percentile is p: free of the bias
-        # that a percentile of a finite sample has.
+        # The share of requests that wait no longer than the true percentile is p. It has no bias,
+        # unlike the percentile of a finite sample.
         assert_agree([float((s.waiting <= truth).mean()) for s in samples], max(p, cdf(0.0)))
 
 

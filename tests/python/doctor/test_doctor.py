@@ -1,4 +1,4 @@
-"""Is this machine fit for measuring? What is found, and what a user is told to do."""
+"""Whether this machine is fit for measuring: the findings and their remedies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def statuses(findings: list[Finding]) -> dict[str, str]:
     return {finding.check: finding.status for finding in ordered}
 
 
-def test_a_fit_processor_has_nothing_to_be_said_against() -> None:
+def test_a_fit_processor_has_no_warning() -> None:
     assert set(statuses(list(cpu_findings(FIT))).values()) == {"ok"}
 
 
@@ -65,7 +65,7 @@ def test_what_disturbs_a_measurement_is_a_warning_with_its_remedy(
     assert remedy in (warned.remedy or "")
 
 
-def test_what_the_system_does_not_tell_is_not_judged() -> None:
+def test_unknown_figures_are_not_judged() -> None:
     unknown = replace(FIT, governors=(), free_memory_bytes=None, trial=Trial(None, None))
     assert set(statuses(list(cpu_findings(unknown))).values()) == {"ok"}
 
@@ -90,13 +90,13 @@ def test_software_that_fits_together_is_ok() -> None:
     assert findings[0].found == "2.15.0, for CUDA 13.2"
 
 
-def test_without_torch_the_rest_is_not_tried() -> None:
+def test_without_torch_the_other_packages_are_not_imported() -> None:
     [finding] = modules(torch=ImportError("No module named 'torch'"))
     assert finding.status == "problem"
     assert "pip install torch" in (finding.remedy or "")
 
 
-def test_a_torchvision_for_another_torch_is_told_apart() -> None:
+def test_a_torchvision_for_another_torch_has_its_own_remedy() -> None:
     error = RuntimeError("operator torchvision::nms does not exist")
     findings = modules(torch=TORCH, torchvision=error, transformers=ImportError("none"))
     assert statuses(findings)["torchvision"] == "problem"
@@ -113,7 +113,7 @@ def refuse(error: Exception) -> object:
 
 @pytest.fixture
 def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine with an A10G that everything can use."""
+    """A machine with an A10G that the driver and torch can use."""
     import torch
 
     monkeypatch.setattr(gpus, "driver_version", lambda: 12080)
@@ -150,7 +150,7 @@ def test_a_machine_without_a_gpu_is_fit_and_one_whose_gpu_has_no_driver_is_not(
 
 
 @pytest.mark.parametrize("reason", ["driver-too-old", "no-device", "driver-error"])
-def test_a_gpu_that_is_there_and_cannot_be_used_is_a_problem(
+def test_a_gpu_that_exists_and_cannot_be_used_is_a_problem(
     reason: str, gpu_machine: pytest.MonkeyPatch
 ) -> None:
     gpu_machine.setattr(gpus, "visible_gpus", refuse(NoCuda(reason, "it is broken; mend it")))
@@ -208,8 +208,8 @@ def test_gpu_without_one_is_a_problem(
     assert "install one" in capsys.readouterr().out
 
 
-def test_the_whole_examination_on_a_simulated_gpu_without_torch() -> None:
-    """As a process of its own: torch cannot be imported, the driver is the simulated one."""
+def test_all_checks_on_a_simulated_gpu_without_torch() -> None:
+    """In a separate process, without torch and with the simulated driver."""
     code = (
         "import sys; sys.modules['torch'] = None; from gpubench.cli import program as cli; "
         "sys.exit(cli.main(['doctor', '--json', '-']))"

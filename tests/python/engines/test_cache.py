@@ -138,7 +138,7 @@ def test_an_entry_is_not_begun_if_the_disk_is_too_full(
     assert made.read_bytes() == b"x"
     assert cache.save(an_entry(number=2), small) == an_entry(number=2)  # of unknown size
     free["elsewhere"] = 0
-    with pytest.raises(OSError, match="no room for 1 MB"):
+    with pytest.raises(OSError, match="no space for 1 MB"):
         cache.save(an_entry(number=3), small, size=10**6)
     assert not list(tmp_path.rglob(".part-*"))
 

@@ -23,7 +23,7 @@ from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.spec import trace
 from gpubench.spec.cell import Cell, OpenLoad
 from gpubench.spec.parse import make_spec
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 
 
 def synthetic(**settings: object) -> Cell:
@@ -59,7 +59,7 @@ def test_a_closed_loop_counts_at_least_the_given_number_of_requests() -> None:
     assert driven.error is None
     assert driven.reason == "completions"
     assert_stamps_are_in_order(driven.samples)
-    assert isinstance(driven.loop, ClosedLoop)
+    assert isinstance(driven.loop, ClosedLoopRule)
     assert analyse(driven.samples, driven.loop).completed >= 200
     assert set(driven.samples.id.tolist()) == {0, 1, 2}
     assert set(driven.samples.worker.tolist()) == {0, 1}
@@ -74,7 +74,7 @@ def test_batches_of_several_workers_have_different_numbers() -> None:
 
 def test_an_open_loop_settles_before_its_window() -> None:
     driven = drive(synthetic(rate=2000, arrivals="constant", warmup=0.05, requests=100))
-    assert isinstance(driven.loop, OpenLoop)
+    assert isinstance(driven.loop, OpenLoopRule)
     assert driven.loop.settle_ns == 50_000_000
     assert driven.offered == 200  # 100 of them before the window opens
     assert_stamps_are_in_order(driven.samples)
@@ -96,7 +96,7 @@ def test_an_open_loop_counts_exactly_the_given_number_of_requests(
         due_ns = due(cell)
         assert (np.diff(due_ns) >= 0).all()
         loop = load.counted(10**15)
-        assert isinstance(loop, OpenLoop)
+        assert isinstance(loop, OpenLoopRule)
         assert int(loop.inside(10**15 + due_ns).sum()) == whole_bursts
         assert loop.settle_ns == pytest.approx(2e9, abs=7e9 / rate)
         # The length of the schedule is requests / rate, exact to the nanosecond.
@@ -136,7 +136,7 @@ def test_a_closed_loop_counts_enough_requests_for_every_batch_size(max_batch: in
     for _ in range(300):
         clients, workers, requests = (int(rng.integers(1, most)) for most in (13, 5, 200))
         delay_ns = int(rng.choice([0, 300_000, 8_000_000])) if max_batch > 1 else 0
-        loop = ClosedLoop(clients, workers * max_batch)
+        loop = ClosedLoopRule(clients, workers * max_batch)
         stop = loop.completions_to_run(requests, max_batch)
         service = rng.exponential(1e6, stop + 100) if rng.random() < 0.5 else np.full(1, 1e6)
         outcome = core.simulate(

@@ -458,7 +458,9 @@ def test_masked_values_are_not_compared_and_hide_no_other_error(mark: float) -> 
 
 def test_outputs_that_are_not_finite_are_detected_and_have_no_figures() -> None:
     expected = torch.randn(16, 10)
-    numerics = compare(rows(expected.masked_fill(expected > 2, torch.nan)), rows(expected))
+    numerics = compare(
+        rows(expected.masked_fill(expected == expected.max(), torch.nan)), rows(expected)
+    )
     assert (numerics.finite, numerics.cosine, numerics.max_abs_error) == (False, None, None)
     assert suspect(numerics)
     assert "65504" in reasons(numerics, "eager", "fp16")["outputs-differ"].remedy
@@ -504,7 +506,7 @@ def test_a_model_that_does_not_repeat_its_outputs_is_reported(name: str, batch: 
     reference = make_reference(model, 0, batch)
     found = reasons(numerics_of(model.module, reference), "torchscript", "bf16")
     assert set(found) == {"model-not-deterministic"}
-    assert "answers the same request differently each time" in found.popitem()[1].remedy
+    assert "random numbers" in found.popitem()[1].remedy
 
 
 def test_a_cell_of_a_model_that_does_not_repeat_is_measured_and_marked(tmp_path: Path) -> None:
@@ -539,7 +541,7 @@ def test_a_model_whose_state_changes_after_the_reference_run_is_reported() -> No
     assert set(reasons(numerics, "eager")) == {"model-not-deterministic"}
     of_the_runtime = reasons(numerics, "onnxruntime")
     assert set(of_the_runtime) == {"outputs-differ"}
-    assert "differently each time" in of_the_runtime["outputs-differ"].remedy
+    assert "two answers to a request differ" in of_the_runtime["outputs-differ"].remedy
 
 
 def test_a_model_may_write_to_its_inputs() -> None:
@@ -566,7 +568,7 @@ def test_the_remedy_names_the_cause_if_it_is_known() -> None:
     assert "no other precision will help" in remedy(a_little, "fp32", "onnxruntime")
     assert "--runtime eager" in remedy(unrelated, "fp32", "compile")
     assert "--runtime eager" not in remedy(unrelated, "fp32", "eager")
-    assert "bf16 is too coarse" in remedy(a_little, "bf16", "compile")
+    assert "bf16 may be too coarse" in remedy(a_little, "bf16", "compile")
     assert "too coarse" not in remedy(unrelated, "bf16", "compile")
     assert "with --precision fp32" in remedy(unrelated, "int8", "onnxruntime")
 

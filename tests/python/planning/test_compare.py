@@ -1,4 +1,4 @@
-"""Comparison: which cells belong together, and what is said about their figures."""
+"""Comparison: which cells are pairs, and what is reported about their figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STUDY = [  # model, batch, precision, throughput on g5 and g4dn, P95 on g5 and g
 
 
 def study(side: str) -> list[Result]:
-    """Rows of the published study: TF32 on the A10G, which T4 has not."""
+    """Rows of the published study: TF32 on the A10G, fp32 on the T4, which has no TF32."""
     on_g5 = side == "g5"
     return [
         result(
@@ -46,7 +46,7 @@ def study(side: str) -> list[Result]:
 
 
 def doubtful() -> tuple[list[Result], list[Result]]:
-    """Cells on one side only, a failed and a suspect one, a difference that is none."""
+    """Cells on only one side, a failed and a suspect one, and an insignificant difference."""
     a = [*study("g5"), result(888, 18, batch=16, precision="tf32", inputs="device", machine=G5)]
     b = [
         *study("g4dn"),
@@ -64,7 +64,7 @@ def test_the_true_ratio_of_the_published_studys_first_row() -> None:
     assert pair.usd_per_million.b_over_a == pytest.approx(3.48, abs=5e-3)
 
 
-def test_tf32_stands_against_fp32_and_says_so() -> None:
+def test_tf32_matches_fp32_and_a_note_says_so() -> None:
     comparison = compare(study("g5"), study("g4dn"))
     assert len(comparison.pairs) == len(STUDY)
     told = {pair.a.spec.precision: pair.differences for pair in comparison.pairs}
@@ -73,7 +73,7 @@ def test_tf32_stands_against_fp32_and_says_so() -> None:
     assert told["amp"] == ()
 
 
-def test_fp32_stands_against_fp32_where_both_have_it() -> None:
+def test_fp32_matches_fp32_if_both_have_it() -> None:
     a = [result(precision=precision, machine=G5) for precision in ("tf32", "fp32")]
     b = [result(precision="fp32", machine=G4DN)]
     comparison = compare(a, b)
@@ -99,7 +99,7 @@ def test_cells_of_other_settings_do_not_match(in_a: dict[str, Any], in_b: dict[s
     assert len(comparison.pairs) == len(comparison.only_a) == len(comparison.only_b) == 1
 
 
-def test_what_differs_throughout_is_what_is_compared_and_is_told_once() -> None:
+def test_a_setting_that_differs_in_all_cells_is_compared_and_listed_once() -> None:
     a = [result(runtime="eager", batch=batch) for batch in (1, 4)]
     b = [result(runtime="torchscript", batch=batch) for batch in (1, 4)]
     comparison = compare(a, b)
@@ -108,7 +108,7 @@ def test_what_differs_throughout_is_what_is_compared_and_is_told_once() -> None:
     assert (difference.setting, difference.a, difference.b) == ("runtime", "eager", "torchscript")
 
 
-def test_a_longer_measurement_still_matches_and_is_told() -> None:
+def test_a_longer_measurement_still_matches_and_is_reported() -> None:
     comparison = compare([result(requests=130)], [result(requests=1000, wait="yield")])
     assert {difference.setting for difference in comparison.shared_differences} == {
         "requests",
@@ -160,7 +160,7 @@ def test_ratios_are_of_the_figures_as_measured() -> None:
     assert Figure(0.0, 1.0).b_over_a is None
 
 
-def test_a_difference_is_significant_where_its_interval_leaves_out_zero() -> None:
+def test_a_difference_is_significant_if_its_interval_excludes_zero() -> None:
     assert Figure(1.0, 2.0, (0.9, 1.1), (1.9, 2.1)).is_significant is True
     assert Figure(2.0, 1.0, (1.9, 2.1), (0.9, 1.1)).is_significant is True
     # 1.0 apart, and sqrt(0.6^2 + 0.5^2) = 0.78 of it may be chance, though the intervals overlap.
@@ -191,7 +191,7 @@ def test_cells_of_one_side_are_listed() -> None:
 
 
 def won_with_wrong_answers() -> Comparison:
-    """Of two pairs, both won by B, one with wrong answers."""
+    """Two pairs. B is faster in both, in one of them with wrong outputs."""
     a = [result(18.0, batch=batch, instance="c7i.xlarge", numerics=Numerics()) for batch in (1, 4)]
     b = [
         result(
@@ -233,7 +233,7 @@ def test_the_tables() -> None:
     assert_golden("compare.md", markdown.text([wide_table(comparison, *names)]))
 
 
-def test_other_software_is_told_for_each_side() -> None:
+def test_different_software_is_listed_for_each_side() -> None:
     newer = quick_start()
     for cell in newer:
         cell.environment.torch = "2.16.0"

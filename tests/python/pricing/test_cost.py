@@ -1,4 +1,4 @@
-"""The price of a million inferences, and what is said about the hardware behind it."""
+"""The price of a million inferences, and the notes about the hardware."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_what_was_not_measured_has_no_price() -> None:
 
 
 @given(throughput=positive, half=st.floats(0.001, 0.9), usd_per_hour=st.floats(1e-4, 1e4))
-def test_the_interval_is_inverted_and_holds_the_price(
+def test_the_interval_is_inverted_and_contains_the_price(
     throughput: float, half: float, usd_per_hour: float
 ) -> None:
     interval = (throughput * (1 - half), throughput * (1 + half))
@@ -181,7 +181,7 @@ def test_a_gpu_measurement_priced_on_a_cpu_instance_says_so() -> None:
     assert cost.hardware_note == "no accelerator priced, 1 x Tesla T4 measured"
 
 
-def test_a_price_by_hand_buys_what_was_measured_and_says_what_that_is() -> None:
+def test_usd_per_hour_is_the_price_of_the_measured_hardware_and_a_note_names_it() -> None:
     [cost] = price(100.0, None, gpus("NVIDIA H200", total=8, cores=192), usd_per_hour=4.0)
     assert not cost.extrapolated
     assert cost.usd_per_million == usd_per_million(4.0, 100.0)
@@ -237,7 +237,7 @@ def test_the_measured_hardware_of_a_result() -> None:
     )
 
 
-def test_an_old_result_is_priced_again_and_otherwise_left_alone() -> None:
+def test_an_old_result_is_priced_again_and_otherwise_unchanged() -> None:
     measured = result(10.0, instance="c7i.xlarge")
     assert reprice(measured, (), None) is measured
     again = reprice(measured, ("c7a.4xlarge",), None)

@@ -1,4 +1,4 @@
-"""What a result document says reaches no reader as anything but text."""
+"""Texts of a result document are shown only as text, in every output."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HOSTILE = (
 
 
 def hostile_result(text: str, number: int = 1) -> Result:
-    """A document with the text wherever a text can be."""
+    """A document with this text in every field for text."""
     made = result(machine=G5, reasons=(Reason(code=text, figure=text, limit=text, remedy=text),))
     cost = Cost(
         instance=text,
@@ -81,7 +81,7 @@ def unseen(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json"])
-def test_no_report_holds_a_character_that_nobody_sees(
+def test_no_report_contains_an_invisible_character(
     directory: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(directory), "--format", form]) == 0
@@ -129,7 +129,7 @@ def test_a_page_and_its_plots_are_well_formed(
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text_becomes_one_that_is_seen_whole(text: str) -> None:
+def test_any_text_becomes_visible_text(text: str) -> None:
     shown = escape.terminal(text)
     assert unseen(shown) == set()
     assert "\n" not in shown

@@ -14,7 +14,7 @@ from gpubench.results.result import Failure, Result
 
 
 def parsed(results: list[Result], plots: list[str] | None = None) -> Element:
-    """The page read as XML, which fails where a tag is not closed or a text not escaped."""
+    """The page parsed as XML, which fails if a tag is not closed or a text not escaped."""
     return ElementTree.fromstring(html.page("results/x", result_tables(results), plots or []))
 
 
@@ -38,7 +38,7 @@ def test_every_result_has_its_row_and_every_table_its_caption() -> None:
     assert {len(row) for row in rows} == {len(shown.columns)}
 
 
-def test_what_all_cells_share_stands_above_the_table() -> None:
+def test_settings_of_all_cells_are_above_the_table() -> None:
     page = parsed(quick_start())
     facts = dict(zip(map(text, page.iter("dt")), map(text, page.iter("dd")), strict=True))
     assert set(facts) == {"software", "all cells", "prices"}
@@ -69,7 +69,7 @@ def test_markup_in_a_message_stays_text() -> None:
     assert text(next(ElementTree.fromstring(page).iter("h1"))) == "a & <b>"
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_the_page_needs_no_other_file() -> None:
     page = html.page("x", result_tables(quick_start()))
     for reference in ("src=", "@import", "url(", "<link", "<script", 'href="http'):
         assert reference not in page

@@ -1,4 +1,4 @@
-"""Plots: what is drawn of a run directory, and that the drawing says all of it."""
+"""The plots of a run directory, and that the drawing shows all of their content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def by_batch(**settings: Any) -> list[Result]:
 
 
 def texts(plot: Plot) -> str:
-    """All that the drawing says, in one line."""
+    """All text of the drawing, in one line."""
     return " ".join("".join(ElementTree.fromstring(svg.draw(plot)).itertext()).split())
 
 
@@ -62,7 +62,7 @@ def test_latency_against_throughput_is_labelled_with_the_batch_size() -> None:
     assert "The number at a point is its batch size (samples)." in plot.remarks
 
 
-def test_a_price_names_the_lines_of_the_cost_and_how_its_hardware_differs_is_told() -> None:
+def test_prices_name_the_lines_of_the_cost_and_different_hardware_is_noted() -> None:
     cells = by_batch(instance=("c7i.xlarge", "c7a.4xlarge"))
     plot = plotted(*cells)["cost-resnet50"]
     drawn = points(plot)
@@ -91,7 +91,7 @@ def test_an_open_loop_is_plotted_over_the_offered_rate() -> None:
     assert len(plots["latency-resnet50"].lines[0].points) == 3  # the closed loop's, apart
 
 
-def test_workers_are_the_axis_where_no_batch_size_differs() -> None:
+def test_workers_are_the_axis_if_no_batch_size_differs() -> None:
     cells = [result(workers=1), result(workers=2), result(workers=4, clients=8)]
     assert [plotted(*some)["throughput-resnet50"].x for some in (cells[:2], cells)] == [
         Axis("workers", is_stepped=True),
@@ -99,7 +99,7 @@ def test_workers_are_the_axis_where_no_batch_size_differs() -> None:
     ]
 
 
-def test_where_no_number_differs_each_name_is_a_row() -> None:
+def test_if_no_number_differs_each_name_is_a_row() -> None:
     plots = plotted(result(10.0), result(12.0, runtime="eager"), result(9.0, precision="bf16"))
     assert set(plots) == {"throughput-resnet50", "latency-resnet50"}
     plot = plots["throughput-resnet50"]
@@ -111,10 +111,10 @@ def test_where_no_number_differs_each_name_is_a_row() -> None:
     }
 
 
-def test_a_single_result_has_no_plot_and_that_is_said() -> None:
+def test_a_single_result_has_no_plot_and_a_remark_says_so() -> None:
     plots, remarks = result_plots([result(), *by_batch(model="bert-base")])
     assert not any("resnet50" in plot.name for plot in plots)
-    assert remarks == ["No plot of resnet50: it has no two figures to put side by side."]
+    assert remarks == ["No plot of resnet50: it has fewer than two figures."]
 
 
 def test_two_machines_are_lines_of_one_plot() -> None:
@@ -122,7 +122,7 @@ def test_two_machines_are_lines_of_one_plot() -> None:
     assert list(points(plotted(*cells)["throughput-resnet50"])) == ["g5.4xlarge", "g4dn.4xlarge"]
 
 
-def test_machines_of_the_same_name_are_told_apart_by_their_tables() -> None:
+def test_machines_of_the_same_name_have_the_numbers_of_their_tables() -> None:
     other = by_batch()
     for cell in other:
         cell.environment.torch = "2.16.0"
@@ -157,7 +157,7 @@ def test_many_lines_become_several_plots_with_the_same_scale() -> None:
     assert len(drawn) == len(cells)
 
 
-def test_a_runtime_that_failed_throughout_has_an_empty_plot_that_says_so() -> None:
+def test_a_runtime_that_always_failed_has_an_empty_plot_that_says_so() -> None:
     runtimes, workers = ("eager", "compile", "torchscript"), (1, 2, 4)
     cells = [
         (failed if runtime == "eager" else result)(
@@ -169,7 +169,7 @@ def test_a_runtime_that_failed_throughout_has_an_empty_plot_that_says_so() -> No
     assert "Not drawn for lack of this figure: 6 of 6 results." in said
 
 
-def test_where_only_one_batch_size_has_figures_they_are_drawn_at_it() -> None:
+def test_if_only_one_batch_size_has_figures_they_are_drawn_at_it() -> None:
     cells = [result(), result(precision="bf16"), failed(batch=64), failed(batch=64, seed=1)]
     plot = plotted(*cells)["throughput-resnet50"]
     assert plot.x_values == (1,)
@@ -181,7 +181,7 @@ def test_models_whose_names_make_the_same_file_name_keep_a_plot_each() -> None:
     assert {"throughput-hub-a-b", "throughput-hub-a-b-2"} <= set(plots)
 
 
-def test_doubtful_figures_are_marked_where_they_stand() -> None:
+def test_suspect_figures_are_marked() -> None:
     wrong, suspect = result(batch=2, reasons=(WRONG_ANSWERS,)), result(batch=8, reasons=(DRIFT,))
     for plot in plotted(*by_batch(), wrong, suspect).values():
         [line] = plot.lines

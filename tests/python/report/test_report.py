@@ -1,4 +1,4 @@
-"""Reports: what a reader sees, in every format and at every width."""
+"""Reports, in every format and at every width."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gpubench.report.format import (
 )
 from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
-from gpubench.report.table import Column, Draft, make_table
+from gpubench.report.table import Column, DraftCell, make_table
 from gpubench.results.result import DeviceReport, Failure, GpuReport, Numerics, Result
 
 
@@ -155,7 +155,7 @@ def test_no_figure_that_matters_is_left_out_or_cut_at_any_width(width: int) -> N
             assert all(part in words for part in figure.split())
 
 
-def test_what_all_cells_share_is_said_once_and_what_differs_is_a_column() -> None:
+def test_equal_settings_are_listed_once_and_different_ones_are_columns() -> None:
     [table] = result_tables(quick_start())
     titles = [column.title for column in table.columns]
     assert "runtime" not in titles
@@ -213,7 +213,7 @@ def test_different_weights_are_a_column_and_unknown_ones_are_not_guessed() -> No
     assert rows_of_csv[0]["weights"] == "own: m.py:make"
 
 
-def test_how_the_cores_are_shared_out_is_said() -> None:
+def test_the_division_of_the_cores_is_reported() -> None:
     [shared_out] = result_tables([result(workers=1), result(workers=2)])
     assert "2 CPU threads shared out among the workers" in dict(shared_out.facts)["all cells"]
     [equal] = result_tables([result(workers=1, threads=1), result(workers=2, threads=1)])
@@ -230,11 +230,11 @@ def test_each_machine_and_software_has_its_own_table() -> None:
     assert ["2.16.0" in dict(table.facts)["software"] for table in tables] == [False, False, True]
 
 
-def test_the_time_of_a_measurement_alone_makes_no_table() -> None:
+def test_a_different_time_of_measurement_makes_no_separate_table() -> None:
     assert len(result_tables([result(), result(batch=2, time="2026-11-22T10:00:00Z")])) == 1
 
 
-def test_open_and_closed_loops_stand_in_one_table() -> None:
+def test_open_and_closed_loops_are_in_one_table() -> None:
     [table] = result_tables([result(clients=4), result(rate=12.5, arrivals="poisson")])
     titles = [column.title for column in table.columns]
     by_title = [dict(zip(titles, (cell.text for cell in row), strict=True)) for row in table.rows]
@@ -262,19 +262,19 @@ def test_markup_in_a_message_stays_text() -> None:
     assert r"a\|b" in markdown.text(result_tables(cells))
 
 
-def test_a_machine_that_may_be_the_one_priced_is_marked_as_not_known() -> None:
+def test_a_machine_that_may_be_the_priced_instance_is_marked_as_unknown() -> None:
     four_cores = LAPTOP | {"cores": 4}
     [table] = result_tables([result(machine=four_cores, instance="c7i.xlarge")])
     [note] = table.notes
     assert note.text == "c7i.xlarge: the machine measured does not say whether it is one"
 
 
-def test_a_note_that_all_cells_of_a_column_bear_stands_on_its_title() -> None:
+def test_a_note_of_all_cells_of_a_column_is_at_its_title() -> None:
     table = make_table(
         [Column("a"), Column("b")],
         [
-            [Draft("1", ("everywhere",)), Draft("2", ("once",))],
-            [Draft("3", ("everywhere",)), Draft("4")],
+            [DraftCell("1", ("everywhere",)), DraftCell("2", ("once",))],
+            [DraftCell("3", ("everywhere",)), DraftCell("4")],
         ],
     )
     assert table.header_marks == {0: (1,)}
@@ -338,7 +338,7 @@ def test_units_of_money_time_and_ratio() -> None:
     assert ratio(3.4806) == "3.48"
 
 
-def test_what_gpus_did_has_columns_where_any_result_tells() -> None:
+def test_figures_of_gpus_have_columns_if_any_result_has_them() -> None:
     told = result(machine=G5, instance="g5.4xlarge")
     gpus = [GpuReport(device=f"cuda:{n}", throughput_per_second=361.2 + n) for n in range(2)]
     told.device = DeviceReport(
@@ -371,7 +371,7 @@ def test_no_figure_is_too_large_or_too_small_to_be_shown(a: float, b: float, c: 
 
 @pytest.mark.parametrize("throughput", [5e-324, 1e-320, 1e-9, 1e30, 0.0])
 @pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "json", "html"])
-def test_a_throughput_that_nothing_has_still_makes_a_report(throughput: float, form: str) -> None:
+def test_an_impossible_throughput_still_makes_a_report(throughput: float, form: str) -> None:
     cell = result(throughput, 1e30, relative_interval=None, usd_per_hour=1e9)
     assert cell.costs[0].usd_per_million is None or cell.costs[0].usd_per_million < 1e308
     rows = [cell, result()]

@@ -1,4 +1,4 @@
-"""Sweeps that are killed wherever a write can end: nothing half written is taken for whole."""
+"""Sweeps that are killed at each point of a write: incomplete files are not used."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GRID: dict[str, object] = {
     "workers": [1, 2],
 }
 
-# The writes of a sweep of two cells: the trial of the directory, then samples and result of each.
+# The writes of a sweep of two cells: the test file, then samples and result of each cell.
 WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
 
 
 def sweep_and_die(run: Path, write: int, where: str) -> None:
-    """In a process of its own: a sweep that is killed at a point of one of its writes."""
+    """A sweep in a separate process that is killed at a point of one of its writes."""
     begun = -1
 
     def reached(point: str) -> None:
@@ -42,7 +42,7 @@ def sweep_and_die(run: Path, write: int, where: str) -> None:
     gpubench.sweep(GRID, run)
 
 
-# Each process begins with the imports done, and with no threads.
+# Each process starts with the imports done and without threads.
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["gpubench.measure.sweep", "gpubench.measure.cell", "pyarrow.parquet"])
 
@@ -63,7 +63,9 @@ class Counter(Progress):
 
 
 @pytest.mark.parametrize(("write", "point"), CRASHES)
-def test_a_killed_sweep_goes_on_from_what_is_whole(tmp_path: Path, write: str, point: str) -> None:
+def test_a_killed_sweep_continues_after_the_complete_cells(
+    tmp_path: Path, write: str, point: str
+) -> None:
     run = tmp_path / "run"
     number = WRITES.index(write)
     killed = FRESH.Process(target=sweep_and_die, args=(run, number, point))

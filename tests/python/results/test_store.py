@@ -1,4 +1,4 @@
-"""Run directories: nothing half written is believed, nothing measured is lost."""
+"""Run directories: incomplete files are not used, and no measured result is lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def assert_same(read: Samples | None, written: Samples) -> None:
 
 @settings(deadline=None)  # the first example pays for the import of pyarrow
 @given(any_samples())
-def test_samples_come_back_from_parquet_as_they_were(written: Samples) -> None:
+def test_samples_are_the_same_after_parquet(written: Samples) -> None:
     assert_same(from_parquet(to_parquet(written), "test"), written)
 
 
@@ -79,7 +79,7 @@ def test_the_sample_file_says_what_its_columns_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["local", "file", "memory"])
-def test_a_cell_comes_back_as_it_was_written(scheme: str, tmp_path: Path) -> None:
+def test_a_cell_is_read_as_it_was_written(scheme: str, tmp_path: Path) -> None:
     url = {
         "local": str(tmp_path / "deep" / "run"),
         "file": f"file://{tmp_path}/run",
@@ -104,7 +104,7 @@ def test_a_cell_comes_back_as_it_was_written(scheme: str, tmp_path: Path) -> Non
 
 
 def test_the_result_is_written_after_its_samples(tmp_path: Path) -> None:
-    # A directory stands where the sample file should go: the result must not appear either.
+    # A directory has the name of the sample file. So the result must not be written either.
     run = open_run(tmp_path)
     (tmp_path / "cell.parquet").mkdir()
     with pytest.raises(Exception, match="cannot be written"):
@@ -113,7 +113,7 @@ def test_the_result_is_written_after_its_samples(tmp_path: Path) -> None:
     assert not run.has("cell")
 
 
-def test_an_interrupted_write_leaves_the_old_result_and_no_litter(
+def test_an_interrupted_write_keeps_the_old_result_and_leaves_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(tmp_path)
@@ -131,7 +131,7 @@ def test_an_interrupted_write_leaves_the_old_result_and_no_litter(
 
 
 def test_a_link_and_a_pipe_stay_what_they_are(tmp_path: Path) -> None:
-    """/dev/null among them, which somebody else needs too."""
+    """Also /dev/null, which other programs need."""
     (tmp_path / "link").symlink_to("target")
     write_file(tmp_path / "link", b"whole")
     assert (tmp_path / "link").is_symlink()
@@ -173,14 +173,17 @@ def test_a_damaged_result_is_named_and_hides_no_other(tmp_path: Path, damage: by
     [problem] = contents.problems
     assert "bad.json" in problem
     assert "\n" not in problem
-    if damage in {b"[]", b'{"schema": 99}'}:  # whole, and somebody else's: not to be overwritten
+    if damage in {
+        b"[]",
+        b'{"schema": 99}',
+    }:  # complete documents of another kind are not overwritten
         with pytest.raises(InputError, match=r"bad.json .*; move it away, or choose another"):
             run.has("bad")
     else:
         assert not run.has("bad")
 
 
-def test_a_result_that_may_not_be_read_is_no_reason_to_measure_over_it(
+def test_a_result_without_read_permission_is_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = open_run(tmp_path)
@@ -201,7 +204,7 @@ def test_a_directory_of_nothing_but_damaged_results_is_refused(tmp_path: Path) -
         open_run(tmp_path).read_all()
 
 
-def test_a_result_of_a_newer_schema_is_not_guessed_at(tmp_path: Path) -> None:
+def test_a_result_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     document = json.loads(result().to_json()) | {"schema": 2}
     (tmp_path / "new.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="schema 2"):
@@ -272,7 +275,9 @@ def test_a_cell_whose_samples_are_not_those_written_with_it_is_measured_again(
             open_run(tmp_path).read_samples("cell")
 
 
-def test_so_is_one_of_a_version_that_did_not_say_which_samples_are_its_own(tmp_path: Path) -> None:
+def test_a_cell_whose_document_names_no_sample_file_is_measured_again_if_rows_are_missing(
+    tmp_path: Path,
+) -> None:
     a_run(tmp_path)
     document = json.loads((tmp_path / "cell.json").read_text())
     del document["sample_file"]
@@ -297,7 +302,7 @@ def test_a_planted_link_is_replaced_and_never_written_through(tmp_path: Path) ->
     assert not (run / "cell.parquet").is_symlink()
 
 
-def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path: Path) -> None:
+def test_special_files_are_named_and_never_opened(tmp_path: Path) -> None:
     a_run(tmp_path)
     (tmp_path / "link.json").symlink_to("cell.json")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
@@ -341,7 +346,7 @@ def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cell.json", "cell.parquet"])
-def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_measured(
+def test_a_folder_in_place_of_a_file_is_reported_before_anything_is_measured(
     tmp_path: Path, name: str
 ) -> None:
     (a_run(tmp_path) / name).unlink()
@@ -363,12 +368,12 @@ def test_what_a_killed_sweep_left_is_removed_and_nothing_else(tmp_path: Path) ->
     assert found == {*kept, f".{key}.json.11111111.tmp"}
 
 
-def test_a_result_that_somebody_else_has_written_meanwhile_stays(tmp_path: Path) -> None:
+def test_a_result_that_another_process_has_written_meanwhile_is_kept(tmp_path: Path) -> None:
     for url in (str(tmp_path), f"memory://{tmp_path.name}/other"):
         late = open_run(url)
         assert not late.has("cell")
         open_run(url).write("cell", result(throughput=1.0), samples(10))
-        with pytest.raises(GpubenchError, match=r"cell.json was written by somebody else"):
+        with pytest.raises(GpubenchError, match=r"another process has written .*cell.json"):
             late.write("cell", result(throughput=2.0), samples(20))
         [(_, kept)] = open_run(url).read_all().cells
         assert kept.throughput_per_second == 1.0
@@ -423,7 +428,7 @@ def test_a_small_file_of_very_many_rows_is_not_unpacked(monkeypatch: pytest.Monk
     assert len(bomb) < 300_000
     assert len(from_parquet(bomb, "bomb")) == 1_000_000
     monkeypatch.setattr("gpubench.results.parquet._memory_bytes", lambda: 100 << 20)
-    with pytest.raises(InputError, match=r"unpacked it would take 0.3 GB"):
+    with pytest.raises(InputError, match=r"unpacked, it would need 0.3 GB"):
         from_parquet(bomb, "bomb")
 
 
@@ -434,14 +439,14 @@ def test_a_page_that_claims_more_than_its_rows_need_is_not_unpacked() -> None:
     from_parquet(bytes(data), "whole")
     start = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).data_page_offset
     place = data.index(b"\x15", start + 1)  # the second field: what the page is once unpacked
-    assert data[place + 1] >= 128  # its first byte of two
-    data[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191 bytes, the most that two bytes can say
+    assert data[place + 1] >= 128  # the first of two bytes
+    data[place + 1 : place + 3] = b"\xfe\x7f"  # 8,191 bytes, the largest value of two bytes
     with pytest.raises(InputError, match="it holds more than its rows need"):
         from_parquet(bytes(data), "bomb")
 
 
 def read_damaged_footers() -> None:
-    """In a process of its own, since the library ends one where it is asked in the wrong way."""
+    """In a separate process, because some calls of the library end the process."""
     whole = to_parquet(samples(50, 2))
     start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     for place in range(start, start + 400):
@@ -462,17 +467,17 @@ def test_no_damaged_sample_file_ends_the_process() -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("zip://run.zip", "zip:// is not a store"),
-        ("ftp://host/run", "ftp:// is not a store"),
-        ("reference://x", "reference:// is not a store"),
-        ("simplecache::s3://bucket/run", "simplecache::s3:// is not a store"),
-        ("http://host/run", "http:// is not a store"),
+        ("zip://run.zip", "cannot write to zip://"),
+        ("ftp://host/run", "cannot write to ftp://"),
+        ("reference://x", "cannot write to reference://"),
+        ("simplecache::s3://bucket/run", "cannot write to simplecache::s3://"),
+        ("http://host/run", "cannot write to http://"),
         ("file://", "write the whole path"),
         ("file://run", "write the whole path"),
         ("", "is empty"),
         ("  ", "is empty"),
     ],
 )
-def test_a_place_that_keeps_no_results_is_refused(url: str, expected: str) -> None:
+def test_a_url_of_an_unsupported_store_is_refused(url: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         open_run(url)

@@ -59,7 +59,18 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"bacth": 2}, "unknown setting 'bacth'; did you mean batch?"),
         (RESNET | {"seq_len": 128}, "--seq-len: resnet50 takes no text"),
         ({"model": "bert-base", "seq_len": 513}, "--seq-len: bert-base has 512 positions"),
-        (RESNET | {"rate": 10, "clients": 2}, "--clients: belongs to a closed loop"),
+        (
+            RESNET | {"rate": 10, "clients": 2},
+            "--clients: it sets a closed loop and --rate an open loop; they are mutually exclusive",
+        ),
+        (
+            RESNET | {"arrivals": "trace:t.txt", "clients": 2},
+            "--clients: it sets a closed loop and --arrivals trace:FILE an open loop; they are",
+        ),
+        (
+            {"model": "net.pt", "input_shape": "3", "inputs_file": "x.npz"},
+            "--input-shape: --inputs-file has the shapes; they are mutually exclusive",
+        ),
         (RESNET | {"rate": 0}, "--rate: '0' is not allowed; give 0.001 or more"),
         (RESNET | {"rate": 1e300}, "is not allowed; give 1000000000 or less"),
         (RESNET | {"workers": 100_000}, "--workers: '100000' is not allowed; give 4096 or less"),
@@ -93,6 +104,11 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"dynamic_batch": "8:fast"}, "--dynamic-batch: 'fast' is not a duration"),
         (RESNET | {"batch": 4, "dynamic_batch": "2:1ms"}, "--dynamic-batch: MAX 2 joins nothing"),
         (RESNET | {"service_time": "1ms"}, "--service-time: belongs to --model synthetic"),
+        (RESNET | {"service_dist": "constant"}, "--service-dist: belongs to --model synthetic"),
+        (RESNET | {"wait": "spn"}, "did you mean spin? The choices are block, spin, yield"),
+        (RESNET | {"inputs": "disk"}, "--inputs: 'disk' is not known; choose from device, host"),
+        (RESNET | {"precision": "x"}, "choose from amp, bf16, fp16, fp32, fp64, fp8, int8, tf32"),
+        (RESNET | {"runtime": "eagr"}, "did you mean eager? The choices are aotinductor, compile"),
         (RESNET | {"usd_per_hour": -1}, "--usd-per-hour: '-1' is not allowed; give 0 or more"),
     ],
 )

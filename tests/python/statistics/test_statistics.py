@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.drift import service_changes
 from gpubench.statistics.intervals import effective_size, student_t
 from gpubench.statistics.lag import batch_lag_ns
-from gpubench.statistics.latency import independent_requests, summarise_latency
+from gpubench.statistics.latency import percentile_effective_size, summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
-from gpubench.statistics.queues import requests_per_independent_one
+from gpubench.statistics.queues import tau_of_load
 from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
 
 MS = 1_000_000
 
 
 def back_to_back(service_ns: list[int], clients: int = 1) -> Samples:
-    """A closed loop of one worker; its clients take turns."""
+    """A closed loop with one worker, which serves the clients in turn."""
     completed = np.cumsum(np.array(service_ns, np.int64))
     departed = completed - np.array(service_ns, np.int64)
     count = len(completed)
@@ -60,7 +60,7 @@ def test_percentiles_are_measured_latencies() -> None:
     assert (latency.min, latency.mean, latency.max) == (1, 65.5, 130)
 
 
-def test_percentiles_are_absent_where_none_is_expected_above_them() -> None:
+def test_percentiles_are_absent_if_no_value_is_expected_above_them() -> None:
     assert [least_count(percent) for percent in (50, 90, 95, 99)] == [2, 10, 20, 100]
     nineteen, twenty = (summarise_latency(np.arange(n) * MS) for n in (19, 20))
     assert nineteen.p90 is not None
@@ -69,7 +69,7 @@ def test_percentiles_are_absent_where_none_is_expected_above_them() -> None:
     assert twenty.p95 == 18
 
 
-def test_unfinished_requests_lie_above_every_percentile() -> None:
+def test_unfinished_requests_are_slower_than_every_percentile() -> None:
     latency = summarise_latency(np.arange(1, 96) * MS, unfinished=5)
     assert latency.p95 == 95
     assert latency.p99 is None
@@ -79,7 +79,7 @@ def test_unfinished_requests_lie_above_every_percentile() -> None:
     assert latency.min == 1
 
 
-def test_no_interval_reaches_into_unfinished_requests() -> None:
+def test_no_interval_includes_unfinished_requests() -> None:
     rng = np.random.default_rng(1)
     latency = summarise_latency(rng.integers(MS, 2 * MS, 960), unfinished=40)
     assert latency.p95 is not None
@@ -102,23 +102,23 @@ def test_every_absent_interval_has_a_note() -> None:
 def test_constant_latencies_have_an_interval_without_width() -> None:
     latency = summarise_latency(np.full(1000, 5 * MS))
     assert latency.p95_interval == (5, 5)
-    throughput = analyse(back_to_back([MS] * 1000), ClosedLoop(1)).throughput_interval
+    throughput = analyse(back_to_back([MS] * 1000), ClosedLoopRule(1)).throughput_interval
     assert throughput == (1000, 1000)
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("count", [2_000, 100_000])
-def test_effective_size_of_an_autoregressive_series(memory: float, count: int) -> None:
-    # tau = 1 + 2 * sum of memory**k = (1 + memory) / (1 - memory)
+def test_effective_size_of_an_autoregressive_series(correlation: float, count: int) -> None:
+    # tau = 1 + 2 * sum of correlation**k = (1 + correlation) / (1 - correlation)
     rng = np.random.default_rng(3)
     series = rng.standard_normal(count)
     for place in range(1, count):
-        series[place] += memory * series[place - 1]
-    expected = count * (1 - memory) / (1 + memory)
+        series[place] += correlation * series[place - 1]
+    expected = count * (1 - correlation) / (1 + correlation)
     assert effective_size(series) == pytest.approx(expected, rel=0.25)
 
 
-def test_a_series_that_alternates_is_worth_no_more_than_its_length() -> None:
+def test_the_effective_size_of_an_alternating_series_is_at_most_its_length() -> None:
     assert effective_size(np.tile([1.0, -1.0], 500)) == pytest.approx(1000)
 
 
@@ -133,18 +133,18 @@ def test_student_t_of_the_fewest_probes_of_a_search() -> None:
     assert student_t(5) == pytest.approx(scipy.stats.t.ppf(0.975, 5), rel=2e-3)
 
 
-def test_requests_that_depend_on_each_other_carry_no_interval_and_say_why() -> None:
+def test_strongly_autocorrelated_requests_give_no_interval_and_a_note_says_why() -> None:
     slow_wave = 10 + np.sin(np.arange(500) * 2 * math.pi / 250)
     samples = back_to_back((slow_wave * MS).astype(int).tolist())
-    analysis = analyse(samples, ClosedLoop(1))
+    analysis = analyse(samples, ClosedLoopRule(1))
     assert analysis.latency.p50_interval is None
-    assert "depend on each other" in analysis.latency.interval_notes["p50"]
+    assert "so autocorrelated" in analysis.latency.interval_notes["p50"]
     assert analysis.throughput_interval is None
     assert analysis.throughput_interval_note is not None
-    assert "depend on each other" in analysis.throughput_interval_note
+    assert "so autocorrelated" in analysis.throughput_interval_note
 
 
-# What the load says
+# Tau of the load
 
 
 def a_queue(
@@ -168,9 +168,9 @@ def a_queue(
     return collect(outcome)
 
 
-def memory_of(samples: Samples, in_flight: int | None = None) -> float:
-    loop = OpenLoop(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
-    return requests_per_independent_one(samples, np.ones(len(samples), np.bool_), loop)
+def tau_of(samples: Samples, in_flight: int | None = None) -> float:
+    loop = OpenLoopRule(0, 0, int(samples.scheduled_ns.max()), in_flight=in_flight)
+    return tau_of_load(samples, np.ones(len(samples), np.bool_), loop)
 
 
 @pytest.mark.parametrize(
@@ -179,26 +179,26 @@ def memory_of(samples: Samples, in_flight: int | None = None) -> float:
         (0.8, True, 1, 82),  # 2 (1 / 0.8**2 + 1) / (1 / 0.8 - 1)**2
         (0.9, True, 1, 362),
         (0.8, False, 1, 50),
-        (0.8, True, 4, 64),  # less: most of what latencies differ by is their own service time
+        (0.8, True, 4, 64),  # less: latencies differ mostly by their own service times
         (0.8, False, 4, 50),
     ],
 )
-def test_how_long_a_queue_remembers_is_known_from_its_load(
+def test_tau_of_a_queue_follows_from_its_load(
     load: float, exponential: bool, workers: int, expected: float
 ) -> None:
     samples = a_queue(load, 200_000, exponential=exponential, workers=workers)
-    assert memory_of(samples) == pytest.approx(expected, rel=0.15)
-    assert memory_of(samples, workers) == memory_of(samples)
+    assert tau_of(samples) == pytest.approx(expected, rel=0.15)
+    assert tau_of(samples, workers) == tau_of(samples)
 
 
-def test_a_short_run_knows_it_nearly_as_well() -> None:
-    memories = [
-        memory_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
+def test_tau_of_a_short_run_is_nearly_as_accurate() -> None:
+    taus = [
+        tau_of(Samples(**{k: v[start : start + 2_000] for k, v in columns.items()}))
         for columns in [rows_of(a_queue(0.8, 100_000))]
         for start in range(0, 100_000, 2_000)
     ]
-    assert np.quantile(memories, 0.1) > 40
-    assert np.quantile(memories, 0.9) < 250
+    assert np.quantile(taus, 0.1) > 40
+    assert np.quantile(taus, 0.9) < 250
 
 
 def rows_of(samples: Samples) -> dict[str, Any]:
@@ -206,56 +206,56 @@ def rows_of(samples: Samples) -> dict[str, Any]:
     return {name: getattr(samples, name) for name in [*columns, "worker", "batch", "id"]}
 
 
-def test_a_queue_without_chance_remembers_nothing() -> None:
-    assert memory_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
+def test_tau_of_a_queue_without_randomness_is_one() -> None:
+    assert tau_of(a_queue(0.8, 1_000, exponential=False, arrivals="bursts")) == 1
 
 
-def test_where_hardly_anybody_waits_latencies_are_independent() -> None:
-    assert memory_of(a_queue(0.05, 50_000)) < 1.5
+def test_latencies_are_independent_if_hardly_any_request_waits() -> None:
+    assert tau_of(a_queue(0.05, 50_000)) < 1.5
 
 
-def test_a_queue_that_only_grows_is_worth_one_request() -> None:
-    assert memory_of(a_queue(1.2, 1_000)) == 1_000
-    latency = analyse(a_queue(1.2, 1_000), OpenLoop(0, 0, 10**12)).latency
+def test_a_queue_that_only_grows_has_an_effective_sample_size_of_one() -> None:
+    assert tau_of(a_queue(1.2, 1_000)) == 1_000
+    latency = analyse(a_queue(1.2, 1_000), OpenLoopRule(0, 0, 10**12)).latency
     assert latency.p50_interval is None
 
 
-def test_batches_count_for_what_full_ones_can_do() -> None:
+def test_tau_with_dynamic_batching_is_that_of_full_batches() -> None:
     # Four requests in 1 ms: a load of 0.8 though each batch takes as long as a request would.
     due = np.cumsum(np.random.default_rng(1).exponential(MS / 3.2, 100_000)).astype(np.int64)
     outcome = core.simulate(core.OpenLoop(due), service_ns=MS, max_batch=4, capacity=100_000)
     samples = collect(outcome)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(samples, everything, OpenLoop(0, 0, 10**12), max_batch=4)
-    assert memory == pytest.approx(50, rel=0.15)
+    tau = tau_of_load(samples, everything, OpenLoopRule(0, 0, 10**12), max_batch=4)
+    assert tau == pytest.approx(50, rel=0.15)
 
 
 @pytest.mark.parametrize(("clients", "in_flight", "expected"), [(1, 1, 1), (8, 8, 1), (8, 2, 4)])
-def test_clients_that_take_turns_wait_for_the_same_requests(
+def test_more_clients_than_requests_in_service_wait_for_the_same_requests(
     clients: int, in_flight: int, expected: float
 ) -> None:
     samples = back_to_back([MS] * 100, clients)
     everything = np.ones(len(samples), np.bool_)
-    memory = requests_per_independent_one(samples, everything, ClosedLoop(clients, in_flight))
-    assert memory == expected
+    tau = tau_of_load(samples, everything, ClosedLoopRule(clients, in_flight))
+    assert tau == expected
 
 
-def test_the_load_takes_intervals_away_and_never_narrows_one() -> None:
+def test_tau_of_the_load_removes_or_widens_intervals() -> None:
     latency_ns = np.random.default_rng(3).exponential(MS, 1_000).astype(np.int64)
-    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, dependence=5.0)
+    alone, known = summarise_latency(latency_ns), summarise_latency(latency_ns, tau=5.0)
     assert alone.p95_interval is not None
     assert known.p95_interval is not None
     assert known.p95_interval[0] <= alone.p95_interval[0]
     assert known.p95_interval[1] >= alone.p95_interval[1]
-    assert summarise_latency(latency_ns, dependence=50.0).p95_interval is None
-    assert independent_requests(latency_ns, 0, 95, 50.0) == 20
-    assert independent_requests(latency_ns[:19], 0, 95) is None
-    assert independent_requests(latency_ns, 100, 95) is None  # P95 never finished
+    assert summarise_latency(latency_ns, tau=50.0).p95_interval is None
+    assert percentile_effective_size(latency_ns, 0, 95, 50.0) == 20
+    assert percentile_effective_size(latency_ns[:19], 0, 95) is None
+    assert percentile_effective_size(latency_ns, 100, 95) is None  # P95 never finished
 
 
 @pytest.mark.parametrize("latency", [[5], [4, 6]])
 def test_constant_and_alternating_latencies_are_independent(latency: list[int]) -> None:
-    assert independent_requests(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
+    assert percentile_effective_size(np.tile(latency, 500) * MS, 0, 95) == pytest.approx(
         500 * len(latency)
     )
 
@@ -263,21 +263,21 @@ def test_constant_and_alternating_latencies_are_independent(latency: list[int]) 
 # Windows and counts
 
 
-def test_the_window_opens_when_every_client_has_come_round() -> None:
-    analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoop(3, in_flight=1))
+def test_the_window_opens_when_as_many_requests_as_clients_have_completed() -> None:
+    analysis = analyse(back_to_back([MS] * 12, clients=3), ClosedLoopRule(3, in_flight=1))
     assert analysis.completed == 9
     assert analysis.window_seconds == pytest.approx(0.009)
 
 
 def test_throughput_counts_inferences() -> None:
-    analysis = analyse(back_to_back([MS] * 12), ClosedLoop(1), inferences_per_request=32)
+    analysis = analyse(back_to_back([MS] * 12), ClosedLoopRule(1), inferences_per_request=32)
     assert analysis.throughput_per_second == pytest.approx(32_000)
     assert analysis.completed == 11
 
 
 @pytest.mark.parametrize("requests", [0, 1, 2, 3])
 def test_too_few_requests_leave_everything_absent(requests: int) -> None:
-    analysis = analyse(back_to_back([MS] * requests, clients=3), ClosedLoop(3))
+    analysis = analyse(back_to_back([MS] * requests, clients=3), ClosedLoopRule(3))
     assert analysis.completed == 0
     assert analysis.throughput_per_second is None
     assert analysis.throughput_interval_note is not None
@@ -290,7 +290,7 @@ def test_too_few_requests_leave_everything_absent(requests: int) -> None:
 def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
     samples = back_to_back([MS] * 10)  # due at 0, 1, ..., 9 ms; the last completes at 10 ms
     samples = replace(samples, unfinished_scheduled_ns=np.array([1, 5, 20]) * MS)
-    analysis = analyse(samples, OpenLoop(start_ns=0, settle_ns=3 * MS, end_ns=9 * MS))
+    analysis = analyse(samples, OpenLoopRule(start_ns=0, settle_ns=3 * MS, end_ns=9 * MS))
     assert analysis.completed == 7  # 3 ... 9 ms
     assert analysis.unfinished == 1  # 5 ms
     assert analysis.window_seconds == pytest.approx(0.006)  # completions from 3 to 9 ms
@@ -298,10 +298,10 @@ def test_an_open_loop_counts_what_was_due_inside_the_window() -> None:
     assert analysis.offered_per_second == pytest.approx(7000 / 6)
 
 
-def test_a_client_that_gets_less_than_its_share_is_seen() -> None:
+def test_a_client_that_gets_less_than_its_share_is_found() -> None:
     samples = back_to_back([MS] * 101, clients=2)
     samples = replace(samples, id=(np.arange(101) % 10 == 0).astype(np.int64))
-    analysis = analyse(samples, ClosedLoop(2, in_flight=1))
+    analysis = analyse(samples, ClosedLoopRule(2, in_flight=1))
     assert analysis.least_served_client == pytest.approx(0.2, abs=0.03)
 
 
@@ -317,7 +317,7 @@ stamps = st.lists(st.integers(0, 10**15), min_size=5, max_size=5).map(sorted)
 def test_stages_add_up_to_the_latency_exactly(
     rows: list[tuple[list[int], bool]], with_device: bool
 ) -> None:
-    # The worker may turn to the queue before the request is due, or after.
+    # The worker may ask the queue before the request is due, or after.
     ordered = np.array([[b, a, *rest] if swap else [a, b, *rest] for (a, b, *rest), swap in rows])
     scheduled, opened, departed, submitted, completed = ordered.T
     count = len(rows)
@@ -368,7 +368,7 @@ def test_stages_of_requests_that_came_before_and_after_the_worker() -> None:
     assert stages == {"queue": [10, 0], "batching": [30, 10], "submit": [5, 5], "compute": [55, 55]}
 
 
-def test_device_events_split_what_follows_departure() -> None:
+def test_device_events_divide_the_time_after_departure() -> None:
     samples = one_batch([[50, 60, 90, 97]] * 2)
     stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
     assert stages["submit"] == [10, 10]
@@ -398,22 +398,22 @@ def test_trtexec_counts_batches_and_neither_queue_nor_gaps() -> None:
 
 
 def test_absent_stages_are_null() -> None:
-    stages = analyse(one_batch(), OpenLoop(0, 0, 50)).stages
+    stages = analyse(one_batch(), OpenLoopRule(0, 0, 50)).stages
     assert stages.compute is not None
     assert stages.compute.p95 == 55e-6
     assert stages.h2d is None
     assert stages.return_ is None
 
 
-def test_lag_counts_from_when_the_batch_should_have_left() -> None:
-    # Free at 10. Alone a request leaves when due; a batch of two is full at 30; of three, never,
-    # so the delay decides.
+def test_lag_counts_from_the_time_at_which_the_batch_should_have_departed() -> None:
+    # The worker is free at 10. A single request departs when it is due. A batch of two is full at
+    # 30. A batch of three is never full, so it departs after the delay.
     assert batch_lag_ns(one_batch()).tolist() == [30]
     assert batch_lag_ns(one_batch(), max_batch=2, max_delay_ns=1000).tolist() == [10]
     assert batch_lag_ns(one_batch(), max_batch=3, max_delay_ns=38).tolist() == [2]
 
 
-def test_a_request_that_never_finished_keeps_its_place_in_the_line() -> None:
+def test_a_request_that_never_finished_keeps_its_position() -> None:
     samples = replace(one_batch(), unfinished_scheduled_ns=np.array([33]))
     assert batch_lag_ns(samples, max_batch=3, max_delay_ns=1000).tolist() == [7]
 
@@ -443,7 +443,7 @@ def test_a_slow_start_is_a_change_of_the_first_fifth() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
+def test_a_steady_slope_is_drift_and_not_chance(noise: float) -> None:
     rng = np.random.default_rng(7)
     ramp = np.linspace(1, 1.5, 200) + noise * rng.standard_normal(200)
     _, drift = service_changes((MS * ramp).astype(np.int64))
@@ -452,7 +452,7 @@ def test_a_steady_ramp_is_drift_and_not_chance(noise: float) -> None:
     assert drift.noise < 0.02
 
 
-def test_noise_is_what_chance_alone_explains() -> None:
+def test_noise_is_the_change_that_chance_explains() -> None:
     rng = np.random.default_rng(6)
     alarms = 0
     for _ in range(500):
@@ -462,5 +462,5 @@ def test_noise_is_what_chance_alone_explains() -> None:
     assert alarms <= 15  # 1% of 500, and chance
 
 
-def test_too_short_a_series_tells_no_change() -> None:
+def test_a_series_that_is_too_short_shows_no_change() -> None:
     assert service_changes(np.full(19, MS)) == (None, None)

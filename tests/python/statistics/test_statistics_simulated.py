@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, OpenLoop, analyse
+from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.lag import batch_lag_ns
 
 MS = 1_000_000
@@ -55,7 +55,7 @@ def simulate(
                 waiting.extend((now, client) for client in ids)
             idle.append((now, worker))
         if events and events[0][0] == now and events[0][2] is not None:
-            continue  # everything that happens at one time happens before anything departs
+            continue  # all other events at this time are handled before a departure
         while idle and waiting and (stop_after is None or completions < stop_after):
             leaves = waiting[0][0] + max_delay_ns
             if len(waiting) < max_batch and now < leaves:
@@ -93,14 +93,14 @@ def from_table(table: NDArray[np.float64]) -> Service:
 @pytest.mark.parametrize("clients", [1, 2, 3, 8])
 @pytest.mark.parametrize("completions", range(30, 46, 3))
 def test_synchronised_clients_do_not_bias_the_throughput(clients: int, completions: int) -> None:
-    # Clients with a worker each complete together, a few nanoseconds apart, every millisecond.
+    # Clients with their own workers complete together every millisecond, some nanoseconds apart.
     apart = simulate(
         lambda batch, worker: MS + (worker if batch < clients else 0),
         workers=clients,
         clients=clients,
         stop_after=completions,
     )
-    analysis = analyse(apart, ClosedLoop(clients))
+    analysis = analyse(apart, ClosedLoopRule(clients))
     assert analysis.completed % clients == 0
     assert analysis.completed > completions - 2 * clients
     assert analysis.throughput_per_second == pytest.approx(clients * 1000, rel=1e-4)
@@ -109,7 +109,7 @@ def test_synchronised_clients_do_not_bias_the_throughput(clients: int, completio
 @pytest.mark.parametrize("completions", range(30, 46, 3))
 def test_more_clients_than_workers_count_in_rounds_of_the_workers(completions: int) -> None:
     samples = simulate(constant(MS), workers=2, clients=3, stop_after=completions)
-    analysis = analyse(samples, ClosedLoop(3, in_flight=2))
+    analysis = analyse(samples, ClosedLoopRule(3, in_flight=2))
     assert analysis.throughput_per_second == pytest.approx(2000, rel=1e-9)
 
 
@@ -119,7 +119,7 @@ def test_requests_of_one_batch_are_counted_together_or_not_at_all(
     clients: int, completions: int
 ) -> None:
     samples = simulate(constant(MS), clients=clients, max_batch=4, stop_after=completions)
-    analysis = analyse(samples, ClosedLoop(clients, in_flight=4), max_batch=4)
+    analysis = analyse(samples, ClosedLoopRule(clients, in_flight=4), max_batch=4)
     assert analysis.throughput_per_second == pytest.approx(min(clients, 4) * 1000, rel=1e-9)
 
 
@@ -130,7 +130,7 @@ def test_requests_of_one_batch_are_counted_together_or_not_at_all(
 def test_a_run_of_completions_to_run_counts_the_requests_asked_for(
     clients: int, workers: int, max_batch: int, requests: int
 ) -> None:
-    loop = ClosedLoop(clients, in_flight=workers * max_batch)
+    loop = ClosedLoopRule(clients, in_flight=workers * max_batch)
     stop_after = loop.completions_to_run(requests, max_batch)
     samples = simulate(
         constant(MS), workers=workers, clients=clients, max_batch=max_batch, stop_after=stop_after
@@ -140,7 +140,7 @@ def test_a_run_of_completions_to_run_counts_the_requests_asked_for(
 
 @pytest.mark.parametrize("clients", [1, 2, 8])
 def test_draining_after_the_last_departure_does_not_count(clients: int) -> None:
-    # Exponential service: the rate of completions falls as soon as a worker gets nothing more.
+    # With exponential service, the rate of completions falls as soon as a worker has no request.
     rng = np.random.default_rng(clients)
     seconds_per_request = []
     for _ in range(300):
@@ -148,7 +148,7 @@ def test_draining_after_the_last_departure_does_not_count(clients: int) -> None:
         samples = simulate(
             from_table(service), workers=clients, clients=clients, stop_after=5 * clients
         )
-        analysis = analyse(samples, ClosedLoop(clients))
+        analysis = analyse(samples, ClosedLoopRule(clients))
         assert analysis.completed == 4 * clients
         assert analysis.throughput_per_second is not None
         seconds_per_request.append(1 / analysis.throughput_per_second)
@@ -164,7 +164,7 @@ def test_littles_law_holds_in_a_closed_loop(clients: int) -> None:
         clients=clients,
         stop_after=2000,
     )
-    analysis = analyse(samples, ClosedLoop(clients, in_flight=2))
+    analysis = analyse(samples, ClosedLoopRule(clients, in_flight=2))
     assert analysis.littles_law_residual == pytest.approx(0, abs=clients / 2000)
 
 
@@ -176,7 +176,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
     due = np.cumsum(gaps).astype(np.int64)
     samples = simulate(constant(MS), due_ns=due.tolist())
     settle_ns = int(due[5_000])
-    analysis = analyse(samples, OpenLoop(start_ns=0, settle_ns=settle_ns, end_ns=int(due[-1])))
+    analysis = analyse(samples, OpenLoopRule(start_ns=0, settle_ns=settle_ns, end_ns=int(due[-1])))
     assert analysis.completed == 45_000
     assert analysis.latency.mean == pytest.approx(1 + load / (2 * (1 - load)), rel=0.1)
     assert analysis.throughput_per_second == pytest.approx(analysis.offered_per_second, rel=2e-3)
@@ -185,7 +185,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
     assert interval is not None
     assert analysis.offered_per_second is not None
     assert interval[0] <= analysis.offered_per_second <= interval[1]
-    # Of 45,000 requests, only those that are in the queue at the window's ends are in doubt.
+    # Only the requests in the queue at the two ends of the window may not count, of 45,000.
     assert interval[1] / interval[0] - 1 < 60 / 45_000
 
 
@@ -193,7 +193,7 @@ def test_md1_has_the_latency_of_pollaczek_and_khinchine(load: float, seed: int) 
 def test_bursts_do_not_bias_the_throughput(bursts: int) -> None:
     due = [100 * MS * burst for burst in range(bursts) for _ in range(8)]
     samples = simulate(constant(MS), due_ns=due)
-    analysis = analyse(samples, OpenLoop(0, 0, due[-1] + 50 * MS, round=8))
+    analysis = analyse(samples, OpenLoopRule(0, 0, due[-1] + 50 * MS, round=8))
     assert analysis.throughput_per_second == pytest.approx(80, rel=1e-9)
     assert analysis.offered_per_second == pytest.approx(80, rel=1e-9)
 
@@ -201,11 +201,11 @@ def test_bursts_do_not_bias_the_throughput(bursts: int) -> None:
 def test_an_overloaded_open_loop_does_not_keep_up() -> None:
     due = list(range(0, 1000 * MS, MS // 2))  # twice what the worker can serve
     samples = simulate(constant(MS), due_ns=due)
-    analysis = analyse(samples, OpenLoop(0, 0, due[-1]))
+    analysis = analyse(samples, OpenLoopRule(0, 0, due[-1]))
     assert analysis.throughput_per_second == pytest.approx(1000, rel=1e-9)
     assert analysis.offered_per_second == pytest.approx(2000, rel=1e-9)
     assert analysis.kept_up == pytest.approx(0.5, abs=0.01)
-    # Whoever was due inside the window counts, however late the answer: 2000 requests, 2 s.
+    # All requests that were due inside the window count, however late they completed: 2000 in 2 s.
     assert analysis.completed == len(due)
     assert analysis.latency.max == pytest.approx(1000, rel=0.01)
 
@@ -236,6 +236,6 @@ def test_lag_is_what_a_late_harness_adds() -> None:
         completed_ns=samples.completed_ns + 7_000,
     )
     assert batch_lag_ns(late, 4, 2 * MS).tolist() == [7_000, 7_000]
-    lag = analyse(late, OpenLoop(0, 0, 20 * MS), max_batch=4, max_delay_ns=2 * MS).lag
+    lag = analyse(late, OpenLoopRule(0, 0, 20 * MS), max_batch=4, max_delay_ns=2 * MS).lag
     assert lag is not None
     assert (lag.p50, lag.p99) == (7.0, 7.0)

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from gpubench import core
 from gpubench.system.cpu_threads import end_pools_of_this_thread, limited, on_ending_thread
 
-# A model whose forward pass computes in parallel, and notes the threads of the process meanwhile.
+# A model whose forward pass computes in parallel and counts the threads of the process.
 MODEL = """
 import builtins
 import os
@@ -52,7 +52,7 @@ print(builtins.threads_seen[-1] - before)
 
 
 def threads_more(folder: Path, caller: str) -> int:
-    """Threads of the process in the last measured forward pass, over those before gpubench ran."""
+    """Threads in the last measured forward pass minus those before gpubench ran."""
     model = folder / "noting.py"
     model.write_text(MODEL)
     done = subprocess.run(
@@ -65,8 +65,8 @@ def threads_more(folder: Path, caller: str) -> int:
     return int(done.stdout)
 
 
-def test_a_measured_process_has_the_workers_and_their_pools_alone(tmp_path: Path) -> None:
-    # The worker, the other thread of its pool, and the one that watches deadlines.
+def test_a_measured_process_has_only_the_workers_and_their_pools(tmp_path: Path) -> None:
+    # The worker, the other thread of its pool, and the thread that checks deadlines.
     assert threads_more(tmp_path, "no pool") == 3
 
 
@@ -79,7 +79,7 @@ def test_the_pool_of_a_program_that_calls_gpubench_is_ended(tmp_path: Path) -> N
     assert threads_more(tmp_path, "pool") == 2  # the same three, and one of a pool less
 
 
-def test_to_end_a_pool_does_no_harm_where_there_is_none() -> None:
+def test_ending_a_pool_that_does_not_exist_does_nothing() -> None:
     end_pools_of_this_thread()
     end_pools_of_this_thread()
 
@@ -90,7 +90,7 @@ def test_work_runs_on_a_thread_that_has_ended_afterwards() -> None:
     assert not thread.is_alive()
 
 
-def test_what_the_work_raises_comes_through() -> None:
+def test_an_exception_of_the_work_is_raised_again() -> None:
     def work() -> None:
         raise SystemExit("no weights")
 
@@ -115,15 +115,34 @@ def test_ctrl_c_ends_the_work() -> None:
     assert [type(error) for error in ended] == [KeyboardInterrupt]
 
 
-def test_a_limit_holds_for_every_openmp_library_and_blas() -> None:
+def threads_under_a_limit_of_one() -> set[int]:
     import torch
 
-    def counts() -> set[int]:
-        with limited(1):
-            infos = ThreadpoolController().info()
-            return {torch.get_num_threads(), *(each["num_threads"] for each in infos)}
+    with limited(1):
+        infos = ThreadpoolController().info()
+        return {torch.get_num_threads(), *(each["num_threads"] for each in infos)}
 
-    assert on_ending_thread(counts) == {1}
+
+def test_a_limit_holds_for_every_openmp_library_and_blas() -> None:
+    assert on_ending_thread(threads_under_a_limit_of_one) == {1}
+
+
+def test_a_limit_holds_although_a_thread_of_an_earlier_cell_still_has_its_own() -> None:
+    is_limited, may_end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with limited(2):
+            is_limited.set()
+            may_end.wait(60)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    try:
+        assert is_limited.wait(60)
+        assert on_ending_thread(threads_under_a_limit_of_one) == {1}
+    finally:
+        may_end.set()
+        hanging.join()
 
 
 def test_a_worker_has_one_python_thread_state_for_its_whole_life() -> None:
@@ -140,7 +159,7 @@ def test_a_worker_has_one_python_thread_state_for_its_whole_life() -> None:
     assert calls == [1, 2, 3, 4]
 
 
-def test_parallel_branches_are_refused_where_their_threads_cannot_be_set(
+def test_parallel_branches_are_refused_if_their_threads_cannot_be_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import torch

@@ -1,4 +1,4 @@
-"""Reading the kernel's tables."""
+"""The properties of the machine, read from the tables of the kernel."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_nvidia_devices_are_named_by_the_kernel_driver_before_anything_else(tmp_
         ("0x8086", "0x030000", 0),
     ],
 )
-def test_a_gpu_without_a_driver_is_there_all_the_same(
+def test_a_gpu_without_a_driver_is_found(
     tmp_path: Path, vendor: str, kind: str, count: int
 ) -> None:
     _file(tmp_path / "sys/bus/pci/devices/0000:3b:00.0/vendor", f"{vendor}\n")
@@ -175,9 +175,7 @@ def test_a_gpu_without_a_driver_is_there_all_the_same(
 
 
 @pytest.mark.parametrize("library", ["lib/libcuda.so.1", "drivers/nv_dispi.inf_1/libcuda.so.1.1"])
-def test_wsl2_has_an_nvidia_device_where_its_driver_came_along(
-    tmp_path: Path, library: str
-) -> None:
+def test_wsl2_has_an_nvidia_device_if_its_driver_is_installed(tmp_path: Path, library: str) -> None:
     _file(tmp_path / "usr/lib/wsl" / library)
     assert nvidia_devices(tmp_path) == ()
     _file(tmp_path / "dev/dxg")
@@ -186,7 +184,7 @@ def test_wsl2_has_an_nvidia_device_where_its_driver_came_along(
     assert nvidia_devices(tmp_path) == ()
 
 
-def test_busy_time_counts_everything_but_idling() -> None:
+def test_busy_time_counts_everything_except_idle_time() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     line = f"cpu  {ticks} {ticks} {ticks} {5 * ticks} {7 * ticks} {ticks} {ticks} {ticks} 0 0"
     assert busy_core_seconds([line]) == pytest.approx(6.0)
@@ -201,7 +199,7 @@ def test_the_instance_is_what_the_firmware_says(monkeypatch: pytest.MonkeyPatch)
     assert machine._instance() is None
 
 
-def test_a_cloud_is_asked_only_where_the_firmware_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cloud_is_asked_only_if_the_firmware_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {"sys_vendor": "Google\n", "product_name": "Google Compute Engine\n"}
     answers = {"metadata.google.internal": "projects/1/machineTypes/g2-standard-4"}
     asked: list[str] = []

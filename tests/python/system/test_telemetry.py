@@ -1,4 +1,4 @@
-"""What GPUs did while a cell was measured: read, summed up, and absent where it is not told."""
+"""The state of GPUs during a measurement: read, summarised, and absent if not reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fake_nvml import FakeNvml
 
 from gpubench.results.result import DeviceReport
 from gpubench.results.samples import Samples
-from gpubench.statistics import ClosedLoop, analyse
+from gpubench.statistics import ClosedLoopRule, analyse
 from gpubench.statistics.gpus import device_report
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, Nvml, Reading, find, load_nvml, recorded
@@ -20,7 +20,7 @@ S = 1_000_000_000
 GPU = Gpu(0, "NVIDIA A10G", (8, 6), "GPU-1", "0000:01:00.0", 24 << 30)
 NEVER = 1e6  # seconds between two readings: the first and the last remain
 
-# What is lost with each function of NVML.
+# The figures that are absent without each function of NVML.
 NEEDS = {
     "nvmlDeviceGetClockInfo": {"sm_clock_mhz", "memory_clock_mhz"},
     "nvmlDeviceGetCurrentClocksEventReasons": {"clock_events"},
@@ -43,7 +43,7 @@ def test_a_reading_has_the_units_of_its_names() -> None:
 
 
 @pytest.mark.parametrize("function", NEEDS)
-def test_a_function_that_a_gpu_lacks_costs_its_own_figures_alone(function: str) -> None:
+def test_without_a_function_only_its_own_figures_are_absent(function: str) -> None:
     assert absent(find(FakeNvml(fails=function), GPU).read()) == NEEDS[function]
 
 
@@ -53,7 +53,7 @@ def test_clock_events_have_an_older_name_in_older_drivers() -> None:
     assert find(nvml, GPU).read().clock_events == 0x20
 
 
-def test_a_gpu_is_found_by_uuid_else_by_its_place_on_the_bus() -> None:
+def test_a_gpu_is_found_by_uuid_or_by_its_bus_address() -> None:
     moved = replace(GPU, pci_bus_id="0000:02:00.0")
     assert find(FakeNvml(), moved).read().power_w == 120.0
     unnamed = replace(GPU, uuid="GPU-unknown")
@@ -71,7 +71,7 @@ def test_a_mig_slice_has_clocks_of_its_board_memory_of_its_own_and_no_power() ->
     assert sensor.read().memory_used_bytes == 1 << 30
 
 
-def test_of_a_slice_that_cannot_be_told_apart_only_the_boards_clocks_are_known() -> None:
+def test_only_the_clocks_of_the_board_are_known_of_an_unknown_slice() -> None:
     sensor = find(FakeNvml(mig=True), replace(GPU, uuid="GPU-unknown"))
     assert sensor.read().sm_clock_mhz == 1410
     assert {"power_w", "memory_used_bytes", "processes"} <= absent(sensor.read())
@@ -96,7 +96,7 @@ def test_a_cell_on_the_cpu_asks_for_nothing() -> None:
         assert readings == {}
 
 
-def test_without_the_package_or_the_library_nothing_is_told(
+def test_without_the_package_or_the_library_there_are_no_readings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(fails="nvmlInit"))
@@ -141,7 +141,7 @@ def report(
     readings: dict[str, list[Reading]], devices: tuple[str, ...] = ("cuda:0", "cuda:1")
 ) -> DeviceReport:
     """Window: 1 s to 11 s, 20 requests of 4 inferences."""
-    return device_report(devices, analyse(two_workers(), ClosedLoop(2)), 4, readings, (GPU,))
+    return device_report(devices, analyse(two_workers(), ClosedLoopRule(2)), 4, readings, (GPU,))
 
 
 def test_each_gpu_has_the_throughput_of_its_workers() -> None:
@@ -173,7 +173,7 @@ def test_energy_is_that_of_the_counter_over_the_window_and_of_all_gpus() -> None
 
 
 @pytest.mark.parametrize("counter", [[7.0, 7.0], [7.0, 3.0], [7.0]])
-def test_a_counter_that_stands_still_or_starts_again_is_not_believed(counter: list[float]) -> None:
+def test_a_counter_that_does_not_rise_is_not_used(counter: list[float]) -> None:
     readings = [Reading((2 + i) * S, energy_j=j, power_w=50.0) for i, j in enumerate(counter)]
     [gpu] = report({"cuda:0": readings}, ("cuda:0", "cuda:0")).gpus
     assert (gpu.energy_from, gpu.power_w) == ("power", 50.0)
@@ -188,7 +188,7 @@ def test_what_happened_outside_of_the_window_does_not_count() -> None:
     assert (gpu.throttled, gpu.other_processes) == (False, 0)
 
 
-def test_heat_and_protection_throttle_and_the_power_cap_is_told_apart() -> None:
+def test_heat_and_protection_count_as_throttling_and_the_power_limit_does_not() -> None:
     events = [0x4, 0x4 | 0x20, 0x1, 0x0]
     readings = [Reading((2 + i) * S, clock_events=bits) for i, bits in enumerate(events)]
     both = report({"cuda:0": readings, "cuda:1": [Reading(2 * S, clock_events=0)]})
@@ -197,9 +197,9 @@ def test_heat_and_protection_throttle_and_the_power_cap_is_told_apart() -> None:
     assert (both.throttled, both.throttled_share) == (True, 0.25)
 
 
-def test_a_list_of_processes_holds_this_one_whatever_its_number() -> None:
+def test_a_list_of_processes_contains_this_one_under_any_number() -> None:
     nvml = FakeNvml()
     nvml.pids = [1, 2, 2]
     assert find(nvml, GPU).read().processes == 2
-    nvml.pids = []  # a container that hides them hides this one too: nothing is known
+    nvml.pids = []  # a container hides this process too, so nothing is known
     assert find(nvml, GPU).read().processes is None

@@ -8,7 +8,7 @@
 namespace gpubench::cuda {
 
 struct device_info {
-  int index = 0;     // as in "cuda:0"
+  int index = 0;     // the number in "cuda:0"
   std::string name;  // "NVIDIA A10G"
   int major = 0;     // compute capability, 8.6
   int minor = 0;
@@ -17,10 +17,11 @@ struct device_info {
   std::string pci_bus_id;  // "0000:00:1E.0"
 };
 
-// In the driver's order, which CUDA_VISIBLE_DEVICES decides. Throws unavailable; at least one.
+// At least one, in the order of the driver, which CUDA_VISIBLE_DEVICES can change. Throws
+// unavailable.
 std::vector<device_info> devices();
 
-// Throws unavailable, naming those that there are, unless `device` is one of them.
-void require_device(int device);
+// The CUDA version that the driver was made for: 12080 is CUDA 12.8. Throws unavailable.
+int driver_version();
 
 }  // namespace gpubench::cuda

@@ -1,4 +1,4 @@
-// What can go wrong with a GPU.
+// Errors of GPUs.
 #pragma once
 
 #include <stdexcept>
@@ -24,14 +24,14 @@ class cuda_error : public std::runtime_error {
   std::string text_;
 };
 
-// No GPU can be used here. what() says why and what to do about it, in one line.
+// No GPU can be used. what() is one line with the cause and the remedy.
 class unavailable : public std::runtime_error {
  public:
   enum class reason {
-    no_driver,       // libcuda.so.1 is not there
+    no_driver,       // there is no libcuda.so.1
     driver_too_old,  // older than CUDA 12.0
-    no_device,       // the machine has none, or none with that number
-    driver_error,    // the driver is there and refuses
+    no_device,       // the machine has no GPU, or none with this number
+    driver_error,    // the driver reports an error when it is initialised
   };
 
   unavailable(reason why, const std::string& message) : std::runtime_error(message), why_(why) {}
@@ -44,7 +44,7 @@ class unavailable : public std::runtime_error {
 // "no-driver", "driver-too-old", "no-device", "driver-error"
 const char* to_string(unavailable::reason why) noexcept;
 
-// The device did not do in time what takes it microseconds.
+// The device did not finish within 10 s what normally takes microseconds.
 class not_responding : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -1,13 +1,15 @@
-// Device events on the host's clock: one line for a whole run, fitted to what is certain.
+// Places the time stamps of a device on the host's clock: fits one line to all that is known of a
+// run.
 //
-// A device's event clock runs at its own pace from its own zero. What is certain is an order: no
-// batch starts before it is submitted, and none ends after the host saw it complete. Each batch so
-// gives two constraints on the line that leads from one clock to the other, and each anchor (an
-// event recorded while the host looked at its clock before and after) two more. Whatever delays the
-// host or the device only loosens a constraint; none can be wrong by more than an event resolves.
+// The event clock of a device has its own rate and its own zero. Only the order of things is
+// certain: a batch does not start before it is submitted, and the host sees it complete after it
+// has ended. So each batch gives two constraints on the line that converts one clock into the
+// other. Each anchor gives two more; an anchor is an event with a reading of the host's clock
+// before and after it. A delay of the host or of the device makes a constraint weaker, never wrong
+// by more than the resolution of an event.
 //
-// Of all lines that meet the constraints, the steepest and the flattest enclose what remains
-// unknown, and the line taken lies in their middle. docs/event_clock.md has the derivation.
+// The steepest and the flattest line that satisfy all constraints bound what is unknown. The line
+// in their middle is used. docs/event_clock.md has the derivation.
 #pragma once
 
 #include <cmath>
@@ -20,64 +22,64 @@
 
 namespace gpubench::cuda {
 
-// No two clocks of one machine drift apart faster: crystals differ by 100 ppm, and the kernel slews
-// CLOCK_MONOTONIC by at most 500 ppm.
+// The largest drift between two clocks of one machine: crystals differ by 100 ppm, and the kernel
+// slews CLOCK_MONOTONIC by at most 500 ppm.
 inline constexpr double largest_drift_ppm = 1000;
 
-// An event that the device reached between two readings of the host's clock.
+// An event that the device executed between two readings of the host's clock.
 struct clock_anchor {
   std::int64_t device_ns;
   std::int64_t before_ns;
   std::int64_t after_ns;
 };
 
-// host = device + offset, the offset a straight line over device time.
+// host time = device time + offset, where the offset is a linear function of device time.
 struct clock_line {
-  std::int64_t middle_ns = 0;  // the device time at which the offset is base_ns + above_ns
+  std::int64_t middle_ns = 0;  // at this device time the offset is base_ns + above_ns
   std::int64_t base_ns = 0;
   double above_ns = 0;
-  double drift = 0;  // offset gained per device ns
+  double drift = 0;  // change of the offset per ns of device time
 
-  // Never puts two moments in the other order.
+  // Keeps the order of any two times.
   std::int64_t host_ns(std::int64_t device_ns) const noexcept {
     const double offset = above_ns + drift * static_cast<double>(device_ns - middle_ns);
     return device_ns + base_ns + std::llround(offset);
   }
 };
 
-// How a run's device stamps came to be on the host's clock.
+// The fit of a run: how its device time stamps were placed on the host's clock.
 struct clock_fit {
   clock_line line;
 
-  // By how much the host's clock gains on the device's.
+  // How much faster the host's clock runs than the device's.
   double drift_ppm = 0;
 
-  // At no moment of the run does any line that meets all constraints lie farther from this one.
-  // Absent where no line meets them all.
+  // Every line that satisfies all constraints is at most this far from the fitted line at any time
+  // of the run. Absent if no line satisfies them all.
   std::optional<std::int64_t> width_ns;
 
-  // How far the line breaks the constraint that it breaks most: 0 where it meets them all, up to
-  // the resolution of events (about 0.5 us) where it does not; more says that a clock did not run
-  // straight.
+  // The largest violation of a constraint: 0 if the line satisfies them all. A value up to the
+  // resolution of events (about 0.5 us) is normal. A larger one shows that a clock did not run
+  // evenly.
   std::int64_t contradiction_ns = 0;
 
-  // Batches that the line put outside [submitted, completed] and that were moved into it.
+  // Batches that the line placed outside of [submitted, completed], and that were shifted into it.
   std::size_t shifted_batches = 0;
   std::int64_t largest_shift_ns = 0;
 
-  // Batches that lasted longer on the device than the host saw them, and by how much.
+  // Batches that were longer on the device than [submitted, completed], and by how much.
   std::size_t squeezed_batches = 0;
   std::int64_t largest_squeeze_ns = 0;
 };
 
-// Moves the stamps of `count` batches from the device's clock to the host's, in place; stamps[i]
-// are those of batches[i], in any order, and ascend within a batch.
+// Converts the time stamps of `count` batches from the device's clock to the host's, in place.
+// stamps[i] belongs to batches[i]. The batches can be in any order; the stamps of a batch ascend.
 //
-// Afterwards submitted <= e0 and e3 <= completed for every batch. Where the line breaks that, the
-// batch is shifted as a whole, which keeps its durations exactly. A batch that is longer than
-// [submitted, completed] (by what its events do not resolve) is squeezed into it, in proportion.
+// Afterwards submitted <= e0 and e3 <= completed for every batch. If the line does not give that,
+// the whole batch is shifted, which keeps its durations exactly. A batch that is longer than
+// [submitted, completed], because of the resolution of events, is shortened in proportion.
 //
-// Absent, and nothing is moved, where there is neither batch nor anchor.
+// Returns nothing, and changes nothing, if there is neither a batch nor an anchor.
 std::optional<clock_fit> place_on_host_clock(const batch_record* batches, device_stamps* stamps,
                                              std::size_t count,
                                              const std::vector<clock_anchor>& anchors);

@@ -1,4 +1,4 @@
-// Replays executable graphs: a batch is one copy to the device, a graph launch and one copy back.
+// Executes batches with CUDA graphs: one copy to the device, one graph launch and one copy back.
 #pragma once
 
 #include <cstddef>
@@ -12,43 +12,46 @@
 #include "gpubench/cuda/payloads.hpp"
 #include "gpubench/executor.hpp"
 
+struct CUgraphExec_st;
+
 namespace gpubench::cuda {
 
-// A size of batch that a slot can execute.
-struct rung {
-  std::size_t requests = 0;         // that its graph computes, whether anybody asked for them
+// An executable graph for batches of one size.
+struct sized_graph {
+  std::size_t requests = 0;         // the batch size that the graph computes
   CUgraphExec_st* graph = nullptr;  // not owned
-  std::size_t input_bytes = 0;      // copied to the device before it
-  std::size_t output_bytes = 0;     // copied back after it
+  std::size_t input_bytes = 0;      // copied to the device before the launch
+  std::size_t output_bytes = 0;     // copied to the host after it
 };
 
-// A place for one batch in flight, with memory of its own.
+// A slot for one batch in flight, with its own memory.
 struct graph_slot {
-  // A batch takes the smallest that holds it.
-  std::vector<rung> ladder;
+  // One for each graph size. A batch uses the smallest one that is large enough.
+  std::vector<sized_graph> graphs;
 
-  // Absent: the graphs read what lies on the device before the clock starts.
+  // Null: the graphs read inputs that are on the device already.
   std::shared_ptr<const pinned_buffer> host_input;
   device_address device_input = 0;
 
-  // Absent: outputs stay on the device.
+  // Without host_output, the outputs stay on the device.
   device_address device_output = 0;
   std::shared_ptr<const pinned_buffer> host_output;
 };
 
-// One worker on one device, with a stream for each slot.
+// The executor of one worker on one device, with one stream for each slot.
 //
-// start() writes the requests' inputs side by side into the slot's pinned arena, hands everything
-// to the slot's stream and returns: the device works on a batch while the next one is written.
-// docs/cuda.md has the calls of a batch, and how its events come to the host's clock.
+// start() writes the inputs of the requests into the slot's pinned buffer, enqueues copies, graph
+// and events on the slot's stream, and returns. So the device works on one batch while the host
+// writes the next one. docs/cuda.md lists the calls for a batch and explains how its events are
+// placed on the host's clock.
 class graph_executor : public executor {
  public:
-  // `inputs` may be absent where no slot has host_input. `owner` is whatever the graphs and the
-  // memory belong to; it is held until the device has finished with them, and given back by close()
-  // or by the destructor.
+  // `inputs` may be null if no slot has host_input. `owner` is the object that owns the graphs and
+  // the memory. The executor keeps it alive until the device has finished with them; close() or the
+  // destructor releases it.
   //
-  // Throws invalid_argument for slots that cannot work, and unavailable for a device that is not
-  // there.
+  // Throws invalid_argument for slots that cannot work, and unavailable for a device that does not
+  // exist.
   graph_executor(int device, std::vector<graph_slot> slots, std::shared_ptr<const payloads> inputs,
                  std::shared_ptr<const void> owner);
   ~graph_executor() override;
@@ -56,25 +59,29 @@ class graph_executor : public executor {
   std::size_t depth() const noexcept override { return slots_.size(); }
   bool has_device_times() const noexcept override { return true; }
 
-  // These throw cuda_error, and not_responding.
+  // These throw cuda_error and not_responding.
   void open() override;
   void close() override;
-  bool start(std::size_t slot, const batch_view& batch) override;
-  bool poll(std::size_t slot) override;
+  batch_state start(std::size_t slot, const batch_view& batch) override;
+  batch_state poll(std::size_t slot) override;
   device_stamps device_times(std::size_t slot) override;
   std::size_t to_host_clock(const batch_record* batches, device_stamps* stamps,
                             std::size_t count) override;
 
   int device() const noexcept { return device_; }
 
-  // Of the last run, to be read when it is over.
-  const std::optional<clock_fit>& clock() const noexcept { return clock_; }  // absent: no batch
-  std::size_t padded() const noexcept { return padded_; }  // requests computed for nobody
+  // About the last run. Read them after its end.
+  const std::optional<clock_fit>& clock() const noexcept {
+    return clock_;
+  }  // absent if it had no batch
+  std::size_t padded() const noexcept {
+    return padded_;
+  }  // requests that pad batches to a graph size
   std::size_t launches() const noexcept { return launches_; }
-  std::int64_t enqueue_ns() const noexcept { return enqueue_ns_; }  // of them all, on the host
+  std::int64_t enqueue_ns() const noexcept { return enqueue_ns_; }  // host time of all launches
 
  private:
-  struct device_side;  // what exists from open() to close()
+  struct device_side;  // the objects that exist from open() to close()
 
   void begin_run();
 

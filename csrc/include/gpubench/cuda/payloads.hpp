@@ -1,4 +1,4 @@
-// What requests bring, and how a batch of them lies in memory.
+// The input data of requests, and its layout in the memory of a batch.
 #pragma once
 
 #include <cstddef>
@@ -8,30 +8,31 @@
 
 namespace gpubench::cuda {
 
-// Distinct inputs, made ahead. A request with id i brings number i % count().
+// Distinct inputs that are made before the run. A request with id i has input number i % count().
 //
-// In the arena of a batch the requests lie side by side, input tensor after input tensor, each of
-// which begins at a multiple of 256 bytes, so that one copy brings the whole batch to the device:
+// The arena is the memory of a batch. It contains the input tensors one after another, each of them
+// for all requests of the batch, and each starting at a multiple of 256 bytes. So one copy moves
+// the whole batch to the device:
 //
 //     | tensor 0 of request 0, 1, 2 ... | tensor 1 of request 0, 1, 2 ... | ...
 //
-// Thread-safety: const members are safe from any thread.
+// Thread-safety: const members are thread-safe.
 class payloads {
  public:
-  // `tensor_bytes`: of each input tensor of one request. `data`: request after request, the tensors
-  // of each one after another. Throws invalid_argument where they do not fit together.
+  // `tensor_bytes`: the size of each input tensor of one request. `data`: one request after
+  // another, each with its tensors one after another. Throws invalid_argument if the sizes do not
+  // match.
   payloads(std::vector<std::size_t> tensor_bytes, std::vector<unsigned char> data);
 
   std::size_t count() const noexcept { return count_; }
 
-  // Where each input tensor begins in the arena of a batch of `requests`, and the arena's length.
+  // The offset of each input tensor in the arena of a batch of `requests`, and the arena's size.
   std::vector<std::size_t> offsets(std::size_t requests) const;
   std::size_t arena_bytes(std::size_t requests) const;
 
-  // Writes the inputs of `requests` to their places in the arena of a batch of `places`, of which
-  // they take the first; nothing else is touched.
-  // REQUIRES: size <= places.
-  void fill(unsigned char* arena, std::size_t places, const request* requests,
+  // Writes the inputs of `size` requests into the arena of a batch of `batch_size`, as its first
+  // requests; does not write anything else. REQUIRES: size <= batch_size.
+  void fill(unsigned char* arena, std::size_t batch_size, const request* requests,
             std::size_t size) const noexcept;
 
  private:

@@ -1,11 +1,13 @@
-// The functions of the NVIDIA driver that the core uses, looked up when the program runs: nothing
-// of CUDA is needed to build it, and it runs on machines without a GPU.
+// The functions of the NVIDIA driver that the core uses. They are looked up when the program runs,
+// so the core can be built without CUDA and runs on machines without a GPU.
 //
-// Every function is asked for by name and version, none newer than 12.0, so every driver since then
-// has them. Handles are those of cuda.h, which need not be included.
+// Each function is looked up by its name and version. No version is newer than 12.0, so every
+// driver since CUDA 12.0 has them. The handle types are those of cuda.h, which is not included.
 #pragma once
 
 #include <cstddef>
+
+#include "gpubench/cuda/buffers.hpp"
 
 struct CUctx_st;
 struct CUevent_st;
@@ -21,9 +23,7 @@ namespace gpubench::cuda {
 struct device_uuid;         // CUuuid
 struct kernel_node_params;  // CUDA_KERNEL_NODE_PARAMS, in its first version
 
-using device_address = unsigned long long;  // CUdeviceptr
-
-// Answers that are no failures.
+// Return codes that are not failures.
 inline constexpr int success = 0;
 inline constexpr int not_ready = 600;
 
@@ -32,7 +32,7 @@ inline constexpr unsigned event_with_timing = 0;       // CU_EVENT_DEFAULT
 inline constexpr unsigned stream_non_blocking = 1;     // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned pinned_for_all_devices = 1;  // CU_MEMHOSTALLOC_PORTABLE
 
-// A shared library that stays loaded for the life of the process: abandoned threads may be in it.
+// A shared library. It is never unloaded, because abandoned threads can be inside its functions.
 class library {
  public:
   // Throws unavailable.
@@ -46,7 +46,7 @@ class library {
   get_proc_address get_proc_address_;
 };
 
-// Throws the cuda_error of a call that answered `code`.
+// Throws the cuda_error for a call that returned `code`.
 [[noreturn]] void throw_cuda_error(const char* call, int code);
 
 // One function of the driver.
@@ -56,13 +56,13 @@ class function {
   function(const library& from, const char* name, int version)
       : name_(name), pointer_(reinterpret_cast<pointer>(from.find(name, version))) {}
 
-  // Throws cuda_error unless the driver answers success.
+  // Throws cuda_error unless the driver returns success.
   void operator()(Parameters... arguments) const {
     const int code = pointer_(arguments...);
     if (code != success) throw_cuda_error(name_, code);
   }
 
-  // What the driver answers, for where a failure is an answer or nobody is left to hear of it.
+  // Returns the code of the driver. For calls whose failure is expected or has to be ignored.
   int attempt(Parameters... arguments) const noexcept { return pointer_(arguments...); }
 
   const char* name() const noexcept { return name_; }
@@ -73,9 +73,9 @@ class function {
   pointer pointer_;
 };
 
-// The table. Every function is safe from any thread, as the driver's are.
+// The table of functions. Every function is thread-safe, as those of the driver are.
 class driver {
-  library library_;  // before the functions that come from it
+  library library_;  // must be initialised before the functions
 
  public:
   // Loads and initialises the driver. Throws unavailable.
@@ -91,7 +91,7 @@ class driver {
   const function<char*, int, int> cuDeviceGetName{library_, "cuDeviceGetName", 2000};
   const function<std::size_t*, int> cuDeviceTotalMem{library_, "cuDeviceTotalMem", 3020};
   const function<int*, int, int> cuDeviceGetAttribute{library_, "cuDeviceGetAttribute", 2000};
-  // The version that tells the UUID of a MIG slice, where the device is one.
+  // This version returns the UUID of a MIG slice if the device is one.
   const function<device_uuid*, int> cuDeviceGetUuid{library_, "cuDeviceGetUuid", 11040};
   const function<char*, int, int> cuDeviceGetPCIBusId{library_, "cuDeviceGetPCIBusId", 4010};
 
@@ -142,21 +142,21 @@ class driver {
   const function<CUgraphExec_st*, CUstream_st*> cuGraphLaunch{library_, "cuGraphLaunch", 10000};
   const function<CUgraphExec_st*> cuGraphExecDestroy{library_, "cuGraphExecDestroy", 10000};
 
-  // 12080: made for CUDA 12.8.
+  // The CUDA version that the driver was made for: 12080 is CUDA 12.8.
   int version() const;
 };
 
-// The driver of this machine, loaded by the first call. Throws unavailable, and tries again when it
-// is called again.
+// The driver of this machine. The first call loads it. Throws unavailable; the next call tries
+// again.
 //
-// CUDA does not survive fork: in a child of a process that had loaded the driver it throws
-// unavailable, and what belongs to the driver there is not given back.
+// CUDA does not work after fork: in a child of a process that had loaded the driver, this throws
+// unavailable, and handles that the child inherited are not destroyed.
 //
 // The environment variable GPUBENCH_TEST_CUDA_DRIVER names another library with the same functions.
 // Only tests set it.
 const driver& load_driver();
 
-// The driver if it was loaded, and by this process, for those who give back what is its own.
+// The driver if this process has loaded it, otherwise null. For destructors.
 const driver* loaded_driver() noexcept;
 
 }  // namespace gpubench::cuda

@@ -1,18 +1,18 @@
-// The primary context of a device, shared with torch and with everything else in the process.
+// The primary context of a device. torch and all other code of the process use the same context.
 #pragma once
 
 #include <memory>
 
-#include "gpubench/cuda/driver.hpp"
+#include "cuda/driver.hpp"
 
 namespace gpubench::cuda {
 
 // Keeps the primary context of a device alive.
 //
-// Thread-safety: every member is safe from any thread.
+// Thread-safety: every member is thread-safe.
 class context {
  public:
-  // Throws unavailable for a device that is not there, and cuda_error.
+  // Throws unavailable for a device that does not exist, and cuda_error.
   explicit context(int device);
   ~context();
   context(const context&) = delete;
@@ -22,15 +22,18 @@ class context {
   CUctx_st* handle() const noexcept { return handle_; }
 
  private:
-  int device_;        // its number
-  int retained_ = 0;  // the driver's handle of it
+  int device_;        // the number of the device
+  int retained_ = 0;  // the driver's handle of the device
   CUctx_st* handle_ = nullptr;
 };
 
-// What owns something on a device holds its context.
+// Throws unavailable, with the devices that exist, unless `device` is one of them.
+void require_device(int device);
+
+// Every owner of an object on a device keeps the context alive.
 using shared_context = std::shared_ptr<const context>;
 
-// Makes a context current on this thread for a scope, and then what was current before.
+// Makes a context current on this thread. The destructor restores the previous one.
 class current_context {
  public:
   // Throws cuda_error.

@@ -1,0 +1,51 @@
+"""The types of all settings, as a program or a person writes them.
+
+`Spec(...)`, `gpubench.run(...)` and `gpubench.search(...)` take these keywords. Editors complete
+them and type checkers check them. `spec.py` has what each one means, and its limits.
+"""
+
+# Without `from __future__ import annotations`: with it, Required has no effect at run time.
+from typing import Literal, Required, TypeAlias, TypedDict
+
+# fp64 is what some ONNX files compute in; nothing is converted to it.
+Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
+Inputs = Literal["device", "host"]
+Wait = Literal["spin", "yield", "block"]
+ServiceDistribution = Literal["constant", "exponential"]
+
+Time: TypeAlias = str | float  # "250us" or "2s"; a number is in seconds
+
+
+class Settings(TypedDict, total=False):
+    """The keywords of `Spec`, each with the types that it accepts."""
+
+    model: Required[str]
+    weights: str
+    input_shape: str | None
+    dim: str | dict[str, int] | None
+    inputs_file: str | None
+    runtime: str
+    precision: Precision
+    batch: int
+    seq_len: int | None
+    device: str
+    inputs: Inputs
+    clients: int | None
+    rate: float | None
+    arrivals: str
+    workers: int | None
+    depth: int | None
+    threads: int | None
+    dynamic_batch: str | None
+    wait: Wait
+    warmup: Time
+    duration: Time | None
+    requests: int | None
+    seed: int
+    load_seed: int | None
+    allow_emulated: bool
+    allow_code: bool
+    service_time: Time | None
+    service_dist: ServiceDistribution | None
+    instance: str | list[str] | tuple[str, ...]
+    usd_per_hour: float | None

@@ -1,0 +1,140 @@
+"""What a Python program sees: names, types, help, and errors of settings."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from pydantic import ValidationError
+
+import gpubench
+from gpubench.results.result import parse_result
+
+README = Path(__file__).parents[2] / "README.md"
+FAST: dict[str, Any] = {"model": "synthetic", "service_time": "20us", "warmup": 0, "requests": 200}
+
+# torch would take most of the time, and a user's own code is what is checked.
+MYPY_INI = "[mypy]\nstrict = True\n[mypy-torch.*]\nfollow_imports = skip\n"
+MISTAKES = """\
+import gpubench
+gpubench.run(model="resnet50", bach=4)
+gpubench.run(model="resnet50", batch="4")
+gpubench.run(batch=4)
+gpubench.Spec(model="resnet50", precision="fp31")
+gpubench.search(model="resnet50", objective=10)
+"""
+
+
+def test_the_readmes_python_is_typed_and_mistakes_are_found(tmp_path: Path) -> None:
+    """As in a user's own project: mypy --strict, and no plugin of pydantic."""
+    (snippet,) = re.findall("```python\n(.*?)```", README.read_text(), re.DOTALL)
+    spec = 'gpubench.run(gpubench.Spec(model="resnet50", warmup="2s", instance=["g5.xlarge"]))\n'
+    (tmp_path / "readme.py").write_text(snippet + spec)
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    (tmp_path / "mypy.ini").write_text(MYPY_INI)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy", "readme.py", "mistakes.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    errors = re.findall(r"^(\S+:\d+): error", done.stdout, re.MULTILINE)
+    assert sorted(set(errors)) == [f"mistakes.py:{line}" for line in range(2, 7)], done.stdout
+
+
+def test_the_types_of_settings_are_those_of_spec() -> None:
+    fields = gpubench.Spec.model_fields
+    types = get_type_hints(gpubench.Settings)
+    assert list(types) == list(fields)
+    required = {name for name, field in fields.items() if field.is_required()}
+    assert gpubench.Settings.__required_keys__ == required
+    for name, field in fields.items():
+        can_be_none = type(None) in getattr(types[name], "__args__", ())
+        assert can_be_none == (not field.is_required() and field.default is None), name
+
+
+def test_every_public_name_is_listed_and_importable() -> None:
+    assert set(gpubench.__all__) <= set(dir(gpubench))
+    assert all(getattr(gpubench, name) is not None for name in gpubench.__all__)
+    assert not hasattr(gpubench, "no_such_name")
+
+
+def test_help_shows_names_and_settings() -> None:
+    script = "import gpubench; help(gpubench); help(gpubench.Spec)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'gpubench.run(model="resnet50", batch=4' in done.stdout
+    assert "    compare(" in done.stdout
+    for name, field in gpubench.Spec.model_fields.items():
+        assert f"{name}: {field.description}" in done.stdout
+
+
+def test_core_is_an_attribute() -> None:
+    script = "import gpubench; print(gpubench.core.ClosedLoop.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "ClosedLoop\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"model": "nope"}, "--model: unknown model 'nope'; choose from bert-base"),
+        ({"model": "resnet50", "batch": 0}, "--batch: '0' is not allowed; give 1 or more"),
+        ({"model": "resnet50", "bacth": 2}, "unknown setting 'bacth'; did you mean batch?"),
+        ({}, "--model: is missing"),
+    ],
+)
+def test_bad_settings_raise_input_error(settings: dict[str, Any], expected: str) -> None:
+    for use in (gpubench.Spec, gpubench.run):
+        with pytest.raises(gpubench.InputError) as refusal:
+            use(**settings)
+        assert expected in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(gpubench.InputError) as refusal:
+        gpubench.search(objective="p99:10ms", **settings)
+    assert expected in str(refusal.value)
+
+
+def test_pydantics_own_ways_to_a_spec_stay() -> None:
+    """They do not call __init__, so that they say where in a document an error is."""
+    with pytest.raises(ValidationError) as refusal:
+        gpubench.Spec.model_validate({"model": "resnet50", "batch": 0})
+    assert refusal.value.errors()[0]["loc"] == ("batch",)
+    spec = gpubench.Spec(model="resnet50", instance=["g5.xlarge"], warmup="1s")
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == spec
+    assert gpubench.Spec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_result_document_with_a_bad_setting_names_it() -> None:
+    document = gpubench.run(gpubench.Spec.model_validate(FAST)).to_json()
+    with pytest.raises(gpubench.InputError, match=r"x\.json is not a gpubench result: spec\.batch"):
+        parse_result(document.replace('"batch": 1,', '"batch": 0,', 1), "x.json")
+
+
+def test_run_and_search_take_settings_directly() -> None:
+    result = gpubench.run(model="synthetic", service_time="20us", warmup=0, requests=200)
+    assert result.spec == gpubench.run(gpubench.Spec.model_validate(FAST)).spec
+    with pytest.raises(gpubench.InputError, match=r"not both; remove batch, or the Spec"):
+        gpubench.run(gpubench.Spec(model="resnet50"), batch=4)  # type: ignore[call-overload]
+    found = gpubench.search(
+        model="synthetic", service_time="1ms", objective="p95:1us", requests=50, warmup=0
+    )
+    assert found.objective.percentile == "p95"
+    assert found.note is not None
+
+
+def test_comparing_results_pairs_them() -> None:
+    result = gpubench.run(gpubench.Spec.model_validate(FAST))
+    compared = gpubench.compare([result], [result])
+    assert len(compared.pairs) == 1
