@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpubench.cli.completion import Folder, Known, instances
+from gpubench.cli.completion import FolderParam, Known, instances
 from gpubench.cli.options import check_output_file, chosen_format, format_option, output_option
 from gpubench.cli.output import emit, emit_tables, warn
 from gpubench.cli.sections import Command
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=Command)
-@click.argument("a", metavar="A", type=Folder())
-@click.argument("b", metavar="B", type=Folder())
+@click.argument("a", metavar="A", type=FolderParam())
+@click.argument("b", metavar="B", type=FolderParam())
 @format_option
 @output_option
 @click.option(

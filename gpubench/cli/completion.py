@@ -36,7 +36,7 @@ class Known(StringParamType):
         return [CompletionItem(before + comma + value) for value in fitting]
 
 
-class Folder(StringParamType):
+class FolderParam(StringParamType):
     """A folder, or a URL."""
 
     def shell_complete(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gpubench.cli.completion import Folder
+from gpubench.cli.completion import FolderParam
 from gpubench.cli.options import (
     check_output_file,
     chosen_format,
@@ -23,7 +23,7 @@ from gpubench.errors import InputError
 
 
 @click.command("report", cls=Command)
-@click.argument("directory", metavar="DIR", type=Folder())
+@click.argument("directory", metavar="DIR", type=FolderParam())
 @format_option
 @output_option
 @instance_option

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gpubench.cells.grid import MAX_CELLS, override, parse_grids, read_grids
-from gpubench.cli.completion import Folder
+from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import quiet_option
 from gpubench.cli.output import emit_tables
@@ -31,7 +31,7 @@ from gpubench.spec.spec import Spec
     section="Output",
     required=True,
     metavar="DIR",
-    type=Folder(),
+    type=FolderParam(),
     help="Run directory: a path or a URL. If it exists, the sweep continues there.",
 )
 @quiet_option
