@@ -46,7 +46,7 @@ def test_example_builds_against_the_installed_package(tmp_path: Path) -> None:
 def test_example_builds_against_build_tree_and_install_prefix(tmp_path: Path) -> None:
     cmake = _tool("cmake")
     tree, prefix = tmp_path / "tree", tmp_path / "prefix"
-    _run(cmake, "-S", ROOT, "-B", tree, "-DCMAKE_BUILD_TYPE=Debug")
+    _run(cmake, "-S", ROOT, "-B", tree, "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_INSTALL_LIBDIR=lib")
     _run(cmake, "--build", tree, "--parallel", str(os.cpu_count()))
     _run(cmake, "--install", tree, "--prefix", prefix)
     for package in (tree, prefix / "lib" / "cmake" / "gpubench"):
