@@ -144,8 +144,8 @@ extern "C" double bare_copy(int device, std::size_t bytes, std::size_t copies) t
   const auto on = std::make_shared<const context>(device);
   const current_context current(*on);
   const stream queue(on);
-  const pinned_buffer from(on, bytes);
-  const device_buffer to(on, bytes);
+  const pinned_buffer from(on->device(), bytes);
+  const device_buffer to(on->device(), bytes);
   event before(on), after(on);
   std::int64_t total_ns = 0;
   for (std::size_t i = 0; i < copies; ++i) {
