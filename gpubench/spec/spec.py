@@ -77,7 +77,7 @@ def _model_hint(name: str) -> str:
     if os.path.isdir(name):
         return f"write a folder with / at its end: {name}/"
     if os.path.isfile(name):
-        return "a file is known by its end: .pt, .pth, .ts, .jit, .onnx or .plan"
+        return "the format of a file is known by its ending: .pt, .pth, .ts, .jit, .onnx or .plan"
     return f"{nearest(name, MODELS)}, or a model of your own: see gpubench run --help"
 
 
@@ -253,9 +253,9 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _runtime_fits_the_file(cls, settings: Any) -> Any:
-        """The first of the runtimes that a file has, where none is given.
+        """Takes the first runtime of the file's kind if no runtime is given.
 
-        Not as the field's default: `key` leaves out defaults, so they must stay what they were.
+        It is not the default of the field: `key` leaves out defaults, so a default never changes.
         """
         if not isinstance(settings, dict) or settings.get("runtime") is not None:
             return settings
@@ -269,6 +269,16 @@ class Spec(BaseModel):
         known = model_entry(self.model)
         if known is None:
             _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
+        self._runtime_fits(known)
+        self._inputs_fit(known)
+        self._text_fits(known)
+        self._load_fits()
+        self._devices_fit()
+        self._batches_fit()
+        return self
+
+    def _runtime_fits(self, known: ModelEntry) -> None:
+        """Runtime, precision, service time and weights, as far as the model decides about them."""
         if self.runtime not in RUNTIMES:
             _refuse(
                 "runtime", f"unknown runtime '{self.runtime}'; {nearest(self.runtime, RUNTIMES)}"
@@ -282,11 +292,15 @@ class Spec(BaseModel):
                 _refuse(name, f"belongs to --model synthetic, not to {self.model}; remove it")
         if known.has_weights and self.weights != "random":
             _refuse("weights", f"{self.model} brings its own; remove it")
-        self._inputs_fit(known)
+
+    def _text_fits(self, known: ModelEntry) -> None:
         if self.seq_len is not None and known.max_seq_len is None:
             _refuse("seq_len", f"{self.model} takes no text; remove it")
         if self.seq_len is not None and self.seq_len > (known.max_seq_len or 0):
             _refuse("seq_len", f"{self.model} has {known.max_seq_len} positions; use at most that")
+
+    def _load_fits(self) -> None:
+        """A closed loop has clients; an open loop has a rate, or a trace."""
         pattern, _, argument = self.arrivals.partition(":")
         if pattern not in {"poisson", "constant", "burst", "trace"}:
             _refuse(
@@ -307,22 +321,25 @@ class Spec(BaseModel):
             )
         if pattern in {"constant", "burst"} and not self.open_loop:
             _refuse("arrivals", f"{pattern} arrivals need a rate; add --rate")
+        if self.duration == 0:
+            _refuse("duration", "0 measures nothing; write it like 10s")
+
+    def _devices_fit(self) -> None:
         if _DEVICE.fullmatch(self.device) is None:
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
         if len(set(self.devices)) < len(self.devices):
             _refuse("device", f"'{self.device}' names a GPU twice; name each once")
+
+    def _batches_fit(self) -> None:
         if self.dynamic_batch is not None:
             largest, _ = self.dynamic_batch_limits()
             if largest <= self.batch:
-                _refuse("dynamic_batch", f"MAX {largest} joins nothing; it must be over the batch")
+                _refuse("dynamic_batch", f"MAX is {largest}; give more than --batch")
             if largest > _MOST_SAMPLES:
-                _refuse("dynamic_batch", f"MAX {largest} is too much; give {_MOST_SAMPLES} or less")
-        if self.duration == 0:
-            _refuse("duration", "0 measures nothing; write it like 10s")
-        return self
+                _refuse("dynamic_batch", f"MAX is {largest}; give {_MOST_SAMPLES} or less")
 
     def _inputs_fit(self, known: ModelEntry) -> None:
-        """What --input-shape, --dim and --inputs-file say, as far as it stands without the file."""
+        """--input-shape, --dim and --inputs-file, as far as possible without reading a file."""
         if known.takes_shape and self.input_shape is None and self.inputs_file is None:
             _refuse(
                 "input_shape",
