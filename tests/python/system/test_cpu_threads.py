@@ -182,7 +182,7 @@ def test_parallel_branches_are_refused_if_their_threads_cannot_be_set(
     cell = a_cell(model="resnet50", workers=2, threads=3)
     monkeypatch.setattr(torch, "get_num_interop_threads", lambda: 5)
     _refuse_foreign_interop_threads(engine(torch.nn.ReLU()), cell)
-    with pytest.raises(GpubenchError, match=r"torch\.jit\.fork.* on 6 threads.* has 5 "):
+    with pytest.raises(GpubenchError, match=r"torch\.jit\.fork.* 6 threads for them.* has 5,"):
         _refuse_foreign_interop_threads(engine(Branches()), cell)
     monkeypatch.setattr(torch, "get_num_interop_threads", lambda: 6)
     _refuse_foreign_interop_threads(engine(Branches()), cell)
