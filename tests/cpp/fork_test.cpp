@@ -76,7 +76,9 @@ void a_child_makes_a_runner_of_its_own() {
 }
 
 void a_child_forked_during_a_run_waits_for_no_lock() {
-  runner workers({std::make_shared<delay_executor>(0), std::make_shared<delay_executor>(0)});
+  // Batches of 5 us: the workers lock all the time, and the timeline has room for many seconds.
+  runner workers(
+      {std::make_shared<delay_executor>(5'000), std::make_shared<delay_executor>(5'000)});
   auto source = std::make_shared<closed_loop>(2);
   run_options endless;
   endless.capacity = 200'000'000 / sizeof(batch_record);
