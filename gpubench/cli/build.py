@@ -15,19 +15,18 @@ import click
 
 from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import json_file, make_folder, split_names
+from gpubench.cli.options import json_file, json_option, make_folder, split_names
 from gpubench.cli.output import emit
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import setting_option, tell
 from gpubench.engines.refusals import TENSORRT_PRECISIONS
 from gpubench.errors import InputError
 from gpubench.spec.parse import make_spec
-from gpubench.spec.spec import Spec
+from gpubench.spec.spec import MOST_SAMPLES, Spec
 
 # For help and completion; the table of all is in engines/refusals.py.
 NAMED_GPUS = ("T4", "A10", "A10G", "A100", "L4", "L40S")
 
-_MOST_SAMPLES = 65536
 # The settings that take a list: an engine is built for each combination. Loading depends on the
 # first two, so that what shares them follows one another.
 _AXES = ("model", "seq_len", "precision")
@@ -98,15 +97,7 @@ class _Batches:
     metavar="DIR",
     help="Folder for the engines.",
 )
-@click.option(
-    "--json",
-    "json_path",
-    cls=Option,
-    section="Output",
-    type=Known(("-",), files=True),
-    metavar="FILE.json|-",
-    help="Write a list of the engines as JSON to this file, or to stdout (-).",
-)
+@json_option("a list of the engines")
 def command(
     gpu: tuple[str, ...],
     output: Path,
@@ -254,6 +245,6 @@ def _batches(text: str) -> _Batches:
             "engines"
         )
     least, most = int(sizes[1]), int(sizes[2] or sizes[1])
-    if not 0 < least <= most <= _MOST_SAMPLES:
-        raise InputError(f"--batch: {text} is no range of sizes from 1 to {_MOST_SAMPLES}")
+    if not 0 < least <= most <= MOST_SAMPLES:
+        raise InputError(f"--batch: {text} is no range of sizes from 1 to {MOST_SAMPLES}")
     return _Batches(least, most)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import json_file
+from gpubench.cli.options import json_file, json_option
 from gpubench.cli.output import emit
 from gpubench.cli.sections import Command
 
@@ -28,13 +27,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option(
     "--gpu", is_flag=True, help="Also compare the clock of each GPU's events with its timer."
 )
-@click.option(
-    "--json",
-    "json_path",
-    type=Known(("-",), files=True),
-    metavar="FILE.json|-",
-    help="Write the findings as JSON to this file, or to stdout (-) and nothing else there.",
-)
+@json_option("the findings")
 def command(gpu: bool, json_path: str | None) -> int:
     """Say whether this machine is fit for measuring, and what to do where it is not.
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from gpubench.cli.completion import Known, instances
 from gpubench.cli.sections import Option
 from gpubench.errors import InputError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 FORMATS = ("terminal", "markdown", "html", "csv", "json")
 _FORMAT_OF_SUFFIX = {
@@ -20,7 +24,7 @@ _FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".json": "json",
 }
-# Suffixes that promise a format; any other, as that of a temporary file, promises nothing.
+# Suffixes that stand for one format. A file with any other suffix may have any content.
 _PROMISING = frozenset(
     {
         *(".md", ".html", ".csv", ".json"),
@@ -44,15 +48,6 @@ output_option = click.option(
     metavar="FILE",
     help="Write to this file, not to the terminal.",
 )
-json_option = click.option(
-    "--json",
-    "json_path",
-    cls=Option,
-    section="Output",
-    type=Known(("-",), files=True),
-    metavar="FILE.json|-",
-    help="Write the result as JSON to this file, or to stdout (-) and nothing else there.",
-)
 quiet_option = click.option(
     "--quiet", cls=Option, section="Output", is_flag=True, help="No progress on stderr."
 )
@@ -72,10 +67,23 @@ usd_per_hour_option = click.option(
 )
 
 
-def chosen_format(format_name: str | None, output: Path | None) -> str:
-    """The format of --format, else the one that the name of --output says.
+def json_option(what: str) -> Callable[[Decorated], Decorated]:
+    """The flag --json of a command that can write `what` as JSON."""
+    return click.option(
+        "--json",
+        "json_path",
+        cls=Option,
+        section="Output",
+        type=Known(("-",), files=True),
+        metavar="FILE.json|-",
+        help=f"Write {what} as JSON to this file, or to stdout (-) and nothing else there.",
+    )
 
-    Raises InputError for a name that says something else.
+
+def chosen_format(format_name: str | None, output: Path | None) -> str:
+    """The format that --format names, or else the suffix of --output.
+
+    Raises InputError if that suffix stands for another format.
     """
     if format_name is not None:
         return format_name
@@ -89,7 +97,7 @@ def chosen_format(format_name: str | None, output: Path | None) -> str:
 
 
 def check_suffix(path: Path, flag: str, suffixes: tuple[str, ...], format_name: str) -> None:
-    """Raises InputError where the name of a file promises a format that it will not have."""
+    """Raises InputError if the suffix of a file stands for a format that it will not have."""
     suffix = path.suffix.lower()
     if suffix in _PROMISING and suffix not in suffixes:
         raise InputError(
@@ -104,9 +112,9 @@ def split_names(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_output_file(path: Path | None, flag: str = "--output") -> None:
-    """Find out before any work starts that a file could not be written. Leaves no trace.
+    """Raises InputError if a file cannot be written. It is called before any work starts.
 
-    Raises InputError where it cannot be.
+    A file that did not exist does not exist afterwards either.
     """
     if path is None:
         return
@@ -127,9 +135,9 @@ def check_output_file(path: Path | None, flag: str = "--output") -> None:
 
 
 def json_file(json_path: str | None) -> Path | None:
-    """The file that --json names, which can be written; None for standard output, and without it.
+    """The file that --json names. None for standard output, and without the flag.
 
-    Raises InputError where it cannot be.
+    Raises InputError if the file cannot be written.
     """
     path = None if json_path in {None, "-"} else Path(json_path or "")
     if path is not None:
@@ -139,7 +147,7 @@ def json_file(json_path: str | None) -> Path | None:
 
 
 def make_folder(path: Path, flag: str = "--output") -> None:
-    """Raises InputError where there cannot be a folder that files can be written into."""
+    """Make a folder. Raises InputError if no files can be written into it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -30,7 +30,7 @@ from gpubench.system.interrupts import finish
 
 @click.command("run", cls=Command)
 @setting_options
-@json_option
+@json_option("the result")
 @click.option(
     "--samples",
     cls=Option,

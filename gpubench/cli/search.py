@@ -15,7 +15,7 @@ from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
-from gpubench.spec.objective import PERCENTS
+from gpubench.spec.objective import DEFAULT_PROBES, DEFAULT_TOLERANCE, PERCENTS
 from gpubench.spec.parse import make_spec
 from gpubench.system.interrupts import finish
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     section="Objective",
     required=True,
     metavar="PERCENTILE:LATENCY",
-    type=Known(f"p{percent}:" for percent in PERCENTS),
+    type=Known([f"p{percent}:" for percent in PERCENTS]),
     help=f"A percentile ({', '.join(f'p{percent}' for percent in PERCENTS)}) and the latency that "
     "it must keep, for example p99:10ms.",
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     cls=Option,
     section="Objective",
     type=float,
-    default=0.05,
+    default=DEFAULT_TOLERANCE,
     show_default=True,
     metavar="SHARE",
     help="End when the 95% confidence interval is within this share of the rate.",
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     cls=Option,
     section="Objective",
     type=int,
-    default=20,
+    default=DEFAULT_PROBES,
     show_default=True,
     metavar="N",
     help="End after this many open loops.",
 )
 @setting_options
-@json_option
+@json_option("the result")
 @quiet_option
 def command(
     objective: str,

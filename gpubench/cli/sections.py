@@ -1,4 +1,4 @@
-"""Help whose options stand in sections, as the settings of a cell do."""
+"""Help that shows options in sections, for example those of the settings of a cell."""
 
 from __future__ import annotations
 

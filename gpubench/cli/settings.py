@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from gpubench.cli.completion import Known, instances
-from gpubench.cli.options import split_names
+from gpubench.cli.options import Decorated, split_names
 from gpubench.cli.sections import Option
 from gpubench.errors import shorten
 from gpubench.registry import MODELS, RUNTIMES
 from gpubench.report import escape
 from gpubench.spec.explain import choices
 from gpubench.spec.spec import Spec
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # The sections of help, in their order, and what help calls the value of each setting. Switches have
 # no value, and for settings of type Literal help shows their choices.
@@ -99,7 +97,7 @@ def setting_option(name: str) -> Callable[[Decorated], Decorated]:
 
 
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that stood on the command line."""
+    """The settings that the command line gives."""
     settings = {name: value for name, value in flags.items() if value not in (None, ())}
     if "instance" in settings:
         settings["instance"] = split_names(settings["instance"])

@@ -15,7 +15,12 @@ from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, measured_hardware, price
 from gpubench.results.result import Cost, Failure, Result, Verdict
 from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
-from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.objective import (
+    DEFAULT_PROBES,
+    DEFAULT_TOLERANCE,
+    Objective,
+    parse_objective,
+)
 from gpubench.spec.parse import given_spec
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
@@ -31,9 +36,6 @@ from gpubench.statistics.crossing import (
 )
 from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import this_machine
-
-DEFAULT_TOLERANCE = 0.05
-DEFAULT_PROBES = 20
 
 # The rates of the open loops: the distances from the estimated crossing, in units of the logit.
 _OFFSETS = (0.0, -0.6, 0.6)

@@ -19,7 +19,7 @@ def explain(
     origin: str = "",
     lines: Mapping[str, str] | None = None,
 ) -> str:
-    """The first problem with `settings`, whose `fields` those of Spec are, and its fix.
+    """The first problem with `settings` and its fix. `fields` are the fields of Spec.
 
     `origin` and `lines` say where the settings were written, as for `parse.make_spec`.
     """

@@ -11,6 +11,10 @@ from gpubench.spec.durations import parse_duration
 # The search estimates how rare late requests are. Its model is valid for high percentiles only.
 PERCENTS = (90, 95, 99)
 
+# When a search ends, unless the user says otherwise.
+DEFAULT_TOLERANCE = 0.05
+DEFAULT_PROBES = 20
+
 
 @dataclass(frozen=True)
 class Objective:

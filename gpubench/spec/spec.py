@@ -34,7 +34,7 @@ from gpubench.spec.settings import Inputs, Precision, ServiceDistribution, Setti
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
 
-_MOST_SAMPLES = 65536  # in one batch
+MOST_SAMPLES = 65536  # in one batch
 MOST_USD_PER_HOUR = 1e9
 
 _DYNAMIC_BATCH = re.compile(r"([0-9]{1,9}):(.+)")
@@ -127,7 +127,7 @@ class Spec(BaseModel):
         description="Number format. fp32 has TF32 off. Without this flag, an ONNX file runs in its "
         "own format.",
     )
-    batch: Whole = Field(default=1, ge=1, le=_MOST_SAMPLES, description="Samples per request.")
+    batch: Whole = Field(default=1, ge=1, le=MOST_SAMPLES, description="Samples per request.")
     seq_len: Whole | None = Field(
         default=None,
         ge=8,
@@ -335,8 +335,8 @@ class Spec(BaseModel):
             largest, _ = self.dynamic_batch_limits()
             if largest <= self.batch:
                 _refuse("dynamic_batch", f"MAX is {largest}; give more than --batch")
-            if largest > _MOST_SAMPLES:
-                _refuse("dynamic_batch", f"MAX is {largest}; give {_MOST_SAMPLES} or less")
+            if largest > MOST_SAMPLES:
+                _refuse("dynamic_batch", f"MAX is {largest}; give {MOST_SAMPLES} or less")
 
     def _inputs_fit(self, known: ModelEntry) -> None:
         """--input-shape, --dim and --inputs-file, as far as possible without reading a file."""

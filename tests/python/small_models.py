@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from factories import a_cell
 
 from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.bert import _AnswerLogits, question_and_context
 from gpubench.models.resnet import normalised_images
+from gpubench.spec.cell import Cell
 
 if TYPE_CHECKING:
     from torchvision.models.resnet import ResNet
@@ -75,3 +77,17 @@ def _resnet50(weights: None = None) -> ResNet:
     module.layer3 = module.layer4 = torch.nn.Sequential()
     module.fc = torch.nn.Linear(512, 100)
     return module
+
+
+def small_cell(
+    model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
+) -> Cell:
+    """A cell on the CPU for one of the models in SMALL: "bert" or "resnet"."""
+    return a_cell(
+        model="bert-base" if model == "bert" else "resnet50",
+        runtime=runtime,
+        precision=precision,
+        batch=batch,
+        seq_len=SEQ_LEN if model == "bert" else None,
+        workers=workers,
+    )

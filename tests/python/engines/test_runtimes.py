@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from factories import a_cell, a_machine, another
-from small_models import SEQ_LEN, SMALL, make_presets_small
+from small_models import SMALL, make_presets_small, small_cell
 
 import gpubench
 from gpubench.cells.resolve import resolve
@@ -60,23 +60,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def cell_of(
-    model: str, runtime: str, precision: str = "fp32", batch: int = 1, workers: int = 1
-) -> Cell:
-    return a_cell(
-        **{
-            "model": "bert-base" if model == "bert" else "resnet50",
-            "runtime": runtime,
-            "precision": precision,
-            "batch": batch,
-            "seq_len": SEQ_LEN if model == "bert" else None,
-            "device": "cpu",
-            "threads": 1,
-            "workers": workers,
-        }
-    )
-
-
 def checked(model: LoadedModel, cell: Cell) -> tuple[Engine, Numerics]:
     reference = make_reference(model, cell.seed, cell.batch)
     engine = build(model, cell)
@@ -109,7 +92,7 @@ CASES = [
 @pytest.mark.parametrize(("runtime", "precision", "batch"), CASES)
 @pytest.mark.parametrize("model", list(SMALL))
 def test_outputs_are_right(model: str, runtime: str, precision: str, batch: int) -> None:
-    _, numerics = checked(SMALL[model](), cell_of(model, runtime, precision, batch))
+    _, numerics = checked(SMALL[model](), small_cell(model, runtime, precision, batch))
     assert outputs_differ(numerics, precision) is None
     assert numerics.cosine is not None
     assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)
@@ -117,7 +100,7 @@ def test_outputs_are_right(model: str, runtime: str, precision: str, batch: int)
 
 @pytest.mark.parametrize(("runtime", "batch"), [("compile", 1), ("compile", 3), ("aotinductor", 1)])
 def test_linear_layers_in_int8_give_right_outputs(runtime: str, batch: int) -> None:
-    engine, numerics = checked(SMALL["bert"](), cell_of("bert", runtime, "int8", batch))
+    engine, numerics = checked(SMALL["bert"](), small_cell("bert", runtime, "int8", batch))
     assert outputs_differ(numerics, "int8") is None
     assert (numerics.cosine or 0) > 0.999
     assert (numerics.relative_error or 0) > 1e-4  # fp32 has 1e-7
@@ -128,7 +111,7 @@ def test_linear_layers_in_int8_give_right_outputs(runtime: str, batch: int) -> N
 def test_int8_is_refused_if_most_operations_are_not_in_linear_layers(runtime: str) -> None:
     refused = r"resnet50 has 0% of its operations in linear layers.*--runtime onnxruntime"
     with pytest.raises(GpubenchError, match=refused):
-        build(SMALL["resnet"](), cell_of("resnet", runtime, "int8"))
+        build(SMALL["resnet"](), small_cell("resnet", runtime, "int8"))
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "synthetic"])
@@ -146,7 +129,7 @@ def test_only_large_linear_layers_are_quantised() -> None:
     model = SMALL["bert"]()
     inputs = model.make_inputs(seeded(1), 1)
     assert 0.9 < linear_int8.linear_share(model.module, inputs) < 0.95
-    linear_int8.quantise(model.module, inputs, cell_of("bert", "compile", "int8"))
+    linear_int8.quantise(model.module, inputs, small_cell("bert", "compile", "int8"))
     narrow = {
         name
         for name, layer in model.module.named_modules()
@@ -165,7 +148,7 @@ def test_many_engines_of_one_kind_are_compiled_with_their_different_weights() ->
         LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers)
         for _ in range(torch._dynamo.config.recompile_limit + 2)
     ]
-    cell = cell_of("resnet", "compile")
+    cell = small_cell("resnet", "compile")
     references = [make_reference(model, cell.seed, 1) for model in models]
     engines = [build(model, cell) for model in models]
     for engine, reference in zip(engines, references, strict=True):
@@ -177,7 +160,7 @@ def test_many_engines_of_one_kind_are_compiled_with_their_different_weights() ->
 
 def test_compiled_weights_stay_constants_after_other_compilations() -> None:
     model = SMALL["resnet"]()
-    cell = cell_of("resnet", "compile")
+    cell = small_cell("resnet", "compile")
     reference = make_reference(model, cell.seed, cell.batch)
     engine = build(model, cell)
     build(LoadedModel(torch.nn.Linear(8, 8).eval(), "random", eight_numbers), cell)
@@ -190,7 +173,7 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """TorchInductor compiles for a number of threads, and again if that number changes."""
-    cell = another(cell_of("bert", "eager"), device="cuda:0", threads=3)
+    cell = another(small_cell("bert", "eager"), device="cuda:0", threads=3)
     seen: list[int] = []
 
     def capture(*_: object) -> SimpleNamespace:
@@ -198,7 +181,7 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
         return SimpleNamespace(executors=lambda: [None] * cell.workers)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
-    places = {"cuda:0": DeviceEngine(build(SMALL["bert"](), cell_of("bert", "eager")), [])}
+    places = {"cuda:0": DeviceEngine(build(SMALL["bert"](), small_cell("bert", "eager")), [])}
     threads = torch.get_num_threads()
     Prepared(places, "random", None, None, 0, 0, 0, None).graph_executors(cell)
     assert seen == [3]
@@ -213,7 +196,7 @@ def test_the_cases_contain_every_runtime_for_cpus() -> None:
 def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again(
     own_cache: Path,
 ) -> None:
-    cell = cell_of("bert", "onnxruntime")
+    cell = small_cell("bert", "onnxruntime")
     assert checked(SMALL["bert"](), cell)[0].from_cache is False
     assert checked(SMALL["bert"](), cell)[0].from_cache is True
     (entry,) = own_cache.rglob("*.onnx")
@@ -224,7 +207,7 @@ def test_the_second_build_comes_from_the_cache_and_a_damaged_entry_is_made_again
 
 
 def test_a_compiled_package_is_cached_and_a_damaged_one_is_not_loaded(tmp_path: Path) -> None:
-    cell = cell_of("bert", "aotinductor")
+    cell = small_cell("bert", "aotinductor")
     build(SMALL["bert"](), cell)
     engine, _ = checked(SMALL["bert"](), cell)
     assert engine.from_cache is True
@@ -243,14 +226,14 @@ def test_a_compiled_package_is_cached_and_a_damaged_one_is_not_loaded(tmp_path: 
 def test_one_onnx_export_is_used_for_every_batch_size(own_cache: Path) -> None:
     model = SMALL["resnet"]()
     for batch in (1, 4):
-        export.export(model, cell_of("resnet", "onnxruntime", batch=batch), torch.float32)
+        export.export(model, small_cell("resnet", "onnxruntime", batch=batch), torch.float32)
     assert len(list(own_cache.rglob("*.onnx"))) == 1
 
 
 @pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
 def test_several_workers_run_at_the_same_time_and_get_the_right_outputs(runtime: str) -> None:
     model = SMALL["bert"]()
-    cell = cell_of("bert", runtime, workers=2)
+    cell = small_cell("bert", runtime, workers=2)
     engine = build(model, cell)
     if runtime == "compile":
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
@@ -288,7 +271,7 @@ def test_several_workers_run_at_the_same_time_and_get_the_right_outputs(runtime:
 def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
     model = SMALL["resnet"]()
     (images,) = model.make_inputs(seeded(1), 5)
-    engine = build(model, cell_of("resnet", "onnxruntime"))
+    engine = build(model, small_cell("resnet", "onnxruntime"))
     with engine.thread_modes():
         (logits,) = engine.forward(images)
         assert torch.allclose(logits, model.module(images), atol=1e-4)
@@ -296,7 +279,7 @@ def test_onnxruntime_takes_other_batch_sizes_for_dynamic_batching() -> None:
 
 def test_cells_with_other_workers_do_not_share_an_engine_compiled_for_workers() -> None:
     for runtime in RUNTIMES:
-        one, two = (cell_of("bert", runtime, workers=workers) for workers in (1, 2))
+        one, two = (small_cell("bert", runtime, workers=workers) for workers in (1, 2))
         shared = engine_key(one) == engine_key(two)
         assert shared is (not RUNTIMES[runtime].compiled_for_workers)
 
@@ -310,7 +293,7 @@ def test_the_workers_of_the_core_can_run_an_engine(
 ) -> None:
     """They are not threads of Python: each call has a new Python thread state."""
     monkeypatch.setattr("gpubench.measure.engine.load", lambda spec: SMALL["bert"]())
-    cell = cell_of("bert", runtime, precision, workers=2)
+    cell = small_cell("bert", runtime, precision, workers=2)
     asked = another(cell, requests=20, warmup=0.0)
     result = gpubench.run(asked.spec)
     assert result.error is None
@@ -329,7 +312,7 @@ def test_an_operator_that_onnx_does_not_have_gives_a_one_line_error_with_the_fix
         return (torch.randn(samples, 16, generator=generator),)
 
     with pytest.raises(GpubenchError, match="cannot be exported to ONNX") as failure:
-        build(LoadedModel(Eigenvalues(), "", make_inputs), cell_of("resnet", "onnxruntime"))
+        build(LoadedModel(Eigenvalues(), "", make_inputs), small_cell("resnet", "onnxruntime"))
     assert "\n" not in str(failure.value)
     assert "--runtime torchscript" in str(failure.value)
 

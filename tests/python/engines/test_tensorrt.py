@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from factories import a_cell, another
-from small_models import SEQ_LEN, SMALL
+from small_models import SEQ_LEN, SMALL, small_cell
 
 from gpubench.cli.program import main
 from gpubench.engines.onnx import export
@@ -49,16 +49,7 @@ def own_cache(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def cell_of(model: str, precision: str, batch: int = 1, runtime: str = "tensorrt-rtx") -> Cell:
-    return a_cell(
-        **{
-            "model": "resnet50" if model == "resnet" else "bert-base",
-            "runtime": runtime,
-            "precision": precision,
-            "batch": batch,
-            "seq_len": None if model == "resnet" else SEQ_LEN,
-            "device": "cpu",
-        }
-    )
+    return small_cell(model, runtime, precision, batch)
 
 
 @pytest.mark.parametrize(
