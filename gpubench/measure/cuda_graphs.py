@@ -24,8 +24,7 @@ All captures end before any worker starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +34,7 @@ import torch
 from gpubench import core
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError, reason_of
+from gpubench.measure.graph_capture import capturing
 from gpubench.models.base import Tensors, as_tuple
 from gpubench.system.garbage import no_garbage_collection
 
@@ -230,7 +230,7 @@ class _Captures:
             raise NotCapturable("the model draws random numbers")
 
         graph = torch.cuda.CUDAGraph()
-        with _capturing(graph, stream, memory):
+        with capturing(graph, stream, memory, device):
             outputs = _outputs(forward, inputs, output_buffer)
         with torch.cuda.stream(stream):
             outputs.view(torch.uint8).fill_(0xFF)  # NaN, which the replay must overwrite
@@ -239,35 +239,6 @@ class _Captures:
         if not _agree(outputs, expected):
             raise NotCapturable("a replay gives other outputs than a plain call")
         return graph, outputs
-
-
-@contextmanager
-def _capturing(
-    graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, memory: Any
-) -> Iterator[None]:
-    """Capture the operations of the block. If the capture fails, raise the first error.
-
-    After a failure torch raises a second error at the end of the capture, and torch 2.11 leaves
-    `stream` as the current stream.
-    """
-    first: Exception | None = None
-    torch._C._cuda_clearCublasWorkspaces()
-    try:
-        with (
-            torch.cuda.stream(
-                torch.cuda.current_stream()
-            ),  # restores the current stream at the end
-            torch.cuda.graph(graph, pool=memory, stream=stream, capture_error_mode="thread_local"),
-        ):
-            try:
-                yield
-            except Exception as error:
-                first = error
-                raise
-    except Exception as error:
-        raise first or error from None
-    finally:
-        torch._C._cuda_clearCublasWorkspaces()
 
 
 def _outputs(forward: Forward, inputs: Tensors, buffer: torch.Tensor | None) -> torch.Tensor:

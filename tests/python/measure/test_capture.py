@@ -8,6 +8,7 @@ tests/gpu tests both together on a GPU.
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -53,10 +54,19 @@ class FakeTorch:
     handles: int = 0
     current_stream: object = None
     forget: bool = False  # if true, operations inside a capture do not become part of the graph
+    recording: list[object] = field(default_factory=list)  # pools into which torch still allocates
+    released: list[object] = field(default_factory=list)  # pools whose memory was released
+    generator_is_capturing: bool = False  # the state of the device's random number generator
+    ends_recording: bool = False  # whether a failed capture ends it, as since torch 2.12
 
     @contextmanager
     def graph(
-        self, graph: FakeGraph, *, pool: object, stream: object, capture_error_mode: str
+        self,
+        graph: FakeGraph,
+        *,
+        pool: object = None,
+        stream: object,
+        capture_error_mode: str,
     ) -> Iterator[None]:
         self.handles += 1
         graph.handle = self.handles
@@ -69,10 +79,20 @@ class FakeTorch:
         try:
             yield
             self.current_stream = outer
-        except Exception:  # as in torch 2.11, which then leaves the stream current
+        except BaseException:  # as in torch 2.11, which then leaves the stream current
+            if not self.ends_recording:
+                self.recording.append(pool)
+            self.generator_is_capturing = True
             raise RuntimeError("operation failed due to a previous error during capture") from None
+        else:
+            self.generator_is_capturing = False
         finally:
             self.capturing = None
+
+    def end_recording(self, device: int, pool: object) -> None:
+        if pool not in self.recording:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.recording.remove(pool)
 
 
 @pytest.fixture
@@ -103,12 +123,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeTorch:
         "graph": fake.graph,
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(
-        torch._C,
-        "_cuda_clearCublasWorkspaces",
-        lambda: fake.events.append("clear workspaces"),
-        raising=False,
-    )
+    for name, call in {
+        "_cuda_clearCublasWorkspaces": lambda: fake.events.append("clear workspaces"),
+        "_cuda_endAllocateToPool": fake.end_recording,
+        "_cuda_releasePool": lambda device, pool: fake.released.append(pool),
+    }.items():
+        monkeypatch.setattr(torch._C, name, call, raising=False)
     outputs_of = cuda_graphs._outputs
 
     def outputs(forward: Forward, inputs: Tensors, place: torch.Tensor | None) -> torch.Tensor:
@@ -296,9 +316,12 @@ def test_a_graph_whose_replay_gives_other_outputs_is_refused(fake: FakeTorch) ->
         graph_executors(engine(fake, forward), requests, shape())
 
 
+@pytest.mark.parametrize("ends_recording", [False, True], ids=["torch 2.11", "torch 2.12"])
 def test_a_failed_capture_reports_its_first_error_in_one_line_and_changes_nothing(
-    fake: FakeTorch,
+    fake: FakeTorch, ends_recording: bool
 ) -> None:
+    fake.ends_recording = ends_recording
+
     def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         if fake.capturing:
             raise RuntimeError("operation not permitted when stream is capturing\nmore\nlines")
@@ -308,6 +331,9 @@ def test_a_failed_capture_reports_its_first_error_in_one_line_and_changes_nothin
         graph_executors(engine(fake, forward), pool(), shape())
     assert str(refused.value) == "operation not permitted when stream is capturing"
     assert fake.current_stream is None
+    assert fake.recording == []
+    assert fake.released == ([] if ends_recording else fake.memory[:1])
+    assert not fake.generator_is_capturing
     assert fake.events[-1] == "clear workspaces"
     assert gc.isenabled()
 
@@ -345,3 +371,39 @@ def test_outputs_that_differ_by_rounding_agree() -> None:
     assert cuda_graphs._agree(expected * 1.001, expected)
     assert not cuda_graphs._agree(expected.roll(7), expected)
     assert not cuda_graphs._agree(torch.full((100,), np.nan), expected)
+
+
+def test_a_failed_capture_keeps_nothing_alive(fake: FakeTorch) -> None:
+    """Memory that only the garbage collector can free would be missing in the rest of the cell."""
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        seen.append(weakref.ref(images))
+        if fake.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return total(images, numbers)
+
+    engine_, requests = engine(fake, forward), pool()
+    gc.disable()
+    try:
+        refused = False
+        try:
+            capture(engine_, requests, shape())
+        except NotCapturable:
+            refused = True
+        assert refused
+        assert [tensor() for tensor in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
+
+
+def test_ctrl_c_in_a_capture_is_passed_on_and_leaves_nothing(fake: FakeTorch) -> None:
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        if fake.capturing:
+            raise KeyboardInterrupt
+        return total(images, numbers)
+
+    with pytest.raises(KeyboardInterrupt):
+        graph_executors(engine(fake, forward), pool(), shape())
+    assert fake.recording == []
+    assert not fake.generator_is_capturing
