@@ -19,6 +19,7 @@ from torch._inductor.package.package import load_package
 from gpubench import cache
 from gpubench.engines import cache_key, inductor, linear_int8, precision, program
 from gpubench.engines.base import Engine
+from gpubench.engines.package_check import reason_not_loadable
 from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel, Tensors
 
@@ -43,8 +44,8 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         package = _load(path, cell)
     if package is None:
         raise GpubenchError(
-            f"{cell.model}: the package that was just compiled cannot be loaded; clear the cache "
-            "(gpubench cache clear), or use --runtime compile"
+            f"{cell.model}: the compiled package is damaged; clear the cache (gpubench cache "
+            "clear), or use --runtime compile"
         )
     return Engine(
         forward=package,
@@ -104,6 +105,11 @@ def _compile(
             )
     except Exception as error:  # any error of generating code or compiling it
         raise inductor.failure(cell, error) from error
+    if reason := reason_not_loadable(path, _device_index(cell)):
+        raise GpubenchError(
+            f"{cell.model}: the package that {inductor.compiler()} compiled cannot be loaded "
+            f"({reason}); set CXX to another C++ compiler, or use --runtime compile"
+        )
 
 
 def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., Tensors] | None:
@@ -111,18 +117,23 @@ def _load(path: Path, cell: Cell, *, one_caller: bool = False) -> Callable[..., 
 
     With `one_caller` it has a single instance, and no locks between callers.
     """
-    device = torch.device(cell.device)
     try:
         package: Callable[..., Tensors] = load_package(
             str(path),
             run_single_threaded=one_caller,
             num_runners=1 if one_caller else cell.workers,
-            device_index=device.index or 0 if device.type == "cuda" else -1,
+            device_index=_device_index(cell),
         )
         return package
     except Exception:  # the type depends on the damaged part: ZIP, JSON or library
         path.unlink(missing_ok=True)
         return None
+
+
+def _device_index(cell: Cell) -> int:
+    """The number of the GPU, or -1 for the CPU."""
+    device = torch.device(cell.device)
+    return device.index or 0 if device.type == "cuda" else -1
 
 
 def _for_graphs(path: Path, cell: Cell) -> Callable[..., Tensors]:
