@@ -223,6 +223,9 @@ void bind_executors(py::module_& m) {
            }),
            "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a)
       .def_property_readonly("device", &graph_executor::device, "The number in cuda:0.")
+      .def_property_readonly(
+          "fills_inputs", &graph_executor::fills_inputs,
+          "Whether the CPU gathers the inputs of a batch before it is submitted.")
       .def_property_readonly("clock", &graph_executor::clock,
                              "The fit of the last run; None if it had no batch.")
       .def_property_readonly("padded", &graph_executor::padded,

@@ -108,10 +108,11 @@ class worker_loop {
 
   // Hands the batch to the executor. Returns whether it is complete already.
   bool submit(batch_slot& slot) {
-    const std::int64_t submitted_ns = now_ns();
-    slot.submitted_ns = submitted_ns;
-    if (in_flight_ == 1) me_.busy_since_ns.store(submitted_ns, std::memory_order_relaxed);
+    if (in_flight_ == 1) me_.busy_since_ns.store(slot.departed_ns, std::memory_order_relaxed);
     try {
+      backend_.fill(slot.number, slot.requests.data(), slot.size);
+      const std::int64_t submitted_ns = now_ns();
+      slot.submitted_ns = submitted_ns;
       const batch_view batch{slot.requests.data(), slot.size, submitted_ns};
       if (backend_.start(slot.number, batch) == batch_state::running) return false;
       record(slot);
@@ -174,8 +175,7 @@ class worker_loop {
     if (in_flight_ > 1) {
       for (const batch_slot& slot : me_.slots) {
         if (&slot == &ended || slot.size == 0) continue;
-        const std::int64_t submitted_ns = slot.submitted_ns;
-        if (oldest_ns == 0 || submitted_ns < oldest_ns) oldest_ns = submitted_ns;
+        if (oldest_ns == 0 || slot.departed_ns < oldest_ns) oldest_ns = slot.departed_ns;
       }
     }
     me_.busy_since_ns.store(oldest_ns, std::memory_order_relaxed);

@@ -50,7 +50,7 @@ struct worker {
   bool released = false;
   std::thread thread;
 
-  // When the oldest batch in flight was submitted; 0 if there is none. The runner uses this to find
+  // When the oldest batch in flight departed; 0 if there is none. The runner uses this to find
   // a thread that does not return from its executor.
   std::atomic<std::int64_t> busy_since_ns{0};
 

@@ -165,6 +165,11 @@ class GraphExecutor(gpubench._core.Executor):
         Host time of all graph launches of the last run.
         """
     @property
+    def fills_inputs(self) -> bool:
+        """
+        Whether the CPU gathers the inputs of a batch before it is submitted.
+        """
+    @property
     def launches(self) -> int:
         """
         Graph launches in the last run.

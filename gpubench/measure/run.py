@@ -92,6 +92,7 @@ def measured_run(
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
         return replace(
             run,
+            samples=replace(run.samples, filled=any(each.fills_inputs for each in replays)),
             enqueue_ms=enqueue_ns / launches / 1e6 if launches else None,
             padded=sum(executor.padded for executor in replays),
             event_clock=_event_clocks(executors),

@@ -9,6 +9,9 @@ request needs only a few bytes.
     preprocess_ns postprocess_ns  int64, durations, only if the model has these stages
     worker                    int32
     batch id                  int64
+
+The metadata of the schema have the key `filled` if the CPU gathered the inputs of each batch
+between departed_ns and submitted_ns.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ _COLUMNS = (
 )
 _DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
 _AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
+_FILLED = b"filled"
 
 _ROW_BYTES = 300  # memory that a row needs at most while it is read; 288 were measured
 _DEEPEST_STRUCT = 16
@@ -57,6 +61,9 @@ def to_parquet(samples: Samples) -> bytes:
     completed = pa.table(columns)
     unfinished = pa.table({"scheduled_ns": samples.unfinished_scheduled_ns})
     table = pa.concat_tables([completed, unfinished], promote_options="default")
+
+    if samples.filled:
+        table = table.replace_schema_metadata({_FILLED: b"true"})
 
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -105,6 +112,7 @@ def from_parquet(data: bytes, origin: str) -> Samples:
             **columns,
             device_ns=device,
             around_ns=around,
+            filled=_FILLED in (file.schema_arrow.metadata or {}),
             unfinished_scheduled_ns=unfinished["scheduled_ns"].to_numpy(),
         )
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError) as error:

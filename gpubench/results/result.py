@@ -113,6 +113,7 @@ class Stages(Part):
     preprocess: StageSummary | None = None
     queue: StageSummary | None = None
     batching: StageSummary | None = None
+    fill: StageSummary | None = None
     submit: StageSummary | None = None
     h2d: StageSummary | None = None
     compute: StageSummary | None = None

@@ -33,6 +33,8 @@ class Samples:
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
     # (requests, 2): durations of preprocess and postprocess, between submitted and completed.
     around_ns: Nanoseconds | None = None
+    # Whether the CPU gathered the inputs of each batch between departed and submitted.
+    filled: bool = False
     # Due times of the requests that were due and never completed.
     unfinished_scheduled_ns: Nanoseconds = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -40,7 +42,7 @@ class Samples:
         count = len(self.scheduled_ns)
         for name in (column.name for column in fields(self)):
             column = getattr(self, name)
-            if name == "unfinished_scheduled_ns" or column is None:
+            if name in {"filled", "unfinished_scheduled_ns"} or column is None:
                 continue
             if len(column) != count:
                 raise ValueError(f"{name} has {len(column)} rows, scheduled_ns has {count}")

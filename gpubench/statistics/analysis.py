@@ -21,7 +21,7 @@ from gpubench.statistics.offered import (
 )
 from gpubench.statistics.percentiles import rank
 from gpubench.statistics.queues import tau_of_load
-from gpubench.statistics.stages import launch_gap_ns, summarise_stages, trtexec_times
+from gpubench.statistics.stages import device_gaps, summarise_stages, trtexec_times
 from gpubench.statistics.windows import (
     ClosedLoopRule,
     Mask,
@@ -62,7 +62,10 @@ class Analysis:
     kept_up: float | None  # open loop: completions / requests due in the same time
     settling: Change | None  # of the service time: first fifth compared with the rest
     drift: Change | None  # of the service time: last two fifths compared with the two before
-    launch_gap_ms: float | None  # median time for which the device waits for a launch
+    # Median times for which the device waits for the CPU: to gather the inputs of a batch, and to
+    # launch it.
+    input_gap_ms: float | None
+    launch_gap_ms: float | None
 
 
 def analyse(
@@ -100,7 +103,7 @@ def analyse(
     tau = tau_of_load(samples, counted, loop, max_batch)
     settling, drift = service_changes((samples.completed_ns - samples.departed_ns)[counted])
     lag_ns = batch_lag_ns(samples, max_batch, max_delay_ns)
-    launch_gap = launch_gap_ns(samples)
+    gaps = device_gaps(samples)
     return Analysis(
         window_seconds=None if window is None else window.seconds,
         window_ns=None if window is None else (window.opens_ns, window.closes_ns),
@@ -125,7 +128,8 @@ def analyse(
         kept_up=share_served,
         settling=settling,
         drift=drift,
-        launch_gap_ms=_median_ms(launch_gap, counted_batches),
+        input_gap_ms=_median_ms(gaps.input_ns if gaps else None, counted_batches),
+        launch_gap_ms=_median_ms(gaps.launch_ns if gaps else None, counted_batches),
     )
 
 

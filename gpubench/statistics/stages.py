@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,24 +17,28 @@ _NS_PER_MS = 1e6
 def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
     """Nanoseconds of every request in each stage, in the order of the stages.
 
-    Each stage ends when the next one begins, so the stages add up to the latency exactly. `submit`
-    ends at the first event on the device. Without device events it ends when the model is called,
-    and `compute` is the time from then to the completion. A copy that no batch needed is absent.
+    Each stage ends when the next one begins, so the stages add up to the latency exactly. `fill` is
+    the time in which the CPU gathered the inputs, if it did. `submit` ends at the first event on
+    the device. Without device events it ends when the model is called, and `compute` is the time
+    from then to the completion. A copy that no batch needed is absent.
     """
     both_ready = np.maximum(samples.scheduled_ns, samples.opened_ns)  # request and worker
     stages = {
         "queue": both_ready - samples.scheduled_ns,
         "batching": samples.departed_ns - both_ready,
     }
+    if samples.filled:
+        stages["fill"] = samples.submitted_ns - samples.departed_ns
     if samples.device_ns is None:
-        stages["submit"] = samples.submitted_ns - samples.departed_ns
+        if not samples.filled:
+            stages["submit"] = samples.submitted_ns - samples.departed_ns
         stages["compute"] = samples.completed_ns - samples.submitted_ns
         if samples.around_ns is not None:
             stages["preprocess"], stages["postprocess"] = samples.around_ns.T
             stages["compute"] = stages["compute"] - stages["preprocess"] - stages["postprocess"]
     else:
         e0, e1, e2, e3 = samples.device_ns.T
-        stages["submit"] = e0 - samples.departed_ns
+        stages["submit"] = e0 - (samples.submitted_ns if samples.filled else samples.departed_ns)
         stages |= _copy("h2d", e1 - e0)
         stages["compute"] = e2 - e1
         stages |= _copy("d2h", e3 - e2)
@@ -83,24 +89,40 @@ def _summary(stage_ns: Nanoseconds) -> StageSummary:
     )
 
 
-def launch_gap_ns(samples: Samples) -> Nanoseconds | None:
-    """For each batch, how long the device waited for its launch. None without device events.
+@dataclass(frozen=True)
+class DeviceGaps:
+    """For each batch, how long the device waited for the CPU before it began, in nanoseconds."""
 
-    A device that still computes the previous batch of this worker does not wait. So the gap begins
-    when the previous batch ends or when this batch departs, whichever is later.
+    input_ns: Nanoseconds | None  # for the CPU to gather the inputs; None: it does not gather them
+    launch_ns: Nanoseconds  # for the launch
+
+
+def device_gaps(samples: Samples) -> DeviceGaps | None:
+    """How long the device waited for the CPU before each batch. None without device events.
+
+    A device that still executes the previous batch of this worker does not wait. So the gap begins
+    when the previous batch ends or when this batch departs, whichever is later. It ends when this
+    batch begins on the device. `submitted_ns` divides it into its two parts.
     """
     if samples.device_ns is None:
         return None
     starts = samples.batch_starts
     worker = samples.worker[starts]
     order = np.argsort(worker, kind="stable")
-    begins, ends = (
-        samples.device_ns[starts[order], 0],
-        samples.device_ns[starts[order], 3],
-    )
-    free = samples.departed_ns[starts[order]].copy()
+    rows = starts[order]
+    begins, ends = samples.device_ns[rows, 0], samples.device_ns[rows, 3]
+    free = samples.departed_ns[rows].copy()
     same = np.diff(worker[order]) == 0
     free[1:] = np.where(same, np.maximum(free[1:], ends[:-1]), free[1:])
-    gaps = np.empty(len(begins), np.int64)
-    gaps[order] = np.maximum(0, begins - free)
-    return gaps
+
+    def gaps(from_ns: Nanoseconds, to_ns: Nanoseconds) -> Nanoseconds:
+        found = np.empty(len(rows), np.int64)
+        found[order] = np.maximum(0, to_ns - from_ns)
+        return found
+
+    if not samples.filled:
+        return DeviceGaps(input_ns=None, launch_ns=gaps(free, begins))
+    submitted = samples.submitted_ns[rows]
+    return DeviceGaps(
+        input_ns=gaps(free, submitted), launch_ns=gaps(np.maximum(free, submitted), begins)
+    )

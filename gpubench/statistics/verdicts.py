@@ -109,7 +109,9 @@ def answer_limits(precision: str | None, device: str | None = None) -> AnswerLim
     return ANSWER_LIMITS[precision or "fp32"]
 
 
-# Median time for which the device waits for a launch, divided by the median compute time.
+# Median time for which the device waits for the CPU to gather the inputs of a batch, divided by the
+# median compute time. And the same for its launch.
+MOST_INPUT_SHARE = 0.5
 MOST_LAUNCH_SHARE = 0.5
 
 # Median time of the copies to and from the device, divided by the median compute time.
@@ -438,16 +440,25 @@ def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             limit="cpu",
             remedy="never run on a real GPU by its developers: compare with another tool",
         )
-    stages, gap = analysis.stages, analysis.launch_gap_ms
-    if stages.compute is None or gap is None:
+    stages, launch_gap, input_gap = analysis.stages, analysis.launch_gap_ms, analysis.input_gap_ms
+    if stages.compute is None or launch_gap is None:
         return
     compute = stages.compute.p50
-    if gap > MOST_LAUNCH_SHARE * compute:
+    if input_gap is not None and input_gap > MOST_INPUT_SHARE * compute:
+        yield Reason(
+            code="input-bound",
+            figure=input_gap,
+            limit=MOST_INPUT_SHARE * compute,
+            remedy=(
+                "ms of waiting: use --inputs pinned, more --clients and --depth, or smaller inputs"
+            ),
+        )
+    if launch_gap > MOST_LAUNCH_SHARE * compute:
         yield Reason(
             code="launch-bound",
-            figure=gap,
+            figure=launch_gap,
             limit=MOST_LAUNCH_SHARE * compute,
-            remedy="ms of waiting: use a larger --batch, a captured runtime, or more --depth",
+            remedy="ms of waiting: use a larger --batch, or more --clients and --depth",
         )
     copies = sum(stage.p50 for stage in (stages.h2d, stages.d2h) if stage is not None)
     if copies > MOST_TRANSFER_SHARE * compute:

@@ -123,6 +123,9 @@ class checking final : public executor {
   bool has_device_times() const noexcept override { return true; }
   void open() override { inner_->open(); }
   void close() override { inner_->close(); }
+  void fill(std::size_t slot, const request* requests, std::size_t size) override {
+    inner_->fill(slot, requests, size);
+  }
   batch_state start(std::size_t slot, const batch_view& batch) override {
     batches_[slot].assign(batch.requests, batch.requests + batch.size);
     std::memset(slots_[slot].host_output->data(), 0, slots_[slot].host_output->bytes());

@@ -106,6 +106,33 @@ class calling final : public executor {
   std::function<void(const batch_view&)> run_;
 };
 
+// Calls a function to gather the inputs of every batch. Batches take no time.
+class gathering final : public executor {
+ public:
+  using gather = std::function<void(const request*, std::size_t)>;
+  explicit gathering(gather fill) : fill_(std::move(fill)) {}
+  void fill(std::size_t slot, const request* requests, std::size_t size) override {
+    CHECK(slot == 0);
+    fill_(requests, size);
+    gathered_ids.clear();
+    for (std::size_t i = 0; i < size; ++i) gathered_ids.push_back(requests[i].id);
+    gathered_ns = now_ns();
+  }
+  batch_state start(std::size_t, const batch_view& batch) override {
+    CHECK(batch.submitted_ns >= gathered_ns);
+    CHECK(batch.size == gathered_ids.size());
+    for (std::size_t i = 0; i < batch.size; ++i) CHECK(batch.requests[i].id == gathered_ids[i]);
+    gathered_ids.clear();
+    return batch_state::complete;
+  }
+
+  std::vector<std::int64_t> gathered_ids;
+  std::int64_t gathered_ns = 0;
+
+ private:
+  gather fill_;
+};
+
 [[noreturn]] void hang() {
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
@@ -255,6 +282,46 @@ void a_batch_without_its_device_stamps_is_not_recorded() {
   check_consistency(result);
   CHECK(result.error == "worker 0: event lost");
   CHECK(result.completed == 0 && result.failed >= 1 && result.offered() == 2);
+}
+
+void inputs_are_gathered_between_departure_and_submission() {
+  const auto takes_a_while = [](const request*, std::size_t) {
+    const std::int64_t until_ns = now_ns() + 50'000;
+    while (now_ns() < until_ns) relax();
+  };
+  runner workers({std::make_shared<gathering>(takes_a_while)});
+  run_options options = until(100);
+  options.batch = {2, 0};
+  const outcome result = workers.run(std::make_shared<closed_loop>(3), options);
+  check_consistency(result);
+  CHECK(!result.error && result.completed >= 100);
+  const timeline& stamps = *result.timelines[0];
+  for (std::size_t i = 0; i < stamps.batch_count(); ++i) {
+    CHECK(stamps.batches()[i].submitted_ns - stamps.batches()[i].departed_ns >= 50'000);
+  }
+}
+
+void inputs_that_cannot_be_gathered_end_the_run() {
+  std::atomic<int> calls{0};
+  const auto fifth_throws = [&calls](const request*, std::size_t) {
+    if (++calls == 5) throw std::runtime_error("no such input");
+  };
+  runner workers({std::make_shared<gathering>(fifth_throws)});
+  const outcome result = workers.run(std::make_shared<closed_loop>(1), {});
+  CHECK(result.error == "worker 0: no such input");
+  CHECK(result.completed == 4 && result.failed == 1);
+  CHECK(workers.run(std::make_shared<closed_loop>(1), until(10)).completed == 10);
+}
+
+void an_executor_that_hangs_while_it_gathers_inputs_is_abandoned() {
+  const int before = abandoned_workers();
+  const auto hangs = [](const request*, std::size_t) { hang(); };
+  runner workers({std::make_shared<gathering>(hangs)});
+  run_options options;
+  options.batch_deadline_ns = 20'000'000;
+  const outcome result = workers.run(std::make_shared<closed_loop>(1), options);
+  CHECK(result.reason == end_reason::deadline && result.completed == 0);
+  CHECK(abandoned_workers() == before + 1);
 }
 
 void an_executor_that_fails_to_open_is_named() {
@@ -519,6 +586,9 @@ int main() {
       TEST(an_exception_ends_the_run_and_keeps_what_completed),
       TEST(a_device_that_fails_ends_the_run),
       TEST(a_batch_without_its_device_stamps_is_not_recorded),
+      TEST(inputs_are_gathered_between_departure_and_submission),
+      TEST(inputs_that_cannot_be_gathered_end_the_run),
+      TEST(an_executor_that_hangs_while_it_gathers_inputs_is_abandoned),
       TEST(an_executor_that_fails_to_open_is_named),
       TEST(a_hanging_executor_is_abandoned_and_the_runner_refused),
       TEST(a_device_that_never_completes_is_abandoned),

@@ -52,6 +52,11 @@ class executor {
   virtual void open() {}
   virtual void close() {}
 
+  // Gathers the inputs of the batch that the next start(slot) gets. The worker calls it after the
+  // batch has left the queue and before it reads submitted_ns. So its time is not part of the
+  // submission.
+  virtual void fill(std::size_t /*slot*/, const request* /*requests*/, std::size_t /*size*/) {}
+
   // Executes `batch` and returns complete, or starts it and returns running. In the second case the
   // worker calls poll(slot) until it returns complete. `slot` is below depth() and has no batch in
   // flight.

@@ -14,7 +14,7 @@ namespace gpubench {
 struct batch_record {
   std::int64_t opened_ns;     // the worker began to look for a batch
   std::int64_t departed_ns;   // its requests were removed from the queue
-  std::int64_t submitted_ns;  // immediately before the executor was called
+  std::int64_t submitted_ns;  // the inputs were gathered; immediately before executor::start()
   std::int64_t completed_ns;  // the host can read the results
   std::uint32_t first_request;
   std::uint32_t size;  // requests

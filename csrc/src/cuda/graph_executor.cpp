@@ -155,17 +155,22 @@ void graph_executor::close() {
   std::make_unique<kept>(kept{std::move(device_side_), slots_, std::move(owner_)}).release();
 }
 
+void graph_executor::fill(std::size_t slot, const request* requests, std::size_t size) {
+  const graph_slot& in_slot = slots_[slot];
+  const sized_graph& chosen = smallest_graph_for(in_slot, size);
+  if (!in_run_) begin_run();
+  if (in_slot.host_input != nullptr) {
+    inputs_->fill(in_slot.host_input->data(), chosen.requests, requests, size);
+  }
+}
+
 batch_state graph_executor::start(std::size_t slot, const batch_view& batch) {
   const driver& api = load_driver();
   const graph_slot& in_slot = slots_[slot];
   const sized_graph& chosen = smallest_graph_for(in_slot, batch.size);
-  if (!in_run_) begin_run();
   padded_ += chosen.requests - batch.size;
 
   const stream& on_stream = device_side_->streams[slot];
-  if (in_slot.host_input != nullptr) {
-    inputs_->fill(in_slot.host_input->data(), chosen.requests, batch.requests, batch.size);
-  }
   batch_times::events& events = device_side_->times.start(slot);
   events[0].record(on_stream);
   if (in_slot.host_input != nullptr) {

@@ -74,6 +74,7 @@ KEYS: dict[str, set[str]] = {
         "preprocess",
         "queue",
         "batching",
+        "fill",
         "submit",
         "h2d",
         "compute",

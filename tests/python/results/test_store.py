@@ -33,6 +33,7 @@ def any_samples(draw: st.DrawFn) -> Samples:
         **columns,
         worker=draw(hnp.arrays(np.int32, count)),
         device_ns=draw(hnp.arrays(np.int64, (count, 4))) if has_events else None,
+        filled=draw(st.booleans()),
         unfinished_scheduled_ns=draw(hnp.arrays(np.int64, draw(st.integers(0, 5)))),
     )
 
@@ -43,6 +44,7 @@ def assert_same(read: Samples | None, written: Samples) -> None:
         column, original = getattr(read, name), getattr(written, name)
         assert column.dtype == original.dtype
         np.testing.assert_array_equal(column, original)
+    assert read.filled == written.filled
     assert (read.device_ns is None) == (written.device_ns is None)
     if read.device_ns is not None and written.device_ns is not None:
         np.testing.assert_array_equal(read.device_ns, written.device_ns)

@@ -22,7 +22,7 @@ from gpubench.statistics.lag import batch_lag_ns
 from gpubench.statistics.latency import percentile_effective_size, summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
 from gpubench.statistics.queues import tau_of_load
-from gpubench.statistics.stages import launch_gap_ns, stages_ns, trtexec_times
+from gpubench.statistics.stages import device_gaps, stages_ns, trtexec_times
 
 MS = 1_000_000
 
@@ -313,9 +313,10 @@ stamps = st.lists(st.integers(0, 10**15), min_size=5, max_size=5).map(sorted)
 @given(
     st.lists(st.tuples(stamps, st.booleans()), min_size=1, max_size=20),
     st.booleans(),
+    st.booleans(),
 )
 def test_stages_add_up_to_the_latency_exactly(
-    rows: list[tuple[list[int], bool]], with_device: bool
+    rows: list[tuple[list[int], bool]], with_device: bool, filled: bool
 ) -> None:
     # The worker may ask the queue before the request is due, or after.
     ordered = np.array([[b, a, *rest] if swap else [a, b, *rest] for (a, b, *rest), swap in rows])
@@ -332,6 +333,7 @@ def test_stages_add_up_to_the_latency_exactly(
         batch=np.arange(count),
         id=np.arange(count),
         device_ns=events,
+        filled=filled,
     )
     stages = stages_ns(samples)
     assert np.array_equal(sum(stages.values()), samples.latency_ns)
@@ -340,11 +342,14 @@ def test_stages_add_up_to_the_latency_exactly(
     assert (stages["batching"] >= 0).all()
     copies = {"h2d", "d2h"} & set(stages)
     assert all(stages[copy].any() for copy in copies)
-    assert [name for name in stages if name not in copies] == (
-        ["queue", "batching", "submit", "compute", "return"]
-        if with_device
-        else ["queue", "batching", "submit", "compute"]
-    )
+    assert [name for name in stages if name not in copies] == [
+        "queue",
+        "batching",
+        *(["fill"] if filled else []),
+        *(["submit"] if with_device or not filled else []),  # what is left without events is empty
+        "compute",
+        *(["return"] if with_device else []),
+    ]
 
 
 def one_batch(device_ns: list[list[int]] | None = None) -> Samples:
@@ -376,6 +381,14 @@ def test_device_events_divide_the_time_after_departure() -> None:
     assert stages["compute"] == [30, 30]
     assert stages["d2h"] == [7, 7]
     assert stages["return"] == [3, 3]
+
+
+def test_gathering_the_inputs_is_a_stage_of_its_own() -> None:
+    samples = replace(one_batch([[50, 60, 90, 97]] * 2), filled=True)
+    stages = {name: stage.tolist() for name, stage in stages_ns(samples).items()}
+    assert stages["fill"] == [5, 5]
+    assert stages["submit"] == [5, 5]
+    assert "fill" not in stages_ns(replace(samples, filled=False))
 
 
 def test_a_copy_that_no_batch_made_is_no_stage() -> None:
@@ -421,10 +434,29 @@ def test_a_request_that_never_finished_keeps_its_position() -> None:
 def test_a_device_waits_for_a_launch_only_once_it_is_free() -> None:
     samples = back_to_back([100, 100, 100])
     events = np.array([[40, 50, 90, 95], [95, 110, 150, 160], [290, 291, 292, 293]])
-    gaps = launch_gap_ns(replace(samples, device_ns=events))
+    gaps = device_gaps(replace(samples, device_ns=events))
     assert gaps is not None
-    assert gaps.tolist() == [40, 0, 90]  # departed at 0; busy until 95; departed at 200
-    assert launch_gap_ns(samples) is None
+    assert gaps.launch_ns.tolist() == [40, 0, 90]  # departed at 0; busy until 95; departed at 200
+    assert gaps.input_ns is None
+    assert device_gaps(samples) is None
+
+
+def test_a_device_waits_for_inputs_only_while_they_are_gathered() -> None:
+    samples = replace(
+        back_to_back([100, 100, 100, 100]),
+        submitted_ns=np.array([30, 130, 230, 330]),  # departed 30 before
+        device_ns=np.array(
+            [[40, 50, 90, 95], [140, 150, 180, 220], [240, 250, 300, 345], [345, 350, 360, 370]]
+        ),
+        filled=True,
+    )
+    gaps = device_gaps(samples)
+    assert gaps is not None
+    assert gaps.input_ns is not None
+    # The third batch finds the device busy until 220. The device is busy during the whole
+    # gathering for the fourth, and still when it is launched.
+    assert gaps.input_ns.tolist() == [30, 30, 10, 0]
+    assert gaps.launch_ns.tolist() == [10, 10, 10, 0]
 
 
 # Drift

@@ -143,7 +143,14 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     ),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
     "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
-    "launch-bound": (lambda a: replace(a, launch_gap_ms=0.6, stages=stages(1)), Evidence()),
+    "input-bound": (
+        lambda a: replace(a, input_gap_ms=0.6, launch_gap_ms=0.1, stages=stages(1)),
+        Evidence(),
+    ),
+    "launch-bound": (
+        lambda a: replace(a, input_gap_ms=0.1, launch_gap_ms=0.6, stages=stages(1)),
+        Evidence(),
+    ),
     "transfer-bound": (
         lambda a: replace(a, launch_gap_ms=0.0, stages=stages(1, h2d=0.7, d2h=0.4)),
         Evidence(),
@@ -159,6 +166,50 @@ def test_each_reason_is_raised_without_others_and_has_a_remedy(code: str) -> Non
     assert [reason.code for reason in verdict.reasons] == [code]
     assert verdict.reasons[0].figure is not None
     assert 14 <= len(verdict.reasons[0].remedy) <= LONGEST_REMEDY
+
+
+def device_run(fill_ns: int, launch_ns: int, compute_ns: int, *, hidden: bool) -> Analysis:
+    """200 batches of one worker. If `hidden`, the CPU gathers inputs while the device computes."""
+    count = 200
+    cycle = max(fill_ns, compute_ns) if hidden else fill_ns + launch_ns + compute_ns
+    departed = np.arange(count) * cycle
+    submitted = departed + fill_ns
+    e0 = submitted + launch_ns
+    if hidden:  # it waits on the device for the batch before
+        e0 = (
+            np.maximum.accumulate(e0 - np.arange(count) * compute_ns)
+            + np.arange(count) * compute_ns
+        )
+    completed = e0 + compute_ns
+    samples = Samples(
+        scheduled_ns=departed,
+        opened_ns=departed,
+        departed_ns=departed,
+        submitted_ns=submitted,
+        completed_ns=completed,
+        worker=np.zeros(count, np.int32),
+        batch=np.arange(count),
+        id=np.zeros(count, np.int64),
+        device_ns=np.stack([e0, e0, completed, completed], axis=1),
+        filled=True,
+    )
+    return analyse(samples, ClosedLoopRule(1))
+
+
+def device_codes(analysis: Analysis) -> set[str]:
+    return {"input-bound", "launch-bound"} & set(codes(analysis))
+
+
+def test_time_to_gather_inputs_is_not_time_to_launch() -> None:
+    """ResNet50, batch 32: the CPU writes 19 MB in 2.1 ms, and the graph computes for 2 ms."""
+    assert device_codes(device_run(2_100_000, 20_000, 2_000_000, hidden=False)) == {"input-bound"}
+    assert device_codes(device_run(20_000, 2_100_000, 2_000_000, hidden=False)) == {"launch-bound"}
+    assert device_codes(device_run(20_000, 20_000, 2_000_000, hidden=False)) == set()
+
+
+def test_inputs_that_are_gathered_while_the_device_computes_are_no_reason() -> None:
+    assert device_codes(device_run(1_900_000, 20_000, 2_000_000, hidden=True)) == set()
+    assert device_codes(device_run(4_000_000, 20_000, 2_000_000, hidden=True)) == {"input-bound"}
 
 
 DIFFERENT = [
@@ -203,7 +254,7 @@ def test_the_remedy_for_lag_of_python_workers_names_the_gil() -> None:
         lambda a: replace(a, lag=Lag(p50=1, p99=2_000)),  # under 5% of 50 ms
         lambda a: replace(a, kept_up=0.95),  # 139 requests say no more
         lambda a: replace(a, least_served_client=0.1, clients=10),  # 14 requests a client
-        lambda a: replace(a, launch_gap_ms=0.4, stages=stages(1)),
+        lambda a: replace(a, input_gap_ms=0.4, launch_gap_ms=0.4, stages=stages(1)),
     ],
 )
 def test_figures_within_their_limits_are_no_reason(change: Callable[[Analysis], Analysis]) -> None:

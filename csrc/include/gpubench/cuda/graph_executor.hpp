@@ -40,10 +40,10 @@ struct graph_slot {
 
 // The executor of one worker on one device, with one stream for each slot.
 //
-// start() writes the inputs of the requests into the slot's pinned buffer, enqueues copies, graph
-// and events on the slot's stream, and returns. So the device works on one batch while the host
-// writes the next one. docs/cuda.md lists the calls for a batch and explains how its events are
-// placed on the host's clock.
+// fill() writes the inputs of the requests into the slot's pinned buffer. start() enqueues copies,
+// graph and events on the slot's stream, and returns. So the device works on one batch while the
+// host writes the next one. docs/cuda.md lists the calls for a batch and explains how its events
+// are placed on the host's clock.
 class graph_executor : public executor {
  public:
   // `inputs` may be null if no slot has host_input. `owner` is the object that owns the graphs and
@@ -62,6 +62,7 @@ class graph_executor : public executor {
   // These throw cuda_error and not_responding.
   void open() override;
   void close() override;
+  void fill(std::size_t slot, const request* requests, std::size_t size) override;
   batch_state start(std::size_t slot, const batch_view& batch) override;
   batch_state poll(std::size_t slot) override;
   device_stamps device_times(std::size_t slot) override;
@@ -69,6 +70,9 @@ class graph_executor : public executor {
                             std::size_t count) override;
 
   int device() const noexcept { return device_; }
+
+  // Whether fill() gathers inputs.
+  bool fills_inputs() const noexcept { return slots_[0].host_input != nullptr; }
 
   // About the last run. Read them after its end.
   const std::optional<clock_fit>& clock() const noexcept {
