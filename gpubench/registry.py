@@ -108,13 +108,19 @@ class RuntimeEntry:
     compiled_for_workers: bool = False
     # Its engines are built for the batch sizes that dynamic batching may form.
     built_for_batches: bool = False
+    # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
+    run_on_gpus: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
-    "eager": RuntimeEntry("gpubench.engines.eager"),
-    "torchscript": RuntimeEntry("gpubench.engines.torchscript"),
-    "compile": RuntimeEntry("gpubench.engines.compile", compiled_for_workers=True),
-    "aotinductor": RuntimeEntry("gpubench.engines.aotinductor", compiled_for_workers=True),
+    "eager": RuntimeEntry("gpubench.engines.eager", run_on_gpus=True),
+    "torchscript": RuntimeEntry("gpubench.engines.torchscript", run_on_gpus=True),
+    "compile": RuntimeEntry(
+        "gpubench.engines.compile", compiled_for_workers=True, run_on_gpus=True
+    ),
+    "aotinductor": RuntimeEntry(
+        "gpubench.engines.aotinductor", compiled_for_workers=True, run_on_gpus=True
+    ),
     "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime"),
     "tensorrt": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),

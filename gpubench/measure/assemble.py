@@ -89,6 +89,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         runtime=cell.runtime,
         throttled_share=device.throttled_share if device else None,
         other_gpu_processes=device.other_processes if device else None,
+        unproven_on_gpus=_unproven_on_gpus(cell),
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -134,6 +135,19 @@ def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:
     if run.interrupted:
         message = f"interrupted after {analysis.completed} requests"
         return Failure(stage="measure", message=message)
+    return None
+
+
+def _unproven_on_gpus(cell: Cell) -> str | None:
+    """The part of the cell that the developers have never run on a real GPU: see docs/cuda.md."""
+    if cell.on_cpu:
+        return None
+    if cell.service is None and not cell.runtime_entry.run_on_gpus:
+        return f"--runtime {cell.runtime}"
+    if cell.precision in {"int8", "fp8"}:
+        return f"--precision {cell.precision}"
+    if len(cell.devices) > 1:
+        return f"{len(cell.devices)} GPUs"
     return None
 
 

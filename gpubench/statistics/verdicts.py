@@ -135,6 +135,8 @@ class Evidence:
     numerics: Numerics | None = None
     precision: str | None = None
     runtime: str | None = None
+    # The part of the cell that the developers of gpubench have never run on a real GPU.
+    unproven_on_gpus: str | None = None
 
 
 def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
@@ -433,11 +435,11 @@ def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None
 
 
 def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
-    if evidence.device is not None and evidence.device != "cpu":
+    if evidence.unproven_on_gpus is not None:
         yield Reason(
             code="unproven-on-gpus",
-            figure=evidence.device,
-            limit="cpu",
+            figure=evidence.unproven_on_gpus,
+            limit=None,
             remedy="never run on a real GPU by its developers: compare with another tool",
         )
     stages, launch_gap, input_gap = analysis.stages, analysis.launch_gap_ms, analysis.input_gap_ms

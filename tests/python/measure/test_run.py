@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import another, as_cell
+from factories import a_cell, as_cell
 from small_models import make_presets_small
 
 import gpubench
@@ -152,12 +152,23 @@ def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> 
     assert not bench.has_hung_batch
 
 
-def test_a_result_from_a_gpu_says_that_this_path_is_unproven() -> None:
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"device": "cuda:0"}, None),
+        ({"device": "cuda:0,cuda:1"}, "2 GPUs"),
+        ({"device": "cuda:0", "runtime": "onnxruntime"}, "--runtime onnxruntime"),
+        ({"device": "cuda:0", "runtime": "compile", "precision": "int8"}, "--precision int8"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, None),
+    ],
+)
+def test_a_result_names_what_was_never_run_on_a_real_gpu(
+    settings: dict[str, str], part: str | None
+) -> None:
     machine = this_machine()
     cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
     run = measured_run(cell, synthetic_executors(cell))
-    here = environment(machine, cell)
-    on_cpu = assemble(cell, here, Attempt(run=run))
-    assert "unproven-on-gpus" not in {reason.code for reason in on_cpu.verdict.reasons}
-    on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run))
-    assert "unproven-on-gpus" in {reason.code for reason in on_gpu.verdict.reasons}
+    measured = a_cell(model="bert-base", **settings)  # the samples stand for its own
+    reasons = assemble(measured, environment(machine, cell), Attempt(run=run)).verdict.reasons
+    figures = {reason.code: reason.figure for reason in reasons}
+    assert figures.get("unproven-on-gpus") == part

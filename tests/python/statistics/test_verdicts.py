@@ -142,7 +142,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         Evidence(numerics=Numerics(reference_repeat_error=0.2, cosine=0.9)),
     ),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
-    "unproven-on-gpus": (lambda a: a, Evidence(device="cuda:0")),
+    "unproven-on-gpus": (lambda a: a, Evidence(unproven_on_gpus="2 GPUs")),
     "input-bound": (
         lambda a: replace(a, input_gap_ms=0.6, launch_gap_ms=0.1, stages=stages(1)),
         Evidence(),
