@@ -108,12 +108,16 @@ class RuntimeEntry:
     compiled_for_workers: bool = False
     # Its engines are built for the batch sizes that dynamic batching may form.
     built_for_batches: bool = False
+    # It executes models in the memory format of --memory-format. Others choose a layout themselves.
+    takes_memory_format: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
-    "eager": RuntimeEntry("gpubench.engines.eager"),
-    "torchscript": RuntimeEntry("gpubench.engines.torchscript"),
-    "compile": RuntimeEntry("gpubench.engines.compile", compiled_for_workers=True),
+    "eager": RuntimeEntry("gpubench.engines.eager", takes_memory_format=True),
+    "torchscript": RuntimeEntry("gpubench.engines.torchscript", takes_memory_format=True),
+    "compile": RuntimeEntry(
+        "gpubench.engines.compile", compiled_for_workers=True, takes_memory_format=True
+    ),
     "aotinductor": RuntimeEntry("gpubench.engines.aotinductor", compiled_for_workers=True),
     "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime"),
     "tensorrt": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
