@@ -108,15 +108,22 @@ class RuntimeEntry:
     compiled_for_workers: bool = False
     # Its engines are built for the batch sizes that dynamic batching may form.
     built_for_batches: bool = False
+    # It executes models in the memory format of --memory-format. Others choose a layout themselves.
+    takes_memory_format: bool = False
     # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
     run_on_gpus: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
-    "eager": RuntimeEntry("gpubench.engines.eager", run_on_gpus=True),
-    "torchscript": RuntimeEntry("gpubench.engines.torchscript", run_on_gpus=True),
+    "eager": RuntimeEntry("gpubench.engines.eager", takes_memory_format=True, run_on_gpus=True),
+    "torchscript": RuntimeEntry(
+        "gpubench.engines.torchscript", takes_memory_format=True, run_on_gpus=True
+    ),
     "compile": RuntimeEntry(
-        "gpubench.engines.compile", compiled_for_workers=True, run_on_gpus=True
+        "gpubench.engines.compile",
+        compiled_for_workers=True,
+        takes_memory_format=True,
+        run_on_gpus=True,
     ),
     "aotinductor": RuntimeEntry(
         "gpubench.engines.aotinductor", compiled_for_workers=True, run_on_gpus=True

@@ -14,7 +14,7 @@ from gpubench.cells.foreign_code import brings_code
 from gpubench.engines import refusals
 from gpubench.errors import InputError
 from gpubench.models.local_files import onnx_data
-from gpubench.registry import local_path
+from gpubench.registry import MODELS, RUNTIMES, local_path
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad, TraceLoad
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine
@@ -72,12 +72,38 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
         _refuse_long_schedule(cell.load)
     if isinstance(cell.load, TraceLoad):
         _refuse_trace(cell.load, cell.spec.requests)
+    if cell.memory_format != "contiguous":
+        _refuse_memory_format(cell)
     if cell.service is not None:  # no model is executed
         return
     reason = refusals.on_cpu(cell) if cell.on_cpu else None
     if reason := reason or importlib.import_module(cell.runtime_entry.file).refusal(cell):
         raise InputError(f"--runtime {cell.runtime}: {reason}")
     _refuse_missing_weights(cell.weights)
+
+
+def _refuse_memory_format(cell: Cell) -> None:
+    """Raises InputError if it is known without loading the model that it has no such format.
+
+    Whether a user's own model takes images is known only when it is loaded.
+    """
+    if cell.service is not None or (cell.model in MODELS and cell.seq_len is not None):
+        raise InputError(
+            f"--memory-format {cell.memory_format}: it is for models that take images, and "
+            f"{cell.model} takes none; remove it"
+        )
+    if cell.runtime_entry.takes_memory_format:
+        return
+    others = [
+        name
+        for name, runtime in RUNTIMES.items()
+        if runtime.takes_memory_format and name in (cell.model_entry.runtimes or RUNTIMES)
+    ]
+    remedy = f"choose --runtime {' or '.join(others)}, or remove it" if others else "remove it"
+    raise InputError(
+        f"--memory-format {cell.memory_format}: {cell.runtime} chooses the memory format itself; "
+        f"{remedy}"
+    )
 
 
 def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:

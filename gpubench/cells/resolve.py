@@ -99,6 +99,7 @@ def cell_of(spec: Spec) -> Cell:
         runtime_entry=RUNTIMES[spec.runtime],
         precision=spec.precision,
         precision_given="precision" in spec.model_fields_set,
+        memory_format=spec.memory_format,
         devices=spec.devices,
         inputs=spec.inputs,
         workers=spec.workers,

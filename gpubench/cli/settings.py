@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "seq_len": "N",
         "runtime": "NAME",
         "precision": "",
+        "memory_format": "",
         "allow_code": "",
         "service_time": "TIME",
         "service_dist": "",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
 
+from gpubench.engines import memory_format
 from gpubench.models.base import LoadedModel, Tensors, with_floats
 from gpubench.registry import RUNTIMES
 
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 class Engine:
     """A model made ready for one runtime, precision, device and batch size.
 
-    `forward(*inputs)` takes tensors on `device`; floating-point tensors are in `input_dtype`. It
-    returns tensors on `device`, which are valid until the next call on the same thread. Several
-    worker threads call it at the same time. Each of them has entered `thread_modes()` before, since
-    the grad, inference and autocast modes of torch belong to a thread.
+    `forward(*inputs)` takes tensors on `device`; floating-point tensors are in `input_dtype`, and
+    tensors of four dimensions in `memory_format`. It returns tensors on `device`, which are valid
+    until the next call on the same thread. Several worker threads call it at the same time. Each of
+    them has entered `thread_modes()` before, since the grad, inference and autocast modes of torch
+    belong to a thread.
     """
 
     forward: Callable[..., torch.Tensor | Tensors]
@@ -37,10 +39,14 @@ class Engine:
     not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it may be possible
     from_cache: bool | None = None  # whether the cache had it; None: this runtime caches nothing
     library: str | None = None  # the library that executes it, with its version; None: only torch
+    # Of the inputs of four dimensions; contiguous_format: as the model makes them.
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def cast(self, inputs: Tensors) -> Tensors:
         """`inputs` in the formats that this engine takes. They stay on their device."""
-        return inputs if self.input_dtype is None else with_floats(inputs, self.input_dtype)
+        if self.input_dtype is not None:
+            inputs = with_floats(inputs, self.input_dtype)
+        return memory_format.arrange(inputs, self.memory_format)
 
 
 T = TypeVar("T")

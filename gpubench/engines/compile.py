@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import inductor, linear_int8, precision
+from gpubench.engines import inductor, linear_int8, memory_format, precision
 from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel, Tensors
 
@@ -37,6 +37,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=partial(inductor.modes, cell),
         library=inductor.library(cell),
+        memory_format=memory_format.of_cell(cell),
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from gpubench import cache
 from gpubench.engines import linear_int8, precision
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, seeded
+from gpubench.models.base import LoadedModel, Tensors
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -66,11 +66,7 @@ def ready(model: LoadedModel, cell: Cell) -> tuple[torch.nn.Module, Tensors]:
     # Kernels that several engines use are compiled once.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.folder("inductor")))
     module = precision.convert(model.module, cell).requires_grad_(False)
-    dtype, device = precision.weight_dtype(cell.precision), torch.device(cell.device)
-    return module, tuple(
-        tensor.to(device, dtype if tensor.is_floating_point() else None)
-        for tensor in model.make_inputs(seeded(cell.seed), cell.batch)
-    )
+    return module, precision.example(model, cell)
 
 
 def library(cell: Cell) -> str:

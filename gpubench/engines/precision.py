@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import refusals
+from gpubench.engines import memory_format, refusals
+from gpubench.models.base import LoadedModel, Tensors, seeded, with_floats
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -56,8 +57,18 @@ def set_fp32_arithmetic(precision: str) -> None:
 
 
 def convert(module: torch.nn.Module, cell: Cell) -> torch.nn.Module:
-    """`module` with its weights in the cell's format, on the cell's device."""
-    return module.to(torch.device(cell.device), weight_dtype(cell.precision))
+    """`module` with its weights in the cell's precision and memory format, on the cell's device."""
+    module = module.to(torch.device(cell.device), weight_dtype(cell.precision))
+    return memory_format.convert(module, memory_format.of_cell(cell))
+
+
+def example(model: LoadedModel, cell: Cell) -> Tensors:
+    """The inputs of one request as the engine takes them, to trace or to compile the model with."""
+    inputs = with_floats(
+        model.make_inputs(seeded(cell.seed), cell.batch), weight_dtype(cell.precision)
+    )
+    arranged = memory_format.arrange(inputs, memory_format.of_cell(cell))
+    return tuple(tensor.to(torch.device(cell.device)) for tensor in arranged)
 
 
 @contextmanager

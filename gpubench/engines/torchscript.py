@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import precision
+from gpubench.engines import memory_format, precision
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
+from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -33,16 +33,12 @@ def refusal(cell: Cell) -> str | None:
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
     module = precision.convert(model.module, cell)
-    dtype, device = precision.weight_dtype(cell.precision), torch.device(cell.device)
-    example = tuple(
-        tensor.to(device, dtype if tensor.is_floating_point() else None)
-        for tensor in model.make_inputs(seeded(cell.seed), cell.batch)
-    )
     return Engine(
-        forward=_trace(module, example, cell),
-        device=device,
-        input_dtype=dtype,
+        forward=_trace(module, precision.example(model, cell), cell),
+        device=torch.device(cell.device),
+        input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=torch.inference_mode,  # the casts of autocast are part of the trace
+        memory_format=memory_format.of_cell(cell),
     )
 
 

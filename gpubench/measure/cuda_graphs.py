@@ -17,6 +17,8 @@ a graph uses must keep its address after the capture. These rules follow from th
   graphs, so the casts keep their addresses.
 - A model that draws random numbers is refused: a replay would draw the same numbers again.
 - An object that keeps state for each execution, such as a TensorRT context, is made for each graph.
+- Inputs lie in memory in the engine's memory format, in the payloads as in a batch. Outputs stay
+  in the format in which the model returns them. So no graph contains a conversion.
 - A replay must give the same outputs as an ordinary call.
 
 All captures end before any worker starts.
@@ -33,6 +35,7 @@ import torch
 
 from gpubench import core
 from gpubench.engines.base import Engine
+from gpubench.engines.memory_format import elements, of_tensor, view_like
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.measure.graph_capture import capturing
 from gpubench.models.base import Tensors, as_tuple
@@ -106,7 +109,7 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
     """
     if engine.not_capturable:
         raise NotCapturable(engine.not_capturable)
-    payloads = _payloads(pool) if shape.host_inputs else None
+    payloads = _payloads(engine, pool) if shape.host_inputs else None
     try:
         with (
             no_garbage_collection(),
@@ -124,15 +127,18 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
     return Captured(engine, payloads, workers, captures.warmup_memory)
 
 
-def _payloads(pool: Sequence[Tensors]) -> core.cuda.Payloads:
+def _payloads(engine: Engine, pool: Sequence[Tensors]) -> core.cuda.Payloads:
     """The inputs of the requests as bytes. The core writes them into pinned memory."""
     return core.cuda.Payloads(
-        [np.stack([_bytes(tensor).numpy() for tensor in same]) for same in zip(*pool, strict=True)]
+        [
+            np.stack([_bytes(tensor, engine.memory_format).numpy() for tensor in same])
+            for same in zip(*pool, strict=True)
+        ]
     )
 
 
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
+def _bytes(tensor: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
+    return elements(tensor, memory_format).view(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -198,13 +204,13 @@ class _Captures:
 
         The warm-up calls and the check of the replay use their values.
         """
-        joined = tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
+        joined = self.engine.cast(tuple(torch.cat(parts) for parts in zip(*requests, strict=True)))
         if arena is None or self.payloads is None:
             return joined
         copies = []
         for tensor, offset in zip(joined, self.payloads.offsets(len(requests)), strict=True):
-            view = arena[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-            copies.append(view.copy_(tensor))
+            place = arena[offset : offset + tensor.nbytes].view(tensor.dtype)
+            copies.append(view_like(place, tensor, self.engine.memory_format).copy_(tensor))
         return tuple(copies)
 
     def _capture(
@@ -250,13 +256,14 @@ def _outputs(forward: Forward, inputs: Tensors, buffer: torch.Tensor | None) -> 
 
 
 def _concatenated(outputs: torch.Tensor | Tensors) -> torch.Tensor:
-    """All outputs in one contiguous tensor. One copy then brings them to the host."""
+    """All outputs in one vector. One copy then brings them to the host."""
     tensors = as_tuple(outputs)
-    if len(tensors) == 1:
-        return tensors[0].contiguous().reshape(-1)
+    vectors = [elements(tensor, of_tensor(tensor)) for tensor in tensors]
+    if len(vectors) == 1:
+        return vectors[0]
     if len({tensor.dtype for tensor in tensors}) == 1:
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
-    return torch.cat([_bytes(tensor) for tensor in tensors])
+        return torch.cat(vectors)
+    return torch.cat([vector.view(torch.uint8) for vector in vectors])
 
 
 def _agree(replayed: torch.Tensor, expected: torch.Tensor) -> bool:

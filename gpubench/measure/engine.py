@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpubench import core
 from gpubench.cells.devices import native_precision
-from gpubench.engines import precision
+from gpubench.engines import memory_format, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
 from gpubench.measure.output_check import check
@@ -39,8 +39,8 @@ from gpubench.system.machine import Machine
 # The settings on which an engine and its inputs depend. Cells that differ only in other settings
 # share both.
 _ENGINE_SETTINGS = (
-    "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision", "batch",
-    "seq_len", "devices", "inputs", "seed",
+    "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
+    "memory_format", "batch", "seq_len", "devices", "inputs", "seed",
 )  # fmt: skip
 
 
@@ -160,18 +160,21 @@ def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -
                 "--inputs device: a model with preprocess or postprocess takes its requests from "
                 "host memory and returns results to host memory; use --inputs host"
             )
+        _refuse_memory_format(model, cell)
         flops = count_flops(model) if model.callable_on_cpu else None
         reference = references.get(model, cell)  # first, since building changes the model
         enter("build")
         started = time.monotonic()
         device, *further = cell.devices
-        engine = build(model, cell.on(device))
+        with memory_format.explained(cell):
+            engine = build(model, cell.on(device))
         precision.set_fp32_arithmetic(cell.precision)  # exporting and compiling may change it
         modes.enter_context(engine.thread_modes())
         _refuse_foreign_interop_threads(engine, cell)
         build_seconds = time.monotonic() - started
         enter("check")
-        checked = check(engine, reference, cell.precision)
+        with memory_format.explained(cell):
+            checked = check(engine, reference, cell.precision)
     engines = {device: _device_engine(model, engine, cell)}
     for device in further:  # each device needs another copy: building moves the model to its device
         on_device = cell.on(device)
@@ -189,6 +192,15 @@ def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -
         processing=model.processing,
         requests=make_requests(model.processing, cell) if model.processing else [],
     )
+
+
+def _refuse_memory_format(model: LoadedModel, cell: Cell) -> None:
+    """Raises GpubenchError if the model cannot have the cell's memory format."""
+    if cell.memory_format == "contiguous":
+        return  # before the inputs are made
+    inputs = model.make_inputs(seeded(0), model.fixed_batch or 1)
+    if reason := memory_format.refusal(model, inputs, cell):
+        raise GpubenchError(reason)
 
 
 def _refuse_foreign_interop_threads(engine: Engine, cell: Cell) -> None:

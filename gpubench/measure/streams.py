@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from gpubench.engines.base import Engine
+from gpubench.engines.memory_format import of_tensor
 from gpubench.models.base import Tensors, as_tuple
 from gpubench.spec.cell import Cell
 
@@ -75,8 +76,10 @@ class OnStream:
 
 
 def pinned_like(tensor: torch.Tensor) -> torch.Tensor:
-    """Pinned host memory with the shape and the format of `tensor`."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    """Pinned host memory with the shape, the number format and the memory format of `tensor`."""
+    return torch.empty(
+        tensor.shape, dtype=tensor.dtype, pin_memory=True, memory_format=of_tensor(tensor)
+    )
 
 
 def execution(engine: Engine, cell: Cell) -> Execution:

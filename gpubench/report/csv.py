@@ -58,6 +58,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "runtime": spec.runtime,
         "precision": spec.precision,
         "native_precision": result.engine.native_precision,
+        "memory_format": spec.memory_format,
         "batch_samples": spec.batch,
         "sequence_length_tokens": spec.seq_len,
         "device": spec.device,

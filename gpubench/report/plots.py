@@ -262,7 +262,7 @@ def _part(title: str, text: str) -> str:
     """A setting as a part of the name of a line: 'torchscript', 'workers 2'."""
     if text == ABSENT:
         return ""
-    return text if title in {"runtime", "precision"} else f"{title} {text}"
+    return text if title in {"runtime", "precision", "memory format"} else f"{title} {text}"
 
 
 def _panels(entries: list[_Entry]) -> Iterator[tuple[list[str], list[_Entry]]]:

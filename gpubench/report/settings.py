@@ -15,9 +15,10 @@ from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Environment, Result
-from gpubench.spec.settings import Precision
+from gpubench.spec.settings import MemoryFormat, Precision
 
 _PRECISIONS = get_args(Precision)
+_MEMORY_FORMATS = get_args(MemoryFormat)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.service_time or 0,
         spec.runtime,
         _PRECISIONS.index(spec.precision),
+        _MEMORY_FORMATS.index(spec.memory_format),
         spec.batch,
         spec.clients or 0,
         spec.rate or 0,
@@ -167,6 +169,11 @@ def _service(result: Result) -> str | None:
 
 _SETTINGS = (
     Setting("runtime", lambda r: None if _is_synthetic(r) else r.spec.runtime, str),
+    Setting(
+        "memory format",
+        lambda r: None if _is_synthetic(r) else r.spec.memory_format,
+        lambda value: None if value == "contiguous" else value,
+    ),
     Setting("weights", weights, _weights_phrase),
     Setting("service time", _service, "service time {}".format),
     Setting(

@@ -9,6 +9,7 @@ from typing import Literal, Required, TypeAlias, TypedDict
 
 # fp64 is what some ONNX files compute in; nothing is converted to it.
 Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
+MemoryFormat = Literal["contiguous", "channels_last"]
 Inputs = Literal["device", "host"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
@@ -26,6 +27,7 @@ class Settings(TypedDict, total=False):
     inputs_file: str | None
     runtime: str
     precision: Precision
+    memory_format: MemoryFormat
     batch: int
     seq_len: int | None
     device: str

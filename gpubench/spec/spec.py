@@ -29,7 +29,14 @@ from gpubench.registry import MODELS, RUNTIMES, ModelEntry, model_entry
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.explain import explain
 from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
-from gpubench.spec.settings import Inputs, Precision, ServiceDistribution, Settings, Wait
+from gpubench.spec.settings import (
+    Inputs,
+    MemoryFormat,
+    Precision,
+    ServiceDistribution,
+    Settings,
+    Wait,
+)
 
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
@@ -126,6 +133,11 @@ class Spec(BaseModel):
         default="fp32",
         description="Number format. fp32 has TF32 off. Without this flag, an ONNX file runs in its "
         "own format.",
+    )
+    memory_format: MemoryFormat = Field(
+        default="contiguous",
+        description="Order of images and of the weights of convolutions in memory: contiguous "
+        "(NCHW, as the model makes them) or channels_last (NHWC).",
     )
     batch: Whole = Field(default=1, ge=1, le=MOST_SAMPLES, description="Samples per request.")
     seq_len: Whole | None = Field(
@@ -405,8 +417,9 @@ class Spec(BaseModel):
             load = f"clients {self.clients}"
         else:
             load = self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
+        layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
         return (
-            f"{self.model} {self.runtime} {self.precision}, batch {self.batch}, {load}, "
+            f"{self.model} {self.runtime} {self.precision}{layout}, batch {self.batch}, {load}, "
             f"workers {self.workers}"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpubench import core
+from gpubench.spec.settings import MemoryFormat
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ class Ready:
     elsewhere: list[torch.Tensor]  # tensors in the memory that the captures left free
 
 
-def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> Ready:
+def ready(
+    model: str,
+    runtime: str,
+    precision: str,
+    most_requests: int = 1,
+    memory_format: MemoryFormat = "contiguous",
+) -> Ready:
     """The model's graphs for single samples of its reference. All other memory is set to NaN."""
     import torch
 
@@ -43,7 +50,13 @@ def ready(model: str, runtime: str, precision: str, most_requests: int = 1) -> R
     from gpubench.models.base import load
     from gpubench.system.machine import this_machine
 
-    asked = Spec(model=model, runtime=runtime, precision=precision, device="cuda:0")
+    asked = Spec(
+        model=model,
+        runtime=runtime,
+        precision=precision,
+        memory_format=memory_format,
+        device="cuda:0",
+    )
     spec = resolve(asked, this_machine())
     set_fp32_arithmetic(precision)
     loaded = load(spec)
@@ -92,20 +105,21 @@ def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
 
 @pytest.mark.gpu(torch=True)
 @pytest.mark.parametrize(
-    ("model", "runtime", "precision"),
+    ("model", "runtime", "precision", "memory_format"),
     [
-        ("resnet50", "torchscript", "fp16"),
-        ("resnet50", "eager", "fp32"),
-        ("bert-base", "torchscript", "fp16"),
-        ("bert-base", "eager", "amp"),
+        ("resnet50", "torchscript", "fp16", "contiguous"),
+        ("resnet50", "torchscript", "fp16", "channels_last"),
+        ("resnet50", "eager", "fp32", "contiguous"),
+        ("bert-base", "torchscript", "fp16", "contiguous"),
+        ("bert-base", "eager", "amp", "contiguous"),
     ],
 )
 def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
-    model: str, runtime: str, precision: str
+    model: str, runtime: str, precision: str, memory_format: MemoryFormat
 ) -> None:
     import torch
 
-    of = ready(model, runtime, precision)
+    of = ready(model, runtime, precision, memory_format=memory_format)
     slots = [slot for slots in of.captured.workers for slot in slots]
     expected = []
     for slot in slots:
@@ -133,13 +147,18 @@ def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
 
 
 @pytest.mark.gpu(torch=True)
-@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
-def test_graphs_of_every_size_of_batch_answer_right(model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "memory_format"),
+    [("resnet50", "contiguous"), ("resnet50", "channels_last"), ("bert-base", "contiguous")],
+)
+def test_graphs_of_every_size_of_batch_answer_right(
+    model: str, memory_format: MemoryFormat
+) -> None:
     import torch
 
     from gpubench.measure.cuda_graphs import _agree
 
-    of = ready(model, "torchscript", "fp16", most_requests=REQUESTS)
+    of = ready(model, "torchscript", "fp16", most_requests=REQUESTS, memory_format=memory_format)
     slot = of.captured.workers[0][0]
     assert sorted(slot.graphs) == [1, 2, 4, 8]
     assert of.reference.outputs is not None

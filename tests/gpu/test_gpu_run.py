@@ -96,6 +96,65 @@ def test_the_gpu_is_watched_meanwhile() -> None:
     assert result.device.memory_used_bytes > 100e6
 
 
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("eager", "fp32"), ("eager", "amp"), ("torchscript", "fp16"), ("compile", "fp16")],
+)
+def test_a_model_in_channels_last_is_replayed_and_its_outputs_agree(
+    runtime: str, precision: str
+) -> None:
+    replayed(
+        model="resnet50",
+        runtime=runtime,
+        precision=precision,
+        batch=2,
+        memory_format="channels_last",
+    )
+
+
+NHWC = """
+import torch
+
+class Nhwc(torch.nn.Module):
+    def __init__(self, waits):
+        super().__init__()
+        self.conv, self.waits = torch.nn.Conv2d(3, 8, 3), waits
+    def forward(self, images):
+        maps = self.conv(images)
+        if images.is_cuda:
+            for tensor in (images, self.conv.weight, maps):
+                if not tensor.is_contiguous(memory_format=torch.channels_last):
+                    raise ValueError(f"strides {tensor.stride()} of {tuple(tensor.shape)}")
+        return maps + 0 * float(maps.max()) if self.waits else maps
+
+def captured():
+    return Nhwc(False).eval(), (torch.rand(8, 3, 32, 32),)
+
+def called():
+    return Nhwc(True).eval(), (torch.rand(8, 3, 32, 32),)
+"""
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("inputs", ["host", "device"])
+@pytest.mark.parametrize(("name", "executor"), [("captured", "graph"), ("called", "python")])
+def test_images_weights_and_joined_requests_are_channels_last_on_the_device(
+    tmp_path: Path, name: str, executor: str, inputs: str
+) -> None:
+    (tmp_path / "nhwc.py").write_text(NHWC)
+    result = measured(
+        model=f"{tmp_path}/nhwc.py:{name}",
+        runtime="eager",
+        memory_format="channels_last",
+        inputs=inputs,
+        dynamic_batch="4:1ms",
+    )
+    assert result.error is None
+    assert result.harness.executor == executor, result.harness.not_captured
+    assert result.answers_agree, result.numerics
+
+
 WAITS = """
 import torch
 

@@ -66,6 +66,18 @@ def test_cells_that_the_machine_cannot_measure_are_refused_or_skipped() -> None:
     assert len(cells(parse_grids(document, "file"), native).cells) == 2
 
 
+def test_cells_without_the_memory_format_are_skipped() -> None:
+    document = {
+        "model": ["bert-base", "resnet50"],
+        "runtime": ["eager", "onnxruntime"],
+        "memory_format": ["contiguous", "channels_last"],
+        "unavailable": "skip",
+    }
+    planned = cells(parse_grids(document, "file"), a_machine())
+    found = [(c.model, c.runtime) for c in planned.cells if c.memory_format == "channels_last"]
+    assert found == [("resnet50", "eager")]
+
+
 def test_a_grid_for_other_machines_is_checked_and_not_measured() -> None:
     gpu_grid = {"model": "resnet50", "only_on": "cuda"}
     assert cells(parse_grids(gpu_grid, "file"), a_machine()).cells == []

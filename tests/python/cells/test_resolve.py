@@ -206,6 +206,15 @@ def test_which_gpus_a_torch_build_supports(
         ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
         ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
         ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
+        (
+            {"model": "bert-base", "memory_format": "channels_last"},
+            "--memory-format channels_last: it is for models that take images, and bert-base takes",
+        ),
+        ({"model": "synthetic", "memory_format": "channels_last"}, "synthetic takes none; remove"),
+        (
+            {"runtime": "onnxruntime", "memory_format": "channels_last"},
+            "onnxruntime chooses the memory format itself; choose --runtime eager or torchscript",
+        ),
         ({"rate": 1e9, "duration": "1h"}, "lower --rate, --duration or --warmup"),
         (
             {"batch": 3, "dynamic_batch": "8:1ms"},
@@ -275,6 +284,8 @@ REFUSED_AT_ONCE = [
     ["run", "--model", "resnet50", "--runtime", "tensorrt"],
     ["run", "--model", "resnet50", "--runtime", "tensorrt-rtx", "--precision", "fp16"],
     ["run", "--model", "resnet50", "--precision", "tf32"],
+    ["run", "--model", "bert-base", "--memory-format", "channels_last"],
+    ["run", "--model", "resnet50", "--runtime", "tensorrt", "--memory-format", "channels_last"],
     ["search", "--model", "resnet50", "--precision", "fp8", "--objective", "p95:1ms"],
     ["sweep", "--model", "resnet50", "--precision", "fp8", "--output", "run"],
     ["build", "--model", "resnet50", "--gpu", "T5", "--output", "engines"],

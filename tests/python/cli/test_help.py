@@ -229,6 +229,7 @@ def completed(shell: str, line: str) -> set[str]:
         ("gpubench run --model bert", {"bert-base", "bert-large"}),
         ("gpubench run --runtime tensorrt", {"tensorrt", "tensorrt-rtx"}),
         ("gpubench run --precision fp", {"fp32", "fp16", "fp8", "fp64"}),
+        ("gpubench run --memory-format ch", {"channels_last"}),
         ("gpubench sweep --wait s", {"spin"}),
         ("gpubench search --inputs d", {"device"}),
         ("gpubench build --gpu A10", {"A10", "A10G", "A100"}),

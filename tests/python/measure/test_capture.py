@@ -23,6 +23,7 @@ import torch
 
 from gpubench import core
 from gpubench.engines.base import Engine
+from gpubench.engines.memory_format import of_tensor
 from gpubench.measure import cuda_graphs
 from gpubench.measure.cuda_graphs import NotCapturable, Shape, batch_sizes, capture
 from gpubench.models.base import Tensors
@@ -277,6 +278,89 @@ def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: F
         assert [(brought, back) for _, brought, back in slot.graphs.values()] == [(0, 0)] * 3
     largest = {tuple(numbers.tolist()) for numbers in seen if len(numbers) == 8}
     assert largest == {(0, 0, 1, 1, 2, 2, 3, 3), (4, 4, 5, 5, 6, 6, 7, 7)}
+
+
+def nhwc_engine(fake: FakeTorch, forward: Forward) -> Engine:
+    return replace(engine(fake, forward), memory_format=torch.channels_last)
+
+
+def image_pool(engine: Engine, requests: int = 8) -> list[Tensors]:
+    """Requests of two images and a number for each, as the engine takes them."""
+    images = torch.arange(requests * 2 * 3 * 4 * 5.0).view(requests, 2, 3, 4, 5)
+    return [engine.cast((images[n], torch.full((2, 1), float(n)))) for n in range(requests)]
+
+
+def test_the_bytes_that_the_core_copies_are_the_channels_last_inputs_of_the_graphs(
+    fake: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads: list[list[np.ndarray[Any, Any]]] = []
+    real = core.cuda.Payloads
+
+    def recording(tensors: list[np.ndarray[Any, Any]]) -> core.cuda.Payloads:
+        payloads.append(tensors)
+        return real(tensors)
+
+    monkeypatch.setattr(core.cuda, "Payloads", recording)
+    seen: list[Tensors] = []
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        seen.append((images, numbers))
+        return images.sum((1, 2, 3)) + numbers[:, 0]
+
+    nhwc = nhwc_engine(fake, forward)
+    requests = image_pool(nhwc)
+    captured = capture(nhwc, requests, shape(most_requests=4))
+    ((slot,),) = captured.workers
+    arena = slot.tensors[0]
+    assert captured.payloads is not None
+    for size in (4, 2, 1):
+        images, numbers = next(i for i in reversed(seen) if len(i[0]) == 2 * size)
+        assert of_tensor(images) == torch.channels_last
+        # The core writes the rows of a batch one after another, and the graph reads them here.
+        offsets = captured.payloads.offsets(size)
+        for tensor, rows, offset in zip((images, numbers), payloads[0], offsets, strict=True):
+            assert tensor.data_ptr() - arena.data_ptr() == offset
+            with torch.inference_mode():
+                place = arena[offset : offset + tensor.nbytes]
+                place.copy_(torch.from_numpy(rows[:size].reshape(-1)))
+        assert torch.equal(images, torch.cat([request[0] for request in requests[:size]]))
+        assert torch.equal(numbers, torch.cat([request[1] for request in requests[:size]]))
+
+
+def test_channels_last_inputs_on_the_device_keep_their_format_when_they_are_joined(
+    fake: FakeTorch,
+) -> None:
+    formats: set[torch.memory_format] = set()
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        formats.add(of_tensor(images))
+        return images.sum((1, 2, 3)) + numbers[:, 0]
+
+    nhwc = nhwc_engine(fake, forward)
+    capture(nhwc, image_pool(nhwc), shape(most_requests=4, host_inputs=False))
+    assert formats == {torch.channels_last}
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_channels_last_outputs_are_not_rearranged(fake: FakeTorch, outputs: int) -> None:
+    """A batch that is smaller than the largest writes the first bytes of its outputs."""
+
+    def forward(images: torch.Tensor, numbers: torch.Tensor) -> Tensors:
+        return (images * 2, numbers)[:outputs]
+
+    nhwc = nhwc_engine(fake, forward)
+    requests = image_pool(nhwc)
+    captured = capture(nhwc, requests, shape(most_requests=2, host_inputs=False))
+    ((slot,),) = captured.workers
+    outputs_of_largest = slot.tensors[2]  # after its two inputs
+    for size, graph in slot.graphs.items():
+        with torch.inference_mode():
+            graph.replay()
+        vector = outputs_of_largest[: 2 * size * 3 * 4 * 5]
+        joined = torch.cat([request[0] for request in requests[:size]])
+        assert torch.equal(vector.view(2 * size, 4, 5, 3).permute(0, 3, 1, 2), joined * 2)
+    (image,) = requests[0][:1]
+    assert cuda_graphs._concatenated(image).data_ptr() == image.data_ptr()
 
 
 def test_several_outputs_are_copied_to_the_host_with_one_copy(fake: FakeTorch) -> None:

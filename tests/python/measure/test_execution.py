@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,23 @@ def test_pinned_memory_is_allocated_once_for_each_batch_size(
     worker.run(np.array([3, 4]))
     worker.close()
     assert len(fake.pinned) == 6
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pinned_memory_has_the_memory_format_of_the_tensor(
+    memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = torch.empty
+
+    def unpinned(*sizes: Any, pin_memory: bool, **settings: Any) -> torch.Tensor:
+        assert pin_memory
+        return empty(*sizes, **settings)
+
+    monkeypatch.setattr(torch, "empty", unpinned)
+    tensor = torch.rand(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=memory_format)
+    pinned = streams.pinned_like(tensor)
+    assert (pinned.shape, pinned.dtype) == (tensor.shape, tensor.dtype)
+    assert pinned.stride() == tensor.stride()
 
 
 def test_outputs_that_stay_on_the_device_are_not_copied_but_awaited(fake: FakeTorch) -> None:

@@ -28,6 +28,9 @@ STUDY = [  # model, batch, precision, throughput on g5 and g4dn, P95 on g5 and g
 ]
 
 
+FORMATS = ("contiguous", "channels_last")
+
+
 def study(side: str) -> list[Result]:
     """Rows of the published study: TF32 on the A10G, fp32 on the T4, which has no TF32."""
     on_g5 = side == "g5"
@@ -106,6 +109,19 @@ def test_a_setting_that_differs_in_all_cells_is_compared_and_listed_once() -> No
     assert [(pair.a.spec.batch, pair.b.spec.batch) for pair in comparison.pairs] == [(1, 1), (4, 4)]
     [difference] = comparison.shared_differences
     assert (difference.setting, difference.a, difference.b) == ("runtime", "eager", "torchscript")
+
+
+def test_memory_formats_are_compared_like_runtimes() -> None:
+    a, b = ([result(batch=batch, memory_format=f) for batch in (1, 4)] for f in FORMATS)
+    comparison = compare(a, b)
+    assert len(comparison.pairs) == 2
+    [difference] = comparison.shared_differences
+    assert (difference.a, difference.b) == FORMATS
+    facts = dict(wide_table(comparison, "a", "b").facts)
+    assert facts["differ in"] == "memory format (A contiguous, B channels_last)"
+    others = compare([a[0], a[1]], [a[0], b[1]])  # not in all cells: another measurement
+    assert len(others.pairs) == len(others.only_a) == len(others.only_b) == 1
+    assert "fp32 channels_last, batch 4" in others.only_b[0].spec.describe()
 
 
 def test_a_longer_measurement_still_matches_and_is_reported() -> None:

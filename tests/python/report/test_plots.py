@@ -99,6 +99,16 @@ def test_workers_are_the_axis_if_no_batch_size_differs() -> None:
     ]
 
 
+def test_a_memory_format_names_a_line_without_its_title() -> None:
+    cells = [
+        result(batch=batch, memory_format=each)
+        for each in ("contiguous", "channels_last")
+        for batch in (1, 4)
+    ]
+    plots = [plot for name, plot in plotted(*cells).items() if name.startswith("throughput")]
+    assert [line.name for plot in plots for line in plot.lines] == ["contiguous", "channels_last"]
+
+
 def test_if_no_number_differs_each_name_is_a_row() -> None:
     plots = plotted(result(10.0), result(12.0, runtime="eager"), result(9.0, precision="bf16"))
     assert set(plots) == {"throughput-resnet50", "latency-resnet50"}

@@ -168,6 +168,23 @@ def test_equal_settings_are_listed_once_and_different_ones_are_columns() -> None
     assert "torchscript" not in dict(table.facts)["all cells"]
 
 
+def test_the_memory_format_is_told_only_if_it_is_not_the_default() -> None:
+    def told(*formats: str) -> tuple[bool, str]:
+        [table] = result_tables([result(memory_format=each) for each in formats])
+        titles = [column.title for column in table.columns]
+        return "memory format" in titles, dict(table.facts)["all cells"]
+
+    is_column, settings = told("contiguous", "contiguous")
+    assert not is_column
+    assert "contiguous" not in settings
+    is_column, settings = told("channels_last", "channels_last")
+    assert not is_column
+    assert "torchscript · channels_last · " in settings
+    is_column, settings = told("contiguous", "channels_last")
+    assert is_column
+    assert "channels_last" not in settings
+
+
 def with_weights(weights: str | None, model: str, **settings: Any) -> Result:
     measured = result(model=model, **settings)
     measured.engine.weights = weights
