@@ -126,7 +126,7 @@ def main() -> None:
             clients=arguments.clients,
             workers=arguments.clients,
             requests=arguments.requests,
-            warmup=1,
+            warmup=0.3,
         )
         cell = resolve(asked, machine)
         figures[f"batch {batch}"] = found = compare(cell, arguments.requests, arguments.rounds)
