@@ -20,6 +20,7 @@ from gpubench.results.result import (
 )
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import Analysis, analyse
+from gpubench.statistics.achieved import achieved
 from gpubench.statistics.gpus import device_report
 from gpubench.statistics.verdicts import Evidence, judge
 
@@ -116,6 +117,9 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         verdict=judge(analysis, evidence),
         device=device,
         numerics=attempt.numerics,
+        achieved=achieved(
+            engine.flops, analysis.throughput_per_second, cell.precision, _gpu_names(cell, run)
+        ),
         costs=price(
             analysis.throughput_per_second,
             analysis.throughput_interval,
@@ -126,6 +130,14 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         error=_failure(run, analysis),
     )
     return result.with_samples(run.samples, analysis.counted)
+
+
+def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:
+    """The name of each GPU used, None if it is unknown. Empty on a CPU."""
+    if cell.on_cpu:
+        return []
+    names = {gpu.device: gpu.name for gpu in run.gpus}
+    return [names.get(device) for device in dict.fromkeys(cell.worker_devices)]
 
 
 def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:

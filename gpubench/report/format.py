@@ -45,6 +45,11 @@ def ratio(value: float | None) -> str:
     return number(value, digits=3)
 
 
+def percent(share: float) -> str:
+    """A share: '34%'. Shares below half a percent, but not 0, are '<1%'."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
 def with_interval(value: float | None, interval: Interval | None) -> str:
     """'18.4 ±0.3': the wider half of the interval, and no digits that are less than its error.
 

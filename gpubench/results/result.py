@@ -251,6 +251,16 @@ class Numerics(Part):
     engine_repeat_error: float | None = None
 
 
+class Achieved(Part):
+    """The arithmetic of the window, and how far it is from the limit of the GPUs."""
+
+    flops_per_second: float | None = None  # engine.flops times the throughput
+    # Share of the dense peak of all GPUs used, at the precision of the cell. None: on a CPU, or the
+    # peak is not known.
+    peak_share: float | None = None
+    peak_source: str | None = None  # the peak, and the document that gives it
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -299,6 +309,7 @@ class Result(Part):
     verdict: Verdict
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
+    achieved: Achieved = Achieved()
     costs: list[Cost] = []
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
 from gpubench.models.base import load
+from gpubench.results.result import EngineInfo
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
+from gpubench.system.gpus import Gpu
 from gpubench.system.machine import this_machine
 
 TINY = {"model": "distilbert", "seq_len": 8, "warmup": 0, "requests": 20}
@@ -53,6 +56,10 @@ def test_a_result_describes_the_cell_and_the_machine() -> None:
     assert latency.max is not None
     assert latency.min <= latency.p95 <= latency.max
     assert result.engine.parameters == load(as_cell(result.spec)).parameters
+    assert result.engine.flops is not None
+    flops_per_second = result.engine.flops * result.throughput_per_second
+    assert result.achieved.flops_per_second == pytest.approx(flops_per_second)
+    assert result.achieved.peak_share is None  # the peak of a CPU is not known
     assert result.engine.weights == "random (seed 0)"
     assert result.engine.first_inference_seconds is not None
     assert result.environment.cores == this_machine().cores
@@ -161,3 +168,24 @@ def test_a_result_from_a_gpu_says_that_this_path_is_unproven() -> None:
     assert "unproven-on-gpus" not in {reason.code for reason in on_cpu.verdict.reasons}
     on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run))
     assert "unproven-on-gpus" in {reason.code for reason in on_gpu.verdict.reasons}
+
+
+def test_the_share_of_the_peak_is_that_of_the_gpus_that_the_workers_used() -> None:
+    machine = this_machine()
+    cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    here = environment(machine, cell)
+
+    def share(names: dict[int, str], device: str, workers: int = 2) -> float | None:
+        gpus = tuple(Gpu(n, name, (9, 0), "", "", 80 << 30) for n, name in names.items())
+        attempt = Attempt(engine=EngineInfo(flops=1e6), run=replace(run, gpus=gpus))
+        on_gpus = another(cell, device=device, workers=workers, depth=1, clients=workers)
+        achieved = assemble(on_gpus, here, attempt).achieved
+        assert achieved.flops_per_second is not None
+        return achieved.peak_share and achieved.peak_share * 67e12 / achieved.flops_per_second
+
+    h200s = {0: "NVIDIA H200", 1: "NVIDIA H200"}
+    assert share(h200s, "cuda:1") == pytest.approx(1)
+    assert share(h200s, "cuda:0,cuda:1") == pytest.approx(1 / 2)
+    assert share({0: "NVIDIA H200"}, "cuda:0,cuda:1") is None
+    assert share({0: "NVIDIA H200", 1: "Fake GPU"}, "cuda:0,cuda:1") is None

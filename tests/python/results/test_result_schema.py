@@ -31,6 +31,7 @@ KEYS: dict[str, set[str]] = {
         "verdict",
         "device",
         "numerics",
+        "achieved",
         "costs",
         "sample_file",
         "error",
@@ -86,6 +87,7 @@ KEYS: dict[str, set[str]] = {
     "harness.lag_us": {"p50", "p99"},
     "verdict": {"status", "reasons"},
     "verdict.reasons.0": {"code", "figure", "limit", "remedy"},
+    "achieved": {"flops_per_second", "peak_share", "peak_source"},
     "costs.0": {
         "instance",
         "measured_here",
