@@ -37,6 +37,7 @@ class Engine:
     not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it may be possible
     from_cache: bool | None = None  # whether the cache had it; None: this runtime caches nothing
     library: str | None = None  # the library that executes it, with its version; None: only torch
+    artifact_bytes: int | None = None  # size of its file, or of its weights; None: unknown
 
     def cast(self, inputs: Tensors) -> Tensors:
         """`inputs` in the formats that this engine takes. They stay on their device."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import precision
+from gpubench.engines import precision, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel
 
@@ -29,4 +29,5 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         device=torch.device(cell.device),
         input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=partial(precision.thread_modes, cell),
+        artifact_bytes=weights_bytes.of_module(module),
     )

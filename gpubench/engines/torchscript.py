@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import precision
+from gpubench.engines import precision, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
@@ -38,11 +38,13 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         tensor.to(device, dtype if tensor.is_floating_point() else None)
         for tensor in model.make_inputs(seeded(cell.seed), cell.batch)
     )
+    frozen = _trace(module, example, cell)
     return Engine(
-        forward=_trace(module, example, cell),
+        forward=frozen,
         device=device,
         input_dtype=dtype,
         thread_modes=torch.inference_mode,  # the casts of autocast are part of the trace
+        artifact_bytes=weights_bytes.of_frozen(frozen),
     )
 
 

@@ -33,6 +33,11 @@ def milliseconds(value: float | None) -> str:
     return number(value, digits=3)
 
 
+def gibibytes(size: int | None) -> str:
+    """Bytes in GiB, with three significant digits."""
+    return number(None if size is None else size / 2**30, digits=3)
+
+
 def usd(value: float | None) -> str:
     """Dollars and cents. Amounts below a dollar have three significant digits."""
     if value is None or not _is_plain(value):

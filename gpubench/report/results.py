@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gpubench.report.format import (
     ABSENT,
+    gibibytes,
     integer,
     milliseconds,
     number,
@@ -65,6 +66,7 @@ def _table(results: list[Result]) -> Table:
         *_FIGURES,
         *_arithmetic_column(results),
         *_gpu_columns(results),
+        *_memory_columns(results),
         *_cost_columns(results),
         FilledColumn(Column("verdict", "left"), _verdict_cell(results)),
     ]
@@ -155,6 +157,23 @@ def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
         )
         if any(text(result) != ABSENT for result in results)
     ]
+
+
+def _memory_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The columns about memory that are not empty in all of these results."""
+    return [
+        _figure_column(title, text, drop_order)
+        for title, text, drop_order in (("GPU GiB", _gpu_memory, 9), ("host GiB", _host_memory, 10))
+        if any(text(result) != ABSENT for result in results)
+    ]
+
+
+def _gpu_memory(result: Result) -> str:
+    return gibibytes(result.memory.peak_device_bytes)
+
+
+def _host_memory(result: Result) -> str:
+    return gibibytes(result.memory.peak_host_bytes)
 
 
 def _each_gpu(result: Result) -> str:

@@ -61,6 +61,9 @@ class EngineInfo(Part):
         None  # whether the costly part was in the cache; null: the runtime keeps nothing
     )
     first_inference_seconds: float | None = None
+    # The largest resident memory of the process while it was loaded, built and checked.
+    build_peak_host_bytes: int | None = None
+    artifact_bytes: int | None = None  # size of the engine's file, or of its weights
     library: str | None = None  # what executes it, with its version; null: plain torch
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
@@ -261,6 +264,16 @@ class Achieved(Part):
     peak_source: str | None = None  # the peak, and the document that gives it
 
 
+class Memory(Part):
+    """The largest memory in use during the warm-up and the measured run."""
+
+    peak_host_bytes: int | None = None  # resident memory of the process, gpubench included
+    peak_host_note: str | None = None  # why it is null
+    peak_device_bytes: int | None = None  # of the GPU on which it is largest
+    # Whether it is the memory of this process, or the memory of all processes on the GPU.
+    peak_device_of: Literal["process", "device"] | None = None
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -310,6 +323,7 @@ class Result(Part):
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
     achieved: Achieved = Achieved()
+    memory: Memory = Memory()
     costs: list[Cost] = []
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None

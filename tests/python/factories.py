@@ -17,6 +17,7 @@ from gpubench.results.result import (
     Failure,
     Harness,
     Latency,
+    Memory,
     Numerics,
     Reason,
     Requests,
@@ -90,6 +91,7 @@ def result(
     native_precision: bool = True,
     numerics: Numerics | None = None,
     achieved: Achieved | None = None,
+    memory: Memory | None = None,
     **settings: Any,
 ) -> Result:
     """A measured cell; keyword arguments that are not named here are settings of its spec.
@@ -143,6 +145,7 @@ def result(
         harness=Harness(executor="python", cpu_cores=1.9, littles_law_residual=0.001),
         numerics=numerics,
         achieved=achieved or Achieved(),
+        memory=memory or Memory(),
         verdict=Verdict(status="suspect" if reasons or error else "valid", reasons=list(reasons)),
         error=error,
     )

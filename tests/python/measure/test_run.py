@@ -21,11 +21,12 @@ from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
 from gpubench.models.base import load
-from gpubench.results.result import EngineInfo
+from gpubench.results.result import EngineInfo, Memory
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 from gpubench.system.gpus import Gpu
 from gpubench.system.machine import this_machine
+from gpubench.system.telemetry import Reading
 
 TINY = {"model": "distilbert", "seq_len": 8, "warmup": 0, "requests": 20}
 
@@ -60,6 +61,13 @@ def test_a_result_describes_the_cell_and_the_machine() -> None:
     flops_per_second = result.engine.flops * result.throughput_per_second
     assert result.achieved.flops_per_second == pytest.approx(flops_per_second)
     assert result.achieved.peak_share is None  # the peak of a CPU is not known
+    peak, while_built = result.memory.peak_host_bytes, result.engine.build_peak_host_bytes
+    assert (peak is None) == bool(result.memory.peak_host_note)
+    assert peak is None or peak > 50 << 20  # torch alone is larger
+    assert (peak is None) == (while_built is None)
+    assert result.memory.peak_device_bytes is None
+    assert result.engine.artifact_bytes is not None
+    assert result.engine.artifact_bytes > 4 * (result.engine.parameters or 0)  # and buffers
     assert result.engine.weights == "random (seed 0)"
     assert result.engine.first_inference_seconds is not None
     assert result.environment.cores == this_machine().cores
@@ -168,6 +176,18 @@ def test_a_result_from_a_gpu_says_that_this_path_is_unproven() -> None:
     assert "unproven-on-gpus" not in {reason.code for reason in on_cpu.verdict.reasons}
     on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run))
     assert "unproven-on-gpus" in {reason.code for reason in on_gpu.verdict.reasons}
+
+
+def test_the_peak_on_the_device_is_that_of_the_gpus_that_the_workers_used() -> None:
+    machine = this_machine()
+    cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    here = environment(machine, cell)
+    readings = {"cuda:0": [Reading(0, memory_used_bytes=5)], "cuda:1": [Reading(0)]}
+    run = replace(run, readings=readings, peak_host_bytes=7)
+    assert assemble(cell, here, Attempt(run=run)).memory == Memory(peak_host_bytes=7)
+    on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run)).memory
+    assert on_gpu == Memory(peak_host_bytes=7, peak_device_bytes=5, peak_device_of="device")
 
 
 def test_the_share_of_the_peak_is_that_of_the_gpus_that_the_workers_used() -> None:

@@ -33,6 +33,7 @@ from gpubench.results.result import (
     DeviceReport,
     Failure,
     GpuReport,
+    Memory,
     Numerics,
     Result,
 )
@@ -150,6 +151,19 @@ def test_without_arithmetic_there_is_no_column_for_it() -> None:
     [table] = result_tables(quick_start())
     assert not [column.title for column in table.columns if "FLOP" in column.title]
     assert not [remark for remark in table.remarks if "FLOP" in remark]
+
+
+def test_the_table_shows_the_peaks_of_the_memory_that_are_known() -> None:
+    on_gpu = Memory(peak_host_bytes=3 << 30, peak_device_bytes=3 << 29, peak_device_of="process")
+    [table] = result_tables([result(batch=1, memory=on_gpu), result(batch=2)])
+    titles = [column.title for column in table.columns]
+    figures = titles.index("GPU GiB"), titles.index("host GiB")
+    assert [[row[at].text for at in figures] for row in table.rows] == [["1.50", "3.00"], ["–"] * 2]
+    [table] = result_tables([result(memory=Memory(peak_host_bytes=3 << 30))])
+    assert not [column.title for column in table.columns if column.title == "GPU GiB"]
+    [row] = csv_module.DictReader(io.StringIO(csv.text([("a", result(memory=on_gpu))])))
+    assert (row["peak_host_bytes"], row["peak_device_bytes"]) == (str(3 << 30), str(3 << 29))
+    assert row["peak_device_bytes_of"] == "process"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ KEYS: dict[str, set[str]] = {
         "device",
         "numerics",
         "achieved",
+        "memory",
         "costs",
         "sample_file",
         "error",
@@ -54,6 +55,7 @@ KEYS: dict[str, set[str]] = {
         "load_seconds",
         "build_seconds",
         "first_inference_seconds",
+        "artifact_bytes",
         "captured",
     },
     "window": {"seconds", "warmup_seconds"},
@@ -88,6 +90,7 @@ KEYS: dict[str, set[str]] = {
     "verdict": {"status", "reasons"},
     "verdict.reasons.0": {"code", "figure", "limit", "remedy"},
     "achieved": {"flops_per_second", "peak_share", "peak_source"},
+    "memory": {"peak_host_bytes", "peak_device_bytes"},
     "costs.0": {
         "instance",
         "measured_here",
