@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from gpubench.doctor.finding import Finding, from_error, ok, problem, warning
 from gpubench.system import gpus, torch_gpus
+from gpubench.system.gpu_peaks import gpu_peak
 from gpubench.system.gpus import Gpu, NoCuda
 from gpubench.system.machine import Machine
 from gpubench.system.telemetry import (
@@ -33,8 +34,26 @@ def gpu_findings(machine: Machine, has_torch: bool, nvml: Nvml | None = None) ->
     yield ok("driver", f"for CUDA up to {version // 1000}.{version % 1000 // 10}")
     # Before torch starts a process on the GPU.
     yield from _telemetry(visible, nvml or load_nvml())
+    yield from map(_peak, visible)
     if has_torch:
         yield from _torch(visible)
+
+
+def _peak(gpu: Gpu) -> Finding:
+    """What the GPU can do at most, according to its datasheet."""
+    check, peak = f"{gpu.device} peak", gpu_peak(gpu.name)
+    if peak is None:
+        return ok(check, f"unknown for {gpu.name}, so results have no share of the peak")
+    precisions: dict[float, list[str]] = {}
+    for precision, flops_per_second in peak.flops_per_second.items():
+        if precision != "amp":  # computes in fp16
+            precisions.setdefault(flops_per_second, []).append(precision)
+    figures = [f"{flops / 1e12:g} in {', '.join(names)}" for flops, names in precisions.items()]
+    bandwidth = f"memory {peak.memory_bytes_per_second / 1e9:,.0f} GB/s"
+    return ok(
+        check,
+        f"TFLOP/s without sparsity: {'; '.join(figures)}; {bandwidth} ({peak.document})",
+    )
 
 
 def _torch(visible: Sequence[Gpu]) -> Iterator[Finding]:

@@ -55,6 +55,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         for_graph=call_once(partial(_for_graphs, path, cell)),
         from_cache=from_cache,
         library=inductor.library(cell),
+        artifact_bytes=path.stat().st_size,
     )
 
 

@@ -39,6 +39,7 @@ class Engine:
     not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it may be possible
     from_cache: bool | None = None  # whether the cache had it; None: this runtime caches nothing
     library: str | None = None  # the library that executes it, with its version; None: only torch
+    artifact_bytes: int | None = None  # size of its file, or of its weights; None: unknown
     # Of the inputs of four dimensions; contiguous_format: as the model makes them.
     memory_format: torch.memory_format = torch.contiguous_format
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import inductor, linear_int8, memory_format, precision
+from gpubench.engines import inductor, linear_int8, memory_format, precision, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel, Tensors
 
@@ -23,6 +23,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     module, example = inductor.ready(model, cell)
     if cell.precision == "int8":
         linear_int8.quantise(module, example, cell)
+    stored = weights_bytes.of_module(module)
     compiled = torch.compile(_function(module), fullgraph=True, dynamic=False)
     try:
         # Not as options of torch.compile: those are set after the module was traced. By then its
@@ -38,6 +39,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         thread_modes=partial(inductor.modes, cell),
         library=inductor.library(cell),
         memory_format=memory_format.of_cell(cell),
+        artifact_bytes=stored,
     )
 
 

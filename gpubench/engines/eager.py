@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import memory_format, precision
+from gpubench.engines import memory_format, precision, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel
 
@@ -30,4 +30,5 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=partial(precision.thread_modes, cell),
         memory_format=memory_format.of_cell(cell),
+        artifact_bytes=weights_bytes.of_module(module),
     )

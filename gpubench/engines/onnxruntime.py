@@ -25,6 +25,7 @@ from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.onnx import export, quantise
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, torch_dtype
+from gpubench.models.local_files import onnx_data
 from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, outputs_of
 from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import BY_ONNX_TYPE
@@ -80,6 +81,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         not_capturable="onnxruntime keeps a session for each thread that calls it",
         from_cache=from_cache,
         library=quantise.library(),
+        artifact_bytes=_bytes(model, path),
     )
 
 
@@ -103,6 +105,13 @@ def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
         return path, True
     source, _ = network.file(cell)
     return cache.save(path, lambda target: quantise.for_cpu(source, target, model, cell)), False
+
+
+def _bytes(model: LoadedModel, path: Path) -> int:
+    """The size of the ONNX file and of its external data. Exported files have none."""
+    is_users = isinstance(model.module, OnnxFile) and path == model.module.path
+    data = onnx_data(path) if is_users else []
+    return sum(file.stat().st_size for file in (path, *data))
 
 
 def _already_int8(model: LoadedModel) -> bool:

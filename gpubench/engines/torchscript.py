@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import memory_format, precision
+from gpubench.engines import memory_format, precision, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors
@@ -33,12 +33,14 @@ def refusal(cell: Cell) -> str | None:
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
     module = precision.convert(model.module, cell)
+    frozen = _trace(module, precision.example(model, cell), cell)
     return Engine(
-        forward=_trace(module, precision.example(model, cell), cell),
+        forward=frozen,
         device=torch.device(cell.device),
         input_dtype=precision.weight_dtype(cell.precision),
         thread_modes=torch.inference_mode,  # the casts of autocast are part of the trace
         memory_format=memory_format.of_cell(cell),
+        artifact_bytes=weights_bytes.of_frozen(frozen),
     )
 
 

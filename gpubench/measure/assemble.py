@@ -20,7 +20,9 @@ from gpubench.results.result import (
 )
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import Analysis, analyse
+from gpubench.statistics.achieved import achieved
 from gpubench.statistics.gpus import device_report
+from gpubench.statistics.memory import memory
 from gpubench.statistics.verdicts import Evidence, judge
 
 # Reasons of the core for a run that ended early. The reasons for a complete run are "finished",
@@ -117,6 +119,15 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         verdict=judge(analysis, evidence),
         device=device,
         numerics=attempt.numerics,
+        achieved=achieved(
+            engine.flops, analysis.throughput_per_second, cell.precision, _gpu_names(cell, run)
+        ),
+        memory=memory(
+            run.peak_host_bytes,
+            run.peak_host_note,
+            () if cell.on_cpu else _devices(cell),
+            run.readings,
+        ),
         costs=price(
             analysis.throughput_per_second,
             analysis.throughput_interval,
@@ -127,6 +138,19 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         error=_failure(run, analysis),
     )
     return result.with_samples(run.samples, analysis.counted)
+
+
+def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:
+    """The name of each GPU used, None if it is unknown. Empty on a CPU."""
+    if cell.on_cpu:
+        return []
+    names = {gpu.device: gpu.name for gpu in run.gpus}
+    return [names.get(device) for device in _devices(cell)]
+
+
+def _devices(cell: Cell) -> list[str]:
+    """The devices on which the cell has workers."""
+    return list(dict.fromkeys(cell.worker_devices))
 
 
 def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:

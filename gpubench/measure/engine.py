@@ -35,6 +35,7 @@ from gpubench.results.result import EngineInfo, Numerics
 from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import on_ending_thread, set_interop_threads
 from gpubench.system.machine import Machine
+from gpubench.system.process_memory import ResidentPeak
 
 # The settings on which an engine and its inputs depend. Cells that differ only in other settings
 # share both.
@@ -66,6 +67,7 @@ class Prepared:
     numerics: Numerics | None  # None: there is no reference to compare with
     processing: PrePostProcessing | None = None
     requests: list[object] = field(default_factory=list)  # what clients send to `processing`
+    build_peak_host_bytes: int | None = None  # resident memory while all this was made
 
     @property
     def engine(self) -> Engine:
@@ -80,6 +82,8 @@ class Prepared:
             load_seconds=self.load_seconds,
             build_seconds=self.build_seconds,
             from_cache=self.engine.from_cache,
+            build_peak_host_bytes=self.build_peak_host_bytes,
+            artifact_bytes=self.engine.artifact_bytes,
             library=self.engine.library,
             first_inference_seconds=self.first_inference_seconds,
             weights=self.weights,
@@ -148,6 +152,7 @@ def prepare(
 
 
 def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -> Prepared:
+    peak = ResidentPeak()
     precision.set_fp32_arithmetic(cell.precision)
     set_interop_threads(_total_threads(cell))  # has no effect after the model has run
     with _threads_of_a_worker(cell), ExitStack() as modes:
@@ -191,6 +196,7 @@ def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -
         numerics=checked.numerics,
         processing=model.processing,
         requests=make_requests(model.processing, cell) if model.processing else [],
+        build_peak_host_bytes=peak.bytes(),
     )
 
 

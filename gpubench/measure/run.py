@@ -25,6 +25,7 @@ from gpubench.system.garbage import no_garbage_collection
 from gpubench.system.gpus import Gpu, gpus_of
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import busy_core_seconds
+from gpubench.system.process_memory import ResidentPeak
 from gpubench.system.telemetry import Readings, recorded
 
 # Every worker completes at least this many batches before anything is measured: the first few
@@ -59,6 +60,8 @@ class MeasuredRun:
     error: str | None
     interrupted: bool
     enqueue_ms: float | None = None  # mean host time of a graph's launch; None: no graphs
+    peak_host_bytes: int | None = None  # resident memory, from the warm-up on
+    peak_host_note: str | None = None  # why it is None
     padded: int = 0  # requests that only filled up batches to a captured batch size
     event_clock: list[EventClock] | None = None  # one per worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
@@ -83,10 +86,11 @@ def measured_run(
     and KeyboardInterrupt for an interruption during the warm-up.
     """
     end_pools_of_this_thread()
+    peak = ResidentPeak()
     runner = core.Runner(list(executors), wait=cell.wait)
     try:
         warm_up = _warm_up(runner, cell)
-        run = _measure(runner, cell, warm_up, deferral or Deferral())
+        run = _measure(runner, cell, warm_up, peak, deferral or Deferral())
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -198,7 +202,9 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
         raise GpubenchError(reason_in(outcome.error))
 
 
-def _measure(runner: core.Runner, cell: Cell, warm_up: _WarmUp, deferral: Deferral) -> MeasuredRun:
+def _measure(
+    runner: core.Runner, cell: Cell, warm_up: _WarmUp, peak: ResidentPeak, deferral: Deferral
+) -> MeasuredRun:
     load = offered_load(cell, warm_up.requests_per_second)
     gpus = gpus_of(cell.devices)
     limits: dict[str, Any] = {
@@ -216,6 +222,7 @@ def _measure(runner: core.Runner, cell: Cell, warm_up: _WarmUp, deferral: Deferr
             raise KeyboardInterrupt
         outcome = runner.run(load.source, **limits)
         busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
+    peak_host_bytes = peak.bytes()  # before the samples are copied
     others = None
     if busy_before is not None and busy_after is not None:
         others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
@@ -230,6 +237,8 @@ def _measure(runner: core.Runner, cell: Cell, warm_up: _WarmUp, deferral: Deferr
         reason=outcome.reason,
         error=reason_in(outcome.error) if outcome.error else None,
         interrupted=outcome.interrupted or (deferral.pressed and outcome.reason == "stopped"),
+        peak_host_bytes=peak_host_bytes,
+        peak_host_note=peak.unknown,
         gpus=gpus,
         readings=readings,
     )

@@ -114,6 +114,15 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "gpubench_version": environment.gpubench,
         "torch_version": environment.torch,
         "driver_version": environment.driver,
+        "flops_per_inference": result.engine.flops,
+        "achieved_flops_per_second": result.achieved.flops_per_second,
+        "achieved_peak_share": result.achieved.peak_share,
+        "achieved_peak_source": result.achieved.peak_source,
+        "peak_host_bytes": result.memory.peak_host_bytes,
+        "peak_device_bytes": result.memory.peak_device_bytes,
+        "peak_device_bytes_of": result.memory.peak_device_of,
+        "build_peak_host_bytes": result.engine.build_peak_host_bytes,
+        "artifact_bytes": result.engine.artifact_bytes,
     }
 
 

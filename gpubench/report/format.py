@@ -33,6 +33,11 @@ def milliseconds(value: float | None) -> str:
     return number(value, digits=3)
 
 
+def gibibytes(size: int | None) -> str:
+    """Bytes in GiB, with three significant digits."""
+    return number(None if size is None else size / 2**30, digits=3)
+
+
 def usd(value: float | None) -> str:
     """Dollars and cents. Amounts below a dollar have three significant digits."""
     if value is None or not _is_plain(value):
@@ -43,6 +48,11 @@ def usd(value: float | None) -> str:
 def ratio(value: float | None) -> str:
     """A quotient of two figures, computed before they were rounded."""
     return number(value, digits=3)
+
+
+def percent(share: float) -> str:
+    """A share: '34%'. Shares below half a percent, but not 0, are '<1%'."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from gpubench.report.format import ABSENT, count
+from gpubench.report.format import ABSENT, count, percent
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -25,6 +25,9 @@ from gpubench.results.result import Cost, Interval, Result
 
 _LARGEST = 1e30  # the largest figure that can be drawn
 _LONGEST_NAME = 60  # characters of the name of a file
+
+# The throughput at the knee of a line, as a share of its highest throughput.
+_KNEE = 0.95
 
 MAX_LINES = 7  # lines in one plot: the number of colours that people can distinguish
 
@@ -44,6 +47,7 @@ class Point:
     interval: Interval | None = None  # of y, 95%
     x_interval: Interval | None = None
     spread: Interval | None = None  # from P50 to P99, if y is P95
+    peak_share: float | None = None  # of the arithmetic, if y is the throughput
     label: str = ""
     is_suspect: bool = False
     has_wrong_answers: bool = False
@@ -93,6 +97,7 @@ class _Quantity:
     y: Axis
     point: Callable[[Result, Cost | None, float | None], Point | None]
     x: Axis | None = None  # None: the axis of the setting
+    has_knee: bool = False  # whether it rises with x until something is used up
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,11 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
         x_ends = [x for p in points for x in (p.x, *(p.x_interval or ())) if x is not None]
         y_limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
         for heading, panel in _panels(entries) if setting else [((), entries)]:
+            lines = _lines(panel)
+            knee_remarks: list[str] = []
+            if setting and quantity.has_knee:
+                lines = tuple(map(_with_knee, lines))
+                knee_remarks = _knee_remarks(lines)
             yield Plot(
                 name=_file_name(quantity.name, subject, *heading),
                 title=", ".join([f"{quantity.title}: {subject}", *heading]),
@@ -146,13 +156,14 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
                 x_values=tuple(x_values),
                 x_limit=max(x_ends, default=0.0),
                 y_limit=y_limit,
-                lines=_lines(panel),
-                remarks=tuple(_remarks(quantity, panel, setting)),
+                lines=lines,
+                remarks=(*knee_remarks, *_remarks(quantity, panel, setting)),
             )
 
 
 def _throughput(result: Result, _: Cost | None, x: float | None) -> Point | None:
-    return _point(result, x, result.throughput_per_second, result.throughput_interval)
+    point = _point(result, x, result.throughput_per_second, result.throughput_interval)
+    return point and replace(point, peak_share=result.achieved.peak_share)
 
 
 def _latency(result: Result, _: Cost | None, x: float | None) -> Point | None:
@@ -198,7 +209,7 @@ _P95 = Axis("P95 latency (ms)")
 _INFERENCES = Axis("throughput (inferences/s)")
 _COST = _Quantity("cost", "Cost", Axis("USD per million inferences"), _cost)
 _QUANTITIES = (
-    _Quantity("throughput", "Throughput", _INFERENCES, _throughput),
+    _Quantity("throughput", "Throughput", _INFERENCES, _throughput, has_knee=True),
     _Quantity("latency", "Latency", _P95, _latency),
     _Quantity("trade-off", "Latency against throughput", _P95, _trade_off, x=_INFERENCES),
     _COST,
@@ -290,6 +301,37 @@ def _lines(entries: Sequence[_Entry]) -> tuple[Line, ...]:
         if entry.point:
             points.append(entry.point)
     return tuple(Line(name, tuple(points)) for name, points in lines.items())
+
+
+def _with_knee(line: Line) -> Line:
+    """The line with the share of the peak as the label of its knee, if that share is known."""
+    knee = _knee(line)
+    if knee is None or knee.peak_share is None:
+        return line
+    labelled = replace(knee, label=f"{percent(knee.peak_share)} of peak")
+    return replace(line, points=tuple(labelled if p is knee else p for p in line.points))
+
+
+def _knee(line: Line) -> Point | None:
+    """The first point, from the left, that nearly has the highest throughput of the line.
+
+    Larger batches, or more clients, hardly increase the throughput from there on. None if the line
+    has fewer than three points: it may still rise.
+    """
+    if len(line.points) < 3:
+        return None
+    enough = _KNEE * max(point.y for point in line.points)
+    return next(p for p in sorted(line.points, key=lambda p: p.x or 0.0) if p.y >= enough)
+
+
+def _knee_remarks(lines: Iterable[Line]) -> list[str]:
+    """What the labels of the knees mean. Empty if there are none."""
+    if not any(point.label for line in lines for point in line.points):
+        return []
+    return [
+        "of peak: the share of the peak FLOP/s of the GPUs, at the first point of a line with "
+        f"{percent(_KNEE)} of its highest throughput."
+    ]
 
 
 def _different_parts(entries: Sequence[_Entry]) -> list[int]:

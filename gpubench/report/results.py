@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from gpubench.report.format import ABSENT, integer, milliseconds, number, usd, with_interval
+from gpubench.report.format import (
+    ABSENT,
+    gibibytes,
+    integer,
+    milliseconds,
+    number,
+    percent,
+    usd,
+    with_interval,
+)
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -29,6 +38,7 @@ LEGEND = (
     "inferences /s and $/million count samples, not requests; ± is the 95% interval. "
     "ms is the round trip of a request, over n requests."
 )
+ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
 HOW_TO_PRICE = (
     "No price: the machine does not say which instance it is. To price these results without "
     "measuring again: gpubench report DIR --instance NAME (names: gpubench prices list), "
@@ -54,7 +64,9 @@ def _table(results: list[Result]) -> Table:
     columns = [
         *settings_columns(results),
         *_FIGURES,
+        *_arithmetic_column(results),
         *_gpu_columns(results),
+        *_memory_columns(results),
         *_cost_columns(results),
         FilledColumn(Column("verdict", "left"), _verdict_cell(results)),
     ]
@@ -62,7 +74,7 @@ def _table(results: list[Result]) -> Table:
         columns=[filled.column for filled in columns],
         rows=[[filled.cell(result) for filled in columns] for result in results],
         facts=_facts(results),
-        remarks=[LEGEND] if _costs(results) else [LEGEND, HOW_TO_PRICE],
+        remarks=_remarks(results),
     )
 
 
@@ -73,8 +85,17 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
         ("software", software(environment)),
         ("all cells", shared_settings(results)),
     ]
+    peaks = dict.fromkeys(r.achieved.peak_source for r in results if r.achieved.peak_source)
+    if peaks:
+        facts.append(("peak", "; ".join(peaks)))
     costs = _costs(results)
     return [*facts, ("prices", prices(costs))] if costs else facts
+
+
+def _remarks(results: Sequence[Result]) -> list[str]:
+    has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
+    remarks = [LEGEND, ARITHMETIC] if has_arithmetic else [LEGEND]
+    return remarks if _costs(results) else [*remarks, HOW_TO_PRICE]
 
 
 def _completed(result: Result) -> str:
@@ -101,6 +122,29 @@ _FIGURES = (
 )
 
 
+def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:
+    """The arithmetic per second and its share of the peak. Empty if all of these results lack it.
+
+    The unit fits the fastest cell.
+    """
+    rates = [rate for r in results if (rate := r.achieved.flops_per_second) is not None]
+    if not rates:
+        return []
+    unit, size = ("TFLOP/s", 1e12) if max(rates) >= 1e12 else ("GFLOP/s", 1e9)
+    has_share = any(r.achieved.peak_share is not None for r in results)
+
+    def text(result: Result) -> str:
+        rate = result.achieved.flops_per_second
+        if rate is None:
+            return ABSENT
+        share = result.achieved.peak_share
+        figure = number(rate / size, digits=3)
+        return figure if share is None else f"{figure} ({percent(share)})"
+
+    title = f"{unit} (of peak)" if has_share else unit
+    return [_figure_column(title, text, drop_order=8)]
+
+
 def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The columns about GPUs that are not empty in all of these results."""
     return [
@@ -113,6 +157,23 @@ def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
         )
         if any(text(result) != ABSENT for result in results)
     ]
+
+
+def _memory_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The columns about memory that are not empty in all of these results."""
+    return [
+        _figure_column(title, text, drop_order)
+        for title, text, drop_order in (("GPU GiB", _gpu_memory, 9), ("host GiB", _host_memory, 10))
+        if any(text(result) != ABSENT for result in results)
+    ]
+
+
+def _gpu_memory(result: Result) -> str:
+    return gibibytes(result.memory.peak_device_bytes)
+
+
+def _host_memory(result: Result) -> str:
+    return gibibytes(result.memory.peak_host_bytes)
 
 
 def _each_gpu(result: Result) -> str:
@@ -138,9 +199,7 @@ def _throttled(result: Result) -> str:
     share = result.device.throttled_share if result.device else None
     if share is None:
         return ABSENT
-    if share == 0:
-        return "no"
-    return "<1%" if share < 0.005 else f"{share:.0%}"
+    return "no" if share == 0 else percent(share)
 
 
 def _costs(results: Sequence[Result]) -> list[Cost]:

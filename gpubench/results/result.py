@@ -61,6 +61,9 @@ class EngineInfo(Part):
         None  # whether the costly part was in the cache; null: the runtime keeps nothing
     )
     first_inference_seconds: float | None = None
+    # The largest resident memory of the process while it was loaded, built and checked.
+    build_peak_host_bytes: int | None = None
+    artifact_bytes: int | None = None  # size of the engine's file, or of its weights
     library: str | None = None  # what executes it, with its version; null: plain torch
     captured: bool = False  # replayed as a CUDA graph
     weights: str | None = None  # "random (seed 0)", or where they came from
@@ -252,6 +255,26 @@ class Numerics(Part):
     engine_repeat_error: float | None = None
 
 
+class Achieved(Part):
+    """The arithmetic of the window, and how far it is from the limit of the GPUs."""
+
+    flops_per_second: float | None = None  # engine.flops times the throughput
+    # Share of the dense peak of all GPUs used, at the precision of the cell. None: on a CPU, or the
+    # peak is not known.
+    peak_share: float | None = None
+    peak_source: str | None = None  # the peak, and the document that gives it
+
+
+class Memory(Part):
+    """The largest memory in use during the warm-up and the measured run."""
+
+    peak_host_bytes: int | None = None  # resident memory of the process, gpubench included
+    peak_host_note: str | None = None  # why it is null
+    peak_device_bytes: int | None = None  # of the GPU on which it is largest
+    # Whether it is the memory of this process, or the memory of all processes on the GPU.
+    peak_device_of: Literal["process", "device"] | None = None
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -300,6 +323,8 @@ class Result(Part):
     verdict: Verdict
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
+    achieved: Achieved = Achieved()
+    memory: Memory = Memory()
     costs: list[Cost] = []
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None

@@ -8,6 +8,7 @@ ends a measurement.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class _Utilization(Protocol):
 
 class _Process(Protocol):
     pid: int
+    usedGpuMemory: int | None  # in bytes
 
 
 class Nvml(Protocol):
@@ -103,6 +105,7 @@ class Reading:
     utilization_percent: int | None = None
     memory_used_bytes: int | None = None
     processes: int | None = None  # that compute on it, including this one
+    process_memory_bytes: int | None = None  # of this process
 
 
 Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty if NVML is absent
@@ -173,6 +176,7 @@ class Sensor:
     def read(self) -> Reading:
         nvml, board, own = self.nvml, self.board, self.own
         meter = None if self.is_slice else board
+        processes = self.processes()
         return Reading(
             time_ns=time.monotonic_ns(),
             sm_clock_mhz=_ask(
@@ -189,7 +193,8 @@ class Sensor:
             ),
             utilization_percent=_ask(meter, lambda at: nvml.nvmlDeviceGetUtilizationRates(at).gpu),
             memory_used_bytes=_ask(own, lambda at: nvml.nvmlDeviceGetMemoryInfo(at).used),
-            processes=self.processes(),
+            processes=len({process.pid for process in processes}) if processes else None,
+            process_memory_bytes=_own_memory(processes),
         )
 
     def clock_events(self) -> int | None:
@@ -199,14 +204,13 @@ class Sensor:
             events = _ask(self.board, lambda at: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(at))
         return events
 
-    def processes(self) -> int | None:
-        """The number of processes that compute on the device. None if none is listed.
+    def processes(self) -> Sequence[_Process]:
+        """The processes that compute on the device.
 
         The caller uses the GPU itself. So if the list is empty, a container hides it.
         """
         nvml = self.nvml
-        listed = _ask(self.own, lambda at: nvml.nvmlDeviceGetComputeRunningProcesses(at))
-        return len({process.pid for process in listed}) if listed else None
+        return _ask(self.own, lambda at: nvml.nvmlDeviceGetComputeRunningProcesses(at)) or ()
 
     def power_limits_w(self) -> tuple[float, float] | None:
         """(power limit of the board, its default power limit)."""
@@ -216,6 +220,19 @@ class Sensor:
             self.board, lambda at: nvml.nvmlDeviceGetPowerManagementDefaultLimit(at) / 1e3
         )
         return None if now is None or default is None else (now, default)
+
+
+def _own_memory(processes: Sequence[_Process]) -> int | None:
+    """The device memory of this process; None if it is not known which of several is this one.
+
+    Inside a container NVML may list a process by its number outside. The only process of a list is
+    this one, since it uses the GPU itself.
+    """
+    own = [process for process in processes if process.pid == os.getpid()]
+    listed = own or processes
+    if len({process.pid for process in listed}) != 1:
+        return None
+    return getattr(listed[0], "usedGpuMemory", None) or None
 
 
 def find(nvml: Nvml, gpu: Gpu) -> Sensor:

@@ -11,11 +11,13 @@ from gpubench.pricing.cost import costs
 from gpubench.registry import model_entry
 from gpubench.results.result import (
     SCHEMA,
+    Achieved,
     EngineInfo,
     Environment,
     Failure,
     Harness,
     Latency,
+    Memory,
     Numerics,
     Reason,
     Requests,
@@ -88,6 +90,8 @@ def result(
     completed: int = 130,
     native_precision: bool = True,
     numerics: Numerics | None = None,
+    achieved: Achieved | None = None,
+    memory: Memory | None = None,
     **settings: Any,
 ) -> Result:
     """A measured cell; keyword arguments that are not named here are settings of its spec.
@@ -140,6 +144,8 @@ def result(
         latency_ms=latency,
         harness=Harness(executor="python", cpu_cores=1.9, littles_law_residual=0.001),
         numerics=numerics,
+        achieved=achieved or Achieved(),
+        memory=memory or Memory(),
         verdict=Verdict(status="suspect" if reasons or error else "valid", reasons=list(reasons)),
         error=error,
     )

@@ -22,6 +22,7 @@ class FakeNvml:
         self.power_mw = 120_000
         self.events = 0x4
         self.pids = [4711]
+        self.process_bytes: int | None = 1 << 30  # of each process
         self.uuids = {"MIG-1" if mig else "GPU-1": "slice" if mig else "board"}
         self.shut_down = False
 
@@ -90,4 +91,4 @@ class FakeNvml:
         return SimpleNamespace(used=2 << 30 if handle == "board" else 1 << 30)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[Any]:
-        return [SimpleNamespace(pid=pid) for pid in self.pids]
+        return [SimpleNamespace(pid=pid, usedGpuMemory=self.process_bytes) for pid in self.pids]

@@ -55,6 +55,7 @@ class LoadedEngine:
                 "measure the model from which it was built"
             )
         self.engine = engine
+        self.file_bytes = path.stat().st_size
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self.inputs = tuple(map(self._input, inputs))

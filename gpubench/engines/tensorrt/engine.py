@@ -51,6 +51,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         for_graph=lambda: loaded.context(captured=True).run,
         from_cache=from_cache,
         library=version_of(cell.runtime),
+        artifact_bytes=loaded.file_bytes,
     )
 
 

@@ -135,9 +135,26 @@ def idle() -> FakeNvml:
 
 def test_a_usable_gpu_is_described(gpu_machine: pytest.MonkeyPatch) -> None:
     findings = gpu(idle())
-    assert statuses(findings) == {"driver": "ok", "cuda:0 state": "ok", "cuda:0": "ok"}
+    assert statuses(findings) == {
+        "driver": "ok",
+        "cuda:0 state": "ok",
+        "cuda:0 peak": "ok",
+        "cuda:0": "ok",
+    }
     assert findings[0].found == "for CUDA up to 12.8"
     assert findings[-1].found.startswith("NVIDIA A10G, sm_86, 24 GiB")
+
+
+def test_the_peak_of_a_gpu_is_that_of_its_datasheet(gpu_machine: pytest.MonkeyPatch) -> None:
+    [peak] = [finding.found for finding in gpu(idle()) if finding.check == "cuda:0 peak"]
+    assert peak == (
+        "TFLOP/s without sparsity: 35 in fp32, tf32; 70 in fp16, bf16; memory 600 GB/s "
+        "(NVIDIA A10G datasheet of AWS)"
+    )
+    other = replace(A10G, name="NVIDIA A10G MIG 1g.5gb")
+    gpu_machine.setattr(gpus, "visible_gpus", lambda: (other,))
+    [unknown] = [finding.found for finding in gpu(idle()) if finding.check == "cuda:0 peak"]
+    assert unknown.startswith("unknown for NVIDIA A10G MIG 1g.5gb")
 
 
 def test_a_machine_without_a_gpu_is_fit_and_one_whose_gpu_has_no_driver_is_not(

@@ -449,6 +449,12 @@ def test_external_data_is_part_of_an_onnx_file(tmp_path: Path, location: str) ->
     assert built == [False, True, False]
 
 
+def test_the_size_of_an_onnx_file_includes_its_external_data(tmp_path: Path) -> None:
+    path = onnx_in_two_files(tmp_path, 0.5)
+    result = gpubench.run(spec_of(path, "onnxruntime"))
+    assert result.engine.artifact_bytes == path.stat().st_size + 300 * 4 * 4
+
+
 def test_an_onnx_file_exported_with_torchs_defaults_is_measured_in_every_precision(
     tmp_path: Path,
 ) -> None:

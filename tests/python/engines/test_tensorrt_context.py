@@ -284,6 +284,7 @@ def test_every_worker_and_every_graph_has_a_separate_context(
 ) -> None:
     cell = cell_of(path)
     engine = build(plan_file.load(cell), cell)
+    assert engine.artifact_bytes == len(b"an engine")
     images = torch.randn(1, *SIZES)
     with engine.thread_modes():
         (answer,) = engine.forward(images)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import a_cell, as_cell
+from factories import a_cell, another, as_cell
 from small_models import make_presets_small
 
 import gpubench
@@ -20,9 +21,12 @@ from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
 from gpubench.models.base import load
+from gpubench.results.result import EngineInfo, Memory
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
+from gpubench.system.gpus import Gpu
 from gpubench.system.machine import this_machine
+from gpubench.system.telemetry import Reading
 
 TINY = {"model": "distilbert", "seq_len": 8, "warmup": 0, "requests": 20}
 
@@ -53,6 +57,17 @@ def test_a_result_describes_the_cell_and_the_machine() -> None:
     assert latency.max is not None
     assert latency.min <= latency.p95 <= latency.max
     assert result.engine.parameters == load(as_cell(result.spec)).parameters
+    assert result.engine.flops is not None
+    flops_per_second = result.engine.flops * result.throughput_per_second
+    assert result.achieved.flops_per_second == pytest.approx(flops_per_second)
+    assert result.achieved.peak_share is None  # the peak of a CPU is not known
+    peak, while_built = result.memory.peak_host_bytes, result.engine.build_peak_host_bytes
+    assert (peak is None) == bool(result.memory.peak_host_note)
+    assert peak is None or peak > 50 << 20  # torch alone is larger
+    assert (peak is None) == (while_built is None)
+    assert result.memory.peak_device_bytes is None
+    assert result.engine.artifact_bytes is not None
+    assert result.engine.artifact_bytes > 4 * (result.engine.parameters or 0)  # and buffers
     assert result.engine.weights == "random (seed 0)"
     assert result.engine.first_inference_seconds is not None
     assert result.environment.cores == this_machine().cores
@@ -172,3 +187,36 @@ def test_a_result_names_what_was_never_run_on_a_real_gpu(
     reasons = assemble(measured, environment(machine, cell), Attempt(run=run)).verdict.reasons
     figures = {reason.code: reason.figure for reason in reasons}
     assert figures.get("unproven-on-gpus") == part
+
+
+def test_the_peak_on_the_device_is_that_of_the_gpus_that_the_workers_used() -> None:
+    machine = this_machine()
+    cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    here = environment(machine, cell)
+    readings = {"cuda:0": [Reading(0, memory_used_bytes=5)], "cuda:1": [Reading(0)]}
+    run = replace(run, readings=readings, peak_host_bytes=7)
+    assert assemble(cell, here, Attempt(run=run)).memory == Memory(peak_host_bytes=7)
+    on_gpu = assemble(another(cell, device="cuda:0"), here, Attempt(run=run)).memory
+    assert on_gpu == Memory(peak_host_bytes=7, peak_device_bytes=5, peak_device_of="device")
+
+
+def test_the_share_of_the_peak_is_that_of_the_gpus_that_the_workers_used() -> None:
+    machine = this_machine()
+    cell = resolve(Spec(model="synthetic", requests=20, warmup=0), machine)
+    run = measured_run(cell, synthetic_executors(cell))
+    here = environment(machine, cell)
+
+    def share(names: dict[int, str], device: str, workers: int = 2) -> float | None:
+        gpus = tuple(Gpu(n, name, (9, 0), "", "", 80 << 30) for n, name in names.items())
+        attempt = Attempt(engine=EngineInfo(flops=1e6), run=replace(run, gpus=gpus))
+        on_gpus = another(cell, device=device, workers=workers, depth=1, clients=workers)
+        achieved = assemble(on_gpus, here, attempt).achieved
+        assert achieved.flops_per_second is not None
+        return achieved.peak_share and achieved.peak_share * 67e12 / achieved.flops_per_second
+
+    h200s = {0: "NVIDIA H200", 1: "NVIDIA H200"}
+    assert share(h200s, "cuda:1") == pytest.approx(1)
+    assert share(h200s, "cuda:0,cuda:1") == pytest.approx(1 / 2)
+    assert share({0: "NVIDIA H200"}, "cuda:0,cuda:1") is None
+    assert share({0: "NVIDIA H200", 1: "Fake GPU"}, "cuda:0,cuda:1") is None

@@ -11,7 +11,7 @@ from factories import DRIFT, G4DN, G5, WRONG_ANSWERS, failed, quick_start, resul
 
 from gpubench.report import svg
 from gpubench.report.plots import MAX_LINES, Axis, Plot, Point, result_plots
-from gpubench.results.result import Result
+from gpubench.results.result import Achieved, Result
 
 
 def plotted(*results: Result) -> dict[str, Plot]:
@@ -42,6 +42,33 @@ def test_throughput_over_batch_size_has_a_line_for_each_precision() -> None:
     assert [point.interval for point in drawn["bf16"]] == [
         cell.throughput_interval for cell in by_batch(precision="bf16")
     ]
+
+
+def with_shares(rates: dict[int, tuple[float, float | None]], **settings: Any) -> list[Result]:
+    """A cell for each batch size: (throughput, share of the peak)."""
+    return [
+        result(rate, batch=batch, achieved=Achieved(peak_share=share), **settings)
+        for batch, (rate, share) in rates.items()
+    ]
+
+
+def test_the_share_of_the_peak_is_beside_the_knee_of_each_line() -> None:
+    rising = with_shares({1: (10, 0.1), 4: (40, 0.4), 16: (50, 0.5), 32: (51, 0.51)})
+    unknown = with_shares({1: (10, None), 4: (20, None), 16: (21, None)}, precision="bf16")
+    plots = plotted(*rising, *unknown)
+    plot = plots["throughput-resnet50"]
+    labels = {name: [p.label for p in line] for name, line in points(plot).items()}
+    assert labels == {"fp32": ["", "", "50% of peak", ""], "bf16": ["", "", ""]}
+    assert "50% of peak" in texts(plot)
+    [remark] = [remark for remark in plot.remarks if "peak FLOP/s" in remark]
+    assert "first point of a line with 95%" in remark
+    assert not any("peak FLOP/s" in r for r in plots["trade-off-resnet50"].remarks)
+
+
+def test_a_line_of_two_points_has_no_knee() -> None:
+    plot = plotted(*with_shares({1: (10, 0.1), 4: (10.1, 0.1)}))["throughput-resnet50"]
+    assert [p.label for p in plot.lines[0].points] == ["", ""]
+    assert not any("peak" in remark for remark in plot.remarks)
 
 
 def test_latency_reaches_from_p50_to_p99_around_p95() -> None:

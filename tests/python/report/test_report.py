@@ -19,6 +19,7 @@ from gpubench.report.format import (
     elapsed,
     milliseconds,
     number,
+    percent,
     ratio,
     seconds,
     usd,
@@ -27,7 +28,15 @@ from gpubench.report.format import (
 from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, DraftCell, make_table
-from gpubench.results.result import DeviceReport, Failure, GpuReport, Numerics, Result
+from gpubench.results.result import (
+    Achieved,
+    DeviceReport,
+    Failure,
+    GpuReport,
+    Memory,
+    Numerics,
+    Result,
+)
 
 
 def everything_that_can_be_marked() -> list[Result]:
@@ -109,6 +118,66 @@ def test_csv_has_one_row_for_each_cell_and_price_and_empty_fields_for_what_is_ab
     assert rows[2]["throughput_inferences_per_second_low"] == ""
     assert rows[3]["latency_p95_ms"] == ""
     assert rows[3]["error"] == "measure: CUDA out of memory"
+
+
+ON_A10G = Achieved(
+    flops_per_second=23.8e12, peak_share=0.34, peak_source="1 x NVIDIA A10G at 70 TFLOP/s in amp"
+)
+
+
+def test_the_table_shows_the_arithmetic_and_its_share_of_the_peak() -> None:
+    cells = [
+        result(941, machine=G5, precision="amp", achieved=ON_A10G),
+        result(500, machine=G5, precision="bf16", achieved=Achieved(flops_per_second=0.9e12)),
+        result(500, machine=G5, precision="fp16"),
+    ]
+    [table] = result_tables(cells)
+    titles = [column.title for column in table.columns]
+    column = titles.index("TFLOP/s (of peak)")
+    assert [row[column].text for row in table.rows] == ["23.8 (34%)", "–", "0.900"]
+    assert ("peak", "1 x NVIDIA A10G at 70 TFLOP/s in amp") in table.facts
+    assert any(remark.startswith("FLOP/s count") for remark in table.remarks)
+
+
+def test_slow_cells_are_shown_in_gflops_and_a_cpu_has_no_share() -> None:
+    [table] = result_tables([result(18.4, achieved=Achieved(flops_per_second=150e9)), result(2.0)])
+    titles = [column.title for column in table.columns]
+    column = titles.index("GFLOP/s")
+    assert sorted(row[column].text for row in table.rows) == ["150", "–"]
+    assert "peak" not in dict(table.facts)
+
+
+def test_without_arithmetic_there_is_no_column_for_it() -> None:
+    [table] = result_tables(quick_start())
+    assert not [column.title for column in table.columns if "FLOP" in column.title]
+    assert not [remark for remark in table.remarks if "FLOP" in remark]
+
+
+def test_the_table_shows_the_peaks_of_the_memory_that_are_known() -> None:
+    on_gpu = Memory(peak_host_bytes=3 << 30, peak_device_bytes=3 << 29, peak_device_of="process")
+    [table] = result_tables([result(batch=1, memory=on_gpu), result(batch=2)])
+    titles = [column.title for column in table.columns]
+    figures = titles.index("GPU GiB"), titles.index("host GiB")
+    assert [[row[at].text for at in figures] for row in table.rows] == [["1.50", "3.00"], ["–"] * 2]
+    [table] = result_tables([result(memory=Memory(peak_host_bytes=3 << 30))])
+    assert not [column.title for column in table.columns if column.title == "GPU GiB"]
+    [row] = csv_module.DictReader(io.StringIO(csv.text([("a", result(memory=on_gpu))])))
+    assert (row["peak_host_bytes"], row["peak_device_bytes"]) == (str(3 << 30), str(3 << 29))
+    assert row["peak_device_bytes_of"] == "process"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.336, "34%"), (1.0, "100%")]
+)
+def test_a_share_is_in_percent(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_csv_has_the_arithmetic_in_full_precision() -> None:
+    rows = list(csv_module.DictReader(io.StringIO(csv.text([("a", result(achieved=ON_A10G))]))))
+    assert rows[0]["achieved_flops_per_second"] == "23800000000000.0"
+    assert rows[0]["achieved_peak_share"] == "0.34"
+    assert rows[0]["achieved_peak_source"] == "1 x NVIDIA A10G at 70 TFLOP/s in amp"
 
 
 def test_csv_says_whether_the_answers_agree_with_the_reference_and_by_how_much() -> None:

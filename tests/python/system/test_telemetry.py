@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import fields, replace
 
@@ -29,7 +30,7 @@ NEEDS = {
     "nvmlDeviceGetTemperature": {"temperature_c"},
     "nvmlDeviceGetUtilizationRates": {"utilization_percent"},
     "nvmlDeviceGetMemoryInfo": {"memory_used_bytes"},
-    "nvmlDeviceGetComputeRunningProcesses": {"processes"},
+    "nvmlDeviceGetComputeRunningProcesses": {"processes", "process_memory_bytes"},
 }
 
 
@@ -39,7 +40,7 @@ def absent(reading: Reading) -> set[str]:
 
 def test_a_reading_has_the_units_of_its_names() -> None:
     reading = replace(find(FakeNvml(), GPU).read(), time_ns=0)
-    assert reading == Reading(0, 1410, 6251, 0x4, 120.0, 5001.0, 61, 97, 2 << 30, 1)
+    assert reading == Reading(0, 1410, 6251, 0x4, 120.0, 5001.0, 61, 97, 2 << 30, 1, 1 << 30)
 
 
 @pytest.mark.parametrize("function", NEEDS)
@@ -203,3 +204,15 @@ def test_a_list_of_processes_contains_this_one_under_any_number() -> None:
     assert find(nvml, GPU).read().processes == 2
     nvml.pids = []  # a container hides this process too, so nothing is known
     assert find(nvml, GPU).read().processes is None
+
+
+def test_the_memory_of_this_process_is_known_by_its_number_or_if_it_is_the_only_one() -> None:
+    nvml = FakeNvml()
+    nvml.pids = [1]
+    assert find(nvml, GPU).read().process_memory_bytes == 1 << 30
+    nvml.pids = [1, os.getpid()]
+    assert find(nvml, GPU).read().process_memory_bytes == 1 << 30
+    for nvml.pids in ([1, 2], []):
+        assert find(nvml, GPU).read().process_memory_bytes is None
+    nvml.pids, nvml.process_bytes = [1], None  # the driver does not tell it
+    assert find(nvml, GPU).read().process_memory_bytes is None
