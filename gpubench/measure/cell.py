@@ -161,8 +161,10 @@ class Bench:
             from gpubench.measure.cuda_graphs import NotCapturable
 
             self._enter("capture")
-            self._times.enter("capture")
-            before = dict(prepared.captured)
+            if prepared.has_graphs(cell):
+                self._times.share("capture")
+            else:
+                self._times.enter("capture")
             try:
                 executors = prepared.graph_executors(cell)
             except NotCapturable as reason:
@@ -170,8 +172,6 @@ class Bench:
                 cell = replace(cell, depth=1)  # a worker in Python waits for each batch
             else:
                 attempt.engine.captured = True
-                if before == prepared.captured:
-                    self._times.share("capture")
                 self._enter("measure")
                 return measured_run(cell, executors, deferral, self._times)
         self._enter("measure")

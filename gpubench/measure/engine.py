@@ -111,26 +111,41 @@ class Prepared:
         Cells that share the engine also share its graphs, if they need graphs of the same shape.
         Raises NotCapturable, with the reason, if Python has to call the engine instead.
         """
-        from gpubench.measure.cuda_graphs import NotCapturable, Shape, capture
+        from gpubench.measure.cuda_graphs import NotCapturable, capture
 
         if self.processing is not None:
             raise NotCapturable("preprocess and postprocess run in Python for each batch")
         executors = {}
         for device, on_device in self.engines.items():
-            shape = Shape(
-                workers=cell.worker_devices.count(device),
-                depth=cell.depth,
-                most_requests=cell.batch_limits.requests,
-                host_inputs=cell.inputs == "host",
-            )
+            shape = _graph_shape(cell, device)
             known, captured = self.captured.get(device, (None, None))
             if captured is None or known != shape:
                 self.captured.pop(device, None)  # first: the memory may be too small for both
+                captured = None
                 with _threads(cell.threads):  # TorchInductor compiled the engine for this number
                     captured = capture(on_device.engine, on_device.pool, shape)
                 self.captured[device] = shape, captured
             executors[device] = iter(captured.executors())
         return [next(executors[device]) for device in cell.worker_devices]
+
+    def has_graphs(self, cell: Cell) -> bool:
+        """Whether an earlier cell has captured the graphs of `cell` on all its devices."""
+        return all(
+            device in self.captured and self.captured[device][0] == _graph_shape(cell, device)
+            for device in self.engines
+        )
+
+
+def _graph_shape(cell: Cell, device: str) -> Shape:
+    """The shape of the graphs that `cell` needs on one of its devices."""
+    from gpubench.measure.cuda_graphs import Shape
+
+    return Shape(
+        workers=cell.worker_devices.count(device),
+        depth=cell.depth,
+        most_requests=cell.batch_limits.requests,
+        host_inputs=cell.inputs == "host",
+    )
 
 
 def _threads_note(cell: Cell, cores: int) -> str:

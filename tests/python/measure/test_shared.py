@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from small_models import make_presets_small
 
 import gpubench
 from gpubench.cells.resolve import resolve
-from gpubench.engines.base import build
-from gpubench.measure import python_workers, shared
+from gpubench.engines.base import Engine, build
+from gpubench.measure import cuda_graphs, python_workers, shared
 from gpubench.measure.cell import Bench
-from gpubench.measure.engine import prepare
+from gpubench.measure.cuda_graphs import Shape
+from gpubench.measure.engine import DeviceEngine, Prepared, prepare
 from gpubench.measure.python_workers import KeptRequests, make_pool
 from gpubench.measure.shared import Shared
 from gpubench.measure.stage_times import StageTimes
@@ -211,6 +213,32 @@ def test_many_bytes_of_requests_are_not_kept(monkeypatch: pytest.MonkeyPatch) ->
     again = requests.of(model, cell)
     for request in shown:
         assert all(torch.equal(a, b) for a, b in zip(request, next(again), strict=True))
+
+
+def test_cells_that_differ_only_in_clients_share_the_graphs_of_their_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes: list[Shape] = []
+
+    def capturing(engine: Engine, pool: object, shape: Shape) -> SimpleNamespace:
+        shapes.append(shape)
+        return SimpleNamespace(executors=lambda: [object()] * shape.workers)
+
+    monkeypatch.setattr(cuda_graphs, "capture", capturing)
+    engine = Engine(torch.nn.Identity(), torch.device("cpu"), None, torch.no_grad)
+    place = DeviceEngine(engine, [])
+    prepared = Prepared({"cuda:0": place, "cuda:1": place}, "", None, None, 0, 0, 0, None)
+    cell = a_cell(model="resnet50", device="cuda:0,cuda:1", workers=2, clients=2)
+    assert not prepared.has_graphs(cell)
+    for clients in (2, 4, 8):
+        assert len(prepared.graph_executors(another(cell, clients=clients))) == 2
+    assert len(shapes) == 2  # of each device
+    assert prepared.has_graphs(another(cell, clients=16))
+    for settings in ({"depth": 2}, {"workers": 4}, {"inputs": "device"}):
+        assert not prepared.has_graphs(another(cell, **settings))
+    prepared.graph_executors(another(cell, depth=2))
+    assert len(shapes) == 4
+    assert not prepared.has_graphs(cell)  # these were dropped
 
 
 def test_the_stages_and_the_rest_add_up_to_the_total() -> None:
