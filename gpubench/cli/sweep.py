@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.report.format import count, elapsed, milliseconds, number
 from gpubench.report.results import result_tables
-from gpubench.results.result import Result
+from gpubench.results.result import CellSeconds, Result
 from gpubench.spec.spec import Spec
 
 
@@ -66,14 +66,16 @@ def command(file: Path | None, output: str, quiet: bool, max_cells: int, **flags
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
+    progress = _Progress(quiet)
     with foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, _Progress(quiet), max_cells)
+        swept = sweep_grids(grids, output, progress, max_cells)
     if swept.interrupted:
         tell(f"stopped; what was measured is in {output}. The same command goes on from there")
         raise KeyboardInterrupt
 
+    progress.tell_where_time_went()
     emit_tables(result_tables(swept.results), None)
     return 1 if any(result.error for result in swept.results) else 0
 
@@ -84,6 +86,8 @@ class _Progress(Progress):
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._total = 0
+        self._cells: list[CellSeconds] = []
+        self._elapsed_s = 0.0
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         self._total = to_measure
@@ -104,6 +108,45 @@ class _Progress(Progress):
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
+        self._elapsed_s += elapsed_s
+        if result.seconds is not None:
+            self._cells.append(result.seconds)
+
+    def tell_where_time_went(self) -> None:
+        if len(self._cells) > 1:
+            tell(_where_time_went(self._cells, self._elapsed_s), self._quiet)
+
+
+# What the stages of a cell do, for people.
+_STAGES = {
+    "load": "loading models",
+    "flops": "counting operations",
+    "reference": "reference outputs",
+    "build": "building engines",
+    "check": "checking engines",
+    "inputs": "making requests",
+    "capture": "capturing CUDA graphs",
+    "start": "starting workers",
+    "analyse": "analysing the runs",
+    "other": "the rest of gpubench",
+}
+
+
+def _where_time_went(cells: Sequence[CellSeconds], elapsed_s: float) -> str:
+    """One line: the time of a sweep, how much of it was measured, and what took most of the rest.
+
+    `elapsed_s` is the time of all cells together, with writing their results.
+    """
+    measured_s = sum((cell.warmup or 0.0) + (cell.measure or 0.0) for cell in cells)
+    rest = {
+        text: sum(getattr(cell, stage) or 0.0 for cell in cells) for stage, text in _STAGES.items()
+    }
+    rest["writing results"] = elapsed_s - sum(cell.total for cell in cells)
+    longest = max(rest, key=lambda text: rest[text])
+    return (
+        f"{count(len(cells), 'cell')} in {elapsed(elapsed_s)}, {elapsed(measured_s)} of it warm-up "
+        f"and measured runs; most of the rest: {longest}, {elapsed(rest[longest])}"
+    )
 
 
 def _outcome(result: Result) -> str:

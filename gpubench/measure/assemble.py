@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpubench.measure.executors import executor_kind
 from gpubench.measure.run import MeasuredRun
+from gpubench.measure.stage_times import StageTimes
 from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.result import (
     EngineInfo,
@@ -39,6 +40,7 @@ class Attempt:
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     run: MeasuredRun | None = None
     error: Failure | None = None
+    times: StageTimes = field(default_factory=StageTimes)
 
 
 def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
@@ -57,8 +59,10 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             harness=Harness(executor=executor, not_captured=attempt.not_captured),
             verdict=Verdict(status="suspect"),
             numerics=attempt.numerics,
+            seconds=attempt.times.seconds(),
             error=attempt.error,
         )
+    attempt.times.enter("analyse")
     analysis = analyse(
         run.samples,
         run.loop,
@@ -137,6 +141,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         ),
         error=_failure(run, analysis),
     )
+    result.seconds = attempt.times.seconds()
     return result.with_samples(run.samples, analysis.counted)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError, first_line, reason_of, shorten
@@ -17,17 +17,19 @@ from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
 from gpubench.measure.progress import Progress
 from gpubench.measure.run import MeasuredRun, hung_threads, measured_run
+from gpubench.measure.stage_times import StageTimes
 from gpubench.results.result import Failure, Result
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import given_spec
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
+from gpubench.system.garbage import LongLived
 from gpubench.system.interrupts import Deferral, raise_if_received, received
 from gpubench.system.machine import Machine, this_machine
 
 if TYPE_CHECKING:
     from gpubench.measure.engine import Prepared
-    from gpubench.measure.reference import References
+    from gpubench.measure.shared import Shared
 
 Keep = Callable[[Result], None]
 
@@ -79,7 +81,11 @@ def run(
 
 
 class Bench:
-    """Measures cells one after another. Neighbouring cells that need the same engine share it."""
+    """Measures cells one after another. Neighbouring cells that need the same engine share it.
+
+    As a context manager it also keeps what only the engines differ in: see gpubench.measure.shared.
+    The end of the block frees it.
+    """
 
     def __init__(self, machine: Machine, progress: Progress | None = None) -> None:
         self._machine = machine
@@ -87,16 +93,30 @@ class Bench:
         self._stage = "load"
         self._hung_before = hung_threads()
         self._prepared: Prepared | None = None
-        self._references: References | None = None
         self._key: tuple[object, ...] | None = None
+        self._keeps = False
+        self._shared: Shared | None = None
+        self._long_lived: LongLived | None = None
+        self._times = StageTimes()
+
+    def __enter__(self) -> Self:
+        self._keeps, self._long_lived = True, LongLived()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._long_lived is not None:
+            self._long_lived.release()
+        self._keeps, self._shared, self._long_lived = False, None, None
+        self._forget_engine()
 
     def measure(self, cell: Cell, keep: Keep = _discard) -> Result:
         """Measure one cell; see `run`.
 
         `keep` is called with the complete result, before a Ctrl-C can interrupt it.
         """
+        self._times = StageTimes()
         here = environment(self._machine, cell)
-        attempt = Attempt()
+        attempt = Attempt(times=self._times)
         interrupted = False
         with Deferral() as deferral:  # from the measured run on, a signal only ends that run
             try:
@@ -131,7 +151,7 @@ class Bench:
         """Load the model, build the engine, and measure. Fills in the engine in `attempt`."""
         if cell.service is not None:
             self._enter("measure")
-            return measured_run(cell, synthetic_executors(cell), deferral)
+            return measured_run(cell, synthetic_executors(cell), deferral, self._times)
         from gpubench.measure.python_workers import with_processing_times
 
         prepared = self._prepare(cell)
@@ -141,6 +161,10 @@ class Bench:
             from gpubench.measure.cuda_graphs import NotCapturable
 
             self._enter("capture")
+            if prepared.has_graphs(cell):
+                self._times.share("capture")
+            else:
+                self._times.enter("capture")
             try:
                 executors = prepared.graph_executors(cell)
             except NotCapturable as reason:
@@ -149,10 +173,10 @@ class Bench:
             else:
                 attempt.engine.captured = True
                 self._enter("measure")
-                return measured_run(cell, executors, deferral)
+                return measured_run(cell, executors, deferral, self._times)
         self._enter("measure")
         workers = prepared.workers(cell)
-        run = measured_run(cell, torch_executors(workers), deferral)
+        run = measured_run(cell, torch_executors(workers), deferral, self._times)
         return replace(run, samples=with_processing_times(run.samples, workers))
 
     def _enter(self, stage: str) -> None:
@@ -162,19 +186,26 @@ class Bench:
 
     def _prepare(self, cell: Cell) -> Prepared:
         from gpubench.measure.engine import engine_key, prepare
-        from gpubench.measure.reference import References
+        from gpubench.measure.shared import Shared
 
-        self._references = self._references or References()
-
+        self._shared = self._shared or Shared(keep=self._keeps)
         key = engine_key(cell)
-        if self._prepared is None or self._key != key:
-            self._forget_engine()  # first, since the memory may be too small for two engines
-            self._prepared, self._key = prepare(cell, self._enter, self._references), key
+        if self._prepared is not None and self._key == key:
+            self._times.share("load", "flops", "reference", "build", "check", "inputs")
+            return self._prepared
+        if self._shared.forget_other_model(cell) and self._long_lived is not None:
+            self._long_lived.release()  # the model itself may be garbage for the collector
+        self._forget_engine()  # first, since the memory may be too small for two engines
+        self._prepared = prepare(cell, self._enter, self._shared, self._times)
+        self._key = key
         return self._prepared
 
     def _forget_engine(self) -> None:
         self._prepared = self._key = None
-        gc.collect()
+        if self._long_lived is not None:
+            self._long_lived.collect()
+        else:
+            gc.collect()
 
 
 def one_line(error: BaseException) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,14 +28,20 @@ from gpubench.measure.python_workers import (
     make_pool,
     make_requests,
 )
-from gpubench.measure.reference import References
+from gpubench.measure.reference import Reference
+from gpubench.measure.shared import Shared
+from gpubench.measure.stage_times import StageTimes
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, load, seeded
 from gpubench.models.local_files import state_of_files
+from gpubench.registry import MODELS
 from gpubench.results.result import EngineInfo, Numerics
 from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import on_ending_thread, set_interop_threads
-from gpubench.system.machine import Machine
+from gpubench.system.machine import Machine, usable_cores
 from gpubench.system.process_memory import ResidentPeak
+
+if TYPE_CHECKING:
+    from gpubench.measure.cuda_graphs import Captured, Shape
 
 # The settings on which an engine and its inputs depend. Cells that differ only in other settings
 # share both.
@@ -68,6 +74,8 @@ class Prepared:
     processing: PrePostProcessing | None = None
     requests: list[object] = field(default_factory=list)  # what clients send to `processing`
     build_peak_host_bytes: int | None = None  # resident memory while all this was made
+    # The graphs of the last cell, by device. A cell that needs graphs of another shape drops them.
+    captured: dict[str, tuple[Shape, Captured]] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -104,24 +112,44 @@ class Prepared:
     def graph_executors(self, cell: Cell) -> list[core.Executor]:
         """One executor for each worker. It replays the engine of its GPU as CUDA graphs.
 
+        Cells that share the engine also share its graphs, if they need graphs of the same shape.
         Raises NotCapturable, with the reason, if Python has to call the engine instead.
         """
-        from gpubench.measure.cuda_graphs import NotCapturable, Shape, capture
+        from gpubench.measure.cuda_graphs import NotCapturable, capture
 
         if self.processing is not None:
             raise NotCapturable("preprocess and postprocess run in Python for each batch")
         executors = {}
         for device, on_device in self.engines.items():
-            shape = Shape(
-                workers=cell.worker_devices.count(device),
-                depth=cell.depth,
-                most_requests=cell.batch_limits.requests,
-                host_inputs=cell.inputs == "host",
-            )
-            with _threads_of_a_worker(cell):  # TorchInductor compiled the engine for this number
-                captured = capture(on_device.engine, on_device.pool, shape)
-                executors[device] = iter(captured.executors())
+            shape = _graph_shape(cell, device)
+            known, captured = self.captured.get(device, (None, None))
+            if captured is None or known != shape:
+                self.captured.pop(device, None)  # first: the memory may be too small for both
+                captured = None
+                with _threads(cell.threads):  # TorchInductor compiled the engine for this number
+                    captured = capture(on_device.engine, on_device.pool, shape)
+                self.captured[device] = shape, captured
+            executors[device] = iter(captured.executors())
         return [next(executors[device]) for device in cell.worker_devices]
+
+    def has_graphs(self, cell: Cell) -> bool:
+        """Whether an earlier cell has captured the graphs of `cell` on all its devices."""
+        return all(
+            device in self.captured and self.captured[device][0] == _graph_shape(cell, device)
+            for device in self.engines
+        )
+
+
+def _graph_shape(cell: Cell, device: str) -> Shape:
+    """The shape of the graphs that `cell` needs on one of its devices."""
+    from gpubench.measure.cuda_graphs import Shape
+
+    return Shape(
+        workers=cell.worker_devices.count(device),
+        depth=cell.depth,
+        most_requests=cell.batch_limits.requests,
+        host_inputs=cell.inputs == "host",
+    )
 
 
 def _threads_note(cell: Cell, cores: int) -> str:
@@ -139,38 +167,89 @@ def engine_key(cell: Cell) -> tuple[object, ...]:
 
 
 def prepare(
-    cell: Cell, enter: Callable[[str], None], references: References | None = None
+    cell: Cell,
+    enter: Callable[[str], None],
+    shared: Shared | None = None,
+    times: StageTimes | None = None,
 ) -> Prepared:
     """Load the model, build its engine, and check its outputs. `enter` is called for each stage.
 
-    All of this uses as many CPU threads as a worker will have. It runs on a thread that ends before
-    this function returns, since its thread pool would slow the workers down (see
-    gpubench.system.cpu_threads). Raises GpubenchError if the model cannot be loaded, built or
-    checked, and passes on other errors of the runtime.
+    `shared` may hold what an earlier cell has made. `times` gets the parts of the stages.
+
+    The work runs on threads that end before this function returns, since their thread pools would
+    slow the workers down (see gpubench.system.cpu_threads). Loading and the reference use all
+    cores; the engine is built and checked with as many CPU threads as a worker will have. Raises
+    GpubenchError if the model cannot be loaded, built or checked, and passes on other errors of the
+    runtime.
     """
-    return on_ending_thread(lambda: _prepare(cell, enter, references or References()))
-
-
-def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -> Prepared:
+    shared, times = shared or Shared(keep=False), times or StageTimes()
     peak = ResidentPeak()
+    loaded = on_ending_thread(lambda: _load(cell, enter, shared, times))
+    prepared = on_ending_thread(lambda: _build(cell, loaded, enter, shared, times))
+    return replace(prepared, build_peak_host_bytes=peak.bytes())
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and what is known about it before an engine is built from it."""
+
+    model: LoadedModel  # building changes it
+    seconds: float  # that loading took, for this cell or for an earlier one
+    flops: float | None
+    reference: Reference
+
+
+def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: StageTimes) -> _Loaded:
     precision.set_fp32_arithmetic(cell.precision)
     set_interop_threads(_total_threads(cell))  # has no effect after the model has run
-    with _threads_of_a_worker(cell), ExitStack() as modes:
+    with _threads(usable_cores()):
         enter("load")
-        started = time.monotonic()
-        model = load(cell)
-        load_seconds = time.monotonic() - started
+        times.enter("load")
+        kept = shared.kept(cell)
+        if kept is not None:
+            times.share("load")
+        else:
+            kept = shared.load(cell)
+        model = kept.model
+        to_build = kept.copy() if shared.keeps(cell) else model
         if model.processing is not None and cell.inputs == "device":
             raise GpubenchError(
                 "--inputs device: a model with preprocess or postprocess takes its requests from "
                 "host memory and returns results to host memory; use --inputs host"
             )
         _refuse_memory_format(model, cell)
-        flops = count_flops(model) if model.callable_on_cpu else None
-        reference = references.get(model, cell)  # first, since building changes the model
+        flops = _flops(model, cell, shared, times) if model.callable_on_cpu else None
+        if shared.references.has(model, cell):
+            times.share("reference")
+        else:
+            times.enter("reference")
+        reference = shared.references.get(model, cell)  # first, since building changes the model
+        return _Loaded(to_build, kept.seconds, flops, reference)
+
+
+def _flops(model: LoadedModel, cell: Cell, shared: Shared, times: StageTimes) -> float | None:
+    """The operations of one inference. Those of a preset depend only on the length of its text."""
+    key = cell.model, cell.seq_len
+    if cell.model not in MODELS:
+        times.enter("flops")
+        return count_flops(model)
+    if key in shared.flops:
+        times.share("flops")
+    else:
+        times.enter("flops")
+        shared.flops[key] = count_flops(model)
+    return shared.flops[key]
+
+
+def _build(
+    cell: Cell, loaded: _Loaded, enter: Callable[[str], None], shared: Shared, times: StageTimes
+) -> Prepared:
+    model = loaded.model
+    device, *further = cell.devices
+    with _threads(cell.threads), ExitStack() as modes:
         enter("build")
+        times.enter("build")
         started = time.monotonic()
-        device, *further = cell.devices
         with memory_format.explained(cell):
             engine = build(model, cell.on(device))
         precision.set_fp32_arithmetic(cell.precision)  # exporting and compiling may change it
@@ -178,25 +257,28 @@ def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -
         _refuse_foreign_interop_threads(engine, cell)
         build_seconds = time.monotonic() - started
         enter("check")
+        times.enter("check")
         with memory_format.explained(cell):
-            checked = check(engine, reference, cell.precision)
-    engines = {device: _device_engine(model, engine, cell)}
+            checked = check(engine, loaded.reference, cell.precision)
+    engines = {device: _device_engine(model, engine, cell, shared, times)}
     for device in further:  # each device needs another copy: building moves the model to its device
         on_device = cell.on(device)
-        copy = load(on_device)
-        engines[device] = _device_engine(copy, build(copy, on_device), on_device)
+        times.enter("build")
+        kept = shared.kept(on_device)
+        copy = kept.copy() if kept else load(on_device)
+        engine = build(copy, on_device)
+        engines[device] = _device_engine(copy, engine, on_device, shared, times)
     return Prepared(
         engines=engines,
         weights=model.weights,
         parameters=model.parameters,
-        flops=flops,
-        load_seconds=load_seconds,
+        flops=loaded.flops,
+        load_seconds=loaded.seconds,
         build_seconds=build_seconds,
         first_inference_seconds=checked.first_inference_seconds,
         numerics=checked.numerics,
         processing=model.processing,
         requests=make_requests(model.processing, cell) if model.processing else [],
-        build_peak_host_bytes=peak.bytes(),
     )
 
 
@@ -232,19 +314,26 @@ def _total_threads(cell: Cell) -> int:
     return cell.workers * cell.threads
 
 
-def _device_engine(model: LoadedModel, engine: Engine, cell: Cell) -> DeviceEngine:
-    return DeviceEngine(engine, [] if model.processing else make_pool(model, engine, cell))
+def _device_engine(
+    model: LoadedModel, engine: Engine, cell: Cell, shared: Shared, times: StageTimes
+) -> DeviceEngine:
+    times.enter("inputs")
+    if model.processing:
+        return DeviceEngine(engine, [])
+    if shared.requests is not None and shared.requests.has(cell):
+        times.share("inputs")
+    return DeviceEngine(engine, make_pool(model, engine, cell, shared.requests))
 
 
 @contextmanager
-def _threads_of_a_worker(cell: Cell) -> Iterator[None]:
-    """Set torch's number of CPU threads to that of a worker: some runtimes compile for it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(cell.threads)
+def _threads(count: int) -> Iterator[None]:
+    """Set the number of CPU threads with which torch computes on this thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def count_flops(model: LoadedModel) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gpubench.engines.base import Engine
 from gpubench.measure.streams import execution
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, seeded
+from gpubench.registry import MODELS
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.system.cpu_threads import limited
@@ -25,22 +26,76 @@ _POOL_BYTES = 64 << 20
 _POOL_LEAST, _POOL_MOST = 4, 64
 
 
-def make_pool(model: LoadedModel, engine: Engine, cell: Cell) -> list[Tensors]:
+# Requests of at most this many bytes are kept for the next cell of a sweep.
+_KEPT_BYTES = 256 << 20
+
+
+class KeptRequests:
+    """The requests of the last cell, before they were converted to the formats of its engine.
+
+    The next cell uses them if it has the same preset, seed, length of sequences and batch.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] | None = None
+        self._made: list[Tensors] = []
+        self._generator = torch.Generator()
+
+    def has(self, cell: Cell) -> bool:
+        """Whether an earlier cell has made requests that `cell` can use."""
+        return self._key == _request_key(cell)
+
+    def of(self, model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
+        """The requests of `cell` from its seed, one after another, without an end."""
+        if cell.model not in MODELS:
+            yield from _new_requests(model, cell, _generator_of(cell))
+        if not self.has(cell):
+            self._key, self._made = _request_key(cell), []
+            self._generator = _generator_of(cell)
+        yield from self._made
+        for request in _new_requests(model, cell, self._generator):
+            if self._key is not None:
+                self._made.append(request)
+                if sum(_bytes(each) for each in self._made) > _KEPT_BYTES:
+                    self._key, self._made = None, []
+            yield request
+
+
+def _request_key(cell: Cell) -> tuple[object, ...]:
+    return cell.model, cell.seed, cell.seq_len, cell.batch
+
+
+def _generator_of(cell: Cell) -> torch.Generator:
+    return seeded(cell.seed + 1)  # not the seed of the weights
+
+
+def _new_requests(model: LoadedModel, cell: Cell, generator: torch.Generator) -> Iterator[Tensors]:
+    while True:
+        yield model.make_inputs(generator, cell.batch)
+
+
+def _bytes(request: Tensors) -> int:
+    return sum(tensor.nbytes for tensor in request)
+
+
+def make_pool(
+    model: LoadedModel, engine: Engine, cell: Cell, kept: KeptRequests | None = None
+) -> list[Tensors]:
     """Distinct requests of `cell.batch` samples, from the seed, in the formats of the engine.
 
-    They are on the device if `cell.inputs` is "device", else in host memory.
+    They are on the device if `cell.inputs` is "device", else in host memory. `kept` may have made
+    them for an earlier cell.
     """
-    generator = seeded(cell.seed + 1)  # not the seed of the weights
+    made = kept.of(model, cell) if kept else _new_requests(model, cell, _generator_of(cell))
 
     def request() -> Tensors:
-        inputs = engine.cast(model.make_inputs(generator, cell.batch))
+        inputs = engine.cast(next(made))
         if cell.inputs == "device":
             return tuple(tensor.to(engine.device) for tensor in inputs)
         return inputs
 
     pool = [request()]
-    size = sum(tensor.nbytes for tensor in pool[0])
-    count = min(max(_POOL_BYTES // size, _POOL_LEAST), _POOL_MOST)
+    count = min(max(_POOL_BYTES // _bytes(pool[0]), _POOL_LEAST), _POOL_MOST)
     pool += [request() for _ in range(count - 1)]
     return pool
 
@@ -51,7 +106,7 @@ _ENCODED_REQUESTS = 16
 
 def make_requests(processing: PrePostProcessing, cell: Cell) -> list[object]:
     """Distinct requests of `cell.batch` samples as clients send them, from the seed."""
-    generator = seeded(cell.seed + 1)
+    generator = _generator_of(cell)
     return [processing.make_requests(generator, cell.batch) for _ in range(_ENCODED_REQUESTS)]
 
 

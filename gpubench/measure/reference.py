@@ -1,12 +1,13 @@
 """The reference: the outputs of the fp32 eager model on the CPU, for seeded requests.
 
-The engine and the reference get the same whole requests, with the same batch. So nothing has to be
-known about the outputs: neither their number of dimensions nor which dimension is the batch.
+The engine and the reference get the same samples. For a user's own model they get the same whole
+requests, with the same batch. So nothing has to be known about its outputs: neither their number of
+dimensions nor which dimension is the batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -24,6 +25,8 @@ from gpubench.spec.cell import Cell
 # request would not show whether an engine ignores its inputs.
 SAMPLES = 16
 _LEAST_REQUESTS = 2
+# The samples of a preset run in batches of this size. They are fast on a CPU with many cores.
+_PRESET_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -39,29 +42,73 @@ class Reference:
 
 
 class References:
-    """The references of one preset. Neighbouring cells of a sweep share them.
+    """The reference outputs of a preset. The cells of a sweep share them, whatever their batch.
 
-    A user's own model is run again for each cell. Its files, or what its function returns, may have
-    changed, and no key covers everything that its outputs depend on.
+    A preset computes each sample on its own, with the batch as the first dimension of its outputs.
+    So it runs only once for each seed and sequence length, on SAMPLES samples. The requests of a
+    cell consist of these samples.
+
+    A user's own model is run again for each cell, with the batch of the cell. Its files, or what
+    its function returns, may have changed, and no key covers everything that its outputs depend on.
     """
 
     def __init__(self) -> None:
-        self._key: tuple[object, ...] | None = None
-        self._references: dict[int, Reference] = {}  # by batch
+        self._weights: tuple[object, ...] | None = None
+        self._references: dict[tuple[int, int | None], Reference] = {}  # by seed and seq_len
+
+    def has(self, model: LoadedModel, cell: Cell) -> bool:
+        """Whether `get` needs no run of `model`."""
+        return (
+            cell.model in MODELS
+            and self._weights == _weights_of(model, cell)
+            and (cell.seed, cell.seq_len) in self._references
+        )
 
     def get(self, model: LoadedModel, cell: Cell) -> Reference:
         """The reference of `model`, which must not have been changed since it was loaded."""
         if cell.model not in MODELS:
             return make_reference(model, cell.seed, cell.batch)
-        # Random weights follow from the seed. Other weights are in files, which can change.
-        weights = None if cell.weights == "random" else model.weights_digest
-        key = (cell.model, cell.weights, weights, cell.seed, cell.seq_len)
-        if key != self._key:
-            # Before the next one is made: the memory may be too small for both.
-            self._references, self._key = {}, key
-        if cell.batch not in self._references:
-            self._references[cell.batch] = make_reference(model, cell.seed, cell.batch)
-        return self._references[cell.batch]
+        if not self.has(model, cell):
+            if self._weights != (weights := _weights_of(model, cell)):
+                self._references, self._weights = {}, weights
+            reference = make_reference(model, cell.seed, _PRESET_BATCH)
+            self._references[cell.seed, cell.seq_len] = reference
+        return _with_batch(self._references[cell.seed, cell.seq_len], cell.batch)
+
+
+def _weights_of(model: LoadedModel, cell: Cell) -> tuple[object, ...]:
+    # Random weights follow from the seed. Other weights are in files, which can change.
+    weights = None if cell.weights == "random" else model.weights_digest
+    return cell.model, cell.weights, weights
+
+
+def _with_batch(reference: Reference, batch: int) -> Reference:
+    """The reference with the same samples in requests of `batch` samples."""
+    if batch == _PRESET_BATCH:
+        return reference
+    rows = _rows(batch)
+
+    def in_requests(parts: list[Tensors]) -> list[Tensors]:
+        joined = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+        return [tuple(tensor[chosen] for tensor in joined) for chosen in rows]
+
+    outputs = None if reference.outputs is None else in_requests(reference.outputs)
+    return replace(reference, requests=in_requests(reference.requests), outputs=outputs)
+
+
+def _rows(batch: int) -> list[torch.Tensor]:
+    """The numbers of the samples in each request of `batch` samples.
+
+    A request of more than SAMPLES samples has every sample several times, in a random order, so an
+    engine that exchanges two rows is found. No two requests have the same sample in the same row.
+    """
+    if 2 * batch <= SAMPLES:
+        every = torch.arange(-(-SAMPLES // batch) * batch) % SAMPLES
+        return list(every.view(-1, batch))
+    generator = seeded(batch)
+    blocks = [torch.randperm(SAMPLES, generator=generator) for _ in range(-(-batch // SAMPLES))]
+    first = torch.cat(blocks)[:batch]
+    return [first, (first + SAMPLES // 2) % SAMPLES]
 
 
 def make_reference(model: LoadedModel, seed: int, batch: int) -> Reference:

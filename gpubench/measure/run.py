@@ -16,6 +16,7 @@ from gpubench import core
 from gpubench.errors import GpubenchError, reason_in
 from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
+from gpubench.measure.stage_times import StageTimes
 from gpubench.results.result import EventClock
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell, ClosedLoad
@@ -74,7 +75,10 @@ def hung_threads() -> int:
 
 
 def measured_run(
-    cell: Cell, executors: Sequence[core.Executor], deferral: Deferral | None = None
+    cell: Cell,
+    executors: Sequence[core.Executor],
+    deferral: Deferral | None = None,
+    times: StageTimes | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
 
@@ -83,14 +87,17 @@ def measured_run(
 
     The returned value reports an error or an interruption during the measured run, together with
     everything that was measured before it. Raises GpubenchError for an error during the warm-up,
-    and KeyboardInterrupt for an interruption during the warm-up.
+    and KeyboardInterrupt for an interruption during the warm-up. `times` gets the stages.
     """
+    times = times or StageTimes()
+    times.enter("start")
     end_pools_of_this_thread()
     peak = ResidentPeak()
     runner = core.Runner(list(executors), wait=cell.wait)
     try:
+        times.enter("warmup")
         warm_up = _warm_up(runner, cell)
-        run = _measure(runner, cell, warm_up, peak, deferral or Deferral())
+        run = _measure(runner, cell, warm_up, peak, deferral or Deferral(), times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -203,8 +210,14 @@ def _raise_if_failed(outcome: core.Outcome) -> None:
 
 
 def _measure(
-    runner: core.Runner, cell: Cell, warm_up: _WarmUp, peak: ResidentPeak, deferral: Deferral
+    runner: core.Runner,
+    cell: Cell,
+    warm_up: _WarmUp,
+    peak: ResidentPeak,
+    deferral: Deferral,
+    times: StageTimes,
 ) -> MeasuredRun:
+    times.enter("start")
     load = offered_load(cell, warm_up.requests_per_second)
     gpus = gpus_of(cell.devices)
     limits: dict[str, Any] = {
@@ -220,7 +233,9 @@ def _measure(
         deferral.begin(lambda: runner.stop(_GRACE_S))
         if deferral.pressed:  # a signal came before there was a run to stop
             raise KeyboardInterrupt
+        times.enter("measure")
         outcome = runner.run(load.source, **limits)
+        times.enter("analyse")
         busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
     peak_host_bytes = peak.bytes()  # before the samples are copied
     others = None

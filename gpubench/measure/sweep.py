@@ -110,21 +110,22 @@ def _measure(
     kept = {key: cell for key, cell in wanted.items() if key not in missing}
     for file, results in _changed_since(kept, directory).items():
         progress.file_changed(file, results)
-    bench = Bench(machine, progress)
     left = _TimeLeft(len(missing))
-    for number, (key, cell) in enumerate(missing.items(), 1):
-        try:
-            progress.cell_begins(number, cell.spec, left.seconds())
-            left.begin()
-            result = bench.measure(cell, partial(_keep, directory, key))
-            progress.cell_ended(result, left.end())
-        except KeyboardInterrupt:
-            return False
-        if bench.has_hung_batch:
-            raise GpubenchError(
-                f"{result.error.message if result.error else 'a batch hung'}; its thread still "
-                "runs and would disturb the following cells: run the same sweep again to continue"
-            )
+    with Bench(machine, progress) as bench:
+        for number, (key, cell) in enumerate(missing.items(), 1):
+            try:
+                progress.cell_begins(number, cell.spec, left.seconds())
+                left.begin()
+                result = bench.measure(cell, partial(_keep, directory, key))
+                progress.cell_ended(result, left.end())
+            except KeyboardInterrupt:
+                return False
+            if bench.has_hung_batch:
+                raise GpubenchError(
+                    f"{result.error.message if result.error else 'a batch hung'}; its thread still "
+                    "runs and would disturb the following cells: run the same sweep again to "
+                    "continue"
+                )
     return True
 
 

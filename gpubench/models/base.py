@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
 Tensors = tuple[torch.Tensor, ...]
+MakeInputs = Callable[[torch.Generator, int], Tensors]  # (generator, samples) -> one request
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class LoadedModel:
 
     module: torch.nn.Module
     weights: str  # label for the result: "random (seed 0)", "pretrained: <source>"
-    make_inputs: Callable[[torch.Generator, int], Tensors]  # (generator, samples) -> one request
+    make_inputs: MakeInputs
     # The meaning of the largest value of each output, in order: "top1", or "start" and "end".
     answers: tuple[str, ...] = ()
     processing: PrePostProcessing | None = None
@@ -101,6 +102,18 @@ def load(cell: Cell) -> LoadedModel:
     loader = cast(Callable[["Cell"], LoadedModel], importlib.import_module(known.file).load)
     with _without_prompts():
         return loader(cell)
+
+
+def preset_inputs(cell: Cell) -> MakeInputs | None:
+    """`LoadedModel.make_inputs` of a preset, without its weights.
+
+    None if the file of the preset has no function `make_inputs_for`.
+    """
+    assert cell.model_entry.file is not None
+    file = importlib.import_module(cell.model_entry.file)
+    return (
+        cast(MakeInputs, file.make_inputs_for(cell)) if hasattr(file, "make_inputs_for") else None
+    )
 
 
 class _NoInput:

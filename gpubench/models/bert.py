@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, random_weights_label
+from gpubench.models.base import LoadedModel, MakeInputs, Tensors, random_weights_label
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -53,15 +53,20 @@ class _AnswerLogits(torch.nn.Module):
 def load(cell: Cell) -> LoadedModel:
     """BertForQuestionAnswering or DistilBertForQuestionAnswering, fp32, eval mode."""
     distilled = cell.model == "distilbert"
-    seq_len = cell.seq_len or 128
     model, label = _model(cell, distilled)
+    module = _AnswerLogits(model, token_types=not distilled).eval()
+    return LoadedModel(module, label, make_inputs_for(cell), answers=("start", "end"))
+
+
+def make_inputs_for(cell: Cell) -> MakeInputs:
+    """The requests of `cell`. They need no weights, so cells of any seq_len share the weights."""
+    distilled, seq_len = cell.model == "distilbert", cell.seq_len or 128
 
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         inputs = question_and_context(generator, samples, seq_len)
         return inputs[:2] if distilled else inputs
 
-    module = _AnswerLogits(model, token_types=not distilled).eval()
-    return LoadedModel(module, label, make_inputs, answers=("start", "end"))
+    return make_inputs
 
 
 def _model(cell: Cell, distilled: bool) -> tuple[Any, str]:

@@ -6,7 +6,7 @@ keys may be added, but no key is renamed without a new schema number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -297,6 +297,36 @@ class SampleFile(Part):
     sha256: str
 
 
+class CellSeconds(Part):
+    """Where the time of this cell went. The stages and `other` add up to `total`.
+
+    None: this cell did not spend time in the stage.
+    """
+
+    STAGES: ClassVar[frozenset[str]] = frozenset(
+        {
+            "load", "flops", "reference", "build", "check", "inputs", "capture", "start", "warmup",
+            "measure", "analyse",
+        }
+    )  # fmt: skip
+
+    load: float | None = None  # the model and its weights
+    flops: float | None = None  # counting the operations of an inference
+    reference: float | None = None  # the outputs of the fp32 eager model
+    build: float | None = None  # the engine: convert, trace, compile; or read it from the cache
+    check: float | None = None  # the engine's first inferences, compared with the reference
+    inputs: float | None = None  # making the inputs of the requests
+    capture: float | None = None  # CUDA graphs
+    start: float | None = None  # workers and telemetry
+    warmup: float | None = None
+    measure: float | None = None  # the measured run
+    analyse: float | None = None  # from its time stamps to the figures
+    other: float  # everything else
+    total: float  # without writing the result
+    # Stages of which an earlier cell did all the work, or all but a copy.
+    shared: list[str] = []
+
+
 class Failure(Part):
     stage: str  # "load" | "warm-up" | "measure" | ...
     message: str
@@ -326,6 +356,7 @@ class Result(Part):
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
     costs: list[Cost] = []
+    seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None
 

@@ -19,8 +19,8 @@ from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
-from gpubench.measure.reference import References
 from gpubench.measure.run import measured_run
+from gpubench.measure.shared import Shared
 from gpubench.registry import RUNTIMES
 from gpubench.report.format import number
 from gpubench.spec.cell import Cell
@@ -67,7 +67,7 @@ class Contender:
 def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> list[Contender]:
     """The runtimes that this machine can run. The reason is printed for the others."""
     ready = []
-    references = References()
+    shared = Shared(keep=True)
     for precision in PRECISIONS:
         for runtime in RUNTIMES:
             asked = make_spec(
@@ -84,7 +84,7 @@ def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> l
             name = f"{runtime} {precision}"
             try:
                 cell = resolve(asked, machine)
-                ready.append(Contender(name, cell, prepare(cell, lambda stage: None, references)))
+                ready.append(Contender(name, cell, prepare(cell, lambda stage: None, shared)))
             except GpubenchError as error:
                 print(f"{model} {name}: {error}", flush=True)
     return ready

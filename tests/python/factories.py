@@ -12,6 +12,7 @@ from gpubench.registry import model_entry
 from gpubench.results.result import (
     SCHEMA,
     Achieved,
+    CellSeconds,
     EngineInfo,
     Environment,
     Failure,
@@ -138,6 +139,15 @@ def result(
             parameters=25_557_032, intra_op_threads=spec.threads, native_precision=native_precision
         ),
         window=WindowInfo(seconds=7.1, warmup_seconds=2.0),
+        seconds=CellSeconds(
+            load=0.5,
+            build=1.0,
+            warmup=2.0,
+            measure=7.2,
+            other=0.3,
+            total=11.0,
+            shared=["reference"],
+        ),
         requests=Requests(offered=completed + 2, completed=completed, unfinished=2),
         throughput_per_second=throughput,
         throughput_interval=interval(throughput),

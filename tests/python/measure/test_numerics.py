@@ -595,15 +595,52 @@ def test_outputs_of_other_shapes_fail_the_cell(distilbert: tuple[LoadedModel, Re
         numerics_of(lambda *inputs: model.module(*inputs)[0], reference)
 
 
-def test_neighbouring_cells_share_a_reference() -> None:
+def test_cells_of_a_preset_share_a_reference_whatever_their_batch() -> None:
     cell = a_cell(model="distilbert", seq_len=16)
     model = load(cell)
+    runs: list[int] = []
+    model.module.register_forward_pre_hook(lambda module, inputs: runs.append(len(inputs[0])))
     references = References()
+    assert not references.has(model, cell)
     first = references.get(model, cell)
-    larger = references.get(model, another(cell, batch=8, precision="amp"))
-    assert len(larger.requests[0][0]) == 8
-    assert references.get(model, another(cell, precision="amp")) is first
-    assert references.get(model, another(cell, seed=1)) is not first
+    samples = sum(runs)
+    assert len(first.requests) == 16
+    for batch in (1, 3, 4, 8, 12, 16, 40):
+        larger = another(cell, batch=batch, precision="amp")
+        assert references.has(model, larger)
+        assert len(references.get(model, larger).requests[0][0]) == batch
+    assert sum(runs) == samples
+    assert references.get(model, another(cell, seq_len=8)) is not first
+    assert not references.has(model, another(cell, seed=1))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 8, 12, 16, 40])
+def test_the_reference_of_a_preset_holds_the_outputs_of_its_requests(batch: int) -> None:
+    cell = a_cell(model="distilbert", seq_len=16, batch=batch)
+    model = load(cell)
+    reference = References().get(model, cell)
+    assert reference.outputs is not None
+    assert len(reference.requests) >= 2
+    for request, outputs in zip(reference.requests, reference.outputs, strict=True):
+        with torch.inference_mode():
+            for ours, theirs in zip(model.module(*request), outputs, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    tokens = torch.stack([request[0] for request in reference.requests])
+    assert len(tokens.flatten(0, 1).unique(dim=0)) == 16
+    for row in range(batch):  # no two requests have the same sample in the same row
+        assert len(tokens[:, row].unique(dim=0)) == len(tokens)
+
+
+def test_two_exchanged_rows_of_a_large_batch_are_found() -> None:
+    cell = a_cell(model="distilbert", seq_len=16, batch=40)
+    model = load(cell)
+    reference = References().get(model, cell)
+
+    def exchanged(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(output.roll(16, 0) for output in model.module(*inputs))
+
+    assert suspect(numerics_of(exchanged, reference))
+    assert not suspect(numerics_of(model.module, reference))
 
 
 def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None:

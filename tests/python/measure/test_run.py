@@ -14,13 +14,14 @@ from small_models import make_presets_small
 
 import gpubench
 from gpubench.cells.resolve import resolve
+from gpubench.engines.base import build
 from gpubench.measure import python_workers
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.cell import Bench
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
-from gpubench.models.base import load
+from gpubench.models.base import LoadedModel, load
 from gpubench.results.result import EngineInfo, Memory
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
@@ -152,18 +153,18 @@ def test_a_result_says_that_its_precision_is_emulated() -> None:
 
 
 def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
+    builds: list[int] = []
 
-    def counting(cell: Cell) -> object:
-        loads.append(cell.model)
-        return load(cell)
+    def counting(model: LoadedModel, cell: Cell) -> object:
+        builds.append(cell.batch)
+        return build(model, cell)
 
-    monkeypatch.setattr("gpubench.measure.engine.load", counting)
+    monkeypatch.setattr("gpubench.measure.engine.build", counting)
     machine = this_machine()
     bench = Bench(machine)
     for settings in ({"workers": 1}, {"workers": 2}, {"batch": 2}):
         assert bench.measure(resolve(a_spec(**settings), machine)).error is None
-    assert len(loads) == 2
+    assert builds == [1, 2]
     assert not bench.has_hung_batch
 
 
