@@ -29,10 +29,10 @@ class Kept:
 
     def __init__(self, cell: Cell) -> None:
         """Load the model of `cell`. Raises what `load` raises."""
+        self._key = _key(cell)  # first: a file may change while it is read
         started = time.monotonic()
         self.model = load(cell)
         self.seconds = time.monotonic() - started
-        self._key = _key(cell)
         self._seq_len = cell.seq_len
         self._versions = self._current_versions()
 

@@ -111,9 +111,9 @@ def preset_inputs(cell: Cell) -> MakeInputs | None:
     """
     assert cell.model_entry.file is not None
     file = importlib.import_module(cell.model_entry.file)
-    return (
-        cast(MakeInputs, file.make_inputs_for(cell)) if hasattr(file, "make_inputs_for") else None
-    )
+    if not hasattr(file, "make_inputs_for"):
+        return None
+    return cast(MakeInputs, file.make_inputs_for(cell))
 
 
 class _NoInput:

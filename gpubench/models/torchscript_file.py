@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import (
     LoadedModel,
+    MakeInputs,
     Tensors,
     draw_samples,
     in_reference_dtype,
@@ -21,8 +22,6 @@ from gpubench.models.base import (
 from gpubench.models.inputs_file import InputsFile
 from gpubench.spec.cell import Cell
 from gpubench.spec.input_shapes import GivenInput, RequestInput
-
-MakeInputs = Callable[[torch.Generator, int], Tensors]
 
 
 def load(cell: Cell) -> LoadedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -76,9 +77,15 @@ def test_sweep_report_and_resume(tmp_path: Path) -> None:
     done = gpubench(*arguments)
     assert done.returncode == 0, done.stderr
     assert "2 cells to measure" in done.stderr
+    summary = done.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"2 cells in \d+ s, \d+ s of it warm-up and measured runs; most of the rest: .+, \d+ s",
+        summary,
+    )
     assert done.stdout.count("synthetic") == 2
     again = gpubench(*arguments)
     assert "0 cells to measure, 2 measured before" in again.stderr
+    assert "measured runs" not in again.stderr
     assert again.stdout == done.stdout
     report = gpubench("report", tmp_path / "run", "--format", "csv")
     assert len(report.stdout.splitlines()) == 3

@@ -22,7 +22,7 @@ from gpubench.measure.engine import DeviceEngine, Prepared, prepare
 from gpubench.measure.python_workers import KeptRequests, make_pool
 from gpubench.measure.shared import Shared
 from gpubench.measure.stage_times import StageTimes
-from gpubench.models.base import LoadedModel, load
+from gpubench.models.base import LoadedModel, as_tuple, load
 from gpubench.results.result import CellSeconds, Result
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
@@ -52,14 +52,6 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def the_cell(**settings: object) -> Cell:
     return resolve(Spec.model_validate(TINY | settings), this_machine())
-
-
-def outputs_of(model: LoadedModel, cell: Cell) -> tuple[torch.Tensor, ...]:
-    engine = build(model, cell)
-    (request, *_) = make_pool(model, engine, cell)
-    with engine.thread_modes():
-        outputs = engine.forward(*request)
-    return tuple(output.clone() for output in outputs)
 
 
 def test_a_preset_is_loaded_once_for_all_its_cells(loads: list[str]) -> None:
@@ -127,10 +119,8 @@ def test_an_engine_of_a_sweep_equals_one_that_was_built_alone(
     for mine, other in zip(ours.pool, theirs.pool, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
     with alone.engine.thread_modes():
-        answers = [engine.engine.forward(*engine.pool[0]) for engine in (ours, theirs)]
-    if isinstance(answers[0], torch.Tensor):
-        answers = [(answer,) for answer in answers]  # type: ignore[list-item]
-    assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
+        mine, other = (as_tuple(each.engine.forward(*each.pool[0])) for each in (ours, theirs))
+    assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
 
 
 def test_building_an_engine_does_not_change_the_model_that_is_kept() -> None:
