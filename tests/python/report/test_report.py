@@ -167,7 +167,8 @@ def test_the_table_shows_the_peaks_of_the_memory_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "0%"), (0.001, "<1%"), (0.336, "34%"), (1.0, "100%")]
+    ("share", "text"),
+    [(0.0, "0%"), (0.001, "<1%"), (0.336, "34%"), (1.0, "100%"), (1e300, "1.00e+302%")],
 )
 def test_a_share_is_in_percent(share: float, text: str) -> None:
     assert percent(share) == text
