@@ -52,7 +52,10 @@ def ratio(value: float | None) -> str:
 
 def percent(share: float) -> str:
     """A share: '34%'. Shares below half a percent, but not 0, are '<1%'."""
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+    if 0 < share < 0.005:
+        return "<1%"
+    # A document from elsewhere may hold a share of any size.
+    return f"{share:.0%}" if abs(share) < 10 else f"{number(share * 100, digits=3)}%"
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:

@@ -43,13 +43,13 @@ def achieved(
 
 
 def _source(peaks: Sequence[GpuPeak], precision: str) -> str:
-    """'2 x NVIDIA H200 at 989.5 TFLOP/s in fp16 without sparsity: NVIDIA H200 datasheet, ...'."""
+    """'2 x NVIDIA H200: 989.5 TFLOP/s in fp16 without sparsity (NVIDIA H200 datasheet, SXM)'."""
     described = []
     for name, count in Counter(peak.name for peak in peaks).items():
         peak = next(peak for peak in peaks if peak.name == name)
         teraflops = peak.flops_per_second[precision] / _TERA
         described.append(
-            f"{count} x {name} at {teraflops:g} TFLOP/s in {precision} without sparsity: "
-            f"{peak.document}, {peak.url}"
+            f"{count} x {name}: {teraflops:g} TFLOP/s in {precision} without sparsity "
+            f"({peak.document})"
         )
     return "; ".join(described)

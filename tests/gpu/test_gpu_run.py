@@ -10,6 +10,7 @@ import pytest
 
 import gpubench
 from gpubench.measure.cell import Interrupted
+from gpubench.system.gpu_peaks import gpu_peak
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BRIEF = {"device": "cuda:0", "clients": 4, "requests": 200, "warmup": 0.2}
@@ -153,6 +154,30 @@ def test_images_weights_and_joined_requests_are_channels_last_on_the_device(
     assert result.error is None
     assert result.harness.executor == executor, result.harness.not_captured
     assert result.answers_agree, result.numerics
+
+
+def test_the_arithmetic_is_below_the_peak_of_the_gpu() -> None:
+    result = replayed(model="bert-base", precision="fp16", batch=32, inputs="device")
+    achieved = result.achieved
+    assert achieved.flops_per_second is not None
+    assert achieved.flops_per_second > 1e12
+    if gpu_peak(result.environment.gpus[0]) is None:
+        pytest.skip(f"the peak of {result.environment.gpus[0]} is not in the table")
+    assert achieved.peak_share is not None
+    assert 0.02 < achieved.peak_share < 1
+
+
+@pytest.mark.gpu(torch=True)
+def test_the_peak_of_the_memory_holds_the_weights() -> None:
+    import torch
+
+    result = replayed(model="bert-base", precision="fp16", batch=2)
+    _, total = torch.cuda.mem_get_info(0)
+    weights, peak = result.engine.artifact_bytes, result.memory.peak_device_bytes
+    assert weights is not None
+    assert peak is not None
+    assert weights < peak <= total
+    assert result.memory.peak_device_of in {"process", "device"}
 
 
 WAITS = """

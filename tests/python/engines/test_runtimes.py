@@ -95,9 +95,9 @@ def test_outputs_are_right(model: str, runtime: str, precision: str, batch: int)
     loaded = SMALL[model]()
     weights = sum(parameter.nbytes for parameter in loaded.module.parameters())
     engine, numerics = checked(loaded, small_cell(model, runtime, precision, batch))
-    # At least the weights, of which int8 has a quarter.
+    # About the weights at least: int8 has a quarter of them, and 16-bit formats a half.
     assert engine.artifact_bytes is not None
-    assert engine.artifact_bytes > (0.25 if precision == "int8" else 0.49) * weights
+    assert engine.artifact_bytes > (0.2 if precision == "int8" else 0.49) * weights
     assert outputs_differ(numerics, precision) is None
     assert numerics.cosine is not None
     assert numerics.cosine > (1 - 1e-6 if precision == "fp32" else 0.98)

@@ -15,8 +15,7 @@ def test_the_share_is_that_of_the_dense_peak_at_the_precision() -> None:
     assert figures.flops_per_second == 200e12
     assert figures.peak_share == pytest.approx(200 / 989.5)
     assert figures.peak_source == (
-        "1 x NVIDIA H200 at 989.5 TFLOP/s in fp16 without sparsity: NVIDIA H200 datasheet (SXM), "
-        "https://www.nvidia.com/en-us/data-center/h200/"
+        "1 x NVIDIA H200: 989.5 TFLOP/s in fp16 without sparsity (NVIDIA H200 datasheet, SXM)"
     )
     assert achieved(20e9, 1_000, "fp32", [H200]).peak_share == pytest.approx(20 / 67)
 
@@ -25,8 +24,8 @@ def test_the_peak_of_several_gpus_is_their_sum() -> None:
     figures = achieved(20e9, 10_000, "amp", [H200, H200, A10G])
     assert figures.peak_share == pytest.approx(200 / (2 * 989.5 + 70))
     assert figures.peak_source is not None
-    assert figures.peak_source.startswith("2 x NVIDIA H200 at 989.5 TFLOP/s in amp")
-    assert "; 1 x NVIDIA A10G at 70 TFLOP/s in amp" in figures.peak_source
+    assert figures.peak_source.startswith("2 x NVIDIA H200: 989.5 TFLOP/s in amp")
+    assert "; 1 x NVIDIA A10G: 70 TFLOP/s in amp" in figures.peak_source
 
 
 @pytest.mark.parametrize(
