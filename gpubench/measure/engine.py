@@ -29,6 +29,7 @@ from gpubench.measure.python_workers import (
     make_requests,
 )
 from gpubench.measure.reference import References
+from gpubench.measure.streams import pinned
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, load, seeded
 from gpubench.models.local_files import state_of_files
 from gpubench.results.result import EngineInfo, Numerics
@@ -92,7 +93,11 @@ class Prepared:
         """One worker for each worker of the cell. It calls the engine of its device from Python."""
         engines = [self.engines[device] for device in cell.worker_devices]
         if self.processing is None:
-            return [ModelWorker(each.engine, each.pool, cell) for each in engines]
+            pools = {device: _requests(each, cell) for device, each in self.engines.items()}
+            return [
+                ModelWorker(each.engine, pools[device], cell)
+                for device, each in zip(cell.worker_devices, engines, strict=True)
+            ]
         return [
             ProcessingWorker(each.engine, self.requests, self.processing, cell) for each in engines
         ]
@@ -112,12 +117,17 @@ class Prepared:
                 workers=cell.worker_devices.count(device),
                 depth=cell.depth,
                 most_requests=cell.batch_limits.requests,
-                host_inputs=cell.inputs == "host",
+                inputs=cell.inputs,
             )
             with _threads_of_a_worker(cell):  # TorchInductor compiled the engine for this number
                 captured = capture(on_device.engine, on_device.pool, shape)
                 executors[device] = iter(captured.executors())
         return [next(executors[device]) for device in cell.worker_devices]
+
+
+def _requests(on_device: DeviceEngine, cell: Cell) -> list[Tensors]:
+    """The inputs of the requests, for workers in Python."""
+    return pinned(on_device.pool) if cell.inputs == "pinned" else on_device.pool
 
 
 def _threads_note(cell: Cell, cores: int) -> str:
@@ -155,10 +165,10 @@ def _prepare(cell: Cell, enter: Callable[[str], None], references: References) -
         started = time.monotonic()
         model = load(cell)
         load_seconds = time.monotonic() - started
-        if model.processing is not None and cell.inputs == "device":
+        if model.processing is not None and cell.inputs != "host":
             raise GpubenchError(
-                "--inputs device: a model with preprocess or postprocess takes its requests from "
-                "host memory and returns results to host memory; use --inputs host"
+                f"--inputs {cell.inputs}: a model with preprocess or postprocess takes its "
+                "requests from host memory and returns results to host memory; use --inputs host"
             )
         flops = count_flops(model) if model.callable_on_cpu else None
         reference = references.get(model, cell)  # first, since building changes the model

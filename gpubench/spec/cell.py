@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
-from gpubench.spec.settings import Precision, Wait
+from gpubench.spec.settings import Inputs, Precision, Wait
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Cell:
     precision_given: bool  # False: the precision is the default, or that of the model's file
 
     devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1")
-    inputs: Literal["device", "host"]
+    inputs: Inputs
     workers: int
     depth: int
     threads: int  # CPU threads of each worker's forward pass

@@ -37,7 +37,7 @@ def compare(
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
     place = prepared.engines["cuda:0"]
-    shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, host_inputs=True)
+    shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, inputs="host")
     captured = capture(place.engine, place.pool, shape)
     (slots,) = captured.workers
     graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]

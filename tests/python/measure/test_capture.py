@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from gpubench import core
 from gpubench.engines.base import Engine
+from gpubench.errors import GpubenchError
 from gpubench.measure import cuda_graphs
 from gpubench.measure.cuda_graphs import NotCapturable, Shape, batch_sizes, capture
 from gpubench.models.base import Tensors
@@ -169,8 +171,8 @@ def pool(requests: int = 8) -> list[Tensors]:
     ]
 
 
-def shape(**changes: int | bool) -> Shape:
-    settings = {"workers": 1, "depth": 1, "most_requests": 1, "host_inputs": True} | changes
+def shape(**changes: int | str) -> Shape:
+    settings = {"workers": 1, "depth": 1, "most_requests": 1, "inputs": "host"} | changes
     return Shape(**settings)  # type: ignore[arg-type]
 
 
@@ -248,7 +250,7 @@ def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: F
         return total(images, numbers)
 
     (executor,) = graph_executors(
-        engine(fake, forward), pool(), shape(depth=2, most_requests=4, host_inputs=False)
+        engine(fake, forward), pool(), shape(depth=2, most_requests=4, inputs="device")
     )
     assert executor.payloads is None
     for slot in executor.slots:
@@ -257,6 +259,44 @@ def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: F
         assert [(brought, back) for _, brought, back in slot.graphs.values()] == [(0, 0)] * 3
     largest = {tuple(numbers.tolist()) for numbers in seen if len(numbers) == 8}
     assert largest == {(0, 0, 1, 1, 2, 2, 3, 3), (4, 4, 5, 5, 6, 6, 7, 7)}
+
+
+@pytest.mark.parametrize("fewest_gathered", [1, 2, 9])
+def test_inputs_in_pinned_memory_get_a_buffer_only_if_the_cpu_gathers_some(
+    fake: FakeTorch, monkeypatch: pytest.MonkeyPatch, fewest_gathered: int
+) -> None:
+    made: list[int] = []
+    layout = core.cuda.Payloads
+
+    def payloads(rows: list[NDArray[np.uint8]], pinned_on: int) -> SimpleNamespace:
+        made.append(pinned_on)
+        in_ordinary_memory = layout(rows)
+        return SimpleNamespace(
+            offsets=in_ordinary_memory.offsets,
+            arena_bytes=in_ordinary_memory.arena_bytes,
+            gathers=lambda most: most >= fewest_gathered,
+        )
+
+    monkeypatch.setattr(core.cuda, "Payloads", payloads)
+    (executor,) = graph_executors(
+        engine(fake, total), pool(), shape(inputs="pinned", depth=2, most_requests=4)
+    )
+    assert made == [None]  # the device of the fake engine has no number
+    for slot in executor.slots:
+        assert (slot.host_input is not None) == (fewest_gathered <= 4)
+        assert slot.device_input
+        assert slot.host_output is not None
+
+
+def test_too_little_pinned_memory_for_the_inputs_is_not_measured_from_python(
+    fake: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(rows: object, pinned_on: int) -> object:
+        raise RuntimeError("cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
+
+    monkeypatch.setattr(core.cuda, "Payloads", fails)
+    with pytest.raises(GpubenchError, match=r"cuMemHostAlloc.*use --inputs host"):
+        graph_executors(engine(fake, total), pool(), shape(inputs="pinned"))
 
 
 def test_several_outputs_are_copied_to_the_host_with_one_copy(fake: FakeTorch) -> None:
