@@ -22,7 +22,7 @@ from gpu_replay import BareReplay, Figures, batches_per_second, harness
 
 from gpubench import core
 from gpubench.cells.resolve import resolve
-from gpubench.measure.cuda_graphs import Shape, capture
+from gpubench.measure.cuda_graphs import Captured, Shape, capture
 from gpubench.measure.engine import prepare
 from gpubench.spec.settings import Inputs
 from gpubench.spec.spec import Spec
@@ -30,6 +30,7 @@ from gpubench.system.machine import this_machine
 
 SECONDS = 1.0  # of each loop in each round
 IN_FLIGHT = 2
+PLACES: tuple[Inputs, ...] = ("host", "pinned")
 
 
 def compare(
@@ -39,14 +40,21 @@ def compare(
     rows: list[list[str]],
     model: str,
     batch: int,
-    inputs: Inputs,
 ) -> None:
-    """Add a row for this model, batch size and place of the inputs."""
-    asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs=inputs)
+    """Add two rows for this model and batch size: inputs in ordinary and in pinned memory."""
+    asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
     place = prepared.engines["cuda:0"]
-    shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, inputs=inputs)
-    captured = capture(place.engine, place.pool, shape)
+    for inputs in PLACES:
+        shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, inputs=inputs)
+        captured = capture(place.engine, place.pool, shape)
+        name = f"{model}, batch {batch}" + (", pinned inputs" if inputs == "pinned" else "")
+        rows.append(_row(bare, rounds, figures, captured, name, batch))
+
+
+def _row(
+    bare: BareReplay, rounds: int, figures: Figures, captured: Captured, name: str, batch: int
+) -> list[str]:
     (slots,) = captured.workers
     graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]
     assert captured.payloads is not None
@@ -64,7 +72,6 @@ def compare(
         launches.append(bare.launches(graphs, IN_FLIGHT, batches))
     over_calls = median(o / c for o, c in zip(ours, calls, strict=True))
     over_launches = median(o / g for o, g in zip(ours, launches, strict=True))
-    name = f"{model}, batch {batch}" + (", pinned inputs" if inputs == "pinned" else "")
     added_us = median(1e6 / o - 1e6 / c for o, c in zip(ours, calls, strict=True))
     figures[f"us added per request: {name}"] = added_us
     figures[f"fill ms: {name}"] = median(fill_ms)
@@ -72,17 +79,15 @@ def compare(
     figures[f"throughput over bare calls: {name}"] = over_calls
     figures[f"throughput over bare launches: {name}"] = over_launches
     speed = f"{median(ours) * batch:,.0f}"
-    rows.append(
-        [
-            name,
-            speed,
-            f"{median(fill_ms):.3f}",
-            f"{over_calls:.4f}",
-            "0.99",
-            f"{added_us:+.2f}",
-            f"{over_launches:.4f}",
-        ]
-    )
+    return [
+        name,
+        speed,
+        f"{median(fill_ms):.3f}",
+        f"{over_calls:.4f}",
+        "0.99",
+        f"{added_us:+.2f}",
+        f"{over_launches:.4f}",
+    ]
 
 
 def main() -> None:
@@ -94,7 +99,6 @@ def main() -> None:
     print(f"{device.name}, driver for CUDA {core.cuda.driver_version()}, torch {torch.__version__}")
     bare, figures = BareReplay(), Figures()
     rows: list[list[str]] = []
-    places: tuple[Inputs, ...] = ("host", "pinned")
 
     def save() -> None:
         if arguments.json:
@@ -102,12 +106,11 @@ def main() -> None:
             arguments.json.write_text(json.dumps(found, indent=1))
 
     parts = {
-        f"{model}, batch {batch}, inputs {inputs}": partial(
-            compare, bare, arguments.rounds, figures, rows, model, batch, inputs
+        f"{model}, batch {batch}": partial(
+            compare, bare, arguments.rounds, figures, rows, model, batch
         )
         for model in ("resnet50", "bert-base")
         for batch in (1, 32)
-        for inputs in places
     }
     status = all_parts(parts, save)
     columns = ["fp16", "inferences/s", "fill ms", "over bare calls", "target"]

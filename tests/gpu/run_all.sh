@@ -88,10 +88,10 @@ step build 120 python3 -m pip install --no-build-isolation --no-deps --no-index 
 tests driver 40
 tests synthetic 60
 step doctor 30 "${gpubench[@]}" doctor --gpu
-tests graphs 90
+tests graphs 110
 tests run 200
-step replay 60 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
-step models 100 python3 tests/benchmarks/gpu_models.py --rounds 2 --json "$output/gpu_models.json"
+step replay 80 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
+step models 130 python3 tests/benchmarks/gpu_models.py --rounds 2 --json "$output/gpu_models.json"
 tests runtimes 200
 step sweep 60 "${gpubench[@]}" sweep --model resnet50,bert-base --precision fp16 --batch 1,32 \
   --device cuda:0 --warmup 500ms --duration 3s --output "$output/sweep"
