@@ -23,6 +23,7 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/event.cpp
   csrc/src/cuda/event_clock.cpp
   csrc/src/cuda/graph_executor.cpp
+  csrc/src/cuda/input_copies.cpp
   csrc/src/cuda/kernel_graph.cpp
   csrc/src/cuda/payloads.cpp
   csrc/src/cuda/spin_kernel.cpp

@@ -48,7 +48,8 @@ std::shared_ptr<const void> keep(const py::object& owner) {
 }
 
 // One array for each input tensor, with one row for each request.
-std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
+std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors,
+                                        const std::optional<integer_argument>& pinned_on) {
   std::vector<bytes_array> rows;
   std::vector<std::size_t> tensor_bytes;
   for (const py::array& each : tensors) {
@@ -68,7 +69,10 @@ std::shared_ptr<payloads> make_payloads(const std::vector<py::array>& tensors) {
       data.insert(data.end(), each.data(i, 0), each.data(i, 0) + each.shape(1));
     }
   }
-  return std::make_shared<payloads>(std::move(tensor_bytes), std::move(data));
+  if (!pinned_on) return std::make_shared<payloads>(std::move(tensor_bytes), data);
+  const int device = to_device(*pinned_on);
+  return without_gil(
+      [&] { return std::make_shared<payloads>(std::move(tensor_bytes), data, device); });
 }
 
 using python_graphs =
@@ -169,8 +173,19 @@ void bind_executors(py::module_& m) {
       "The input data of requests: one uint8 array for each input tensor, of shape (distinct "
       "requests, bytes). A request with id i has row i % count. The data is copied; workers can "
       "share it. In the memory of a batch the input tensors come one after another, each for all "
-      "requests.")
-      .def(py::init(&make_payloads), "tensors"_a)
+      "requests. With `pinned_on`, the number of a device, the data is in pinned memory, from "
+      "which "
+      "the device copies the inputs of a batch.")
+      .def(py::init(&make_payloads), "tensors"_a, "pinned_on"_a = py::none())
+      .def_property_readonly("pinned", &payloads::pinned)
+      .def(
+          "gathers",
+          [](const payloads& self, const integer_argument& most_requests) {
+            return self.gathers(to_count(most_requests, "most_requests"));
+          },
+          "most_requests"_a,
+          "Whether the CPU gathers inputs of batches of up to so many requests. Then their slots "
+          "need a host_input.")
       .def_property_readonly("count", &payloads::count, "Distinct requests.")
       .def(
           "offsets",
@@ -189,8 +204,9 @@ void bind_executors(py::module_& m) {
   py::class_<graph_slot>(
       m, "Slot",
       "A slot for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output "
-      "bytes)}; a batch uses the smallest one that is large enough. Without host_input the graphs "
-      "read inputs that are on the device already; without host_output their outputs stay there.")
+      "bytes)}; a batch uses the smallest one that is large enough. In host_input the CPU gathers "
+      "inputs; device_input is where they are copied to. Without host_output the outputs stay on "
+      "the device.")
       .def(py::init(&make_slot), "graphs"_a, "host_input"_a = py::none(), "device_input"_a = 0,
            "device_output"_a = 0, "host_output"_a = py::none());
 
@@ -213,8 +229,9 @@ void bind_executors(py::module_& m) {
 
   py::class_<graph_executor, gpubench::executor, std::shared_ptr<graph_executor>>(
       m, "GraphExecutor",
-      "Executes batches with CUDA graphs: a batch is a copy to the device, a graph launch and a "
-      "copy to the host, with one stream for each slot. `owner` is kept alive until the device has "
+      "Executes batches with CUDA graphs: a batch is one or more copies to the device, a graph "
+      "launch and a copy to the host, with one stream for each slot. Without payloads the graphs "
+      "read inputs that are on the device already. `owner` is kept alive until the device has "
       "finished with the graphs.")
       .def(py::init([](const integer_argument& device, std::vector<graph_slot> slots,
                        std::shared_ptr<payloads> inputs, const py::object& owner) {
@@ -238,20 +255,24 @@ void bind_executors(py::module_& m) {
       m, "SyntheticExecutor",
       "Each batch is a graph with a kernel of known duration, whatever its size: an int, or an "
       "int64 array of which each batch takes the next entry. request_bytes and reply_bytes are "
-      "copied to and from the device for each request; 0: nothing is copied.")
+      "copied to and from the device for each request; 0: nothing is copied. With pinned_inputs "
+      "the "
+      "requests are in pinned memory, from which the device copies them.")
       .def(py::init([](const integer_argument& device, const py::object& service_ns,
                        const integer_argument& depth, const integer_argument& max_batch,
-                       const integer_argument& request_bytes, const integer_argument& reply_bytes) {
+                       const integer_argument& request_bytes, const integer_argument& reply_bytes,
+                       bool pinned_inputs) {
              const synthetic_executor::options wanted{
                  to_count(depth, "depth"), to_count(max_batch, "max_batch"),
-                 to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes")};
+                 to_count(request_bytes, "request_bytes"), to_count(reply_bytes, "reply_bytes"),
+                 pinned_inputs};
              const auto table = service_table(service_ns);
              const int number = to_device(device);
              return without_gil(
                  [&] { return std::make_shared<synthetic_executor>(number, table, wanted); });
            }),
            "device"_a, "service_ns"_a, py::kw_only(), "depth"_a = 1, "max_batch"_a = 1,
-           "request_bytes"_a = 0, "reply_bytes"_a = 0);
+           "request_bytes"_a = 0, "reply_bytes"_a = 0, "pinned_inputs"_a = false);
 }
 
 }  // namespace

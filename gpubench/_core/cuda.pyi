@@ -71,14 +71,20 @@ class DeviceBuffer:
 
 class Payloads:
     """
-    The input data of requests: one uint8 array for each input tensor, of shape (distinct requests, bytes). A request with id i has row i % count. The data is copied; workers can share it. In the memory of a batch the input tensors come one after another, each for all requests.
+    The input data of requests: one uint8 array for each input tensor, of shape (distinct requests, bytes). A request with id i has row i % count. The data is copied; workers can share it. In the memory of a batch the input tensors come one after another, each for all requests. With `pinned_on`, the number of a device, the data is in pinned memory, from which the device copies the inputs of a batch.
     """
     def __init__(
-        self, tensors: collections.abc.Sequence[numpy.typing.NDArray[numpy.uint8]]
+        self,
+        tensors: collections.abc.Sequence[numpy.typing.NDArray[numpy.uint8]],
+        pinned_on: int | None = None,
     ) -> None: ...
     def arena_bytes(self, requests: int) -> int:
         """
         The size of the memory of a batch of so many requests.
+        """
+    def gathers(self, most_requests: int) -> bool:
+        """
+        Whether the CPU gathers inputs of batches of up to so many requests. Then their slots need a host_input.
         """
     def offsets(self, requests: int) -> list[int]:
         """
@@ -89,10 +95,12 @@ class Payloads:
         """
         Distinct requests.
         """
+    @property
+    def pinned(self) -> bool: ...
 
 class Slot:
     """
-    A slot for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output bytes)}; a batch uses the smallest one that is large enough. Without host_input the graphs read inputs that are on the device already; without host_output their outputs stay there.
+    A slot for one batch in flight. `graphs`: {requests: (executable graph, input bytes, output bytes)}; a batch uses the smallest one that is large enough. In host_input the CPU gathers inputs; device_input is where they are copied to. Without host_output the outputs stay on the device.
     """
     def __init__(
         self,
@@ -139,7 +147,7 @@ class ClockFit:
 
 class GraphExecutor(gpubench._core.Executor):
     """
-    Executes batches with CUDA graphs: a batch is a copy to the device, a graph launch and a copy to the host, with one stream for each slot. `owner` is kept alive until the device has finished with the graphs.
+    Executes batches with CUDA graphs: a batch is one or more copies to the device, a graph launch and a copy to the host, with one stream for each slot. Without payloads the graphs read inputs that are on the device already. `owner` is kept alive until the device has finished with the graphs.
     """
     def __init__(
         self,
@@ -182,7 +190,7 @@ class GraphExecutor(gpubench._core.Executor):
 
 class SyntheticExecutor(GraphExecutor):
     """
-    Each batch is a graph with a kernel of known duration, whatever its size: an int, or an int64 array of which each batch takes the next entry. request_bytes and reply_bytes are copied to and from the device for each request; 0: nothing is copied.
+    Each batch is a graph with a kernel of known duration, whatever its size: an int, or an int64 array of which each batch takes the next entry. request_bytes and reply_bytes are copied to and from the device for each request; 0: nothing is copied. With pinned_inputs the requests are in pinned memory, from which the device copies them.
     """
     def __init__(
         self,
@@ -193,6 +201,7 @@ class SyntheticExecutor(GraphExecutor):
         max_batch: int = 1,
         request_bytes: int = 0,
         reply_bytes: int = 0,
+        pinned_inputs: bool = False,
     ) -> None: ...
 
 class EventCheck:

@@ -109,6 +109,8 @@ def _refuse_memory_format(cell: Cell) -> None:
 def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
     if cell.service is None:
         _refuse_precision_on_cpu(cell, machine)
+    if cell.inputs == "pinned":
+        raise InputError("--inputs pinned: only GPUs copy from pinned memory; use --inputs host")
     if cell.depth != 1:
         raise InputError(
             f"--depth {cell.depth}: a worker on a CPU has one batch in flight; use --workers "

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 )
 @click.option("--usd-per-hour-a", type=float, metavar="X", help="Price A at X US dollars an hour.")
 @click.option("--usd-per-hour-b", type=float, metavar="X", help="Price B at X US dollars an hour.")
-@click.option("--force", is_flag=True, help="Compare inputs on the device with inputs on the host.")
+@click.option(
+    "--force", is_flag=True, help="Compare results whose inputs were in different places."
+)
 def command(
     a: str,
     b: str,

@@ -93,6 +93,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         numerics=attempt.numerics,
         precision=cell.precision,
         runtime=cell.runtime,
+        inputs=cell.inputs,
         throttled_share=device.throttled_share if device else None,
         other_gpu_processes=device.other_processes if device else None,
         unproven_on_gpus=_unproven_on_gpus(cell),

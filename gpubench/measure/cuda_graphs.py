@@ -38,7 +38,9 @@ from gpubench.engines.base import Engine
 from gpubench.engines.memory_format import elements, of_tensor, view_like
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.measure.graph_capture import capturing
+from gpubench.measure.streams import no_pinned_memory
 from gpubench.models.base import Tensors, as_tuple
+from gpubench.spec.settings import Inputs
 from gpubench.system.garbage import no_garbage_collection
 
 _WARMUPS = 3
@@ -57,7 +59,7 @@ class Shape:
     workers: int
     depth: int  # slots of each worker
     most_requests: int  # in one batch
-    host_inputs: bool  # inputs are copied from the host, and outputs back to the host
+    inputs: Inputs  # unless they are on the device, they are copied, and outputs back to the host
 
 
 def batch_sizes(most_requests: int) -> list[int]:
@@ -104,12 +106,13 @@ class Captured:
 def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
     """Capture the graphs of `engine` for all its workers.
 
-    `pool` holds the inputs of the requests, in host memory if `shape.host_inputs`, else on the
-    device. Raises NotCapturable, with the reason, if Python has to call the engine instead.
+    `pool` holds the inputs of the requests, on the device if `shape.inputs` is "device", else in
+    host memory. Raises NotCapturable, with the reason, if Python has to call the engine instead,
+    and GpubenchError if there is too little pinned memory for the inputs.
     """
     if engine.not_capturable:
         raise NotCapturable(engine.not_capturable)
-    payloads = _payloads(engine, pool) if shape.host_inputs else None
+    payloads = None if shape.inputs == "device" else _payloads(engine, pool, shape.inputs)
     try:
         with (
             no_garbage_collection(),
@@ -127,14 +130,18 @@ def capture(engine: Engine, pool: Sequence[Tensors], shape: Shape) -> Captured:
     return Captured(engine, payloads, workers, captures.warmup_memory)
 
 
-def _payloads(engine: Engine, pool: Sequence[Tensors]) -> core.cuda.Payloads:
-    """The inputs of the requests as bytes. The core writes them into pinned memory."""
-    return core.cuda.Payloads(
-        [
-            np.stack([_bytes(tensor, engine.memory_format).numpy() for tensor in same])
-            for same in zip(*pool, strict=True)
-        ]
-    )
+def _payloads(engine: Engine, pool: Sequence[Tensors], inputs: Inputs) -> core.cuda.Payloads:
+    """The inputs of the requests as bytes, in ordinary memory or in pinned memory."""
+    rows = [
+        np.stack([_bytes(tensor, engine.memory_format).numpy() for tensor in same])
+        for same in zip(*pool, strict=True)
+    ]
+    if inputs == "host":
+        return core.cuda.Payloads(rows)
+    try:
+        return core.cuda.Payloads(rows, pinned_on=engine.device.index)
+    except RuntimeError as error:
+        raise no_pinned_memory(sum(each.nbytes for each in rows), error) from error
 
 
 def _bytes(tensor: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
@@ -183,7 +190,9 @@ class _Captures:
                 outputs.nbytes if host else 0,
             )
         assert output_buffer is not None
-        host_input = core.cuda.PinnedBuffer(index, arena.nbytes) if arena is not None else None
+        host_input = None
+        if arena is not None and self.payloads is not None and self.payloads.gathers(sizes[-1]):
+            host_input = core.cuda.PinnedBuffer(index, arena.nbytes)
         host_output = core.cuda.PinnedBuffer(index, output_buffer.nbytes) if host else None
         return CapturedSlot(
             for_core=core.cuda.Slot(

@@ -31,6 +31,7 @@ from gpubench.measure.python_workers import (
 from gpubench.measure.reference import Reference
 from gpubench.measure.shared import Shared
 from gpubench.measure.stage_times import StageTimes
+from gpubench.measure.streams import pinned
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, load, seeded
 from gpubench.models.local_files import state_of_files
 from gpubench.registry import MODELS
@@ -104,7 +105,11 @@ class Prepared:
         """One worker for each worker of the cell. It calls the engine of its device from Python."""
         engines = [self.engines[device] for device in cell.worker_devices]
         if self.processing is None:
-            return [ModelWorker(each.engine, each.pool, cell) for each in engines]
+            pools = {device: _requests(each, cell) for device, each in self.engines.items()}
+            return [
+                ModelWorker(each.engine, pools[device], cell)
+                for device, each in zip(cell.worker_devices, engines, strict=True)
+            ]
         return [
             ProcessingWorker(each.engine, self.requests, self.processing, cell) for each in engines
         ]
@@ -148,8 +153,13 @@ def _graph_shape(cell: Cell, device: str) -> Shape:
         workers=cell.worker_devices.count(device),
         depth=cell.depth,
         most_requests=cell.batch_limits.requests,
-        host_inputs=cell.inputs == "host",
+        inputs=cell.inputs,
     )
+
+
+def _requests(on_device: DeviceEngine, cell: Cell) -> list[Tensors]:
+    """The inputs of the requests, for workers in Python."""
+    return pinned(on_device.pool) if cell.inputs == "pinned" else on_device.pool
 
 
 def _threads_note(cell: Cell, cores: int) -> str:
@@ -212,10 +222,10 @@ def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: Stage
             kept = shared.load(cell)
         model = kept.model
         to_build = kept.copy() if shared.keeps(cell) else model
-        if model.processing is not None and cell.inputs == "device":
+        if model.processing is not None and cell.inputs != "host":
             raise GpubenchError(
-                "--inputs device: a model with preprocess or postprocess takes its requests from "
-                "host memory and returns results to host memory; use --inputs host"
+                f"--inputs {cell.inputs}: a model with preprocess or postprocess takes its "
+                "requests from host memory and returns results to host memory; use --inputs host"
             )
         _refuse_memory_format(model, cell)
         flops = _flops(model, cell, shared, times) if model.callable_on_cpu else None

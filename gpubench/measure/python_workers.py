@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpubench.engines.base import Engine
-from gpubench.measure.streams import execution
+from gpubench.measure.streams import execution, joined
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, seeded
 from gpubench.registry import MODELS
 from gpubench.results.samples import Samples
@@ -144,10 +144,7 @@ class ModelWorker(Worker):
         self._pool = pool
 
     def run(self, ids: NDArray[np.int64]) -> None:
-        self._execution.run(self._inputs(ids))
-
-    def _inputs(self, ids: NDArray[np.int64]) -> Tensors:
-        return _joined([self._pool[int(number) % len(self._pool)] for number in ids])
+        self._execution.run([self._pool[int(number) % len(self._pool)] for number in ids])
 
 
 class ProcessingWorker(Worker):
@@ -169,19 +166,12 @@ class ProcessingWorker(Worker):
         began = time.monotonic_ns()
         chosen = (self._requests[int(number) % len(self._requests)] for number in ids)
         preprocess = self._processing.preprocess
-        inputs = _joined([self._engine.cast(preprocess(each)) for each in chosen])
+        inputs = joined([self._engine.cast(preprocess(each)) for each in chosen])
         called = time.monotonic_ns()
-        outputs = self._execution.run(inputs)
+        outputs = self._execution.run([inputs])
         returned = time.monotonic_ns()
         self._processing.postprocess(outputs)
         self.log.append((began, called - began, time.monotonic_ns() - returned))
-
-
-def _joined(requests: Sequence[Tensors]) -> Tensors:
-    """The inputs of one batch that contains these requests."""
-    if len(requests) == 1:
-        return requests[0]
-    return tuple(torch.cat(parts) for parts in zip(*requests, strict=True))
 
 
 def with_processing_times(samples: Samples, workers: Sequence[Worker]) -> Samples:

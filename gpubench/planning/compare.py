@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from gpubench.errors import InputError
 from gpubench.results.result import Cost, Interval, Result
+from gpubench.spec.settings import INPUTS_ARE
 
 # Settings of the machine, and of how and how long a cell was measured. They may differ in a pair.
 # All other settings say what was measured, and must be equal.
@@ -246,6 +247,7 @@ def _refuse_other_inputs(pairs: Sequence[Pair]) -> None:
         a, b = pair.a.spec.inputs, pair.b.spec.inputs
         if a != b:
             raise InputError(
-                f"inputs were on the {a} in A and on the {b} in B ({pair.a.spec.describe()}), "
+                f"inputs were {INPUTS_ARE[a]} in A and {INPUTS_ARE[b]} in B "
+                f"({pair.a.spec.describe()}), "
                 "which is not the same work; measure one side again, or add --force"
             )

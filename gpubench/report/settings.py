@@ -15,7 +15,7 @@ from gpubench.registry import model_entry
 from gpubench.report.format import ABSENT, count, integer, seconds
 from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Environment, Result
-from gpubench.spec.settings import MemoryFormat, Precision
+from gpubench.spec.settings import INPUTS_ARE, MemoryFormat, Precision
 
 _PRECISIONS = get_args(Precision)
 _MEMORY_FORMATS = get_args(MemoryFormat)
@@ -186,7 +186,9 @@ _SETTINGS = (
     Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
     Setting("device", _devices, "device {}".format),
     Setting(
-        "inputs", lambda r: None if _is_synthetic(r) else r.spec.inputs, "inputs on the {}".format
+        "inputs",
+        lambda r: None if _is_synthetic(r) else r.spec.inputs,
+        lambda inputs: f"inputs {INPUTS_ARE[inputs]}",
     ),
     Setting(
         "arrivals",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
-from gpubench.spec.settings import MemoryFormat, Precision, Wait
+from gpubench.spec.settings import Inputs, MemoryFormat, Precision, Wait
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Cell:
     memory_format: MemoryFormat
 
     devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1")
-    inputs: Literal["device", "host"]
+    inputs: Inputs
     workers: int
     depth: int
     threads: int  # CPU threads of each worker's forward pass

@@ -10,9 +10,16 @@ from typing import Literal, Required, TypeAlias, TypedDict
 # fp64 is what some ONNX files compute in; nothing is converted to it.
 Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-Inputs = Literal["device", "host"]
+Inputs = Literal["device", "host", "pinned"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
+
+# Where the inputs are, in a sentence.
+INPUTS_ARE: dict[str, str] = {
+    "device": "on the device",
+    "host": "on the host",
+    "pinned": "in pinned memory",
+}
 
 Time: TypeAlias = str | float  # "250us" or "2s"; a number is in seconds
 

@@ -149,7 +149,8 @@ class Spec(BaseModel):
     device: str = Field(default="auto", description="auto, cpu, cuda:N, or all (every GPU).")
     inputs: Inputs = Field(
         default="host",
-        description="Where the inputs are when the clock starts: in host memory or on the device.",
+        description="Where the inputs are when the clock starts: in ordinary memory of the host, "
+        "in its pinned memory (from which a GPU copies them without the CPU), or on the device.",
     )
     clients: Whole | None = Field(
         default=None,

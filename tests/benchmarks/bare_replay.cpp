@@ -1,9 +1,12 @@
 // What a GPU does without a harness: the baselines of gpu_replay.py.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "cuda/driver_api.hpp"
 #include "cuda/event.hpp"
 #include "cuda/kernel_graph.hpp"
 #include "cuda/spin_kernel.hpp"
@@ -16,9 +19,11 @@ using namespace gpubench::cuda;
 
 namespace {
 
-// As many batches in flight, with the same copies and events as a slot of the graph executor.
+// As many batches in flight, with the same copies and events as a slot of the graph executor. The
+// inputs are copied in `pieces` of the same size.
 struct slot {
-  explicit slot(const shared_context& on, std::size_t input_bytes, std::size_t output_bytes)
+  slot(const shared_context& on, std::size_t input_bytes, std::size_t output_bytes,
+       std::size_t pieces)
       : queue(on), has_input(input_bytes > 0), has_output(output_bytes > 0) {
     for (int i = 0; i < 4; ++i) events.emplace_back(on);
     const std::size_t in = has_input ? input_bytes : 1;
@@ -27,6 +32,27 @@ struct slot {
     device_input = std::make_unique<device_buffer>(on->device(), in);
     host_output = std::make_unique<pinned_buffer>(on->device(), out);
     device_output = std::make_unique<device_buffer>(on->device(), out);
+    for (std::size_t i = 0; i < pieces; ++i) {
+      to.push_back(device_input->address() + i * (in / pieces));
+      from.push_back(reinterpret_cast<std::uintptr_t>(host_input->data()) + i * (in / pieces));
+      bytes.push_back(in / pieces);
+    }
+  }
+
+  void copy_inputs() {
+    const driver& api = load_driver();
+    if (to.size() > 1 && api.cuMemcpyBatchAsync.available()) {
+      copy_attributes attributes{};
+      attributes.source_access_order = source_access_in_stream_order;
+      std::size_t first = 0, failed = 0;
+      api.cuMemcpyBatchAsync(to.data(), from.data(), bytes.data(), to.size(), &attributes, &first,
+                             1, &failed, queue.handle());
+      return;
+    }
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      api.cuMemcpyHtoDAsync(to[i], reinterpret_cast<const void*>(from[i]), bytes[i],
+                            queue.handle());
+    }
   }
 
   event& before_compute() { return events[has_input ? 1 : 0]; }
@@ -36,8 +62,7 @@ struct slot {
     const driver& api = load_driver();
     events[0].record(queue);
     if (has_input) {
-      api.cuMemcpyHtoDAsync(device_input->address(), host_input->data(), host_input->bytes(),
-                            queue.handle());
+      copy_inputs();
       events[1].record(queue);
     }
     api.cuGraphLaunch(graph, queue.handle());
@@ -62,6 +87,8 @@ struct slot {
   std::vector<event> events;
   std::unique_ptr<pinned_buffer> host_input, host_output;
   std::unique_ptr<device_buffer> device_input, device_output;
+  std::vector<device_address> to, from;
+  std::vector<std::size_t> bytes;
 };
 
 double per_second(std::size_t count, std::int64_t start_ns) {
@@ -95,14 +122,17 @@ double with_graphs(int device, const std::uintptr_t* given, std::size_t in_fligh
 }  // namespace
 
 // Batches per second of a loop that makes the harness's driver calls for each (copies, a graph
-// launch, events, their times) with `in_flight` batches in flight, and does nothing else. -1:
-// failed.
+// launch, events, their times) with `in_flight` batches in flight, and does nothing else. The
+// inputs of a batch are copied in `pieces`. -1: failed.
 extern "C" double bare_replay(int device, const std::uintptr_t* graphs, std::int64_t service_ns,
                               std::size_t in_flight, std::size_t input_bytes,
-                              std::size_t output_bytes, std::size_t batches) try {
+                              std::size_t output_bytes, std::size_t pieces,
+                              std::size_t batches) try {
   return with_graphs(device, graphs, in_flight, service_ns, [&](const auto& on, const auto& all) {
     std::vector<slot> slots;
-    for (std::size_t i = 0; i < in_flight; ++i) slots.emplace_back(on, input_bytes, output_bytes);
+    for (std::size_t i = 0; i < in_flight; ++i) {
+      slots.emplace_back(on, input_bytes, output_bytes, pieces);
+    }
     std::int64_t device_ns = 0;
     const std::int64_t start_ns = now_ns();
     for (std::size_t i = 0; i < in_flight; ++i) slots[i].start(all[i]);
@@ -156,6 +186,24 @@ extern "C" double bare_copy(int device, std::size_t bytes, std::size_t copies) t
     total_ns += elapsed_ns(before, after);
   }
   return static_cast<double>(bytes * copies) * 1e9 / static_cast<double>(total_ns);
+} catch (...) {
+  return -1;
+}
+
+// Bytes per second with which one thread copies `bytes` from ordinary memory into pinned memory,
+// with one memcpy: the median of `copies`. -1: failed.
+extern "C" double bare_fill(int device, std::size_t bytes, std::size_t copies) try {
+  const pinned_buffer to(device, bytes);
+  const std::vector<unsigned char> from(bytes, 1);
+  std::vector<std::int64_t> taken_ns;
+  for (std::size_t i = 0; i < copies; ++i) {
+    const std::int64_t start_ns = now_ns();
+    std::memcpy(to.data(), from.data(), bytes);
+    taken_ns.push_back(now_ns() - start_ns);
+  }
+  const auto middle = taken_ns.begin() + static_cast<std::ptrdiff_t>(copies / 2);
+  std::nth_element(taken_ns.begin(), middle, taken_ns.end());
+  return static_cast<double>(bytes) * 1e9 / static_cast<double>(*middle);
 } catch (...) {
   return -1;
 }

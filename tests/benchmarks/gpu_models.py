@@ -15,51 +15,79 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from common import all_parts, print_table
 from gpu_replay import BareReplay, Figures, batches_per_second, harness
 
 from gpubench import core
 from gpubench.cells.resolve import resolve
-from gpubench.measure.cuda_graphs import Shape, capture
+from gpubench.measure.cuda_graphs import Captured, Shape, capture
 from gpubench.measure.engine import prepare
+from gpubench.spec.settings import Inputs
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import this_machine
 
 SECONDS = 1.0  # of each loop in each round
 IN_FLIGHT = 2
+PLACES: tuple[Inputs, ...] = ("host", "pinned")
 
 
 def compare(
-    bare: BareReplay, rounds: int, figures: Figures, rows: list[list[str]], model: str, batch: int
+    bare: BareReplay,
+    rounds: int,
+    figures: Figures,
+    rows: list[list[str]],
+    model: str,
+    batch: int,
 ) -> None:
-    """Add a row for this model and batch size."""
+    """Add two rows for this model and batch size: inputs in ordinary and in pinned memory."""
     asked = Spec(model=model, precision="fp16", batch=batch, device="cuda:0", inputs="host")
     prepared = prepare(resolve(asked, this_machine()), lambda stage: None)
     place = prepared.engines["cuda:0"]
-    shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, host_inputs=True)
-    captured = capture(place.engine, place.pool, shape)
+    for inputs in PLACES:
+        shape = Shape(workers=1, depth=IN_FLIGHT, most_requests=1, inputs=inputs)
+        captured = capture(place.engine, place.pool, shape)
+        name = f"{model}, batch {batch}" + (", pinned inputs" if inputs == "pinned" else "")
+        rows.append(_row(bare, rounds, figures, captured, name, batch))
+
+
+def _row(
+    bare: BareReplay, rounds: int, figures: Figures, captured: Captured, name: str, batch: int
+) -> list[str]:
     (slots,) = captured.workers
     graphs = [int(slot.graphs[1].raw_cuda_graph_exec()) for slot in slots]
     assert captured.payloads is not None
     assert slots[0].host_output is not None
     sizes = (captured.payloads.arena_bytes(1), slots[0].host_output.bytes)
     batches = max(20, round(bare.replay(graphs, IN_FLIGHT, sizes, 20) * SECONDS))
-    ours, calls, launches = [], [], []
+    ours, calls, launches, fill_ms = [], [], [], []
     for _ in range(rounds):
         (executor,) = captured.executors()
         outcome = harness(executor, in_flight=IN_FLIGHT, max_batch=1, batches=batches)
         ours.append(batches_per_second(outcome))
+        (timeline,) = outcome.timelines
+        fill_ms.append(float(np.median(timeline.submitted_ns - timeline.departed_ns)) / 1e6)
         calls.append(bare.replay(graphs, IN_FLIGHT, sizes, batches))
         launches.append(bare.launches(graphs, IN_FLIGHT, batches))
     over_calls = median(o / c for o, c in zip(ours, calls, strict=True))
     over_launches = median(o / g for o, g in zip(ours, launches, strict=True))
-    name = f"{model}, batch {batch}"
+    added_us = median(1e6 / o - 1e6 / c for o, c in zip(ours, calls, strict=True))
+    figures[f"us added per request: {name}"] = added_us
+    figures[f"fill ms: {name}"] = median(fill_ms)
     figures[f"inferences per second: {name}"] = median(ours) * batch
     figures[f"throughput over bare calls: {name}"] = over_calls
     figures[f"throughput over bare launches: {name}"] = over_launches
     speed = f"{median(ours) * batch:,.0f}"
-    rows.append([name, speed, f"{over_calls:.4f}", "0.99", f"{over_launches:.4f}"])
+    return [
+        name,
+        speed,
+        f"{median(fill_ms):.3f}",
+        f"{over_calls:.4f}",
+        "0.99",
+        f"{added_us:+.2f}",
+        f"{over_launches:.4f}",
+    ]
 
 
 def main() -> None:
@@ -85,7 +113,8 @@ def main() -> None:
         for batch in (1, 32)
     }
     status = all_parts(parts, save)
-    columns = ["fp16", "inferences/s", "over bare calls", "target", "over bare launches"]
+    columns = ["fp16", "inferences/s", "fill ms", "over bare calls", "target"]
+    columns += ["us added a request", "over bare launches"]
     print_table("Replay of models", columns, rows)
     sys.exit(status)
 

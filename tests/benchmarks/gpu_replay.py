@@ -49,21 +49,28 @@ class BareReplay:
             self._library = ctypes.CDLL(str(shared))
         size, time, address = ctypes.c_size_t, ctypes.c_int64, ctypes.c_void_p
         for name, types in {
-            "bare_replay": [ctypes.c_int, address, time, size, size, size, size],
+            "bare_replay": [ctypes.c_int, address, time, size, size, size, size, size],
             "bare_launches": [ctypes.c_int, address, time, size, size],
             "bare_copy": [ctypes.c_int, size, size],
+            "bare_fill": [ctypes.c_int, size, size],
         }.items():
             function = getattr(self._library, name)
             function.restype, function.argtypes = ctypes.c_double, types
 
     def replay(
-        self, what: int | Sequence[int], in_flight: int, sizes: tuple[int, int], batches: int
+        self,
+        what: int | Sequence[int],
+        in_flight: int,
+        sizes: tuple[int, int],
+        batches: int,
+        pieces: int = 1,
     ) -> float:
         """Batches per second with the harness's driver calls; sizes: bytes in and out.
 
-        `what`: a kernel of so many nanoseconds, or one executable graph for each in flight.
+        `what`: a kernel of so many nanoseconds, or one executable graph for each in flight. The
+        inputs are copied in so many pieces.
         """
-        return self._call("bare_replay", *_graphs(what), in_flight, *sizes, batches)
+        return self._call("bare_replay", *_graphs(what), in_flight, *sizes, pieces, batches)
 
     def launches(self, what: int | Sequence[int], in_flight: int, batches: int) -> float:
         """Batches per second of graph launches without copies."""
@@ -72,6 +79,10 @@ class BareReplay:
     def copy(self, size: int, copies: int) -> float:
         """Bytes per second of plain pinned copies to the device."""
         return self._call("bare_copy", size, copies)
+
+    def fill(self, size: int, copies: int) -> float:
+        """Bytes per second of one thread that copies into pinned memory."""
+        return self._call("bare_fill", size, copies)
 
     def _call(self, name: str, *arguments: int | ctypes.Array[ctypes.c_void_p] | None) -> float:
         rate = float(getattr(self._library, name)(0, *arguments))
@@ -117,18 +128,21 @@ def batches_per_second(outcome: core.Outcome) -> float:
     return len(timeline.size) / (outcome.end_ns - outcome.start_ns) * 1e9
 
 
-def synthetic(service_ns: int, depth: int, requests: int, copies: bool) -> core.Executor:
+def synthetic(
+    service_ns: int, depth: int, requests: int, *, pinned: bool = False, size: int = SAMPLE_BYTES
+) -> core.cuda.SyntheticExecutor:
     return core.cuda.SyntheticExecutor(
         0,
         service_ns,
         depth=depth,
         max_batch=requests,
-        request_bytes=SAMPLE_BYTES if copies else 0,
-        reply_bytes=REPLY_BYTES if copies else 0,
+        request_bytes=size,
+        reply_bytes=REPLY_BYTES,
+        pinned_inputs=pinned,
     )
 
 
-def replay(bare: BareReplay, rounds: int, figures: Figures) -> None:
+def replay(bare: BareReplay, rounds: int, figures: Figures, *, pinned: bool) -> None:
     rows = []
     for service_ns, depth, requests in (
         (0, 1, 1),
@@ -136,21 +150,25 @@ def replay(bare: BareReplay, rounds: int, figures: Figures) -> None:
         (200_000, 1, 1),
         (200_000, 2, 1),
         (5_000_000, 2, 32),
+        *([(0, 1, 32)] if pinned else []),
     ):
         batches = max(50, 300_000_000 // (service_ns + 100_000))
         sizes = (SAMPLE_BYTES * requests, REPLY_BYTES * requests)
         ours, calls, launches = [], [], []
         for _ in range(rounds):
-            executor = synthetic(service_ns, depth, requests, copies=True)
+            executor = synthetic(service_ns, depth, requests, pinned=pinned)
+            assert executor.fills_inputs == (not pinned)
             outcome = harness(executor, in_flight=depth, max_batch=requests, batches=batches)
             ours.append(batches_per_second(outcome))
-            calls.append(bare.replay(service_ns, depth, sizes, batches))
+            pieces = requests if pinned else 1
+            calls.append(bare.replay(service_ns, depth, sizes, batches, pieces))
             launches.append(bare.launches(service_ns, depth, batches))
         ratio = median(o / c for o, c in zip(ours, calls, strict=True))
         added_us = median(1e6 / o - 1e6 / c for o, c in zip(ours, calls, strict=True)) / requests
         name = f"{service_ns / 1e3:g} us, {depth} in flight, {requests} requests"
-        figures[f"throughput over bare calls: {name}"] = ratio
-        figures[f"us added per request: {name}"] = added_us
+        of = f"{name}, pinned inputs" if pinned else name
+        figures[f"throughput over bare calls: {of}"] = ratio
+        figures[f"us added per request: {of}"] = added_us
         rows.append(
             [
                 name,
@@ -161,35 +179,70 @@ def replay(bare: BareReplay, rounds: int, figures: Figures) -> None:
             ]
         )
     columns = ["kernel, batches", "batches/s", "over bare calls", "us added a request"]
-    print_table("Replay of graphs", [*columns, "over bare launches"], rows)
+    title = "Replay of graphs, inputs in pinned memory" if pinned else "Replay of graphs"
+    print_table(title, [*columns, "over bare launches"], rows)
+    if pinned:
+        print(
+            "Bare calls are the same calls of the driver. Target: less than 2 us added a request."
+        )
+        return
     print("Bare launches make no copies and read no events. Bare calls do, but write no inputs:")
     print("with 2 in flight the harness does that while the device works, as long as it keeps up.")
 
 
 def copies(bare: BareReplay, rounds: int, figures: Figures) -> None:
-    """32 requests that the queue joined need one copy."""
+    """32 requests that the queue joined need one copy. From pinned memory they need 32."""
     requests, batches = 32, 50
     size = SAMPLE_BYTES * requests
-    ratios, speeds = [], []
-    for _ in range(rounds):
-        executor = synthetic(0, 1, requests, copies=True)
-        outcome = harness(executor, in_flight=1, max_batch=requests, batches=batches)
-        (timeline,) = outcome.timelines
-        assert timeline.device_ns is not None
-        copied_ns = timeline.device_ns[:, 1] - timeline.device_ns[:, 0]
-        ours = size / float(np.median(copied_ns)) * 1e9
-        speeds.append(ours)
-        ratios.append(ours / bare.copy(size, batches))
-    figures["h2d of 32 requests over one plain copy"] = median(ratios)
-    row = [f"{size / 1e6:.1f} MB", f"{median(speeds) / 1e9:.2f}", f"{median(ratios):.3f}", "0.9"]
-    print_table("Copy of 32 joined requests", ["bytes", "GB/s", "over one copy", "target"], [row])
+    rows = []
+    for inputs in ("host", "pinned"):
+        ratios, speeds = [], []
+        for _ in range(rounds):
+            executor = synthetic(0, 1, requests, pinned=inputs == "pinned")
+            outcome = harness(executor, in_flight=1, max_batch=requests, batches=batches)
+            (timeline,) = outcome.timelines
+            assert timeline.device_ns is not None
+            copied_ns = timeline.device_ns[:, 1] - timeline.device_ns[:, 0]
+            ours = size / float(np.median(copied_ns)) * 1e9
+            speeds.append(ours)
+            ratios.append(ours / bare.copy(size, batches))
+        of = ", pinned inputs" if inputs == "pinned" else ""
+        figures[f"h2d of 32 requests over one plain copy{of}"] = median(ratios)
+        speed = f"{median(speeds) / 1e9:.2f}"
+        target = "0.9" if inputs == "host" else ""
+        rows.append([inputs, f"{size / 1e6:.1f} MB", speed, f"{median(ratios):.3f}", target])
+    columns = ["inputs", "bytes", "GB/s", "over one copy", "target"]
+    print_table("Copy of 32 joined requests", columns, rows)
+
+
+def fill(bare: BareReplay, rounds: int, figures: Figures) -> None:
+    """The CPU gathers inputs about as fast as one memcpy of one thread copies as many bytes.
+
+    The clients send the same requests again, so both copy the same bytes each time.
+    """
+    rows = []
+    for size, requests in ((SAMPLE_BYTES, 1), (SAMPLE_BYTES, 32), (64 * SAMPLE_BYTES, 1)):
+        ratios, speeds = [], []
+        for _ in range(rounds):
+            executor = synthetic(0, 1, requests, size=size)
+            outcome = harness(executor, in_flight=1, max_batch=requests, batches=50)
+            (timeline,) = outcome.timelines
+            filled_ns = float(np.median(timeline.submitted_ns - timeline.departed_ns))
+            speeds.append(size * requests / filled_ns * 1e9)
+            ratios.append(speeds[-1] / bare.fill(size * requests, 50))
+        name = f"{requests} of {size / 1e6:.1f} MB"
+        figures[f"fill over one memcpy: {name}"] = median(ratios)
+        figures[f"fill GB/s: {name}"] = median(speeds) / 1e9
+        rows.append([name, f"{median(speeds) / 1e9:.2f}", f"{median(ratios):.3f}", "0.8"])
+    columns = ["requests of a batch", "GB/s", "over memcpy of one thread", "target"]
+    print_table("Gathering inputs in pinned memory", columns, rows)
 
 
 def waiting(figures: Figures) -> None:
     rows = []
     modes: tuple[Literal["spin", "yield", "block"], ...] = ("spin", "yield", "block")
     for wait in modes:
-        executor = synthetic(1_000_000, 2, 1, copies=True)
+        executor = synthetic(1_000_000, 2, 1)
         outcome = harness(executor, in_flight=2, max_batch=1, batches=500, wait=wait)
         cores = outcome.cpu_seconds / (outcome.end_ns - outcome.start_ns) * 1e9
         figures[f"cores busy: {wait}"] = cores
@@ -223,7 +276,9 @@ def main() -> None:
 
     parts = {
         "event clock": lambda: event_clock(figures),
-        "replay": lambda: replay(bare, rounds, figures),
+        "replay": lambda: replay(bare, rounds, figures, pinned=False),
+        "replay, pinned inputs": lambda: replay(bare, rounds, figures, pinned=True),
+        "fill": lambda: fill(bare, rounds, figures),
         "copies": lambda: copies(bare, rounds, figures),
         "waiting": lambda: waiting(figures),
     }

@@ -31,6 +31,13 @@ struct in_table<const CUDA_KERNEL_NODE_PARAMS_v1*> {
   using type = const kernel_node_params*;
 };
 
+#if CUDA_VERSION >= 12080
+template <>
+struct in_table<CUmemcpyAttributes*> {
+  using type = copy_attributes*;
+};
+#endif
+
 template <class... Ours, class Answer, class... Theirs>
 constexpr bool same(const function<Ours...> driver::*, Answer (*)(Theirs...)) {
   if constexpr (sizeof...(Ours) == sizeof...(Theirs)) {
@@ -74,6 +81,16 @@ SAME(cuMemAlloc, 3020);
 SAME(cuMemFree, 3020);
 SAME(cuMemcpyHtoDAsync, 3020);
 SAME(cuMemcpyDtoHAsync, 3020);
+#if CUDA_VERSION >= 12080
+SAME(cuMemcpyBatchAsync, 12080);
+static_assert(sizeof(copy_attributes) == sizeof(CUmemcpyAttributes));
+static_assert(offsetof(copy_attributes, source_access_order) ==
+              offsetof(CUmemcpyAttributes, srcAccessOrder));
+static_assert(offsetof(copy_attributes, source_hint) == offsetof(CUmemcpyAttributes, srcLocHint));
+static_assert(offsetof(copy_attributes, target_hint) == offsetof(CUmemcpyAttributes, dstLocHint));
+static_assert(offsetof(copy_attributes, flags) == offsetof(CUmemcpyAttributes, flags));
+static_assert(source_access_in_stream_order == CU_MEMCPY_SRC_ACCESS_ORDER_STREAM);
+#endif
 SAME(cuModuleLoadData, 2000);
 SAME(cuModuleUnload, 2000);
 SAME(cuModuleGetFunction, 2000);

@@ -101,6 +101,7 @@ inline const settings& defaults() {
                                             {"launch_fails_at", 0},
                                             {"launch_kills_at", 0},
                                             {"launch_hangs_at", 0},
+                                            {"copy_fails_at", 0},
                                             {"slow_copy_at", 0},
                                             {"slow_copy_ns", 100'000'000}};
   return values;
@@ -413,6 +414,7 @@ inline int copy(CUstream_st* stream, std::uintptr_t to, std::uintptr_t from, std
   if (!now.device.holds(on_device, bytes)) return invalid_value;
   if (!now.pinned.holds(on_host, bytes)) ++now.counts["pageable_copies"];
   ++now.counts["copies"];
+  if (now.fails_now("copy_fails_at")) return invalid_value;
   const auto kilo = static_cast<std::int64_t>(bytes) * 1000;
   std::int64_t duration_ns = now.setting("copy_ns") + kilo / now.setting("copy_bytes_per_us");
   if (now.fails_now("slow_copy_at")) duration_ns += now.setting("slow_copy_ns");

@@ -252,6 +252,25 @@ int cuMemcpyDtoHAsync(void* to, device_address from, std::size_t bytes, CUstream
   return copy(stream, target, host_side(from), bytes, target, host_side(from));
 }
 
+int cuMemcpyBatchAsync(device_address* to, device_address* from, std::size_t* bytes,
+                       std::size_t count, gpubench::cuda::copy_attributes* attributes,
+                       std::size_t* first_with, std::size_t attribute_count, std::size_t* failed,
+                       CUstream_st* stream) {
+  const call guard;
+  *failed = SIZE_MAX;  // not a copy, but the call
+  if (count == 0 || attribute_count != 1 || first_with[0] != 0) return invalid_value;
+  if (attributes[0].source_access_order != 1) return invalid_value;
+  ++machine().counts["batched_copies"];
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto source = static_cast<std::uintptr_t>(from[i]);
+    const int code = copy(stream, host_side(to[i]), source, bytes[i], source, host_side(to[i]));
+    if (code == ok) continue;
+    *failed = i;
+    return code;
+  }
+  return ok;
+}
+
 int cuModuleLoadData(CUmod_st** module, const void* image) {
   const call guard;
   if (const int state = context_state(); state != ok) return state;
@@ -384,8 +403,8 @@ long long fake_cuda_get(const char* name) {
   }
   if (const auto found = live.find(wanted); found != live.end()) return found->second;
   if (const auto found = now.values.find(wanted); found != now.values.end()) return found->second;
-  for (const char* count : {"launches", "copies", "pageable_copies", "elapsed", "freed_in_use",
-                            "overlapping_launches"}) {
+  for (const char* count : {"launches", "copies", "batched_copies", "pageable_copies", "elapsed",
+                            "freed_in_use", "overlapping_launches"}) {
     if (wanted == count) return now.counts[wanted];
   }
   return -1;
@@ -465,6 +484,7 @@ const std::vector<entry>& entries() {
       POINT(cuMemFree, 3020),
       POINT(cuMemcpyHtoDAsync, 3020),
       POINT(cuMemcpyDtoHAsync, 3020),
+      POINT(cuMemcpyBatchAsync, 12080),
       POINT(cuModuleLoadData, 2000),
       POINT(cuModuleUnload, 2000),
       POINT(cuModuleGetFunction, 2000),
@@ -484,13 +504,15 @@ const std::vector<entry>& entries() {
 
 }  // namespace
 
-// Knows each function in one version only, so that a wrong version in the table is found.
+// Knows each function in one version only, so that a wrong version in the table is found. Functions
+// that are newer than the driver are missing.
 extern "C" int cuGetProcAddress_v2(const char* name, void** address, int version,
                                    unsigned long long, int* status) {
   for (const entry& each : entries()) {
     if (std::strcmp(each.name, name) != 0) continue;
-    *address = each.version == version ? each.address : nullptr;
-    *status = each.version == version ? 0 : 2;
+    const bool newer = each.version > machine().setting("driver_version");
+    *address = each.version == version && !newer ? each.address : nullptr;
+    *status = *address != nullptr ? 0 : 2;
     return *address != nullptr ? ok : not_found;
   }
   *status = 1;

@@ -3,7 +3,7 @@
 // Settings. The environment can set them too: GPUBENCH_FAKE_CUDA="devices=2,drift_ppm=40".
 //
 //   devices             1        GPUs of the machine; 0: cuInit returns CUDA_ERROR_NO_DEVICE
-//   driver_version      12000    the result of cuDriverGetVersion
+//   driver_version      12000    the result of cuDriverGetVersion; newer functions are missing
 //   init_error          0        the result of cuInit
 //   drift_ppm           40       how much faster the device's clock runs than the host's
 //   event_tick_ns       500      the resolution of events
@@ -20,13 +20,14 @@
 //   launch_fails_at              a launch fails
 //   launch_kills_at              a launch ends with a sticky error
 //   launch_hangs_at              a launch never ends
+//   copy_fails_at                a copy fails, also one of several copies of one call
 //   slow_copy_at                 a copy takes slow_copy_ns longer (100000000)
 //
 // Counters, which can only be read: live_contexts, live_streams, live_events, live_pinned,
 // live_device, live_modules, live_graphs, live_graph_execs, and live, which is their sum; launches,
-// copies, pageable_copies (of memory that is not pinned), elapsed (times that were read),
-// freed_in_use (memory and graphs that were freed while enqueued work used them),
-// overlapping_launches (of one graph).
+// copies, batched_copies (calls for several copies), pageable_copies (of memory that is not
+// pinned), elapsed (times that were read), freed_in_use (memory and graphs that were freed while
+// enqueued work used them), overlapping_launches (of one graph).
 #pragma once
 
 #include <cstddef>

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,32 +25,44 @@ using namespace gpubench::cuda;
 
 namespace {
 
-constexpr std::size_t first_bytes = 300;  // of the first input tensor of a request
-constexpr std::size_t second_bytes = 7;
+using sizes = std::vector<std::size_t>;  // bytes of each input tensor of a request
+
+const sizes small_tensors{300, 7};
+const sizes mixed_tensors{30'000, 7, 5, 40'000};  // the device copies large ones one by one
+const sizes large_tensors{25'000};
+
 constexpr std::size_t distinct = 5;  // inputs
+
+enum class where { host, pinned, device };  // the inputs are
 
 // Byte `at` of input `number`.
 unsigned char byte_of(std::size_t number, std::size_t at) {
   return static_cast<unsigned char>(1 + (number * 53 + at * 7) % 251);
 }
 
-std::shared_ptr<const payloads> make_payloads() {
+std::shared_ptr<const payloads> make_payloads(const sizes& tensors, where place) {
+  if (place == where::device) return nullptr;
   std::vector<unsigned char> data;
   for (std::size_t number = 0; number < distinct; ++number) {
-    for (std::size_t at = 0; at < first_bytes + second_bytes; ++at) {
+    for (std::size_t at = 0;
+         at < std::accumulate(tensors.begin(), tensors.end(), sizes::value_type{}); ++at) {
       data.push_back(byte_of(number, at));
     }
   }
-  return std::make_shared<payloads>(std::vector<std::size_t>{first_bytes, second_bytes},
-                                    std::move(data));
+  return place == where::host ? std::make_shared<payloads>(tensors, data)
+                              : std::make_shared<payloads>(tensors, data, 0);
 }
 
 // Graphs and memory as a capture could have made them: each graph copies its input to its output,
-// for batches of 1, 2 and 4 requests.
+// for batches of 1, 2 and 4 requests, or of 1 only.
 struct captured {
-  explicit captured(std::size_t depth, std::int64_t service_ns = 20'000, bool host_copies = true)
-      : inputs(make_payloads()) {
-    const std::size_t most_bytes = inputs->arena_bytes(4);
+  explicit captured(std::size_t depth, std::int64_t service_ns = 20'000, where place = where::host,
+                    const sizes& tensors = small_tensors, const sizes& batches = {4, 1, 2})
+      : inputs(make_payloads(tensors, place)) {
+    const payloads layout(tensors, std::vector<unsigned char>(std::accumulate(
+                                       tensors.begin(), tensors.end(), sizes::value_type{})));
+    const std::size_t most = *std::max_element(batches.begin(), batches.end());
+    const std::size_t most_bytes = layout.arena_bytes(most);
     for (std::size_t i = 0; i < depth; ++i) {
       graph_slot slot;
       const auto input = std::make_shared<device_buffer>(0, most_bytes);
@@ -57,12 +70,12 @@ struct captured {
       memory.insert(memory.end(), {input, output});
       slot.device_input = input->address();
       slot.device_output = output->address();
-      if (host_copies) {
-        slot.host_input = std::make_shared<pinned_buffer>(0, most_bytes);
+      if (inputs != nullptr) {
+        if (inputs->gathers(most)) slot.host_input = std::make_shared<pinned_buffer>(0, most_bytes);
         slot.host_output = std::make_shared<pinned_buffer>(0, most_bytes);
       }
-      for (const std::size_t requests : {4, 1, 2}) {
-        const std::size_t bytes = inputs->arena_bytes(requests);
+      for (const std::size_t requests : batches) {
+        const std::size_t bytes = layout.arena_bytes(requests);
         CUgraphExec_st* const graph =
             fake_cuda_copy_graph(output->address(), input->address(), bytes, service_ns);
         graphs.push_back(graph);
@@ -85,9 +98,15 @@ struct captured {
 };
 
 std::shared_ptr<graph_executor> replaying(std::size_t depth, std::int64_t service_ns = 20'000,
-                                          bool host_copies = true) {
-  const auto from = std::make_shared<captured>(depth, service_ns, host_copies);
+                                          where place = where::host,
+                                          const sizes& tensors = small_tensors,
+                                          const sizes& batches = {4, 1, 2}) {
+  const auto from = std::make_shared<captured>(depth, service_ns, place, tensors, batches);
   return std::make_shared<graph_executor>(0, std::exchange(from->slots, {}), from->inputs, from);
+}
+
+bool has_batched_copies() {
+  return load_driver().cuMemcpyBatchAsync.available();
 }
 
 run_options until(std::size_t completions) {
@@ -114,7 +133,9 @@ void check_times(const outcome& result) {
 // Checks the host's output of every batch when the batch completes.
 class checking final : public executor {
  public:
-  explicit checking(std::size_t depth) : from_(std::make_shared<captured>(depth)) {
+  explicit checking(std::size_t depth, where place = where::host,
+                    const sizes& tensors = small_tensors)
+      : tensors_(tensors), from_(std::make_shared<captured>(depth, 20'000, place, tensors)) {
     slots_ = from_->slots;
     batches_.resize(depth);
     inner_ = std::make_unique<graph_executor>(0, slots_, from_->inputs, from_);
@@ -136,24 +157,20 @@ class checking final : public executor {
     const auto& batch = batches_[slot];
     const std::size_t places = batch.size() == 3 ? 4 : batch.size();
     const auto offsets = from_->inputs->offsets(places);
-    for (std::size_t i = 0; i < places; ++i) {
-      const unsigned char* const first = slots_[slot].host_output->data() + i * first_bytes;
-      const unsigned char* const second =
-          slots_[slot].host_output->data() + offsets[1] + i * second_bytes;
-      if (i < batch.size()) {
-        const auto number = static_cast<std::size_t>(batch[i].id) % distinct;
-        bool right = true;
-        for (std::size_t at = 0; at < first_bytes; ++at) {
-          right = right && first[at] == byte_of(number, at);
+    bool right = true;
+    std::size_t in_request = 0;
+    for (std::size_t tensor = 0; tensor < tensors_.size(); ++tensor) {
+      for (std::size_t i = 0; i < places; ++i) {  // padding repeats the requests
+        const auto number = static_cast<std::size_t>(batch[i % batch.size()].id) % distinct;
+        const unsigned char* const given =
+            slots_[slot].host_output->data() + offsets[tensor] + i * tensors_[tensor];
+        for (std::size_t at = 0; at < tensors_[tensor]; ++at) {
+          right = right && given[at] == byte_of(number, in_request + at);
         }
-        for (std::size_t at = 0; at < second_bytes; ++at) {
-          right = right && second[at] == byte_of(number, first_bytes + at);
-        }
-        CHECK(right);
-      } else {  // padding, which is not zeros
-        CHECK(*std::max_element(first, first + first_bytes) > 0);
       }
+      in_request += tensors_[tensor];
     }
+    CHECK(right);
     ++checked;
     return batch_state::complete;
   }
@@ -169,6 +186,7 @@ class checking final : public executor {
   std::size_t padded = 0;   // requests
 
  private:
+  const sizes tensors_;
   std::shared_ptr<captured> from_;
   std::vector<graph_slot> slots_;
   std::vector<std::vector<request>> batches_;
@@ -176,11 +194,11 @@ class checking final : public executor {
 };
 
 void payloads_are_contiguous_tensor_after_tensor() {
-  const auto inputs = make_payloads();
+  const auto inputs = make_payloads(small_tensors, where::host);
   CHECK(inputs->count() == distinct);
   CHECK((inputs->offsets(1) == std::vector<std::size_t>{0, 512}));
   CHECK((inputs->offsets(4) == std::vector<std::size_t>{0, 1280}));
-  CHECK(inputs->arena_bytes(4) == 1280 + 4 * second_bytes);
+  CHECK(inputs->arena_bytes(4) == 1280 + 4 * 7);
   CHECK(message_of<invalid_argument>([] {
           const payloads none({8}, std::vector<unsigned char>(12));
         }).find("12 bytes") != std::string::npos);
@@ -188,25 +206,90 @@ void payloads_are_contiguous_tensor_after_tensor() {
         std::string::npos);
 }
 
+// Runs batches of 1 to 4 requests, and checks what each of them got.
+void check_own_bytes(std::size_t depth, where place, const sizes& tensors) {
+  const auto device = std::make_shared<checking>(depth, place, tensors);
+  runner workers({device});
+  run_options options = until(3000);
+  options.batch = {4, 50'000};
+  const outcome result =
+      workers.run(std::make_shared<open_loop>(poisson_arrivals(40'000, 500, depth)), options);
+  CHECK(!result.error && result.completed == 500);
+  check_times(result);
+  CHECK(device->checked == result.timelines[0]->batch_count());
+  std::size_t threes = 0;
+  for (std::size_t i = 0; i < result.timelines[0]->batch_count(); ++i) {
+    if (result.timelines[0]->batches()[i].size == 3) ++threes;
+  }
+  CHECK(device->padded == threes);
+}
+
 void every_request_gets_its_own_bytes_back() {
-  for (const std::size_t depth : {1, 2, 3}) {
-    const auto device = std::make_shared<checking>(depth);
-    runner workers({device});
-    run_options options = until(3000);
-    options.batch = {4, 50'000};
-    const outcome result =
-        workers.run(std::make_shared<open_loop>(poisson_arrivals(40'000, 2000, depth)), options);
-    CHECK(!result.error && result.completed == 2000);
-    check_times(result);
-    CHECK(device->checked == result.timelines[0]->batch_count());
-    std::size_t threes = 0;
-    for (std::size_t i = 0; i < result.timelines[0]->batch_count(); ++i) {
-      if (result.timelines[0]->batches()[i].size == 3) ++threes;
+  for (const std::size_t depth : {1, 2, 3}) check_own_bytes(depth, where::host, small_tensors);
+  check_own_bytes(2, where::host, mixed_tensors);
+  CHECK(fake_cuda_get("pageable_copies") == 0);
+  CHECK(fake_cuda_get("overlapping_launches") == 0);
+}
+
+void every_request_in_pinned_memory_gets_its_own_bytes_back() {
+  const long long batched = fake_cuda_get("batched_copies");
+  for (const std::size_t depth : {1, 2}) {
+    for (const sizes& tensors : {small_tensors, mixed_tensors, large_tensors}) {
+      check_own_bytes(depth, where::pinned, tensors);
     }
-    CHECK(device->padded == threes);
   }
   CHECK(fake_cuda_get("pageable_copies") == 0);
   CHECK(fake_cuda_get("overlapping_launches") == 0);
+  CHECK((fake_cuda_get("batched_copies") > batched) == has_batched_copies());
+}
+
+// The copies to the device of a batch of `size` requests, and the calls for several of them.
+std::pair<long long, long long> copies_of_a_batch(std::size_t size, where place,
+                                                  const sizes& tensors,
+                                                  const sizes& batches = {4, 1, 2}) {
+  const auto device = replaying(1, 20'000, place, tensors, batches);
+  runner workers({device});
+  run_options options = until(size);
+  options.batch = {size, size > 1 ? 1'000'000'000 : 0};
+  const long long copies = fake_cuda_get("copies");
+  const long long calls = fake_cuda_get("batched_copies");
+  const outcome result = workers.run(std::make_shared<closed_loop>(size), options);
+  CHECK(!result.error);
+  const auto batch_count = static_cast<long long>(result.timelines[0]->batch_count());
+  return {(fake_cuda_get("copies") - copies) / batch_count - 1,  // less the copy to the host
+          (fake_cuda_get("batched_copies") - calls) / batch_count};
+}
+
+void inputs_take_as_few_copies_and_calls_as_possible() {
+  using count = std::pair<long long, long long>;
+  const long long one_call = has_batched_copies() ? 1 : 0;
+  for (const sizes& tensors : {small_tensors, mixed_tensors, large_tensors}) {
+    CHECK((copies_of_a_batch(1, where::host, tensors) == count{1, 0}));
+    CHECK((copies_of_a_batch(4, where::host, tensors) == count{1, 0}));
+    CHECK((copies_of_a_batch(1, where::pinned, tensors) == count{1, 0}));
+  }
+  // Small tensors are gathered, also those between two large ones.
+  CHECK((copies_of_a_batch(4, where::pinned, small_tensors) == count{1, 0}));
+  CHECK((copies_of_a_batch(4, where::pinned, mixed_tensors) == count{9, one_call}));
+  CHECK((copies_of_a_batch(4, where::pinned, large_tensors) == count{4, one_call}));
+  CHECK((copies_of_a_batch(3, where::pinned, large_tensors) == count{4, one_call}));
+}
+
+void the_cpu_gathers_only_small_tensors_of_joined_requests() {
+  const auto in_host_memory = make_payloads(large_tensors, where::host);
+  CHECK(in_host_memory->gathers(1) && !in_host_memory->pinned());
+  CHECK(replaying(1)->fills_inputs());
+  for (const sizes& tensors : {small_tensors, mixed_tensors, large_tensors}) {
+    const auto inputs = make_payloads(tensors, where::pinned);
+    CHECK(inputs->pinned() && !inputs->gathers(1));
+    CHECK(inputs->gathers(2) == (tensors != large_tensors));
+    CHECK(!replaying(1, 20'000, where::pinned, tensors, {1})->fills_inputs());
+    CHECK(replaying(1, 20'000, where::pinned, tensors)->fills_inputs() == inputs->gathers(4));
+  }
+  // From 8 KiB on, one call for all copies is faster than gathering; calls of their own need 24.
+  CHECK(make_payloads({(8 << 10) - 1}, where::pinned)->gathers(2));
+  CHECK(make_payloads({8 << 10}, where::pinned)->gathers(2) == !has_batched_copies());
+  CHECK(!make_payloads({24 << 10}, where::pinned)->gathers(2));
 }
 
 void padding_is_counted() {
@@ -265,7 +348,7 @@ void device_times_are_in_order_for_all_clocks_and_wait_modes() {
 
 void inputs_on_the_device_are_not_copied() {
   const long long copies = fake_cuda_get("copies");
-  const auto device = replaying(2, 20'000, false);
+  const auto device = replaying(2, 20'000, where::device);
   runner workers({device});
   const outcome result = workers.run(std::make_shared<closed_loop>(2), until(100));
   CHECK(!result.error);
@@ -290,11 +373,11 @@ void runs_follow_one_another() {
 
 // Checks that batches that completed before a fault are kept, with the times that were read until
 // then.
-void check_kept(const outcome& result, const std::string& error) {
+void check_kept(const outcome& result, const std::string& error, std::size_t batch = 1) {
   CHECK(result.error && result.error->find(error) != std::string::npos);
   CHECK(result.completed > 0 && result.failed > 0);
   const timeline& stamps = *result.timelines[0];
-  CHECK(stamps.batch_count() == result.completed);
+  CHECK(stamps.batch_count() * batch == result.completed);
   CHECK(stamps.stamp_count() <= stamps.batch_count());
   CHECK(stamps.stamp_count() + 2 >= stamps.batch_count());
   for (std::size_t i = 0; i < stamps.stamp_count(); ++i) {
@@ -338,7 +421,7 @@ void events_without_timing_are_an_error() {
 void a_slow_copy_is_in_the_times_of_its_batch() {
   const auto device = replaying(1);
   runner workers({device});
-  fake_cuda_set("slow_copy_ns", 5'000'000);
+  fake_cuda_set("slow_copy_ns", 50'000'000);
   fake_cuda_set("slow_copy_at", 21);  // the copy to the device of the eleventh batch
   const outcome result = workers.run(std::make_shared<closed_loop>(1), until(20));
   check_times(result);
@@ -351,7 +434,7 @@ void a_slow_copy_is_in_the_times_of_its_batch() {
       slowest = i;
     }
   }
-  CHECK(slowest == 10 && longest_ns >= 5'000'000);
+  CHECK(slowest == 10 && longest_ns >= 50'000'000);
   fake_cuda_reset();
 }
 
@@ -359,9 +442,27 @@ void memory_that_the_device_may_still_use_is_not_freed() {
   CHECK(fake_cuda_get("freed_in_use") == 0);
 }
 
+void a_copy_that_fails_ends_the_run_and_the_next_one_goes_on() {
+  const std::string call = has_batched_copies() ? "cuMemcpyBatchAsync" : "cuMemcpyHtoDAsync";
+  const auto device = replaying(2, 20'000, where::pinned, large_tensors);
+  runner workers({device});
+  run_options options = until(1000);
+  options.batch = {4, 1'000'000'000};
+  fake_cuda_set("copy_fails_at", 53);  // the third copy to the device of the eleventh batch
+  check_kept(workers.run(std::make_shared<closed_loop>(8), options),
+             "worker 0: " + call + ": CUDA_ERROR_INVALID_VALUE (1): invalid argument", 4);
+  options.stop_after_completions = 100;
+  const outcome again = workers.run(std::make_shared<closed_loop>(8), options);
+  CHECK(!again.error && again.completed >= 100);
+  check_times(again);
+}
+
 void an_executor_without_memory_cannot_be_made() {
   fake_cuda_set("out_of_memory_at", 1);
   CHECK(message_of<cuda_error>([] { replaying(1); }).find("out of memory") != std::string::npos);
+  fake_cuda_set("out_of_memory_at", 1);
+  CHECK(message_of<cuda_error>([] { make_payloads(large_tensors, where::pinned); }) ==
+        "cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory");
   fake_cuda_reset();
 }
 
@@ -389,6 +490,20 @@ void unusable_slots_are_refused() {
         }).find("copies other things") != std::string::npos);
   CHECK(refusal([](captured& all) { all.inputs = nullptr; }).find("give payloads") !=
         std::string::npos);
+  CHECK(refusal([](captured& all) {
+          for (graph_slot& each : all.slots) each.host_input = nullptr;
+        }).find("no host_input") != std::string::npos);
+  CHECK(refusal([](captured& all) { all.slots[0].device_input = 0; }).find("no device_input") !=
+        std::string::npos);
+  CHECK(refusal([](captured& all) {
+          for (graph_slot& each : all.slots) each.graphs.erase(each.graphs.begin());
+          all.inputs = make_payloads(large_tensors, where::pinned);
+          const std::size_t bytes = all.inputs->arena_bytes(2);
+          for (graph_slot& each : all.slots) {
+            each.graphs = {{2, each.graphs[0].graph, bytes, 8}};
+            each.host_input = std::make_shared<pinned_buffer>(0, bytes);
+          }
+        }).find("gathers no inputs; leave it out") != std::string::npos);
 
   runner workers({replaying(1)});
   run_options options = until(5);
@@ -420,13 +535,17 @@ void work_that_never_ends_is_given_up_at_the_deadline() {
 int main() {
   return run_tests(
       TEST(payloads_are_contiguous_tensor_after_tensor),
-      TEST(every_request_gets_its_own_bytes_back), TEST(padding_is_counted),
+      TEST(every_request_gets_its_own_bytes_back),
+      TEST(every_request_in_pinned_memory_gets_its_own_bytes_back),
+      TEST(inputs_take_as_few_copies_and_calls_as_possible),
+      TEST(the_cpu_gathers_only_small_tensors_of_joined_requests), TEST(padding_is_counted),
       TEST(slots_are_filled_while_the_device_works), TEST(durations_are_the_device_s_own),
       TEST(device_times_are_in_order_for_all_clocks_and_wait_modes),
       TEST(inputs_on_the_device_are_not_copied), TEST(runs_follow_one_another),
       TEST(a_launch_that_fails_ends_the_run_and_the_next_one_goes_on),
       TEST(a_sticky_error_ends_the_run_and_what_completed_stays),
       TEST(events_without_timing_are_an_error), TEST(a_slow_copy_is_in_the_times_of_its_batch),
+      TEST(a_copy_that_fails_ends_the_run_and_the_next_one_goes_on),
       TEST(an_executor_without_memory_cannot_be_made), TEST(unusable_slots_are_refused),
       TEST(memory_that_the_device_may_still_use_is_not_freed), TEST(nothing_leaks),
       TEST(work_that_never_ends_is_given_up_at_the_deadline));

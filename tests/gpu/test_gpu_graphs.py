@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -38,6 +38,7 @@ def ready(
     precision: str,
     most_requests: int = 1,
     memory_format: MemoryFormat = "contiguous",
+    inputs: Literal["host", "pinned"] = "host",
 ) -> Ready:
     """The model's graphs for single samples of its reference. All other memory is set to NaN."""
     import torch
@@ -63,7 +64,7 @@ def ready(
     reference = make_reference(loaded, spec.seed, batch=1)
     engine = build(loaded, spec)
     pool = [engine.cast(request) for request in reference.requests[:REQUESTS]]
-    captured = capture(engine, pool, Shape(WORKERS, DEPTH, most_requests, host_inputs=True))
+    captured = capture(engine, pool, Shape(WORKERS, DEPTH, most_requests, inputs=inputs))
     torch.cuda.empty_cache()
     sizes = [2**power for power in range(8, 28, 2) for _ in range(8)]
     elsewhere = [torch.full((size,), torch.nan, device="cuda:0") for size in sizes]
@@ -105,21 +106,27 @@ def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
 
 @pytest.mark.gpu(torch=True)
 @pytest.mark.parametrize(
-    ("model", "runtime", "precision", "memory_format"),
+    ("model", "runtime", "precision", "memory_format", "inputs"),
     [
-        ("resnet50", "torchscript", "fp16", "contiguous"),
-        ("resnet50", "torchscript", "fp16", "channels_last"),
-        ("resnet50", "eager", "fp32", "contiguous"),
-        ("bert-base", "torchscript", "fp16", "contiguous"),
-        ("bert-base", "eager", "amp", "contiguous"),
+        ("resnet50", "torchscript", "fp16", "contiguous", "host"),
+        ("resnet50", "torchscript", "fp16", "contiguous", "pinned"),
+        ("resnet50", "torchscript", "fp16", "channels_last", "host"),
+        ("resnet50", "eager", "fp32", "contiguous", "host"),
+        ("bert-base", "torchscript", "fp16", "contiguous", "host"),
+        ("bert-base", "torchscript", "fp16", "contiguous", "pinned"),
+        ("bert-base", "eager", "amp", "contiguous", "host"),
     ],
 )
 def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
-    model: str, runtime: str, precision: str, memory_format: MemoryFormat
+    model: str,
+    runtime: str,
+    precision: str,
+    memory_format: MemoryFormat,
+    inputs: Literal["host", "pinned"],
 ) -> None:
     import torch
 
-    of = ready(model, runtime, precision, memory_format=memory_format)
+    of = ready(model, runtime, precision, memory_format=memory_format, inputs=inputs)
     slots = [slot for slots in of.captured.workers for slot in slots]
     expected = []
     for slot in slots:
@@ -170,3 +177,31 @@ def test_graphs_of_every_size_of_batch_answer_right(
         for row, request in zip(rows, of.pool, strict=False):
             assert _agree(row, alone(slot, [request]))
         assert size == 1 or close(rows, of, "fp16")
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("inputs", ["host", "pinned"])
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_requests_that_the_queue_joined_get_the_bits_of_their_own_inputs(
+    model: str, inputs: Literal["host", "pinned"]
+) -> None:
+    """Batches of 3 requests in graphs of 4: the padding must not change the others."""
+    of = ready(model, "torchscript", "fp16", 4, inputs)
+    (slot, *_) = of.captured.workers[0]
+    (executor, *_) = of.captured.executors()
+    runner = core.Runner([executor])
+    try:
+        outcome = runner.run(
+            core.ClosedLoop(3), max_batch=3, max_delay_ns=10**9, stop_after_completions=3,
+            capacity=100,
+        )  # fmt: skip
+        assert outcome.error is None
+        assert slot.host_output is not None
+        given = slot.host_output.array.tobytes()
+    finally:
+        runner.close()
+    (timeline,) = outcome.timelines
+    assert timeline.size.tolist() == [3]
+    requests = [of.pool[int(number) % REQUESTS] for number in timeline.id]
+    expected = alone(slot, [*requests, requests[0]])
+    assert given == expected.numpy().tobytes()

@@ -52,6 +52,51 @@ def test_inputs_on_the_device_are_not_copied(model: str) -> None:
 
 @pytest.mark.gpu(torch=True)
 @pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_inputs_in_pinned_memory_are_copied_by_the_gpu_alone(model: str) -> None:
+    host, pinned = (
+        replayed(model=model, precision="fp16", batch=4, inputs=inputs)
+        for inputs in ("host", "pinned")
+    )
+    assert host.stages_ms.fill is not None
+    assert host.stages_ms.fill.p50 > 0
+    assert pinned.stages_ms.fill is None
+    for result in (host, pinned):
+        assert result.stages_ms.h2d is not None
+        assert result.stages_ms.d2h is not None
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
+def test_pinned_inputs_of_joined_requests_are_gathered_only_if_they_are_small(model: str) -> None:
+    result = replayed(
+        model=model,
+        precision="fp16",
+        inputs="pinned",
+        clients=24,
+        dynamic_batch="8:1ms",
+        requests=400,
+    )
+    fill = result.stages_ms.fill
+    assert (fill is None) == (model == "resnet50")  # 300 KB of an image, 1 KB of each token tensor
+
+
+@pytest.mark.gpu(torch=True)
+def test_pinned_inputs_are_measured_from_python_too(tmp_path: Path) -> None:
+    (tmp_path / "waits.py").write_text(WAITS)
+    for dynamic_batch in (None, "8:1ms"):
+        result = measured(
+            model=f"{tmp_path}/waits.py:waits",
+            runtime="eager",
+            inputs="pinned",
+            dynamic_batch=dynamic_batch,
+        )
+        assert result.error is None
+        assert result.harness.executor == "python"
+        assert result.answers_agree
+
+
+@pytest.mark.gpu(torch=True)
+@pytest.mark.parametrize("model", ["resnet50", "bert-base"])
 def test_tf32_is_on_where_it_is_asked_for_and_nowhere_else(model: str) -> None:
     from gpubench.cells.resolve import resolve
     from gpubench.measure.engine import prepare
@@ -156,6 +201,7 @@ def test_images_weights_and_joined_requests_are_channels_last_on_the_device(
     assert result.answers_agree, result.numerics
 
 
+@pytest.mark.gpu(torch=True)
 def test_the_arithmetic_is_below_the_peak_of_the_gpu() -> None:
     result = replayed(model="bert-base", precision="fp16", batch=32, inputs="device")
     achieved = result.achieved

@@ -77,11 +77,16 @@ library::library(const char* path) {
   }
 }
 
-void* library::find(const char* name, int version) const {
+void* library::find_optional(const char* name, int version) const noexcept {
   void* found = nullptr;
   int status = 0;
   const int code = get_proc_address_(name, &found, version, legacy_stream, &status);
-  if (code != success || found == nullptr) {
+  return code == success ? found : nullptr;
+}
+
+void* library::find(const char* name, int version) const {
+  void* const found = find_optional(name, version);
+  if (found == nullptr) {
     throw unavailable(unavailable::reason::driver_too_old,
                       "the NVIDIA driver has no " + std::string(name) + " of CUDA " +
                           release(version) + "; update the NVIDIA driver (525.60 or newer)");

@@ -2,7 +2,8 @@
 // so the core can be built without CUDA and runs on machines without a GPU.
 //
 // Each function is looked up by its name and version. No version is newer than 12.0, so every
-// driver since CUDA 12.0 has them. The handle types are those of cuda.h, which is not included.
+// driver since CUDA 12.0 has them; newer functions are optional. The handle types are those of
+// cuda.h, which is not included.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +21,7 @@ struct CUstream_st;
 
 namespace gpubench::cuda {
 
+struct copy_attributes;     // CUmemcpyAttributes
 struct device_uuid;         // CUuuid
 struct kernel_node_params;  // CUDA_KERNEL_NODE_PARAMS, in its first version
 
@@ -41,6 +43,9 @@ class library {
   // The function with this name, of this version ("cuMemAlloc", 3020). Throws unavailable.
   void* find(const char* name, int version) const;
 
+  // The same; null if the driver is too old for it.
+  void* find_optional(const char* name, int version) const noexcept;
+
  private:
   using get_proc_address = int (*)(const char*, void**, int, unsigned long long, int*);
   get_proc_address get_proc_address_;
@@ -49,12 +54,19 @@ class library {
 // Throws the cuda_error for a call that returned `code`.
 [[noreturn]] void throw_cuda_error(const char* call, int code);
 
+// Marks a function that a driver may not have.
+struct optional_function {};
+
 // One function of the driver.
 template <class... Parameters>
 class function {
  public:
   function(const library& from, const char* name, int version)
       : name_(name), pointer_(reinterpret_cast<pointer>(from.find(name, version))) {}
+  function(const library& from, const char* name, int version, optional_function)
+      : name_(name), pointer_(reinterpret_cast<pointer>(from.find_optional(name, version))) {}
+
+  bool available() const noexcept { return pointer_ != nullptr; }
 
   // Throws cuda_error unless the driver returns success.
   void operator()(Parameters... arguments) const {
@@ -121,6 +133,11 @@ class driver {
       library_, "cuMemcpyHtoDAsync", 3020};
   const function<void*, device_address, std::size_t, CUstream_st*> cuMemcpyDtoHAsync{
       library_, "cuMemcpyDtoHAsync", 3020};
+
+  // Several copies with one call. Drivers for CUDA 13 have this version too.
+  const function<device_address*, device_address*, std::size_t*, std::size_t, copy_attributes*,
+                 std::size_t*, std::size_t, std::size_t*, CUstream_st*>
+      cuMemcpyBatchAsync{library_, "cuMemcpyBatchAsync", 12080, optional_function{}};
 
   const function<CUmod_st**, const void*> cuModuleLoadData{library_, "cuModuleLoadData", 2000};
   const function<CUmod_st*> cuModuleUnload{library_, "cuModuleUnload", 2000};

@@ -26,6 +26,23 @@ struct kernel_node_params {
   void** extra;
 };
 
+// CUmemLocation
+struct memory_location {
+  int type;  // 0: none is given
+  int id;
+};
+
+// CUmemcpyAttributes
+struct copy_attributes {
+  int source_access_order;
+  memory_location source_hint;
+  memory_location target_hint;
+  unsigned flags;
+};
+
+// CU_MEMCPY_SRC_ACCESS_ORDER_STREAM: the source is read when the stream reaches the copy.
+inline constexpr int source_access_in_stream_order = 1;
+
 // CUresult
 inline constexpr int error_no_device = 100;
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuda/batch_times.hpp"
+#include "cuda/input_copies.hpp"
 #include "gpubench/clock.hpp"
 #include "gpubench/cuda/error.hpp"
 #include "gpubench/error.hpp"
@@ -27,16 +28,13 @@ void check_graphs(std::size_t number, const graph_slot& slot, const payloads* in
     const std::string size = "its graph for " + std::to_string(each.requests) + " requests ";
     if (each.requests == 0) refuse(number, "has a graph for 0 requests; give at least 1");
     if (each.graph == nullptr) refuse(number, "is unusable: " + size + "is null");
-    if (slot.host_input != nullptr) {
-      if (inputs->arena_bytes(each.requests) != each.input_bytes) {
-        refuse(number, "does not fit the payloads: " + size + "takes " +
-                           std::to_string(each.input_bytes) +
-                           " bytes of input, the payloads make " +
-                           std::to_string(inputs->arena_bytes(each.requests)));
-      }
-      if (each.input_bytes > slot.host_input->bytes()) {
-        refuse(number, "is too small: " + size + "takes more bytes of input than host_input has");
-      }
+    if (inputs != nullptr && inputs->arena_bytes(each.requests) != each.input_bytes) {
+      refuse(number, "does not fit the payloads: " + size + "takes " +
+                         std::to_string(each.input_bytes) + " bytes of input, the payloads make " +
+                         std::to_string(inputs->arena_bytes(each.requests)));
+    }
+    if (slot.host_input != nullptr && each.input_bytes > slot.host_input->bytes()) {
+      refuse(number, "is too small: " + size + "takes more bytes of input than host_input has");
     }
     if (slot.host_output != nullptr && each.output_bytes > slot.host_output->bytes()) {
       refuse(number, "is too small: " + size + "gives more bytes than host_output has");
@@ -61,10 +59,18 @@ void check_slots(std::vector<graph_slot>& slots, const payloads* inputs) {
     check_graphs(i, slot, inputs);
     std::sort(slot.graphs.begin(), slot.graphs.end(),
               [](const sized_graph& a, const sized_graph& b) { return a.requests < b.requests; });
+    if (inputs == nullptr) continue;
+    if (slot.device_input == 0) refuse(i, "has payloads and no device_input to copy them to");
+    const bool gathers = inputs->gathers(slot.graphs.back().requests);
+    if (gathers != (slot.host_input != nullptr)) {
+      refuse(i, gathers ? "has no host_input, where the CPU gathers inputs; give a pinned buffer"
+                        : "has host_input, and the CPU gathers no inputs; leave it out");
+    }
   }
 }
 
-const sized_graph& smallest_graph_for(const graph_slot& slot, std::size_t requests) {
+// The number of the smallest graph of `slot` that is large enough.
+std::size_t smallest_graph_for(const graph_slot& slot, std::size_t requests) {
   const auto found = std::lower_bound(
       slot.graphs.begin(), slot.graphs.end(), requests,
       [](const sized_graph& each, std::size_t wanted) { return each.requests < wanted; });
@@ -73,18 +79,25 @@ const sized_graph& smallest_graph_for(const graph_slot& slot, std::size_t reques
                            " requests has no graph; the largest takes " +
                            std::to_string(slot.graphs.back().requests) + "; lower max_batch");
   }
-  return *found;
+  return static_cast<std::size_t>(found - slot.graphs.begin());
 }
 
 }  // namespace
 
 struct graph_executor::device_side {
-  device_side(shared_context in_context, const std::vector<graph_slot>& slots)
+  device_side(shared_context in_context, const std::vector<graph_slot>& slots,
+              const payloads* inputs)
       : device(std::move(in_context)),
         current(*device),
-        times(device, slots.size(), slots[0].host_input != nullptr,
-              slots[0].host_output != nullptr) {
-    for (std::size_t i = 0; i < slots.size(); ++i) streams.emplace_back(device);
+        times(device, slots.size(), inputs != nullptr, slots[0].host_output != nullptr) {
+    for (const graph_slot& slot : slots) {
+      streams.emplace_back(device);
+      copies_in.emplace_back();
+      if (inputs == nullptr) continue;
+      for (const sized_graph& each : slot.graphs) {
+        copies_in.back().emplace_back(*inputs, slot, each.requests);
+      }
+    }
   }
 
   // Waits until no stream has work left. Returns false if the deadline passed before. Throws
@@ -103,7 +116,8 @@ struct graph_executor::device_side {
   const shared_context device;
   current_context current;  // on the worker's thread
   batch_times times;
-  std::vector<stream> streams;  // one for each slot
+  std::vector<stream> streams;                       // one for each slot
+  std::vector<std::vector<input_copies>> copies_in;  // of each slot, for each graph
 };
 
 graph_executor::graph_executor(int device, std::vector<graph_slot> slots,
@@ -122,16 +136,8 @@ graph_executor::~graph_executor() {
 }
 
 void graph_executor::open() {
-  device_side_ = std::make_unique<device_side>(std::make_shared<const context>(device_), slots_);
-
-  // Padding of a batch consists of real inputs, also in the first batch.
-  for (graph_slot& slot : slots_) {
-    if (slot.host_input == nullptr) continue;
-    const std::size_t largest = slot.graphs.back().requests;
-    std::vector<request> first(largest);
-    for (std::size_t i = 0; i < largest; ++i) first[i].id = static_cast<std::int64_t>(i);
-    inputs_->fill(slot.host_input->data(), largest, first.data(), largest);
-  }
+  device_side_ = std::make_unique<device_side>(std::make_shared<const context>(device_), slots_,
+                                               inputs_.get());
 }
 
 void graph_executor::close() {
@@ -150,14 +156,16 @@ void graph_executor::close() {
   struct kept {
     std::unique_ptr<device_side> side;
     std::vector<graph_slot> slots;
+    std::shared_ptr<const payloads> inputs;
     std::shared_ptr<const void> owner;
   };
-  std::make_unique<kept>(kept{std::move(device_side_), slots_, std::move(owner_)}).release();
+  std::make_unique<kept>(kept{std::move(device_side_), slots_, inputs_, std::move(owner_)})
+      .release();
 }
 
 void graph_executor::fill(std::size_t slot, const request* requests, std::size_t size) {
   const graph_slot& in_slot = slots_[slot];
-  const sized_graph& chosen = smallest_graph_for(in_slot, size);
+  const sized_graph& chosen = in_slot.graphs[smallest_graph_for(in_slot, size)];
   if (!in_run_) begin_run();
   if (in_slot.host_input != nullptr) {
     inputs_->fill(in_slot.host_input->data(), chosen.requests, requests, size);
@@ -167,15 +175,15 @@ void graph_executor::fill(std::size_t slot, const request* requests, std::size_t
 batch_state graph_executor::start(std::size_t slot, const batch_view& batch) {
   const driver& api = load_driver();
   const graph_slot& in_slot = slots_[slot];
-  const sized_graph& chosen = smallest_graph_for(in_slot, batch.size);
+  const std::size_t number = smallest_graph_for(in_slot, batch.size);
+  const sized_graph& chosen = in_slot.graphs[number];
   padded_ += chosen.requests - batch.size;
 
   const stream& on_stream = device_side_->streams[slot];
   batch_times::events& events = device_side_->times.start(slot);
   events[0].record(on_stream);
-  if (in_slot.host_input != nullptr) {
-    api.cuMemcpyHtoDAsync(in_slot.device_input, in_slot.host_input->data(), chosen.input_bytes,
-                          on_stream.handle());
+  if (inputs_ != nullptr) {
+    device_side_->copies_in[slot][number].enqueue(batch.requests, batch.size, on_stream.handle());
     events[1].record(on_stream);
   }
   const std::int64_t enqueue_from_ns = now_ns();

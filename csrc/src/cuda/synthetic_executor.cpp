@@ -19,7 +19,7 @@ constexpr std::size_t fewest_inputs = 4;
 constexpr std::size_t most_inputs = 64;
 
 // Random bytes, which are the same in every process.
-std::shared_ptr<const payloads> make_payloads(std::size_t request_bytes) {
+std::shared_ptr<const payloads> make_payloads(int device, std::size_t request_bytes, bool pinned) {
   const std::size_t count =
       std::clamp(input_pool_bytes / request_bytes, fewest_inputs, most_inputs);
   std::vector<unsigned char> data(count * request_bytes);
@@ -28,7 +28,9 @@ std::shared_ptr<const payloads> make_payloads(std::size_t request_bytes) {
     const std::uint64_t bits = random();
     std::memcpy(data.data() + at, &bits, std::min(sizeof bits, data.size() - at));
   }
-  return std::make_shared<payloads>(std::vector<std::size_t>{request_bytes}, std::move(data));
+  const std::vector<std::size_t> tensor_bytes{request_bytes};
+  return pinned ? std::make_shared<payloads>(tensor_bytes, data, device)
+                : std::make_shared<payloads>(tensor_bytes, data);
 }
 
 void check(const synthetic_executor::options& wanted) {
@@ -71,7 +73,9 @@ struct synthetic_executor::model {
       : in_context(std::make_shared<const context>(device)), kernel(in_context) {
     check_service_times(service_ns);
     check(wanted);
-    if (wanted.request_bytes > 0) inputs = make_payloads(wanted.request_bytes);
+    if (wanted.request_bytes > 0) {
+      inputs = make_payloads(device, wanted.request_bytes, wanted.pinned_inputs);
+    }
     for (std::size_t i = 0; i < wanted.depth; ++i) {
       slot_graphs.emplace_back(in_context, kernel, static_cast<std::uint64_t>(service_ns.front()));
       slots.push_back(make_slot(wanted, slot_graphs.back().graph.handle()));
@@ -83,7 +87,9 @@ struct synthetic_executor::model {
     const std::size_t output_bytes = wanted.reply_bytes * wanted.max_batch;
     graph_slot slot;
     if (input_bytes > 0) {
-      slot.host_input = std::make_shared<pinned_buffer>(in_context->device(), input_bytes);
+      if (inputs->gathers(wanted.max_batch)) {
+        slot.host_input = std::make_shared<pinned_buffer>(in_context->device(), input_bytes);
+      }
       slot.device_input = memory.emplace_back(in_context->device(), input_bytes).address();
     }
     if (output_bytes > 0) {

@@ -205,6 +205,7 @@ def test_which_gpus_a_torch_build_supports(
         ({"precision": "amp"}, "add --allow-emulated"),
         ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
         ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
+        ({"inputs": "pinned"}, "--inputs pinned: only GPUs copy from pinned memory; use --inputs"),
         ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
         (
             {"model": "bert-base", "memory_format": "channels_last"},

@@ -16,7 +16,13 @@ def _bound_classes(module: ModuleType) -> list[Any]:
 
 
 CLASSES = _bound_classes(_core) + _bound_classes(_core.cuda)
-ARGUMENTS = {"run": (core.ClosedLoop(1),), "submit": (1,), "offsets": (1,), "arena_bytes": (1,)}
+ARGUMENTS = {
+    "run": (core.ClosedLoop(1),),
+    "submit": (1,),
+    "offsets": (1,),
+    "arena_bytes": (1,),
+    "gathers": (1,),
+}
 
 
 @pytest.mark.parametrize("bound", CLASSES, ids=lambda bound: bound.__name__)

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from fake_cuda import Controls, environment, on_fake
+from numpy.typing import NDArray
 
 from gpubench import core
 
@@ -173,7 +174,8 @@ class Captured:
         most = payloads.arena_bytes(4)
         self._fake = fake
         self.memory = [core.cuda.DeviceBuffer(0, most) for _ in range(2)]
-        self.host_input, self.host_output = (core.cuda.PinnedBuffer(0, most) for _ in range(2))
+        self.host_input = core.cuda.PinnedBuffer(0, most) if payloads.gathers(4) else None
+        self.host_output = core.cuda.PinnedBuffer(0, most)
         source, to = (buffer.address for buffer in self.memory)
         sizes = {requests: payloads.arena_bytes(requests) for requests in (1, 2, 4)}
         self.graphs = {
@@ -187,7 +189,7 @@ class Captured:
             self._fake.destroy_graph(handle)
 
 
-def two_tensors(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def two_tensors(count: int) -> list[NDArray[np.uint8]]:
     random = np.random.default_rng(0)
     return [
         random.integers(1, 256, (count, 300), np.uint8),
@@ -216,6 +218,92 @@ def test_the_requests_of_a_batch_lie_side_by_side() -> None:
     assert (got[:1200].reshape(4, 300) == tensors[0][ids % 5]).all()
     assert (got[1280:1308].reshape(4, 7) == tensors[1][ids % 5]).all()
     assert Controls()["pageable_copies"] == 0
+
+
+def answers_of_four(fake: Controls, tensors: list[NDArray[np.uint8]], *, pinned: bool) -> None:
+    """Runs batches of four requests from pinned or ordinary memory, and checks the last outputs."""
+    payloads = core.cuda.Payloads(tensors, pinned_on=0 if pinned else None)
+    assert payloads.pinned == pinned
+    captured = Captured(fake, payloads, 10_000)
+    executor = core.cuda.GraphExecutor(0, [captured.slot], payloads, owner=captured)
+    assert executor.fills_inputs == payloads.gathers(4)
+    outcome = core.Runner([executor]).run(
+        core.ClosedLoop(4), max_batch=4, max_delay_ns=10**9, stop_after_completions=4, capacity=100
+    )
+    assert outcome.error is None
+    check_stamps(outcome)
+    ids = outcome.timelines[0].id
+    got = captured.host_output.array
+    for tensor, offset in zip(tensors, payloads.offsets(4), strict=True):
+        rows = got[offset : offset + 4 * tensor.shape[1]].reshape(4, -1)
+        assert (rows == tensor[ids % len(tensor)]).all()
+
+
+def check_pinned_inputs(calls: int) -> None:
+    fake = Controls()
+    small = two_tensors(5)
+    large = np.random.default_rng(0).integers(0, 256, (5, 30_000), np.uint8)
+    copies = {}
+    for name, tensors in {"small": small, "mixed": [*small, large], "large": [large]}.items():
+        answers_of_four(fake, tensors, pinned=False)
+        before = fake["copies"], fake["batched_copies"]
+        answers_of_four(fake, tensors, pinned=True)
+        copies[name] = fake["copies"] - before[0] - 1, fake["batched_copies"] - before[1]
+    # Of the four requests, the CPU gathers the small tensors; the large one is a copy for each.
+    assert copies == {"small": (1, 0), "mixed": (5, calls), "large": (4, calls)}
+    assert fake["pageable_copies"] == 0
+    gc.collect()
+    assert (fake["live"], fake["freed_in_use"]) == (0, 0)
+
+
+@on_fake()
+def test_the_device_copies_inputs_from_pinned_memory() -> None:
+    check_pinned_inputs(calls=0)
+
+
+@on_fake(driver_version=12080)
+def test_the_device_copies_several_inputs_with_one_call_of_a_newer_driver() -> None:
+    check_pinned_inputs(calls=1)
+
+
+@on_fake()
+def test_the_cpu_copies_nothing_of_a_single_request_in_pinned_memory() -> None:
+    payloads = core.cuda.Payloads(two_tensors(5), pinned_on=0)
+    assert payloads.gathers(4)
+    assert not payloads.gathers(1)
+    executor = core.cuda.SyntheticExecutor(
+        0, 10_000, depth=2, request_bytes=300, pinned_inputs=True
+    )
+    assert not executor.fills_inputs
+    outcome = core.Runner([executor]).run(
+        core.ClosedLoop(4), stop_after_completions=100, capacity=1000
+    )
+    assert outcome.error is None
+    check_stamps(outcome)
+    (timeline,) = outcome.timelines
+    assert timeline.device_ns is not None
+    assert (timeline.device_ns[:, 1] > timeline.device_ns[:, 0]).all()  # they are copied
+
+
+@on_fake(copy_fails_at=60, driver_version=12080)
+def test_a_copy_that_fails_ends_the_run_and_keeps_what_completed() -> None:
+    executor = core.cuda.SyntheticExecutor(
+        0, 10_000, max_batch=2, request_bytes=30_000, pinned_inputs=True
+    )
+    runner = core.Runner([executor])
+    outcome = runner.run(
+        core.ClosedLoop(2), max_batch=2, max_delay_ns=10**9, stop_after_ns=10**12, capacity=1000
+    )
+    assert outcome.error == (
+        "worker 0: cuMemcpyBatchAsync: CUDA_ERROR_INVALID_VALUE (1): invalid argument"
+    )
+    assert (outcome.completed, outcome.failed) == (58, 2)
+
+
+@on_fake(out_of_memory_at=1)
+def test_too_little_pinned_memory_names_the_call() -> None:
+    with pytest.raises(RuntimeError, match="cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY"):
+        core.cuda.Payloads(two_tensors(5), pinned_on=0)
 
 
 @on_fake()
@@ -336,3 +424,5 @@ def test_bad_arguments_are_refused_in_a_sentence() -> None:
         core.cuda.Payloads([np.zeros((2, 3), np.float32)])
     with pytest.raises(ValueError, match="slots is empty"):
         core.cuda.GraphExecutor(0, [], owner=None)
+    with pytest.raises(core.CudaUnavailable, match="cuda:7 is not there"):
+        core.cuda.Payloads(two_tensors(2), pinned_on=7)

@@ -312,7 +312,7 @@ def test_an_engine_that_cannot_be_captured_is_called_from_python(
 
     monkeypatch.setattr(torch.cuda, "MemPool", no_memory)
     with pytest.raises(NotCapturable, match="no memory for another"):
-        capture(engine, [model.make_inputs(seeded(0), 1)], Shape(1, 1, 1, host_inputs=False))
+        capture(engine, [model.make_inputs(seeded(0), 1)], Shape(1, 1, 1, inputs="device"))
 
 
 @pytest.mark.parametrize(

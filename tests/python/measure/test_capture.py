@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from gpubench import core
 from gpubench.engines.base import Engine
 from gpubench.engines.memory_format import of_tensor
+from gpubench.errors import GpubenchError
 from gpubench.measure import cuda_graphs
 from gpubench.measure.cuda_graphs import NotCapturable, Shape, batch_sizes, capture
 from gpubench.models.base import Tensors
@@ -190,8 +192,8 @@ def pool(requests: int = 8) -> list[Tensors]:
     ]
 
 
-def shape(**changes: int | bool) -> Shape:
-    settings = {"workers": 1, "depth": 1, "most_requests": 1, "host_inputs": True} | changes
+def shape(**changes: int | str) -> Shape:
+    settings = {"workers": 1, "depth": 1, "most_requests": 1, "inputs": "host"} | changes
     return Shape(**settings)  # type: ignore[arg-type]
 
 
@@ -269,7 +271,7 @@ def test_a_batch_on_the_device_holds_distinct_requests_and_is_not_copied(fake: F
         return total(images, numbers)
 
     (executor,) = graph_executors(
-        engine(fake, forward), pool(), shape(depth=2, most_requests=4, host_inputs=False)
+        engine(fake, forward), pool(), shape(depth=2, most_requests=4, inputs="device")
     )
     assert executor.payloads is None
     for slot in executor.slots:
@@ -337,7 +339,7 @@ def test_channels_last_inputs_on_the_device_keep_their_format_when_they_are_join
         return images.sum((1, 2, 3)) + numbers[:, 0]
 
     nhwc = nhwc_engine(fake, forward)
-    capture(nhwc, image_pool(nhwc), shape(most_requests=4, host_inputs=False))
+    capture(nhwc, image_pool(nhwc), shape(most_requests=4, inputs="device"))
     assert formats == {torch.channels_last}
 
 
@@ -350,7 +352,7 @@ def test_channels_last_outputs_are_not_rearranged(fake: FakeTorch, outputs: int)
 
     nhwc = nhwc_engine(fake, forward)
     requests = image_pool(nhwc)
-    captured = capture(nhwc, requests, shape(most_requests=2, host_inputs=False))
+    captured = capture(nhwc, requests, shape(most_requests=2, inputs="device"))
     ((slot,),) = captured.workers
     outputs_of_largest = slot.tensors[2]  # after its two inputs
     for size, graph in slot.graphs.items():
@@ -361,6 +363,44 @@ def test_channels_last_outputs_are_not_rearranged(fake: FakeTorch, outputs: int)
         assert torch.equal(vector.view(2 * size, 4, 5, 3).permute(0, 3, 1, 2), joined * 2)
     (image,) = requests[0][:1]
     assert cuda_graphs._concatenated(image).data_ptr() == image.data_ptr()
+
+
+@pytest.mark.parametrize("fewest_gathered", [1, 2, 9])
+def test_inputs_in_pinned_memory_get_a_buffer_only_if_the_cpu_gathers_some(
+    fake: FakeTorch, monkeypatch: pytest.MonkeyPatch, fewest_gathered: int
+) -> None:
+    made: list[int] = []
+    layout = core.cuda.Payloads
+
+    def payloads(rows: list[NDArray[np.uint8]], pinned_on: int) -> SimpleNamespace:
+        made.append(pinned_on)
+        in_ordinary_memory = layout(rows)
+        return SimpleNamespace(
+            offsets=in_ordinary_memory.offsets,
+            arena_bytes=in_ordinary_memory.arena_bytes,
+            gathers=lambda most: most >= fewest_gathered,
+        )
+
+    monkeypatch.setattr(core.cuda, "Payloads", payloads)
+    (executor,) = graph_executors(
+        engine(fake, total), pool(), shape(inputs="pinned", depth=2, most_requests=4)
+    )
+    assert made == [None]  # the device of the fake engine has no number
+    for slot in executor.slots:
+        assert (slot.host_input is not None) == (fewest_gathered <= 4)
+        assert slot.device_input
+        assert slot.host_output is not None
+
+
+def test_too_little_pinned_memory_for_the_inputs_is_not_measured_from_python(
+    fake: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(rows: object, pinned_on: int) -> object:
+        raise RuntimeError("cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
+
+    monkeypatch.setattr(core.cuda, "Payloads", fails)
+    with pytest.raises(GpubenchError, match=r"cuMemHostAlloc.*use --inputs host"):
+        graph_executors(engine(fake, total), pool(), shape(inputs="pinned"))
 
 
 def test_several_outputs_are_copied_to_the_host_with_one_copy(fake: FakeTorch) -> None:

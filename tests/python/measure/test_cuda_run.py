@@ -44,6 +44,20 @@ def test_a_synthetic_model_runs_on_a_gpu() -> None:
     assert [clock["contradiction_us"] for clock in result["harness"]["event_clock"]] == [0, 0]
 
 
+@pytest.mark.parametrize("inputs", ["host", "pinned", "device"])
+def test_the_synthetic_model_has_no_inputs_wherever_they_would_be(inputs: str) -> None:
+    done = gpubench(
+        *("--device", "cuda:0", "--service-time", "100us", "--inputs", inputs),
+        *("--requests", "50", "--warmup", "0s", "--json", "-"),
+    )
+    assert done.returncode == 0, done.stderr
+    result = result_of(done)
+    assert result["error"] is None
+    assert result["spec"]["inputs"] == inputs
+    stages = result["stages_ms"]
+    assert (stages["fill"], stages["h2d"], stages["d2h"]) == (None, None, None)
+
+
 def test_dynamic_batches_of_an_open_loop() -> None:
     done = gpubench(
         *("--device", "cuda:0", "--service-time", "1ms", "--rate", "2000"),
@@ -81,6 +95,12 @@ def test_a_lost_device_keeps_what_was_measured() -> None:
 
 
 def test_what_cannot_be_measured_is_refused_with_a_one_line_error() -> None:
+    on_cpu = gpubench("--device", "cpu", "--inputs", "pinned")
+    assert (on_cpu.returncode, on_cpu.stdout) == (2, "")
+    assert on_cpu.stderr.strip().endswith(
+        "--inputs pinned: only GPUs copy from pinned memory; use --inputs host"
+    )
+
     other = gpubench("--device", "cuda:3", devices=2)
     assert (other.returncode, other.stdout) == (2, "")
     assert other.stderr.strip().endswith("--device cuda:3: this machine has cuda:0 to cuda:1")

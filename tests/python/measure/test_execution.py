@@ -6,7 +6,7 @@ a device. tests/gpu tests the same on a GPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +16,14 @@ import torch
 from factories import a_cell, another
 
 from gpubench.engines.base import Engine
+from gpubench.errors import GpubenchError
 from gpubench.measure import streams
 from gpubench.measure.cell import Bench
 from gpubench.measure.cuda_graphs import NotCapturable
 from gpubench.measure.engine import DeviceEngine, Prepared
 from gpubench.measure.environment import environment
 from gpubench.measure.python_workers import ProcessingWorker
-from gpubench.measure.streams import OnStream
+from gpubench.measure.streams import OnStream, pinned
 from gpubench.models.base import PrePostProcessing, Tensors
 from gpubench.results.result import Numerics, Result
 from gpubench.spec.cell import Cell
@@ -104,7 +105,7 @@ def worker(fake: FakeTorch, monkeypatch: pytest.MonkeyPatch) -> ProcessingWorker
     """A worker on a GPU, with clients that send 0 to 4."""
     monkeypatch.setattr(
         "gpubench.measure.python_workers.execution",
-        lambda engine, cell: OnStream(engine, from_host=True, sleeps=False),
+        lambda engine, cell: OnStream(engine, inputs="host", sleeps=False),
     )
     return ProcessingWorker(fake.engine(), list(range(5)), fake.processing(), the_cell())
 
@@ -159,14 +160,74 @@ def test_pinned_memory_has_the_memory_format_of_the_tensor(
 
 
 def test_outputs_that_stay_on_the_device_are_not_copied_but_awaited(fake: FakeTorch) -> None:
-    stream = OnStream(fake.engine(), from_host=False, sleeps=False)
+    stream = OnStream(fake.engine(), inputs="device", sleeps=False)
     stream.open()
     fake.events.clear()
     inputs = (torch.ones(2, 3),)
-    stream.run(inputs)
+    stream.run([inputs])
     assert fake.received == [inputs]
     assert fake.pinned == []
     assert fake.events == ["forward", "record", "synchronize"]
+
+
+def test_an_input_in_pinned_memory_is_copied_from_there(fake: FakeTorch) -> None:
+    stream = OnStream(fake.engine(), inputs="pinned", sleeps=False)
+    stream.open()
+    (request,) = pinned([(torch.ones(2, 3),)])
+    allocated = len(fake.pinned)
+    outputs = stream.run([request])
+    assert fake.received == [request]
+    assert fake.received[0][0].data_ptr() == request[0].data_ptr()
+    assert len(fake.pinned) == allocated + 2  # the outputs
+    assert all(map(fake.is_pinned, outputs))
+
+
+def test_joined_requests_in_pinned_memory_are_copied_into_one_buffer(fake: FakeTorch) -> None:
+    stream = OnStream(fake.engine(), inputs="pinned", sleeps=False)
+    stream.open()
+    requests = pinned([(torch.full((2, 3), float(number)),) for number in range(4)])
+    for chosen in (requests[1:3], requests[2:4]):
+        stream.run(chosen)
+        (joined,) = fake.received[-1]
+        assert torch.equal(joined, torch.cat([request[0] for request in chosen]))
+        assert not fake.is_pinned(joined)
+    assert fake.received[0][0].data_ptr() == fake.received[1][0].data_ptr()  # the same buffer
+    stream.run(requests[:3])
+    assert len(fake.received[-1][0]) == 6
+
+
+def test_the_requests_of_workers_in_python_are_pinned_once_for_each_device(
+    fake: FakeTorch,
+) -> None:
+    request = (torch.ones(2, 3),)
+    ready = replace(
+        prepared([], "cuda:0", "cuda:1"),
+        engines={name: DeviceEngine(fake.engine(), [request] * 3) for name in ("cuda:0", "cuda:1")},
+        processing=None,
+    )
+    cell = the_cell(device="cuda:0,cuda:1", workers=4, inputs="pinned")
+    for worker in ready.workers(cell):
+        worker.run(np.array([0]))
+    assert len(fake.pinned) == 2 * 3
+    assert all(fake.is_pinned(received) for (received,) in fake.received)
+    host = replace(cell, inputs="host")
+    ready.workers(host)
+    assert len(fake.pinned) == 2 * 3
+
+
+def test_too_little_pinned_memory_is_an_error_that_names_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+
+    monkeypatch.setattr(streams, "pinned_like", fails)
+    with pytest.raises(GpubenchError) as refused:
+        pinned([(torch.ones(250_000),)] * 2)
+    assert str(refused.value) == (
+        "--inputs pinned: the inputs need 2 MB of pinned memory (CUDA error: out of memory); use "
+        "--inputs host, or a smaller --batch"
+    )
 
 
 def test_the_times_of_pre_and_postprocessing_are_logged_for_each_batch(

@@ -20,6 +20,7 @@ from gpubench.measure import engine
 from gpubench.models.base import load, seeded
 from gpubench.registry import model_entry
 from gpubench.spec.parse import make_spec
+from gpubench.spec.settings import Inputs
 from gpubench.spec.spec import Spec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -196,14 +197,17 @@ def test_decoding_and_suppression_of_a_detector_are_separate_stages() -> None:
     assert parts == pytest.approx(result.latency_ms.mean)
 
 
-def test_inputs_cannot_be_on_the_device_if_preprocess_makes_them(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("inputs", ["device", "pinned"])
+def test_inputs_must_be_on_the_host_if_preprocess_makes_them(
+    monkeypatch: pytest.MonkeyPatch, inputs: Inputs
 ) -> None:
     def too_late(*_: object) -> None:
         raise AssertionError("built before it was refused")
 
     monkeypatch.setattr(engine, "build", too_late)
-    result = measured(model=f"{EXAMPLES}/detector.py:detector", inputs="device")
+    # A cell on a CPU is refused before, since only GPUs copy from pinned memory.
+    monkeypatch.setattr("gpubench.cells.refuse._refuse_on_cpu", lambda cell, machine: None)
+    result = measured(model=f"{EXAMPLES}/detector.py:detector", inputs=inputs)
     assert result.error is not None
     assert result.error.stage == "load"
     assert "use --inputs host" in result.error.message

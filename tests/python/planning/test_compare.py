@@ -163,6 +163,15 @@ def test_inputs_in_different_places_are_compared_only_when_forced() -> None:
     assert difference.setting == "inputs"
 
 
+def test_inputs_in_pinned_memory_are_another_place() -> None:
+    a = [result(inputs="pinned")]
+    with pytest.raises(InputError, match="in pinned memory in A and on the host in B"):
+        compare(a, [result(inputs="host")])
+    with pytest.raises(InputError, match="in pinned memory in A and on the device in B"):
+        compare(a, [result(inputs="device")])
+    assert not compare(a, a).shared_differences
+
+
 def test_inputs_in_the_same_place_are_preferred() -> None:
     a = [result(inputs="device"), result(inputs="host")]
     comparison = compare(a, [result(inputs="host")])

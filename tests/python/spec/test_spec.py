@@ -109,7 +109,10 @@ def test_a_duration_in_a_result_reads_back_the_same(seconds: float) -> None:
         (RESNET | {"service_time": "1ms"}, "--service-time: belongs to --model synthetic"),
         (RESNET | {"service_dist": "constant"}, "--service-dist: belongs to --model synthetic"),
         (RESNET | {"wait": "spn"}, "did you mean spin? The choices are block, spin, yield"),
-        (RESNET | {"inputs": "disk"}, "--inputs: 'disk' is not known; choose from device, host"),
+        (
+            RESNET | {"inputs": "disk"},
+            "--inputs: 'disk' is not known; choose from device, host, pinned",
+        ),
         (RESNET | {"precision": "x"}, "choose from amp, bf16, fp16, fp32, fp64, fp8, int8, tf32"),
         (RESNET | {"runtime": "eagr"}, "did you mean eager? The choices are aotinductor, compile"),
         (RESNET | {"usd_per_hour": -1}, "--usd-per-hour: '-1' is not allowed; give 0 or more"),

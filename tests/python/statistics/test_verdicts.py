@@ -207,6 +207,18 @@ def test_time_to_gather_inputs_is_not_time_to_launch() -> None:
     assert device_codes(device_run(20_000, 20_000, 2_000_000, hidden=False)) == set()
 
 
+def test_the_remedy_for_inputs_is_not_the_setting_that_was_used() -> None:
+    waits = device_run(2_100_000, 20_000, 2_000_000, hidden=False)
+    for evidence, named in ((Evidence(inputs="host"), True), (Evidence(inputs="pinned"), False)):
+        (remedy,) = (
+            reason.remedy
+            for reason in judge(waits, evidence).reasons
+            if reason.code == "input-bound"
+        )
+        assert ("--inputs pinned" in remedy) == named
+        assert len(remedy) <= LONGEST_REMEDY
+
+
 def test_inputs_that_are_gathered_while_the_device_computes_are_no_reason() -> None:
     assert device_codes(device_run(1_900_000, 20_000, 2_000_000, hidden=True)) == set()
     assert device_codes(device_run(4_000_000, 20_000, 2_000_000, hidden=True)) == {"input-bound"}

@@ -1,4 +1,4 @@
-// Executes batches with CUDA graphs: one copy to the device, one graph launch and one copy back.
+// Executes batches with CUDA graphs: copies to the device, one graph launch and one copy back.
 #pragma once
 
 #include <cstddef>
@@ -29,9 +29,11 @@ struct graph_slot {
   // One for each graph size. A batch uses the smallest one that is large enough.
   std::vector<sized_graph> graphs;
 
-  // Null: the graphs read inputs that are on the device already.
-  std::shared_ptr<const pinned_buffer> host_input;
+  // Where the graphs read the inputs of a batch, unless these are on the device already.
   device_address device_input = 0;
+
+  // Where the CPU gathers the inputs of a batch. Null: it does not.
+  std::shared_ptr<const pinned_buffer> host_input;
 
   // Without host_output, the outputs stay on the device.
   device_address device_output = 0;
@@ -40,15 +42,16 @@ struct graph_slot {
 
 // The executor of one worker on one device, with one stream for each slot.
 //
-// fill() writes the inputs of the requests into the slot's pinned buffer. start() enqueues copies,
+// fill() gathers the inputs of the requests in the slot's pinned buffer. start() enqueues copies,
 // graph and events on the slot's stream, and returns. So the device works on one batch while the
-// host writes the next one. docs/cuda.md lists the calls for a batch and explains how its events
-// are placed on the host's clock.
+// host gathers the next one. The device copies inputs in pinned memory from where they are.
+// docs/cuda.md lists the calls for a batch and explains how its events are placed on the host's
+// clock.
 class graph_executor : public executor {
  public:
-  // `inputs` may be null if no slot has host_input. `owner` is the object that owns the graphs and
-  // the memory. The executor keeps it alive until the device has finished with them; close() or the
-  // destructor releases it.
+  // `inputs` is null if the graphs read inputs that are on the device already. `owner` is the
+  // object that owns the graphs and the memory. The executor keeps it alive until the device has
+  // finished with them; close() or the destructor releases it.
   //
   // Throws invalid_argument for slots that cannot work, and unavailable for a device that does not
   // exist.
@@ -71,7 +74,7 @@ class graph_executor : public executor {
 
   int device() const noexcept { return device_; }
 
-  // Whether fill() gathers inputs.
+  // Whether the CPU gathers inputs.
   bool fills_inputs() const noexcept { return slots_[0].host_input != nullptr; }
 
   // About the last run. Read them after its end.

@@ -20,6 +20,7 @@ class synthetic_executor final : public graph_executor {
     std::size_t max_batch = 1;      // requests
     std::size_t request_bytes = 0;  // input of one request; 0: nothing is copied to the device
     std::size_t reply_bytes = 0;    // output of one request; 0: nothing is copied to the host
+    bool pinned_inputs = false;     // requests are in pinned memory, from which the device copies
   };
 
   // Throws invalid_argument, unavailable and cuda_error.
