@@ -29,6 +29,7 @@ from gpubench.models.local_files import onnx_data
 from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, outputs_of
 from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import BY_ONNX_TYPE
+from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -98,6 +99,7 @@ def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
             "recipe": _RECIPE,
             "by": quantise.library(),
             "calibration": quantise.calibration_digest(model, cell),
+            "reduces_range": quantise.reduces_range(this_machine().cpu_flags),
         },
         export.PACKAGES,
     )

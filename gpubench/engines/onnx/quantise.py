@@ -8,6 +8,7 @@ need different files:
 | precisions | int8 | int8, fp8 (E4M3) |
 | method | dynamic; static for networks with convolutions | static: explicit Q/DQ nodes |
 | zero points | for activations | none: all scales are symmetric |
+| weights | 8 bits; 7 on x86 CPUs without VNNI | 8 bits |
 | quantised | all operators that the quantiser supports | products with weights, and their inputs |
 | other operators | fp32 | fp16 |
 
@@ -31,6 +32,7 @@ from gpubench.engines import refusals
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
 from gpubench.models.local_files import onnx_data
+from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -45,6 +47,8 @@ _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 
 _LARGEST_INT8, _LARGEST_E4M3 = 127, 448
 
+_ADDS_IN_32_BITS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
 
 def library() -> str:
     """The library that quantises, with its version."""
@@ -53,11 +57,22 @@ def library() -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
+def reduces_range(cpu_flags: frozenset[str]) -> bool:
+    """Whether weights get 7 bits instead of 8 on a CPU with these flags.
+
+    x86 CPUs without VNNI add pairs of products in 16 bits (VPMADDUBSW), and such a sum of 8-bit
+    values can exceed them. The outputs are then wrong. See "When and why do I need to try U8U8?" in
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
+    """
+    return "sse2" in cpu_flags and not cpu_flags & _ADDS_IN_32_BITS
+
+
 def for_cpu(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
     """Quantise `source`, an fp32 network, to int8 and write it to `target`."""
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
+    reduce_range = reduces_range(this_machine().cpu_flags)
     with _prepared(source, optimise=True) as prepared:
         operators = {node.op_type for node in onnx.load(prepared).graph.node}
         if "Conv" in operators:
@@ -67,12 +82,17 @@ def for_cpu(source: Path, target: Path, model: LoadedModel, cell: Cell) -> None:
                 _Calibration(prepared, model, cell),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
+                reduce_range=reduce_range,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
             )
         else:
             quantize_dynamic(
-                str(prepared), str(target), per_channel=True, weight_type=QuantType.QInt8
+                str(prepared),
+                str(target),
+                per_channel=True,
+                reduce_range=reduce_range,
+                weight_type=QuantType.QInt8,
             )
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from factories import a_cell, a_machine, another
+from onnx import numpy_helper
 from small_models import SMALL, make_presets_small, small_cell
 
 import gpubench
@@ -233,6 +235,31 @@ def test_one_onnx_export_is_used_for_every_batch_size(own_cache: Path) -> None:
     for batch in (1, 4):
         export.export(model, small_cell("resnet", "onnxruntime", batch=batch), torch.float32)
     assert len(list(own_cache.rglob("*.onnx"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "reduces"),
+    [
+        ({"sse2", "avx2"}, True),
+        ({"sse2", "avx2", "avx512f", "avx512_vnni"}, False),
+        ({"sse2", "avx2", "avx_vnni"}, False),
+        ({"asimd", "asimddp"}, False),
+    ],
+)
+def test_int8_weights_have_7_bits_where_the_cpu_adds_products_in_16_bits(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, flags: set[str], reduces: bool
+) -> None:
+    machine = a_machine(cpu_flags=frozenset(flags))
+    monkeypatch.setattr("gpubench.engines.onnx.quantise.this_machine", lambda: machine)
+    monkeypatch.setattr("gpubench.engines.onnxruntime.this_machine", lambda: machine)
+    build(SMALL["bert"](), small_cell("bert", "onnxruntime", precision="int8"))
+    largest = max(
+        int(np.abs(numpy_helper.to_array(constant).astype(np.int32)).max())
+        for file in own_cache.rglob("onnxruntime-int8*/*.onnx")
+        for constant in onnx.load(file).graph.initializer
+        if constant.data_type == onnx.TensorProto.INT8 and constant.dims
+    )
+    assert (largest <= 64) == reduces
 
 
 @pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
