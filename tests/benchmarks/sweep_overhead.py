@@ -1,8 +1,9 @@
 """Where the time of a sweep goes: the seconds of each stage of each cell, and its overhead.
 
 The overhead of a cell is its whole time, with writing its result, without its warm-up and its
-measured run. The last column is the overhead of a cell divided by the time that was measured. The
-first cell of each model also imports libraries, so the median is that of the other cells.
+measured run ("run"). "rest" is the overhead without build and check, in which runtimes compile.
+"ratio" is the overhead divided by the run. The first cell of each model also imports libraries, so
+the medians are those of the other cells.
 
     python tests/benchmarks/sweep_overhead.py [--device cuda:0] [--model bert-base,resnet50]
         [--batch 1,2] [--precision fp32,bf16] [--runtime torchscript,eager] [--clients 1,2]
@@ -23,10 +24,18 @@ import gpubench
 from gpubench.measure.progress import Progress
 from gpubench.results.result import CellSeconds, Result
 
-STAGES = (
-    "load", "flops", "reference", "build", "check", "inputs", "capture", "start", "analyse",
-    "other",
-)  # fmt: skip
+STAGES = {  # with a short title
+    "load": "load",
+    "flops": "flops",
+    "reference": "ref",
+    "build": "build",
+    "check": "check",
+    "inputs": "input",
+    "capture": "graph",
+    "start": "start",
+    "analyse": "stats",
+    "other": "other",
+}
 # Building an engine compiles it, and its first inferences do so as well.
 COMPILING = ("build", "check")
 
@@ -104,9 +113,7 @@ def main() -> None:
         gpubench.sweep([grid], Path(folder) / "run", recorder)
     cells = recorder.cells
     rows = [row(str(n), result, elapsed_s) for n, (result, elapsed_s) in enumerate(cells, 1)]
-    columns = (
-        "cell", *STAGES, "write", "measured", "overhead", "without compiling", "over measured",
-    )  # fmt: skip
+    columns = ("cell", *STAGES.values(), "write", "run", "over", "rest", "ratio")
     print_table("Seconds of each cell", columns, rows)
     firsts = first_of_models(cells)
     later = [cell for n, cell in enumerate(cells) if n not in firsts] or cells
