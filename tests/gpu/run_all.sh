@@ -7,12 +7,12 @@
 # scikit-build-core, cmake and ninja. Wheels of missing packages can lie in the folder WHEELS
 # (default: .whl); CONTRIBUTING.md says how to fetch them.
 #
-# The steps that only check run at the same time. Then the steps that measure, and one that takes all
+# The steps that only check run at the same time, each on its share of the cores. Then the steps that measure, and one that takes all
 # memory of the GPU, run alone, the most informative ones first. All but the last line take about
 # 250 s on a machine with 16 cores:
 #
 #     build
-#     checks:  driver synthetic graphs run runtimes aotinductor
+#     checks:  core graphs sizes precisions run runtimes aotinductor
 #     alone:   memory doctor replay models study client gaps overhead
 #     only if they are named: sanitizer tensorrt
 #
@@ -23,7 +23,7 @@
 # steps together, and STUDY_SECONDS (default 90) the study. A study that was stopped goes on in the next
 # call, if FOLDER/study is still there.
 set -uo pipefail
-checks="driver synthetic graphs run runtimes aotinductor"
+checks="core graphs sizes precisions run runtimes aotinductor"
 alone="memory doctor replay models study client gaps overhead"
 others="sanitizer tensorrt"
 if [ $# -lt 1 ]; then
@@ -75,9 +75,21 @@ step() { # NAME LIMIT_SECONDS COMMAND...
 
 wants() { [[ $wanted == *" $1 "* ]]; }
 
+# Several processes with a thread for each core would slow each other down by a factor of 30.
+cores=($(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)))'))
+wanted_checks=0
+for name in $checks $others; do wants "$name" && wanted_checks=$((wanted_checks + 1)); done
+share=$((${#cores[@]} / (wanted_checks > 0 ? wanted_checks : 1)))
+[ "$share" -gt 0 ] || share=1
+begun=0
+
 check() { # NAME LIMIT_SECONDS COMMAND...: at the same time as the other checks
   wants "$1" || return 0
-  step "$@" &
+  local name=$1 limit=$2 first=$((begun * share % ${#cores[@]})) mine
+  shift 2
+  begun=$((begun + 1))
+  mine=$(IFS=, && echo "${cores[*]:first:share}")
+  step "$name" "$limit" taskset --cpu-list "$mine" "$@" &
 }
 
 run_alone() { # NAME LIMIT_SECONDS COMMAND...
@@ -90,6 +102,8 @@ run_alone() { # NAME LIMIT_SECONDS COMMAND...
 pytest=(python3 -P -m pytest -v -p no:cacheprovider --tb=short --show-capture=no --durations=5
   -o faulthandler_timeout=100)
 gpubench=(python3 -P -m gpubench.cli)
+
+first_half="every_precision or tf32 or ctrl_c or detector" # of test_gpu_run.py
 
 # A wrapper around a compiler can link libstdc++ statically. Libraries that TorchInductor compiles with
 # it end the process when they are loaded beside torch.
@@ -128,10 +142,11 @@ if wants build; then
   archive
 fi
 
-check driver 60 "${pytest[@]}" tests/gpu/test_gpu_driver.py
-check synthetic 90 "${pytest[@]}" tests/gpu/test_gpu_synthetic.py
-check graphs 120 "${pytest[@]}" tests/gpu/test_gpu_graphs.py
-check run 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "not too_little_memory"
+check core 90 "${pytest[@]}" tests/gpu/test_gpu_driver.py tests/gpu/test_gpu_synthetic.py
+check graphs 180 "${pytest[@]}" tests/gpu/test_gpu_graphs.py -k concurrent
+check sizes 180 "${pytest[@]}" tests/gpu/test_gpu_graphs.py -k "not concurrent"
+check precisions 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "$first_half"
+check run 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "not ($first_half) and not too_little_memory"
 check runtimes 180 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k "not aotinductor"
 check aotinductor 240 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k aotinductor
 check tensorrt 240 "${pytest[@]}" tests/gpu/test_gpu_tensorrt.py
