@@ -186,7 +186,7 @@ def test_requests_that_the_queue_joined_get_the_bits_of_their_own_inputs(
     model: str, inputs: Literal["host", "pinned"]
 ) -> None:
     """Batches of 3 requests in graphs of 4: the padding must not change the others."""
-    of = ready(model, "torchscript", "fp16", 4, inputs)
+    of = ready(model, "torchscript", "fp16", 4, inputs=inputs)
     (slot, *_) = of.captured.workers[0]
     (executor, *_) = of.captured.executors()
     runner = core.Runner([executor])
