@@ -7,9 +7,9 @@ After a failed capture, torch leaves three things as they were during the captur
   The pool's memory is never freed (https://github.com/pytorch/pytorch/pull/190308).
 - The random number generator of the device expects a capture. Its next use outside a capture
   raises "Offset increment outside graph capture encountered unexpectedly".
-- Before torch 2.12, the stream of the capture is still the current stream.
+- The stream of the capture is still the current stream.
 
-On an H100 with torch 2.11, each of the three was seen, and each was gone after `_undo`.
+The first two were seen on an H100 with torch 2.11, and they were gone after what `_undo` does.
 """
 
 from __future__ import annotations

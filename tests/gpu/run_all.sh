@@ -8,13 +8,13 @@
 # (default: .whl); CONTRIBUTING.md says how to fetch them.
 #
 # The steps that only check run at the same time, each on its share of the cores. Then the steps that measure, and one that takes all
-# memory of the GPU, run alone, the most informative ones first. All but the last line take about
-# 250 s on a machine with 16 cores:
+# memory of the GPU, run alone, the most informative ones first. On an H100 with 16 cores
+# the steps up to replay take about 270 s together, of which the checks take about 130 s:
 #
 #     build
-#     checks:  core graphs sizes precisions run runtimes aotinductor
-#     alone:   memory doctor replay models study client gaps overhead
-#     only if they are named: sanitizer tensorrt
+#     checks:  core graphs sizes precisions run runtimes
+#     alone:   memory doctor models replay study client gaps overhead
+#     checks that run only if they are named: aotinductor sanitizer tensorrt
 #
 # Leaves in FOLDER machine.txt, a log of each step, steps.txt (which passed, in how many seconds), the
 # figures and the run directory study/. FOLDER.tar.gz holds all of that; it is written again after
@@ -23,9 +23,9 @@
 # steps together, and STUDY_SECONDS (default 90) the study. A study that was stopped goes on in the next
 # call, if FOLDER/study is still there.
 set -uo pipefail
-checks="core graphs sizes precisions run runtimes aotinductor"
-alone="memory doctor replay models study client gaps overhead"
-others="sanitizer tensorrt"
+checks="core graphs sizes precisions run runtimes"
+alone="memory doctor models replay study client gaps overhead"
+others="aotinductor sanitizer tensorrt"
 if [ $# -lt 1 ]; then
   echo "usage: tests/gpu/run_all.sh FOLDER [STEP...]   (FOLDER is where figures and logs go)" >&2
   exit 2
@@ -166,8 +166,8 @@ done
 
 run_alone memory 60 "${pytest[@]}" tests/gpu/test_gpu_run.py -k too_little_memory
 run_alone doctor 30 "${gpubench[@]}" doctor --gpu
-run_alone replay 60 python3 tests/benchmarks/gpu_replay.py --rounds 3 --json "$output/gpu_replay.json"
-run_alone models 100 python3 tests/benchmarks/gpu_models.py --rounds 2 --json "$output/gpu_models.json"
+run_alone models 100 python3 tests/benchmarks/gpu_models.py --rounds 1 --json "$output/gpu_models.json"
+run_alone replay 60 python3 tests/benchmarks/gpu_replay.py --rounds 2 --json "$output/gpu_replay.json"
 if wants study; then
   lines=3 run_alone study "$study_seconds" "${gpubench[@]}" sweep examples/gpu_study.yaml \
     --warmup 300ms --duration 1200ms --output "$output/study"
