@@ -7,12 +7,13 @@
 # scikit-build-core, cmake and ninja. Wheels of missing packages can lie in the folder WHEELS
 # (default: .whl); CONTRIBUTING.md says how to fetch them.
 #
-# The steps that only check run at the same time, each on its share of the cores. Then the steps that measure, and one that takes all
-# memory of the GPU, run alone, the most informative ones first. On an H100 with 16 cores
-# the steps up to replay take about 270 s together, of which the checks take about 130 s:
+# The steps that only check run at the same time, each on its share of the cores. Then the steps that
+# measure, and one that takes all memory of the GPU, run alone, the most informative ones first. On an
+# H100 with 16 cores, build took 15 s, memory 15, doctor 17, models 56 and replay 25 a round. The checks
+# took 90 to 165 s with 3 cores each, when formats was a part of run.
 #
 #     build
-#     checks:  core graphs sizes precisions run runtimes
+#     checks:  core graphs sizes precisions run formats runtimes
 #     alone:   memory doctor models replay study client gaps overhead
 #     checks that run only if they are named: aotinductor sanitizer tensorrt
 #
@@ -23,7 +24,7 @@
 # steps together, and STUDY_SECONDS (default 90) the study. A study that was stopped goes on in the next
 # call, if FOLDER/study is still there.
 set -uo pipefail
-checks="core graphs sizes precisions run runtimes"
+checks="core graphs sizes precisions run formats runtimes"
 alone="memory doctor models replay study client gaps overhead"
 others="aotinductor sanitizer tensorrt"
 if [ $# -lt 1 ]; then
@@ -103,7 +104,9 @@ pytest=(python3 -P -m pytest -v -p no:cacheprovider --tb=short --show-capture=no
   -o faulthandler_timeout=100)
 gpubench=(python3 -P -m gpubench.cli)
 
-first_half="every_precision or tf32 or ctrl_c or detector" # of test_gpu_run.py
+# Parts of test_gpu_run.py.
+first_half="every_precision or tf32 or ctrl_c or detector"
+formats="channels_last or joined or python"
 
 # A wrapper around a compiler can link libstdc++ statically. Libraries that TorchInductor compiles with
 # it end the process when they are loaded beside torch.
@@ -146,7 +149,8 @@ check core 90 "${pytest[@]}" tests/gpu/test_gpu_driver.py tests/gpu/test_gpu_syn
 check graphs 180 "${pytest[@]}" tests/gpu/test_gpu_graphs.py -k concurrent
 check sizes 180 "${pytest[@]}" tests/gpu/test_gpu_graphs.py -k "not concurrent"
 check precisions 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "$first_half"
-check run 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "not ($first_half) and not too_little_memory"
+check run 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "not ($first_half) and not ($formats) and not too_little_memory"
+check formats 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "$formats"
 check runtimes 180 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k "not aotinductor"
 check aotinductor 240 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k aotinductor
 check tensorrt 240 "${pytest[@]}" tests/gpu/test_gpu_tensorrt.py
