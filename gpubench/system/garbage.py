@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 # Python 3.12 itself leaves 375 objects out of collections when it starts.
 _LEFT_OUT_AT_START = 1000
 
