@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
 
 # Okabe and Ito's colours, which colour-blind people can distinguish
 # (https://jfly.uni-koeln.de/color), without yellow, which is too faint on white. The lines also
@@ -27,6 +28,7 @@ _Dash = Literal["-", "--", ":", "-."]
 _DASHES: tuple[_Dash, ...] = ("-", "--", ":", "-.")  # for more lines than there are colours
 _FAINT = "#59636e"
 _PALE = 0.22  # opacity
+_RIGHT_PART = 0.8  # of the width of a plot
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -132,6 +134,7 @@ def _with_harmless_texts(plot: Plot) -> Plot:
 def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
     first, last = plot.x_values[0], plot.x_values[-1]
     span = math.log2(last / first) or 1 if x.is_stepped else 0
+    labels: list[Annotation] = []
     for index, line in enumerate(plot.lines):
         # The bars of different lines at the same x are drawn side by side.
         aside = (index - (len(plot.lines) - 1) / 2) * span * 0.012
@@ -143,7 +146,7 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
             _draw_point(axes, point, place, index)
             if point.x_interval:
                 axes.hlines(point.y, *point.x_interval, color=_colour(index), linewidth=1.6)
-            axes.annotate(
+            label = axes.annotate(
                 point.label,
                 (place, point.y),
                 xytext=(5, 4),
@@ -151,6 +154,7 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
                 fontsize=7.5,
                 color=_colour(index),
             )
+            labels.append(label)
     if x.is_stepped:
         ticks = _spread_out(plot.x_values, span)
         axes.set_xticks([math.log2(value) for value in ticks], [f"{value:g}" for value in ticks])
@@ -162,6 +166,11 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
     axes.yaxis.set_major_formatter(_thousands)
     axes.set_xlabel(x.title)
     axes.set_ylabel(plot.y.title)
+    for label in labels:
+        across, _ = axes.transLimits.transform(label.xy)
+        if across > _RIGHT_PART:  # to the right of its point it would leave the picture
+            label.set_horizontalalignment("right")
+            label.xyann = (-5, 4)
 
 
 def _draw_rows(axes: Axes, plot: Plot, names: Sequence[str]) -> None:

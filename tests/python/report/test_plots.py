@@ -65,6 +65,15 @@ def test_the_share_of_the_peak_is_beside_the_knee_of_each_line() -> None:
     assert not any("peak FLOP/s" in r for r in plots["trade-off-resnet50"].remarks)
 
 
+def test_the_label_of_the_last_point_is_inside_the_picture() -> None:
+    growing = with_shares({1: (10, 0.1), 8: (40, 0.4), 32: (90, 0.9)})
+    figure = svg.figure(plotted(*growing)["throughput-resnet50"])
+    figure.canvas.draw()
+    (label,) = [text for text in figure.axes[0].texts if text.get_text()]
+    assert label.get_text() == "90% of peak"
+    assert label.get_window_extent().x1 <= figure.axes[0].bbox.x1
+
+
 def test_a_line_of_two_points_has_no_knee() -> None:
     plot = plotted(*with_shares({1: (10, 0.1), 4: (10.1, 0.1)}))["throughput-resnet50"]
     assert [p.label for p in plot.lines[0].points] == ["", ""]
