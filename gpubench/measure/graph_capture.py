@@ -4,7 +4,8 @@ After a failed capture, torch leaves three things as they were during the captur
 
 - Before torch 2.12, the memory allocator still records into the pool of the capture. The process
   then aborts when any torch.cuda.MemPool is freed (https://github.com/pytorch/pytorch/pull/180395).
-  The pool's memory is never freed (https://github.com/pytorch/pytorch/pull/190308).
+  The memory of the pool is never freed. Some newer versions do not free it either
+  (https://github.com/pytorch/pytorch/pull/190308); it then stays reserved until the process ends.
 - The random number generator of the device expects a capture. Its next use outside a capture
   raises "Offset increment outside graph capture encountered unexpectedly".
 - The stream of the capture is still the current stream.
@@ -70,7 +71,7 @@ def _undo(memory: Any, device: torch.device) -> None:
     """Undo what a failed capture with the pool `memory` has left in torch."""
     try:
         torch._C._cuda_endAllocateToPool(device.index, memory)
-    except RuntimeError:  # torch 2.12 and newer end the recording, and later free the pool
+    except RuntimeError:  # torch 2.12 and newer have ended it
         pass
     else:
         torch._C._cuda_releasePool(device.index, memory)
