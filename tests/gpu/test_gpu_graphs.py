@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from gpubench import core
-from gpubench.spec.settings import MemoryFormat
+from gpubench.spec.settings import MemoryFormat, Precision
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Ready:
 def ready(
     model: str,
     runtime: str,
-    precision: str,
+    precision: Precision,
     most_requests: int = 1,
     memory_format: MemoryFormat = "contiguous",
     inputs: Literal["host", "pinned"] = "host",
@@ -89,7 +89,7 @@ def alone(slot: CapturedSlot, requests: Sequence[Tensors]) -> torch.Tensor:
         return outputs.cpu()
 
 
-def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
+def close(answers: torch.Tensor, of: Ready, precision: Precision) -> bool:
     """Whether `answers`, one row per sample, are close to the first rows of the reference."""
     import torch
 
@@ -120,7 +120,7 @@ def close(answers: torch.Tensor, of: Ready, precision: str) -> bool:
 def test_concurrent_replays_give_the_bits_of_one_that_runs_alone(
     model: str,
     runtime: str,
-    precision: str,
+    precision: Precision,
     memory_format: MemoryFormat,
     inputs: Literal["host", "pinned"],
 ) -> None:
