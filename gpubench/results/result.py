@@ -174,6 +174,8 @@ class Reason(Part):
     figure: float | str | None
     limit: float | str | None
     remedy: str
+    # Only where repeats are combined: in how many of them it was found.
+    in_repeats: int | None = None
 
 
 class Verdict(Part):
@@ -327,6 +329,45 @@ class CellSeconds(Part):
     shared: list[str] = []
 
 
+class Repeat(Part):
+    """Which one of several measurements of the same cell this is.
+
+    Repeats of two cells are a pair if they have the same `series` and the same `round`: they were
+    measured one soon after the other.
+    """
+
+    number: int  # from 1
+    of: int  # that were asked for
+    round: int  # in a round, each cell of the series is measured before any is measured again
+    series: str  # the command that measured it; a random name
+    process: str  # the process that measured it; a random name
+
+
+class RepeatedFigure(Part):
+    """How a figure differs between the repeats of a cell. The figure is their geometric mean."""
+
+    count: int  # repeats that have the figure
+    spread: float | None = None  # standard deviation between repeats, relative to the figure
+    interval: Interval | None = None  # 95%, from the differences between repeats
+    interval_inside: Interval | None = None  # 95%, that of a single repeat, on average
+
+
+class Repeats(Part):
+    """What several repeats of a cell say together. The intervals of the result are the wider ones.
+
+    It is computed when a run directory is read; no file holds it.
+    """
+
+    count: int  # that were measured without an error
+    failed: int = 0
+    processes: int  # in which they were measured
+    throughput_per_second: RepeatedFigure | None = None
+    p50_ms: RepeatedFigure | None = None
+    p90_ms: RepeatedFigure | None = None
+    p95_ms: RepeatedFigure | None = None
+    p99_ms: RepeatedFigure | None = None
+
+
 class Failure(Part):
     stage: str  # "load" | "warm-up" | "measure" | ...
     message: str
@@ -339,6 +380,8 @@ class Result(Part):
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment
+    repeat: Repeat | None = None  # None: the cell was measured once
+    repeats: Repeats | None = None  # None: this is a single measurement
     engine: EngineInfo = EngineInfo()
     window: WindowInfo = WindowInfo()
     requests: Requests = Requests()

@@ -2,6 +2,7 @@
 
     <key>.json      the result; if it exists, the cell is complete
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
+    <key>-2.json    the second repeat of the same cell, and so on
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
 A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 _MOST_SAMPLE_BYTES = 4 << 30
 # There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
+
+
+def repeat_name(key: str, number: int) -> str:
+    """The name of the documents of a repeat, without a suffix. The first repeat is 1."""
+    return key if number == 1 else f"{key}-{number}"
 
 
 @dataclass(frozen=True)

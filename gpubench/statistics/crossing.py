@@ -23,8 +23,8 @@ from gpubench.statistics.intervals import (
     LEAST_EFFECTIVE_SIZE,
     degrees_of_freedom,
     effective_size,
-    student_t,
 )
+from gpubench.statistics.student import student_t
 
 # An interval needs so many probes near the crossing.
 LEAST_PROBES = 6

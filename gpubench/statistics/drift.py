@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpubench.results.samples import Nanoseconds
-from gpubench.statistics.intervals import degrees_of_freedom, effective_size, student_t
+from gpubench.statistics.intervals import degrees_of_freedom, effective_size
+from gpubench.statistics.student import student_t
 
 _CONFIDENCE = 0.99  # every result is judged, so only one in a hundred may be a false alarm
 # Service times that change slowly have a small effective sample size. With this size, chance

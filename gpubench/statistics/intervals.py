@@ -14,13 +14,13 @@ effective sample size below 40 there is no interval, because tau itself is then 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpubench.results.result import Interval
 from gpubench.statistics.percentiles import rank
+from gpubench.statistics.student import student_t
 from gpubench.statistics.windows import Window
 
 # The smallest effective sample size that gives an interval. With a lower limit tau is so uncertain
@@ -68,22 +68,6 @@ def degrees_of_freedom(effective: float) -> float:
     sections of the series.
     """
     return effective / _LAGS_PER_TAU
-
-
-def student_t(dof: float, confidence: float = 0.95) -> float:
-    """Two-sided Student quantile for `dof` degrees of freedom.
-
-    The expansion is 26.7.5 of Abramowitz and Stegun
-    (https://personal.math.ubc.ca/~cbm/aands/page_949.htm). From `dof` = 5 on, its error is at most
-    0.2%.
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return (
-        z
-        + (z**3 + z) / (4 * dof)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * dof**3)
-    )
 
 
 def throughput_interval(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,7 @@ from gpubench.measure.collect import collect
 from gpubench.results.samples import Samples
 from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.drift import service_changes
-from gpubench.statistics.intervals import effective_size, student_t
+from gpubench.statistics.intervals import effective_size
 from gpubench.statistics.lag import batch_lag_ns
 from gpubench.statistics.latency import percentile_effective_size, summarise_latency
 from gpubench.statistics.percentiles import least_count, rank
@@ -120,17 +119,6 @@ def test_effective_size_of_an_autoregressive_series(correlation: float, count: i
 
 def test_the_effective_size_of_an_alternating_series_is_at_most_its_length() -> None:
     assert effective_size(np.tile([1.0, -1.0], 500)) == pytest.approx(1000)
-
-
-@pytest.mark.parametrize("confidence", [0.95, 0.99])
-@pytest.mark.parametrize("dof", [8, 10, 26, 200, 2e5])
-def test_student_t_is_that_of_scipy(dof: float, confidence: float) -> None:
-    exact = scipy.stats.t.ppf((1 + confidence) / 2, dof)
-    assert student_t(dof, confidence) == pytest.approx(exact, rel=1e-3)
-
-
-def test_student_t_of_the_fewest_probes_of_a_search() -> None:
-    assert student_t(5) == pytest.approx(scipy.stats.t.ppf(0.975, 5), rel=2e-3)
 
 
 def test_strongly_autocorrelated_requests_give_no_interval_and_a_note_says_why() -> None:
