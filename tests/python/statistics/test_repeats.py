@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+import factories
 import pytest
 import scipy.stats
 
-import factories
 from gpubench.results.result import Failure, Repeat, Result
 from gpubench.statistics.repeats import between_repeats, combined, grouped
 
@@ -19,9 +19,7 @@ def repeats(*throughputs: float | None, **settings: object) -> list[Result]:
         error = None if throughput else Failure(stage="measure", message="it failed")
         p95_ms = None if throughput is None else 1000 / throughput
         result = factories.result(throughput, p95_ms, error=error, **settings)  # type: ignore[arg-type]
-        repeat = Repeat(
-            number=number, of=len(throughputs), round=number, series="s", process="p"
-        )
+        repeat = Repeat(number=number, of=len(throughputs), round=number, series="s", process="p")
         results.append(result.model_copy(update={"repeat": repeat}))
     return results
 
@@ -44,9 +42,9 @@ def test_the_interval_between_repeats_is_students() -> None:
 
 def test_the_wider_interval_is_that_of_the_result() -> None:
     apart = combined(repeats(90.0, 100.0, 110.0))
-    figure = apart.repeats and apart.repeats.throughput_per_second
-    assert figure is not None
-    assert apart.throughput_interval == figure.interval
+    assert apart.repeats is not None
+    assert apart.repeats.throughput_per_second is not None
+    assert apart.throughput_interval == apart.repeats.throughput_per_second.interval
     alike = combined(repeats(100.0, 100.0, 100.0))
     assert alike.throughput_interval == pytest.approx((98, 102))
     assert alike.repeats is not None

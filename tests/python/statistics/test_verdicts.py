@@ -384,4 +384,5 @@ def test_the_documentation_lists_every_reason_and_no_other() -> None:
     text = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text()
     table = text.split("## Verdicts")[1].split("\n## ")[0]
     listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| [`")}
-    assert listed == set(RAISED)
+    of_repeats = {"repeats-failed"}  # it is not found in a single run
+    assert listed == set(RAISED) | of_repeats
