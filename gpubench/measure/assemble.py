@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gpubench.measure.executors import executor_kind
 from gpubench.measure.run import MeasuredRun
 from gpubench.measure.stage_times import StageTimes
@@ -19,12 +21,14 @@ from gpubench.results.result import (
     Verdict,
     WindowInfo,
 )
+from gpubench.results.samples import Samples, with_warm_up
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.achieved import achieved
 from gpubench.statistics.gpus import device_report
 from gpubench.statistics.memory import memory
 from gpubench.statistics.verdicts import Evidence, judge
+from gpubench.statistics.windows import Mask
 
 # Reasons of the core for a run that ended early. The reasons for a complete run are "finished",
 # "completions" and "time".
@@ -97,6 +101,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         throttled_share=device.throttled_share if device else None,
         other_gpu_processes=device.other_processes if device else None,
         unproven_on_gpus=_unproven_on_gpus(cell),
+        warmup=run.warmup,
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -104,7 +109,9 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         environment=here,
         engine=engine,
         window=WindowInfo(
-            seconds=analysis.window_seconds, warmup_seconds=round(run.warmup_seconds, 3)
+            seconds=analysis.window_seconds,
+            warmup_seconds=round(run.warmup_seconds, 3),
+            warmup=run.warmup,
         ),
         requests=Requests(
             offered=run.offered,
@@ -143,7 +150,17 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         error=_failure(run, analysis),
     )
     result.seconds = attempt.times.seconds()
-    return result.with_samples(run.samples, analysis.counted)
+    return result.with_samples(*_all_samples(run, analysis.counted))
+
+
+def _all_samples(run: MeasuredRun, counted: Mask) -> tuple[Samples, Mask]:
+    """The samples with those of the warm-up if they were kept, and which of them count."""
+    if run.warmup_samples is None:
+        return run.samples, counted
+    return (
+        with_warm_up(run.warmup_samples, run.samples),
+        np.concatenate([np.zeros(len(run.warmup_samples), np.bool_), counted]),
+    )
 
 
 def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:

@@ -177,7 +177,12 @@ class Bench:
         self._enter("measure")
         workers = prepared.workers(cell)
         run = measured_run(cell, torch_executors(workers), deferral, self._times)
-        return replace(run, samples=with_processing_times(run.samples, workers))
+        warm_up = run.warmup_samples
+        return replace(
+            run,
+            samples=with_processing_times(run.samples, workers),
+            warmup_samples=warm_up and with_processing_times(warm_up, workers),
+        )
 
     def _enter(self, stage: str) -> None:
         raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt

@@ -72,9 +72,26 @@ class EngineInfo(Part):
     native_precision: bool = True  # False: the device emulates it, and is much slower
 
 
+class WarmUp(Part):
+    """What --warmup auto found."""
+
+    mode: Literal["auto"] = "auto"
+    # From the beginning of the warm-up to the end of its last change of speed. None: the speed had
+    # not settled when the warm-up ended.
+    settled_seconds: float | None = None
+    settled_requests: int | None = None  # requests before that point; 0: no change was found
+    # How much longer batches took before that point, relative to those after it. None: no change.
+    slower: float | None = None
+    limit_reached: bool = False  # the warm-up ended because it was long, not because it settled
+    # If the speed settled after more than 2 s: how much the throughput would have differed,
+    # relative to the settled one, if the window had begun after 2 s.
+    throughput_error_after_2s: float | None = None
+
+
 class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
+    warmup: WarmUp | None = None  # None: the warm-up had a given length
 
 
 class Requests(Part):

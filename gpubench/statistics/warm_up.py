@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpubench.results.samples import Nanoseconds
+from gpubench.results.result import WarmUp
+from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.intervals import degrees_of_freedom, effective_size
 from gpubench.statistics.student import student_t
 
@@ -38,6 +39,9 @@ MOST_NOT_FOUND = 0.1
 # What follows a change must be this share of the time before it: its mean is what the change is
 # measured from.
 LEAST_SHARE_AFTER = 0.5
+
+# The length of a warm-up that has a fixed length, unless another is given.
+USUAL_SECONDS = 2.0
 
 # The best of many possible changes is tested, so chance gives a larger statistic than for a single
 # one. This confidence for each gives less than 5% for all together (simulated).
@@ -70,11 +74,8 @@ class Settled:
     slower: float | None
 
 
-def settled(service_ns: Nanoseconds, least_after_ns: float = 0.0) -> Settled:
-    """The point from which the batches with these service times, in their order, are steady.
-
-    `least_after_ns` is the least sum of service times after that point.
-    """
+def settled(service_ns: Nanoseconds) -> Settled:
+    """The point from which the batches with these service times, in their order, are steady."""
     series = service_ns.astype(np.float64)
     begin = 0
     for _ in range(_MOST_CHANGES):
@@ -83,15 +84,43 @@ def settled(service_ns: Nanoseconds, least_after_ns: float = 0.0) -> Settled:
             return _found(series, begin, is_settled=False)
         length, found_from = _first_change(rest)
         if length == 0:
-            after, before = float(rest.sum()), float(series[:begin].sum())
-            enough = (
-                found_from <= MOST_NOT_FOUND
-                and after >= least_after_ns
-                and after >= LEAST_SHARE_AFTER * before
-            )
-            return _found(series, begin, is_settled=enough)
+            long_enough = float(rest.sum()) >= LEAST_SHARE_AFTER * float(series[:begin].sum())
+            is_settled = long_enough and found_from <= MOST_NOT_FOUND
+            return _found(series, begin, is_settled=is_settled)
         begin += length
     return _found(series, begin, is_settled=False)
+
+
+def describe(
+    samples: Samples, found: Settled, began_ns: int, window_s: float | None, limit_reached: bool
+) -> WarmUp:
+    """What the result says of a warm-up whose batches are these, and that began at `began_ns`.
+
+    `window_s` is the length of the measured window of a closed loop; None if it is unknown.
+    """
+    change = None if found.slower is None else round(found.slower, 4)
+    if not found.settled:
+        return WarmUp(slower=change, limit_reached=limit_reached)
+    starts = samples.batch_starts
+    first = int(starts[found.batches])  # the row of the first steady request
+    completed_ns = samples.completed_ns
+    settled_ns = int(completed_ns[:first].max() if first else samples.departed_ns[0])
+    after = completed_ns[completed_ns > settled_ns]
+    error = None
+    fixed_ns = began_ns + round(USUAL_SECONDS * 1e9)
+    if window_s and settled_ns > fixed_ns and len(after) and after.max() > settled_ns:
+        steady_rate = len(after) / (int(after.max()) - settled_ns)
+        end_ns = min(settled_ns, fixed_ns + round(window_s * 1e9))
+        early = int(((completed_ns > fixed_ns) & (completed_ns <= end_ns)).sum())
+        # The rest of the window would have had the steady rate.
+        error = (early / steady_rate - (end_ns - fixed_ns)) / (window_s * 1e9)
+    return WarmUp(
+        settled_seconds=round((settled_ns - began_ns) / 1e9, 3),
+        settled_requests=first,
+        slower=change,
+        limit_reached=limit_reached,
+        throughput_error_after_2s=None if error is None else round(error, 5),
+    )
 
 
 def _found(series: NDArray[np.float64], begin: int, *, is_settled: bool) -> Settled:
@@ -194,7 +223,7 @@ def _best_decay(blocks: NDArray[np.float64]) -> _Shape:
 
 
 def _without_outliers(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`blocks` with those that differ much from their neighbours replaced by the median of these."""
+    """`blocks`, in which the median of its neighbours replaces each outlier."""
     padded = np.pad(blocks, _NEIGHBOURS // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS)
     medians = np.median(windows, axis=1)
