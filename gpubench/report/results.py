@@ -32,6 +32,7 @@ from gpubench.report.settings import (
     software,
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
+from gpubench.report.warm_up import warm_up_remarks
 from gpubench.results.result import Cost, Result
 
 LEGEND = (
@@ -95,6 +96,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
 def _remarks(results: Sequence[Result]) -> list[str]:
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
     remarks = [LEGEND, ARITHMETIC] if has_arithmetic else [LEGEND]
+    remarks += warm_up_remarks(results)
     return remarks if _costs(results) else [*remarks, HOW_TO_PRICE]
 
 

@@ -59,7 +59,7 @@ KEYS: dict[str, set[str]] = {
         "artifact_bytes",
         "captured",
     },
-    "window": {"seconds", "warmup_seconds"},
+    "window": {"seconds", "warmup_seconds", "warmup"},
     "seconds": {
         "load",
         "flops",

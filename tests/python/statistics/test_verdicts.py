@@ -13,7 +13,7 @@ from factories import as_cell
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
-from gpubench.results.result import Lag, Numerics, Stages, StageSummary
+from gpubench.results.result import Lag, Numerics, Stages, StageSummary, WarmUp
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoopRule, analyse
@@ -156,6 +156,18 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         Evidence(),
     ),
 }
+
+
+def test_an_automatic_warm_up_that_reached_its_limit_is_judged_by_what_it_found() -> None:
+    changing = WarmUp(slower=0.2, limit_reached=True)
+    assert codes(healthy(), Evidence(warmup=changing)) == ["warm-up-not-settled"]
+    # The window tells more than the warm-up: there is one reason for both.
+    slow = replace(healthy(), settling=Change(0.06, 0.02))
+    assert codes(slow, Evidence(warmup=changing)) == ["warm-up-not-settled"]
+    too_noisy_to_tell = WarmUp(slower=None, limit_reached=True)
+    assert codes(healthy(), Evidence(warmup=too_noisy_to_tell)) == []
+    found = WarmUp(settled_seconds=3.0, settled_requests=100, slower=0.2)
+    assert codes(healthy(), Evidence(warmup=found)) == []
 
 
 @pytest.mark.parametrize("code", RAISED)
