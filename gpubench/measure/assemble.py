@@ -102,6 +102,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         other_gpu_processes=device.other_processes if device else None,
         unproven_on_gpus=_unproven_on_gpus(cell),
         warmup=run.warmup,
+        repetition=run.inputs,
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -140,6 +141,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             () if cell.on_cpu else _devices(cell),
             run.readings,
         ),
+        inputs=run.inputs,
         costs=price(
             analysis.throughput_per_second,
             analysis.throughput_interval,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
@@ -18,7 +18,7 @@ from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
 from gpubench.measure.stage_times import StageTimes
 from gpubench.measure.warm_up import WarmedUp, warm_up
-from gpubench.results.result import EventClock, WarmUp
+from gpubench.results.result import EventClock, InputRepetition, WarmUp
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.statistics import ClosedLoopRule, OpenLoopRule
@@ -60,9 +60,14 @@ class MeasuredRun:
     event_clock: list[EventClock] | None = None  # one per worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
     readings: Readings = field(default_factory=dict)  # telemetry of these GPUs during the run
+    inputs: InputRepetition | None = None  # whether repeated inputs are faster; None: not checked
     # Only of --warmup auto: what it found, and its requests.
     warmup: WarmUp | None = None
     warmup_samples: Samples | None = None
+
+
+# Arguments: the runner, the requests per second of the warm-up, and its length in seconds.
+AfterWarmUp = Callable[[core.Runner, float, float], None]
 
 
 def hung_threads() -> int:
@@ -75,8 +80,11 @@ def measured_run(
     executors: Sequence[core.Executor],
     deferral: Deferral | None = None,
     times: StageTimes | None = None,
+    after_warm_up: AfterWarmUp | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
+
+    `after_warm_up` may run further requests between the two.
 
     From the measured run on, `deferral` defers signals until the caller ends it. A signal then ends
     the run, and nothing that was measured is lost.
@@ -93,6 +101,9 @@ def measured_run(
     try:
         times.enter("warmup")
         warmed_up = warm_up(runner, cell)
+        if after_warm_up is not None:
+            times.enter("inputs")
+            after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
         run = _measure(runner, cell, warmed_up, peak, deferral or Deferral(), times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)

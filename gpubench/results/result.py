@@ -294,6 +294,18 @@ class Memory(Part):
     peak_device_of: Literal["process", "device"] | None = None
 
 
+class InputRepetition(Part):
+    """Whether the speed depends on inputs being repeated. The requests of a cell are used again."""
+
+    distinct_requests: int | None = None  # different requests that the workers executed
+    # How much longer requests with new inputs took than requests that repeat earlier ones.
+    # None: not compared, and `note` says why.
+    new_inputs_slower: float | None = None
+    new_inputs_slower_interval: Interval | None = None  # 95%
+    by_chance: float | None = None  # the largest difference that chance explains (99%)
+    note: str | None = None
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -415,6 +427,7 @@ class Result(Part):
     numerics: Numerics | None = None
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
+    inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed
     costs: list[Cost] = []
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory

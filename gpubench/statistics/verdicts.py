@@ -15,6 +15,7 @@ from typing import Literal, TypeGuard
 from gpubench.results.result import (
     NOT_DETERMINISTIC,
     OUTPUTS_DIFFER,
+    InputRepetition,
     Numerics,
     Reason,
     Verdict,
@@ -118,6 +119,9 @@ def answer_limits(precision: str | None, device: str | None = None) -> AnswerLim
     return ANSWER_LIMITS[precision or "fp32"]
 
 
+# A new input of a small model is not in the caches of the CPU, which takes a few percent.
+MOST_NEW_INPUTS_SLOWER = 0.1
+
 # Median time for which the device waits for the CPU to gather the inputs of a batch, divided by the
 # median compute time. And the same for its launch.
 MOST_INPUT_SHARE = 0.5
@@ -146,6 +150,7 @@ class Evidence:
     runtime: str | None = None
     inputs: Inputs | None = None
     warmup: WarmUp | None = None  # what --warmup auto found
+    repetition: InputRepetition | None = None
     # The part of the cell that the developers of gpubench have never run on a real GPU.
     unproven_on_gpus: str | None = None
 
@@ -163,6 +168,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
     yield from _machine(evidence)
+    yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
     yield from _device(analysis, evidence)
 
@@ -359,6 +365,19 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
             figure=throttled,
             limit=MOST_THROTTLED_SHARE,
             remedy="cool the GPU better, or lock its clock lower (nvidia-smi --lock-gpu-clocks)",
+        )
+
+
+def _inputs(repetition: InputRepetition | None) -> Iterator[Reason]:
+    if repetition is None or repetition.new_inputs_slower is None or repetition.by_chance is None:
+        return
+    limit = max(MOST_NEW_INPUTS_SLOWER, repetition.by_chance)
+    if repetition.new_inputs_slower > limit:
+        yield Reason(
+            code="inputs-cached",
+            figure=repetition.new_inputs_slower,
+            limit=limit,
+            remedy="repeated inputs are answered faster than new ones: turn that cache off",
         )
 
 
