@@ -177,13 +177,19 @@ class Bench:
                 return measured_run(cell, executors, deferral, self._times)
         self._enter("measure")
         workers = prepared.workers(cell)
-        repetition = InputRepetitionCheck(cell, workers, prepared.make_request)
-        executors = torch_executors(workers)
-        run = measured_run(cell, executors, deferral, self._times, repetition.run)
+        make = prepared.make_request
+        repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
+        run = measured_run(
+            cell,
+            torch_executors(workers),
+            deferral,
+            self._times,
+            None if repetition is None else repetition.run,
+        )
         warm_up = run.warmup_samples
         return replace(
             run,
-            inputs=repetition.found(),
+            inputs=None if repetition is None else repetition.found(),
             samples=with_processing_times(run.samples, workers),
             warmup_samples=warm_up and with_processing_times(warm_up, workers),
         )

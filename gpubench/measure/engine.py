@@ -80,10 +80,11 @@ class Prepared:
     build_seconds: float
     first_inference_seconds: float
     numerics: Numerics | None  # None: there is no reference to compare with
-    # Makes another request, as `processing` or the model takes it, not yet in the engine's format.
-    make_request: Callable[[torch.Generator], object]
     processing: PrePostProcessing | None = None
     requests: list[object] = field(default_factory=list)  # what clients send to `processing`
+    # Makes another request, as `processing` or the model takes it, not yet in the engine's format.
+    # None: new requests are not needed.
+    make_request: Callable[[torch.Generator], object] | None = None
     build_peak_host_bytes: int | None = None  # resident memory while all this was made
     # The graphs of the last cell, by device. A cell that needs graphs of another shape drops them.
     captured: dict[str, tuple[Shape, Captured]] = field(default_factory=dict)

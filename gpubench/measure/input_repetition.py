@@ -65,23 +65,19 @@ class InputRepetitionCheck:
         if len(new) < LEAST_PAIRS:
             self._found.note = "the model has too few different inputs, or too large ones"
             return
-        # In turn the repeated and the new one of a pair come first.
-        order = [(n, n % 2 == 0) for n in range(len(new))]
+        # The repeated one comes first in every second pair.
+        is_new = np.array([bool(n % 2) == (n // 2 % 2 == 0) for n in range(2 * len(new))])
         with ExitStack() as stack:
             for number, worker in enumerate(self._workers):
-                mixed: list[object] = []
-                for n, repeated_first in order:
-                    pair = [worker.requests[sent[n % len(sent)]], new[n][number]]
-                    mixed += pair if repeated_first else reversed(pair)
+                mixed = [
+                    new[n // 2][number] if is_new[n] else worker.requests[sent[n // 2 % len(sent)]]
+                    for n in range(2 * len(new))
+                ]
                 stack.enter_context(worker.instead(mixed))
             samples = _run(runner, 2 * len(new))
         service_ns = np.empty(2 * len(new), np.int64)
         service_ns[samples.id] = samples.completed_ns - samples.departed_ns
-        first, second = service_ns.reshape(-1, 2).T
-        repeated_first = np.array([flag for _, flag in order])
-        change, interval = new_inputs_slower(
-            np.where(repeated_first, first, second), np.where(repeated_first, second, first)
-        )
+        change, interval = new_inputs_slower(service_ns[~is_new], service_ns[is_new])
         self._found.new_inputs_slower = round(change.figure, 5)
         self._found.new_inputs_slower_interval = interval
         self._found.by_chance = round(change.noise, 5)

@@ -102,7 +102,6 @@ def measured_run(
         times.enter("warmup")
         warmed_up = warm_up(runner, cell)
         if after_warm_up is not None:
-            times.enter("inputs")
             after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
         run = _measure(runner, cell, warmed_up, peak, deferral or Deferral(), times)
         replays = [executor for executor in executors if _replays(executor)]

@@ -17,7 +17,9 @@ def warm_up_remarks(results: Sequence[Result]) -> list[str]:
     changed = [each for each in found if each.settled_requests and each.settled_seconds]
     if changed:
         after = _range([each.settled_seconds or 0.0 for each in changed], seconds)
-        requests = _range([each.settled_requests or 0 for each in changed], integer)
+        requests = _range(
+            [each.settled_requests or 0 for each in changed], lambda value: integer(round(value))
+        )
         phrase = f"settled after {after} ({requests} requests)"
         slower = [each.slower for each in changed if each.slower is not None]
         if slower and min(slower) > 0:

@@ -5,6 +5,7 @@ The tests use this with few runs, tests/benchmarks/warm_up_accuracy.py with many
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -79,8 +80,9 @@ class Planted:
         place = np.arange(count)
         if self.shape == "step":
             return 1 + self.slower * (place < self.length)
-        constant = self.length / np.log(self.slower / LEAST_CHANGE)
-        return np.asarray(1 + self.slower * np.exp(-place / constant))
+        constant = self.length / math.log(self.slower / LEAST_CHANGE)
+        decay: Series = np.exp(-place / constant)
+        return 1 + self.slower * decay
 
 
 def found_length(
@@ -91,8 +93,9 @@ def found_length(
     As in a real warm-up, the batches are judged after `least` of them and after each further
     `piece`, until they have settled.
     """
-    factor = planted.factor(_MOST) if planted else 1.0
-    service = STEADY[noise](_MOST, rng) * factor
+    service = STEADY[noise](_MOST, rng)
+    if planted:
+        service *= planted.factor(_MOST)
     service_ns = (service * _MEAN_NS).astype(np.int64)
     count = least
     while not (found := settled(service_ns[:count])).settled and count < _MOST:
@@ -111,4 +114,4 @@ def errors(noise: str, planted: Planted, runs: int, least: int = 500) -> Series:
     """The relative errors of the length in `runs` runs."""
     rng = np.random.default_rng(1)
     lengths = [found_length(noise, planted, least, least // 4, rng)[0] for _ in range(runs)]
-    return np.array(lengths) / planted.length - 1
+    return np.array(lengths, np.float64) / planted.length - 1
