@@ -79,7 +79,7 @@ class Planted:
     def factor(self, count: int) -> Series:
         place = np.arange(count)
         if self.shape == "step":
-            return 1 + self.slower * (place < self.length)
+            return np.where(place < self.length, 1 + self.slower, 1.0)
         constant = self.length / math.log(self.slower / LEAST_CHANGE)
         decay: Series = np.exp(-place / constant)
         return 1 + self.slower * decay
