@@ -14,18 +14,23 @@ from gpubench.statistics.student import student_t
 LEAST_PAIRS = 4
 
 _CONFIDENCE = 0.99  # as for other changes of speed: every result is judged
+# Standard error of a median / that of a mean, for a normal distribution: sqrt(pi / 2). With more
+# outliers it is less, so the interval is then too wide.
+_MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 
 def new_inputs_slower(repeated_ns: Nanoseconds, new_ns: Nanoseconds) -> tuple[Change, Interval]:
     """(how much longer new inputs take, relative to repeated ones; its 95% interval).
 
-    The two columns hold service times of pairs of requests that ran one after the other. The mean
-    of the logarithms of their ratios is taken, so a slow request has a limited effect. There must
-    be LEAST_PAIRS of them.
+    The two columns hold service times of pairs of requests that ran one after the other. The median
+    of their ratios is taken: on a busy machine some requests take several times as long, and a
+    cache makes nearly all new ones slower. There must be LEAST_PAIRS of them.
     """
     logs = np.log(np.maximum(new_ns, 1)) - np.log(np.maximum(repeated_ns, 1))
     pairs = len(logs)
-    mean, error = float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(pairs)
+    median = float(np.median(logs))
+    error = _MEDIAN_ERROR * float(logs.std(ddof=1)) / math.sqrt(pairs)
     margin = student_t(pairs - 1) * error
     noise = math.expm1(student_t(pairs - 1, _CONFIDENCE) * error)
-    return Change(math.expm1(mean), noise), (math.expm1(mean - margin), math.expm1(mean + margin))
+    interval = math.expm1(median - margin), math.expm1(median + margin)
+    return Change(math.expm1(median), noise), interval
