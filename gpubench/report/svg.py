@@ -28,6 +28,7 @@ _Dash = Literal["-", "--", ":", "-."]
 _DASHES: tuple[_Dash, ...] = ("-", "--", ":", "-.")  # for more lines than there are colours
 _FAINT = "#59636e"
 _PALE = 0.22  # opacity
+_REPEAT_OPACITY = 0.45
 _RIGHT_PART = 0.8  # of the width of a plot
 
 _STYLE: dict[str, Any] = {
@@ -144,6 +145,9 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
         axes.plot(places, heights, _dash(index), color=_colour(index), linewidth=1.3)
         for place, (point, _) in zip(places, points, strict=True):
             _draw_point(axes, point, place, index)
+            if point.repeats:
+                xs = [place if x.is_stepped else value for value, _ in point.repeats]
+                _draw_repeats(axes, xs, [y for _, y in point.repeats], index)
             if point.x_interval:
                 axes.hlines(point.y, *point.x_interval, color=_colour(index), linewidth=1.6)
             label = axes.annotate(
@@ -177,6 +181,9 @@ def _draw_rows(axes: Axes, plot: Plot, names: Sequence[str]) -> None:
     for index, line in enumerate(plot.lines):
         for point in line.points:
             _draw_point(axes, point, index, style=0, is_row=True)
+            if point.repeats:
+                xs = [y for _, y in point.repeats]
+                _draw_repeats(axes, xs, [index] * len(xs), style=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, plot.y_limit * 1.06 or 1)
@@ -208,6 +215,21 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
         axes.plot(x, y, "x", markersize=5, markeredgecolor="black", clip_on=False, zorder=4)
 
 
+def _draw_repeats(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: int) -> None:
+    """Small points beside the point of the cell, one for each repeat."""
+    axes.plot(
+        xs,
+        ys,
+        "o",
+        markersize=3.5,
+        markerfacecolor=_colour(style),
+        markeredgewidth=0,
+        alpha=_REPEAT_OPACITY,
+        clip_on=False,
+        zorder=2.5,
+    )
+
+
 def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
     """The meaning of the lines, bars and shapes of this plot."""
     from matplotlib.lines import Line2D
@@ -228,6 +250,10 @@ def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
     if any(point.spread for point in points):
         pale = Line2D([], [], color=_FAINT, alpha=_PALE, linewidth=6)
         legend.append((pale, "pale bar: from P50 to P99"))
+    if any(point.repeats for point in points):
+        small = Line2D([], [], color=_FAINT, marker="o", markersize=3.5, linestyle="")
+        small.set_alpha(_REPEAT_OPACITY)
+        legend.append((small, "small points: the repeats"))
     if any(point.is_suspect for point in points):
         hollow = Line2D([], [], color=_FAINT, marker="o", markerfacecolor="white", linestyle="")
         legend.append((hollow, "hollow: suspect, see its verdict"))

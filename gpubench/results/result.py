@@ -131,7 +131,7 @@ class Latency(Part):
     p95_at_most: float | None = None
     p99_at_most: float | None = None
     p99_9_at_most: float | None = None
-    # Why a percentile or its interval is null: {"p99": "..."}; or its bound: {"p99_at_most": "..."}.
+    # Why it is null: a percentile or its interval {"p99": "..."}, its bound {"p99_at_most": "..."}.
     interval_notes: dict[str, str] = {}
     worst: Worst | None = None  # None if a request never finished, as for `max`
     # Only in reports: other percentiles that were asked for, {"p97_5": 12.3}.

@@ -266,21 +266,22 @@ def _memory(measured: Sequence[Result]) -> Memory:
 
 def _cost(measured: Sequence[Result], cost: Cost) -> Cost:
     """`cost` with the figures of the same price in all repeats."""
-
-    def same(result: Result) -> Cost | None:
-        for each in result.costs:
-            if (each.instance, each.usd_per_hour) == (cost.instance, cost.usd_per_hour):
-                return each
-        return None
-
     over = _over(
         measured,
-        lambda r: found.usd_per_million if (found := same(r)) else None,
-        lambda r: found.usd_per_million_interval if (found := same(r)) else None,
+        lambda r: found.usd_per_million if (found := same_price(r, cost)) else None,
+        lambda r: found.usd_per_million_interval if (found := same_price(r, cost)) else None,
     )
     return cost.model_copy(
         update={"usd_per_million": over.figure, "usd_per_million_interval": over.interval}
     )
+
+
+def same_price(result: Result, cost: Cost) -> Cost | None:
+    """The cost of `result` at the price of another cost. None if it does not have that price."""
+    for each in result.costs:
+        if (each.instance, each.usd_per_hour) == (cost.instance, cost.usd_per_hour):
+            return each
+    return None
 
 
 def _verdict(measured: Sequence[Result], failed: int) -> Verdict:
