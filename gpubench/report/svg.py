@@ -145,9 +145,6 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
         axes.plot(places, heights, _dash(index), color=_colour(index), linewidth=1.3)
         for place, (point, _) in zip(places, points, strict=True):
             _draw_point(axes, point, place, index)
-            if point.repeats:
-                xs = [place if x.is_stepped else value for value, _ in point.repeats]
-                _draw_repeats(axes, xs, [y for _, y in point.repeats], index)
             if point.x_interval:
                 axes.hlines(point.y, *point.x_interval, color=_colour(index), linewidth=1.6)
             label = axes.annotate(
@@ -181,9 +178,6 @@ def _draw_rows(axes: Axes, plot: Plot, names: Sequence[str]) -> None:
     for index, line in enumerate(plot.lines):
         for point in line.points:
             _draw_point(axes, point, index, style=0, is_row=True)
-            if point.repeats:
-                xs = [y for _, y in point.repeats]
-                _draw_repeats(axes, xs, [index] * len(xs), style=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, plot.y_limit * 1.06 or 1)
@@ -213,14 +207,26 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
     )
     if point.has_wrong_answers:
         axes.plot(x, y, "x", markersize=5, markeredgecolor="black", clip_on=False, zorder=4)
+    if point.repeats:
+        _draw_repeats(axes, point, place, style, is_row)
 
 
-def _draw_repeats(axes: Axes, xs: Sequence[float], ys: Sequence[float], style: int) -> None:
-    """Small points beside the point of the cell, one for each repeat."""
+def _draw_repeats(axes: Axes, point: Point, place: float, style: int, is_row: bool) -> None:
+    """A small point for each repeat. If only y differs, they are beside that of the cell."""
+    from matplotlib.transforms import ScaledTranslation
+
+    xs, ys = ([repeat[axis] for repeat in point.repeats] for axis in (0, 1))
+    right, up = 0.0, 0.0  # inches
+    if is_row:
+        xs, ys, up = ys, [place] * len(ys), -0.1
+    elif set(xs) == {point.x}:
+        xs, right = [place] * len(ys), 0.1
+    moved = ScaledTranslation(right, up, axes.figure.dpi_scale_trans)
     axes.plot(
         xs,
         ys,
         "o",
+        transform=axes.transData + moved,
         markersize=3.5,
         markerfacecolor=_colour(style),
         markeredgewidth=0,

@@ -7,25 +7,13 @@ import math
 import factories
 import pytest
 import scipy.stats
+from factories import repeated
 
-from gpubench.results.result import Failure, Repeat, Result
 from gpubench.statistics.repeats import between_repeats, combined, grouped
 
 
-def repeats(*throughputs: float | None, **settings: object) -> list[Result]:
-    """Repeats of one cell in one process. None: the repeat failed."""
-    results = []
-    for number, throughput in enumerate(throughputs, 1):
-        error = None if throughput else Failure(stage="measure", message="it failed")
-        p95_ms = None if throughput is None else 1000 / throughput
-        result = factories.result(throughput, p95_ms, error=error, **settings)  # type: ignore[arg-type]
-        repeat = Repeat(number=number, of=len(throughputs), round=number, series="s", process="p")
-        results.append(result.model_copy(update={"repeat": repeat}))
-    return results
-
-
 def test_the_figure_is_the_geometric_mean() -> None:
-    result = combined(repeats(50.0, 100.0, 200.0))
+    result = combined(repeated(50.0, 100.0, 200.0))
     assert result.throughput_per_second == pytest.approx(100)
     assert result.latency_ms.p95 == pytest.approx(10)
     assert result.latency_ms.max == pytest.approx(1000 / 50 * 1.4)
@@ -41,11 +29,11 @@ def test_the_interval_between_repeats_is_students() -> None:
 
 
 def test_the_wider_interval_is_that_of_the_result() -> None:
-    apart = combined(repeats(90.0, 100.0, 110.0))
+    apart = combined(repeated(90.0, 100.0, 110.0))
     assert apart.repeats is not None
     assert apart.repeats.throughput_per_second is not None
     assert apart.throughput_interval == apart.repeats.throughput_per_second.interval
-    alike = combined(repeats(100.0, 100.0, 100.0))
+    alike = combined(repeated(100.0, 100.0, 100.0))
     assert alike.throughput_interval == pytest.approx((98, 102))
     assert alike.repeats is not None
     assert alike.repeats.throughput_per_second is not None
@@ -53,14 +41,14 @@ def test_the_wider_interval_is_that_of_the_result() -> None:
 
 
 def test_two_repeats_have_no_interval_between_them() -> None:
-    result = combined(repeats(90.0, 110.0, relative_interval=None))
+    result = combined(repeated(90.0, 110.0, relative_interval=None))
     assert result.throughput_interval is None
     assert result.throughput_interval_note is not None
     assert "needs 3" in result.throughput_interval_note
 
 
 def test_the_cost_is_that_of_the_throughput() -> None:
-    result = combined(repeats(90.0, 100.0, 110.0, instance="c7i.xlarge"))
+    result = combined(repeated(90.0, 100.0, 110.0, instance="c7i.xlarge"))
     (cost,) = result.costs
     expected = cost.usd_per_hour / 3600 / (result.throughput_per_second or 0) * 1e6
     assert cost.usd_per_million == pytest.approx(expected)
@@ -68,7 +56,7 @@ def test_the_cost_is_that_of_the_throughput() -> None:
 
 
 def test_a_failed_repeat_is_counted_and_in_no_figure() -> None:
-    result = combined(repeats(100.0, None, 100.0))
+    result = combined(repeated(100.0, None, 100.0))
     assert result.repeats is not None
     assert (result.repeats.count, result.repeats.failed) == (2, 1)
     assert result.throughput_per_second == pytest.approx(100)
@@ -77,14 +65,14 @@ def test_a_failed_repeat_is_counted_and_in_no_figure() -> None:
 
 
 def test_if_every_repeat_failed_the_cell_failed() -> None:
-    result = combined(repeats(None, None))
+    result = combined(repeated(None, None))
     assert result.error is not None
     assert result.repeats is not None
     assert result.repeats.failed == 2
 
 
 def test_a_reason_says_in_how_many_repeats_it_is() -> None:
-    one, two, three = repeats(100.0, 100.0, 100.0)
+    one, two, three = repeated(100.0, 100.0, 100.0)
     doubted = two.model_copy(
         update={"verdict": factories.result(reasons=(factories.DRIFT,)).verdict}
     )
@@ -94,12 +82,12 @@ def test_a_reason_says_in_how_many_repeats_it_is() -> None:
 
 
 def test_a_single_result_is_unchanged() -> None:
-    (result,) = repeats(100.0)
+    (result,) = repeated(100.0)
     assert combined([result]) is result
 
 
 def test_repeats_are_grouped_by_settings_machine_and_software() -> None:
-    one, two = repeats(100.0, 101.0)
+    one, two = repeated(100.0, 101.0)
     other_batch = factories.result(batch=2)
     other_machine = factories.result(machine=factories.G5)
     priced = factories.result(instance="c7i.xlarge")
