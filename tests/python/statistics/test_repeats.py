@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from factories import repeated
 
+from gpubench.results.result import Achieved, Memory, Verdict, Worst
 from gpubench.statistics.repeats import between_repeats, combined, grouped
 
 
@@ -93,3 +94,81 @@ def test_repeats_are_grouped_by_settings_machine_and_software() -> None:
     priced = factories.result(instance="c7i.xlarge")
     groups = grouped([two, other_batch, one, other_machine, priced])
     assert groups == [[one, priced, two], [other_batch], [other_machine]]
+
+
+def test_the_arithmetic_follows_the_throughput() -> None:
+    cells = repeated(50.0, 100.0, 200.0)
+    for cell in cells:
+        cell.achieved = Achieved(
+            flops_per_second=4e9 * (cell.throughput_per_second or 0), peak_share=0.1
+        )
+    achieved = combined(cells).achieved
+    assert achieved.flops_per_second == pytest.approx(4e11)
+    assert achieved.peak_share == pytest.approx(0.1)
+
+
+def test_the_peak_memory_is_the_largest() -> None:
+    cells = repeated(50.0, 100.0, 200.0)
+    cells[0].memory = Memory(peak_host_bytes=30, peak_device_bytes=1, peak_device_of="process")
+    cells[2].memory = Memory(peak_host_bytes=20, peak_device_bytes=2, peak_device_of="device")
+    memory = combined(cells).memory
+    assert (memory.peak_host_bytes, memory.peak_device_bytes) == (30, 2)
+    assert memory.peak_device_of == "device"
+    assert combined(repeated(50.0, 100.0)).memory == Memory()
+
+
+def test_the_slowest_request_is_that_of_all_repeats() -> None:
+    cells = repeated(50.0, 100.0, 200.0)
+    for cell in cells[:2]:
+        cell.latency_ms.worst = Worst(
+            latency_ms=cell.latency_ms.max or 0,
+            at_seconds=1.5,
+            request=7,
+            longest_stage="queue",
+            longest_stage_ms=1,
+        )
+    worst = combined(cells).latency_ms.worst
+    assert worst is not None
+    assert worst.latency_ms == combined(cells).latency_ms.max
+    assert (worst.repeat, worst.request) == (1, 7)
+
+
+def test_p99_9_is_a_figure_like_the_others() -> None:
+    cells = repeated(90.0, 100.0, 110.0)
+    for cell in cells:
+        cell.latency_ms.p99_9 = cell.latency_ms.p95
+    result = combined(cells)
+    assert result.repeats is not None
+    assert result.latency_ms.p99_9 == result.latency_ms.p95
+    assert result.latency_ms.p99_9_interval == result.repeats.p99_9_ms.interval  # type: ignore[union-attr]
+
+
+def test_the_bound_of_a_percentile_is_the_larger_of_two() -> None:
+    apart, alike = repeated(90.0, 100.0, 110.0), repeated(100.0, 100.0, 100.0)
+    for cell in (*apart, *alike):
+        cell.latency_ms.p95_at_most = 10.5
+    logs = [math.log(1000 / value) for value in (90.0, 100.0, 110.0)]
+    t = scipy.stats.t.ppf(0.95, 2)
+    expected = math.exp(scipy.stats.tmean(logs) + t * scipy.stats.sem(logs))
+    assert combined(apart).latency_ms.p95_at_most == pytest.approx(expected)
+    assert combined(alike).latency_ms.p95_at_most == pytest.approx(10.5)
+    assert combined(repeated(100.0, 100.0)).latency_ms.p95_at_most is None
+
+
+def test_a_reason_has_the_figure_that_is_farthest_from_its_limit() -> None:
+    cells = repeated(100.0, 100.0, 100.0)
+    for cell, figure in zip(cells, (0.06, 0.3, 0.1), strict=True):
+        reason = factories.DRIFT.model_copy(update={"figure": figure})
+        cell.verdict = Verdict(status="suspect", reasons=[reason])
+    [reason] = combined(cells).verdict.reasons
+    assert (reason.figure, reason.in_repeats) == (0.3, 3)
+
+
+def test_figures_that_no_measurement_gives_end_no_report() -> None:
+    cells = repeated(1e300, 1e-300, 100.0, 100.0)
+    cells[3].throughput_per_second = -1.0
+    cells[3].throughput_interval = (-2.0, -1.0)
+    cells[3].latency_ms.p95_interval = (5.0, -1.0)
+    result = combined(cells)
+    low, high = result.throughput_interval or (0.0, 0.0)
+    assert 0 < low < high < math.inf
