@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from gpubench.errors import InputError
-from gpubench.report.format import milliseconds, number
-from gpubench.results.result import Latency, Result, Worst
+from gpubench.report.format import count, milliseconds, number
+from gpubench.results.result import CountedRows, Latency, Result, Worst
 from gpubench.results.run_directory import RunDirectory
 from gpubench.statistics.percentiles import (
     PERCENTS,
@@ -52,44 +52,46 @@ def percentile(latency: Latency, percent: Percent) -> float | None:
 def with_percentiles(
     run: RunDirectory, cells: Iterable[tuple[str, Result]], percents: Sequence[Percent]
 ) -> tuple[list[tuple[str, Result]], list[str]]:
-    """The cells with `other_percentiles`, and one line for each cell whose samples are unusable.
+    """The cells with `other_percentiles`, and one line for each problem with their samples.
 
     Documents have the usual percentiles. All others are computed from the sample files.
     """
     others = [percent for percent in percents if percent not in PERCENTS]
     if not others:
         return list(cells), []
+    names = ", ".join(map(percentile_name, others))
     filled: list[tuple[str, Result]] = []
     problems: list[str] = []
+    older = []
     for key, result in cells:
         found: dict[str, float] = {}
-        try:
-            found = _from_samples(run, key, result, others)
-        except InputError as error:
-            problems.append(str(error))
+        if result.requests.completed and result.window.counted is None:
+            older.append(key)
+        elif result.window.counted is not None:
+            try:
+                found = _from_samples(run, key, result.window.counted, others)
+            except InputError as error:
+                problems.append(f"no {names} of {key}: {error}")
         latency = result.latency_ms.model_copy(update={"other_percentiles": found})
         filled.append((key, result.model_copy(update={"latency_ms": latency})))
+    if older:
+        problems.append(
+            f"no {names} of {count(len(older), 'cell')}, of which {older[0]} is the first: an "
+            "earlier version measured them and did not record which samples count; measure again"
+        )
     return filled, problems
 
 
 def _from_samples(
-    run: RunDirectory, key: str, result: Result, percents: Sequence[Percent]
+    run: RunDirectory, key: str, rows: CountedRows, percents: Sequence[Percent]
 ) -> dict[str, float]:
-    if not result.requests.completed:
-        return {}
-    names = ", ".join(map(percentile_name, percents))
     samples = run.read_samples(key)
     if samples is None:
-        raise InputError(f"{run.url}/{key}.parquet does not exist, and {names} need the samples")
-    if result.window.counted is None:
-        raise InputError(
-            f"{run.url}/{key}.json does not say which samples count, because an earlier version "
-            f"wrote it; measure the cell again for {names}"
-        )
+        raise InputError(f"{run.url}/{key}.parquet does not exist; measure the cell again")
     from gpubench.statistics.latency import percentile_ns
     from gpubench.statistics.windows import counted_samples
 
-    counted, unfinished = counted_samples(samples, result.window.counted)
+    counted, unfinished = counted_samples(samples, rows)
     latency_ns = samples.latency_ns[counted]
     found = ((each, percentile_ns(latency_ns, unfinished, each)) for each in percents)
     return {percentile_key(p): ns / _NS_PER_MS for p, ns in found if ns is not None}

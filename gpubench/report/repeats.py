@@ -11,9 +11,9 @@ from gpubench.results.result import Interval, Result
 from gpubench.statistics.repeats import LEAST_REPEATS, combined, grouped
 
 OVER_REPEATS = (
-    "A figure over repeats is their geometric mean. Its ± is the wider one of two 95% intervals: "
-    f"that between the repeats (from {LEAST_REPEATS} on) and that inside one run (their mean). For "
-    "inferences /s, both are shown as well."
+    "A figure over repeats is their geometric mean. It has two 95% intervals: one from the "
+    f"differences between the repeats ({LEAST_REPEATS} or more: ± between), and that inside one "
+    "run, on average (± inside, of inferences /s). The ± beside the figure is the wider one."
 )
 ONE_PROCESS = (
     "All repeats of a cell were measured in one process. Separate processes differ by more: "

@@ -43,7 +43,7 @@ from gpubench.results.result import Cost, Result
 from gpubench.statistics.percentiles import Percent, percentile_name
 from gpubench.statistics.repeats import combined, grouped
 
-_PERCENTILE_DROP_ORDER: dict[Percent, int] = {95: 0, 50: 2}  # all others: 1
+_PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
 
 LEGEND = (
     "inferences /s and $/million count samples, not requests; ± is the 95% interval. "
@@ -156,7 +156,7 @@ def _percentile_column(percent: Percent) -> FilledColumn:
         value = percentile(result.latency_ms, percent)
         return DraftCell(milliseconds(value), () if value else few_requests(result, percent))
 
-    return FilledColumn(Column(title, drop_order=_PERCENTILE_DROP_ORDER.get(percent, 1)), cell)
+    return FilledColumn(Column(title, drop_order=_PERCENTILE_DROP_ORDER.get(percent, 0)), cell)
 
 
 def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:
