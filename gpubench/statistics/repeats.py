@@ -92,6 +92,7 @@ def combined(repeats: Sequence[Result]) -> Result:
             "latency_ms": latency,
             "achieved": _achieved(typical, throughput.figure),
             "memory": _memory(measured),
+            "window": typical.window.model_copy(update={"counted": None}),
             "sample_file": None,
             "costs": [_cost(measured, cost) for cost in typical.costs],
             "verdict": _verdict(measured, failed),

@@ -56,9 +56,9 @@ def test_percentiles_are_numbers_between_0_and_100() -> None:
         "50,,95",
         "\u0665\u0660",
     ):
-        with pytest.raises(InputError, match="--percentiles") as refused:
+        with pytest.raises(InputError, match="--percentiles") as error:
             parse_percentiles(text)
-        assert "such as 50,95,99.9" in str(refused.value)
+        assert "such as 50,95,99.9" in str(error.value)
 
 
 def test_usual_percentiles_are_those_of_the_documents(run: RunDirectory) -> None:
