@@ -43,6 +43,7 @@ from gpubench.results.result import Cost, Result
 from gpubench.statistics.percentiles import Percent, percentile_name
 from gpubench.statistics.repeats import combined, grouped
 
+_HEADLINE: Percent = 95
 _PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
 
 LEGEND = (
@@ -92,7 +93,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
         *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
         _figure_column("inferences /s", _throughput),
         *repeats.interval_columns(results),
-        *map(_percentile_column, percents),
+        *(_percentile_column(percent, results) for percent in percents),
         _figure_column("n", _completed, drop_order=3),
         *_arithmetic_column(results),
         *_gpu_columns(results),
@@ -149,13 +150,18 @@ def _figure_column(title: str, value: Callable[[Result], str], drop_order: int =
     )
 
 
-def _percentile_column(percent: Percent) -> FilledColumn:
-    title = f"{percentile_name(percent)} ms"
+def _percentile_column(percent: Percent, results: Sequence[Result]) -> FilledColumn:
+    """A latency percentile. The headline figure has its interval if there are repeats."""
+    has_interval = percent == _HEADLINE and any(result.repeats for result in results)
 
     def cell(result: Result) -> DraftCell:
         value = percentile(result.latency_ms, percent)
-        return DraftCell(milliseconds(value), () if value else few_requests(result, percent))
+        if value is None:
+            return DraftCell(ABSENT, few_requests(result, percent))
+        interval = result.latency_ms.p95_interval if has_interval else None
+        return DraftCell(with_interval(value, interval) if interval else milliseconds(value))
 
+    title = f"{percentile_name(percent)} ms"
     return FilledColumn(Column(title, drop_order=_PERCENTILE_DROP_ORDER.get(percent, 0)), cell)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from typing import Any
+
 import numpy as np
 
 from gpubench.results.result import Worst
@@ -21,7 +24,7 @@ def worst_request(samples: Samples, counted: Mask, opens_ns: int) -> Worst | Non
         return None
     rows = np.flatnonzero(counted)
     row = int(rows[samples.latency_ns[rows].argmax()])
-    stages = {name: int(stage_ns[row]) for name, stage_ns in stages_ns(samples).items()}
+    stages = {name: int(stage_ns[0]) for name, stage_ns in stages_ns(_only(samples, row)).items()}
     longest = max(stages, key=lambda name: stages[name])
     return Worst(
         latency_ms=float(samples.latency_ns[row]) / _NS_PER_MS,
@@ -30,3 +33,14 @@ def worst_request(samples: Samples, counted: Mask, opens_ns: int) -> Worst | Non
         longest_stage=longest,
         longest_stage_ms=stages[longest] / _NS_PER_MS,
     )
+
+
+def _only(samples: Samples, row: int) -> Samples:
+    """The samples of one request."""
+    columns = {column.name: getattr(samples, column.name) for column in fields(samples)}
+    one: dict[str, Any] = {
+        name: column[row : row + 1]
+        for name, column in columns.items()
+        if isinstance(column, np.ndarray) and name != "unfinished_scheduled_ns"
+    }
+    return replace(samples, **one)
