@@ -96,7 +96,7 @@ def command(
     are paired by round.
 
     \b
-    Examples:
+    Example:
       gpubench compare results/before results/after --fail-if 'p95 > +5%'
       gpubench compare results --by precision=fp32,bf16
     """

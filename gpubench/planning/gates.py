@@ -29,7 +29,7 @@ class Gate:
     """A limit for the ratio B/A of one figure."""
 
     metric: Metric
-    limit: float  # "+5%" is 0.05
+    limit: float  # "+5%" is 0.05; the sign is that of a change for the worse
 
     @property
     def text(self) -> str:
@@ -76,7 +76,7 @@ def parse_gate(text: str) -> Gate:
     """The gate that 'p95 > +5%' is.
 
     Raises InputError, which names --fail-if, for an unknown figure, a limit that is not a signed
-    percentage, and a gate that would fail if B is better.
+    percentage, and a gate that could fail although B is not worse.
     """
     matched = _GATE.fullmatch(text.lower())
     if matched is None:
@@ -86,15 +86,16 @@ def parse_gate(text: str) -> Gate:
         raise InputError(f"--fail-if '{text}': unknown figure '{name}'; {nearest(name, METRICS)}")
     metric = METRICS[name]
     if (comparison == "<") != metric.more_is_better:
-        better, right = ("more", "<") if metric.more_is_better else ("less", ">")
+        better, right = ("more", "< -") if metric.more_is_better else ("less", "> +")
         raise InputError(
-            f"--fail-if '{text}' would fail if B is better, because {better} of {name} is better; "
-            f"write {name} {right} ..., or exchange A and B"
+            f"--fail-if '{text}' could fail although B is not worse: {better} of {name} is better; "
+            f"write {name} {right}LIMIT, or exchange A and B"
         )
-    if limit[0] not in "+-":
-        raise InputError(f"--fail-if '{text}': the limit has no sign; {_EXAMPLE}")
+    sign = "-" if metric.more_is_better else "+"
+    if limit[0] != sign:
+        raise InputError(f"--fail-if '{text}': the limit begins with {sign}; {_EXAMPLE}")
     share = parse_share(limit[1:], f"--fail-if '{text}':")
-    return Gate(metric, share if limit[0] == "+" else -share)
+    return Gate(metric, -share if metric.more_is_better else share)
 
 
 def apply_gates(gates: Sequence[Gate], comparisons: Sequence[Comparison]) -> list[GateResult]:

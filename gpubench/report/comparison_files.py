@@ -43,7 +43,8 @@ def json_text(
     there is only one comparison.
     """
     documents = [_document(*each) for each in comparisons]
-    document = documents[0] if by is None else {"by": by, "comparisons": [*documents]}
+    listed: dict[str, Json] = {"by": by, "comparisons": [*documents]}
+    document = documents[0] if by is None else listed
     document["gates"] = _gates(gates)
     return escape.json_text(
         json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -44,13 +44,13 @@ def more_rounds(figure: Figure) -> str:
 def how_compared(comparison: Comparison) -> str:
     """The methods, the number of rounds, and for what the answers are corrected."""
     rounds: dict[str, list[int]] = {}
-    unanswered = 0
+    unanswered: list[str] = []
     for pair in comparison.pairs:
         estimates = [e for m in COLUMNS if (e := pair.figures[m.name].estimate)]
         if estimates:
             rounds.setdefault(estimates[0].method, []).append(estimates[0].rounds)
         else:
-            unanswered += 1
+            unanswered += [why for m in COLUMNS if (why := pair.figures[m.name].no_verdict)][:1]
     spread = share(SPREAD if comparison.spread is None else comparison.spread)
     texts = {
         "paired": "in {} paired rounds",
@@ -59,8 +59,10 @@ def how_compared(comparison: Comparison) -> str:
         "single": f"single runs, with the stated spread of {spread} between runs",
     }
     parts = [texts[method].format(_range(numbers)) for method, numbers in rounds.items()]
+    if not parts:
+        return " · ".join(dict.fromkeys(unanswered)) or "no pair has a figure on both sides"
     if unanswered:
-        parts.append("no verdict from single runs" if not parts else f"{unanswered} not compared")
+        parts.append(f"no verdict for {count(len(unanswered), 'cell')}")
     if comparison.corrected_for > 1:
         parts.append(f"corrected for {comparison.corrected_for} comparisons of each figure (Holm)")
     return " · ".join(parts)
@@ -116,13 +118,23 @@ def _counts(comparison: Comparison, metric: Metric) -> str | None:
 
 
 def gate_sentences(results: Sequence[GateResult]) -> list[str]:
-    """A sentence for each figure that fails its gate, or else one about all of them."""
+    """A sentence for each figure that failed its gate, or else one about all of them."""
     failed = [f"gate failed: {_failure(each)}" for each in results if each.status == "failed"]
+    return failed or [_no_failure(results)]
+
+
+def gate_headline(results: Sequence[GateResult]) -> str:
+    """One sentence about all gates."""
+    failed = sum(each.status == "failed" for each in results)
     if failed:
-        return failed
+        return f"{failed} of {count(len(results), 'figure')} failed: certain to be over the limit"
+    return _no_failure(results)
+
+
+def _no_failure(results: Sequence[GateResult]) -> str:
     passed = sum(each.status == "passed" for each in results)
     if passed == len(results):
-        return [f"no gate failed: {_certain(passed)} within the limit"]
+        return f"no gate failed: {_certain(passed)} within the limit"
     parts = [f"no gate failed, but not everything is certain: {_certain(passed)} within the limit"]
     for status, text in (("uncertain", "not certain"), ("untested", "not tested")):
         names = [_name(each) for each in results if each.status == status]
@@ -130,7 +142,7 @@ def gate_sentences(results: Sequence[GateResult]) -> list[str]:
             more = len(names) - _MOST_NAMES
             shown = ", ".join(names[:_MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
             parts.append(f"{text}: {shown}")
-    return ["; ".join(parts)]
+    return "; ".join(parts)
 
 
 def gate_change(result: GateResult) -> str:
@@ -145,9 +157,20 @@ def gate_change(result: GateResult) -> str:
 
 
 def _failure(result: GateResult) -> str:
-    """'p95 of resnet50 ...: B against A is +12% (95%: +8.1% or more), the limit is +5%'."""
-    limit = change(1 + result.gate.limit)
-    return f"{_name(result)}, the limit is {limit}"
+    """'p95 of resnet50 ... is 12% higher in B than in A (95%: at least 8.1%); the limit is +5%'."""
+    assert result.figure.estimate is not None
+    is_lower = result.gate.metric.more_is_better
+    at_least, at_most = result.figure.estimate.bounds()
+    measured, bound = (
+        change(each)[1:]
+        for each in (result.figure.estimate.ratio, at_most if is_lower else at_least)
+    )
+    _, _, limit = result.gate.text.rpartition(" ")
+    return (
+        f"{result.gate.metric.name} of {result.pair.b.spec.describe()} is {measured} "
+        f"{'lower' if is_lower else 'higher'} in B than in A (95%: at least {bound}); "
+        f"the limit is {limit}"
+    )
 
 
 def _certain(amount: int) -> str:
@@ -158,7 +181,7 @@ def _name(result: GateResult) -> str:
     cell = f"{result.gate.metric.name} of {result.pair.b.spec.describe()}"
     if result.status == "untested":
         return f"{cell}: {result.why_untested}"
-    return f"{cell}: B against A is {gate_change(result)}"
+    return f"{cell}: {gate_change(result)}"
 
 
 def _range(numbers: Sequence[int]) -> str:
