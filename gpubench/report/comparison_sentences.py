@@ -114,7 +114,7 @@ def _counts(comparison: Comparison, metric: Metric) -> str | None:
     if not answers:
         return None
     numbers = ", ".join(f"{word} in {amount}" for word, amount in answers.most_common())
-    return f"{metric.noun} {numbers} of {count(len(figures), 'cell')}"
+    return f"{metric.noun}: {numbers} of {count(len(figures), 'cell')}"
 
 
 def gate_sentences(results: Sequence[GateResult]) -> list[str]:
@@ -127,7 +127,8 @@ def gate_headline(results: Sequence[GateResult]) -> str:
     """One sentence about all gates."""
     failed = sum(each.status == "failed" for each in results)
     if failed:
-        return f"{failed} of {count(len(results), 'figure')} failed: certain to be over the limit"
+        total = count(len(results), "figure")
+        return f"gates failed: {failed} of {total} {_is_certain(failed)} beyond the limit"
     return _no_failure(results)
 
 
@@ -173,8 +174,12 @@ def _failure(result: GateResult) -> str:
     )
 
 
+def _is_certain(amount: int) -> str:
+    return f"{'is' if amount == 1 else 'are'} certain to be"
+
+
 def _certain(amount: int) -> str:
-    return f"{count(amount, 'figure')} {'is' if amount == 1 else 'are'} certain to be"
+    return f"{count(amount, 'figure')} {_is_certain(amount)}"
 
 
 def _name(result: GateResult) -> str:

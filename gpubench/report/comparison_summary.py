@@ -25,12 +25,16 @@ def summary(
     """The answer in a sentence, the gates, and the tables. Each comparison has its two names."""
     lines = [headline(*each) for each in comparisons]
     if gates:
-        lines.append(f"Gates: {gate_headline(gates)}.")
+        lines.append(f"{_capital(gate_headline(gates))}.")
     blocks = [f"**{escape.markdown(line)}**\n" for line in lines]
     if gates:
         blocks.append(markdown.text([_gate_table(gates)]))
     blocks += [markdown.text([wide_table(*each)]) for each in comparisons]
     return "\n".join(blocks)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _gate_table(gates: Sequence[GateResult]) -> Table:

@@ -28,6 +28,8 @@ from simulated_comparisons import (
     two_series,
 )
 
+from gpubench.statistics.comparison import LEVEL
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -59,6 +61,12 @@ def main() -> None:
     print("A/A, single runs with a stated spread of 2%: called different, covered")
     for spread in (0.0, 0.01, 0.02):
         show(f"spread {spread:.0%}", rates(single_runs(rng, runs, 0.005, spread, 0.02)))
+
+    print("A/A, single runs by the intervals inside them alone (0.5%): would be called different")
+    for spread in (0.0, 0.005, 0.02):
+        estimates = single_runs(rng, runs, 0.005, spread, 1e-9)
+        wrong = sum(each.p_difference() <= LEVEL for each in estimates) / runs
+        print(f"  spread {spread:.1%}: {wrong:.1%}")
 
     print("A/A, tables of 20 comparisons in 5 rounds: tables that call any different")
     estimates = paired_rounds(rng, runs, 5, steady, 0.02)

@@ -401,7 +401,7 @@ def test_one_sentence_for_one_pair() -> None:
 
 def test_the_headline_counts_the_answers() -> None:
     assert headline(regressions(), "A", "B").startswith(
-        "B compared with A: throughput slower in 1, within 2% in 1, undecided in 1 of 4 cells; "
+        "B compared with A: throughput: slower in 1, within 2% in 1, undecided in 1 of 4 cells; "
     )
 
 
