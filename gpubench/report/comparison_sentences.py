@@ -119,13 +119,13 @@ def _counts(comparison: Comparison, metric: Metric) -> str | None:
 
 def gate_sentences(results: Sequence[GateResult]) -> list[str]:
     """A sentence for each figure that failed its gate, or else one about all of them."""
-    failed = [f"gate failed: {_failure(each)}" for each in results if each.status == "failed"]
+    failed = [f"gate failed: {_failure(each)}" for each in results if each.outcome == "failed"]
     return failed or [_no_failure(results)]
 
 
 def gate_headline(results: Sequence[GateResult]) -> str:
     """One sentence about all gates."""
-    failed = sum(each.status == "failed" for each in results)
+    failed = sum(each.outcome == "failed" for each in results)
     if failed:
         total = count(len(results), "figure")
         return f"gates failed: {failed} of {total} {_is_certain(failed)} beyond the limit"
@@ -133,12 +133,12 @@ def gate_headline(results: Sequence[GateResult]) -> str:
 
 
 def _no_failure(results: Sequence[GateResult]) -> str:
-    passed = sum(each.status == "passed" for each in results)
+    passed = sum(each.outcome == "passed" for each in results)
     if passed == len(results):
         return f"no gate failed: {_certain(passed)} within the limit"
     parts = [f"no gate failed, but not everything is certain: {_certain(passed)} within the limit"]
-    for status, text in (("uncertain", "not certain"), ("untested", "not tested")):
-        names = [_name(each) for each in results if each.status == status]
+    for outcome, text in (("uncertain", "not certain"), ("untested", "not tested")):
+        names = [_name(each) for each in results if each.outcome == outcome]
         if names:
             more = len(names) - _MOST_NAMES
             shown = ", ".join(names[:_MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
@@ -152,7 +152,7 @@ def gate_change(result: GateResult) -> str:
     if estimate is None:
         return ABSENT
     at_least, at_most = estimate.bounds()
-    is_upper = (result.status == "failed") == result.gate.metric.more_is_better
+    is_upper = (result.outcome == "failed") == result.gate.metric.more_is_better
     bound = f"{change(at_most)} or less" if is_upper else f"{change(at_least)} or more"
     return f"{change(estimate.ratio)} (95%: {bound})"
 
@@ -184,7 +184,7 @@ def _certain(amount: int) -> str:
 
 def _name(result: GateResult) -> str:
     cell = f"{result.gate.metric.name} of {result.pair.b.spec.describe()}"
-    if result.status == "untested":
+    if result.outcome == "untested":
         return f"{cell}: {result.why_untested}"
     return f"{cell}: {gate_change(result)}"
 

@@ -11,7 +11,7 @@ from gpubench.report.comparison import wide_table
 from gpubench.report.comparison_sentences import gate_change, gate_headline, headline
 from gpubench.report.table import Column, DraftCell, Table, make_table
 
-_STATUS = {
+_OUTCOME = {
     "failed": "failed",
     "passed": "passed",
     "uncertain": "not certain",
@@ -45,7 +45,7 @@ def _gate_table(gates: Sequence[GateResult]) -> Table:
             DraftCell(each.pair.b.spec.describe()),
             DraftCell(gate_change(each)),
             DraftCell(
-                _STATUS[each.status], (each.why_untested,) if each.status == "untested" else ()
+                _OUTCOME[each.outcome], (each.why_untested,) if each.outcome == "untested" else ()
             ),
         ]
         for each in gates

@@ -65,7 +65,7 @@ def test_json_by_a_setting_is_one_document(
     [comparison] = document["comparisons"]
     assert (comparison["a"], comparison["b"]) == ("runtime=eager", "runtime=torchscript")
     assert comparison["pairs"][0]["throughput_per_second"]["answer"] == "faster"
-    assert [gate["status"] for gate in document["gates"]] == ["passed"]
+    assert [gate["outcome"] for gate in document["gates"]] == ["passed"]
     assert captured.err == (
         "gpubench: no gate failed: 1 figure is certain to be within the limit\n"
     )
