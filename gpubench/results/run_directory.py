@@ -40,6 +40,12 @@ def repeat_name(key: str, number: int) -> str:
     return key if number == 1 else f"{key}-{number}"
 
 
+def key_and_number(name: str) -> tuple[str, int]:
+    """The key and the number from which `repeat_name` made a name."""
+    key, _, number = name.partition("-")
+    return (key, int(number)) if number.isdecimal() else (name, 1)
+
+
 @dataclass(frozen=True)
 class Contents:
     """Everything in a run directory."""
@@ -212,6 +218,16 @@ class RunDirectory:
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
         return Contents(cells, problems)
+
+    def read(self, name: str) -> Result:
+        """One document.
+
+        Raises InputError if it is damaged or cannot be read.
+        """
+        try:
+            return self._read_result(name)
+        except OSError as error:
+            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
 
     def read_samples(self, key: str) -> Samples | None:
         """The samples of a cell; None if it has none.

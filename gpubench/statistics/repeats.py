@@ -25,11 +25,8 @@ from gpubench.results.result import (
     Result,
     Verdict,
 )
+from gpubench.spec.repetition import LEAST_REPEATS
 from gpubench.statistics.student import student_t
-
-# With two repeats the interval would be 12.7 standard errors wide, and its coverage depends
-# entirely on the assumed distribution.
-LEAST_REPEATS = 3
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 _SUMS = ("offered", "completed", "unfinished", "failed", "padded")
