@@ -22,7 +22,7 @@ from gpubench.cli.command_group import CommandGroup
 from gpubench.errors import GpubenchError, InputError, shorten
 from gpubench.system import interrupts
 
-__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "fail", "main", "program"]
+__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "GATE_FAILED", "fail", "main", "program"]
 
 # In the order in which a newcomer meets them.
 COMMANDS = {
@@ -40,6 +40,7 @@ COMMANDS = {
 
 FAILED = 1
 BAD_INPUT = 2
+GATE_FAILED = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:

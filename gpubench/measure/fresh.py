@@ -15,7 +15,7 @@ import sys
 from pydantic import BaseModel
 
 from gpubench.cells.resolve import cell_of
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import InputError
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.cell import Bench
 from gpubench.measure.environment import environment

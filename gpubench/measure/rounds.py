@@ -187,14 +187,12 @@ def _measurer(machine: Machine, progress: Progress, fresh: bool) -> Iterator[Mea
                 result.repeat = repeat if repeat.of > 1 else None
                 turn.of.directory.write(turn.name, result, result.samples)
 
-            result = bench.measure(turn.of.cell, keep)
             if bench.has_hung_batch:
                 raise GpubenchError(
-                    f"{result.error.message if result.error else 'a batch hung'}; its thread still "
-                    "runs and would disturb the following cells: run the same command again to "
-                    "continue"
+                    "a batch of the last cell hung; its thread still runs and would disturb the "
+                    "following cells: run the same command again to continue, or with --fresh"
                 )
-            return result
+            return bench.measure(turn.of.cell, keep)
 
         yield measure
 

@@ -49,6 +49,8 @@ def parse_repetition(
             f"--until needs an interval between repeats, and --repeats {repeats} gives none; give "
             f"--repeats {LEAST_REPEATS} or more, or leave --repeats out"
         )
+    if max_time is not None and repeats == 1:
+        raise InputError("--max-time limits the number of repeats; add --repeats or --until")
     return Repetition(repeats, share, fresh, _max_time_s(max_time))
 
 

@@ -45,6 +45,11 @@ def grouped(results: Iterable[Result]) -> list[list[Result]]:
     return [sorted(group, key=_number) for group in groups.values()]
 
 
+def combine(results: Iterable[Result]) -> list[Result]:
+    """One result for each cell, which stands for all its repeats. See `combined`."""
+    return [combined(repeats) for repeats in grouped(results)]
+
+
 def combined(repeats: Sequence[Result]) -> Result:
     """One result that stands for all repeats of a cell. A single result is returned unchanged.
 
