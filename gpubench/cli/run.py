@@ -128,10 +128,8 @@ def _check_samples(samples: Path, in_directory: bool) -> None:
     check_output_file(samples, "--samples")
 
 
-Outcome = tuple[list[Result], bool]  # the repeats, and whether Ctrl-C ended it
-
-
-def _run_once(spec: Spec, quiet: bool) -> Outcome:
+def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
+    """The result, and whether Ctrl-C ended the measurement."""
     held: list[Result] = []
 
     def keep(result: Result) -> None:
@@ -150,8 +148,11 @@ def _run_once(spec: Spec, quiet: bool) -> Outcome:
 
 def _run_into_directory(
     spec: Spec, output: str | None, repeated: Repetition, quiet: bool
-) -> Outcome:
-    """Measure as a sweep of one cell does. Without `output`, the directory is a temporary one."""
+) -> tuple[list[Result], bool]:
+    """The repeats, and whether Ctrl-C ended the measurement. It is made as a sweep of one cell.
+
+    Without `output` the run directory is a temporary one.
+    """
     if output is not None and not output.strip():
         raise InputError("--output: it is empty; give a directory or a URL")
     with ExitStack() as stack:

@@ -35,7 +35,7 @@ _START = (
 )
 
 
-class Request(BaseModel):
+class RepeatRequest(BaseModel):
     """What the new process measures, and where it writes the document."""
 
     spec: Spec  # all defaults are filled in
@@ -55,7 +55,7 @@ def measure_in_new_process(
     writes what it has measured. KeyboardInterrupt is then passed on. Raises GpubenchError if the
     document cannot be written.
     """
-    request = Request(
+    request = RepeatRequest(
         spec=cell.spec,
         allow_code=cell.allow_code,
         directory=directory.url,
@@ -77,7 +77,7 @@ def measure_in_new_process(
     return result
 
 
-def _run(request: Request) -> int:
+def _run(request: RepeatRequest) -> int:
     """Run the process, and return its exit status; below 0, the signal that ended it."""
     # Settings that nobody gave stay so: some are then those of the model's file.
     text = request.model_dump_json(exclude_unset=True)
@@ -109,11 +109,11 @@ def _death(status: int) -> str:
 
 
 def answer(text: bytes) -> None:
-    """In the new process: measure what a Request says, in JSON, and write the document.
+    """In the new process: measure what a RepeatRequest says, in JSON, and write the document.
 
     Raises KeyboardInterrupt on Ctrl-C, when what was measured is written.
     """
-    request = Request.model_validate_json(text)
+    request = RepeatRequest.model_validate_json(text)
     spec = request.spec.model_copy(update={"allow_code": request.allow_code})
     directory = open_run(request.directory)
     repeat = request.repeat.model_copy(update={"process": THIS_PROCESS})

@@ -24,9 +24,9 @@ from gpubench.measure.time_left import TimeLeft, run_seconds
 from gpubench.results.result import Repeat, Result
 from gpubench.results.run_directory import RunDirectory, repeat_name
 from gpubench.spec.cell import Cell
-from gpubench.spec.repetition import LEAST_REPEATS, Repetition
+from gpubench.spec.repetition import LEAST_REPEATS_UNTIL, Repetition
 from gpubench.spec.spec import Spec
-from gpubench.statistics.repeats import between_repeats
+from gpubench.statistics.repeats import half_width
 from gpubench.system.machine import Machine
 
 
@@ -92,7 +92,7 @@ def engine_group(cell: RepeatedCell) -> Hashable:
         return cell
     from gpubench.measure.engine import engine_key  # it imports torch
 
-    return engine_key(cell.cell)
+    return repr(engine_key(cell.cell))  # a part of the key is a dictionary, which has no hash
 
 
 def missing_turns(rounds: Sequence[Round]) -> frozenset[Turn]:
@@ -219,7 +219,7 @@ class _Limits:
         now = time.monotonic()
         self._longest_round_s = max(self._longest_round_s, now - self._round_began)
         self._round_began = now
-        if self._until is not None and round_number > LEAST_REPEATS and not self.unreached():
+        if self._until is not None and round_number > LEAST_REPEATS_UNTIL and not self.unreached():
             return True
         end_s = now - self._began + self._longest_round_s
         return round_number > 1 and self._max_time_s is not None and end_s > self._max_time_s
@@ -231,13 +231,5 @@ class _Limits:
         """
         if self._until is None:
             return []
-        widths = [(cell.cell.spec, _half_width(logs)) for cell, logs in self._logs.items() if logs]
+        widths = [(cell.cell.spec, half_width(logs)) for cell, logs in self._logs.items() if logs]
         return [(spec, width) for spec, width in widths if width is None or width > self._until]
-
-
-def _half_width(logs: Sequence[float]) -> float | None:
-    """The longer side of the interval between repeats, relative to their geometric mean."""
-    interval, _ = between_repeats(logs)
-    if interval is None:
-        return None
-    return interval[1] / math.exp(math.fsum(logs) / len(logs)) - 1

@@ -138,6 +138,14 @@ def between_repeats(logs: Sequence[float]) -> tuple[Interval | None, float | Non
     return (math.exp(mean - margin), math.exp(mean + margin)), spread
 
 
+def half_width(logs: Sequence[float]) -> float | None:
+    """The longer side of the interval of `between_repeats`, as a share of exp(mean)."""
+    interval, _ = between_repeats(logs)
+    if interval is None:
+        return None
+    return interval[1] / math.exp(math.fsum(logs) / len(logs)) - 1
+
+
 def _geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
     if not intervals:
         return None
