@@ -128,13 +128,11 @@ console()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-def test_a_signal_to_the_command_ends_the_process_and_keeps_what_it_measured(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def interrupted(number: signal.Signals, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command until its child sends it this signal. Returns when both have ended."""
     endless = ["--model", "synthetic", "--service-time", "20us", "--warmup", "0"]
-    repeats = ["--duration", "1h", "--fresh", "--repeats", "3", "--output", str(tmp_path / "run")]
-    done = subprocess.run(
+    repeats = ["--duration", "1h", "--fresh", "--repeats", "3", "--output", str(directory)]
+    return subprocess.run(
         [sys.executable, "-P", "-c", INTERRUPTED, str(int(number)), "run", *endless, *repeats],
         capture_output=True,
         text=True,
@@ -142,17 +140,32 @@ def test_a_signal_to_the_command_ends_the_process_and_keeps_what_it_measured(
         stdin=subprocess.DEVNULL,
         preexec_fn=_handled,
     )
-    assert done.returncode == 128 + number, done.stderr
+
+
+def _handled() -> None:
+    """A command inherits ignored signals, as under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.setpgid(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGKILL, -9),  # the process then ends with the command
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_signal_to_the_command_ends_the_process_and_keeps_what_it_measured(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    done = interrupted(number, tmp_path / "run")
+    assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     ((_, result),) = open_run(tmp_path / "run").read_all().cells
     assert result.requests.completed > 50
     assert result.error is not None
     assert "interrupted" in result.error.message
-    assert "synthetic" in done.stdout
-
-
-def _handled() -> None:
-    """The command inherits ignored signals, as under nohup."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    os.setpgid(0, 0)
+    assert ("synthetic" in done.stdout) == (number != signal.SIGKILL)
