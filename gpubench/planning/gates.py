@@ -21,7 +21,7 @@ from gpubench.statistics.comparison import LEVEL, Estimate, holm
 _GATE = re.compile(r"\s*([a-z0-9_.]+)\s*([<>])\s*(\S.*)", re.ASCII)
 _EXAMPLE = "write it like 'p95 > +5%' or 'throughput < -5%'"
 
-Outcome = Literal["failed", "passed", "uncertain", "untested"]
+GateOutcome = Literal["failed", "passed", "uncertain", "untested"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class GateResult:
     gate: Gate
     pair: Pair
     figure: Figure
-    outcome: Outcome
+    outcome: GateOutcome
     p_value: float | None  # that B is within the limit, corrected; None: untested
 
     @property
@@ -122,7 +122,7 @@ def apply_gates(gates: Sequence[Gate], comparisons: Sequence[Comparison]) -> lis
 
 
 def _result(gate: Gate, pair: Pair, figure: Figure, p_value: float | None) -> GateResult:
-    outcome: Outcome = "uncertain"
+    outcome: GateOutcome = "uncertain"
     if figure.estimate is None or p_value is None:
         outcome = "untested"
     elif p_value <= LEVEL:
