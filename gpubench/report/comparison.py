@@ -31,7 +31,7 @@ from gpubench.report.settings import (
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
-from gpubench.statistics.repeats import LEAST_REPEATS
+from gpubench.spec.repetition import LEAST_REPEATS
 
 LEGEND = (
     "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
