@@ -60,6 +60,7 @@ def command(
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.plots import result_plots
+    from gpubench.report.results import result_tables
     from gpubench.report.search import search_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing

@@ -51,6 +51,14 @@ class RepeatRequest(BaseModel):
     machine: Machine
 
 
+def refuse_unreachable(directory: RunDirectory) -> None:
+    """Raises InputError if another process cannot write to this directory."""
+    if directory.url.startswith("memory:"):
+        raise InputError(
+            f"--fresh: another process cannot write to {directory.url}; choose another --output"
+        )
+
+
 def measure_in_new_process(
     cell: Cell, directory: RunDirectory, name: str, repeat: Repeat, machine: Machine
 ) -> Result:

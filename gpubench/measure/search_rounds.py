@@ -11,10 +11,17 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gpubench.errors import InputError
-from gpubench.measure.fresh import THIS_PROCESS, RepeatRequest, death, run_process
+from gpubench.measure.fresh import (
+    THIS_PROCESS,
+    RepeatRequest,
+    death,
+    refuse_unreachable,
+    run_process,
+)
 from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
 from gpubench.measure.search import SearchInterrupted, check_spec, objective_info, resolved, search
@@ -29,6 +36,7 @@ from gpubench.results.run_directory import (
     search_name,
 )
 from gpubench.results.search_result import SearchResult
+from gpubench.spec.cell import Cell
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import Repetition
 from gpubench.spec.spec import Spec
@@ -64,20 +72,23 @@ def search_repeatedly(
     machine = this_machine()
     cell = resolved(spec, machine)
     directory = open_run(output)
+    if repetition.fresh:
+        refuse_unreachable(directory)
+        search_once = partial(_in_new_process, settings=settings, machine=machine)
+    else:
+        search_once = partial(search_and_write, settings=settings, progress=progress)
     key = _key(cell.spec, settings, machine)
     names = [repeat_name(key, number) for number in range(1, repetition.repeats + 1)]
     with directory.locked():
         directory.check_writable()
-        stored = {name for name in names if directory.has_search(name)}
-        progress.planned(len(names) - len(stored), len(stored), {})
-        limits, left = Limits([key], repetition), TimeLeft([key] * (len(names) - len(stored)))
+        missing = [name for name in names if not directory.has_search(name)]
+        progress.planned(len(missing), len(names) - len(missing), {})
+        limits, left = Limits([key], repetition), TimeLeft([key] * len(missing))
         series, done = secrets.token_hex(4), 0
         for number, name in enumerate(names, 1):
             if limits.end_before(number):
                 break
-            if name in stored:
-                found = directory.read_search(name)
-            else:
+            if name in missing:
                 repeat = Repeat(
                     number=number,
                     of=len(names),
@@ -87,31 +98,28 @@ def search_repeatedly(
                 )
                 progress.search_begins(number, left.seconds())
                 began = time.monotonic()
-                varied = spec
-                if number > 1:
-                    seed = (cell.load_seed + (number - 1) * _SEEDS) % 2**63
-                    varied = spec.model_copy(update={"load_seed": seed})
                 try:
-                    if repetition.fresh:
-                        found = _in_new_process(varied, settings, directory, name, repeat, machine)
-                    else:
-                        found = search_and_write(
-                            varied,
-                            settings,
-                            directory,
-                            name,
-                            repeat if repeat.of > 1 else None,
-                            progress,
-                        )
+                    search_once(
+                        _varied(spec, cell, number), directory=directory, name=name, repeat=repeat
+                    )
                 except KeyboardInterrupt:
                     return SearchOutcome(_repeats(directory, key, spec), interrupted=True)
                 left.ended(key, time.monotonic() - began)
+            found = directory.read_search(name)
             limits.add(key, None if found.error else found.max_rate_per_second)
             done = number
         if len(names) > 1:
             unreached = [(cell.spec, width) for _, width in limits.unreached()]
             progress.rounds_ended(done, len(names), unreached)
     return SearchOutcome(_repeats(directory, key, spec))
+
+
+def _varied(spec: Spec, cell: Cell, number: int) -> Spec:
+    """The settings of a repeat: those of the first one, with other arrivals."""
+    if number == 1:
+        return spec
+    seed = (cell.load_seed + (number - 1) * _SEEDS) % 2**63
+    return spec.model_copy(update={"load_seed": seed})
 
 
 def _key(spec: Spec, settings: SearchSettings, machine: Machine) -> str:
@@ -139,9 +147,9 @@ def search_and_write(
     settings: SearchSettings,
     directory: RunDirectory,
     name: str,
-    repeat: Repeat | None,
+    repeat: Repeat,
     progress: Progress,
-) -> SearchResult:
+) -> None:
     """Search once, and write the document.
 
     On Ctrl-C it raises SearchInterrupted, when what was measured is written.
@@ -157,7 +165,6 @@ def search_and_write(
         directory.write_search(name, found)
     if interrupted or deferral.pressed:
         raise SearchInterrupted(found)
-    return found
 
 
 def _in_new_process(
@@ -167,7 +174,7 @@ def _in_new_process(
     name: str,
     repeat: Repeat,
     machine: Machine,
-) -> SearchResult:
+) -> None:
     """As `search_and_write`, in a new process. If it dies, the document has the error."""
     status = run_process(
         RepeatRequest(
@@ -181,14 +188,13 @@ def _in_new_process(
         )
     )
     with suppress(InputError):  # there is no document
-        found = directory.read_search(name)
-        if found.repeat is not None and found.repeat.series == repeat.series:
-            return found
-    found = SearchResult(
+        written = directory.read_search(name).repeat
+        if written is not None and written.series == repeat.series:
+            return
+    failed = SearchResult(
         spec=spec,
         objective=objective_info(settings.objective),
         repeat=repeat,
         error=Failure(stage="process", message=death(status)),
     )
-    directory.write_search(name, found)
-    return found
+    directory.write_search(name, failed)

@@ -17,7 +17,7 @@ def combined_searches(documents: Iterable[tuple[str, SearchResult]]) -> list[Sea
     groups: dict[str, list[SearchResult]] = {}
     for name, found in documents:
         groups.setdefault(search_key(name), []).append(found)
-    return [combined_search(repeats) for repeats in groups.values()]
+    return [combined_search(sorted(repeats, key=_number)) for repeats in groups.values()]
 
 
 def combined_search(repeats: Sequence[SearchResult]) -> SearchResult:
@@ -62,6 +62,10 @@ def combined_search(repeats: Sequence[SearchResult]) -> SearchResult:
     )
     combined.costs = search_costs(combined)
     return combined
+
+
+def _number(found: SearchResult) -> int:
+    return found.repeat.number if found.repeat else 1
 
 
 def _rate(found: SearchResult) -> float | None:

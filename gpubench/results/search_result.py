@@ -65,7 +65,7 @@ class SearchResult(Part):
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment | None = None  # None: nothing was measured
-    repeat: Repeat | None = None  # None: the search was made once
+    repeat: Repeat | None = None  # None: the document is in no run directory
     repeats: SearchRepeats | None = None  # None: this is a single search
     objective: ObjectiveInfo
     max_rate_per_second: float | None = (
