@@ -113,6 +113,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             seconds=analysis.window_seconds,
             warmup_seconds=round(run.warmup_seconds, 3),
             warmup=run.warmup,
+            counted=analysis.counted_rows,
         ),
         requests=Requests(
             offered=run.offered,

@@ -12,11 +12,14 @@ from factories import a_machine, samples
 from simulated_warm_ups import independent
 
 import gpubench
+from gpubench.cells.grid import Grid, expand
 from gpubench.cells.resolve import resolve
+from gpubench.cli.settings import as_axes
 from gpubench.errors import InputError
 from gpubench.measure import warm_up
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
+from gpubench.measure.time_left import run_seconds
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.samples import Samples, concatenated, with_warm_up
 from gpubench.spec.cell import Cell, OpenLoad
@@ -171,6 +174,15 @@ def test_the_word_is_a_setting(word: str) -> None:
 def test_it_has_a_key_of_its_own() -> None:
     keys = {Spec(model="resnet50", warmup=time).key("m") for time in ("2s", "auto", "500ms")}
     assert len(keys) == 3
+
+
+def test_a_list_may_hold_a_time_and_the_word() -> None:
+    grid = Grid(as_axes({"model": "synthetic", "warmup": "2s,auto"}), "flags")
+    assert [spec.warmup for spec in expand(grid)] == [2.0, "auto"]
+
+
+def test_how_long_it_takes_is_not_known_before() -> None:
+    assert run_seconds(cell_of(duration=1, requests=None)) is None
 
 
 def test_another_word_names_both_forms() -> None:

@@ -33,6 +33,7 @@ KEYS: dict[str, set[str]] = {
         "numerics",
         "achieved",
         "memory",
+        "inputs",
         "costs",
         "seconds",
         "sample_file",
