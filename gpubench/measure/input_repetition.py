@@ -23,7 +23,7 @@ from gpubench import core
 from gpubench.errors import GpubenchError, reason_in, reason_of
 from gpubench.measure.collect import collect
 from gpubench.measure.python_workers import Worker
-from gpubench.models.base import add_tensor
+from gpubench.models.base import add_tensor, seeded
 from gpubench.results.result import InputRepetition
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
@@ -103,7 +103,7 @@ class InputRepetitionCheck:
 
     def _new_requests(self, most: int) -> list[list[object]]:
         """New requests, each in the format of every worker. Workers of one device share it."""
-        generator = torch.Generator().manual_seed(self._cell.seed + 4)  # of no other requests
+        generator = seeded(self._cell.seed + 4)  # the seed of no other requests
         known = {_digest(request) for request in self._workers[0].requests}
         devices = self._cell.worker_devices
         made: list[list[object]] = []
