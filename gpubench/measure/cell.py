@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from gpubench.cells.resolve import resolve
-from gpubench.errors import GpubenchError, first_line, reason_of, shorten
+from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
@@ -206,10 +206,3 @@ class Bench:
             self._long_lived.collect()
         else:
             gc.collect()
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line. Errors of other libraries get their type before it."""
-    if isinstance(error, GpubenchError):
-        return shorten(first_line(error))
-    return f"{type(error).__name__}: {reason_of(error)}"

@@ -10,11 +10,6 @@ import math
 from dataclasses import dataclass
 
 
-def start_usd(start_s: float, usd_per_hour: float) -> float:
-    """The price of a start of `start_s` seconds, which are billed like all others."""
-    return start_s * usd_per_hour / 3600
-
-
 def break_even_idle_s(start_s: float) -> float:
     """The idle time from which stopping an instance is cheaper than letting it wait.
 

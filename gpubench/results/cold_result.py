@@ -36,14 +36,19 @@ class StartSeconds(Part):
     settling: float | None = None  # until the service time has settled
 
     def ready(self) -> float | None:
-        """The sum up to the end of the first inference; None if it did not get there."""
+        """The sum up to the end of the first inference; None if the start did not get there."""
         if self.first_inference is None:
             return None
-        return sum(self.stages().values()) - (self.settling or 0.0)
+        return sum(value for name, value in self.stages().items() if name != "settling")
+
+    def total(self) -> float | None:
+        """The sum of all stages; None if the service time has not settled."""
+        return None if self.settling is None else sum(self.stages().values())
 
     def stages(self) -> dict[str, float]:
-        """The stages that there were, by name."""
-        return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
+        """The stages that there were, by name, in their order."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if value is not None}
 
 
 class ColdStart(Part):

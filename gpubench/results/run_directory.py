@@ -3,6 +3,7 @@
     <key>.json      the result; if it exists, the cell is complete
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
     <key>-2.json    the second repeat of the same cell, and so on
+    cold-<key>.json the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
 A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
@@ -16,7 +17,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
 from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
+from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
 
@@ -46,6 +48,7 @@ class Contents:
 
     cells: list[tuple[str, Result]]  # (key, result), oldest first
     problems: list[str]  # one line for each file that could not be read, with the remedy
+    cold: list[tuple[str, ColdResult]] = field(default_factory=list)  # the same for cold starts
 
 
 class RunDirectory:
@@ -195,23 +198,52 @@ class RunDirectory:
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
             )
         cells: list[tuple[str, Result]] = []
+        cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
         for key in keys:
             try:
-                cells.append((key, self._read_result(key)))
+                if key.startswith("cold-"):
+                    cold.append((key, parse_cold(*self._read_text(key))))
+                else:
+                    cells.append((key, self._read_result(key)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
-        if problems and not cells:
+        if problems and not cells and not cold:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             raise InputError(problems[0] + more)
-        if not cells:
+        if not cells and not cold:
             raise InputError(
                 f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
-        return Contents(cells, problems)
+        cold.sort(key=lambda each: (each[1].environment.time, each[0]))
+        return Contents(cells, problems, cold)
+
+    def read_cold(self, key: str) -> ColdResult | None:
+        """The document of cold starts with this key; None if there is none.
+
+        Raises InputError if it cannot be read.
+        """
+        try:
+            return parse_cold(*self._read_text(key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(
+                f"{self.url}/{key}.json cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def write_cold(self, key: str, result: ColdResult) -> None:
+        """Write the document of cold starts in one step.
+
+        Raises GpubenchError if the directory can no longer be written.
+        """
+        try:
+            self._folder.write(f"{key}.json", result.to_json().encode())
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
     def read_samples(self, key: str) -> Samples | None:
         """The samples of a cell; None if it has none.
@@ -238,13 +270,16 @@ class RunDirectory:
         return from_parquet(data, f"{self.url}/{name}")
 
     def _read_result(self, key: str) -> Result:
+        return parse_result(*self._read_text(key))
+
+    def _read_text(self, key: str) -> tuple[str, str]:
+        """(the text of a document, its place). Raises InputError if it is not text, and OSError."""
         origin = f"{self.url}/{key}.json"
         data = self._folder.read(f"{key}.json", MOST_JSON_BYTES)
         try:
-            text = data.decode()
+            return data.decode(), origin
         except UnicodeDecodeError:
             raise InputError(f"{origin} is not text; measure the cell again") from None
-        return parse_result(text, origin)
 
 
 def open_run(url: str | Path) -> RunDirectory:
