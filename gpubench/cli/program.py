@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Measure one model at one point.",
     "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
+    "cold": "Measure how long a configuration takes to start.",
     "report": "Show what was measured, and what it costs.",
     "compare": "Put two run directories side by side.",
     "prices": "Look up what cloud instances cost.",

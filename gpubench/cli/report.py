@@ -53,7 +53,10 @@ def command(
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
     from gpubench.pricing.cost import reprice
+    from gpubench.pricing.start_cost import with_figures
     from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.cold import cold_tables
+    from gpubench.report.format import count
     from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
     from gpubench.results.run_directory import open_run
@@ -69,23 +72,28 @@ def command(
     names = split_names(instance)
     cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     results = [result for _, result in cells]
+    cold = [with_figures(result, names, usd_per_hour) for _, result in contents.cold]
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:
         make_folder(plots_folder, "--plots")
 
+    tables = [*result_tables(results), *cold_tables(cold)]
     match form:
         case "markdown":
-            emit(markdown.text(result_tables(results)), output)
+            emit(markdown.text(tables), output)
         case "html":
             figures = [svg.element(document, name) for name, document in drawn.items()]
-            emit(html.page(directory, result_tables(results), figures, remarks), output)
+            emit(html.page(directory, tables, figures, remarks), output)
         case "csv":
             emit(csv.text(cells), output)
+            if cold:
+                left_out = count(len(cold), "document")
+                warn([f"CSV leaves out {left_out} of cold starts; --format json has them"])
         case "json":
-            emit(json.text(results), output)
+            emit(json.text([*results, *cold]), output)
         case _:
-            emit_tables(result_tables(results), output)
+            emit_tables(tables, output)
     if plots_folder is not None:
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")

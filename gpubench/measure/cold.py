@@ -85,10 +85,11 @@ def cold(
     output: str | None = None,
     progress: Progress | None = None,
 ) -> ColdResult:
-    """Measure cold starts of `spec`, and store each of them in the run directory `output`, if given.
+    """Measure cold starts of `spec`.
 
-    Starts that the directory already holds count, unless they failed. The settings of `spec` about
-    load, window and workers have no influence.
+    Each start is stored in the run directory `output`, if one is given. Starts that it already
+    holds count, unless they failed. The settings of `spec` about load, window and workers have no
+    influence.
 
     Raises InputError before the first start if the settings cannot be measured here, if the
     directory cannot be written, or if it holds starts of other software or of an older model file.
@@ -159,9 +160,7 @@ def _continued(new: ColdResult, directory: RunDirectory, key: str) -> ColdResult
     if stored is None or not stored.starts:
         return new
     name = f"{directory.url}/{key}.json"
-    before, now = (
-        result.environment.model_dump(exclude={"time"}) for result in (stored, new)
-    )
+    before, now = (result.environment.model_dump(exclude={"time"}) for result in (stored, new))
     changed = [field for field in now if before.get(field) != now[field]]
     if changed:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The progress of a run, a sweep, a search or cold starts. Importing this module does not import torch."""
+"""The progress of a measurement. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ class Progress:
         """A start begins. `number` 0 is the first one, which is not measured."""
 
     def start_ended(self, start: ColdStart, seconds_left: float | None) -> None:
-        """A start ended, perhaps with an error. `seconds_left` is estimated only after the first."""
+        """A start ended, perhaps with an error. `seconds_left` is known only after the first."""

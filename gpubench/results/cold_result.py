@@ -68,6 +68,11 @@ class ColdStart(Part):
     peak_host_bytes: int | None = None  # resident memory, from the end of the imports on
     error: Failure | None = None
 
+    @property
+    def state(self) -> str:
+        """The state of the page cache before the start: "warm", "cold" or "not dropped"."""
+        return self.page_cache.partition(":")[0]
+
 
 class ColdFigure(Part):
     """Seconds. Percentiles by nearest rank; null if there are too few starts."""
@@ -95,14 +100,14 @@ class StartCost(Part):
 class ColdFigures(Part):
     """The figures of the starts with the same state of the page cache."""
 
-    page_cache: str  # as in ColdStart
+    page_cache: str  # "warm", "cold" or "not dropped"
     count: int  # starts without an error
     failed: int = 0
-    seconds: dict[str, ColdFigure] = {}  # by stage, as in StartSeconds
+    seconds: dict[str, ColdFigure] = Field(default_factory=dict)  # by stage, as in StartSeconds
     ready: ColdFigure | None = None
     total: ColdFigure | None = None
     billed_seconds: float | None = None  # P50 of `ready`, and the image; null: there is no P50
-    costs: list[StartCost] = []
+    costs: list[StartCost] = Field(default_factory=list)
 
 
 class ContainerImage(Part):
@@ -123,9 +128,9 @@ class ColdResult(Part):
     build_cache: BuildCache = "keep"  # "empty": every start had an empty cache and built its engine
     engine: EngineInfo = EngineInfo()  # as the first start describes it
     first_start: ColdStart | None = None  # it fills the caches, and is in no figure
-    starts: list[ColdStart] = []
+    starts: list[ColdStart] = Field(default_factory=list)
     image: ContainerImage | None = None  # None: its size was not told
-    figures: list[ColdFigures] = []  # one for each state of the page cache
+    figures: list[ColdFigures] = Field(default_factory=list)  # one for each state of the page cache
     error: Failure | None = None  # of the first start; then no other start was tried
 
     def to_json(self) -> str:

@@ -48,8 +48,10 @@ def unsettled_note(inferences: int) -> str:
 
 def figures_of(starts: Sequence[ColdStart]) -> list[ColdFigures]:
     """The figures of each state of the page cache, in the order in which they first appear."""
-    states = dict.fromkeys(start.page_cache for start in starts)
-    return [_figures(state, [s for s in starts if s.page_cache == state]) for state in states]
+    states = dict.fromkeys(start.state for start in starts)
+    return [
+        _figures(state, [start for start in starts if start.state == state]) for state in states
+    ]
 
 
 def _figures(state: str, starts: Sequence[ColdStart]) -> ColdFigures:
