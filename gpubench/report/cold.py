@@ -50,6 +50,7 @@ _SETTINGS = (
     _Setting("runtime", lambda r: r.spec.runtime, always=True),
     _Setting("precision", lambda r: r.spec.precision, always=True),
     _Setting("batch", lambda r: str(r.spec.batch), always=True),
+    _Setting("build cache", lambda r: r.build_cache),
     _Setting("device", lambda r: r.spec.device),
     _Setting("weights", lambda r: r.engine.weights),
     _Setting("sequence length", lambda r: str(r.spec.seq_len) if r.spec.seq_len else None),
@@ -106,6 +107,7 @@ def _table(results: Sequence[ColdResult]) -> Table:
         remarks=[
             LEGEND,
             *(sentence for row in rows if (sentence := _sentence(row))),
+            *(sentence for result in results if (sentence := _first_start(result))),
             *([] if costs else [HOW_TO_PRICE]),
         ],
     )
@@ -118,7 +120,7 @@ def _figures(result: ColdResult) -> list[ColdFigures]:
 
 def _sentence(row: _Row) -> str | None:
     """What a cold start means for an instance that is stopped while it is idle."""
-    spec, figures = row.result.spec, row.figures
+    figures = row.figures
     if figures.billed_seconds is None or figures.ready is None:
         return None
     takes = seconds_text(figures.billed_seconds)
@@ -130,12 +132,26 @@ def _sentence(row: _Row) -> str | None:
         for cost in figures.costs
     ]
     costs = f" and costs {', '.join(priced)}" if priced else ""
+    idle = seconds_text(break_even_idle_s(figures.billed_seconds))
     return (
-        f"{spec.model} {spec.runtime} {spec.precision}, page cache {figures.page_cache}: a cold "
-        f"start takes {takes}{costs}. To stop the instance saves money if it would be idle for "
-        f"more than {seconds_text(break_even_idle_s(figures.billed_seconds))}. The next caller "
-        "waits for the whole start."
+        f"{_name(row.result)}, page cache {figures.page_cache}: a cold start takes {takes}{costs}. "
+        f"To stop the instance saves money if it would be idle for more than {idle}. The next "
+        "caller waits for the whole start."
     )
+
+
+def _first_start(result: ColdResult) -> str | None:
+    """The start that no figure contains: it may have built the engine, or read files anew."""
+    first = result.first_start
+    if first is None or first.ready_seconds is None:
+        return None
+    took = seconds_text(first.ready_seconds)
+    return f"{_name(result)}: the first start took {took}; no figure contains it."
+
+
+def _name(result: ColdResult) -> str:
+    spec = result.spec
+    return f"{spec.model} {spec.runtime} {spec.precision}"
 
 
 def seconds_text(value: float) -> str:
