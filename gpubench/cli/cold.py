@@ -18,6 +18,7 @@ from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.report.cold import cold_tables, seconds_text
 from gpubench.report.format import count, elapsed, percent
+from gpubench.results.cold_result import NOT_DROPPED
 from gpubench.spec.data_sizes import parse_bytes, parse_bytes_per_second
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.parse import make_spec
@@ -219,7 +220,7 @@ class _Progress(Progress):
         if seconds_left is not None and start.error is None:
             starts = count(self._of, "start")
             tell(f"{starts} will take about {elapsed(seconds_left)}", self._quiet)
-        if start.state == "not dropped" and not self._told:
+        if start.state == NOT_DROPPED and not self._told:
             self._told = True
             tell(f"page cache {start.page_cache}; the result says so")  # even with --quiet
 

@@ -53,7 +53,7 @@ def command(
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
     from gpubench.pricing.cost import reprice
-    from gpubench.pricing.start_cost import with_figures
+    from gpubench.pricing.start_cost import with_costs
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.cold import cold_tables
     from gpubench.report.format import count
@@ -72,7 +72,7 @@ def command(
     names = split_names(instance)
     cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     results = [result for _, result in cells]
-    cold = [with_figures(result, names, usd_per_hour) for _, result in contents.cold]
+    cold = [with_costs(result, names, usd_per_hour) for _, result in contents.cold]
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:

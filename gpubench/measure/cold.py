@@ -28,8 +28,9 @@ from gpubench.errors import GpubenchError, InputError, reason_in
 from gpubench.measure.progress import Progress
 from gpubench.models.local_files import changed_since
 from gpubench.pricing.cost import check_prices
-from gpubench.pricing.start_cost import with_figures
+from gpubench.pricing.start_cost import with_costs
 from gpubench.results.cold_result import (
+    NOT_DROPPED,
     BuildCache,
     ColdResult,
     ColdStart,
@@ -40,7 +41,7 @@ from gpubench.results.cold_result import (
 from gpubench.results.result import EngineInfo, Environment, Failure
 from gpubench.results.run_directory import RunDirectory, open_run
 from gpubench.spec.spec import Spec
-from gpubench.statistics.cold_starts import settled_after, unsettled_note
+from gpubench.statistics.cold_starts import figures_of, settled_after, unsettled_note
 from gpubench.system.machine import this_machine
 from gpubench.system.page_cache import DroppedFiles, drop
 
@@ -115,13 +116,14 @@ def cold(
             result = _continued(result, directory, key)
 
         def keep(changed: ColdResult) -> ColdResult:
-            changed = with_figures(changed)
+            figures = figures_of(changed.starts)
+            changed = with_costs(changed.model_copy(update={"figures": figures}))
             if directory is not None:
                 directory.write_cold(key, changed)
             return changed
 
         image = options.image or result.image
-        result = with_figures(result.model_copy(update={"spec": resolved, "image": image}))
+        result = with_costs(result.model_copy(update={"spec": resolved, "image": image}))
         return _measure(result, settings, options, keep, progress)
 
 
@@ -248,12 +250,12 @@ def _page_cache(dropped: DroppedFiles, read_bytes: int | None) -> str:
         left = dropped.left_bytes / dropped.before_bytes
         if left <= _MOST_LEFT:
             return "cold"
-        return f"not dropped: {left:.0%} of the files stayed in it"
+        return f"{NOT_DROPPED}: {left:.0%} of the files stayed in it"
     if read_bytes is None:
-        return "not dropped: the kernel does not say what was read from storage"
+        return f"{NOT_DROPPED}: the kernel does not say what was read from storage"
     if read_bytes >= _LEAST_READ * dropped.unseen_bytes:
         return "cold"
-    return f"not dropped: the start read only {read_bytes / 1e6:,.0f} MB from storage"
+    return f"{NOT_DROPPED}: the start read only {read_bytes / 1e6:,.0f} MB from storage"
 
 
 @contextmanager
@@ -287,6 +289,7 @@ class _Child:
                 self.stage = "imports"
             elif "stage" in fields:
                 self.stages.append((fields["stage"], fields["ns"]))
+                self.stages.append(("excluded", fields["excluded_ns"]))
                 self.stage = fields["next"]
             else:
                 self.told |= fields

@@ -24,10 +24,17 @@ class StartClock:
         self._stage, self._since_ns = "imports", FIRST_LINE_NS
         write({"first_line_ns": FIRST_LINE_NS})
 
-    def enter(self, stage: str) -> None:
-        """End the stage in progress, and begin `stage`. "excluded" is in no figure of the start."""
+    def enter(self, stage: str, excluded_s: float = 0.0) -> None:
+        """End the stage in progress, and begin `stage`. "excluded" is in no sum of the start.
+
+        `excluded_s` is the part of the stage in progress that a server does not need.
+        """
         now_ns = time.monotonic_ns()
-        self.write({"stage": self._stage, "ns": now_ns - self._since_ns, "next": stage})
+        excluded_ns = round(excluded_s * 1e9)
+        spent_ns = now_ns - self._since_ns - excluded_ns
+        self.write(
+            {"stage": self._stage, "ns": spent_ns, "next": stage, "excluded_ns": excluded_ns}
+        )
         self._stage, self._since_ns = stage, now_ns
 
 

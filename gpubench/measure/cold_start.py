@@ -22,6 +22,7 @@ from gpubench.cells.devices import native_precision
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.engines import memory_format, precision
 from gpubench.engines.base import Engine, build
+from gpubench.engines.cache_key import KeySearch
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cold_child import StartClock
 from gpubench.measure.environment import environment
@@ -102,7 +103,7 @@ def start(settings: dict[str, Any], clock: StartClock, describe: bool) -> Cell:
         engine = build(model, cell)
         precision.set_fp32_arithmetic(cell.precision)  # exporting and compiling may change it
         modes.enter_context(engine.thread_modes())
-        clock.enter("excluded")
+        clock.enter("excluded", KeySearch.seconds if engine.from_cache else 0.0)
         open_, infer = _inference(model, engine, cell)
         clock.enter("first_inference")
         open_()

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.cold_result import ColdFigures, ColdResult, StartCost
-from gpubench.statistics.cold_starts import figures_of
 
 
-def with_figures(
+def with_costs(
     result: ColdResult, instances: Sequence[str] = (), usd_per_hour: float | None = None
 ) -> ColdResult:
-    """`result` with the figures of its starts, and their costs.
+    """`result` with the costs of its figures.
 
     If no price is given here, those that its spec asks for are used. Raises InputError for an
     instance that is not in the catalog or has no price there.
@@ -46,5 +45,5 @@ def with_figures(
         ]
         return figures.model_copy(update={"billed_seconds": billed_s, "costs": costs})
 
-    figures = [priced(each) for each in figures_of(result.starts)]
+    figures = [priced(each) for each in result.figures]
     return result.model_copy(update={"figures": figures})

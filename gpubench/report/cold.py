@@ -11,6 +11,7 @@ from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.settings import machine_name, software
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.cold_result import (
+    NOT_DROPPED,
     ColdFigure,
     ColdFigures,
     ColdResult,
@@ -122,6 +123,8 @@ def _sentence(row: _Row) -> str | None:
     """What a cold start means for an instance that is stopped while it is idle."""
     figures = row.figures
     if figures.billed_seconds is None or figures.ready is None:
+        return None
+    if figures.page_cache == NOT_DROPPED:  # neither what a new instance takes, nor a used one
         return None
     takes = seconds_text(figures.billed_seconds)
     if figures.ready.p95 is not None:

@@ -22,6 +22,7 @@ from gpubench.spec.spec import Spec
 
 PageCache = Literal["warm", "cold"]
 BuildCache = Literal["keep", "empty"]
+NOT_DROPPED = "not dropped"
 
 
 class StartSeconds(Part):

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpubench.cells.resolve import cell_of
 from gpubench.pricing.cost import costs
-from gpubench.pricing.start_cost import with_figures
+from gpubench.pricing.start_cost import with_costs
 from gpubench.registry import model_entry
 from gpubench.results.cold_result import ColdResult, ColdStart, ContainerImage, StartSeconds
 from gpubench.results.result import (
@@ -32,6 +32,7 @@ from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
+from gpubench.statistics.cold_starts import figures_of
 from gpubench.system.machine import Machine
 
 LAPTOP: dict[str, Any] = {"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}
@@ -230,7 +231,7 @@ def cold_result(
     defaults = {"model": "resnet50", "device": "cpu", "workers": 1, "clients": 1, "threads": 2}
     if starts is None:
         starts = [cold_start(number, slower_s=number / 64) for number in range(1, 21)]
-    return with_figures(
+    return with_costs(
         ColdResult(
             spec=make_spec(defaults | settings),
             environment=environment(machine),
@@ -238,6 +239,7 @@ def cold_result(
             first_start=cold_start(0, slower_s=5.0),
             starts=starts,
             image=image,
+            figures=figures_of(starts),
         )
     )
 

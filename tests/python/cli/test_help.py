@@ -103,7 +103,8 @@ def test_the_gpus_that_build_names_are_known() -> None:
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from gpubench.cli.program import main\n"
-        "for command in ('run', 'sweep', 'search', 'build'): assert main([command, '-h']) == 0\n"
+        "for command in ('run', 'sweep', 'search', 'cold', 'build'):\n"
+        "    assert main([command, '-h']) == 0\n"
         "sys.exit(int('torch' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)

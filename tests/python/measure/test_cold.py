@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 import torch
 from factories import a_cell, environment
+from small_models import make_presets_small, small_cell
 
 from gpubench.cli import program as cli
+from gpubench.engines.cache_key import KeySearch
+from gpubench.engines.onnx.export import network
 from gpubench.errors import InputError
 from gpubench.measure import cold as measure_cold
-from gpubench.measure import cold_child
+from gpubench.measure import cold_child, cold_start
 from gpubench.measure.cold import ColdInterrupted, ColdOptions, cold
+from gpubench.models.base import load
+from gpubench.registry import MODELS, RUNTIMES
 from gpubench.results.cold_result import ColdResult
 from gpubench.results.run_directory import open_run
 from gpubench.spec.spec import Spec
@@ -41,7 +46,8 @@ write(first_line_ns=time.monotonic_ns())
 names = ["imports", "excluded", "weights", "build", "first_inference", "excluded"]
 for number, (name, following) in enumerate(zip(names, names[1:])):
     {before_stage}
-    write(stage=name, ns=(number + 1) * 250_000_000, next=following)
+    spent_ns = (number + 1) * 250_000_000
+    write(stage=name, ns=spent_ns, next=following, excluded_ns=125_000_000 * (name == "build"))
 write(service_ns=[250_000_000] * 3 + [125_000_000] * 47, from_cache=True, read_bytes=5_000_000)
 if task["list_files"]:
     write(engine={{"weights": "random (seed 0)"}}, files=[])
@@ -76,7 +82,7 @@ def test_stages_are_read_from_the_process_and_add_up(fake: Any) -> None:
     start = result.starts[0]
     seconds = start.seconds
     assert (seconds.imports, seconds.weights, seconds.build) == (0.25, 0.75, 1.0)
-    assert start.excluded_seconds == 0.5
+    assert start.excluded_seconds == 0.5 + 0.125
     assert seconds.interpreter is not None
     assert seconds.device is None
     # Three inferences of 0.25 s follow the first; a median of five no longer sees the last two.
@@ -323,3 +329,36 @@ def test_a_process_whose_model_cannot_be_loaded_tells_why(
     told = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
     assert told[-2]["next"] == "weights"
     assert "no weights here" in told[-1]["error"]
+
+
+def test_what_a_server_does_not_need_is_no_part_of_a_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[dict[str, Any]] = []
+    times_ns = iter([5_000_000_000, 6_000_000_000])
+    monkeypatch.setattr(cold_child, "FIRST_LINE_NS", 1_000_000_000)
+    monkeypatch.setattr("time.monotonic_ns", lambda: next(times_ns))
+    clock = cold_child.StartClock(written.append)
+    clock.enter("build")
+    clock.enter("excluded", 0.25)
+    assert written == [
+        {"first_line_ns": 1_000_000_000},
+        {"stage": "imports", "ns": 4_000_000_000, "next": "build", "excluded_ns": 0},
+        {"stage": "build", "ns": 750_000_000, "next": "excluded", "excluded_ns": 250_000_000},
+    ]
+
+
+def test_the_search_for_an_engine_in_the_cache_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(KeySearch, "seconds", 0.0)
+    make_presets_small(monkeypatch)
+    cell = small_cell("resnet", "onnxruntime")
+    network(load(cell), cell, torch.float32)
+    assert KeySearch.seconds > 0
+
+
+def test_what_is_imported_ahead_belongs_to_models_and_runtimes_that_exist() -> None:
+    assert set(cold_start._LIBRARIES) <= {*MODELS, *RUNTIMES}
+    assert set(cold_start._MOVE_FIRST) <= set(RUNTIMES)
