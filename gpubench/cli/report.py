@@ -71,7 +71,7 @@ def command(
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
     from gpubench.pricing.cost import reprice
-    from gpubench.pricing.start_cost import with_costs
+    from gpubench.pricing.start_cost import reprice_starts
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.cold import cold_tables
     from gpubench.report.format import count
@@ -89,13 +89,13 @@ def command(
         raise InputError(problem)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_run(directory)
-    contents = run.read_all()
+    contents = run.read_all(cold=True)
     names = split_names(instance)
     priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     cells, problems = with_percentiles(run, priced, percents)
     warn([*contents.problems, *problems])
     results = [result for _, result in cells]
-    cold = [with_costs(result, names, usd_per_hour) for _, result in contents.cold]
+    cold = [reprice_starts(result, names, usd_per_hour) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
 
     def tables() -> list[Table]:

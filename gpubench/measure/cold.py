@@ -39,7 +39,7 @@ from gpubench.results.cold_result import (
     StartSeconds,
 )
 from gpubench.results.result import EngineInfo, Environment, Failure
-from gpubench.results.run_directory import RunDirectory, open_run
+from gpubench.results.run_directory import RunDirectory, cold_name, open_run
 from gpubench.spec.spec import Spec
 from gpubench.statistics.cold_starts import figures_of, settled_after, unsettled_note
 from gpubench.system.machine import this_machine
@@ -130,7 +130,7 @@ def cold(
 def _key(spec: Spec, build_cache: BuildCache) -> str:
     """The name of the document. The state of the page cache belongs to each start, not to it."""
     text = json.dumps([spec.key(this_machine().identity), build_cache])
-    return f"cold-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return cold_name(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def _resolved(spec: Spec) -> tuple[dict[str, Any], Environment]:
@@ -193,7 +193,10 @@ def _measure(
         first, child = _start(settings, 0, "warm", options.build_cache, list_files=True)
         elapsed_s = [time.monotonic() - began]
         progress.start_ended(first, elapsed_s[0] * len(missing))
-        update: dict[str, object] = {"first_start": first, "error": first.error}
+        update: dict[str, object] = {
+            "first_start": result.first_start or first,  # an earlier one may have built the engine
+            "error": first.error,
+        }
         if first.error is None:
             update["engine"] = EngineInfo.model_validate(child.told["engine"])
         result = keep(result.model_copy(update=update))

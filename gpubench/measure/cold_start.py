@@ -216,7 +216,10 @@ def _mapped() -> Iterator[str]:
 
 
 def _in_cache() -> Iterator[str]:
-    for entry in cache.entries():
+    entries: list[cache.Entry] = []
+    with suppress(InputError):  # a cache that is not used
+        entries = cache.entries()
+    for entry in entries:
         yield str(entry.path)
         for place, _, names in os.walk(entry.path):
             yield from (os.path.join(place, name) for name in names)

@@ -13,16 +13,24 @@ from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.cold_result import ColdFigures, ColdResult, StartCost
 
 
-def with_costs(
-    result: ColdResult, instances: Sequence[str] = (), usd_per_hour: float | None = None
-) -> ColdResult:
-    """`result` with the costs of its figures.
+def with_costs(result: ColdResult) -> ColdResult:
+    """`result` with the costs of its figures, at the prices that its spec asks for.
 
-    If no price is given here, those that its spec asks for are used. Raises InputError for an
-    instance that is not in the catalog or has no price there.
+    Raises InputError for an instance that is not in the catalog or has no price there.
     """
+    return _priced(result, result.spec.instance, result.spec.usd_per_hour)
+
+
+def reprice_starts(
+    result: ColdResult, instances: Sequence[str], usd_per_hour: float | None
+) -> ColdResult:
+    """The result with new costs; unchanged if neither is given. Raises as `with_costs` does."""
     if not instances and usd_per_hour is None:
-        instances, usd_per_hour = result.spec.instance, result.spec.usd_per_hour
+        return result
+    return _priced(result, instances, usd_per_hour)
+
+
+def _priced(result: ColdResult, instances: Sequence[str], usd_per_hour: float | None) -> ColdResult:
     hardware = measured_hardware(result.spec, result.environment)
     prices = price(None, None, hardware, instances, usd_per_hour)
 

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 _MOST_SAMPLE_BYTES = 4 << 30
 # There is a link, a pipe or another special file in place of the file, or it is far too large.
+_COLD = "cold-"
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
+
+
+def cold_name(key: str) -> str:
+    """The name of a document of cold starts, without a suffix."""
+    return _COLD + key
 
 
 def repeat_name(key: str, number: int) -> str:
@@ -175,8 +181,10 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(self) -> Contents:
-        """Every cell. A file that cannot be read is among the problems.
+    def read_all(self, cold: bool = False) -> Contents:
+        """Every cell, and the cold starts if they are wanted.
+
+        A file that cannot be read is among the problems.
 
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
@@ -186,7 +194,9 @@ class RunDirectory:
                 [
                     name[:-5]
                     for name in self._folder.names()
-                    if name.endswith(".json") and not name.startswith(".")
+                    if name.endswith(".json")
+                    and not name.startswith(".")
+                    and (cold or not name.startswith(_COLD))
                 ]
                 if found
                 else []
@@ -198,28 +208,28 @@ class RunDirectory:
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
             )
         cells: list[tuple[str, Result]] = []
-        cold: list[tuple[str, ColdResult]] = []
+        found_cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
         for key in keys:
             try:
-                if key.startswith("cold-"):
-                    cold.append((key, parse_cold(*self._read_text(key))))
+                if key.startswith(_COLD):
+                    found_cold.append((key, parse_cold(*self._read_text(key))))
                 else:
                     cells.append((key, self._read_result(key)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
-        if problems and not cells and not cold:
+        if problems and not cells and not found_cold:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             raise InputError(problems[0] + more)
-        if not cells and not cold:
+        if not cells and not found_cold:
             raise InputError(
                 f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
-        cold.sort(key=lambda each: (each[1].environment.time, each[0]))
-        return Contents(cells, problems, cold)
+        found_cold.sort(key=lambda each: (each[1].environment.time, each[0]))
+        return Contents(cells, problems, found_cold)
 
     def read_cold(self, key: str) -> ColdResult | None:
         """The document of cold starts with this key; None if there is none.

@@ -71,7 +71,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def stored(folder: Path) -> ColdResult:
-    ((_, result),) = open_run(folder).read_all().cold
+    ((_, result),) = open_run(folder).read_all(cold=True).cold
     return result
 
 
@@ -106,6 +106,7 @@ def test_starts_that_are_there_are_kept_and_more_repeats_add_the_rest(
     assert cold(SPEC, ColdOptions(repeats=2), output).starts == first.starts
     more = cold(SPEC, ColdOptions(repeats=3), output)
     assert more.starts[:2] == first.starts
+    assert more.first_start == first.first_start
     assert len(more.starts) == 3
     assert stored(tmp_path / "run") == more
 
@@ -118,7 +119,7 @@ def test_another_build_cache_and_other_settings_are_other_documents(
     cold(SPEC, ColdOptions(repeats=1), output)
     cold(SPEC, ColdOptions(repeats=1, build_cache="empty"), output)
     cold(SPEC.model_copy(update={"batch": 2}), ColdOptions(repeats=1), output)
-    assert len(open_run(output).read_all().cold) == 3
+    assert len(open_run(output).read_all(cold=True).cold) == 3
 
 
 def test_other_software_is_refused_before_anything_starts(fake: Any, tmp_path: Path) -> None:

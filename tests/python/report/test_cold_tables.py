@@ -10,6 +10,7 @@ from factories import cold_result, cold_start, result
 from golden import assert_golden
 
 from gpubench.cli import program as cli
+from gpubench.errors import InputError
 from gpubench.report import html, markdown, terminal
 from gpubench.report.cold import cold_tables
 from gpubench.results.cold_result import ColdResult, ContainerImage
@@ -90,14 +91,16 @@ def test_a_directory_with_cold_starts_alone_can_be_read(
 ) -> None:
     directory = open_run(tmp_path)
     directory.write_cold("cold-0123456789abcdef", cold_result())
-    assert directory.read_all().cells == []
+    assert directory.read_all(cold=True).cells == []
+    with pytest.raises(InputError, match="holds no results"):
+        directory.read_all()
     assert cli.main(["report", str(tmp_path), "--format", "markdown"]) == 0
     assert "ready P50 s" in capsys.readouterr().out
 
 
 def test_a_damaged_document_is_a_problem_and_hides_nothing_else(run: Path) -> None:
     (run / "cold-1111111111111111.json").write_text('{"schema": 1, "kind": "warm"}')
-    contents = open_run(run).read_all()
+    contents = open_run(run).read_all(cold=True)
     assert len(contents.cold) == 1
     (problem,) = contents.problems
     assert "cold-1111111111111111.json is not a gpubench result: kind" in problem
