@@ -232,7 +232,9 @@ def _of_hub(cell: Cell) -> Iterator[str]:
     """
     if cell.weights != "pretrained" and not f"{cell.model} {cell.weights}".count("hub:"):
         return
-    from huggingface_hub.constants import HF_HUB_CACHE
-
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:  # the weights are torchvision's own, which Python opens
+        return
     for place, _, names in os.walk(HF_HUB_CACHE):
         yield from (os.path.join(place, name) for name in names)

@@ -181,10 +181,9 @@ def _setting_cell(setting: _Setting) -> Callable[[_Row], DraftCell]:
 
 
 def _page_cache_cell(row: _Row) -> DraftCell:
-    """The state of the page cache. A note has the reasons why it could not be dropped."""
-    reasons = (start.page_cache.partition(": ")[2] for start in _starts(row))
-    notes = (f"page cache not dropped: {reason}" for reason in dict.fromkeys(reasons) if reason)
-    return DraftCell(row.figures.page_cache, tuple(notes)[:1])
+    """The state of the page cache. If it could not be dropped, a note has the first reason."""
+    reasons = (start.page_cache for start in _starts(row) if start.state == NOT_DROPPED)
+    return DraftCell(row.figures.page_cache, tuple(f"page cache {each}" for each in reasons)[:1])
 
 
 def _starts(row: _Row) -> list[ColdStart]:

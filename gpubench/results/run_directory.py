@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gpubench.results.samples import Samples
 
 _MOST_SAMPLE_BYTES = 4 << 30
-# There is a link, a pipe or another special file in place of the file, or it is far too large.
 _COLD = "cold-"
+# There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
