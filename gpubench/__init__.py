@@ -11,7 +11,8 @@
 run      measures one cell and returns a Result.
 search   finds the highest rate of requests that meets an objective, and returns a SearchResult.
 sweep    measures a grid of cells into a run directory, and returns their Results.
-compare  pairs the matching Results of two lists, with the ratios of their figures.
+combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
+compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
 core     the queue, the workers and the clock, written in C++.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gpubench.results.search_result import SearchResult
     from gpubench.spec.settings import Settings
     from gpubench.spec.spec import Spec
+    from gpubench.statistics.repeats import combine
 
 # In a clone, this folder has the Python files alone. The compiled core is then looked for in the
 # installed package, so that Python works in the root of a clone, too. core.py checks that both are
@@ -62,6 +64,7 @@ __all__ = [
     "SearchResult",
     "Settings",
     "Spec",
+    "combine",
     "compare",
     "core",
     "run",
@@ -81,6 +84,7 @@ _HOME = {
     "SearchResult": "gpubench.results.search_result",
     "Settings": "gpubench.spec.settings",
     "Spec": "gpubench.spec.spec",
+    "combine": "gpubench.statistics.repeats",
     "compare": "gpubench.planning.compare",
     "run": "gpubench.measure.cell",
     "search": "gpubench.measure.search",

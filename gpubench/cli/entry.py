@@ -9,11 +9,18 @@ from gpubench.system import interrupts
 
 TYPE_CHECKING = False  # as in typing, which takes time to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 
-def console() -> NoReturn:
-    """Run the command line of this process, and end it with its exit status.
+def _command_line() -> int:
+    from gpubench.cli.program import main
+
+    return main()
+
+
+def console(main: Callable[[], int] = _command_line) -> NoReturn:
+    """Run the command line of this process, or another `main`, and end it with its exit status.
 
     Signals have their handlers before anything that takes time is imported.
     """
@@ -21,7 +28,6 @@ def console() -> NoReturn:
     status = 1
     try:
         from gpubench.cli import streams
-        from gpubench.cli.program import main
 
         streams.separate()
         status = main()

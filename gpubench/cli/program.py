@@ -22,7 +22,7 @@ from gpubench.cli.command_group import CommandGroup
 from gpubench.errors import GpubenchError, InputError, shorten
 from gpubench.system import interrupts
 
-__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "main", "program"]
+__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "GATE_FAILED", "fail", "main", "program"]
 
 # In the order in which a newcomer meets them.
 COMMANDS = {
@@ -31,7 +31,7 @@ COMMANDS = {
     "sweep": "Measure a grid of settings into a run directory.",
     "cold": "Measure how long a configuration takes to start.",
     "report": "Show what was measured, and what it costs.",
-    "compare": "Put two run directories side by side.",
+    "compare": "Say which of two sides is faster and cheaper.",
     "prices": "Look up what cloud instances cost.",
     "build": "Build engines ahead, also for GPUs that are not here.",
     "cache": "List or clear what was built and kept.",
@@ -41,6 +41,7 @@ COMMANDS = {
 
 FAILED = 1
 BAD_INPUT = 2
+GATE_FAILED = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,17 +59,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error.format_message())
         return 0
     except click.UsageError as error:
-        return _fail(_explain(error), BAD_INPUT)
+        return fail(_explain(error), BAD_INPUT)
     except InputError as error:
-        return _fail(str(error), BAD_INPUT)
+        return fail(str(error), BAD_INPUT)
     except (GpubenchError, click.ClickException) as error:
-        return _fail(str(error), FAILED)
+        return fail(str(error), FAILED)
     except BrokenPipeError:  # whoever reads has enough, as head has
         return FAILED
     except OSError as error:
-        return _fail(_unwritable(error), FAILED)
+        return fail(_unwritable(error), FAILED)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", interrupts.exit_status())
+        return fail("interrupted", interrupts.exit_status())
 
 
 class _Commands(CommandGroup):
@@ -126,7 +127,8 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _fail(message: str, status: int) -> int:
+def fail(message: str, status: int) -> int:
+    """Print an error in one line. Returns `status`."""
     from gpubench.report import escape
 
     with suppress(OSError):  # nobody reads it: a closed terminal, a pipe whose reader has ended

@@ -62,15 +62,16 @@ def command(
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
-    DIR is what gpubench sweep --output wrote: a folder, or a URL such as s3://bucket/run. The
-    repeats of a cell are combined. With --instance or --usd-per-hour the results are priced again;
-    nothing is measured again.
+    DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
+    The repeats of a cell are combined. With --instance or --usd-per-hour the results are priced
+    again; nothing is measured again.
 
     \b
     Example:
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
-    from gpubench.pricing.cost import reprice
+    from gpubench.planning.search_repeats import combined_searches
+    from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.start_cost import reprice_starts
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.cold import cold_tables
@@ -79,6 +80,7 @@ def command(
     from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
+    from gpubench.report.search import search_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing
 
@@ -89,7 +91,7 @@ def command(
         raise InputError(problem)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_run(directory)
-    contents = run.read_all(cold=True)
+    contents = run.read_all(searches=True, cold=True)
     names = split_names(instance)
     priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     cells, problems = with_percentiles(run, priced, percents)
@@ -97,10 +99,16 @@ def command(
     results = [result for _, result in cells]
     cold = [reprice_starts(result, names, usd_per_hour) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
+    searches = [
+        reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
+    ]
+    if searches and form in {"csv", "json"}:
+        warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
 
     def tables() -> list[Table]:
+        of_searches = (table for found in searches for table in search_tables(found))
         of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
-        return [*of_cells, *cold_tables(cold)]
+        return [*of_cells, *of_searches, *cold_tables(cold)]
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from gpubench.cells.grid import PlannedCells
+from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import (
     check_output_file,
@@ -16,6 +18,14 @@ from gpubench.cli.options import (
     quiet_option,
 )
 from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.repeats import (
+    directory_option,
+    repeat_options,
+    repetition,
+    run_directory,
+    tell_nothing_measured,
+)
+from gpubench.cli.require import require_option, status
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
@@ -25,6 +35,8 @@ from gpubench.pricing.cost import check_prices
 from gpubench.report.results import result_tables
 from gpubench.results.result import Result
 from gpubench.spec.parse import make_spec
+from gpubench.spec.repetition import ONCE, Repetition
+from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import finish
 
 
@@ -39,61 +51,119 @@ from gpubench.system.interrupts import finish
     metavar="FILE.parquet",
     help="Write the time stamps of every request to this file.",
 )
+@directory_option
 @quiet_option
-def command(json_path: str | None, samples: Path | None, quiet: bool, **flags: Any) -> int:
+@require_option
+@repeat_options
+def command(
+    json_path: str | None,
+    samples: Path | None,
+    output: str | None,
+    quiet: bool,
+    require: str | None,
+    **flags: Any,
+) -> int:
     """Measure one model at one point: throughput, latency, and the price of a million inferences.
 
     \b
     Example:
       gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
     """
+    repeated, flags = repetition(flags)
     spec = make_spec(given(flags))
     check_prices(spec.instance)
     json_output = json_file(json_path)
+    in_directory = output is not None or repeated != ONCE
+    if samples is not None:
+        _check_samples(samples, in_directory)
+
+    if in_directory:
+        results, interrupted = _run_into_directory(spec, output, repeated, quiet)
+    else:
+        results, interrupted = _run_once(spec, quiet)
+    if not results:
+        raise KeyboardInterrupt
+    from gpubench.statistics.repeats import combine
+
+    document = combine(results)[-1].to_json() + "\n"
+
+    def show() -> None:
+        if json_path == "-":
+            emit(document, None)
+        else:
+            emit_tables(result_tables(results), None)
+        flush()
+
+    def write_json() -> None:
+        if json_output is not None:
+            emit(document, json_output)
+
+    def write_samples_file() -> None:
+        if samples is not None and results[0].samples is not None:
+            from gpubench.results.run_directory import write_samples
+
+            write_samples(samples, results[0].samples)
+
+    write_each(show, write_json, write_samples_file)
+    if interrupted:
+        raise KeyboardInterrupt
+    return status(results, require)
+
+
+def _check_samples(samples: Path, in_directory: bool) -> None:
+    """Raises InputError if the samples cannot be written to this file."""
+    if in_directory:
+        raise InputError(
+            "--samples is for a single measurement; with --repeats, --until, --max-time, --fresh "
+            "and --output, the directory of --output holds the samples: remove --samples"
+        )
     if samples == Path("-"):
         raise InputError("--samples -: a Parquet file is not for reading; name a file")
-    if samples is not None:
-        check_suffix(samples, "--samples", (".parquet",), "Parquet")
+    check_suffix(samples, "--samples", (".parquet",), "Parquet")
     check_output_file(samples, "--samples")
 
+
+def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
+    """The result, and whether Ctrl-C ended the measurement."""
     held: list[Result] = []
 
     def keep(result: Result) -> None:
         held.append(result)
         finish()
 
-    interrupted = False
     with foreign_code(quiet):
         from gpubench.measure.cell import Interrupted, run
 
         try:
             run(spec, _Progress(spec.model, quiet), keep)
         except Interrupted as stop:
-            interrupted = True
-            held = held or [stop.result]
-    (result,) = held
+            return held or [stop.result], True
+    return held, False
 
-    def show() -> None:
-        if json_path == "-":
-            emit(result.to_json() + "\n", None)
-        else:
-            emit_tables(result_tables([result]), None)
-        flush()
 
-    def write_json() -> None:
-        if json_output is not None:
-            emit(result.to_json() + "\n", json_output)
+def _run_into_directory(
+    spec: Spec, output: str | None, repeated: Repetition, quiet: bool
+) -> tuple[list[Result], bool]:
+    """The repeats, and whether Ctrl-C ended the measurement. It is made as a sweep of one cell.
 
-    def write_samples_file() -> None:
-        if samples is not None and result.samples is not None:
-            from gpubench.results.run_directory import write_samples
+    Without `output` the run directory is a temporary one.
+    """
+    progress = CellProgress(quiet, repeated)
+    with run_directory(output) as directory, foreign_code(quiet):
+        from gpubench.cells.resolve import resolve
+        from gpubench.measure.sweep import measure_cells
+        from gpubench.system.machine import this_machine
 
-            write_samples(samples, result.samples)
-
-    write_each(show, write_json, write_samples_file)
-    if interrupted:
-        raise KeyboardInterrupt
-    return 0 if result.error is None else 1
+        machine = this_machine()
+        planned = PlannedCells([resolve(spec, machine)], {})
+        measured = measure_cells(planned, directory, machine, progress, repeated)
+        finish()
+    if progress.to_measure == 0:
+        tell_nothing_measured(output)
+    if output is None:  # the sample files are gone
+        gone = {"sample_file": None}
+        return [each.model_copy(update=gone) for each in measured.results], measured.interrupted
+    return measured.results, measured.interrupted
 
 
 class _Progress(Progress):

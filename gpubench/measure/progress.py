@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,26 @@ class Progress:
         """A stage of a cell begins: load, build, check, capture or measure."""
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
-        """A sweep begins. `skipped` counts the cells that it leaves out, by the reason."""
+        """A sweep begins. `skipped` counts the cells that it leaves out, by the reason.
+
+        With repeats, the other two count repeats.
+        """
+
+    def rounds_planned(self, cells: int, rounds: int, run_s: float | None) -> None:
+        """The first of several rounds begins: see gpubench.measure.rounds.
+
+        `run_s` is the time of all warm-ups and measured runs, without loading and building. None:
+        it depends on how fast the cells are.
+        """
+
+    def rounds_ended(
+        self, ended: int, planned: int, unreached: Sequence[tuple[Spec, float | None]]
+    ) -> None:
+        """No further round begins. `ended` rounds were measured, now or earlier.
+
+        `unreached` has the cells whose throughput is not known as well as `until` asks for, with
+        the half-width of its interval, as a share. None: the cell has no interval.
+        """
 
     def file_changed(self, file: Path, kept: int) -> None:
         """`kept` earlier results are older than the last change of a model's file.
@@ -37,10 +56,16 @@ class Progress:
         """
 
     def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
-        """A cell of a sweep begins. The first has `number` 1, and its `seconds_left` is None."""
+        """A cell of a sweep begins, or a repeat of it.
+
+        The first has `number` 1, and its `seconds_left` is None.
+        """
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         """The cell was measured, and its result was written."""
+
+    def search_begins(self, number: int, seconds_left: float | None) -> None:
+        """A repeat of a search begins. The first has `number` 1, and its `seconds_left` is None."""
 
     def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         """A measurement of a search begins. `spec` has its rate or its number of clients."""

@@ -1,4 +1,4 @@
-"""Measures the cells of a sweep into a run directory.
+"""Measures the cells of a sweep into a run directory, once or several times.
 
 Each cell is written to disk before the next cell begins. If the directory already holds a cell that
 was measured on a machine like this one, the cell is not measured again, unless it failed.
@@ -6,28 +6,37 @@ was measured on a machine like this one, the cell is not measured again, unless 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from gpubench.cells.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
-from gpubench.errors import GpubenchError, InputError
-from gpubench.measure.cell import Bench
+from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, cells, parse_grids, read_grids
+from gpubench.errors import InputError
+from gpubench.measure.fresh import refuse_unreachable
 from gpubench.measure.progress import Progress
+from gpubench.measure.rounds import (
+    RepeatedCell,
+    Turn,
+    engine_group,
+    measure_rounds,
+    missing_turns,
+    own_group,
+    shuffled_rounds,
+)
 from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
-from gpubench.results.run_directory import RunDirectory, open_run
-from gpubench.spec.cell import Cell
+from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
+from gpubench.spec.repetition import ONCE, Repetition, parse_repetition
 from gpubench.system.machine import Machine, this_machine
 
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    results: list[Result]  # of every cell of the sweep, measured now or earlier
+    # Every repeat of every cell of the sweep that the directory holds, measured now or earlier: in
+    # the order of the cells, then of the repeats.
+    results: list[Result]
     interrupted: bool = False
 
 
@@ -37,21 +46,33 @@ def sweep(
     progress: Progress | None = None,
     allow_code: bool = False,
     max_cells: int = MAX_CELLS,
+    *,
+    repeats: int | None = None,
+    until: str | float | None = None,
+    fresh: bool = False,
+    max_time: str | float | None = None,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
     `grids` is the path of a sweep file, or what such a file holds (see gpubench.cells.grid).
     Returns the results of all cells, including those that `output` already held. If a sweep file
     names a model that runs code, `allow_code` must be true; grids that are not in a file are
-    trusted. Raises what `sweep_grids` raises, and KeyboardInterrupt on Ctrl-C, when everything that
-    was measured is on disk.
+    trusted.
+
+    With `repeats` each cell is measured that often, and the list has a result for each repeat:
+    gpubench.combine makes one result of them for each cell. `until` (0.02 or "2%"), `fresh` and
+    `max_time` ("30m", or seconds) are those of the command: see docs/comparing.md.
+
+    Raises what `sweep_grids` raises, and KeyboardInterrupt on Ctrl-C, when everything that was
+    measured is on disk.
     """
+    repetition = parse_repetition(repeats, until, fresh, max_time)
     parsed = (
         read_grids(Path(grids), allow_code)
         if isinstance(grids, (str, Path))
         else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
     )
-    outcome = sweep_grids(parsed, output, progress, max_cells)
+    outcome = sweep_grids(parsed, output, progress, max_cells, repetition)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome.results
@@ -62,17 +83,13 @@ def sweep_grids(
     output: str | Path,
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
+    repetition: Repetition = ONCE,
 ) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet.
 
-    A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
-    progress is stored with what was measured, and the sweep ends.
-
-    Raises InputError before anything is measured if a cell is not valid, if this machine cannot
-    measure it, if an instance is unknown, if the directory cannot be written, or if another sweep
-    writes to it.
+    Raises InputError if a cell is not valid, if this machine cannot measure it, or if there is
+    none; also raises what `measure_cells` raises.
     """
-    progress = progress or Progress()
     machine = this_machine()
     planned = cells(grids, machine, max_cells)
     if not planned.cells:
@@ -80,92 +97,77 @@ def sweep_grids(
             "this sweep has no cell for this machine; see its only_on and unavailable, or give "
             "another --device or --precision"
         )
+    return measure_cells(planned, output, machine, progress, repetition)
+
+
+def measure_cells(
+    planned: PlannedCells,
+    output: str | Path,
+    machine: Machine,
+    progress: Progress | None = None,
+    repetition: Repetition = ONCE,
+) -> SweepOutcome:
+    """Measure every cell, as often as `repetition` says, unless `output` holds the result.
+
+    A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
+    progress is stored with what was measured, and the sweep ends.
+
+    Raises InputError before anything is measured if an instance is unknown, if the directory cannot
+    be written, or if another sweep writes to it. Raises GpubenchError as `measure_rounds` does.
+    """
+    progress = progress or Progress()
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    wanted = {cell.spec.key(machine.identity): cell for cell in planned.cells}
+    if repetition.fresh:
+        refuse_unreachable(directory)
+    wanted = [
+        RepeatedCell(cell, cell.spec.key(machine.identity), directory) for cell in planned.cells
+    ]
+    # Processes of their own share no engine.
+    group = own_group if repetition.fresh else engine_group
     with directory.locked():
         directory.check_writable()
-        if not _measure(wanted, planned.skipped, directory, machine, progress):
-            return SweepOutcome([], interrupted=True)
-    stored = dict(directory.read_all().cells)
-    return SweepOutcome(
-        [
-            reprice(stored[key], cell.spec.instance, cell.spec.usd_per_hour)
-            for key, cell in wanted.items()
-        ]
-    )
+        rounds = shuffled_rounds(wanted, repetition.repeats, group)
+        missing = missing_turns(rounds)
+        stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
+        progress.planned(len(missing), len(stored), planned.skipped)
+        for file, count in _changed_since(stored).items():
+            progress.file_changed(file, count)
+        complete = measure_rounds(rounds, missing, machine, progress, repetition)
+    return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
 
 
-def _measure(
-    wanted: Mapping[str, Cell],
-    skipped: Mapping[str, int],
-    directory: RunDirectory,
-    machine: Machine,
-    progress: Progress,
-) -> bool:
-    """Measure the cells that the directory does not hold. False if Ctrl-C ended the sweep."""
-    missing = {key: cell for key, cell in wanted.items() if not directory.has(key)}
-    progress.planned(len(missing), len(wanted) - len(missing), skipped)
-    kept = {key: cell for key, cell in wanted.items() if key not in missing}
-    for file, results in _changed_since(kept, directory).items():
-        progress.file_changed(file, results)
-    left = _TimeLeft(len(missing))
-    with Bench(machine, progress) as bench:
-        for number, (key, cell) in enumerate(missing.items(), 1):
-            try:
-                progress.cell_begins(number, cell.spec, left.seconds())
-                left.begin()
-                result = bench.measure(cell, partial(_keep, directory, key))
-                progress.cell_ended(result, left.end())
-            except KeyboardInterrupt:
-                return False
-            if bench.has_hung_batch:
-                raise GpubenchError(
-                    f"{result.error.message if result.error else 'a batch hung'}; its thread still "
-                    "runs and would disturb the following cells: run the same sweep again to "
-                    "continue"
-                )
-    return True
+def _stored(
+    wanted: Sequence[RepeatedCell], directory: RunDirectory, complete: bool
+) -> list[Result]:
+    """Every repeat of these cells, with the prices that are asked for now."""
+    try:
+        found = directory.read_all().cells
+    except InputError:
+        if complete:
+            raise
+        return []  # Ctrl-C came before anything was measured
+    repeats: dict[str, list[tuple[int, Result]]] = {}
+    for name, result in found:
+        key, number = key_and_number(name)
+        repeats.setdefault(key, []).append((number, result))
+    return [
+        reprice(result, each.cell.spec.instance, each.cell.spec.usd_per_hour)
+        for each in wanted
+        for _, result in sorted(repeats.get(each.key, []), key=lambda repeat: repeat[0])
+    ]
 
 
-def _changed_since(kept: Mapping[str, Cell], directory: RunDirectory) -> Counter[Path]:
+def _changed_since(stored: Sequence[Turn]) -> Counter[Path]:
     """Files of models that were changed after a measurement, and how many results are older.
 
     A sweep finds the stored result of a cell by its settings. They contain the name of a file, but
     not its content.
     """
-    local = {key: cell for key, cell in kept.items() if files_of(cell)}
-    stored = dict(directory.read_all().cells) if local else {}
     changes = (
-        changed_since(cell, stored[key].environment.time)
-        for key, cell in local.items()
-        if key in stored
+        changed_since(turn.of.cell, turn.document().environment.time)
+        for turn in stored
+        if files_of(turn.of.cell)
     )
     return Counter(file for file in changes if file is not None)
-
-
-def _keep(directory: RunDirectory, key: str, result: Result) -> None:
-    directory.write(key, result, result.samples)
-
-
-class _TimeLeft:
-    """Estimates the remaining time of a sweep from the cells that were measured."""
-
-    def __init__(self, cells: int) -> None:
-        self._left = cells
-        self._durations: list[float] = []
-        self._began = 0.0
-
-    def begin(self) -> None:
-        self._began = time.monotonic()
-
-    def end(self) -> float:
-        self._durations.append(time.monotonic() - self._began)
-        self._left -= 1
-        return self._durations[-1]
-
-    def seconds(self) -> float | None:
-        if not self._durations:
-            return None
-        return self._left * sum(self._durations) / len(self._durations)

@@ -8,7 +8,8 @@ from gpubench.report.format import ABSENT, half_width
 from gpubench.report.settings import FilledColumn
 from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Interval, Result
-from gpubench.statistics.repeats import LEAST_REPEATS, combined, grouped
+from gpubench.spec.repetition import LEAST_REPEATS
+from gpubench.statistics.repeats import combined, grouped
 
 OVER_REPEATS = (
     "A figure over repeats is their geometric mean. It has two 95% intervals: one from the "

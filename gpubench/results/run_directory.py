@@ -3,7 +3,8 @@
     <key>.json      the result; if it exists, the cell is complete
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
     <key>-2.json    the second repeat of the same cell, and so on
-    cold-<key>.json the cold starts of a configuration
+    search-<key>.json, search-<key>-2.json    searches, without sample files
+    cold-<key>.json    the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
 A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
@@ -17,7 +18,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,18 @@ from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
+from gpubench.results.search_result import SearchResult, parse_search
 
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
 
 _MOST_SAMPLE_BYTES = 4 << 30
-_COLD = "cold-"
 # There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
+
+
+_SEARCH = "search-"
+_COLD = "cold-"
 
 
 def cold_name(key: str) -> str:
@@ -48,13 +53,30 @@ def repeat_name(key: str, number: int) -> str:
     return key if number == 1 else f"{key}-{number}"
 
 
+def search_name(key: str) -> str:
+    """The name of the document of a search, without a suffix."""
+    return f"{_SEARCH}{key}"
+
+
+def search_key(name: str) -> str:
+    """The part of the name of a search that all its repeats have."""
+    return _SEARCH + key_and_number(name.removeprefix(_SEARCH))[0]
+
+
+def key_and_number(name: str) -> tuple[str, int]:
+    """The key and the number from which `repeat_name` made a name."""
+    key, _, number = name.partition("-")
+    return (key, int(number)) if number.isdecimal() else (name, 1)
+
+
 @dataclass(frozen=True)
 class Contents:
     """Everything in a run directory."""
 
     cells: list[tuple[str, Result]]  # (key, result), oldest first
+    searches: list[tuple[str, SearchResult]]  # (key, result), by key
     problems: list[str]  # one line for each file that could not be read, with the remedy
-    cold: list[tuple[str, ColdResult]] = field(default_factory=list)  # the same for cold starts
+    cold: list[tuple[str, ColdResult]]  # (key, result), oldest first
 
 
 class RunDirectory:
@@ -181,8 +203,8 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(self, cold: bool = False) -> Contents:
-        """Every cell, and the cold starts if they are wanted.
+    def read_all(self, searches: bool = False, cold: bool = False) -> Contents:
+        """Every cell, and every search and the cold starts if they are wanted.
 
         A file that cannot be read is among the problems.
 
@@ -196,6 +218,7 @@ class RunDirectory:
                     for name in self._folder.names()
                     if name.endswith(".json")
                     and not name.startswith(".")
+                    and (searches or not name.startswith(_SEARCH))
                     and (cold or not name.startswith(_COLD))
                 ]
                 if found
@@ -208,11 +231,14 @@ class RunDirectory:
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
             )
         cells: list[tuple[str, Result]] = []
+        found_searches: list[tuple[str, SearchResult]] = []
         found_cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
         for key in keys:
             try:
-                if key.startswith(_COLD):
+                if key.startswith(_SEARCH):
+                    found_searches.append((key, self._read_search(key)))
+                elif key.startswith(_COLD):
                     found_cold.append((key, parse_cold(*self._read_text(key))))
                 else:
                     cells.append((key, self._read_result(key)))
@@ -220,16 +246,27 @@ class RunDirectory:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
-        if problems and not cells and not found_cold:
+        is_empty = not (cells or found_searches or found_cold)
+        if problems and is_empty:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             raise InputError(problems[0] + more)
-        if not cells and not found_cold:
+        if is_empty:
             raise InputError(
                 f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
         found_cold.sort(key=lambda each: (each[1].environment.time, each[0]))
-        return Contents(cells, problems, found_cold)
+        return Contents(cells, found_searches, problems, found_cold)
+
+    def read(self, name: str) -> Result:
+        """One document.
+
+        Raises InputError if it is damaged or cannot be read.
+        """
+        try:
+            return self._read_result(name)
+        except OSError as error:
+            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
 
     def read_cold(self, key: str) -> ColdResult | None:
         """The document of cold starts with this key; None if there is none.
@@ -279,13 +316,46 @@ class RunDirectory:
             )
         return from_parquet(data, f"{self.url}/{name}")
 
+    def has_search(self, name: str) -> bool:
+        """Whether this search was made. One that failed or was interrupted is made again.
+
+        Raises InputError if the file cannot be read.
+        """
+        try:
+            return self._read_search(name).error is None
+        except (FileNotFoundError, InputError):
+            return False
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise InputError(
+                f"{self.url}/{name}.json cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def read_search(self, name: str) -> SearchResult:
+        """Raises InputError if the document is damaged or cannot be read."""
+        try:
+            return self._read_search(name)
+        except OSError as error:
+            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
+
+    def write_search(self, name: str, found: SearchResult) -> None:
+        """Raises GpubenchError if the directory can no longer be written."""
+        try:
+            self._folder.write(f"{name}.json", found.to_json().encode())
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+
     def _read_result(self, key: str) -> Result:
         return parse_result(*self._read_text(key))
 
-    def _read_text(self, key: str) -> tuple[str, str]:
-        """(the text of a document, its place). Raises InputError if it is not text, and OSError."""
-        origin = f"{self.url}/{key}.json"
-        data = self._folder.read(f"{key}.json", MOST_JSON_BYTES)
+    def _read_search(self, name: str) -> SearchResult:
+        return parse_search(*self._read_text(name))
+
+    def _read_text(self, name: str) -> tuple[str, str]:
+        """The text of a document, and where it is, for messages."""
+        origin = f"{self.url}/{name}.json"
+        data = self._folder.read(f"{name}.json", MOST_JSON_BYTES)
         try:
             return data.decode(), origin
         except UnicodeDecodeError:

@@ -27,12 +27,9 @@ from gpubench.results.result import (
     Result,
     Verdict,
 )
+from gpubench.spec.repetition import LEAST_REPEATS
 from gpubench.statistics.percentiles import PERCENTS, percentile_key
 from gpubench.statistics.student import student_t, t_quantile
-
-# With two repeats the interval would be 12.7 standard errors wide, and its coverage depends
-# entirely on the assumed distribution.
-LEAST_REPEATS = 3
 
 _CONFIDENCE = 0.95
 _LARGEST_LOG = 700.0  # exp of it is a finite number
@@ -51,6 +48,11 @@ def grouped(results: Iterable[Result]) -> list[list[Result]]:
         machine = result.environment.model_dump_json(exclude={"time"})
         groups.setdefault(f"{settings} {machine}", []).append(result)
     return [sorted(group, key=_number) for group in groups.values()]
+
+
+def combine(results: Iterable[Result]) -> list[Result]:
+    """One result for each cell, which stands for all its repeats. See `combined`."""
+    return [combined(repeats) for repeats in grouped(results)]
 
 
 def combined(repeats: Sequence[Result]) -> Result:
@@ -121,7 +123,7 @@ def _over(
         return _Combined()
     mean = math.fsum(logs) / len(logs)
     between, spread = between_repeats(logs)
-    inside = _geometric_mean([i for r in results if (i := interval(r)) and min(i) > 0])
+    inside = geometric_mean([i for r in results if (i := interval(r)) and min(i) > 0])
     candidates = [each for each in (between, inside) if each is not None]
     widest = max(candidates, key=lambda each: each[1] / each[0], default=None)
     note = None
@@ -155,7 +157,16 @@ def _exp(log: float) -> float:
     return math.exp(max(-_LARGEST_LOG, min(log, _LARGEST_LOG)))
 
 
-def _geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
+def half_width(logs: Sequence[float]) -> float | None:
+    """The longer side of the interval of `between_repeats`, as a share of exp(mean)."""
+    interval, _ = between_repeats(logs)
+    if interval is None:
+        return None
+    return interval[1] / _exp(math.fsum(logs) / len(logs)) - 1
+
+
+def geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
+    """An interval whose ends are the geometric means of those of `intervals`."""
     if not intervals:
         return None
     low, high = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Signals so soon after the first have the same cause: a terminal, a shell and a supervisor may each
 # send one. A later one means that the program does not end.
 _PATIENCE_S = 5.0
@@ -95,7 +95,7 @@ def install() -> None:
     programs in the background. All others get a handler, because the system drops signals to
     process 1 that have none.
     """
-    for number in _ENDING:
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)
     sys.unraisablehook = _unraisable
@@ -104,7 +104,7 @@ def install() -> None:
 
 def _uninstall() -> None:
     """A child process that a model or a library forks has the usual handlers."""
-    for number in _ENDING:
+    for number in ENDING:
         if signal.getsignal(number) is _handle:
             is_ctrl_c = number == signal.SIGINT
             signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)

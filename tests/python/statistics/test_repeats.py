@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import factories
 import pytest
@@ -10,7 +11,8 @@ import scipy.stats
 from factories import repeated
 
 from gpubench.results.result import Achieved, Memory, Verdict, Worst
-from gpubench.statistics.repeats import between_repeats, combined, grouped
+from gpubench.spec.repetition import LEAST_REPEATS_UNTIL
+from gpubench.statistics.repeats import between_repeats, combined, grouped, half_width
 
 
 def test_the_figure_is_the_geometric_mean() -> None:
@@ -172,3 +174,22 @@ def test_figures_that_no_measurement_gives_end_no_report() -> None:
     result = combined(cells)
     low, high = result.throughput_interval or (0.0, 0.0)
     assert 0 < low < high < math.inf
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.02, 0.03])
+def test_repeats_that_end_when_their_interval_is_narrow_still_cover_the_truth(
+    spread: float,
+) -> None:
+    """As with --until 2%. An end from three repeats on would give 90% at a spread of 3%."""
+    generator = random.Random(spread)
+    covered = 0
+    for _ in range(1000):
+        logs: list[float] = []
+        while len(logs) < 20:
+            logs.append(generator.gauss(0.0, spread))
+            if len(logs) >= LEAST_REPEATS_UNTIL and (half_width(logs) or 1.0) <= 0.02:
+                break
+        interval, _ = between_repeats(logs)
+        assert interval is not None
+        covered += interval[0] <= 1.0 <= interval[1]
+    assert 0.91 <= covered / 1000 <= 0.98

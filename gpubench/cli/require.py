@@ -1,0 +1,39 @@
+"""The flag --require: a command fails if what it measured is not valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from gpubench.cli.program import FAILED, GATE_FAILED, fail
+from gpubench.cli.sections import Option
+from gpubench.results.result import Result
+
+require_option = click.option(
+    "--require",
+    cls=Option,
+    section="Output",
+    type=click.Choice(["valid"]),
+    help=f"End with exit status {GATE_FAILED} if a verdict is not valid.",
+)
+
+
+def status(repeats: Iterable[Result], require: str | None) -> int:
+    """The exit status of a command that has measured these repeats of one or more cells.
+
+    With `require`, each cell whose verdict is not valid is named on standard error.
+    """
+    from gpubench.statistics.repeats import combine  # it imports NumPy
+
+    repeats = list(repeats)
+    if any(result.error is not None for result in repeats):
+        return FAILED
+    bad = [cell for cell in combine(repeats) if require and cell.verdict.status != require]
+    for cell in bad:
+        codes = ", ".join(reason.code for reason in cell.verdict.reasons)
+        fail(
+            f"--require {require}: {cell.spec.describe()} is {cell.verdict.status}: {codes}",
+            GATE_FAILED,
+        )
+    return GATE_FAILED if bad else 0

@@ -1,0 +1,197 @@
+"""Measures cells in rounds. Each round measures every cell, so that a change of the machine over
+time does not look like a difference between cells. docs/comparing.md explains repeats.
+
+A plan is a list of rounds, and a round is a list of turns. Each turn is one measurement, and
+becomes one document. What the run directory holds already is not measured again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+from gpubench.errors import GpubenchError
+from gpubench.measure.cell import Bench
+from gpubench.measure.fresh import THIS_PROCESS, measure_in_new_process
+from gpubench.measure.limits import Limits
+from gpubench.measure.progress import Progress
+from gpubench.measure.time_left import TimeLeft, run_seconds
+from gpubench.results.result import Repeat, Result
+from gpubench.results.run_directory import RunDirectory, repeat_name
+from gpubench.spec.cell import Cell
+from gpubench.spec.repetition import Repetition
+from gpubench.system.machine import Machine
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedCell:
+    """A cell, and where the documents of its repeats are. It is equal to no other."""
+
+    cell: Cell
+    key: str
+    directory: RunDirectory
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One measurement of a plan."""
+
+    of: RepeatedCell
+    number: int  # which repeat of its cell it is, from 1
+
+    @property
+    def name(self) -> str:
+        """The name of its document, without a suffix."""
+        return repeat_name(self.of.key, self.number)
+
+    def document(self) -> Result:
+        """See RunDirectory.read."""
+        return self.of.directory.read(self.name)
+
+
+Round = Sequence[Turn]
+
+
+def shuffled_rounds(
+    cells: Sequence[RepeatedCell], count: int, group: Callable[[RepeatedCell], Hashable]
+) -> list[Round]:
+    """`count` rounds that measure each cell once. A single round has the order of `cells`.
+
+    Otherwise the order is shuffled anew for each round. Cells of one group stay together: the
+    groups are shuffled, and the cells in each. The same cells have the same order each time.
+    """
+    if count == 1:
+        return [[Turn(cell, 1) for cell in cells]]
+    groups: dict[Hashable, list[RepeatedCell]] = {}
+    for cell in cells:
+        groups.setdefault(group(cell), []).append(cell)
+    random = Random(" ".join(cell.key for cell in cells))
+    rounds: list[Round] = []
+    for number in range(1, count + 1):
+        order = [random.sample(members, len(members)) for members in groups.values()]
+        random.shuffle(order)
+        rounds.append([Turn(cell, number) for members in order for cell in members])
+    return rounds
+
+
+def own_group(cell: RepeatedCell) -> Hashable:
+    """Each cell is a group of its own."""
+    return cell
+
+
+def engine_group(cell: RepeatedCell) -> Hashable:
+    """Cells that share an engine are a group."""
+    if cell.cell.service is not None:
+        return cell
+    from gpubench.measure.engine import engine_key  # it imports torch
+
+    return repr(engine_key(cell.cell))  # a part of the key is a dictionary, which has no hash
+
+
+def missing_turns(rounds: Sequence[Round]) -> frozenset[Turn]:
+    """The turns whose documents do not exist, are damaged, or hold an error.
+
+    Raises what RunDirectory.has raises.
+    """
+    return frozenset(
+        turn for round_ in rounds for turn in round_ if not turn.of.directory.has(turn.name)
+    )
+
+
+def measure_rounds(
+    rounds: Sequence[Round],
+    missing: frozenset[Turn],
+    machine: Machine,
+    progress: Progress,
+    repetition: Repetition,
+) -> bool:
+    """Measure the missing turns of a plan. False if Ctrl-C ended it.
+
+    Each document is written before the next measurement begins. A cell that fails is stored with
+    its error, and the plan continues. The caller holds the locks of the directories.
+
+    `until` and `max_time_s` of `repetition` may end the plan after a round. Its `repeats` is not
+    read: the plan says how often each cell is measured. Raises GpubenchError if a document cannot
+    be written, or if a batch hangs in this process.
+    """
+    repeats = Counter(turn.of for round_ in rounds for turn in round_)
+    _tell_plan(rounds, missing, progress)
+    series = secrets.token_hex(4)
+    left = TimeLeft(turn.of for turn in missing)
+    limits = Limits(repeats, repetition)
+    measured = done = 0
+    with _measurer(machine, progress, repetition.fresh) as measure:
+        for number, round_ in enumerate(rounds, 1):
+            if limits.end_before(number):
+                break
+            for turn in round_:
+                if turn not in missing:
+                    if limits.wants_figures:
+                        limits.add(turn.of, turn.document().throughput_per_second)
+                    continue
+                repeat = Repeat(
+                    number=turn.number,
+                    of=repeats[turn.of],
+                    round=number,
+                    series=series,
+                    process=THIS_PROCESS,
+                )
+                measured += 1
+                try:
+                    progress.cell_begins(measured, turn.of.cell.spec, left.seconds())
+                    began = time.monotonic()
+                    result = measure(turn, repeat)
+                    elapsed_s = time.monotonic() - began
+                    left.ended(turn.of, elapsed_s)
+                    progress.cell_ended(result, elapsed_s)
+                except KeyboardInterrupt:
+                    return False
+                limits.add(turn.of, None if result.error else result.throughput_per_second)
+            done = number
+    if len(rounds) > 1:
+        unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
+        progress.rounds_ended(done, len(rounds), unreached)
+    return True
+
+
+def _tell_plan(rounds: Sequence[Round], missing: frozenset[Turn], progress: Progress) -> None:
+    if len(rounds) == 1 or not missing:
+        return
+    seconds = [run_seconds(turn.of.cell) for turn in missing]
+    known = [each for each in seconds if each is not None]
+    cells = {turn.of for round_ in rounds for turn in round_}
+    run_s = sum(known) if len(known) == len(seconds) else None
+    progress.rounds_planned(len(cells), len(rounds), run_s)
+
+
+Measure = Callable[[Turn, Repeat], Result]
+
+
+@contextmanager
+def _measurer(machine: Machine, progress: Progress, fresh: bool) -> Iterator[Measure]:
+    """A function that measures a turn and writes its document."""
+    if fresh:
+        yield lambda turn, repeat: measure_in_new_process(
+            turn.of.cell, turn.of.directory, turn.name, repeat, machine
+        )
+        return
+    with Bench(machine, progress) as bench:
+
+        def measure(turn: Turn, repeat: Repeat) -> Result:
+            def keep(result: Result) -> None:
+                result.repeat = repeat if repeat.of > 1 else None
+                turn.of.directory.write(turn.name, result, result.samples)
+
+            if bench.has_hung_batch:
+                raise GpubenchError(
+                    "a batch of the last cell hung; its thread still runs and would disturb the "
+                    "following cells: run the same command again to continue, or with --fresh"
+                )
+            return bench.measure(turn.of.cell, keep)
+
+        yield measure

@@ -1,0 +1,45 @@
+"""How long measurements take: before they begin, and from those that have ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+
+from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
+
+
+def run_seconds(cell: Cell) -> float | None:
+    """The warm-up and the measured run of a cell. None: it depends on how fast the cell is."""
+    load = cell.load
+    if isinstance(load, ClosedLoad):
+        return None if load.duration_s is None else cell.warmup_s + load.duration_s
+    if isinstance(load, OpenLoad):
+        return cell.warmup_s + (load.settling + load.requests) / load.rate_per_second
+    return cell.warmup_s + float(load.trace.due_ns(load.rate_per_second)[-1]) / 1e9
+
+
+class TimeLeft:
+    """Estimates how long the remaining measurements take, from those that have ended."""
+
+    def __init__(self, cells: Iterable[Hashable]) -> None:
+        """`cells` has one entry for each measurement: the cell that it measures."""
+        self._left: dict[Hashable, int] = defaultdict(int)
+        self._took_s: dict[Hashable, list[float]] = defaultdict(list)
+        for cell in cells:
+            self._left[cell] += 1
+
+    def ended(self, cell: Hashable, seconds: float) -> None:
+        """A measurement of `cell` has ended. It took this long, with everything around it."""
+        self._left[cell] -= 1
+        self._took_s[cell].append(seconds)
+
+    def seconds(self) -> float | None:
+        """None: nothing was measured yet."""
+        every = [seconds for took in self._took_s.values() for seconds in took]
+        if not every:
+            return None
+        return sum(left * _mean(self._took_s[cell] or every) for cell, left in self._left.items())
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
