@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from gpubench.planning.matching import Difference, Match, Repeated, match
 from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.results.result import Interval, Result
+from gpubench.spec.repetition import LEAST_REPEATS
 from gpubench.spec.share import parse_share
 from gpubench.statistics.comparison import (
     WITHIN,
@@ -24,7 +25,6 @@ from gpubench.statistics.comparison import (
     paired,
     unpaired,
 )
-from gpubench.statistics.repeats import LEAST_REPEATS
 
 MEASURE_REPEATS = f"measure with --repeats {LEAST_REPEATS} or more, or gpubench ab"
 

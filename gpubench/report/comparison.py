@@ -31,7 +31,7 @@ from gpubench.report.settings import (
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
-from gpubench.statistics.repeats import LEAST_REPEATS
+from gpubench.spec.repetition import LEAST_REPEATS
 
 LEGEND = (
     "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
@@ -184,11 +184,12 @@ _DURATIONS = frozenset({"service_time", "warmup", "duration"})
 
 def _described(difference: Difference) -> str:
     name = difference.setting.replace("_", " ")
-    a, b = (_value(difference.setting, value) for value in (difference.a, difference.b))
+    a, b = (setting_text(difference.setting, value) for value in (difference.a, difference.b))
     return f"{name} (A {a}, B {b})"
 
 
-def _value(setting: str, value: Value) -> str:
+def setting_text(setting: str, value: Value) -> str:
+    """The value of a setting, for people."""
     if setting in _DURATIONS and isinstance(value, float):
         return seconds(value)
     return "none" if value is None else str(value)

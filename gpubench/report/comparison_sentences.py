@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gpubench.planning.compare import MEASURE_REPEATS, Comparison, Figure, Pair
 from gpubench.planning.gates import GateResult
 from gpubench.planning.metrics import COLUMNS, Metric
-from gpubench.report.format import ABSENT, change, count, ratio, share, usd
+from gpubench.report.format import ABSENT, change, count, milliseconds, ratio, share, usd
 from gpubench.statistics.comparison import MOST_ROUNDS, SPREAD
 
 _MOST_NAMES = 3  # of cells in one sentence
@@ -82,14 +82,36 @@ def sentence(pair: Pair, within: float, a_name: str, b_name: str) -> str:
 
 
 def _throughput(figure: Figure, within: float, a_name: str, b_name: str) -> str:
+    times = f"{b_name} is {ratio(figure.b_over_a)} times as fast as {a_name}"
+    return _answered(figure, within, times, a_name, b_name)
+
+
+def latency_sentence(pair: Pair, within: float, a_name: str, b_name: str) -> str:
+    """One sentence about the P95 latency.
+
+    'the P95 latency of compile is 0.62 times that of torchscript (95%: 0.6 to 0.64), 12.1 ms
+    against 19.5 ms'
+    """
+    figure = pair.p95_ms
+    times = (
+        f"the {figure.metric.noun} of {b_name} is {ratio(figure.b_over_a)} times that of {a_name}"
+    )
+    text = _answered(figure, within, times, a_name, b_name)
+    if figure.a is not None and figure.b is not None:
+        text += f", {milliseconds(figure.b)} ms against {milliseconds(figure.a)} ms"
+    return text
+
+
+def _answered(figure: Figure, within: float, times: str, a_name: str, b_name: str) -> str:
+    """The answer, with `times`, which says what the ratio of the figure is."""
     if figure.b_over_a is None:
         sides = [name for name, value in ((a_name, figure.a), (b_name, figure.b)) if not value]
-        return f"no verdict: {' and '.join(sides)} has no throughput"
-    is_times = f"{b_name} is {ratio(figure.b_over_a)} times as fast as {a_name}"
+        have = "has" if len(sides) == 1 else "have"
+        return f"no verdict: {' and '.join(sides)} {have} no {figure.metric.noun}"
     if figure.b_over_a_interval is None:
-        return f"no verdict: {is_times}, but {figure.no_verdict}"
+        return f"no verdict: {times}, but {figure.no_verdict}"
     low, high = figure.b_over_a_interval
-    times = f"{is_times} (95%: {ratio(low)} to {ratio(high)})"
+    times = f"{times} (95%: {ratio(low)} to {ratio(high)})"
     if figure.answer == "undecided":
         return f"undecided: {times}; {more_rounds(figure)}"
     if figure.answer == "equivalent":

@@ -1,0 +1,321 @@
+"""`gpubench ab`: two settings, measured in turn, and the answer in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpubench.cells.grid import cells, override, read_grids
+from gpubench.cells.resolve import resolve
+from gpubench.cli.cell_progress import CellProgress
+from gpubench.cli.completion import FolderParam
+from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.options import (
+    fail_if_option,
+    json_file,
+    json_option,
+    quiet_option,
+    within_option,
+)
+from gpubench.cli.output import emit, emit_tables, say, warn, write_each
+from gpubench.cli.program import FAILED, GATE_FAILED, explain
+from gpubench.cli.sections import Command, Option
+from gpubench.cli.settings import given, setting_options, tell
+from gpubench.cli.streams import flush
+from gpubench.errors import InputError
+from gpubench.planning.compare import Comparison, Pair, compare
+from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
+from gpubench.planning.matching import other_stages
+from gpubench.report import comparison_files, terminal
+from gpubench.report.comparison import tall_table, wide_table
+from gpubench.report.comparison_sentences import gate_sentences, latency_sentence, sentence
+from gpubench.report.comparison_summary import summary
+from gpubench.report.format import count, elapsed
+from gpubench.report.side_names import side_names
+from gpubench.spec.parse import make_spec
+from gpubench.spec.repetition import Repetition
+from gpubench.spec.share import parse_share
+from gpubench.spec.spec import Spec
+from gpubench.system.interrupts import finish
+from gpubench.system.machine import Machine, this_machine
+
+if TYPE_CHECKING:
+    from gpubench.measure.two_sides import Measured
+    from gpubench.spec.cell import Cell
+
+_SEPARATOR = "--"
+
+
+@click.command("ab", cls=Command)
+@click.argument(
+    "sides",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[A.yaml B.yaml | -- FLAGS OF A -- FLAGS OF B]",
+)
+@click.option(
+    "--rounds",
+    type=int,
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Measure each side twice in each of N rounds.",
+)
+@click.option(
+    "--same-process",
+    is_flag=True,
+    help="Measure in this process, and not each time in a new one. It is faster. But what a "
+    "process decides once may then look like a difference.",
+)
+@within_option
+@fail_if_option
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Compare different work: inputs in other places, or a closed and an open loop.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["terminal", "markdown"]),
+    default="terminal",
+    show_default=True,
+    help="Of what is printed on stdout.",
+)
+@json_option("the comparison")
+@click.option(
+    "--output",
+    cls=Option,
+    section="Output",
+    metavar="DIR",
+    type=FolderParam(),
+    help="Keep the results in the run directories DIR/a and DIR/b. If they exist, the same command "
+    "continues there.",
+)
+@quiet_option
+@setting_options
+def command(
+    sides: tuple[str, ...],
+    rounds: int,
+    same_process: bool,
+    within: str,
+    fail_if: tuple[str, ...],
+    force: bool,
+    format_name: str,
+    json_path: str | None,
+    output: str | None,
+    quiet: bool,
+    **flags: Any,
+) -> int | None:
+    """Measure two settings, A and B, in turn, and say which one is faster and cheaper.
+
+    The flags before the first -- are those of both sides. The flags of A follow it, then another
+    --, and the flags of B. Instead, two sweep files of one cell each may be given; flags override
+    both. A round measures A, B, B, A, and the next one B, A, A, B. Each measurement is made in a
+    new process.
+
+    \b
+    Example:
+      gpubench ab --model resnet50 --rounds 10 \\
+          -- --runtime torchscript -- --runtime compile
+    """
+    margin = parse_share(within, "--within")
+    gates = list(dict.fromkeys(map(parse_gate, fail_if)))
+    json_output = json_file(json_path)
+    machine = this_machine()
+    a, b = _sides(sides, flags, machine)
+
+    with foreign_code(quiet):
+        from gpubench.in_turn import refuse_other_load
+        from gpubench.measure.two_sides import LEAST_ROUNDS, measure_two_sides
+
+        if not force:
+            refuse_other_load(a.cell.spec, b.cell.spec)
+        progress = _Progress(quiet, Repetition(2 * rounds, fresh=not same_process))
+        measured = measure_two_sides(
+            a.cell,
+            b.cell,
+            machine,
+            rounds,
+            fresh=not same_process,
+            output=output,
+            progress=progress,
+        )
+        finish()
+    if measured.interrupted:
+        _tell_interrupted(measured, output)
+        if measured.rounds < LEAST_ROUNDS:
+            raise KeyboardInterrupt
+
+    answer = _answer(measured, a, b, margin, gates)
+    if not force and (problem := other_stages(answer.pair.a, answer.pair.b)):
+        warn([f"{problem}, so the two sides are not the same work"])
+
+    def show() -> None:
+        if json_path == "-":
+            emit(answer.json_text(), None)
+        else:
+            _show(answer, format_name)
+        flush()
+
+    def write_json() -> None:
+        if json_output is not None:
+            emit(answer.json_text(), json_output)
+
+    write_each(show, write_json)
+    if gates:
+        say(gate_sentences(answer.gates))
+    if measured.interrupted:
+        raise KeyboardInterrupt
+    if any(gate.status == "failed" for gate in answer.gates):
+        return GATE_FAILED
+    return FAILED if any(result.error for result in measured.a + measured.b) else None
+
+
+@dataclass(frozen=True)
+class _Side:
+    cell: Cell
+    asked: Spec  # without the defaults that depend on the machine
+
+
+def _sides(words: Sequence[str], flags: Mapping[str, Any], machine: Machine) -> tuple[_Side, _Side]:
+    """A and B. `words` is what follows the flags of both sides.
+
+    Raises UsageError if there are not two sides, and InputError, which names the side, if a side is
+    not one cell that this machine can measure.
+    """
+    groups = _split(words)
+    if words and len(groups) == 1 and not words[0].startswith("-"):
+        if len(words) != 2:
+            more = ": got unexpected extra arguments" if len(words) > 2 else ""
+            raise _usage_error(f"ab needs two sweep files, A and B{more}")
+        a, b = (_side_of_file(Path(word), flags, machine) for word in words)
+        return a, b
+    if len(groups) != 2:
+        raise _usage_error(
+            f"ab compares two sides, and this command line has {len(groups) if words else 'none'}; "
+            "write -- before the flags of A, and -- before the flags of B"
+        )
+    a, b = (
+        _side_of_flags(name, group, flags, machine)
+        for name, group in zip("AB", groups, strict=True)
+    )
+    return a, b
+
+
+def _split(words: Sequence[str]) -> list[list[str]]:
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == _SEPARATOR:
+            groups.append([])
+        else:
+            groups[-1].append(word)
+    return groups
+
+
+def _side_of_flags(
+    name: str, words: Sequence[str], common: Mapping[str, Any], machine: Machine
+) -> _Side:
+    context = click.get_current_context()
+    with _named(name):
+        try:
+            own = _settings.make_context(context.command_path, list(words), parent=None)
+        except click.UsageError as error:
+            raise InputError(explain(error)) from None
+        asked = make_spec({**given(common), **given(own.params)})
+        return _Side(resolve(asked, machine), asked)
+
+
+@click.command("side", cls=Command, add_help_option=False)
+@setting_options
+def _settings() -> None:
+    """The flags of one side. It is only parsed."""
+
+
+@contextmanager
+def _named(side: str) -> Iterator[None]:
+    """A block whose errors are those of one side."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{side}: {error}") from None
+
+
+def _side_of_file(file: Path, flags: Mapping[str, Any], machine: Machine) -> _Side:
+    grids = override(read_grids(file, bool(flags["allow_code"])), given(flags))
+    planned = cells(grids, machine)
+    if len(planned.cells) != 1:
+        raise InputError(
+            f"{file} has {count(len(planned.cells), 'cell')} for this machine, and a side of ab is "
+            "one cell; give each setting one value, or use gpubench sweep and gpubench compare --by"
+        )
+    (cell,) = planned.cells
+    return _Side(cell, cell.spec)
+
+
+def _usage_error(message: str) -> click.UsageError:
+    return click.UsageError(message, click.get_current_context())
+
+
+@dataclass(frozen=True)
+class _Answer:
+    comparison: Comparison
+    names: tuple[str, str]
+    gates: list[GateResult]
+
+    @property
+    def pair(self) -> Pair:
+        (pair,) = self.comparison.pairs
+        return pair
+
+    def json_text(self) -> str:
+        return comparison_files.json_text([(self.comparison, *self.names)], self.gates)
+
+
+def _answer(
+    measured: Measured, a: _Side, b: _Side, within: float, gates: Sequence[Gate]
+) -> _Answer:
+    comparison = compare(measured.a, measured.b, force=True, within=within)
+    names = side_names(a.cell.spec, b.cell.spec, a.asked, b.asked)
+    return _Answer(comparison, names, apply_gates(gates, [comparison]))
+
+
+def _show(answer: _Answer, format_name: str) -> None:
+    named = (answer.comparison, *answer.names)
+    if format_name == "markdown":
+        emit(summary([named], answer.gates), None)
+        return
+    within = answer.comparison.within
+    emit(f"{sentence(answer.pair, within, *answer.names)}.\n", None)
+    emit(f"{latency_sentence(answer.pair, within, *answer.names)}.\n\n", None)
+    wide = wide_table(*named)
+    fits = terminal.fits(wide, terminal.shown_width())
+    emit_tables([wide if fits else tall_table(*named)], None)
+
+
+def _tell_interrupted(measured: Measured, output: str | None) -> None:
+    rounds = count(measured.rounds, "complete round")
+    kept = f"; what was measured is in {output}. The same command goes on from there"
+    tell(f"stopped after {rounds}{'' if output is None else kept}")
+
+
+class _Progress(CellProgress):
+    def __init__(self, quiet: bool, repetition: Repetition) -> None:
+        super().__init__(quiet, repetition)
+        self._fresh = repetition.fresh
+
+    def rounds_planned(self, cells: int, rounds: int, run_s: float | None) -> None:
+        what = f"{count(rounds, 'round')} of 4 measurements"
+        if run_s is None:
+            tell(f"{what}: how long that takes is known after the first one", self._quiet)
+            return
+        rest = "starting processes, loading" if self._fresh else "loading"
+        tell(
+            f"{what}: about {elapsed(run_s)} of warm-up and measured runs, and {rest} and building",
+            self._quiet,
+        )
