@@ -7,9 +7,10 @@ from pathlib import Path
 from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.progress import Progress
-from gpubench.measure.two_sides import DEFAULT_ROUNDS, measure_two_sides
+from gpubench.measure.two_sides import measure_two_sides
 from gpubench.planning.compare import Pair, compare
 from gpubench.planning.matching import other_load
+from gpubench.spec.repetition import DEFAULT_ROUNDS, check_rounds
 from gpubench.spec.settings import Settings
 from gpubench.spec.share import parse_share
 from gpubench.spec.spec import Spec
@@ -39,6 +40,7 @@ def ab(
     sides are not the same work and `force` is not true. Raises KeyboardInterrupt on Ctrl-C, when
     what was measured is on disk, and GpubenchError if every measurement of a side failed.
     """
+    check_rounds(rounds)
     within = parse_share(within, "within")
     machine = this_machine()
     spec_a, spec_b = (side if isinstance(side, Spec) else Spec(**side) for side in (a, b))

@@ -27,10 +27,11 @@ from gpubench.cli.program import FAILED, GATE_FAILED, explain
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
-from gpubench.errors import InputError
-from gpubench.planning.compare import Comparison, Pair, compare
+from gpubench.errors import GpubenchError, InputError
+from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
 from gpubench.planning.matching import other_stages
+from gpubench.planning.metrics import USD
 from gpubench.report import comparison_files, terminal
 from gpubench.report.comparison import tall_table, wide_table
 from gpubench.report.comparison_sentences import gate_sentences, latency_sentence, sentence
@@ -38,14 +39,13 @@ from gpubench.report.comparison_summary import summary
 from gpubench.report.format import count, elapsed
 from gpubench.report.side_names import side_names
 from gpubench.spec.parse import make_spec
-from gpubench.spec.repetition import Repetition
+from gpubench.spec.repetition import DEFAULT_ROUNDS, LEAST_ROUNDS, Repetition, check_rounds
 from gpubench.spec.share import parse_share
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import finish
 from gpubench.system.machine import Machine, this_machine
 
 if TYPE_CHECKING:
-    from gpubench.measure.two_sides import Measured
     from gpubench.spec.cell import Cell
 
 _SEPARATOR = "--"
@@ -61,7 +61,7 @@ _SEPARATOR = "--"
 @click.option(
     "--rounds",
     type=int,
-    default=10,
+    default=DEFAULT_ROUNDS,
     show_default=True,
     metavar="N",
     help="Measure each side twice in each of N rounds.",
@@ -124,55 +124,60 @@ def command(
       gpubench ab --model resnet50 --rounds 10 \\
           -- --runtime torchscript -- --runtime compile
     """
+    check_rounds(rounds)
     margin = parse_share(within, "--within")
     gates = list(dict.fromkeys(map(parse_gate, fail_if)))
     json_output = json_file(json_path)
     machine = this_machine()
     a, b = _sides(sides, flags, machine)
+    _refuse_gates_without_price(gates, a, b)
 
     with foreign_code(quiet):
         from gpubench.in_turn import refuse_other_load
-        from gpubench.measure.two_sides import LEAST_ROUNDS, measure_two_sides
+        from gpubench.measure.two_sides import measure_two_sides
 
         if not force:
             refuse_other_load(a.cell.spec, b.cell.spec)
-        progress = _Progress(quiet, Repetition(2 * rounds, fresh=not same_process))
+        fresh = not same_process
+        progress = _Progress(quiet, Repetition(2 * rounds, fresh=fresh))
         measured = measure_two_sides(
-            a.cell,
-            b.cell,
-            machine,
-            rounds,
-            fresh=not same_process,
-            output=output,
-            progress=progress,
+            a.cell, b.cell, machine, rounds, fresh=fresh, output=output, progress=progress
         )
         finish()
     if measured.interrupted:
-        _tell_interrupted(measured, output)
+        _tell_interrupted(measured.rounds, output)
         if measured.rounds < LEAST_ROUNDS:
             raise KeyboardInterrupt
 
-    answer = _answer(measured, a, b, margin, gates)
-    if not force and (problem := other_stages(answer.pair.a, answer.pair.b)):
-        warn([f"{problem}, so the two sides are not the same work"])
+    comparison = compare(measured.a, measured.b, force=True, within=margin)
+    tested, problem = _tested(gates, comparison)
+    names = side_names(a.cell.spec, b.cell.spec, a.asked, b.asked)
+    (pair,) = comparison.pairs
+    if not force and (difference := other_stages(pair.a, pair.b)):
+        warn([f"{difference}, so the two sides are not the same work"])
+    document = comparison_files.json_text([(comparison, *names)], tested)
 
     def show() -> None:
         if json_path == "-":
-            emit(answer.json_text(), None)
+            emit(document, None)
+        elif format_name == "markdown":
+            emit(summary([(comparison, *names)], tested), None)
         else:
-            _show(answer, format_name)
+            _show(comparison, names)
         flush()
 
     def write_json() -> None:
         if json_output is not None:
-            emit(answer.json_text(), json_output)
+            emit(document, json_output)
 
     write_each(show, write_json)
-    if gates:
-        say(gate_sentences(answer.gates))
     if measured.interrupted:
         raise KeyboardInterrupt
-    if any(gate.status == "failed" for gate in answer.gates):
+    if problem is not None:
+        raise problem
+    if gates:
+        say(gate_sentences(tested))
+    if any(gate.status == "failed" for gate in tested):
         return GATE_FAILED
     return FAILED if any(result.error for result in measured.a + measured.b) else None
 
@@ -262,46 +267,38 @@ def _usage_error(message: str) -> click.UsageError:
     return click.UsageError(message, click.get_current_context())
 
 
-@dataclass(frozen=True)
-class _Answer:
-    comparison: Comparison
-    names: tuple[str, str]
-    gates: list[GateResult]
-
-    @property
-    def pair(self) -> Pair:
-        (pair,) = self.comparison.pairs
-        return pair
-
-    def json_text(self) -> str:
-        return comparison_files.json_text([(self.comparison, *self.names)], self.gates)
+def _refuse_gates_without_price(gates: Sequence[Gate], a: _Side, b: _Side) -> None:
+    prices = [side.asked.instance or side.asked.usd_per_hour is not None for side in (a, b)]
+    for gate in gates:
+        if gate.metric is USD and not all(prices):
+            raise InputError(
+                f"--fail-if '{gate.text}': a side has no price; add --instance NAME or "
+                "--usd-per-hour X"
+            )
 
 
-def _answer(
-    measured: Measured, a: _Side, b: _Side, within: float, gates: Sequence[Gate]
-) -> _Answer:
-    comparison = compare(measured.a, measured.b, force=True, within=within)
-    names = side_names(a.cell.spec, b.cell.spec, a.asked, b.asked)
-    return _Answer(comparison, names, apply_gates(gates, [comparison]))
+def _tested(
+    gates: Sequence[Gate], comparison: Comparison
+) -> tuple[list[GateResult], GpubenchError | None]:
+    """The gates, or why one of them cannot be tested. What was measured is then still shown."""
+    try:
+        return apply_gates(gates, [comparison]), None
+    except InputError as error:
+        return [], GpubenchError(str(error))
 
 
-def _show(answer: _Answer, format_name: str) -> None:
-    named = (answer.comparison, *answer.names)
-    if format_name == "markdown":
-        emit(summary([named], answer.gates), None)
-        return
-    within = answer.comparison.within
-    emit(f"{sentence(answer.pair, within, *answer.names)}.\n", None)
-    emit(f"{latency_sentence(answer.pair, within, *answer.names)}.\n\n", None)
-    wide = wide_table(*named)
+def _show(comparison: Comparison, names: tuple[str, str]) -> None:
+    (pair,) = comparison.pairs
+    emit(f"{sentence(pair, comparison.within, *names)}.\n", None)
+    emit(f"{latency_sentence(pair, comparison.within, *names)}.\n\n", None)
+    wide = wide_table(comparison, *names)
     fits = terminal.fits(wide, terminal.shown_width())
-    emit_tables([wide if fits else tall_table(*named)], None)
+    emit_tables([wide if fits else tall_table(comparison, *names)], None)
 
 
-def _tell_interrupted(measured: Measured, output: str | None) -> None:
-    rounds = count(measured.rounds, "complete round")
+def _tell_interrupted(rounds: int, output: str | None) -> None:
     kept = f"; what was measured is in {output}. The same command goes on from there"
-    tell(f"stopped after {rounds}{'' if output is None else kept}")
+    tell(f"stopped after {count(rounds, 'complete round')}{'' if output is None else kept}")
 
 
 class _Progress(CellProgress):
@@ -319,3 +316,13 @@ class _Progress(CellProgress):
             f"{what}: about {elapsed(run_s)} of warm-up and measured runs, and {rest} and building",
             self._quiet,
         )
+
+    def rounds_ended(
+        self, ended: int, planned: int, unreached: Sequence[tuple[Spec, float | None]]
+    ) -> None:
+        if ended < planned:
+            tell(
+                f"ended after {ended} of {count(planned, 'round')}: each measurement of a side "
+                "failed",
+                self._quiet,
+            )

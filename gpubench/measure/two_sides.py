@@ -19,12 +19,8 @@ from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
 from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
 from gpubench.spec.cell import Cell
-from gpubench.spec.repetition import LEAST_REPEATS, MOST_REPEATS, Repetition
+from gpubench.spec.repetition import DEFAULT_ROUNDS, Repetition, check_rounds
 from gpubench.system.machine import Machine
-
-DEFAULT_ROUNDS = 10
-LEAST_ROUNDS = LEAST_REPEATS  # fewer paired rounds have no interval
-MOST_ROUNDS = MOST_REPEATS // 2  # a round has two repeats of each side
 
 
 @dataclass(frozen=True)
@@ -35,15 +31,6 @@ class Measured:
     b: list[Result]
     rounds: int  # that were measured completely
     interrupted: bool = False  # then only the repeats of complete rounds are listed
-
-
-def check_rounds(rounds: int) -> None:
-    """Raises InputError, which names --rounds, if this number of rounds cannot give an answer."""
-    if not LEAST_ROUNDS <= rounds <= MOST_ROUNDS:
-        raise InputError(
-            f"--rounds {rounds} is not allowed: an answer needs {LEAST_ROUNDS} rounds; give "
-            f"{LEAST_ROUNDS} to {MOST_ROUNDS}"
-        )
 
 
 def balanced_rounds(a: RepeatedCell, b: RepeatedCell, count: int) -> list[Round]:
@@ -76,8 +63,9 @@ def measure_two_sides(
     """Measure both cells in `rounds` rounds, into the run directories `output`/a and `output`/b.
 
     Without `output` the directories are temporary. What they hold already is not measured again.
-    With `fresh`, each measurement is made in a new process. On Ctrl-C the measurement in progress
-    is stored with what was measured.
+    With `fresh`, each measurement is made in a new process. It ends after a round in which each
+    measurement of a side failed. On Ctrl-C the measurement in progress is stored with what was
+    measured.
 
     Raises InputError before anything is measured if `rounds` is too small, if an instance is
     unknown, or if a directory cannot be written or holds other cells. Raises GpubenchError as
@@ -101,7 +89,7 @@ def measure_two_sides(
         progress.planned(len(missing), len(stored), {})
         tell_changed_files(stored, progress)
         repetition = Repetition(2 * rounds, fresh=fresh)
-        finished = measure_rounds(plan, missing, machine, progress, repetition)
+        finished = measure_rounds(plan, missing, machine, progress, repetition, end_on_failure=True)
         still_missing = missing_turns(plan)
         complete = [round_ for round_ in plan if still_missing.isdisjoint(round_)]
         results_a, results_b = (

@@ -39,9 +39,10 @@ LEGEND = (
 )
 FEW_PROCESSES = (
     "The repeats of a cell share a process. What a process decides once, such as the place of its "
-    "memory, is the same in all of them, and may look like a difference: measure with --fresh."
+    "memory, is the same in all of them, and may look like a difference: measure each repeat in a "
+    "new process (see --help)."
 )
-HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAME, or see --help."
+HOW_TO_PRICE = "No price on one side: name an instance or a price for each side (see --help)."
 
 
 @dataclass(frozen=True)
