@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from gpubench.cells.resolve import resolve
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import GpubenchError
 from gpubench.measure.progress import Progress
 from gpubench.measure.two_sides import measure_two_sides
 from gpubench.planning.compare import Pair, compare
-from gpubench.planning.matching import other_load
+from gpubench.planning.matching import refuse_other_load
 from gpubench.spec.repetition import DEFAULT_ROUNDS, check_rounds
 from gpubench.spec.settings import Settings
 from gpubench.spec.share import parse_share
@@ -57,11 +57,3 @@ def ab(
         if side.error is not None:
             raise GpubenchError(f"{name} failed: {side.error.stage}: {side.error.message}")
     return pair
-
-
-def refuse_other_load(a: Spec, b: Spec) -> None:
-    """Raises InputError if the two sides would not measure the same work."""
-    if problem := other_load(a, b):
-        raise InputError(
-            f"{problem}, which is not the same work; give both sides the same, or add --force"
-        )

@@ -30,7 +30,7 @@ from gpubench.cli.streams import flush
 from gpubench.errors import GpubenchError, InputError
 from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
-from gpubench.planning.matching import other_stages
+from gpubench.planning.matching import other_stages, refuse_other_load
 from gpubench.planning.metrics import USD
 from gpubench.report import comparison_files, terminal
 from gpubench.report.comparison import tall_table, wide_table
@@ -46,6 +46,7 @@ from gpubench.system.interrupts import finish
 from gpubench.system.machine import Machine, this_machine
 
 if TYPE_CHECKING:
+    from gpubench.measure.two_sides import Measured
     from gpubench.spec.cell import Cell
 
 _SEPARATOR = "--"
@@ -130,20 +131,12 @@ def command(
     json_output = json_file(json_path)
     machine = this_machine()
     a, b = _sides(sides, flags, machine)
-    _refuse_gates_without_price(gates, a, b)
+    if machine.instance is None:  # otherwise its price is the default
+        _refuse_gates_without_price(gates, a.cell, b.cell)
 
-    with foreign_code(quiet):
-        from gpubench.in_turn import refuse_other_load
-        from gpubench.measure.two_sides import measure_two_sides
-
-        if not force:
-            refuse_other_load(a.cell.spec, b.cell.spec)
-        fresh = not same_process
-        progress = _Progress(quiet, Repetition(2 * rounds, fresh=fresh))
-        measured = measure_two_sides(
-            a.cell, b.cell, machine, rounds, fresh=fresh, output=output, progress=progress
-        )
-        finish()
+    if not force:
+        refuse_other_load(a.cell.spec, b.cell.spec)
+    measured = _measure(a.cell, b.cell, machine, rounds, not same_process, output, quiet)
     if measured.interrupted:
         _tell_interrupted(measured.rounds, output)
         if measured.rounds < LEAST_ROUNDS:
@@ -180,6 +173,20 @@ def command(
     if any(gate.status == "failed" for gate in tested):
         return GATE_FAILED
     return FAILED if any(result.error for result in measured.a + measured.b) else None
+
+
+def _measure(
+    a: Cell, b: Cell, machine: Machine, rounds: int, fresh: bool, output: str | None, quiet: bool
+) -> Measured:
+    with foreign_code(quiet):
+        from gpubench.measure.two_sides import measure_two_sides
+
+        progress = _Progress(quiet, Repetition(2 * rounds, fresh=fresh))
+        measured = measure_two_sides(
+            a, b, machine, rounds, fresh=fresh, output=output, progress=progress
+        )
+        finish()
+    return measured
 
 
 @dataclass(frozen=True)
@@ -267,10 +274,10 @@ def _usage_error(message: str) -> click.UsageError:
     return click.UsageError(message, click.get_current_context())
 
 
-def _refuse_gates_without_price(gates: Sequence[Gate], a: _Side, b: _Side) -> None:
-    prices = [side.asked.instance or side.asked.usd_per_hour is not None for side in (a, b)]
+def _refuse_gates_without_price(gates: Sequence[Gate], *sides: Cell) -> None:
+    """A gate on the cost needs a price. Other figures may be absent, too; only measuring tells."""
     for gate in gates:
-        if gate.metric is USD and not all(prices):
+        if gate.metric is USD and not all(s.spec.instance or s.spec.usd_per_hour for s in sides):
             raise InputError(
                 f"--fail-if '{gate.text}': a side has no price; add --instance NAME or "
                 "--usd-per-hour X"

@@ -193,7 +193,7 @@ def _refuse_ambiguous(
 
 def _refuse_other_work(a: Result, b: Result) -> None:
     """Raises InputError if the two sides did not measure the same work."""
-    problem = other_load(a.spec, b.spec) or other_stages(a, b)
+    problem = _other_load(a.spec, b.spec) or other_stages(a, b)
     if problem is not None:
         raise InputError(
             f"{problem} ({a.spec.describe()}), "
@@ -201,8 +201,16 @@ def _refuse_other_work(a: Result, b: Result) -> None:
         )
 
 
-def other_load(a: Spec, b: Spec) -> str | None:
-    """What makes the work of two cells differ, as far as settings say it. None if nothing does."""
+def refuse_other_load(a: Spec, b: Spec) -> None:
+    """Raises InputError if two cells would not measure the same work, as far as settings say it."""
+    if problem := _other_load(a, b):
+        raise InputError(
+            f"{problem}, which is not the same work; give both sides the same, or add --force"
+        )
+
+
+def _other_load(a: Spec, b: Spec) -> str | None:
+    """Which part of the work of two cells differs. None if nothing does."""
     if a.inputs != b.inputs:
         return f"inputs are {INPUTS_ARE[a.inputs]} in A and {INPUTS_ARE[b.inputs]} in B"
     if a.open_loop != b.open_loop:

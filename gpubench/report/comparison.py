@@ -39,10 +39,13 @@ LEGEND = (
 )
 FEW_PROCESSES = (
     "The repeats of a cell share a process. What a process decides once, such as the place of its "
-    "memory, is the same in all of them, and may look like a difference: measure each repeat in a "
-    "new process (see --help)."
+    "memory, is the same in all of them, and may look like a difference: measure with --fresh (ab: "
+    "without --same-process)."
 )
-HOW_TO_PRICE = "No price on one side: name an instance or a price for each side (see --help)."
+HOW_TO_PRICE = (
+    "No price on one side: add --instance-a NAME and --instance-b NAME (ab: --instance NAME), or "
+    "see --help."
+)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _answered(
         have = "has" if len(sides) == 1 else "have"
         return f"no verdict: {' and '.join(sides)} {have} no {figure.metric.noun}"
     if figure.b_over_a_interval is None:
-        return f"no verdict: {times}{values}; {figure.no_verdict}"
+        return f"no verdict: {times}{values}, but {figure.no_verdict}"
     low, high = figure.b_over_a_interval
     text = f"{times} (95%: {ratio(low)} to {ratio(high)}){values}"
     if figure.answer == "undecided":

@@ -75,6 +75,7 @@ _FLAGS = {
     "sweep": (*_SETTINGS, "--output", "--quiet", "--allow-code", "--max-cells"),
     "report": ("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
     "compare": ("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
+    "ab": (*_SETTINGS, "--", "--rounds", "--fail-if", "--json", "--output", "--format"),
     "prices": ("list", "show", "--provider", "--accelerator"),
     "build": (
         *("--model", "--weights", "--runtime", "--precision", "--batch", "--seq-len", "--seed"),
