@@ -138,7 +138,7 @@ def command(
         append(summary(named, tested), summary_file)
     if gates:
         say(gate_sentences(tested))
-    return GATE_FAILED if any(each.status == "failed" for each in tested) else None
+    return GATE_FAILED if any(each.outcome == "failed" for each in tested) else None
 
 
 def _sides(a: str, b: str | None, by: str | None) -> tuple[str | None, list[Side]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from gpubench.cli.output import emit, emit_tables, warn
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
+if TYPE_CHECKING:
+    from gpubench.report.table import Table
+
 
 @click.command("report", cls=Command)
 @click.argument("directory", metavar="DIR", type=FolderParam())
@@ -28,6 +32,17 @@ from gpubench.errors import InputError
 @output_option
 @instance_option
 @usd_per_hour_option
+@click.option(
+    "--each-repeat",
+    is_flag=True,
+    help="One row for each repeat, not one for each cell. Plots show both in any case.",
+)
+@click.option(
+    "--percentiles",
+    metavar="P,P,...",
+    help="The latency percentiles of the tables, such as 50,95,99.9. Files have the usual ones and "
+    "these.  [default: 50,95,99]",
+)
 @click.option(
     "--plots",
     "plots_folder",
@@ -41,21 +56,28 @@ def command(
     output: Path | None,
     instance: tuple[str, ...],
     usd_per_hour: float | None,
+    each_repeat: bool,
+    percentiles: str | None,
     plots_folder: Path | None,
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
-    DIR is what gpubench sweep --output wrote: a folder, or a URL such as s3://bucket/run. With
-    --instance or --usd-per-hour the results are priced again; nothing is measured again.
+    DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
+    The repeats of a cell are combined. With --instance or --usd-per-hour the results are priced
+    again; nothing is measured again.
 
     \b
     Example:
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
-    from gpubench.pricing.cost import reprice
+    from gpubench.planning.search_repeats import combined_searches
+    from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
     from gpubench.report.plots import result_plots
+    from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
+    from gpubench.report.search import search_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing
 
@@ -64,11 +86,26 @@ def command(
     has_plots = form == "html" or plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)
-    contents = open_run(directory).read_all()
-    warn(contents.problems)
+    percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
+    run = open_run(directory)
+    contents = run.read_all(searches=True)
     names = split_names(instance)
-    cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
+    priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
+    cells, problems = with_percentiles(run, priced, percents)
+    warn([*contents.problems, *problems])
     results = [result for _, result in cells]
+    shown = cells if each_repeat else one_for_each_cell(cells)
+    searches = [
+        reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
+    ]
+    if searches and form in {"csv", "json"}:
+        warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
+
+    def tables() -> list[Table]:
+        of_searches = (table for found in searches for table in search_tables(found))
+        of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
+        return [*of_cells, *of_searches]
+
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:
@@ -76,16 +113,16 @@ def command(
 
     match form:
         case "markdown":
-            emit(markdown.text(result_tables(results)), output)
+            emit(markdown.text(tables()), output)
         case "html":
             figures = [svg.element(document, name) for name, document in drawn.items()]
-            emit(html.page(directory, result_tables(results), figures, remarks), output)
+            emit(html.page(directory, tables(), figures, remarks), output)
         case "csv":
-            emit(csv.text(cells), output)
+            emit(csv.text(shown), output)
         case "json":
-            emit(json.text(results), output)
+            emit(json.text(result for _, result in shown), output)
         case _:
-            emit_tables(result_tables(results), output)
+            emit_tables(tables(), output)
     if plots_folder is not None:
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")

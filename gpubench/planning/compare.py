@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpubench.planning.matching import Difference, Match, Repeated, match
+from gpubench.planning.matching import CellRepeats, Difference, Match, match
 from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.results.result import Interval, Result
 from gpubench.spec.repetition import LEAST_REPEATS
@@ -222,7 +222,7 @@ def _pair(matched: Match) -> Pair:
     )
 
 
-def _at_the_same_price(cell: Repeated) -> tuple[Result, ...]:
+def _at_the_same_price(cell: CellRepeats) -> tuple[Result, ...]:
     """The repeats, with the one price that is compared."""
     chosen = chosen_cost(cell.result)
     price = (chosen.instance, chosen.usd_per_hour) if chosen else None

@@ -21,7 +21,7 @@ from gpubench.statistics.comparison import LEVEL, Estimate, holm
 _GATE = re.compile(r"\s*([a-z0-9_.]+)\s*([<>])\s*(\S.*)", re.ASCII)
 _EXAMPLE = "write it like 'p95 > +5%' or 'throughput < -5%'"
 
-Status = Literal["failed", "passed", "uncertain", "untested"]
+GateOutcome = Literal["failed", "passed", "uncertain", "untested"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class GateResult:
     gate: Gate
     pair: Pair
     figure: Figure
-    status: Status
+    outcome: GateOutcome
     p_value: float | None  # that B is within the limit, corrected; None: untested
 
     @property
@@ -122,18 +122,18 @@ def apply_gates(gates: Sequence[Gate], comparisons: Sequence[Comparison]) -> lis
 
 
 def _result(gate: Gate, pair: Pair, figure: Figure, p_value: float | None) -> GateResult:
-    status: Status = "uncertain"
+    outcome: GateOutcome = "uncertain"
     if figure.estimate is None or p_value is None:
-        status = "untested"
+        outcome = "untested"
     elif p_value <= LEVEL:
-        status = "failed"
+        outcome = "failed"
     elif gate.p_passed(figure.estimate) <= LEVEL:
-        status = "passed"
-    return GateResult(gate, pair, figure, status, p_value)
+        outcome = "passed"
+    return GateResult(gate, pair, figure, outcome, p_value)
 
 
 def _refuse_untested(results: Sequence[GateResult]) -> None:
-    if any(each.status != "untested" for each in results):
+    if any(each.outcome != "untested" for each in results):
         return
     gate = results[0].gate
     reasons = [each.figure.no_verdict for each in results if each.figure.no_verdict]

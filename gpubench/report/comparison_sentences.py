@@ -31,11 +31,9 @@ def more_rounds(figure: Figure) -> str:
     if estimate is None or tested is None or estimate.method == "single":
         return MEASURE_REPEATS
     if tested.more_rounds is not None:
-        rounds = "round" if estimate.method == "paired" else "repeat of each side"
-        words = count(tested.more_rounds, rounds)
-        if estimate.method == "series" and tested.more_rounds != 1:
-            words = f"{tested.more_rounds:,} repeats of each side"
-        return f"{words.replace(' ', ' more ', 1)} would probably decide"
+        if estimate.method == "paired":
+            return f"{count(tested.more_rounds, 'more round')} would probably decide"
+        return f"{count(tested.more_rounds, 'more repeat')} of each side would probably decide"
     if estimate.method == "series":
         return "more repeats do not decide; measure both sides in one sweep, or with gpubench ab"
     return f"more than {MOST_ROUNDS:,} more rounds would be needed"
@@ -129,30 +127,31 @@ def _counts(comparison: Comparison, metric: Metric) -> str | None:
     if not answers:
         return None
     numbers = ", ".join(f"{word} in {amount}" for word, amount in answers.most_common())
-    return f"{metric.noun} {numbers} of {count(len(figures), 'cell')}"
+    return f"{metric.noun}: {numbers} of {count(len(figures), 'cell')}"
 
 
 def gate_sentences(results: Sequence[GateResult]) -> list[str]:
     """A sentence for each figure that failed its gate, or else one about all of them."""
-    failed = [f"gate failed: {_failure(each)}" for each in results if each.status == "failed"]
+    failed = [f"gate failed: {_failure(each)}" for each in results if each.outcome == "failed"]
     return failed or [_no_failure(results)]
 
 
 def gate_headline(results: Sequence[GateResult]) -> str:
     """One sentence about all gates."""
-    failed = sum(each.status == "failed" for each in results)
+    failed = sum(each.outcome == "failed" for each in results)
     if failed:
-        return f"{failed} of {count(len(results), 'figure')} failed: certain to be over the limit"
+        total = count(len(results), "figure")
+        return f"gates failed: {failed} of {total} {_is_certain(failed)} beyond the limit"
     return _no_failure(results)
 
 
 def _no_failure(results: Sequence[GateResult]) -> str:
-    passed = sum(each.status == "passed" for each in results)
+    passed = sum(each.outcome == "passed" for each in results)
     if passed == len(results):
         return f"no gate failed: {_certain(passed)} within the limit"
     parts = [f"no gate failed, but not everything is certain: {_certain(passed)} within the limit"]
-    for status, text in (("uncertain", "not certain"), ("untested", "not tested")):
-        names = [_name(each) for each in results if each.status == status]
+    for outcome, text in (("uncertain", "not certain"), ("untested", "not tested")):
+        names = [_name(each) for each in results if each.outcome == outcome]
         if names:
             more = len(names) - _MOST_NAMES
             shown = ", ".join(names[:_MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
@@ -166,7 +165,7 @@ def gate_change(result: GateResult) -> str:
     if estimate is None:
         return ABSENT
     at_least, at_most = estimate.bounds()
-    is_upper = (result.status == "failed") == result.gate.metric.more_is_better
+    is_upper = (result.outcome == "failed") == result.gate.metric.more_is_better
     bound = f"{change(at_most)} or less" if is_upper else f"{change(at_least)} or more"
     return f"{change(estimate.ratio)} (95%: {bound})"
 
@@ -188,13 +187,17 @@ def _failure(result: GateResult) -> str:
     )
 
 
+def _is_certain(amount: int) -> str:
+    return f"{'is' if amount == 1 else 'are'} certain to be"
+
+
 def _certain(amount: int) -> str:
-    return f"{count(amount, 'figure')} {'is' if amount == 1 else 'are'} certain to be"
+    return f"{count(amount, 'figure')} {_is_certain(amount)}"
 
 
 def _name(result: GateResult) -> str:
     cell = f"{result.gate.metric.name} of {result.pair.b.spec.describe()}"
-    if result.status == "untested":
+    if result.outcome == "untested":
         return f"{cell}: {result.why_untested}"
     return f"{cell}: {gate_change(result)}"
 

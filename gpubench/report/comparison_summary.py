@@ -11,7 +11,7 @@ from gpubench.report.comparison import wide_table
 from gpubench.report.comparison_sentences import gate_change, gate_headline, headline
 from gpubench.report.table import Column, DraftCell, Table, make_table
 
-_STATUS = {
+_OUTCOME = {
     "failed": "failed",
     "passed": "passed",
     "uncertain": "not certain",
@@ -25,12 +25,16 @@ def summary(
     """The answer in a sentence, the gates, and the tables. Each comparison has its two names."""
     lines = [headline(*each) for each in comparisons]
     if gates:
-        lines.append(f"Gates: {gate_headline(gates)}.")
+        lines.append(f"{_capital(gate_headline(gates))}.")
     blocks = [f"**{escape.markdown(line)}**\n" for line in lines]
     if gates:
         blocks.append(markdown.text([_gate_table(gates)]))
     blocks += [markdown.text([wide_table(*each)]) for each in comparisons]
     return "\n".join(blocks)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _gate_table(gates: Sequence[GateResult]) -> Table:
@@ -41,7 +45,7 @@ def _gate_table(gates: Sequence[GateResult]) -> Table:
             DraftCell(each.pair.b.spec.describe()),
             DraftCell(gate_change(each)),
             DraftCell(
-                _STATUS[each.status], (each.why_untested,) if each.status == "untested" else ()
+                _OUTCOME[each.outcome], (each.why_untested,) if each.outcome == "untested" else ()
             ),
         ]
         for each in gates

@@ -65,7 +65,7 @@ def share(value: float) -> str:
 
 def change(quotient: float) -> str:
     """A ratio as a signed difference in percent, with two digits: 1.054 is '+5.4%'."""
-    difference = 100 * (quotient - 1)
+    difference = round(100 * (quotient - 1), 2)
     return f"{'-' if difference < 0 else '+'}{number(abs(difference), digits=2)}%"
 
 
@@ -84,6 +84,14 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 shown as 0.1 would be wrong by a third
     decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
+
+
+def half_width(value: float | None, interval: Interval | None) -> str:
+    """The wider half of an interval as a share of its figure: '±1.2%'."""
+    if not value or interval is None:
+        return ABSENT
+    half = max(interval[1] - value, value - interval[0], 0.0)
+    return f"±{number(100 * half / value, 2)}%"
 
 
 def seconds(value: float) -> str:

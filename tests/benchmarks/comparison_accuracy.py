@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 from simulated_comparisons import (
     MACHINES,
     Rates,
+    ever_different,
     paired_rounds,
     rates,
     single_runs,
@@ -27,6 +28,8 @@ from simulated_comparisons import (
     tables_with_a_difference,
     two_series,
 )
+
+from gpubench.statistics.comparison import LEVEL
 
 
 def main() -> None:
@@ -50,6 +53,10 @@ def main() -> None:
         estimates = paired_rounds(rng, runs, 10, steady, 0.005, in_all_rounds=error)
         print(f"  {error:.1%} between processes: {rates(estimates).different:.1%}")
 
+    print("A/A, spread 2%, rounds added while undecided: ever called different")
+    for looks in ((5,), (5, 10), (5, 10, 20), (5, 6, 7, 8, 9, 10)):
+        print(f"  after {looks} rounds: {ever_different(rng, runs, looks, 0.02):.1%}")
+
     print("A/A, two series: called different, covered")
     for between in (0.0, 0.01, 0.02):
         for repeats in (3, 5, 10):
@@ -59,6 +66,12 @@ def main() -> None:
     print("A/A, single runs with a stated spread of 2%: called different, covered")
     for spread in (0.0, 0.01, 0.02):
         show(f"spread {spread:.0%}", rates(single_runs(rng, runs, 0.005, spread, 0.02)))
+
+    print("A/A, single runs by the intervals inside them alone (0.5%): would be called different")
+    for spread in (0.0, 0.005, 0.02):
+        estimates = single_runs(rng, runs, 0.005, spread, 1e-9)
+        wrong = sum(each.p_difference() <= LEVEL for each in estimates) / runs
+        print(f"  spread {spread:.1%}: {wrong:.1%}")
 
     print("A/A, tables of 20 comparisons in 5 rounds: tables that call any different")
     estimates = paired_rounds(rng, runs, 5, steady, 0.02)

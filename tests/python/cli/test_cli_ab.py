@@ -16,6 +16,7 @@ from gpubench.measure import two_sides
 from gpubench.measure.two_sides import Measured
 from gpubench.report.side_names import side_names
 from gpubench.spec.parse import make_spec
+from gpubench.spec.repetition import Repetition
 
 BOTH = ["--model", "synthetic", "--warmup", "0", "--requests", "20", "--service-time", "10us"]
 SIDES = ["--", "--batch", "1", "--", "--batch", "2"]
@@ -215,7 +216,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 def test_progress_says_how_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     for fresh in (True, False):
-        progress = ab._Progress(False, ab.Repetition(20, fresh=fresh))
+        progress = ab._Progress(False, Repetition(20, fresh=fresh))
         progress.rounds_planned(2, 10, 480.0)
     progress.rounds_ended(10, 10, [])
     progress.rounds_ended(1, 10, [])

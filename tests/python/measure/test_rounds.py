@@ -262,6 +262,7 @@ class Clock:
 
         monkeypatch.setattr(Bench, "measure", measured)
         monkeypatch.setattr("gpubench.measure.rounds.time", self)
+        monkeypatch.setattr("gpubench.measure.limits.time", self)
 
     def monotonic(self) -> float:
         return self.now

@@ -12,6 +12,7 @@ import gpubench
 from gpubench.cells.resolve import resolve
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure import cell
+from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell
 from gpubench.measure.two_sides import Measured, balanced_rounds, measure_two_sides
@@ -65,9 +66,8 @@ def test_both_directories_together_hold_the_comparison(tmp_path: Path) -> None:
     assert {len(side) for round_ in pair.rounds.paired for side in round_} == {2}
     assert pair.throughput_per_second.estimate is not None
     assert pair.throughput_per_second.estimate.method == "paired"
-    again = gpubench.compare(
-        *([result for _, result in open_run(tmp_path / each).read_all().cells] for each in "ab")
-    )
+    a, b = ([result for _, result in open_run(tmp_path / each).read_all().cells] for each in "ab")
+    again = gpubench.compare(a, b)
     assert again.pairs[0].throughput_per_second == pair.throughput_per_second
 
 
@@ -126,12 +126,11 @@ def test_ctrl_c_leaves_the_complete_rounds_and_the_same_call_continues(tmp_path:
 def test_it_ends_when_a_side_fails_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executors = cell.synthetic_executors
 
     def failing(measured: Cell) -> object:
         if measured.service == ServiceTime(20_000, "constant"):
             raise RuntimeError("there is no engine")
-        return executors(measured)
+        return synthetic_executors(measured)
 
     monkeypatch.setattr(cell, "synthetic_executors", failing)
     progress = StopAt()

@@ -290,7 +290,7 @@ def test_a_side_without_results_is_refused() -> None:
 
 def gates(*texts: str, against: Comparison) -> list[tuple[str, str]]:
     made = apply_gates([parse_gate(text) for text in texts], [against])
-    return [(each.gate.text, each.status) for each in made]
+    return [(each.gate.text, each.outcome) for each in made]
 
 
 def test_a_gate_fails_if_the_regression_is_certain() -> None:
@@ -336,12 +336,12 @@ def test_gates_are_corrected_for_their_number() -> None:
     # Alone it fails: its p-value is between 1% and 5%.
     comparison = two_runtimes(0.925, 5)
     [alone] = apply_gates([parse_gate("throughput < -5%")], [comparison])
-    assert alone.status == "failed"
+    assert alone.outcome == "failed"
     assert alone.p_value is not None
     many = [parse_gate(f"throughput < -{limit}%") for limit in (5, 20, 21, 22, 23)]
     with_others = apply_gates(many, [comparison])
     assert with_others[0].p_value == pytest.approx(5 * alone.p_value)
-    assert with_others[0].status == "uncertain"
+    assert with_others[0].outcome == "uncertain"
 
 
 @pytest.mark.parametrize(
@@ -375,8 +375,8 @@ def regressions() -> Comparison:
 def test_every_gate_and_cell_is_in_the_summary() -> None:
     comparison = regressions()
     tested = apply_gates([parse_gate("p95 > +5%"), parse_gate("usd > +3%")], [comparison])
-    statuses = [each.status for each in tested if each.gate.text == "p95 > +5%"]
-    assert sorted(statuses) == ["failed", "passed", "uncertain", "untested"]
+    outcomes = [each.outcome for each in tested if each.gate.text == "p95 > +5%"]
+    assert sorted(outcomes) == ["failed", "passed", "uncertain", "untested"]
     names = ("results/before", "results/after")
     assert_golden("compare_gates.md", summary([(comparison, *names)], tested))
     assert_golden("compare_repeats_80.txt", terminal.text([tall_table(comparison, *names)], 80))
@@ -401,7 +401,7 @@ def test_one_sentence_for_one_pair() -> None:
 
 def test_the_headline_counts_the_answers() -> None:
     assert headline(regressions(), "A", "B").startswith(
-        "B compared with A: throughput slower in 1, within 2% in 1, undecided in 1 of 4 cells; "
+        "B compared with A: throughput: slower in 1, within 2% in 1, undecided in 1 of 4 cells; "
     )
 
 
@@ -414,7 +414,7 @@ def test_files_have_the_answers_and_the_p_values() -> None:
     assert first["p_difference"] <= first["p_difference_corrected"] < 0.05 < first["p_equivalence"]
     assert first["b_over_a_interval"][0] < first["b_over_a"] < first["b_over_a_interval"][1]
     assert document["pairs"][2]["p95_ms"]["more_rounds"] > 0
-    assert [gate["status"] for gate in document["gates"]] == [each.status for each in tested]
+    assert [gate["outcome"] for gate in document["gates"]] == [each.outcome for each in tested]
     assert document["gates"][-1]["reason"] == "failed in B"
     row = next(csv.DictReader(io.StringIO(csv_text([comparison]))))
     assert row["throughput_per_second_answer"] == "slower"
