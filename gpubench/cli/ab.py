@@ -170,7 +170,7 @@ def command(
         raise problem
     if gates:
         say(gate_sentences(tested))
-    if any(gate.status == "failed" for gate in tested):
+    if any(gate.outcome == "failed" for gate in tested):
         return GATE_FAILED
     return FAILED if any(result.error for result in measured.a + measured.b) else None
 
