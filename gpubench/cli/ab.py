@@ -46,7 +46,7 @@ from gpubench.system.interrupts import finish
 from gpubench.system.machine import Machine, this_machine
 
 if TYPE_CHECKING:
-    from gpubench.measure.two_sides import Measured
+    from gpubench.measure.two_sides import MeasuredSides
     from gpubench.spec.cell import Cell
 
 _SEPARATOR = "--"
@@ -177,7 +177,7 @@ def command(
 
 def _measure(
     a: Cell, b: Cell, machine: Machine, rounds: int, fresh: bool, output: str | None, quiet: bool
-) -> Measured:
+) -> MeasuredSides:
     with foreign_code(quiet):
         from gpubench.measure.two_sides import measure_two_sides
 

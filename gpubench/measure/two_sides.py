@@ -24,7 +24,7 @@ from gpubench.system.machine import Machine
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSides:
     """Every repeat of both sides that belongs to the answer, measured now or earlier."""
 
     a: list[Result]
@@ -59,7 +59,7 @@ def measure_two_sides(
     fresh: bool = True,
     output: str | Path | None = None,
     progress: Progress | None = None,
-) -> Measured:
+) -> MeasuredSides:
     """Measure both cells in `rounds` rounds, into the run directories `output`/a and `output`/b.
 
     Without `output` the directories are temporary. What they hold already is not measured again.
@@ -95,7 +95,7 @@ def measure_two_sides(
         results_a, results_b = (
             _results(side, None if finished else complete) for side in (side_a, side_b)
         )
-    return Measured(results_a, results_b, len(complete), interrupted=not finished)
+    return MeasuredSides(results_a, results_b, len(complete), interrupted=not finished)
 
 
 @contextmanager

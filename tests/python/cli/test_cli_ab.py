@@ -13,7 +13,7 @@ from repeated_cells import around, repeats
 from gpubench.cli import ab
 from gpubench.cli import program as cli
 from gpubench.measure import two_sides
-from gpubench.measure.two_sides import Measured
+from gpubench.measure.two_sides import MeasuredSides
 from gpubench.report.side_names import side_names
 from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import Repetition
@@ -69,7 +69,7 @@ def measured(
     interrupted: bool = False,
 ) -> None:
     """The command measures nothing. A has about 100 inferences per second, and B those of `b`."""
-    found = Measured(
+    found = MeasuredSides(
         repeats(around(100.0, 5), usd_per_hour=1.0),
         repeats(b, runtime="compile", usd_per_hour=1.0),
         rounds,
@@ -149,7 +149,7 @@ def test_json_and_markdown(
     document = json.loads(file.read_text())
     assert (document["a"], document["b"]) == ("torchscript", "compile")
     assert document["pairs"][0]["p95_ms"]["answer"] == "faster"
-    assert document["gates"][0]["status"] == "passed"
+    assert document["gates"][0]["outcome"] == "passed"
 
 
 def test_a_side_that_failed_is_status_1(

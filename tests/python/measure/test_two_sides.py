@@ -15,7 +15,7 @@ from gpubench.measure import cell
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell
-from gpubench.measure.two_sides import Measured, balanced_rounds, measure_two_sides
+from gpubench.measure.two_sides import MeasuredSides, balanced_rounds, measure_two_sides
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell, ServiceTime
 from gpubench.spec.settings import Settings
@@ -102,7 +102,7 @@ class StopAt(Progress):
         self.ended = (ended, planned)
 
 
-def measure(output: Path | None, rounds: int, progress: Progress) -> Measured:
+def measure(output: Path | None, rounds: int, progress: Progress) -> MeasuredSides:
     machine = this_machine()
     a, b = (resolve(Spec(**side), machine) for side in (FAST, SLOW))
     return measure_two_sides(a, b, machine, rounds, fresh=False, output=output, progress=progress)
