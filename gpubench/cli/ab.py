@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpubench.cells.grid import cells, override, read_grids
-from gpubench.cells.resolve import resolve
+from gpubench.cli.ab_sides import two_sides
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
@@ -23,22 +19,21 @@ from gpubench.cli.options import (
     within_option,
 )
 from gpubench.cli.output import emit, emit_tables, say, warn, write_each
-from gpubench.cli.program import FAILED, GATE_FAILED, explain
+from gpubench.cli.program import FAILED, GATE_FAILED
 from gpubench.cli.sections import Command, Option
-from gpubench.cli.settings import given, setting_options, tell
+from gpubench.cli.settings import setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.errors import GpubenchError, InputError
 from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
 from gpubench.planning.matching import other_stages, refuse_other_load
 from gpubench.planning.metrics import USD
-from gpubench.report import comparison_files, terminal
+from gpubench.report import comparison_files, escape, terminal
 from gpubench.report.comparison import tall_table, wide_table
 from gpubench.report.comparison_sentences import gate_sentences, latency_sentence, sentence
 from gpubench.report.comparison_summary import summary
 from gpubench.report.format import count, elapsed
 from gpubench.report.side_names import side_names
-from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import DEFAULT_ROUNDS, LEAST_ROUNDS, Repetition, check_rounds
 from gpubench.spec.share import parse_share
 from gpubench.spec.spec import Spec
@@ -48,8 +43,6 @@ from gpubench.system.machine import Machine, this_machine
 if TYPE_CHECKING:
     from gpubench.measure.two_sides import MeasuredSides
     from gpubench.spec.cell import Cell
-
-_SEPARATOR = "--"
 
 
 @click.command("ab", cls=Command)
@@ -130,7 +123,7 @@ def command(
     gates = list(dict.fromkeys(map(parse_gate, fail_if)))
     json_output = json_file(json_path)
     machine = this_machine()
-    a, b = _sides(sides, flags, machine)
+    a, b = two_sides(sides, flags, machine)
     if machine.instance is None:  # otherwise its price is the default
         _refuse_gates_without_price(gates, a.cell, b.cell)
 
@@ -186,92 +179,12 @@ def _measure(
             a, b, machine, rounds, fresh=fresh, output=output, progress=progress
         )
         finish()
+    if progress.to_measure == 0:  # also where progress is not wanted: nobody expects old figures
+        tell(
+            f"nothing was measured: {output} has these rounds already; choose another --output to "
+            "measure them anew, or more --rounds"
+        )
     return measured
-
-
-@dataclass(frozen=True)
-class _Side:
-    cell: Cell
-    asked: Spec  # without the defaults that depend on the machine
-
-
-def _sides(words: Sequence[str], flags: Mapping[str, Any], machine: Machine) -> tuple[_Side, _Side]:
-    """A and B. `words` is what follows the flags of both sides.
-
-    Raises UsageError if there are not two sides, and InputError, which names the side, if a side is
-    not one cell that this machine can measure.
-    """
-    groups = _split(words)
-    if words and len(groups) == 1 and not words[0].startswith("-"):
-        if len(words) != 2:
-            more = ": got unexpected extra arguments" if len(words) > 2 else ""
-            raise _usage_error(f"ab needs two sweep files, A and B{more}")
-        a, b = (_side_of_file(Path(word), flags, machine) for word in words)
-        return a, b
-    if len(groups) != 2:
-        raise _usage_error(
-            f"ab compares two sides, and this command line has {len(groups) if words else 'none'}; "
-            "write -- before the flags of A, and -- before the flags of B"
-        )
-    a, b = (
-        _side_of_flags(name, group, flags, machine)
-        for name, group in zip("AB", groups, strict=True)
-    )
-    return a, b
-
-
-def _split(words: Sequence[str]) -> list[list[str]]:
-    groups: list[list[str]] = [[]]
-    for word in words:
-        if word == _SEPARATOR:
-            groups.append([])
-        else:
-            groups[-1].append(word)
-    return groups
-
-
-def _side_of_flags(
-    name: str, words: Sequence[str], common: Mapping[str, Any], machine: Machine
-) -> _Side:
-    context = click.get_current_context()
-    with _named(name):
-        try:
-            own = _settings.make_context(context.command_path, list(words), parent=None)
-        except click.UsageError as error:
-            raise InputError(explain(error)) from None
-        asked = make_spec({**given(common), **given(own.params)})
-        return _Side(resolve(asked, machine), asked)
-
-
-@click.command("side", cls=Command, add_help_option=False)
-@setting_options
-def _settings() -> None:
-    """The flags of one side. It is only parsed."""
-
-
-@contextmanager
-def _named(side: str) -> Iterator[None]:
-    """A block whose errors are those of one side."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{side}: {error}") from None
-
-
-def _side_of_file(file: Path, flags: Mapping[str, Any], machine: Machine) -> _Side:
-    grids = override(read_grids(file, bool(flags["allow_code"])), given(flags))
-    planned = cells(grids, machine)
-    if len(planned.cells) != 1:
-        raise InputError(
-            f"{file} has {count(len(planned.cells), 'cell')} for this machine, and a side of ab is "
-            "one cell; give each setting one value, or use gpubench sweep and gpubench compare --by"
-        )
-    (cell,) = planned.cells
-    return _Side(cell, cell.spec)
-
-
-def _usage_error(message: str) -> click.UsageError:
-    return click.UsageError(message, click.get_current_context())
 
 
 def _refuse_gates_without_price(gates: Sequence[Gate], *sides: Cell) -> None:
@@ -296,8 +209,9 @@ def _tested(
 
 def _show(comparison: Comparison, names: tuple[str, str]) -> None:
     (pair,) = comparison.pairs
-    emit(f"{sentence(pair, comparison.within, *names)}.\n", None)
-    emit(f"{latency_sentence(pair, comparison.within, *names)}.\n\n", None)
+    for text in (sentence, latency_sentence):
+        emit(escape.terminal(text(pair, comparison.within, *names)) + ".\n", None)
+    emit("\n", None)
     wide = wide_table(comparison, *names)
     fits = terminal.fits(wide, terminal.shown_width())
     emit_tables([wide if fits else tall_table(comparison, *names)], None)

@@ -15,6 +15,7 @@ from gpubench.cli import program as cli
 from gpubench.measure import two_sides
 from gpubench.measure.two_sides import MeasuredSides
 from gpubench.report.side_names import side_names
+from gpubench.results.result import Stages, StageSummary
 from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import Repetition
 
@@ -39,7 +40,7 @@ def test_it_measures_both_sides_and_the_directories_hold_the_same_answer(
 
     assert cli.main(["ab", *common, "--json", "-", "--quiet", *SIDES]) == 0
     again = capsys.readouterr()
-    assert again.err == ""  # nothing is measured again
+    assert again.err.startswith(f"nothing was measured: {output} has these rounds already")
     assert cli.main(["compare", str(output / "a"), str(output / "b"), "--format", "json"]) == 0
     document = json.loads(again.out)
     assert (document["a"], document["b"]) == ("batch 1", "batch 2")
@@ -161,6 +162,28 @@ def test_a_side_that_failed_is_status_1(
     measured(monkeypatch, [*around(150.0, 4, shift=3), None])
     assert cli.main(["ab", *RUNTIMES]) == 1
     assert capsys.readouterr().out.startswith("compile is 1.49 times")
+
+
+def test_a_stage_of_one_side_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only measuring tells which stages a model has. What was measured is shown."""
+    stage = StageSummary(mean=1.0, p50=1.0, p95=1.0)
+    a, b = (
+        [
+            each.model_copy(update={"stages_ms": Stages(compute=stage, preprocess=preprocess)})
+            for each in repeats(around(100.0, 5), runtime=runtime)
+        ]
+        for runtime, preprocess in (("torchscript", stage), ("compile", None))
+    )
+    found = MeasuredSides(a, b, rounds=5)
+    monkeypatch.setattr(two_sides, "measure_two_sides", lambda *_, **__: found)
+    warning = "warning: only A has the stage preprocess, so the two sides are not the same work"
+    for force in ([], ["--force"]):
+        assert cli.main(["ab", *force, *RUNTIMES]) == 0
+        shown = capsys.readouterr()
+        assert "times as fast as" in shown.out
+        assert (warning in shown.err) is not bool(force)
 
 
 @pytest.mark.parametrize(("rounds", "is_shown"), [(4, True), (2, False)])
