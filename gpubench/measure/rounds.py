@@ -109,6 +109,7 @@ def measure_rounds(
     machine: Machine,
     progress: Progress,
     repetition: Repetition,
+    end_on_failure: bool = False,
 ) -> bool:
     """Measure the missing turns of a plan. False if Ctrl-C ended it.
 
@@ -116,8 +117,9 @@ def measure_rounds(
     its error, and the plan continues. The caller holds the locks of the directories.
 
     `until` and `max_time_s` of `repetition` may end the plan after a round. Its `repeats` is not
-    read: the plan says how often each cell is measured. Raises GpubenchError if a document cannot
-    be written, or if a batch hangs in this process.
+    read: the plan says how often each cell is measured. With `end_on_failure`, the plan also ends
+    after a round in which each measurement of a cell failed. Raises GpubenchError if a document
+    cannot be written, or if a batch hangs in this process.
     """
     repeats = Counter(turn.of for round_ in rounds for turn in round_)
     _tell_plan(rounds, missing, progress)
@@ -129,6 +131,7 @@ def measure_rounds(
         for number, round_ in enumerate(rounds, 1):
             if limits.end_before(number):
                 break
+            failed: dict[RepeatedCell, list[bool]] = {}
             for turn in round_:
                 if turn not in missing:
                     if limits.wants_figures:
@@ -152,7 +155,10 @@ def measure_rounds(
                 except KeyboardInterrupt:
                     return False
                 limits.add(turn.of, None if result.error else result.throughput_per_second)
+                failed.setdefault(turn.of, []).append(result.error is not None)
             done = number
+            if end_on_failure and any(map(all, failed.values())):
+                break
     if len(rounds) > 1:
         unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
         progress.rounds_ended(done, len(rounds), unreached)
