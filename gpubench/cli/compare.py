@@ -1,7 +1,8 @@
-"""`gpubench compare`: two run directories side by side."""
+"""`gpubench compare`: two run directories, or the cells of one, side by side."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,52 @@ import click
 
 from gpubench.cli.completion import FolderParam, Known, instances
 from gpubench.cli.options import check_output_file, chosen_format, format_option, output_option
-from gpubench.cli.output import emit, emit_tables, warn
+from gpubench.cli.output import append, emit, emit_tables, say, warn
 from gpubench.cli.sections import Command
+from gpubench.errors import InputError
 
 if TYPE_CHECKING:
+    from gpubench.planning.axis import Side
     from gpubench.results.result import Result
 
 
 @click.command("compare", cls=Command)
 @click.argument("a", metavar="A", type=FolderParam())
-@click.argument("b", metavar="B", type=FolderParam())
+@click.argument("b", metavar="[B]", type=FolderParam(), required=False)
+@click.option(
+    "--by",
+    metavar="SETTING[=VALUE,...]",
+    help="Compare the cells of the directory A: those with the first value of the setting with "
+    "those of each other value, for example runtime, or precision=fp32,bf16.",
+)
+@click.option(
+    "--within",
+    default="2%",
+    show_default=True,
+    metavar="SHARE",
+    help="A difference that is certain to be smaller than this does not matter.",
+)
+@click.option(
+    "--spread",
+    metavar="SHARE",
+    help="Standard deviation between runs of the same cell, for runs that are not paired. Without "
+    "it, single runs get no verdict. [default: 2% between two series of repeats]",
+)
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="GATE",
+    help="Exit status 3 if it is certain that B is worse than A by more than this, for example "
+    "'p95 > +5%', 'usd > +3%' or 'throughput < -5%'. Repeatable.",
+)
 @format_option
 @output_option
+@click.option(
+    "--step-summary",
+    is_flag=True,
+    help="Also append the Markdown to the file that $GITHUB_STEP_SUMMARY names.",
+)
 @click.option(
     "--instance-a", metavar="NAME", type=Known(instances), help="Price A on this instance."
 )
@@ -30,59 +65,125 @@ if TYPE_CHECKING:
 @click.option("--usd-per-hour-a", type=float, metavar="X", help="Price A at X US dollars an hour.")
 @click.option("--usd-per-hour-b", type=float, metavar="X", help="Price B at X US dollars an hour.")
 @click.option(
-    "--force", is_flag=True, help="Compare results whose inputs were in different places."
+    "--force",
+    is_flag=True,
+    help="Compare results of different work: inputs in other places, a closed and an open loop, "
+    "with and without preprocessing.",
 )
 def command(
     a: str,
-    b: str,
+    b: str | None,
+    by: str | None,
+    within: str,
+    spread: str | None,
+    fail_if: tuple[str, ...],
     format_name: str | None,
     output: Path | None,
+    step_summary: bool,
     instance_a: str | None,
     instance_b: str | None,
     usd_per_hour_a: float | None,
     usd_per_hour_b: float | None,
     force: bool,
-) -> None:
-    """Put the matching cells of run directories A and B side by side, with the ratio B/A.
+) -> int | None:
+    """Put the matching cells of A and B side by side, and say which side is faster and cheaper.
 
-    A cell matches one with the same settings, on whatever machine. Where one setting differs
-    throughout (all eager against all torchscript), that is what is compared. Each side has the
-    price that it was measured with, unless one is given here.
+    A and B are run directories. A cell matches one with the same settings, on whatever machine.
+    Where one setting differs throughout (all eager against all torchscript), that is what is
+    compared. Each side has the price that it was measured with, unless one is given here.
+
+    An answer needs three repeats of each cell (--repeats of run and sweep). Repeats of one sweep
+    are paired by round.
 
     \b
-    Example:
-      gpubench compare results/before results/after
+    Examples:
+      gpubench compare results/before results/after --fail-if 'p95 > +5%'
+      gpubench compare results --by precision=fp32,bf16
     """
-    from gpubench.planning.compare import compare
+    from gpubench.cli.program import GATE_FAILED
+    from gpubench.planning.compare import compare_each
+    from gpubench.planning.gates import apply_gates, parse_gate
     from gpubench.report import comparison as tables
-    from gpubench.report import comparison_files, html, markdown, terminal
+    from gpubench.report import comparison_files, html, terminal
+    from gpubench.report.comparison_sentences import gate_sentences
+    from gpubench.report.comparison_summary import summary
+    from gpubench.spec.share import parse_share
 
     form = chosen_format(format_name, output)
     check_output_file(output)
-    left = _read(a, instance_a, usd_per_hour_a)
-    right = _read(b, instance_b, usd_per_hour_b)
-    compared = compare(left, right, force)
+    summary_file = _summary_file() if step_summary else None
+    margin = parse_share(within, "--within")
+    stated = None if spread is None else parse_share(spread, "--spread")
+    gates = list(dict.fromkeys(map(parse_gate, fail_if)))
+    setting, (baseline, *others) = _sides(a, b, by)
+    compared = compare_each(
+        _price(baseline.results, instance_a, usd_per_hour_a),
+        [_price(side.results, instance_b, usd_per_hour_b) for side in others],
+        force,
+        within=margin,
+        spread=stated,
+    )
+    tested = apply_gates(gates, compared)
 
-    wide = tables.wide_table(compared, a, b)
+    named = [(each, baseline.name, side.name) for each, side in zip(compared, others, strict=True)]
+    wide = [tables.wide_table(*each) for each in named]
     match form:
         case "markdown":
-            emit(markdown.text([wide]), output)
+            emit(summary(named, tested), output)
         case "html":
-            emit(html.page(f"{a} and {b}", [wide]), output)
+            emit(html.page(f"{a} and {b}" if setting is None else f"{a} by {by}", wide), output)
         case "csv":
             emit(comparison_files.csv_text(compared), output)
         case "json":
-            emit(comparison_files.json_text(compared, a, b), output)
+            emit(comparison_files.json_text(named, tested, setting), output)
         case _:
-            is_wide = output is not None or terminal.fits(wide, terminal.shown_width())
-            emit_tables([wide if is_wide else tables.tall_table(compared, a, b)], output)
+            width = terminal.shown_width()
+            is_wide = output is not None or all(terminal.fits(each, width) for each in wide)
+            emit_tables(wide if is_wide else [tables.tall_table(*each) for each in named], output)
+    if summary_file is not None:
+        append(summary(named, tested), summary_file)
+    if gates:
+        say(gate_sentences(tested))
+    return GATE_FAILED if any(each.status == "failed" for each in tested) else None
 
 
-def _read(url: str, instance: str | None, usd_per_hour: float | None) -> list[Result]:
-    from gpubench.pricing.cost import reprice
+def _sides(a: str, b: str | None, by: str | None) -> tuple[str | None, list[Side]]:
+    """The setting that --by names, if it is given, and the sides. The first is A."""
+    from gpubench.planning.axis import Side, sides
+
+    if (b is None) == (by is None):
+        raise InputError(
+            "compare needs two run directories, A and B, or one directory and --by SETTING"
+            if by is None
+            else "--by compares the cells of one directory; remove B, or --by"
+        )
+    if by is not None:
+        return sides(_read(a), by)
+    return None, [Side(a, _read(a)), Side(b or "", _read(b or ""))]
+
+
+def _read(url: str) -> list[Result]:
     from gpubench.results.run_directory import open_run
 
     contents = open_run(url).read_all()
     warn(contents.problems)
+    return [result for _, result in contents.cells]
+
+
+def _price(results: list[Result], instance: str | None, usd_per_hour: float | None) -> list[Result]:
+    from gpubench.pricing.cost import reprice
+
     names = (instance,) if instance else ()
-    return [reprice(result, names, usd_per_hour) for _, result in contents.cells]
+    return [reprice(result, names, usd_per_hour) for result in results]
+
+
+def _summary_file() -> Path:
+    """The file of --step-summary. Raises InputError if it cannot be written."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        raise InputError(
+            "--step-summary: the environment variable GITHUB_STEP_SUMMARY is not set; it is set in "
+            "the steps of a GitHub workflow; elsewhere use --format markdown --output FILE"
+        )
+    check_output_file(Path(name), "--step-summary")
+    return Path(name)

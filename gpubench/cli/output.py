@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,15 @@ def emit(text: str, output: Path | None) -> None:
         raise GpubenchError(f"{output} cannot be written: {error.strerror}") from error
 
 
+def append(text: str, path: Path) -> None:
+    """Write text at the end of a file. Raises GpubenchError if that fails."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise GpubenchError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def emit_tables(tables: list[Table], output: Path | None) -> None:
     """Show tables on the terminal, in its width and colours, or write them plainly to a file."""
     from gpubench.report import terminal
@@ -41,6 +51,15 @@ def warn(problems: Iterable[str]) -> None:
 
     for problem in problems:
         print("gpubench: warning:", shorten(escape.terminal(problem)), file=sys.stderr)
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Say something about the results on stderr."""
+    from gpubench.report import escape
+
+    with suppress(OSError):  # the results are written, whether or not anybody reads this
+        for sentence in sentences:
+            print("gpubench:", shorten(escape.terminal(sentence)), file=sys.stderr)
 
 
 def write_each(*writes: Callable[[], None]) -> None:

@@ -1,31 +1,32 @@
-"""The comparison of two run directories, A and B: pairs of cells, and the ratios of their figures.
+"""The comparison of two sides, A and B: pairs of cells, the ratios of their figures, and answers.
 
-Two cells are a pair if they were measured with the same settings. The machine may differ, because
-machines are what is compared most often. If no cell of the other side has the same settings, a
-setting may differ that has one value in all cells of A and another value in all cells of B (for
-example eager in A and torchscript in B). tf32 also matches fp32, because GPUs without TF32 have
-only fp32. The comparison reports such differences. Pure functions.
+A pair has an answer for each figure: faster or slower (cheaper or dearer), equivalent, undecided,
+or none. docs/comparing.md says how it is found. The intervals inside single runs alone never give
+an answer. Pure functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from gpubench.errors import InputError
-from gpubench.results.result import Cost, Interval, Result
-from gpubench.spec.settings import INPUTS_ARE
-
-# Settings of the machine, and of how and how long a cell was measured. They may differ in a pair.
-# All other settings say what was measured, and must be equal.
-_OF_THE_MACHINE = frozenset({"device", "threads"})
-_OF_THE_METHOD = frozenset(
-    {"depth", "wait", "warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"}
+from gpubench.planning.matching import Difference, Match, Repeated, match
+from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
+from gpubench.results.result import Interval, Result
+from gpubench.spec.share import parse_share
+from gpubench.statistics.comparison import (
+    WITHIN,
+    Answer,
+    Estimate,
+    Observation,
+    answers,
+    paired,
+    unpaired,
 )
-_FULL_PRECISION = frozenset({"fp32", "tf32"})
+from gpubench.statistics.repeats import LEAST_REPEATS
 
-Value = str | float | int | bool | None
+MEASURE_REPEATS = f"measure with --repeats {LEAST_REPEATS} or more, or gpubench ab"
 
 
 @dataclass(frozen=True)
@@ -36,74 +37,105 @@ class Figure:
     b: float | None
     a_interval: Interval | None = None
     b_interval: Interval | None = None
+    metric: Metric = THROUGHPUT
+    estimate: Estimate | None = None  # of B/A; None: there is no verdict
+    tested: Answer | None = None
+    no_verdict: str | None = None  # why there is none, although both sides have the figure
 
     @property
     def b_over_a(self) -> float | None:
-        """The ratio of the figures before rounding."""
+        """The ratio of the figures before rounding; that of the paired rounds, if there are any."""
+        if self.estimate is not None:
+            return self.estimate.ratio
         if not self.a or self.b is None:
             return None
         quotient = self.b / self.a
         return quotient if math.isfinite(quotient) else None
 
     @property
-    def is_significant(self) -> bool | None:
-        """Whether the 95% interval of B - A excludes zero. None if a side has no interval.
+    def b_over_a_interval(self) -> Interval | None:
+        """95%, of this comparison alone."""
+        return self.estimate.interval() if self.estimate else None
 
-        The interval of the difference of two independent figures follows from their intervals: Zou
-        and Donner, Statistics in Medicine 27(10), 2008. Two figures may differ significantly
-        although their intervals overlap a little.
-        """
-        if self.a is None or self.b is None or not self.a_interval or not self.b_interval:
+    @property
+    def answer(self) -> str | None:
+        """'faster', 'slower', 'cheaper', 'dearer', 'equivalent', 'undecided', or None."""
+        if self.tested is None:
             return None
-        if self.a <= self.b:
-            margin = math.hypot(self.a_interval[1] - self.a, self.b - self.b_interval[0])
-        else:
-            margin = math.hypot(self.a - self.a_interval[0], self.b_interval[1] - self.b)
-        return abs(self.b - self.a) > margin
+        if self.tested.kind in {"equivalent", "undecided"}:
+            return self.tested.kind
+        return self.metric.word(self.tested.kind == "higher")
+
+    @property
+    def is_significant(self) -> bool | None:
+        """Whether a difference is found. None if there is no verdict."""
+        return None if self.tested is None else self.tested.kind in {"higher", "lower"}
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A setting that differs in a pair."""
+class Rounds:
+    """The rounds in which the cells of a pair were measured."""
 
-    setting: str
-    a: Value
-    b: Value
+    paired: tuple[tuple[list[Result], list[Result]], ...] = ()  # the repeats of A and of B
+    unpaired: int = 0  # of series that measured both cells
+    causes: tuple[str, ...] = ()  # why rounds are unpaired
+
+    @property
+    def note(self) -> str | None:
+        if not self.unpaired:
+            return None
+        total = len(self.paired) + self.unpaired
+        causes = " and ".join(self.causes)
+        return f"{self.unpaired} of {total} rounds could not be paired: {causes}"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The same cell in A and in B."""
+    """The same cell in A and in B. `a` and `b` stand for all repeats of it."""
 
     a: Result
     b: Result
     differences: tuple[Difference, ...]
+    a_repeats: tuple[Result, ...]
+    b_repeats: tuple[Result, ...]
+    figures: Mapping[str, Figure] = field(default_factory=dict)  # by the name of the metric
 
     @property
     def throughput_per_second(self) -> Figure:
-        return Figure(
-            self.a.throughput_per_second,
-            self.b.throughput_per_second,
-            self.a.throughput_interval,
-            self.b.throughput_interval,
-        )
+        return self.figures[THROUGHPUT.name]
 
     @property
     def p95_ms(self) -> Figure:
-        a, b = self.a.latency_ms, self.b.latency_ms
-        return Figure(a.p95, b.p95, a.p95_interval, b.p95_interval)
+        return self.figures[P95.name]
 
     @property
     def usd_per_million(self) -> Figure:
-        a, b = chosen_cost(self.a), chosen_cost(self.b)
-        if a is None or b is None:
-            return Figure(a.usd_per_million if a else None, b.usd_per_million if b else None)
-        return Figure(
-            a.usd_per_million,
-            b.usd_per_million,
-            a.usd_per_million_interval,
-            b.usd_per_million_interval,
-        )
+        return self.figures[USD.name]
+
+    @property
+    def rounds(self) -> Rounds:
+        """Repeats of both sides belong together if series and round are the same."""
+        a, b = _by_round(self.a_repeats), _by_round(self.b_repeats)
+        common = {series for series, _ in a} & {series for series, _ in b}
+        pairs, causes, unpaired_count = [], [], 0
+        for key in sorted(key for key in a.keys() | b.keys() if key[0] in common):
+            of_a, of_b = ([r for r in side.get(key, []) if r.error is None] for side in (a, b))
+            if of_a and of_b:
+                pairs.append((of_a, of_b))
+                continue
+            unpaired_count += 1
+            for name, side, measured in (("A", a, of_a), ("B", b, of_b)):
+                if not measured:
+                    causes.append(f"{'failed' if key in side else 'not measured'} in {name}")
+        return Rounds(tuple(pairs), unpaired_count, tuple(dict.fromkeys(causes)))
+
+    def figure(self, metric: Metric, spread: float | None = None) -> Figure:
+        """One figure of both sides, and the estimate of its ratio. It has no answer yet."""
+        (a, a_interval), (b, b_interval) = metric.of(self.a), metric.of(self.b)
+        estimate, problem = None, None
+        if a and b:
+            estimate, problem = _estimate(self, metric, spread)
+        return Figure(a, b, a_interval, b_interval, metric, estimate, no_verdict=problem)
 
 
 @dataclass(frozen=True)
@@ -111,6 +143,11 @@ class Comparison:
     pairs: tuple[Pair, ...]
     only_a: tuple[Result, ...]
     only_b: tuple[Result, ...]
+    within: float = WITHIN  # a ratio closer to 1 than this is "equivalent"
+    spread: float | None = None  # between runs, relative; None: none was stated
+    # For how many comparisons of a figure its p-values are corrected. Those of other comparisons
+    # that were made with this one count too.
+    corrected_for: int = 0
 
     @property
     def shared_differences(self) -> tuple[Difference, ...]:
@@ -121,133 +158,120 @@ class Comparison:
         return tuple(d for d in first if all(d in differences for differences in others))
 
 
-def chosen_cost(result: Result) -> Cost | None:
-    """The price that is compared: that of the measured instance, otherwise the first one."""
-    for cost in result.costs:
-        if cost.measured_here:
-            return cost
-    return result.costs[0] if result.costs else None
+def compare(
+    a: Sequence[Result],
+    b: Sequence[Result],
+    force: bool = False,
+    *,
+    within: str | float = WITHIN,
+    spread: str | float | None = None,
+) -> Comparison:
+    """Match the cells of two sides, and answer for each pair which side is better.
 
+    Repeats of a cell are combined, and paired by round if one series measured both sides. `within`
+    is the largest ratio that does not matter, as a share ("2%" or 0.02). `spread` is the standard
+    deviation between runs of the same cell, for repeats that are not paired: see
+    docs/comparing.md.
 
-def compare(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Comparison:
-    """Match the cells of two sides.
-
-    Raises InputError if cells match ambiguously or not at all. Without `force`, also if the inputs
-    were on the device on one side and on the host on the other.
+    Raises InputError if cells match ambiguously or not at all. Without `force`, also if the sides
+    of a pair did not measure the same work, for example with inputs in different places.
     """
-    left, right = list(a), list(b)
-    pairs: list[Pair] = []
-    for key in _keys(a, b):
-        pairs += _take_pairs(left, right, key)
-    _refuse_ambiguous(left, right, _keys(a, b)[-1])
-    if not pairs:
-        raise InputError(
-            f"no cell of A matches one of B (A has {a[0].spec.describe()}; B has "
-            f"{b[0].spec.describe()}); measure both with the same settings"
-        )
-    if not force:
-        _refuse_other_inputs(pairs)
-    return Comparison(tuple(pairs), tuple(left), tuple(right))
+    (comparison,) = compare_each(a, [b], force, within=within, spread=spread)
+    return comparison
 
 
-def _keys(a: Sequence[Result], b: Sequence[Result]) -> list[Callable[[Result], Hashable]]:
-    """Keys from "the same in everything" to "comparable". Each key matches more than the last."""
-    axes = _compared_axes(a, b)
+def compare_each(
+    a: Sequence[Result],
+    others: Sequence[Sequence[Result]],
+    force: bool = False,
+    *,
+    within: str | float = WITHIN,
+    spread: str | float | None = None,
+) -> list[Comparison]:
+    """`compare` A with each of several sides.
+
+    The answers are corrected for the number of all pairs together. Raises as `compare` does.
+    """
+    within = parse_share(within, "within")
+    spread = None if spread is None else parse_share(spread, "spread")
+    matches = [match(a, b, force) for b in others]
+    pairs = [[_pair(each) for each in matched.pairs] for matched in matches]
+    every = [pair for each in pairs for pair in each]
+    columns = {metric.name: _column(every, metric, within, spread) for metric in COLUMNS}
+    tests = max(sum(f.tested is not None for f in figures) for figures in columns.values())
+    rows = iter(zip(*columns.values(), strict=True))
     return [
-        lambda result: (_settings(result), _machine(result)),
-        lambda result: _settings(result, without=_OF_THE_MACHINE),
-        lambda result: _settings(result, without=_OF_THE_MACHINE | _OF_THE_METHOD),
-        lambda result: _comparable(result, axes),
+        Comparison(
+            tuple(
+                replace(pair, figures=dict(zip(columns, next(rows), strict=True))) for pair in each
+            ),
+            matched.only_a,
+            matched.only_b,
+            within,
+            spread,
+            tests,
+        )
+        for matched, each in zip(matches, pairs, strict=True)
     ]
 
 
-def _machine(result: Result) -> Hashable:
-    environment = result.environment
-    return environment.instance, environment.cpu, environment.cores, tuple(environment.gpus)
-
-
-def _comparable(result: Result, axes: frozenset[str]) -> Hashable:
-    free = _OF_THE_MACHINE | _OF_THE_METHOD | axes | {"inputs"}
-    settings = dict(_settings(result, without=free))
-    if settings.get("precision") in _FULL_PRECISION:
-        settings["precision"] = "full"
-    return tuple(settings.items())
-
-
-def _settings(
-    result: Result, without: frozenset[str] = frozenset()
-) -> tuple[tuple[str, Value], ...]:
-    settings = result.spec.measured_settings()
-    return tuple((name, value) for name, value in settings.items() if name not in without)
-
-
-def _compared_axes(a: Sequence[Result], b: Sequence[Result]) -> frozenset[str]:
-    """Settings that have one value in all of A and another value in all of B."""
-
-    def values(results: Sequence[Result], name: str) -> set[Value]:
-        return {result.spec.measured_settings()[name] for result in results}
-
-    return frozenset(
-        name
-        for name in a[0].spec.measured_settings()
-        if len(values(a, name)) == len(values(b, name)) == 1 and values(a, name) != values(b, name)
+def _pair(matched: Match) -> Pair:
+    a, b = matched.a, matched.b
+    return Pair(
+        a.result, b.result, matched.differences, _at_the_same_price(a), _at_the_same_price(b)
     )
 
 
-def _take_pairs(
-    left: list[Result], right: list[Result], key: Callable[[Result], Hashable]
-) -> list[Pair]:
-    """The pairs of cells whose key occurs once on each side. They are removed from both sides."""
-    by_key_a, by_key_b = _grouped(left, key), _grouped(right, key)
-    pairs = []
-    for value, cells in by_key_a.items():
-        others = by_key_b.get(value, [])
-        if len(cells) == len(others) == 1:
-            pairs.append(Pair(cells[0], others[0], _differences(cells[0], others[0])))
-            left.remove(cells[0])
-            right.remove(others[0])
-    return pairs
-
-
-def _grouped(
-    results: Sequence[Result], key: Callable[[Result], Hashable]
-) -> dict[Hashable, list[Result]]:
-    groups: dict[Hashable, list[Result]] = {}
-    for result in results:
-        groups.setdefault(key(result), []).append(result)
-    return groups
-
-
-def _differences(a: Result, b: Result) -> tuple[Difference, ...]:
-    """Settings that differ, without those that follow from the machine."""
-    others = dict(_settings(b))
+def _at_the_same_price(cell: Repeated) -> tuple[Result, ...]:
+    """The repeats, with the one price that is compared."""
+    chosen = chosen_cost(cell.result)
+    price = (chosen.instance, chosen.usd_per_hour) if chosen else None
     return tuple(
-        Difference(name, value, others[name])
-        for name, value in _settings(a, without=_OF_THE_MACHINE | {"allow_emulated"})
-        if others[name] != value
+        repeat.model_copy(
+            update={"costs": [c for c in repeat.costs if (c.instance, c.usd_per_hour) == price]}
+        )
+        for repeat in cell.repeats
     )
 
 
-def _refuse_ambiguous(
-    left: Sequence[Result], right: Sequence[Result], key: Callable[[Result], Hashable]
-) -> None:
-    by_key_b = _grouped(right, key)
-    for value, cells in _grouped(left, key).items():
-        others = by_key_b.get(value)
-        if others:
-            raise InputError(
-                f"A has {len(cells)} and B has {len(others)} cells like "
-                f"'{cells[0].spec.describe()}', so it is not clear which of them to compare; "
-                "compare directories with one machine and one way of measuring each"
-            )
+def _by_round(repeats: Sequence[Result]) -> dict[tuple[str, int], list[Result]]:
+    rounds: dict[tuple[str, int], list[Result]] = {}
+    for result in repeats:
+        if result.repeat is not None:
+            rounds.setdefault((result.repeat.series, result.repeat.round), []).append(result)
+    return rounds
 
 
-def _refuse_other_inputs(pairs: Sequence[Pair]) -> None:
-    for pair in pairs:
-        a, b = pair.a.spec.inputs, pair.b.spec.inputs
-        if a != b:
-            raise InputError(
-                f"inputs were {INPUTS_ARE[a]} in A and {INPUTS_ARE[b]} in B "
-                f"({pair.a.spec.describe()}), "
-                "which is not the same work; measure one side again, or add --force"
-            )
+def _estimate(
+    pair: Pair, metric: Metric, spread: float | None
+) -> tuple[Estimate | None, str | None]:
+    """The estimate of B/A, or else why there is none."""
+
+    def figures(results: Sequence[Result]) -> list[float]:
+        return [value for each in results if (value := metric.of(each)[0]) and value > 0]
+
+    rounds = [(figures(of_a), figures(of_b)) for of_a, of_b in pair.rounds.paired]
+    if estimate := paired([(of_a, of_b) for of_a, of_b in rounds if of_a and of_b]):
+        return estimate, None
+    a, b = _observations(pair.a_repeats, metric), _observations(pair.b_repeats, metric)
+    if estimate := unpaired(a, b, spread):
+        return estimate, None
+    fewest = min(len(a), len(b))
+    what = "single runs" if fewest == 1 else f"{fewest} repeats"
+    if spread is None:
+        return None, f"{what}: no verdict; {MEASURE_REPEATS}"
+    return None, f"{what}, and a side has no interval: no verdict; {MEASURE_REPEATS}"
+
+
+def _observations(repeats: Sequence[Result], metric: Metric) -> list[Observation]:
+    measured = (metric.of(each) for each in repeats if each.error is None)
+    return [Observation(figure, interval) for figure, interval in measured if figure and figure > 0]
+
+
+def _column(
+    pairs: Sequence[Pair], metric: Metric, within: float, spread: float | None
+) -> list[Figure]:
+    """The same figure of all pairs, with the answers."""
+    figures = [pair.figure(metric, spread) for pair in pairs]
+    tested = iter(answers([f.estimate for f in figures if f.estimate], within))
+    return [replace(f, tested=next(tested)) if f.estimate else f for f in figures]

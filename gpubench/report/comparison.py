@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gpubench.planning.compare import (
-    Comparison,
-    Difference,
-    Figure,
-    Pair,
-    Value,
-    chosen_cost,
-)
-from gpubench.report.format import milliseconds, number, ratio, seconds, usd, with_interval
+from gpubench.planning.compare import Comparison, Figure, Pair
+from gpubench.planning.matching import Difference, Value
+from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
+from gpubench.report.comparison_sentences import answer, how_compared, more_rounds, within_text
+from gpubench.report.format import milliseconds, number, ratio, seconds, share, usd, with_interval
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -36,8 +32,6 @@ from gpubench.report.settings import (
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
 
-NOT_SIGNIFICANT = "not significant: the 95% interval of the difference holds zero"
-UNKNOWN_SIGNIFICANCE = "a side has no interval, so this may be chance"
 LEGEND = (
     "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
     "P95 ms and $/million."
@@ -49,35 +43,40 @@ HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAM
 class _Quantity:
     """A figure that is compared, and how its text is made without an interval."""
 
+    metric: Metric
     title: str
-    of: Callable[[Pair], Figure]
     text: Callable[[float | None, Interval | None], str]
     cost: Callable[[Result], Cost | None] = lambda _: None
 
+    def of(self, pair: Pair) -> Figure:
+        return pair.figures[self.metric.name]
+
 
 _QUANTITIES = (
-    _Quantity(
-        "inferences /s", lambda pair: pair.throughput_per_second, lambda value, _: number(value)
-    ),
-    _Quantity("P95 ms", lambda pair: pair.p95_ms, lambda value, _: milliseconds(value)),
-    _Quantity(
-        "$/million", lambda pair: pair.usd_per_million, lambda value, _: usd(value), chosen_cost
-    ),
+    _Quantity(THROUGHPUT, "inferences /s", lambda value, _: number(value)),
+    _Quantity(P95, "P95 ms", lambda value, _: milliseconds(value)),
+    _Quantity(USD, "$/million", lambda value, _: usd(value), chosen_cost),
 )
 
 
 def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
-    """One row for each pair: A, B and their ratio side by side for each figure."""
+    """One row for each pair: A, B, their ratio and the answer side by side for each figure."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
+    answered = [any(q.of(pair).tested for pair in pairs) for q in _QUANTITIES]
     columns = [filled.column for filled in keys]
-    for quantity in _QUANTITIES:
+    for quantity, has_answer in zip(_QUANTITIES, answered, strict=True):
         columns += [Column(f"A {quantity.title}"), Column(f"B {quantity.title}"), Column("B/A")]
+        columns += [Column("answer", "left")] * has_answer
     columns.append(Column("verdict", "left"))
     rows = [
         [
             *_key_cells(pair, keys, comparison),
-            *(cell for quantity in _QUANTITIES for cell in _three(pair, quantity, quantity.text)),
+            *(
+                cell
+                for quantity, has_answer in zip(_QUANTITIES, answered, strict=True)
+                for cell in _cells(pair, quantity, quantity.text, comparison.within, has_answer)
+            ),
             _verdict_cell(pair),
         ]
         for pair in pairs
@@ -86,20 +85,25 @@ def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
 
 
 def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
-    """Three rows for each pair, for narrow terminals: A, B and their ratio, with intervals."""
+    """A row for A, B, their ratio and the answer, for narrow terminals; figures with intervals."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
+    has_answer = any(q.of(pair).tested for pair in pairs for q in _QUANTITIES)
     columns = [filled.column for filled in keys]
     columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
     rows: list[list[DraftCell]] = []
     for pair in pairs:
         named = _key_cells(pair, keys, comparison)
-        sides = (
+        sides = [
             DraftCell("A", _doubts("A", pair.a)),
             DraftCell("B", _doubts("B", pair.b)),
             DraftCell("B/A"),
+            *[DraftCell("answer")] * has_answer,
+        ]
+        figures = zip(
+            *(_cells(pair, q, with_interval, comparison.within, has_answer) for q in _QUANTITIES),
+            strict=True,
         )
-        figures = zip(*(_three(pair, q, with_interval) for q in _QUANTITIES), strict=True)
         for side, cells in zip(sides, figures, strict=True):
             rows.append([*named, side, *cells])
             named = [DraftCell("")] * len(keys)
@@ -123,6 +127,7 @@ def _table(
     facts = [
         ("A", f"{a_name}: {_machines(left)}"),
         ("B", f"{b_name}: {_machines(right)}"),
+        ("compared", how_compared(comparison)),
         *_software(left, right),
     ]
     if comparison.shared_differences:
@@ -131,6 +136,11 @@ def _table(
     if costs := [cost for result in left + right if (cost := chosen_cost(result))]:
         facts.append(("prices", prices(costs)))
     remarks = [LEGEND]
+    if any(pair.figures[metric.name].tested for pair in pairs for metric in COLUMNS):
+        remarks.append(
+            f"Answers are tests at 5%. '{within_text(comparison.within)}': no difference larger "
+            f"than {share(comparison.within)}. Intervals are 95%, each for one comparison alone."
+        )
     if not all(chosen_cost(pair.a) and chosen_cost(pair.b) for pair in pairs):
         remarks.append(HOW_TO_PRICE)
     for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
@@ -178,22 +188,42 @@ def _key_cells(pair: Pair, keys: Sequence[FilledColumn], comparison: Comparison)
         for difference in pair.differences
         if difference not in shared
     )
+    if pair.rounds.note:
+        own += (pair.rounds.note,)
     first, *others = (filled.cell(pair.a) for filled in keys)
     return [DraftCell(first.text, first.notes + own), *others]
 
 
-def _three(
-    pair: Pair, quantity: _Quantity, text: Callable[[float | None, Interval | None], str]
-) -> tuple[DraftCell, DraftCell, DraftCell]:
-    """A, B and B/A. A figure that comes from wrong outputs is marked, and so is its ratio."""
+def _cells(
+    pair: Pair,
+    quantity: _Quantity,
+    text: Callable[[float | None, Interval | None], str],
+    within: float,
+    has_answer: bool,
+) -> list[DraftCell]:
+    """A, B, B/A, and the answer. A figure of wrong outputs is marked, and so is its ratio."""
     figure = quantity.of(pair)
     a_wrong, b_wrong = _of_side("A", answer_notes(pair.a)), _of_side("B", answer_notes(pair.b))
     a_cost, b_cost = quantity.cost(pair.a), quantity.cost(pair.b)
-    return (
+    reasons = _reasons(figure)
+    cells = [
         DraftCell(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
         DraftCell(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
-        DraftCell(ratio(figure.b_over_a), _significance(figure) + a_wrong + b_wrong),
-    )
+        DraftCell(_ratio(figure), a_wrong + b_wrong + (() if has_answer else reasons)),
+    ]
+    return [*cells, DraftCell(answer(figure, within), reasons)] if has_answer else cells
+
+
+def _ratio(figure: Figure) -> str:
+    interval = figure.b_over_a_interval
+    return with_interval(figure.b_over_a, interval) if interval else ratio(figure.b_over_a)
+
+
+def _reasons(figure: Figure) -> tuple[str, ...]:
+    """Why there is no answer, or what would give one."""
+    if figure.answer == "undecided":
+        return (f"undecided: {more_rounds(figure)}",)
+    return (figure.no_verdict,) if figure.no_verdict else ()
 
 
 def _of_side(side: str, notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -202,12 +232,6 @@ def _of_side(side: str, notes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _cost_notes(side: str, cost: Cost | None) -> tuple[str, ...]:
     return _of_side(side, cost_notes(cost)) if cost else ()
-
-
-def _significance(figure: Figure) -> tuple[str, ...]:
-    if figure.b_over_a is None or figure.is_significant:
-        return ()
-    return (UNKNOWN_SIGNIFICANCE if figure.is_significant is None else NOT_SIGNIFICANT,)
 
 
 def _verdict_cell(pair: Pair) -> DraftCell:

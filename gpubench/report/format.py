@@ -58,6 +58,17 @@ def percent(share: float) -> str:
     return f"{share:.0%}" if abs(share) < 10 else f"{number(share * 100, digits=3)}%"
 
 
+def share(value: float) -> str:
+    """A share as it was given: 0.02 is '2%', 0.005 is '0.5%'."""
+    return f"{100 * value:.4g}%"
+
+
+def change(quotient: float) -> str:
+    """A ratio as a signed difference in percent, with two digits: 1.054 is '+5.4%'."""
+    difference = 100 * (quotient - 1)
+    return f"{'-' if difference < 0 else '+'}{number(abs(difference), digits=2)}%"
+
+
 def with_interval(value: float | None, interval: Interval | None) -> str:
     """'18.4 ±0.3': the wider half of the interval, and no digits that are less than its error.
 

@@ -254,7 +254,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "RUN", "--plots", "RUN/0000000000000000.json/x"], "Not a directory; choose"),
         (["report", "missing"], "missing is not a directory; measure with gpubench sweep"),
         (["report", "odd://x"], "odd://x: "),
-        (["compare", "RUN"], "Missing argument 'B'"),
+        (["compare", "RUN"], "compare needs two run directories, A and B, or one"),
         (["compare", "RUN", "missing"], "missing is not a directory"),
         (["prices", "show", "g5.4xlarg"], "did you mean g5.4xlarge"),
         (["prices", "list", "--provider", "asw"], "did you mean aws?"),

@@ -243,9 +243,9 @@ def test_every_figure_of_wrong_answers_is_marked_and_so_are_its_ratios(
 def test_files_say_of_both_sides_whether_their_answers_agree() -> None:
     comparison = won_with_wrong_answers()
     agree = [("true", "true")] * 2 + [("true", "false")] * 2
-    rows = list(csv.DictReader(io.StringIO(csv_text(comparison))))
+    rows = list(csv.DictReader(io.StringIO(csv_text([comparison]))))
     assert [(row["a_answers_agree"], row["b_answers_agree"]) for row in rows] == agree
-    pairs = json.loads(json_text(comparison, "A", "B"))["pairs"]
+    pairs = json.loads(json_text([(comparison, "A", "B")]))["pairs"]
     assert [pair["a_answers_agree"] for pair in pairs] == [True, True]
     assert [pair["b_answers_agree"] for pair in pairs] == [True, False]
 
@@ -268,7 +268,7 @@ def test_different_software_is_listed_for_each_side() -> None:
 
 
 def test_csv_has_a_row_for_each_side_and_the_ratios_on_both() -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_text(compare(*doubtful())))))
+    rows = list(csv.DictReader(io.StringIO(csv_text([compare(*doubtful())]))))
     assert [row["side"] for row in rows] == ["A", "B"] * 4 + ["A", "B"]
     assert rows[0]["pair"] == rows[1]["pair"] == "1"
     assert rows[-1]["pair"] == ""
@@ -283,7 +283,7 @@ def test_json_is_strict_and_absent_is_null() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    text = json_text(compare(*doubtful()), "runs/g5", "runs/g4dn")
+    text = json_text([(compare(*doubtful()), "runs/g5", "runs/g4dn")])
     document = json.loads(text, parse_constant=refuse)
     assert (document["a"], document["b"]) == ("runs/g5", "runs/g4dn")
     failed_pair = document["pairs"][-1]

@@ -1,0 +1,166 @@
+"""What a comparison and its gates found, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from gpubench.planning.compare import MEASURE_REPEATS, Comparison, Figure, Pair
+from gpubench.planning.gates import GateResult
+from gpubench.planning.metrics import COLUMNS, Metric
+from gpubench.report.format import ABSENT, change, count, ratio, share, usd
+from gpubench.statistics.comparison import MOST_ROUNDS, SPREAD
+
+_MOST_NAMES = 3  # of cells in one sentence
+
+
+def within_text(within: float) -> str:
+    return f"within {share(within)}"
+
+
+def answer(figure: Figure, within: float) -> str:
+    """The answer in one or two words, for a cell of a table."""
+    if figure.answer is None:
+        return ABSENT
+    return within_text(within) if figure.answer == "equivalent" else figure.answer
+
+
+def more_rounds(figure: Figure) -> str:
+    """What would decide, for a figure that is undecided."""
+    estimate, tested = figure.estimate, figure.tested
+    if estimate is None or tested is None or estimate.method == "single":
+        return MEASURE_REPEATS
+    if tested.more_rounds is not None:
+        rounds = "round" if estimate.method == "paired" else "repeat of each side"
+        words = count(tested.more_rounds, rounds)
+        if estimate.method == "series" and tested.more_rounds != 1:
+            words = f"{tested.more_rounds:,} repeats of each side"
+        return f"{words.replace(' ', ' more ', 1)} would probably decide"
+    if estimate.method == "series":
+        return "more repeats do not decide; measure both sides in one sweep, or with gpubench ab"
+    return f"more than {MOST_ROUNDS:,} more rounds would be needed"
+
+
+def how_compared(comparison: Comparison) -> str:
+    """The methods, the number of rounds, and for what the answers are corrected."""
+    rounds: dict[str, list[int]] = {}
+    unanswered = 0
+    for pair in comparison.pairs:
+        estimates = [e for m in COLUMNS if (e := pair.figures[m.name].estimate)]
+        if estimates:
+            rounds.setdefault(estimates[0].method, []).append(estimates[0].rounds)
+        else:
+            unanswered += 1
+    spread = share(SPREAD if comparison.spread is None else comparison.spread)
+    texts = {
+        "paired": "in {} paired rounds",
+        "series": f"{{}} repeats of each side, from two series, with a spread of {spread} between "
+        "the two",
+        "single": f"single runs, with the stated spread of {spread} between runs",
+    }
+    parts = [texts[method].format(_range(numbers)) for method, numbers in rounds.items()]
+    if unanswered:
+        parts.append("no verdict from single runs" if not parts else f"{unanswered} not compared")
+    if comparison.corrected_for > 1:
+        parts.append(f"corrected for {comparison.corrected_for} comparisons of each figure (Holm)")
+    return " · ".join(parts)
+
+
+def sentence(pair: Pair, within: float, a_name: str, b_name: str) -> str:
+    """One sentence for one pair: throughput and, if there are prices, the costs.
+
+    'compile is 1.62 times as fast as torchscript (95%: 1.58 to 1.66), $1.07 against $1.73 a
+    million'
+    """
+    text = _throughput(pair.throughput_per_second, within, a_name, b_name)
+    cost = pair.usd_per_million
+    if cost.a is not None and cost.b is not None:
+        text += f", ${usd(cost.b)} against ${usd(cost.a)} a million"
+    return text
+
+
+def _throughput(figure: Figure, within: float, a_name: str, b_name: str) -> str:
+    if figure.b_over_a is None:
+        sides = [name for name, value in ((a_name, figure.a), (b_name, figure.b)) if not value]
+        return f"no verdict: {' and '.join(sides)} has no throughput"
+    is_times = f"{b_name} is {ratio(figure.b_over_a)} times as fast as {a_name}"
+    if figure.b_over_a_interval is None:
+        return f"no verdict: {is_times}, but {figure.no_verdict}"
+    low, high = figure.b_over_a_interval
+    times = f"{is_times} (95%: {ratio(low)} to {ratio(high)})"
+    if figure.answer == "undecided":
+        return f"undecided: {times}; {more_rounds(figure)}"
+    if figure.answer == "equivalent":
+        return f"no difference larger than {share(within)}: {times}"
+    return times
+
+
+def headline(comparison: Comparison, a_name: str, b_name: str) -> str:
+    """The first sentence of a summary: the answer of one pair, or the numbers of answers."""
+    if len(comparison.pairs) == 1:
+        return f"{sentence(comparison.pairs[0], comparison.within, a_name, b_name)}."
+    texts = (_counts(comparison, metric) for metric in COLUMNS)
+    found = [text for text in texts if text]
+    if not found:
+        return f"No verdict: {a_name} and {b_name} have single runs; {MEASURE_REPEATS}."
+    return f"{b_name} compared with {a_name}: {'; '.join(found)}."
+
+
+def _counts(comparison: Comparison, metric: Metric) -> str | None:
+    figures = [pair.figures[metric.name] for pair in comparison.pairs]
+    answers = Counter(answer(f, comparison.within) for f in figures if f.answer)
+    if not answers:
+        return None
+    numbers = ", ".join(f"{word} in {amount}" for word, amount in answers.most_common())
+    return f"{metric.noun} {numbers} of {count(len(figures), 'cell')}"
+
+
+def gate_sentences(results: Sequence[GateResult]) -> list[str]:
+    """A sentence for each figure that fails its gate, or else one about all of them."""
+    failed = [f"gate failed: {_failure(each)}" for each in results if each.status == "failed"]
+    if failed:
+        return failed
+    passed = sum(each.status == "passed" for each in results)
+    if passed == len(results):
+        return [f"no gate failed: {_certain(passed)} within the limit"]
+    parts = [f"no gate failed, but not everything is certain: {_certain(passed)} within the limit"]
+    for status, text in (("uncertain", "not certain"), ("untested", "not tested")):
+        names = [_name(each) for each in results if each.status == status]
+        if names:
+            more = len(names) - _MOST_NAMES
+            shown = ", ".join(names[:_MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
+            parts.append(f"{text}: {shown}")
+    return ["; ".join(parts)]
+
+
+def gate_change(result: GateResult) -> str:
+    """'+12% (95%: +8.1% or more)': the ratio B/A, and the bound that the gate tests."""
+    estimate = result.figure.estimate
+    if estimate is None:
+        return ABSENT
+    at_least, at_most = estimate.bounds()
+    is_upper = (result.status == "failed") == result.gate.metric.more_is_better
+    bound = f"{change(at_most)} or less" if is_upper else f"{change(at_least)} or more"
+    return f"{change(estimate.ratio)} (95%: {bound})"
+
+
+def _failure(result: GateResult) -> str:
+    """'p95 of resnet50 ...: B against A is +12% (95%: +8.1% or more), the limit is +5%'."""
+    limit = change(1 + result.gate.limit)
+    return f"{_name(result)}, the limit is {limit}"
+
+
+def _certain(amount: int) -> str:
+    return f"{count(amount, 'figure')} {'is' if amount == 1 else 'are'} certain to be"
+
+
+def _name(result: GateResult) -> str:
+    cell = f"{result.gate.metric.name} of {result.pair.b.spec.describe()}"
+    if result.status == "untested":
+        return f"{cell}: {result.why_untested}"
+    return f"{cell}: B against A is {gate_change(result)}"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"

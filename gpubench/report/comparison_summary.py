@@ -1,0 +1,48 @@
+"""A comparison in Markdown, for example for a comment on a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpubench.planning.compare import Comparison
+from gpubench.planning.gates import GateResult
+from gpubench.report import escape, markdown
+from gpubench.report.comparison import wide_table
+from gpubench.report.comparison_sentences import gate_change, gate_sentences, headline
+from gpubench.report.table import Column, DraftCell, Table, make_table
+
+_STATUS = {
+    "failed": "failed",
+    "passed": "passed",
+    "uncertain": "not certain",
+    "untested": "not tested",
+}
+
+
+def summary(
+    comparisons: Sequence[tuple[Comparison, str, str]], gates: Sequence[GateResult] = ()
+) -> str:
+    """The answer in a sentence, the gates, and the tables. Each comparison has its two names."""
+    lines = [escape.markdown(headline(*each)) for each in comparisons]
+    blocks = [f"**{line}**\n" for line in lines]
+    if gates:
+        blocks += [f"{escape.markdown(text)}  \n" for text in gate_sentences(gates)]
+        blocks.append("\n" + markdown.text([_gate_table(gates)]))
+    blocks += [markdown.text([wide_table(*each)]) for each in comparisons]
+    return "\n".join(blocks)
+
+
+def _gate_table(gates: Sequence[GateResult]) -> Table:
+    columns = [Column(title, "left") for title in ("gate", "cell", "B against A", "result")]
+    rows = [
+        [
+            DraftCell(each.gate.text),
+            DraftCell(each.pair.b.spec.describe()),
+            DraftCell(gate_change(each)),
+            DraftCell(
+                _STATUS[each.status], (each.why_untested,) if each.status == "untested" else ()
+            ),
+        ]
+        for each in gates
+    ]
+    return make_table(columns, rows)
