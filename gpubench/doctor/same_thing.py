@@ -1,0 +1,159 @@
+"""Measures the same thing again and again, to see what differs although nothing has changed.
+
+Each repeat is measured in a process of its own, in rounds of A, B, B, A, as a comparison of two
+settings is. Here A and B are the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gpubench.cells.resolve import resolve
+from gpubench.doctor.finding import Finding, ok, warning
+from gpubench.errors import GpubenchError
+from gpubench.measure.progress import Progress
+from gpubench.measure.rounds import RepeatedCell, Turn, measure_rounds
+from gpubench.report.format import two_digits
+from gpubench.results.result import Interval, Result
+from gpubench.results.run_directory import open_run
+from gpubench.spec.repetition import Repetition
+from gpubench.spec.spec import Spec
+from gpubench.statistics.repeatability import (
+    LEAST,
+    ROUNDS,
+    Repeatability,
+    repeatability,
+)
+from gpubench.system.machine import Machine
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that is measured again and again."""
+
+    name: str
+    spec: Spec
+    seconds: float  # of one repeat, about; longer on a machine that imports torch slowly
+
+
+NULL = System(
+    "the null system",
+    Spec(model="synthetic", device="cpu", service_time=0.0, warmup=0.1, duration=0.1),
+    seconds=0.9,
+)
+SMALL_MODEL = System(
+    "a small torch model",
+    Spec(model="gpubench.doctor.small_model:small_model", warmup=0.3, duration=1.0),
+    seconds=4.0,
+)
+# No round begins that would probably end after this multiple of the usual time.
+_MOST_OF_USUAL = 2.0
+
+Repeats = Callable[[System, Machine], Sequence[Result]]
+
+
+@dataclass(frozen=True)
+class SystemCheck:
+    """What differs between the repeats of one system."""
+
+    system: str
+    device: str
+    throughput: Repeatability
+    p95: Repeatability
+
+    @property
+    def figures(self) -> dict[str, Repeatability]:
+        return {"throughput": self.throughput, "P95": self.p95}
+
+    @property
+    def findings(self) -> list[Finding]:
+        return list(_findings(self))
+
+
+def repeats_in_rounds(system: System, machine: Machine) -> list[Result]:
+    """The repeats of ten rounds, in their order; fewer rounds if the machine is slow.
+
+    Raises KeyboardInterrupt on Ctrl-C, and GpubenchError if a repeat fails.
+    """
+    cell = resolve(system.spec, machine)
+    with TemporaryDirectory(prefix="gpubench-") as folder:
+        key = cell.spec.key(machine.identity)
+        a, b = (RepeatedCell(cell, key, open_run(Path(folder, side))) for side in "ab")
+        for side in (a, b):
+            side.directory.check_writable()
+        rounds = [
+            [Turn(a, 2 * n - 1), Turn(b, 2 * n - 1), Turn(b, 2 * n), Turn(a, 2 * n)]
+            for n in range(1, ROUNDS + 1)
+        ]
+        turns = [turn for round_ in rounds for turn in round_]
+        limit_s = _MOST_OF_USUAL * system.seconds * len(turns)
+        repetition = Repetition(fresh=True, max_time_s=limit_s)
+        if not measure_rounds(rounds, frozenset(turns), machine, Progress(), repetition):
+            raise KeyboardInterrupt
+        return [turn.document() for turn in turns if turn.of.directory.has(turn.name)]
+
+
+def check_system(
+    system: System, machine: Machine, repeats: Repeats = repeats_in_rounds
+) -> SystemCheck:
+    """Raises KeyboardInterrupt on Ctrl-C, and GpubenchError if there are too few repeats."""
+    results = repeats(system, machine)
+    for result in results:
+        if result.error is not None:
+            raise GpubenchError(f"{system.name} cannot be measured: {result.error.message}")
+    if len(results) < LEAST:
+        raise GpubenchError(
+            f"{system.name} was measured {len(results)} times in the time that there is, and "
+            f"{LEAST} are needed; end other programs and try again"
+        )
+    return SystemCheck(
+        system=system.name,
+        device=results[0].spec.device,
+        throughput=_over(
+            (result.throughput_per_second, result.throughput_interval) for result in results
+        ),
+        p95=_over((result.latency_ms.p95, result.latency_ms.p95_interval) for result in results),
+    )
+
+
+def _over(figures: Iterable[tuple[float | None, Interval | None]]) -> Repeatability:
+    known = [(figure, interval) for figure, interval in figures if figure is not None]
+    if len(known) < LEAST:
+        raise GpubenchError(
+            f"{LEAST} repeats with enough requests are needed; end other programs and try again"
+        )
+    return repeatability([figure for figure, _ in known], [interval for _, interval in known])
+
+
+def _findings(check: SystemCheck) -> Iterator[Finding]:
+    name = f"A/A of {check.system}"
+    found = f"{check.throughput.count} repeats of the same settings, each in a new process"
+    untrue, narrow = [], []
+    for figure, each in check.figures.items():
+        if each.false_differences.is_above:
+            untrue.append(
+                f"{two_digits(each.false_differences.share)} of the comparisons of its {figure} "
+                "with itself find a difference"
+            )
+        if each.coverage.is_below or each.coverage_in_a_row.is_below:
+            narrow.append(f"intervals of five repeats hold the {figure} of the others too rarely")
+    if untrue:
+        yield warning(
+            name,
+            f"{found}: {', '.join(untrue)}",
+            "end other programs, and measure each repeat for longer (--duration); do not trust "
+            "small differences of this machine",
+        )
+    if narrow:
+        yield warning(
+            name,
+            f"{found}: {', '.join(narrow)}",
+            "the machine changes slowly, so repeats that follow one another agree too well: "
+            "measure them over a longer time, and compare settings in rounds, in which slow "
+            "changes cancel",
+        )
+    if not untrue and not narrow:
+        yield ok(name, f"{found}; they agree as well as independent repeats do")
