@@ -15,14 +15,16 @@ from gpubench.cells.resolve import resolve
 from gpubench.doctor.finding import Finding, ok, warning
 from gpubench.errors import GpubenchError
 from gpubench.measure.progress import Progress
-from gpubench.measure.rounds import RepeatedCell, Turn, measure_rounds
+from gpubench.measure.rounds import RepeatedCell, abba_rounds, measure_rounds, missing_turns
 from gpubench.report.format import two_digits
 from gpubench.results.result import Interval, Result
 from gpubench.results.run_directory import open_run
+from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import Repetition
 from gpubench.spec.spec import Spec
 from gpubench.statistics.repeatability import (
     LEAST,
+    PER_ROUND,
     ROUNDS,
     Repeatability,
     repeatability,
@@ -73,37 +75,46 @@ class SystemCheck:
         return list(_findings(self))
 
 
-def repeats_in_rounds(system: System, machine: Machine) -> list[Result]:
-    """The repeats of ten rounds, in their order; fewer rounds if the machine is slow.
+class _EndIfFailed(Progress):
+    def cell_ended(self, result: Result, elapsed_s: float) -> None:
+        if result.error is not None:
+            raise GpubenchError(f"{result.spec.model} failed: {result.error.message}")
 
-    Raises KeyboardInterrupt on Ctrl-C, and GpubenchError if a repeat fails.
+
+def measure_rounds_of_same(
+    cell: Cell, machine: Machine, rounds: int, repetition: Repetition
+) -> list[list[Result]]:
+    """The results of each complete round: A, B, B, A.
+
+    Raises KeyboardInterrupt on Ctrl-C, GpubenchError if a repeat fails, and what `measure_rounds`
+    raises.
     """
-    cell = resolve(system.spec, machine)
     with TemporaryDirectory(prefix="gpubench-") as folder:
         key = cell.spec.key(machine.identity)
         a, b = (RepeatedCell(cell, key, open_run(Path(folder, side))) for side in "ab")
         for side in (a, b):
             side.directory.check_writable()
-        rounds = [
-            [Turn(a, 2 * n - 1), Turn(b, 2 * n - 1), Turn(b, 2 * n), Turn(a, 2 * n)]
-            for n in range(1, ROUNDS + 1)
-        ]
-        turns = [turn for round_ in rounds for turn in round_]
-        limit_s = _MOST_OF_USUAL * system.seconds * len(turns)
-        repetition = Repetition(fresh=True, max_time_s=limit_s)
-        if not measure_rounds(rounds, frozenset(turns), machine, Progress(), repetition):
+        plan = abba_rounds(a, b, rounds)
+        turns = frozenset(turn for round_ in plan for turn in round_)
+        if not measure_rounds(plan, turns, machine, _EndIfFailed(), repetition):
             raise KeyboardInterrupt
-        return [turn.document() for turn in turns if turn.of.directory.has(turn.name)]
+        left = missing_turns(plan)
+        return [[turn.document() for turn in round_] for round_ in plan if left.isdisjoint(round_)]
+
+
+def repeats_in_rounds(system: System, machine: Machine) -> list[Result]:
+    """The repeats of ten rounds, in their order; fewer rounds if the machine is slow."""
+    limit_s = _MOST_OF_USUAL * system.seconds * ROUNDS * PER_ROUND
+    repetition = Repetition(fresh=True, max_time_s=limit_s)
+    rounds = measure_rounds_of_same(resolve(system.spec, machine), machine, ROUNDS, repetition)
+    return [result for round_ in rounds for result in round_]
 
 
 def check_system(
     system: System, machine: Machine, repeats: Repeats = repeats_in_rounds
 ) -> SystemCheck:
-    """Raises KeyboardInterrupt on Ctrl-C, and GpubenchError if there are too few repeats."""
+    """Raises what `measure_rounds_of_same` raises, and GpubenchError for too few repeats."""
     results = repeats(system, machine)
-    for result in results:
-        if result.error is not None:
-            raise GpubenchError(f"{system.name} cannot be measured: {result.error.message}")
     if len(results) < LEAST:
         raise GpubenchError(
             f"{system.name} was measured {len(results)} times in the time that there is, and "

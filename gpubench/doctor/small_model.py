@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from gpubench.models.own import OwnModel
 from gpubench.models.base import Tensors
+from gpubench.models.own import OwnModel
 
 _WIDTH = 512
 _SAMPLES = 32
