@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,7 @@ class Repeatability:
     coverage_in_a_row: Share  # the five follow one another
 
 
-def repeatability(
-    figures: Sequence[float], intervals: Sequence[Interval | None], seed: int = 0
-) -> Repeatability:
+def repeatability(figures: Sequence[float], intervals: Sequence[Interval | None]) -> Repeatability:
     """From the figures of successive repeats, all above 0, and their 95% intervals inside the runs.
 
     Raises ValueError for fewer than 20 repeats.
@@ -76,26 +75,44 @@ def repeatability(
     if count < LEAST:
         raise ValueError(f"{count} repeats are too few; {LEAST} are needed")
     logs = np.log(np.asarray(figures, dtype=np.float64))
-    rng = np.random.default_rng(seed)
-    ideal = rng.standard_normal((_IDEAL_SERIES, count))
-    signs = rng.choice([-1.0, 1.0], (_DRAWS, count // PER_ROUND))
-    any_five = np.array([rng.choice(count, COVERING, replace=False) for _ in range(4 * _DRAWS)])
-    in_a_row = np.arange(count - COVERING + 1)[:, None] + np.arange(COVERING)
-
-    def share(of: Callable[[Floats], Floats]) -> Share:
-        among_ideal = np.concatenate([of(part) for part in np.array_split(ideal, 20)])
-        return Share(float(of(logs)), (float(among_ideal.min()), float(among_ideal.max())))
-
+    false_differences, coverage, coverage_in_a_row = (
+        Share(float(share(logs)), ideal)
+        for share, ideal in zip(_shares(count), _ideal_ranges(count), strict=True)
+    )
     return Repeatability(
         figure=math.exp(logs.mean()),
         count=count,
         spread=float(logs.std(ddof=1)),
         half_width=_half_width(logs),
-        false_differences=share(lambda series: _false_differences(series, signs)),
+        false_differences=false_differences,
         claimed_by_single_runs=_claimed(figures, intervals),
-        coverage=share(lambda series: _coverage(series, any_five)),
-        coverage_in_a_row=share(lambda series: _coverage(series, in_a_row)),
+        coverage=coverage,
+        coverage_in_a_row=coverage_in_a_row,
     )
+
+
+def _shares(count: int) -> list[Callable[[Floats], Floats]]:
+    """What is computed from series of `count` repeats, in the order of `Repeatability`."""
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1.0, 1.0], (_DRAWS, count // PER_ROUND))
+    any_five = np.array([rng.choice(count, COVERING, replace=False) for _ in range(4 * _DRAWS)])
+    in_a_row = np.arange(count - COVERING + 1)[:, None] + np.arange(COVERING)
+    return [
+        lambda logs: _false_differences(logs, signs),
+        lambda logs: _coverage(logs, any_five),
+        lambda logs: _coverage(logs, in_a_row),
+    ]
+
+
+@lru_cache(maxsize=8)
+def _ideal_ranges(count: int) -> list[Interval]:
+    series = np.random.default_rng(1).standard_normal((_IDEAL_SERIES, count))
+    ranges = []
+    for share in _shares(count):
+        # In parts, because all comparisons of all series together need a lot of memory.
+        found = np.concatenate([share(part) for part in np.array_split(series, 20)])
+        ranges.append((float(found.min()), float(found.max())))
+    return ranges
 
 
 def differences(logs: Floats) -> Floats:
