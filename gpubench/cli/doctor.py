@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
@@ -67,18 +67,9 @@ def command(gpu: bool, truth: bool, json_path: str | None) -> int:
         if shown is not None:
             _show(check.finding, shown)
             _show_rows(check)
-    parts: list[Part] = []
-    interrupted = False
-    if truth:
-        try:
-            with foreign_code():
-                for part in _truth():
-                    parts.append(part)
-                    _take(part, findings, shown)
-        except KeyboardInterrupt:  # what was measured is still written
-            interrupted = True
+    told, interrupted = _truth(findings, shown) if truth else (None, False)
     if json_path is not None:
-        text = json.dumps(_document(findings, checks, parts if truth else None), indent=2)
+        text = json.dumps(_document(findings, checks, told), indent=2)
         emit(text + "\n", json_output)
     if interrupted:
         raise KeyboardInterrupt
@@ -97,26 +88,33 @@ def _event_clocks() -> list[ClockCheck]:
     return [check_event_clock(gpu.number) for gpu in gpus]
 
 
-def _truth() -> Iterator[Part]:
-    from gpubench.doctor.truth import examine_truth, seconds, systems
-    from gpubench.report.format import elapsed
-    from gpubench.system.machine import this_machine
+def _truth(findings: list[Finding], shown: TextIO | None) -> tuple[dict[str, object], bool]:
+    """Test this machine, and add to `findings`. Returns all figures, and whether Ctrl-C ended it.
 
-    chosen = systems()
-    tell(f"--truth takes about {elapsed(seconds(chosen))}; let nothing else run meanwhile")
-    yield from examine_truth(this_machine(), chosen)
+    What was measured before Ctrl-C is among the figures.
+    """
+    parts: list[Part] = []
+    with foreign_code():
+        from gpubench.doctor import truth
+        from gpubench.doctor.same_thing import SystemCheck
+        from gpubench.report.format import elapsed
+        from gpubench.system.machine import this_machine
 
-
-def _take(part: Part, findings: list[Finding], shown: TextIO | None) -> None:
-    from gpubench.doctor.same_thing import SystemCheck
-    from gpubench.doctor.truth import findings_of
-
-    for finding in findings_of(part):
-        findings.append(finding)
-        if shown is not None:
-            _show(finding, shown)
-    if shown is not None and isinstance(part, SystemCheck):
-        _show_repeats(part, shown)
+        systems = truth.systems()
+        seconds = elapsed(truth.seconds(systems))
+        tell(f"--truth takes about {seconds}; run nothing else until it ends")
+        try:
+            for part in truth.examine_truth(this_machine(), systems):
+                parts.append(part)
+                for finding in truth.findings_of(part):
+                    findings.append(finding)
+                    if shown is not None:
+                        _show(finding, shown)
+                if shown is not None and isinstance(part, SystemCheck):
+                    _show_repeats(part, shown)
+        except KeyboardInterrupt:
+            return truth.document(parts), True
+    return truth.document(parts), False
 
 
 def _show(finding: Finding, file: TextIO) -> None:
@@ -178,7 +176,7 @@ def _show_repeats(check: SystemCheck, file: TextIO) -> None:
 
 
 def _document(
-    findings: Sequence[Finding], checks: Sequence[ClockCheck], truth: Sequence[Part] | None
+    findings: Sequence[Finding], checks: Sequence[ClockCheck], truth: dict[str, object] | None
 ) -> dict[str, object]:
     """What scripts read: every finding, the tables of --gpu, and the figures of --truth."""
     names = ("length", "kernel", "event", "empty", "tick", "error", "largest_error")
@@ -196,11 +194,5 @@ def _document(
             for check in checks
             if check.rows
         ],
-        "truth": None if truth is None else _truth_document(truth),
+        "truth": truth,
     }
-
-
-def _truth_document(parts: Sequence[Part]) -> dict[str, object]:
-    from gpubench.doctor.truth import document
-
-    return document(parts)

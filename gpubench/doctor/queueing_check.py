@@ -18,7 +18,7 @@ from gpubench.doctor.finding import Finding, ok, warning
 from gpubench.errors import GpubenchError
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
-from gpubench.report.format import change, milliseconds
+from gpubench.report.format import milliseconds, two_digits
 from gpubench.results.result import Interval
 from gpubench.spec.settings import ServiceDistribution
 from gpubench.spec.spec import Spec
@@ -80,7 +80,7 @@ class QueueCheck:
         if self.p95_ms is not None:
             found += f"; P95 {self.p95_ms.describe()}"
         if self.error is not None:
-            found += f"; with the same arrivals it is {change(1 + self.error)}"
+            found += f"; the machine adds {two_digits(self.error)}"
         fits = self.mean_ms.fits and (self.p95_ms is None or self.p95_ms.fits)
         if fits and (self.error is None or abs(self.error) <= MOST_ERROR):
             return ok(check, found)
