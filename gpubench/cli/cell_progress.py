@@ -46,24 +46,8 @@ class CellProgress(Progress):
     def rounds_ended(
         self, ended: int, planned: int, unreached: Sequence[tuple[Spec, float | None]]
     ) -> None:
-        repetition = self._repetition
-        if repetition.until is None:
-            if ended < planned:
-                tell(f"--max-time: ended after {ended} of {count(planned, 'round')}", self._quiet)
-            return
-        asked = f"{100 * repetition.until:.2g}%"
-        if not unreached:
-            tell(
-                f"every throughput is known within {asked}, after {count(ended, 'round')}",
-                self._quiet,
-            )
-        for spec, width in unreached:
-            known = "not known" if width is None else f"known within {100 * width:.2g}%"
-            tell(
-                f"--until {asked}: after {count(ended, 'round')} the throughput is {known}: "
-                f"{spec.describe()}",
-                self._quiet,
-            )
+        for line in rounds_lines(self._repetition, ended, planned, unreached):
+            tell(line, self._quiet)
 
     def file_changed(self, file: Path, kept: int) -> None:
         tell(  # even where progress is not wanted: figures may not be those of the present model
@@ -87,6 +71,28 @@ class CellProgress(Progress):
     def tell_where_time_went(self) -> None:
         if len(self._cells) > 1:
             tell(_where_time_went(self._cells, self._noun, self._elapsed_s), self._quiet)
+
+
+def rounds_lines(
+    repetition: Repetition,
+    ended: int,
+    planned: int,
+    unreached: Sequence[tuple[Spec, float | None]],
+    figure: str = "throughput",
+) -> list[str]:
+    """What Progress.rounds_ended tells: why rounds ended, and what is not known well enough."""
+    rounds = count(ended, "round")
+    if repetition.until is None:
+        return [f"--max-time: ended after {ended} of {planned} rounds"] if ended < planned else []
+    asked = f"{100 * repetition.until:.2g}%"
+    if not unreached:
+        return [f"every {figure} is known within {asked}, after {rounds}"]
+    return [
+        f"--until {asked}: after {rounds} the {figure} is "
+        + ("not known" if width is None else f"known within {100 * width:.2g}%")
+        + f": {spec.describe()}"
+        for spec, width in unreached
+    ]
 
 
 # What the stages of a cell do, for people.

@@ -96,7 +96,7 @@ def command(
     are paired by round.
 
     \b
-    Examples:
+    Example:
       gpubench compare results/before results/after --fail-if 'p95 > +5%'
       gpubench compare results --by precision=fp32,bf16
     """
@@ -144,7 +144,7 @@ def command(
         append(summary(named, tested), summary_file)
     if gates:
         say(gate_sentences(tested))
-    return GATE_FAILED if any(each.status == "failed" for each in tested) else None
+    return GATE_FAILED if any(each.outcome == "failed" for each in tested) else None
 
 
 def _sides(a: str, b: str | None, by: str | None) -> tuple[str | None, list[Side]]:

@@ -26,11 +26,19 @@ def _main() -> int:
     from gpubench.cli.program import FAILED, fail
     from gpubench.errors import GpubenchError
     from gpubench.measure.fresh import answer
+    from gpubench.measure.progress import Progress
 
     # The parent has set this variable for its child processes if it is quiet.
-    with foreign_code(quiet=os.environ.get("PYTHONWARNINGS") == "ignore"):
+    quiet = os.environ.get("PYTHONWARNINGS") == "ignore"
+
+    def search_progress() -> Progress:
+        from gpubench.cli.search import SearchProgress
+
+        return SearchProgress(quiet)
+
+    with foreign_code(quiet):
         try:
-            answer(sys.stdin.buffer.read())
+            answer(sys.stdin.buffer.read(), search_progress)
         except GpubenchError as error:
             return fail(str(error), FAILED)
     return 0

@@ -1,14 +1,19 @@
-"""The flags that say how often a command measures its cells."""
+"""The flags that say how often a command measures its cells, and where it keeps the results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
+from gpubench.cli.completion import FolderParam
 from gpubench.cli.options import Decorated
 from gpubench.cli.sections import Option
+from gpubench.cli.settings import tell
+from gpubench.errors import InputError
 from gpubench.spec.repetition import (
     DEFAULT_MOST_REPEATS,
     LEAST_REPEATS,
@@ -67,3 +72,37 @@ def repetition(flags: Mapping[str, Any]) -> tuple[Repetition, dict[str, Any]]:
     """What these flags say, and the other flags. Raises InputError as `parse_repetition` does."""
     others = {name: value for name, value in flags.items() if name not in _FLAGS}
     return parse_repetition(**{name: flags[name] for name in _FLAGS}), others
+
+
+directory_option = click.option(
+    "--output",
+    cls=Option,
+    section="Output",
+    metavar="DIR",
+    type=FolderParam(),
+    help="Keep the result in this run directory: a path or a URL. A result that it already has is "
+    "shown and not measured again.",
+)
+
+
+@contextmanager
+def run_directory(output: str | None) -> Iterator[str]:
+    """The run directory of a command: --output, or a temporary one.
+
+    Raises InputError if --output is empty.
+    """
+    if output is None:
+        with TemporaryDirectory(prefix="gpubench-") as temporary:
+            yield temporary
+        return
+    if not output.strip():
+        raise InputError("--output: it is empty; give a directory or a URL")
+    yield output
+
+
+def tell_nothing_measured(output: str | None) -> None:
+    """Said even where progress is not wanted: nobody expects old figures."""
+    tell(
+        f"nothing was measured: {output} has this result already; choose another --output to "
+        "measure it anew, or a larger --repeats to measure it more often"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from gpubench.cli.options import (
 from gpubench.cli.output import emit, emit_tables, warn
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
+
+if TYPE_CHECKING:
+    from gpubench.report.table import Table
 
 
 @click.command("report", cls=Command)
@@ -45,17 +49,19 @@ def command(
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
-    DIR is what gpubench sweep --output wrote: a folder, or a URL such as s3://bucket/run. With
-    --instance or --usd-per-hour the results are priced again; nothing is measured again.
+    DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
+    With --instance or --usd-per-hour the results are priced again; nothing is measured again.
 
     \b
     Example:
       gpubench report results --instance g5.xlarge,g4dn.xlarge
     """
-    from gpubench.pricing.cost import reprice
+    from gpubench.planning.search_repeats import combined_searches
+    from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.plots import result_plots
     from gpubench.report.results import result_tables
+    from gpubench.report.search import search_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing
 
@@ -64,11 +70,21 @@ def command(
     has_plots = form == "html" or plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)
-    contents = open_run(directory).read_all()
+    contents = open_run(directory).read_all(searches=True)
     warn(contents.problems)
     names = split_names(instance)
     cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     results = [result for _, result in cells]
+    searches = [
+        reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
+    ]
+    if searches and form in {"csv", "json"}:
+        warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
+
+    def tables() -> list[Table]:
+        of_searches = (table for found in searches for table in search_tables(found))
+        return [*result_tables(results), *of_searches]
+
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:
@@ -76,16 +92,16 @@ def command(
 
     match form:
         case "markdown":
-            emit(markdown.text(result_tables(results)), output)
+            emit(markdown.text(tables()), output)
         case "html":
             figures = [svg.element(document, name) for name, document in drawn.items()]
-            emit(html.page(directory, result_tables(results), figures, remarks), output)
+            emit(html.page(directory, tables(), figures, remarks), output)
         case "csv":
             emit(csv.text(cells), output)
         case "json":
             emit(json.text(results), output)
         case _:
-            emit_tables(result_tables(results), output)
+            emit_tables(tables(), output)
     if plots_folder is not None:
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")

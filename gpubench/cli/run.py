@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from gpubench.cells.grid import PlannedCells
 from gpubench.cli.cell_progress import CellProgress
-from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import (
     check_output_file,
@@ -21,7 +18,13 @@ from gpubench.cli.options import (
     quiet_option,
 )
 from gpubench.cli.output import emit, emit_tables, write_each
-from gpubench.cli.repeats import repeat_options, repetition
+from gpubench.cli.repeats import (
+    directory_option,
+    repeat_options,
+    repetition,
+    run_directory,
+    tell_nothing_measured,
+)
 from gpubench.cli.require import require_option, status
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
@@ -48,15 +51,7 @@ from gpubench.system.interrupts import finish
     metavar="FILE.parquet",
     help="Write the time stamps of every request to this file.",
 )
-@click.option(
-    "--output",
-    cls=Option,
-    section="Output",
-    metavar="DIR",
-    type=FolderParam(),
-    help="Keep the result and its samples in this run directory. A result that is already there is "
-    "shown and not measured again.",
-)
+@directory_option
 @quiet_option
 @require_option
 @repeat_options
@@ -128,10 +123,8 @@ def _check_samples(samples: Path, in_directory: bool) -> None:
     check_output_file(samples, "--samples")
 
 
-Outcome = tuple[list[Result], bool]  # the repeats, and whether Ctrl-C ended it
-
-
-def _run_once(spec: Spec, quiet: bool) -> Outcome:
+def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
+    """The result, and whether Ctrl-C ended the measurement."""
     held: list[Result] = []
 
     def keep(result: Result) -> None:
@@ -150,28 +143,23 @@ def _run_once(spec: Spec, quiet: bool) -> Outcome:
 
 def _run_into_directory(
     spec: Spec, output: str | None, repeated: Repetition, quiet: bool
-) -> Outcome:
-    """Measure as a sweep of one cell does. Without `output`, the directory is a temporary one."""
-    if output is not None and not output.strip():
-        raise InputError("--output: it is empty; give a directory or a URL")
-    with ExitStack() as stack:
-        if output is None:
-            output = stack.enter_context(TemporaryDirectory(prefix="gpubench-"))
-        stack.enter_context(foreign_code(quiet))
+) -> tuple[list[Result], bool]:
+    """The repeats, and whether Ctrl-C ended the measurement. It is made as a sweep of one cell.
+
+    Without `output` the run directory is a temporary one.
+    """
+    progress = CellProgress(quiet, repeated)
+    with run_directory(output) as directory, foreign_code(quiet):
         from gpubench.cells.resolve import resolve
         from gpubench.measure.sweep import measure_cells
         from gpubench.system.machine import this_machine
 
         machine = this_machine()
         planned = PlannedCells([resolve(spec, machine)], {})
-        progress = CellProgress(quiet, repeated)
-        measured = measure_cells(planned, output, machine, progress, repeated)
+        measured = measure_cells(planned, directory, machine, progress, repeated)
         finish()
-    if progress.to_measure == 0:  # also where progress is not wanted: nobody expects old figures
-        tell(
-            f"nothing was measured: {output} has this result already; choose another --output to "
-            "measure it anew, or a larger --repeats to measure it more often"
-        )
+    if progress.to_measure == 0:
+        tell_nothing_measured(output)
     return measured.results, measured.interrupted
 
 

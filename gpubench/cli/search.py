@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpubench.cli.cell_progress import rounds_lines
 from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import json_file, json_option, quiet_option
 from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.repeats import (
+    directory_option,
+    repeat_options,
+    repetition,
+    run_directory,
+    tell_nothing_measured,
+)
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.cli.streams import flush
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
-from gpubench.spec.objective import DEFAULT_PROBES, DEFAULT_TOLERANCE, PERCENTS
+from gpubench.spec.objective import (
+    DEFAULT_PROBES,
+    DEFAULT_TOLERANCE,
+    PERCENTS,
+    SearchSettings,
+    parse_objective,
+)
 from gpubench.spec.parse import make_spec
+from gpubench.spec.repetition import ONCE, Repetition
+from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import finish
 
 if TYPE_CHECKING:
     from gpubench.results.search_result import Probe, ProbeLoad, SearchResult
-    from gpubench.spec.spec import Spec
     from gpubench.statistics.crossing import Crossing
 
 
@@ -58,12 +74,15 @@ if TYPE_CHECKING:
 )
 @setting_options
 @json_option("the result")
+@directory_option
 @quiet_option
+@repeat_options
 def command(
     objective: str,
     tolerance: float,
     probes: int,
     json_path: str | None,
+    output: str | None,
     quiet: bool,
     **flags: Any,
 ) -> int:
@@ -76,18 +95,20 @@ def command(
     Example:
       gpubench search --model resnet50 --objective p95:200ms
     """
+    repeated, flags = repetition(flags)
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
+    settings = SearchSettings(parse_objective(objective), tolerance, probes)
 
-    interrupted = False
-    with foreign_code(quiet):
-        from gpubench.measure.search import SearchInterrupted, search
+    if output is None and repeated == ONCE:
+        repeats, interrupted = _search_once(spec, settings, quiet)
+    else:
+        repeats, interrupted = _search_into_directory(spec, settings, output, repeated, quiet)
+    if not repeats:
+        raise KeyboardInterrupt
+    from gpubench.planning.search_repeats import combined_search
 
-        try:
-            found = search(spec, objective, tolerance, probes, _Progress(quiet))
-            finish()
-        except SearchInterrupted as stop:
-            found, interrupted = stop.result, True
+    found = combined_search(repeats)
 
     def show() -> None:
         _show(found, json_path)
@@ -100,7 +121,45 @@ def command(
     write_each(show, write_json)
     if interrupted:
         raise KeyboardInterrupt
-    return 0 if found.error is None else 1
+    return 1 if any(each.error is not None for each in repeats) else 0
+
+
+def _search_once(
+    spec: Spec, settings: SearchSettings, quiet: bool
+) -> tuple[list[SearchResult], bool]:
+    """The result, and whether Ctrl-C ended the search."""
+    with foreign_code(quiet):
+        from gpubench.measure.search import SearchInterrupted, search
+
+        progress = SearchProgress(quiet)
+        try:
+            found = search(spec, settings.objective, settings.tolerance, settings.probes, progress)
+            finish()
+        except SearchInterrupted as stop:
+            return [stop.result], True
+    return [found], False
+
+
+def _search_into_directory(
+    spec: Spec,
+    settings: SearchSettings,
+    output: str | None,
+    repeated: Repetition,
+    quiet: bool,
+) -> tuple[list[SearchResult], bool]:
+    """The repeats, and whether Ctrl-C ended the search.
+
+    Without `output` the run directory is a temporary one.
+    """
+    progress = SearchProgress(quiet, repeated)
+    with run_directory(output) as directory, foreign_code(quiet):
+        from gpubench.measure.search_rounds import search_repeatedly
+
+        outcome = search_repeatedly(spec, settings, directory, progress, repeated)
+        finish()
+    if progress.to_measure == 0:
+        tell_nothing_measured(output)
+    return outcome.repeats, outcome.interrupted
 
 
 def _show(found: SearchResult, json_path: str | None) -> None:
@@ -112,13 +171,32 @@ def _show(found: SearchResult, json_path: str | None) -> None:
         emit_tables(search_tables(found), None)
 
 
-class _Progress(Progress):
+class SearchProgress(Progress):
     """A line for each measurement, and what is known after it."""
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self, quiet: bool, repetition: Repetition = ONCE) -> None:
+        self._quiet, self._repetition = quiet, repetition
+        self.to_measure = 0
         self._opened = 0
         self._late = ""
+
+    def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
+        self.to_measure = to_measure
+
+    def search_begins(self, number: int, seconds_left: float | None) -> None:
+        self._opened = 0
+        at_most = "at most " if self._repetition.until else ""
+        left = ""
+        if seconds_left is not None:
+            left = f", {at_most or 'about '}{elapsed(seconds_left)} left"
+        if self._repetition.repeats > 1:
+            tell(f"search {number} of {at_most}{self._repetition.repeats}{left}", self._quiet)
+
+    def rounds_ended(
+        self, ended: int, planned: int, unreached: Sequence[tuple[Spec, float | None]]
+    ) -> None:
+        for line in rounds_lines(self._repetition, ended, planned, unreached, "rate"):
+            tell(line, self._quiet)
 
     def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         if load == "open":

@@ -37,7 +37,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 TRIAL = ".gpubench-write-test"
 # Temporary files that only the holder of the lock writes.
 _TEMPORARY_OF_A_SWEEP = re.compile(
-    r"\.[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)\.[0-9a-f]{8}\.tmp"
+    r"\.(search-)?[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)\.[0-9a-f]{8}\.tmp"
     rf"|(\.{TRIAL}\.[0-9a-f]{{8}}\.tmp|{TRIAL})"
 )
 _OLD_S = 3600.0  # writing a file never takes so long

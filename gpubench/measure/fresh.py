@@ -11,6 +11,8 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from pydantic import BaseModel
 
@@ -19,9 +21,11 @@ from gpubench.errors import InputError
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.cell import Bench
 from gpubench.measure.environment import environment
+from gpubench.measure.progress import Progress
 from gpubench.results.result import Failure, Repeat, Result
 from gpubench.results.run_directory import RunDirectory, open_run
 from gpubench.spec.cell import Cell
+from gpubench.spec.objective import SearchSettings
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import ENDING
 from gpubench.system.machine import Machine
@@ -35,15 +39,24 @@ _START = (
 )
 
 
-class Request(BaseModel):
+class RepeatRequest(BaseModel):
     """What the new process measures, and where it writes the document."""
 
-    spec: Spec  # all defaults are filled in
+    spec: Spec  # of a cell, all defaults are filled in
     allow_code: bool  # of the spec, which leaves it out of documents
+    search: SearchSettings | None = None  # None: the cell is measured
     directory: str
     name: str
     repeat: Repeat
     machine: Machine
+
+
+def refuse_unreachable(directory: RunDirectory) -> None:
+    """Raises InputError if another process cannot write to this directory."""
+    if directory.url.startswith("memory:"):
+        raise InputError(
+            f"--fresh: another process cannot write to {directory.url}; choose another --output"
+        )
 
 
 def measure_in_new_process(
@@ -55,30 +68,32 @@ def measure_in_new_process(
     writes what it has measured. KeyboardInterrupt is then passed on. Raises GpubenchError if the
     document cannot be written.
     """
-    request = Request(
-        spec=cell.spec,
-        allow_code=cell.allow_code,
-        directory=directory.url,
-        name=name,
-        repeat=repeat,
-        machine=machine,
+    status = run_process(
+        RepeatRequest(
+            spec=cell.spec,
+            allow_code=cell.allow_code,
+            directory=directory.url,
+            name=name,
+            repeat=repeat,
+            machine=machine,
+        )
     )
-    status = _run(request)
-    try:
+    with suppress(InputError):  # there is no document
         result = directory.read(name)
         if result.repeat is not None and result.repeat.series == repeat.series:
             return result
-    except InputError:  # there is none
-        pass
-    failure = Failure(stage="process", message=_death(status))
+    failure = Failure(stage="process", message=death(status))
     result = assemble(cell, environment(machine, cell), Attempt(error=failure))
     result.repeat = repeat
     directory.write(name, result)
     return result
 
 
-def _run(request: Request) -> int:
-    """Run the process, and return its exit status; below 0, the signal that ended it."""
+def run_process(request: RepeatRequest) -> int:
+    """Run the new process, and return its exit status; below 0, the signal that ended it.
+
+    On Ctrl-C it raises KeyboardInterrupt, when the process has ended.
+    """
     # Settings that nobody gave stay so: some are then those of the model's file.
     text = request.model_dump_json(exclude_unset=True)
     command = [sys.executable, "-P", "-c", _START, json.dumps(sys.path)]
@@ -100,7 +115,8 @@ def _run(request: Request) -> int:
     return process.returncode
 
 
-def _death(status: int) -> str:
+def death(status: int) -> str:
+    """Why a process with this exit status has written no document."""
     if status >= 0:
         return f"its process ended with status {status} before it wrote a result"
     name = signal.Signals(-status).name
@@ -108,15 +124,20 @@ def _death(status: int) -> str:
     return f"its process was ended by {name} before it wrote a result{hint}"
 
 
-def answer(text: bytes) -> None:
-    """In the new process: measure what a Request says, in JSON, and write the document.
+def answer(text: bytes, search_progress: Callable[[], Progress]) -> None:
+    """In the new process: measure what a RepeatRequest says, in JSON, and write the document.
 
     Raises KeyboardInterrupt on Ctrl-C, when what was measured is written.
     """
-    request = Request.model_validate_json(text)
+    request = RepeatRequest.model_validate_json(text)
     spec = request.spec.model_copy(update={"allow_code": request.allow_code})
     directory = open_run(request.directory)
     repeat = request.repeat.model_copy(update={"process": THIS_PROCESS})
+    if request.search is not None:
+        from gpubench.measure.search_rounds import search_and_write
+
+        search_and_write(spec, request.search, directory, request.name, repeat, search_progress())
+        return
 
     def keep(result: Result) -> None:
         result.repeat = repeat

@@ -63,6 +63,9 @@ class Progress:
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         """The cell was measured, and its result was written."""
 
+    def search_begins(self, number: int, seconds_left: float | None) -> None:
+        """A repeat of a search begins. The first has `number` 1, and its `seconds_left` is None."""
+
     def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         """A measurement of a search begins. `spec` has its rate or its number of clients."""
 

@@ -7,11 +7,10 @@ becomes one document. What the run directory holds already is not measured again
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -19,14 +18,13 @@ from random import Random
 from gpubench.errors import GpubenchError
 from gpubench.measure.cell import Bench
 from gpubench.measure.fresh import THIS_PROCESS, measure_in_new_process
+from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
 from gpubench.measure.time_left import TimeLeft, run_seconds
 from gpubench.results.result import Repeat, Result
 from gpubench.results.run_directory import RunDirectory, repeat_name
 from gpubench.spec.cell import Cell
-from gpubench.spec.repetition import LEAST_REPEATS, Repetition
-from gpubench.spec.spec import Spec
-from gpubench.statistics.repeats import between_repeats
+from gpubench.spec.repetition import Repetition
 from gpubench.system.machine import Machine
 
 
@@ -103,7 +101,7 @@ def engine_group(cell: RepeatedCell) -> Hashable:
         return cell
     from gpubench.measure.engine import engine_key  # it imports torch
 
-    return engine_key(cell.cell)
+    return repr(engine_key(cell.cell))  # a part of the key is a dictionary, which has no hash
 
 
 def missing_turns(rounds: Sequence[Round]) -> frozenset[Turn]:
@@ -136,7 +134,7 @@ def measure_rounds(
     _tell_plan(rounds, missing, progress)
     series = secrets.token_hex(4)
     left = TimeLeft(turn.of for turn in missing)
-    limits = _Limits(repeats, repetition)
+    limits = Limits(repeats, repetition)
     measured = done = 0
     with _measurer(machine, progress, repetition.fresh) as measure:
         for number, round_ in enumerate(rounds, 1):
@@ -144,7 +142,8 @@ def measure_rounds(
                 break
             for turn in round_:
                 if turn not in missing:
-                    limits.add(turn)
+                    if limits.wants_figures:
+                        limits.add(turn.of, turn.document().throughput_per_second)
                     continue
                 repeat = Repeat(
                     number=turn.number,
@@ -163,10 +162,11 @@ def measure_rounds(
                     progress.cell_ended(result, elapsed_s)
                 except KeyboardInterrupt:
                     return False
-                limits.add(turn, result)
+                limits.add(turn.of, None if result.error else result.throughput_per_second)
             done = number
     if len(rounds) > 1:
-        progress.rounds_ended(done, len(rounds), limits.unreached())
+        unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
+        progress.rounds_ended(done, len(rounds), unreached)
     return True
 
 
@@ -206,49 +206,3 @@ def _measurer(machine: Machine, progress: Progress, fresh: bool) -> Iterator[Mea
             return bench.measure(turn.of.cell, keep)
 
         yield measure
-
-
-class _Limits:
-    """Decides whether a plan ends before its last round."""
-
-    def __init__(self, cells: Iterable[RepeatedCell], repetition: Repetition) -> None:
-        self._until, self._max_time_s = repetition.until, repetition.max_time_s
-        self._logs: dict[RepeatedCell, list[float]] = {cell: [] for cell in cells}
-        self._began = self._round_began = time.monotonic()
-        self._longest_round_s = 0.0
-
-    def add(self, turn: Turn, result: Result | None = None) -> None:
-        """A turn ended. Without `result`, it was measured by an earlier command."""
-        if self._until is None:
-            return
-        if result is None:
-            result = turn.document()
-        if result.error is None and result.throughput_per_second:
-            self._logs[turn.of].append(math.log(result.throughput_per_second))
-
-    def end_before(self, round_number: int) -> bool:
-        now = time.monotonic()
-        self._longest_round_s = max(self._longest_round_s, now - self._round_began)
-        self._round_began = now
-        if self._until is not None and round_number > LEAST_REPEATS and not self.unreached():
-            return True
-        end_s = now - self._began + self._longest_round_s
-        return round_number > 1 and self._max_time_s is not None and end_s > self._max_time_s
-
-    def unreached(self) -> list[tuple[Spec, float | None]]:
-        """The cells whose throughput is not known well enough, with the half-width of its interval.
-
-        A cell that failed each time has no throughput that more rounds would make known.
-        """
-        if self._until is None:
-            return []
-        widths = [(cell.cell.spec, _half_width(logs)) for cell, logs in self._logs.items() if logs]
-        return [(spec, width) for spec, width in widths if width is None or width > self._until]
-
-
-def _half_width(logs: Sequence[float]) -> float | None:
-    """The longer side of the interval between repeats, relative to their geometric mean."""
-    interval, _ = between_repeats(logs)
-    if interval is None:
-        return None
-    return interval[1] / math.exp(math.fsum(logs) / len(logs)) - 1

@@ -6,19 +6,22 @@ spec, objective -> unloaded and saturated closed loops -> open loops at rates ->
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Unpack, overload
 
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
 from gpubench.measure.cell import Bench, Interrupted
 from gpubench.measure.progress import Progress
-from gpubench.pricing.cost import check_prices, measured_hardware, price
-from gpubench.results.result import Cost, Failure, Result, Verdict
+from gpubench.pricing.cost import check_prices, search_costs
+from gpubench.results.result import Failure, Result, Verdict
 from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
+from gpubench.spec.cell import Cell
 from gpubench.spec.objective import (
     DEFAULT_PROBES,
     DEFAULT_TOLERANCE,
     Objective,
+    SearchSettings,
     parse_objective,
 )
 from gpubench.spec.parse import given_spec
@@ -35,7 +38,7 @@ from gpubench.statistics.crossing import (
     tally,
 )
 from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
-from gpubench.system.machine import this_machine
+from gpubench.system.machine import Machine, this_machine
 
 # The rates of the open loops: the distances from the estimated crossing, in units of the logit.
 _OFFSETS = (0.0, -0.6, 0.6)
@@ -101,12 +104,7 @@ def search(
     """
     if isinstance(objective, str):
         objective = parse_objective(objective)
-    if not 0 < tolerance < 1:
-        raise InputError(
-            f"--tolerance {tolerance:g} is not a share between 0 and 1; write it like 0.05"
-        )
-    if probes < 1:
-        raise InputError(f"--probes {probes} is not allowed; give 1 or more")
+    SearchSettings(objective, tolerance, probes).check()
     spec = given_spec(spec, settings)
     check_spec(spec)
     check_prices(spec.instance)
@@ -122,6 +120,17 @@ def check_spec(spec: Spec) -> None:
             "--arrivals trace: every probe needs different arrivals; use poisson, constant or "
             "burst:N"
         )
+
+
+def resolved(spec: Spec, machine: Machine) -> Cell:
+    """The cell of a search. Its spec has the rate and the window that `spec` has.
+
+    Raises InputError if this machine cannot measure it.
+    """
+    # Resolved as an open loop: all measurements then have its workers and its depth.
+    cell = resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
+    given = {"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}
+    return replace(cell, spec=cell.spec.model_copy(update=given))
 
 
 def find(
@@ -170,16 +179,13 @@ class _Search:
 
     def __init__(self, spec: Spec, objective: Objective, progress: Progress) -> None:
         machine = this_machine()
-        # Resolved as an open loop: all measurements then have its workers and its depth.
-        cell = resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
+        cell = resolved(spec, machine)
         self._most_in_flight, self._seed = cell.most_in_flight, cell.load_seed
-        self._spec = cell.spec.model_copy(
-            update={"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}
-        )
+        self._spec = cell.spec
         self._objective = objective
         self._progress = progress
         self._bench = Bench(machine, progress)
-        self._found = SearchResult(spec=self._spec, objective=_promise(objective))
+        self._found = SearchResult(spec=self._spec, objective=objective_info(objective))
 
     def run(self, tolerance: float, most_probes: int) -> SearchResult:
         try:
@@ -305,10 +311,10 @@ class _Search:
         for probe in found.probes:
             probe.near = probe.load == "open" and probe.rate_per_second in rates
         found.verdict = _verdict(found)
-        found.costs = _costs(found)
+        found.costs = search_costs(found)
 
 
-def _promise(objective: Objective) -> ObjectiveInfo:
+def objective_info(objective: Objective) -> ObjectiveInfo:
     return ObjectiveInfo.model_validate(
         {
             "percentile": f"p{objective.percent}",
@@ -331,18 +337,3 @@ def _verdict(found: SearchResult) -> Verdict:
         if not (probe.load == "open" and reason.code == TOO_FEW_INDEPENDENT)
     }
     return Verdict(status="suspect" if reasons else "valid", reasons=list(reasons.values()))
-
-
-def _costs(found: SearchResult) -> list[Cost]:
-    """The costs of inferences at the highest rate."""
-    if found.max_rate_per_second is None:
-        return []
-    batch = found.spec.batch
-    interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
-    return price(
-        found.max_rate_per_second * batch,
-        interval,
-        measured_hardware(found.spec, found.probes[-1].result.environment),
-        found.spec.instance,
-        found.spec.usd_per_hour,
-    )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, cells, parse_grids, read_grids
 from gpubench.errors import InputError
+from gpubench.measure.fresh import refuse_unreachable
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
     RepeatedCell,
@@ -118,10 +119,8 @@ def measure_cells(
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    if repetition.fresh and directory.url.startswith("memory:"):
-        raise InputError(
-            f"--fresh: another process cannot write to {directory.url}; choose another --output"
-        )
+    if repetition.fresh:
+        refuse_unreachable(directory)
     wanted = [
         RepeatedCell(cell, cell.spec.key(machine.identity), directory) for cell in planned.cells
     ]

@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gpubench.planning.matching import Difference, Match, Repeated, match
+from gpubench.planning.matching import CellRepeats, Difference, Match, match
 from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.results.result import Interval, Result
+from gpubench.spec.repetition import LEAST_REPEATS
 from gpubench.spec.share import parse_share
 from gpubench.statistics.comparison import (
     WITHIN,
@@ -24,7 +25,6 @@ from gpubench.statistics.comparison import (
     paired,
     unpaired,
 )
-from gpubench.statistics.repeats import LEAST_REPEATS
 
 MEASURE_REPEATS = f"measure with --repeats {LEAST_REPEATS} or more, or gpubench ab"
 
@@ -222,7 +222,7 @@ def _pair(matched: Match) -> Pair:
     )
 
 
-def _at_the_same_price(cell: Repeated) -> tuple[Result, ...]:
+def _at_the_same_price(cell: CellRepeats) -> tuple[Result, ...]:
     """The repeats, with the one price that is compared."""
     chosen = chosen_cost(cell.result)
     price = (chosen.instance, chosen.usd_per_hour) if chosen else None

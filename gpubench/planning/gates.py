@@ -21,7 +21,7 @@ from gpubench.statistics.comparison import LEVEL, Estimate, holm
 _GATE = re.compile(r"\s*([a-z0-9_.]+)\s*([<>])\s*(\S.*)", re.ASCII)
 _EXAMPLE = "write it like 'p95 > +5%' or 'throughput < -5%'"
 
-Status = Literal["failed", "passed", "uncertain", "untested"]
+GateOutcome = Literal["failed", "passed", "uncertain", "untested"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Gate:
     """A limit for the ratio B/A of one figure."""
 
     metric: Metric
-    limit: float  # "+5%" is 0.05
+    limit: float  # "+5%" is 0.05; the sign is that of a change for the worse
 
     @property
     def text(self) -> str:
@@ -54,7 +54,7 @@ class GateResult:
     gate: Gate
     pair: Pair
     figure: Figure
-    status: Status
+    outcome: GateOutcome
     p_value: float | None  # that B is within the limit, corrected; None: untested
 
     @property
@@ -76,7 +76,7 @@ def parse_gate(text: str) -> Gate:
     """The gate that 'p95 > +5%' is.
 
     Raises InputError, which names --fail-if, for an unknown figure, a limit that is not a signed
-    percentage, and a gate that would fail if B is better.
+    percentage, and a gate that could fail although B is not worse.
     """
     matched = _GATE.fullmatch(text.lower())
     if matched is None:
@@ -86,15 +86,16 @@ def parse_gate(text: str) -> Gate:
         raise InputError(f"--fail-if '{text}': unknown figure '{name}'; {nearest(name, METRICS)}")
     metric = METRICS[name]
     if (comparison == "<") != metric.more_is_better:
-        better, right = ("more", "<") if metric.more_is_better else ("less", ">")
+        better, right = ("more", "< -") if metric.more_is_better else ("less", "> +")
         raise InputError(
-            f"--fail-if '{text}' would fail if B is better, because {better} of {name} is better; "
-            f"write {name} {right} ..., or exchange A and B"
+            f"--fail-if '{text}' could fail although B is not worse: {better} of {name} is better; "
+            f"write {name} {right}LIMIT, or exchange A and B"
         )
-    if limit[0] not in "+-":
-        raise InputError(f"--fail-if '{text}': the limit has no sign; {_EXAMPLE}")
+    sign = "-" if metric.more_is_better else "+"
+    if limit[0] != sign:
+        raise InputError(f"--fail-if '{text}': the limit begins with {sign}; {_EXAMPLE}")
     share = parse_share(limit[1:], f"--fail-if '{text}':")
-    return Gate(metric, share if limit[0] == "+" else -share)
+    return Gate(metric, -share if metric.more_is_better else share)
 
 
 def apply_gates(gates: Sequence[Gate], comparisons: Sequence[Comparison]) -> list[GateResult]:
@@ -121,18 +122,18 @@ def apply_gates(gates: Sequence[Gate], comparisons: Sequence[Comparison]) -> lis
 
 
 def _result(gate: Gate, pair: Pair, figure: Figure, p_value: float | None) -> GateResult:
-    status: Status = "uncertain"
+    outcome: GateOutcome = "uncertain"
     if figure.estimate is None or p_value is None:
-        status = "untested"
+        outcome = "untested"
     elif p_value <= LEVEL:
-        status = "failed"
+        outcome = "failed"
     elif gate.p_passed(figure.estimate) <= LEVEL:
-        status = "passed"
-    return GateResult(gate, pair, figure, status, p_value)
+        outcome = "passed"
+    return GateResult(gate, pair, figure, outcome, p_value)
 
 
 def _refuse_untested(results: Sequence[GateResult]) -> None:
-    if any(each.status != "untested" for each in results):
+    if any(each.outcome != "untested" for each in results):
         return
     gate = results[0].gate
     reasons = [each.figure.no_verdict for each in results if each.figure.no_verdict]

@@ -29,7 +29,7 @@ Value = str | float | int | bool | None
 
 
 @dataclass(frozen=True)
-class Repeated:
+class CellRepeats:
     """All repeats of a cell, and one result that stands for them."""
 
     result: Result
@@ -49,8 +49,8 @@ class Difference:
 class Match:
     """The same cell in A and in B."""
 
-    a: Repeated
-    b: Repeated
+    a: CellRepeats
+    b: CellRepeats
     differences: tuple[Difference, ...]
 
 
@@ -90,11 +90,11 @@ def match(a: Sequence[Result], b: Sequence[Result], force: bool = False) -> Matc
     )
 
 
-def _repeated(results: Sequence[Result]) -> list[Repeated]:
-    return [Repeated(combined(repeats), tuple(repeats)) for repeats in grouped(results)]
+def _repeated(results: Sequence[Result]) -> list[CellRepeats]:
+    return [CellRepeats(combined(repeats), tuple(repeats)) for repeats in grouped(results)]
 
 
-def _keys(a: Sequence[Repeated], b: Sequence[Repeated]) -> list[Callable[[Result], Hashable]]:
+def _keys(a: Sequence[CellRepeats], b: Sequence[CellRepeats]) -> list[Callable[[Result], Hashable]]:
     """Keys from "the same in everything" to "comparable". Each key matches more than the last."""
     axes = _compared_axes(a, b)
     return [
@@ -127,7 +127,7 @@ def _settings(
     return tuple((name, value) for name, value in settings.items() if name not in without)
 
 
-def _compared_axes(a: Sequence[Repeated], b: Sequence[Repeated]) -> frozenset[str]:
+def _compared_axes(a: Sequence[CellRepeats], b: Sequence[CellRepeats]) -> frozenset[str]:
     """Settings that have one value in all of A and another value in all of B."""
     settings_a, settings_b = (
         [each.result.spec.measured_settings() for each in side] for side in (a, b)
@@ -141,7 +141,7 @@ def _compared_axes(a: Sequence[Repeated], b: Sequence[Repeated]) -> frozenset[st
 
 
 def _take_pairs(
-    left: list[Repeated], right: list[Repeated], key: Callable[[Result], Hashable]
+    left: list[CellRepeats], right: list[CellRepeats], key: Callable[[Result], Hashable]
 ) -> list[Match]:
     """The pairs of cells whose key occurs once on each side. They are removed from both sides."""
     by_key_a, by_key_b = _by_key(left, key), _by_key(right, key)
@@ -158,9 +158,9 @@ def _take_pairs(
 
 
 def _by_key(
-    cells: Sequence[Repeated], key: Callable[[Result], Hashable]
-) -> dict[Hashable, list[Repeated]]:
-    found: dict[Hashable, list[Repeated]] = {}
+    cells: Sequence[CellRepeats], key: Callable[[Result], Hashable]
+) -> dict[Hashable, list[CellRepeats]]:
+    found: dict[Hashable, list[CellRepeats]] = {}
     for each in cells:
         found.setdefault(key(each.result), []).append(each)
     return found
@@ -177,7 +177,7 @@ def _differences(a: Result, b: Result) -> tuple[Difference, ...]:
 
 
 def _refuse_ambiguous(
-    left: Sequence[Repeated], right: Sequence[Repeated], key: Callable[[Result], Hashable]
+    left: Sequence[CellRepeats], right: Sequence[CellRepeats], key: Callable[[Result], Hashable]
 ) -> None:
     by_key_b = _by_key(right, key)
     for value, cells in _by_key(left, key).items():

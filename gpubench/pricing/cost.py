@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gpubench.errors import InputError
 from gpubench.pricing import Catalog, Instance, bundled_catalog
 from gpubench.results.result import Cost, Environment, Interval, Result
+from gpubench.results.search_result import SearchResult
 from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
 
 
@@ -107,6 +108,33 @@ def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None
     if not instances and usd_per_hour is None:
         return result
     return result.model_copy(update={"costs": costs(result, instances, usd_per_hour)})
+
+
+def search_costs(found: SearchResult) -> list[Cost]:
+    """The costs of inferences at the highest rate of a search."""
+    if found.max_rate_per_second is None:
+        return []
+    batch = found.spec.batch
+    interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
+    return price(
+        found.max_rate_per_second * batch,
+        interval,
+        measured_hardware(found.spec, found.probes[-1].result.environment),
+        found.spec.instance,
+        found.spec.usd_per_hour,
+    )
+
+
+def reprice_search(
+    found: SearchResult, instances: Sequence[str], usd_per_hour: float | None
+) -> SearchResult:
+    """The search with new costs; unchanged if neither is given. Raises as `price` does."""
+    if not instances and usd_per_hour is None:
+        return found
+    prices = {"instance": tuple(instances), "usd_per_hour": usd_per_hour}
+    priced = found.model_copy(update={"spec": found.spec.model_copy(update=prices)})
+    priced.costs = search_costs(priced)
+    return priced
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gpubench.planning.compare import Comparison, Figure, Pair
 from gpubench.planning.matching import Difference, Value
-from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
+from gpubench.planning.metrics import P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.report.comparison_sentences import answer, how_compared, more_rounds, within_text
 from gpubench.report.format import milliseconds, number, ratio, seconds, share, usd, with_interval
 from gpubench.report.notes import (
@@ -31,10 +31,15 @@ from gpubench.report.settings import (
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Interval, Result
+from gpubench.spec.repetition import LEAST_REPEATS
 
 LEGEND = (
     "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
     "P95 ms and $/million."
+)
+FEW_PROCESSES = (
+    "The repeats of a cell share a process. What a process decides once, such as the place of its "
+    "memory, is the same in all of them, and may look like a difference: measure with --fresh."
 )
 HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAME, or see --help."
 
@@ -59,11 +64,18 @@ _QUANTITIES = (
 )
 
 
+def _answered(pairs: Sequence[Pair]) -> list[bool]:
+    """Which of the quantities have a column for answers: all with a ratio, if there is one."""
+    if not any(quantity.of(pair).tested for quantity in _QUANTITIES for pair in pairs):
+        return [False] * len(_QUANTITIES)
+    return [any(q.of(pair).b_over_a is not None for pair in pairs) for q in _QUANTITIES]
+
+
 def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
     """One row for each pair: A, B, their ratio and the answer side by side for each figure."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
-    answered = [any(q.of(pair).tested for pair in pairs) for q in _QUANTITIES]
+    answered = _answered(pairs)
     columns = [filled.column for filled in keys]
     for quantity, has_answer in zip(_QUANTITIES, answered, strict=True):
         columns += [Column(f"A {quantity.title}"), Column(f"B {quantity.title}"), Column("B/A")]
@@ -88,7 +100,7 @@ def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
     """A row for A, B, their ratio and the answer, for narrow terminals; figures with intervals."""
     pairs = ordered_pairs(comparison)
     keys = _key_columns(pairs)
-    has_answer = any(q.of(pair).tested for pair in pairs for q in _QUANTITIES)
+    has_answer = any(_answered(pairs))
     columns = [filled.column for filled in keys]
     columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
     rows: list[list[DraftCell]] = []
@@ -136,16 +148,22 @@ def _table(
     if costs := [cost for result in left + right if (cost := chosen_cost(result))]:
         facts.append(("prices", prices(costs)))
     remarks = [LEGEND]
-    if any(pair.figures[metric.name].tested for pair in pairs for metric in COLUMNS):
+    if any(_answered(pairs)):
         remarks.append(
             f"Answers are tests at 5%. '{within_text(comparison.within)}': no difference larger "
             f"than {share(comparison.within)}. Intervals are 95%, each for one comparison alone."
         )
+        if any(_shares_processes(side) for side in left + right):
+            remarks.append(FEW_PROCESSES)
     if not all(chosen_cost(pair.a) and chosen_cost(pair.b) for pair in pairs):
         remarks.append(HOW_TO_PRICE)
     for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
         remarks += [f"Only in {side}: {result.spec.describe()}" for result in results]
     return make_table(columns, rows, facts, remarks)
+
+
+def _shares_processes(result: Result) -> bool:
+    return result.repeats is not None and result.repeats.processes < LEAST_REPEATS
 
 
 def _machines(results: Sequence[Result]) -> str:
@@ -205,13 +223,12 @@ def _cells(
     figure = quantity.of(pair)
     a_wrong, b_wrong = _of_side("A", answer_notes(pair.a)), _of_side("B", answer_notes(pair.b))
     a_cost, b_cost = quantity.cost(pair.a), quantity.cost(pair.b)
-    reasons = _reasons(figure)
     cells = [
         DraftCell(text(figure.a, figure.a_interval), _cost_notes("A", a_cost) + a_wrong),
         DraftCell(text(figure.b, figure.b_interval), _cost_notes("B", b_cost) + b_wrong),
-        DraftCell(_ratio(figure), a_wrong + b_wrong + (() if has_answer else reasons)),
+        DraftCell(_ratio(figure), a_wrong + b_wrong),
     ]
-    return [*cells, DraftCell(answer(figure, within), reasons)] if has_answer else cells
+    return [*cells, DraftCell(answer(figure, within), _reasons(figure))] if has_answer else cells
 
 
 def _ratio(figure: Figure) -> str:

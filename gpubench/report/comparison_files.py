@@ -43,7 +43,8 @@ def json_text(
     there is only one comparison.
     """
     documents = [_document(*each) for each in comparisons]
-    document = documents[0] if by is None else {"by": by, "comparisons": [*documents]}
+    listed: dict[str, Json] = {"by": by, "comparisons": [*documents]}
+    document = documents[0] if by is None else listed
     document["gates"] = _gates(gates)
     return escape.json_text(
         json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -68,11 +69,11 @@ def _gates(results: Sequence[GateResult]) -> list[Json]:
         {
             "gate": each.gate.text,
             "cell": each.pair.b.spec.describe(),
-            "status": each.status,
+            "outcome": each.outcome,
             "b_over_a": each.figure.b_over_a,
             "b_over_a_bounds": each.figure.estimate.bounds() if each.figure.estimate else None,
             "p_value": each.p_value,
-            "reason": each.why_untested if each.status == "untested" else None,
+            "reason": each.why_untested if each.outcome == "untested" else None,
         }
         for each in results
     ]

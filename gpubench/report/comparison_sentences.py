@@ -44,13 +44,13 @@ def more_rounds(figure: Figure) -> str:
 def how_compared(comparison: Comparison) -> str:
     """The methods, the number of rounds, and for what the answers are corrected."""
     rounds: dict[str, list[int]] = {}
-    unanswered = 0
+    unanswered: list[str] = []
     for pair in comparison.pairs:
         estimates = [e for m in COLUMNS if (e := pair.figures[m.name].estimate)]
         if estimates:
             rounds.setdefault(estimates[0].method, []).append(estimates[0].rounds)
         else:
-            unanswered += 1
+            unanswered += [why for m in COLUMNS if (why := pair.figures[m.name].no_verdict)][:1]
     spread = share(SPREAD if comparison.spread is None else comparison.spread)
     texts = {
         "paired": "in {} paired rounds",
@@ -59,8 +59,10 @@ def how_compared(comparison: Comparison) -> str:
         "single": f"single runs, with the stated spread of {spread} between runs",
     }
     parts = [texts[method].format(_range(numbers)) for method, numbers in rounds.items()]
+    if not parts:
+        return " · ".join(dict.fromkeys(unanswered)) or "no pair has a figure on both sides"
     if unanswered:
-        parts.append("no verdict from single runs" if not parts else f"{unanswered} not compared")
+        parts.append(f"no verdict for {count(len(unanswered), 'cell')}")
     if comparison.corrected_for > 1:
         parts.append(f"corrected for {comparison.corrected_for} comparisons of each figure (Holm)")
     return " · ".join(parts)
@@ -112,25 +114,36 @@ def _counts(comparison: Comparison, metric: Metric) -> str | None:
     if not answers:
         return None
     numbers = ", ".join(f"{word} in {amount}" for word, amount in answers.most_common())
-    return f"{metric.noun} {numbers} of {count(len(figures), 'cell')}"
+    return f"{metric.noun}: {numbers} of {count(len(figures), 'cell')}"
 
 
 def gate_sentences(results: Sequence[GateResult]) -> list[str]:
-    """A sentence for each figure that fails its gate, or else one about all of them."""
-    failed = [f"gate failed: {_failure(each)}" for each in results if each.status == "failed"]
+    """A sentence for each figure that failed its gate, or else one about all of them."""
+    failed = [f"gate failed: {_failure(each)}" for each in results if each.outcome == "failed"]
+    return failed or [_no_failure(results)]
+
+
+def gate_headline(results: Sequence[GateResult]) -> str:
+    """One sentence about all gates."""
+    failed = sum(each.outcome == "failed" for each in results)
     if failed:
-        return failed
-    passed = sum(each.status == "passed" for each in results)
+        total = count(len(results), "figure")
+        return f"gates failed: {failed} of {total} {_is_certain(failed)} beyond the limit"
+    return _no_failure(results)
+
+
+def _no_failure(results: Sequence[GateResult]) -> str:
+    passed = sum(each.outcome == "passed" for each in results)
     if passed == len(results):
-        return [f"no gate failed: {_certain(passed)} within the limit"]
+        return f"no gate failed: {_certain(passed)} within the limit"
     parts = [f"no gate failed, but not everything is certain: {_certain(passed)} within the limit"]
-    for status, text in (("uncertain", "not certain"), ("untested", "not tested")):
-        names = [_name(each) for each in results if each.status == status]
+    for outcome, text in (("uncertain", "not certain"), ("untested", "not tested")):
+        names = [_name(each) for each in results if each.outcome == outcome]
         if names:
             more = len(names) - _MOST_NAMES
             shown = ", ".join(names[:_MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
             parts.append(f"{text}: {shown}")
-    return ["; ".join(parts)]
+    return "; ".join(parts)
 
 
 def gate_change(result: GateResult) -> str:
@@ -139,26 +152,41 @@ def gate_change(result: GateResult) -> str:
     if estimate is None:
         return ABSENT
     at_least, at_most = estimate.bounds()
-    is_upper = (result.status == "failed") == result.gate.metric.more_is_better
+    is_upper = (result.outcome == "failed") == result.gate.metric.more_is_better
     bound = f"{change(at_most)} or less" if is_upper else f"{change(at_least)} or more"
     return f"{change(estimate.ratio)} (95%: {bound})"
 
 
 def _failure(result: GateResult) -> str:
-    """'p95 of resnet50 ...: B against A is +12% (95%: +8.1% or more), the limit is +5%'."""
-    limit = change(1 + result.gate.limit)
-    return f"{_name(result)}, the limit is {limit}"
+    """'p95 of resnet50 ... is 12% higher in B than in A (95%: at least 8.1%); the limit is +5%'."""
+    assert result.figure.estimate is not None
+    is_lower = result.gate.metric.more_is_better
+    at_least, at_most = result.figure.estimate.bounds()
+    measured, bound = (
+        change(each)[1:]
+        for each in (result.figure.estimate.ratio, at_most if is_lower else at_least)
+    )
+    _, _, limit = result.gate.text.rpartition(" ")
+    return (
+        f"{result.gate.metric.name} of {result.pair.b.spec.describe()} is {measured} "
+        f"{'lower' if is_lower else 'higher'} in B than in A (95%: at least {bound}); "
+        f"the limit is {limit}"
+    )
+
+
+def _is_certain(amount: int) -> str:
+    return f"{'is' if amount == 1 else 'are'} certain to be"
 
 
 def _certain(amount: int) -> str:
-    return f"{count(amount, 'figure')} {'is' if amount == 1 else 'are'} certain to be"
+    return f"{count(amount, 'figure')} {_is_certain(amount)}"
 
 
 def _name(result: GateResult) -> str:
     cell = f"{result.gate.metric.name} of {result.pair.b.spec.describe()}"
-    if result.status == "untested":
+    if result.outcome == "untested":
         return f"{cell}: {result.why_untested}"
-    return f"{cell}: B against A is {gate_change(result)}"
+    return f"{cell}: {gate_change(result)}"
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -8,10 +8,10 @@ from gpubench.planning.compare import Comparison
 from gpubench.planning.gates import GateResult
 from gpubench.report import escape, markdown
 from gpubench.report.comparison import wide_table
-from gpubench.report.comparison_sentences import gate_change, gate_sentences, headline
+from gpubench.report.comparison_sentences import gate_change, gate_headline, headline
 from gpubench.report.table import Column, DraftCell, Table, make_table
 
-_STATUS = {
+_OUTCOME = {
     "failed": "failed",
     "passed": "passed",
     "uncertain": "not certain",
@@ -23,13 +23,18 @@ def summary(
     comparisons: Sequence[tuple[Comparison, str, str]], gates: Sequence[GateResult] = ()
 ) -> str:
     """The answer in a sentence, the gates, and the tables. Each comparison has its two names."""
-    lines = [escape.markdown(headline(*each)) for each in comparisons]
-    blocks = [f"**{line}**\n" for line in lines]
+    lines = [headline(*each) for each in comparisons]
     if gates:
-        blocks += [f"{escape.markdown(text)}  \n" for text in gate_sentences(gates)]
-        blocks.append("\n" + markdown.text([_gate_table(gates)]))
+        lines.append(f"{_capital(gate_headline(gates))}.")
+    blocks = [f"**{escape.markdown(line)}**\n" for line in lines]
+    if gates:
+        blocks.append(markdown.text([_gate_table(gates)]))
     blocks += [markdown.text([wide_table(*each)]) for each in comparisons]
     return "\n".join(blocks)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _gate_table(gates: Sequence[GateResult]) -> Table:
@@ -40,7 +45,7 @@ def _gate_table(gates: Sequence[GateResult]) -> Table:
             DraftCell(each.pair.b.spec.describe()),
             DraftCell(gate_change(each)),
             DraftCell(
-                _STATUS[each.status], (each.why_untested,) if each.status == "untested" else ()
+                _OUTCOME[each.outcome], (each.why_untested,) if each.outcome == "untested" else ()
             ),
         ]
         for each in gates

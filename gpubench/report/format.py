@@ -70,7 +70,7 @@ def two_digits(value: float) -> str:
 
 def change(quotient: float) -> str:
     """A ratio as a signed difference in percent, with two digits: 1.054 is '+5.4%'."""
-    difference = 100 * (quotient - 1)
+    difference = round(100 * (quotient - 1), 2)
     return f"{'-' if difference < 0 else '+'}{number(abs(difference), digits=2)}%"
 
 

@@ -68,10 +68,28 @@ def _answer(found: SearchResult) -> Table:
         *(_cost_cell(found, cost) for cost in found.costs),
         _verdict_cell(found),
     ]
-    remarks = [LEGEND]
+    remarks = [LEGEND, *_repeats(found)]
     if not found.costs and found.max_rate_per_second is not None:
         remarks.append(HOW_TO_PRICE)
     return make_table(columns, [row], facts, remarks)
+
+
+def _repeats(found: SearchResult) -> list[str]:
+    """What the interval comes from, if the search was made several times."""
+    if found.repeats is None or (info := found.repeats.max_rate_per_second) is None:
+        return []
+    rate = found.max_rate_per_second
+    remark = (
+        f"max rate /s is the geometric mean of the rates that {info.count} of "
+        f"{found.repeats.count + found.repeats.failed + found.repeats.without_rate} searches found"
+    )
+    for where, interval in (
+        ("by the differences between them", info.interval),
+        ("inside one of them", info.interval_inside),
+    ):
+        if interval is not None:
+            remark += f"; {where}: {with_interval(rate, interval)}"
+    return [f"{remark}. The probes are those of the search with the median rate."]
 
 
 def _of_capacity(found: SearchResult) -> str:

@@ -3,6 +3,7 @@
     <key>.json      the result; if it exists, the cell is complete
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
     <key>-2.json    the second repeat of the same cell, and so on
+    search-<key>.json, search-<key>-2.json    searches, without sample files
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
 A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
@@ -26,6 +27,7 @@ from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
+from gpubench.results.search_result import SearchResult, parse_search
 
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
@@ -35,9 +37,22 @@ _MOST_SAMPLE_BYTES = 4 << 30
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
+_SEARCH = "search-"
+
+
 def repeat_name(key: str, number: int) -> str:
     """The name of the documents of a repeat, without a suffix. The first repeat is 1."""
     return key if number == 1 else f"{key}-{number}"
+
+
+def search_name(key: str) -> str:
+    """The name of the document of a search, without a suffix."""
+    return f"{_SEARCH}{key}"
+
+
+def search_key(name: str) -> str:
+    """The part of the name of a search that all its repeats have."""
+    return _SEARCH + key_and_number(name.removeprefix(_SEARCH))[0]
 
 
 def key_and_number(name: str) -> tuple[str, int]:
@@ -51,6 +66,7 @@ class Contents:
     """Everything in a run directory."""
 
     cells: list[tuple[str, Result]]  # (key, result), oldest first
+    searches: list[tuple[str, SearchResult]]  # (key, result), by key
     problems: list[str]  # one line for each file that could not be read, with the remedy
 
 
@@ -178,8 +194,10 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(self) -> Contents:
-        """Every cell. A file that cannot be read is among the problems.
+    def read_all(self, searches: bool = False) -> Contents:
+        """Every cell, and every search if they are wanted.
+
+        A file that cannot be read is among the problems.
 
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
@@ -189,7 +207,9 @@ class RunDirectory:
                 [
                     name[:-5]
                     for name in self._folder.names()
-                    if name.endswith(".json") and not name.startswith(".")
+                    if name.endswith(".json")
+                    and not name.startswith(".")
+                    and (searches or not name.startswith(_SEARCH))
                 ]
                 if found
                 else []
@@ -201,23 +221,27 @@ class RunDirectory:
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
             )
         cells: list[tuple[str, Result]] = []
+        found_searches: list[tuple[str, SearchResult]] = []
         problems: list[str] = []
         for key in keys:
             try:
-                cells.append((key, self._read_result(key)))
+                if key.startswith(_SEARCH):
+                    found_searches.append((key, self._read_search(key)))
+                else:
+                    cells.append((key, self._read_result(key)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
-        if problems and not cells:
+        if problems and not cells and not found_searches:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             raise InputError(problems[0] + more)
-        if not cells:
+        if not cells and not found_searches:
             raise InputError(
                 f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
-        return Contents(cells, problems)
+        return Contents(cells, found_searches, problems)
 
     def read(self, name: str) -> Result:
         """One document.
@@ -253,14 +277,50 @@ class RunDirectory:
             )
         return from_parquet(data, f"{self.url}/{name}")
 
-    def _read_result(self, key: str) -> Result:
-        origin = f"{self.url}/{key}.json"
-        data = self._folder.read(f"{key}.json", MOST_JSON_BYTES)
+    def has_search(self, name: str) -> bool:
+        """Whether this search was made. One that failed or was interrupted is made again.
+
+        Raises InputError if the file cannot be read.
+        """
         try:
-            text = data.decode()
+            return self._read_search(name).error is None
+        except (FileNotFoundError, InputError):
+            return False
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise InputError(
+                f"{self.url}/{name}.json cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def read_search(self, name: str) -> SearchResult:
+        """Raises InputError if the document is damaged or cannot be read."""
+        try:
+            return self._read_search(name)
+        except OSError as error:
+            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
+
+    def write_search(self, name: str, found: SearchResult) -> None:
+        """Raises GpubenchError if the directory can no longer be written."""
+        try:
+            self._folder.write(f"{name}.json", found.to_json().encode())
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+
+    def _read_result(self, key: str) -> Result:
+        return parse_result(*self._read_text(key))
+
+    def _read_search(self, name: str) -> SearchResult:
+        return parse_search(*self._read_text(name))
+
+    def _read_text(self, name: str) -> tuple[str, str]:
+        """The text of a document, and where it is, for messages."""
+        origin = f"{self.url}/{name}.json"
+        data = self._folder.read(f"{name}.json", MOST_JSON_BYTES)
+        try:
+            return data.decode(), origin
         except UnicodeDecodeError:
             raise InputError(f"{origin} is not text; measure the cell again") from None
-        return parse_result(text, origin)
 
 
 def open_run(url: str | Path) -> RunDirectory:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from gpubench.errors import InputError
+from gpubench.files.untrusted import parse_json
 from gpubench.results.result import (
     SCHEMA,
     Cost,
@@ -17,6 +19,8 @@ from gpubench.results.result import (
     Failure,
     Interval,
     Part,
+    Repeat,
+    RepeatedFigure,
     Result,
     Verdict,
 )
@@ -45,12 +49,24 @@ class Probe(Part):
     result: Result
 
 
+class SearchRepeats(Part):
+    """What several repeats of a search say together. It is computed, and no file holds it."""
+
+    count: int  # that found a rate
+    failed: int = 0
+    without_rate: int = 0  # that found that no rate meets the objective
+    processes: int
+    max_rate_per_second: RepeatedFigure | None = None
+
+
 class SearchResult(Part):
     """The highest rate that meets an objective. Attributes have the names of the JSON keys."""
 
     schema_: int = Field(SCHEMA, alias="schema")
     spec: Spec
     environment: Environment | None = None  # None: nothing was measured
+    repeat: Repeat | None = None  # None: the document is in no run directory
+    repeats: SearchRepeats | None = None  # None: this is a single search
     objective: ObjectiveInfo
     max_rate_per_second: float | None = (
         None  # in requests; None: no rate meets it, or none was found
@@ -68,3 +84,28 @@ class SearchResult(Part):
     def to_json(self) -> str:
         """Strict JSON, indented by two spaces. No NaN, no Infinity; absent values are null."""
         return self.model_dump_json(by_alias=True, indent=2)
+
+
+def parse_search(text: str, origin: str) -> SearchResult:
+    """Read the document of a search.
+
+    Raises InputError, which names `origin`, if it is not one that this version reads.
+    """
+    try:
+        parse_json(text, origin)
+        found = SearchResult.model_validate_json(text)
+    except InputError as error:
+        raise InputError(f"{error}; search again or remove the file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "document"
+        raise InputError(
+            f"{origin} is not the result of a search: {place}: {first['msg']}; search again or "
+            "remove the file"
+        ) from None
+    if found.schema_ != SCHEMA:
+        raise InputError(
+            f"{origin} has schema {found.schema_}, and this gpubench reads {SCHEMA}; read it with "
+            "the version that wrote it"
+        )
+    return found

@@ -33,6 +33,24 @@ class Objective:
         return round(self.latency_s * 1e9)
 
 
+@dataclass(frozen=True)
+class SearchSettings:
+    """What a search looks for, and when it ends."""
+
+    objective: Objective
+    tolerance: float = DEFAULT_TOLERANCE
+    probes: int = DEFAULT_PROBES
+
+    def check(self) -> None:
+        """Raises InputError for a value that is not allowed."""
+        if not 0 < self.tolerance < 1:
+            raise InputError(
+                f"--tolerance {self.tolerance:g} is not a share between 0 and 1; write it like 0.05"
+            )
+        if self.probes < 1:
+            raise InputError(f"--probes {self.probes} is not allowed; give 1 or more")
+
+
 def parse_objective(text: str) -> Objective:
     """An objective from 'p99:10ms'.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from gpubench.statistics.repeats import LEAST_REPEATS
+from gpubench.spec.repetition import LEAST_REPEATS
 from gpubench.statistics.student import student_t, t_cdf, t_quantile
 
 LEVEL = 0.05  # of every test

@@ -113,7 +113,7 @@ def _over(
         return _Combined()
     mean = math.fsum(logs) / len(logs)
     between, spread = between_repeats(logs)
-    inside = _geometric_mean([i for r in results if (i := interval(r)) and i[0] > 0])
+    inside = geometric_mean([i for r in results if (i := interval(r)) and i[0] > 0])
     candidates = [each for each in (between, inside) if each is not None]
     widest = max(candidates, key=lambda each: each[1] / each[0], default=None)
     note = None
@@ -138,7 +138,16 @@ def between_repeats(logs: Sequence[float]) -> tuple[Interval | None, float | Non
     return (math.exp(mean - margin), math.exp(mean + margin)), spread
 
 
-def _geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
+def half_width(logs: Sequence[float]) -> float | None:
+    """The longer side of the interval of `between_repeats`, as a share of exp(mean)."""
+    interval, _ = between_repeats(logs)
+    if interval is None:
+        return None
+    return interval[1] / math.exp(math.fsum(logs) / len(logs)) - 1
+
+
+def geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
+    """An interval whose ends are the geometric means of those of `intervals`."""
     if not intervals:
         return None
     low, high = (

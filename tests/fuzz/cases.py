@@ -52,6 +52,7 @@ TEXTS = (
     *("poisson", "poisson:3", "constant", "burst:0", "burst:2", "trace:", "trace:pipe", "trace:t"),
     *("planted:f", "planted.py:f", "m.pt", "m.plan", "m.onnx", "hub:a/b", "file/", "synthetic"),
     *("resnet50", "bert-base", "reset50", "eager", "torchscript", "onnxruntime", "tensorrt", "fp8"),
+    *("runtime", "precision=fp32,bf16", "batch=", "2%", "200%", "p95 > +5%", "usd > +1%", "p95 <"),
     *("cpu", "cuda", "cuda:0", "cuda:" + "9" * 5000, "all", "cuda:1,cuda:1", "g5.xlarge", "T4"),
 )
 TEXT = st.one_of(st.sampled_from(TEXTS), st.text(max_size=20))
@@ -74,7 +75,10 @@ _FLAGS = {
     "search": (*_SETTINGS, "--objective", "--tolerance", "--probes", "--json", "--quiet"),
     "sweep": (*_SETTINGS, "--output", "--quiet", "--allow-code", "--max-cells"),
     "report": ("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
-    "compare": ("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
+    "compare": (
+        *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
+        *("--by", "--within", "--spread", "--fail-if", "--step-summary"),
+    ),
     "prices": ("list", "show", "--provider", "--accelerator"),
     "build": (
         *("--model", "--weights", "--runtime", "--precision", "--batch", "--seq-len", "--seed"),
@@ -96,7 +100,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     if command in {"report", "sweep"} and draw(st.booleans()):
         arguments.append(draw(st.sampled_from(("run", "file", "pipe", "socket", "/dev/zero"))))
     if command == "compare":
-        arguments += ["run", "run"]
+        arguments += draw(st.sampled_from((["run", "run"], ["run"])))
     for flag in draw(st.lists(st.sampled_from(_FLAGS.get(command, ("--x",))), max_size=4)):
         arguments.append(flag)
         if draw(st.integers(0, 9)):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import runpy
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 from small_models import make_presets_small
 
 from gpubench.cells.grid import cells, read_grids
+from gpubench.cli.program import program
+from gpubench.planning.gates import parse_gate
 from gpubench.system.machine import this_machine
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -30,3 +35,26 @@ def test_the_python_example_measures_every_batch_size(
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in printed] == ["batch 1", "batch 2"]
     assert all("per million on c7i.xlarge" in line for line in printed)
+
+
+def gpubench_commands(workflow: Path) -> list[list[str]]:
+    """The arguments of every `gpubench` command in the steps of a workflow."""
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    lines = [line for script in scripts for line in script.replace("\\\n", " ").splitlines()]
+    words = [shlex.split(line) for line in lines]
+    return [arguments for program, *arguments in words if program == "gpubench"]
+
+
+def test_the_commands_of_the_workflow_have_flags_that_exist() -> None:
+    (measure, gate) = gpubench_commands(EXAMPLES / "github_action.yml")
+    parsed = []
+    for name, *arguments in (measure, gate):
+        command = program.get_command(click.Context(program), name)
+        assert command is not None
+        parsed.append(command.make_context(name, arguments).params)
+    swept, compared = parsed
+    assert (swept["repeats"], swept["fresh"]) == (10, True)
+    assert [parse_gate(text).text for text in compared["fail_if"]] == list(compared["fail_if"])
+    assert compared["by"] == f"model={swept['model']}"  # base is A, and head is B
+    assert compared["a"] == swept["output"]

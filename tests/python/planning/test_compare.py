@@ -185,15 +185,6 @@ def test_ratios_are_of_the_figures_as_measured() -> None:
     assert Figure(0.0, 1.0).b_over_a is None
 
 
-def test_a_difference_is_significant_if_its_interval_excludes_zero() -> None:
-    assert Figure(1.0, 2.0, (0.9, 1.1), (1.9, 2.1)).is_significant is True
-    assert Figure(2.0, 1.0, (1.9, 2.1), (0.9, 1.1)).is_significant is True
-    # 1.0 apart, and sqrt(0.6^2 + 0.5^2) = 0.78 of it may be chance, though the intervals overlap.
-    assert Figure(1.0, 2.0, (0.5, 1.6), (1.5, 2.1)).is_significant is True
-    assert Figure(1.0, 1.7, (0.5, 1.6), (1.2, 2.1)).is_significant is False
-    assert Figure(1.0, 2.0, (0.5, 1.6), None).is_significant is None
-
-
 def test_each_side_is_compared_at_the_instance_it_was_measured_on() -> None:
     both = ("g5.4xlarge", "g4dn.4xlarge")
     [pair] = compare(
@@ -292,10 +283,13 @@ def test_json_is_strict_and_absent_is_null() -> None:
     assert len(document["only_a"]) == len(document["only_b"]) == 1
 
 
-def test_a_directory_compared_with_itself_shows_no_difference() -> None:
+def test_single_runs_have_ratios_and_no_verdict() -> None:
     comparison = compare(quick_start(machine=LAPTOP), quick_start(machine=LAPTOP))
     assert len(comparison.pairs) == 9
     for pair in comparison.pairs:
         assert pair.throughput_per_second.b_over_a == 1.0
-        assert pair.throughput_per_second.is_significant is False
+        assert pair.throughput_per_second.is_significant is None
+        assert pair.throughput_per_second.answer is None
         assert pair.differences == ()
+    shown = terminal.text([wide_table(comparison, "A", "B")])
+    assert "single runs: no verdict; measure with --repeats 3 or more, or gpubench ab" in shown

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 
 import factories
 import pytest
 import scipy.stats
 
 from gpubench.results.result import Failure, Repeat, Result
-from gpubench.statistics.repeats import between_repeats, combined, grouped
+from gpubench.spec.repetition import LEAST_REPEATS_UNTIL
+from gpubench.statistics.repeats import between_repeats, combined, grouped, half_width
 
 
 def repeats(*throughputs: float | None, **settings: object) -> list[Result]:
@@ -105,3 +107,22 @@ def test_repeats_are_grouped_by_settings_machine_and_software() -> None:
     priced = factories.result(instance="c7i.xlarge")
     groups = grouped([two, other_batch, one, other_machine, priced])
     assert groups == [[one, priced, two], [other_batch], [other_machine]]
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.02, 0.03])
+def test_repeats_that_end_when_their_interval_is_narrow_still_cover_the_truth(
+    spread: float,
+) -> None:
+    """As with --until 2%. An end from three repeats on would give 90% at a spread of 3%."""
+    generator = random.Random(spread)
+    covered = 0
+    for _ in range(1000):
+        logs: list[float] = []
+        while len(logs) < 20:
+            logs.append(generator.gauss(0.0, spread))
+            if len(logs) >= LEAST_REPEATS_UNTIL and (half_width(logs) or 1.0) <= 0.02:
+                break
+        interval, _ = between_repeats(logs)
+        assert interval is not None
+        covered += interval[0] <= 1.0 <= interval[1]
+    assert 0.91 <= covered / 1000 <= 0.98
