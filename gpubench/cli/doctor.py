@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpubench.doctor import Finding
     from gpubench.doctor.event_clock import ClockCheck
     from gpubench.doctor.same_thing import SystemCheck
-    from gpubench.doctor.truth import Part
+    from gpubench.doctor.truth import TruthPart
     from gpubench.statistics.repeatability import Share
 
 _SCHEMA = 1
@@ -93,7 +93,7 @@ def _truth(findings: list[Finding], shown: TextIO | None) -> tuple[dict[str, obj
 
     What was measured before Ctrl-C is among the figures.
     """
-    parts: list[Part] = []
+    parts: list[TruthPart] = []
     with foreign_code():
         from gpubench.doctor import truth
         from gpubench.doctor.same_thing import SystemCheck

@@ -38,7 +38,7 @@ MOST_ERROR = 0.05
 
 
 @dataclass(frozen=True)
-class Figure:
+class TheoryFigure:
     """A latency in ms, and what theory says about it.
 
     `by_chance`: the lowest and the highest figure of 1,000 simulated runs of the same length.
@@ -67,8 +67,8 @@ class QueueCheck:
     name: str
     load: float
     requests: int
-    mean_ms: Figure
-    p95_ms: Figure | None  # M/D/1 has no simple formula
+    mean_ms: TheoryFigure
+    p95_ms: TheoryFigure | None  # M/D/1 has no simple formula
     # M/D/1: how much longer the mean latency is than that of the same arrivals without a machine.
     error: float | None
     lag_p99_us: float | None
@@ -133,12 +133,12 @@ def check_queue(
         ideal_ns = latencies(run.samples.scheduled_ns.astype(np.float64), service_ns)
         error = mean_ms / (float(ideal_ns[analysis.counted].mean()) / 1e6) - 1
     else:
-        p95 = Figure(p95_ms, service_ms * mm1_latency_quantile(load, 0.95), p95_range)
+        p95 = TheoryFigure(p95_ms, service_ms * mm1_latency_quantile(load, 0.95), p95_range)
     return QueueCheck(
         name="M/D/1" if is_constant else "M/M/1",
         load=load,
         requests=analysis.completed,
-        mean_ms=Figure(mean_ms, theory_ms, mean_range),
+        mean_ms=TheoryFigure(mean_ms, theory_ms, mean_range),
         p95_ms=p95,
         error=error,
         lag_p99_us=None if analysis.lag is None else analysis.lag.p99,

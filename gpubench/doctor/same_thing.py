@@ -39,12 +39,14 @@ class System:
     name: str
     spec: Spec
     seconds: float  # of one repeat, about; longer on a machine that imports torch slowly
+    judged: tuple[str, ...] = ("throughput", "P95")
 
 
 NULL = System(
     "the null system",
     Spec(model="synthetic", device="cpu", service_time=0.0, warmup=0.1, duration=0.1),
     seconds=0.9,
+    judged=("throughput",),  # P95 is some tens of ns, and the clock resolves 1 ns
 )
 SMALL_MODEL = System(
     "a small torch model",
@@ -54,7 +56,7 @@ SMALL_MODEL = System(
 # No round begins that would probably end after this multiple of the usual time.
 _MOST_OF_USUAL = 2.0
 
-Repeats = Callable[[System, Machine], Sequence[Result]]
+MeasureAgain = Callable[[System, Machine], Sequence[Result]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SystemCheck:
 
     system: str
     device: str
+    judged: tuple[str, ...]
     throughput: Repeatability
     p95: Repeatability
 
@@ -111,7 +114,7 @@ def repeats_in_rounds(system: System, machine: Machine) -> list[Result]:
 
 
 def check_system(
-    system: System, machine: Machine, repeats: Repeats = repeats_in_rounds
+    system: System, machine: Machine, repeats: MeasureAgain = repeats_in_rounds
 ) -> SystemCheck:
     """Raises what `measure_rounds_of_same` raises, and GpubenchError for too few repeats."""
     results = repeats(system, machine)
@@ -123,6 +126,7 @@ def check_system(
     return SystemCheck(
         system=system.name,
         device=results[0].spec.device,
+        judged=system.judged,
         throughput=_over(
             (result.throughput_per_second, result.throughput_interval) for result in results
         ),
@@ -142,29 +146,38 @@ def _over(figures: Iterable[tuple[float | None, Interval | None]]) -> Repeatabil
 def _findings(check: SystemCheck) -> Iterator[Finding]:
     name = f"A/A of {check.system}"
     found = f"{check.throughput.count} repeats of the same settings, each in a new process"
-    untrue, narrow = [], []
-    for figure, each in check.figures.items():
+    untrue, narrow, slow = [], [], []
+    for figure in check.judged:
+        each = check.figures[figure]
         if each.false_differences.is_above:
             untrue.append(
                 f"{two_digits(each.false_differences.share)} of the comparisons of its {figure} "
                 "with itself find a difference"
             )
-        if each.coverage.is_below or each.coverage_in_a_row.is_below:
+        if each.coverage.is_below:
             narrow.append(f"intervals of five repeats hold the {figure} of the others too rarely")
-    if untrue:
-        yield warning(
-            name,
-            f"{found}: {', '.join(untrue)}",
-            "end other programs, and measure each repeat for longer (--duration); do not trust "
-            "small differences of this machine",
-        )
-    if narrow:
-        yield warning(
-            name,
-            f"{found}: {', '.join(narrow)}",
-            "the machine changes slowly, so repeats that follow one another agree too well: "
-            "measure them over a longer time, and compare settings in rounds, in which slow "
-            "changes cancel",
-        )
-    if not untrue and not narrow:
+        elif each.coverage_in_a_row.is_below:
+            slow.append(
+                f"intervals of five repeats in a row hold the {figure} of the others too rarely"
+            )
+    for wrong, remedy in (
+        (
+            untrue,
+            "do not trust small differences of this machine: end other programs, and measure each "
+            "repeat for longer (--duration)",
+        ),
+        (
+            narrow,
+            "a few repeats differ much from all others: end other programs, and measure more "
+            "repeats (--repeats 10)",
+        ),
+        (
+            slow,
+            "the machine changes slowly: spread repeats over a longer time, and compare settings "
+            "in rounds, in which slow changes cancel",
+        ),
+    ):
+        if wrong:
+            yield warning(name, f"{found}: {', '.join(wrong)}", remedy)
+    if not untrue and not narrow and not slow:
         yield ok(name, f"{found}; they agree as well as independent repeats do")

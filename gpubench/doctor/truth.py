@@ -22,10 +22,9 @@ LEVELS = (0.01, 0.02, 0.05)
 
 
 @dataclass(frozen=True)
-class Conclusion:
-    """How small a difference comparisons on this machine can show."""
+class Comparability:
+    """How small a difference comparisons on this machine can show, from a small torch model."""
 
-    system: str  # whose repeats say it
     throughput: float  # half-width of the 95% interval of a ratio after ten rounds
     p95: float
     spread: float  # for `compare --spread`: the larger one of throughput and P95
@@ -44,7 +43,7 @@ class Conclusion:
         found = (
             f"after {ROUNDS} rounds of A, B, B, A the interval of a ratio is "
             f"±{two_digits(self.throughput)} for throughput and ±{two_digits(self.p95)} for P95 "
-            f"({self.system}): throughput {_comparable(self.throughput_level)}, P95 "
+            f"(a small torch model): throughput {_comparable(self.throughput_level)}, P95 "
             f"{_comparable(self.p95_level)}; for single runs, give compare --spread "
             f"{two_digits(self.spread)} or more"
         )
@@ -69,16 +68,15 @@ def level(half_width: float) -> float | None:
     return next((each for each in LEVELS if half_width <= each), None)
 
 
-def conclude(check: SystemCheck) -> Conclusion:
-    return Conclusion(
-        system=check.system,
+def conclude(check: SystemCheck) -> Comparability:
+    return Comparability(
         throughput=check.throughput.half_width,
         p95=check.p95.half_width,
         spread=max(check.throughput.spread, check.p95.spread),
     )
 
 
-Part = QueueCheck | SystemCheck | Conclusion | Finding
+TruthPart = QueueCheck | SystemCheck | Comparability | Finding
 
 
 def systems() -> tuple[System, ...]:
@@ -92,30 +90,35 @@ def seconds(chosen: Sequence[System]) -> float:
     return queues + sum(ROUNDS * PER_ROUND * system.seconds for system in chosen)
 
 
-def examine_truth(machine: Machine, chosen: Sequence[System]) -> Iterator[Part]:
+def examine_truth(machine: Machine, chosen: Sequence[System]) -> Iterator[TruthPart]:
     """Each part when it is measured; a Finding where one cannot be measured.
 
-    The last system gives the conclusion. Raises KeyboardInterrupt on Ctrl-C.
+    Raises KeyboardInterrupt on Ctrl-C.
     """
     try:
         yield from queue_checks(machine)
     except GpubenchError as error:
         yield from_error("queues", error)
-    check = None
+    conclusion: Comparability | Finding = warning(
+        "comparisons",
+        "nothing is concluded, because the small torch model was not measured",
+        "pip install torch torchvision, or see above why it failed",
+    )
     for system in chosen:
         try:
             check = check_system(system, machine)
         except GpubenchError as error:
             yield from_error(f"A/A of {system.name}", error)
-        else:
-            yield check
-    if check is not None:
-        yield conclude(check)
+            continue
+        yield check
+        if system is SMALL_MODEL:
+            conclusion = conclude(check)
+    yield conclusion
 
 
-def document(parts: Sequence[Part]) -> dict[str, object]:
+def document(parts: Sequence[TruthPart]) -> dict[str, object]:
     """What scripts read: every figure. Shares are numbers from 0 to 1, latencies are in ms."""
-    conclusion = next((part for part in parts if isinstance(part, Conclusion)), None)
+    conclusion = next((part for part in parts if isinstance(part, Comparability)), None)
     return {
         "queues": [asdict(part) for part in parts if isinstance(part, QueueCheck)],
         "systems": [asdict(part) for part in parts if isinstance(part, SystemCheck)],
@@ -129,7 +132,7 @@ def document(parts: Sequence[Part]) -> dict[str, object]:
     }
 
 
-def findings_of(part: Part) -> list[Finding]:
+def findings_of(part: TruthPart) -> list[Finding]:
     if isinstance(part, Finding):
         return [part]
     return part.findings if isinstance(part, SystemCheck) else [part.finding]

@@ -23,7 +23,7 @@ from gpubench.results.result import Interval
 from gpubench.statistics.comparison import LEVEL
 from gpubench.statistics.student import student_t
 
-Floats = NDArray[np.float64]
+Series = NDArray[np.float64]
 
 ROUNDS = 10  # of the comparison that is judged
 PER_ROUND = 4  # repeats in a round: A, B, B, A
@@ -91,7 +91,7 @@ def repeatability(figures: Sequence[float], intervals: Sequence[Interval | None]
     )
 
 
-def _shares(count: int) -> list[Callable[[Floats], Floats]]:
+def _shares(count: int) -> list[Callable[[Series], Series]]:
     """What is computed from series of `count` repeats, in the order of `Repeatability`."""
     rng = np.random.default_rng(0)
     signs = rng.choice([-1.0, 1.0], (_DRAWS, count // PER_ROUND))
@@ -115,18 +115,18 @@ def _ideal_ranges(count: int) -> list[Interval]:
     return ranges
 
 
-def differences(logs: Floats) -> Floats:
+def differences(logs: Series) -> Series:
     """log B - log A, if each four successive repeats (last axis) were A, B, B, A."""
     return (logs[..., 1:-2] + logs[..., 2:-1] - logs[..., :-3] - logs[..., 3:]) / 2
 
 
-def _half_width(logs: Floats) -> float:
+def _half_width(logs: Series) -> float:
     """The mean of the differences is known to be 0."""
     deviation = math.sqrt(float(np.square(differences(logs)).mean()))
     return math.expm1(student_t(ROUNDS - 1) * deviation / math.sqrt(ROUNDS))
 
 
-def _false_differences(logs: Floats, signs: Floats) -> Floats:
+def _false_differences(logs: Series, signs: Series) -> Series:
     """The share of comparisons in which Student's t test of paired rounds finds a difference.
 
     Each row of `signs` makes another comparison: +1 if a round is A, B, B, A, and -1 if it is B, A,
@@ -140,11 +140,11 @@ def _false_differences(logs: Floats, signs: Floats) -> Floats:
         error = signed.std(axis=-1, ddof=1) / math.sqrt(count)
         limit = student_t(count - 1, 1 - LEVEL)
         found.append((np.abs(signed.mean(axis=-1)) > limit * error).mean(axis=-1))
-    share: Floats = np.mean(found, axis=0)
+    share: Series = np.mean(found, axis=0)
     return share
 
 
-def _coverage(logs: Floats, chosen: NDArray[np.intp]) -> Floats:
+def _coverage(logs: Series, chosen: NDArray[np.intp]) -> Series:
     """The share of intervals of five repeats that contain the mean of all other repeats.
 
     That mean has an error of its own. So the interval is that of a difference of two means: it is
@@ -156,7 +156,7 @@ def _coverage(logs: Floats, chosen: NDArray[np.intp]) -> Floats:
     mean_of_others = (logs.sum(axis=-1)[..., None] - five.sum(axis=-1)) / others
     error = five.std(axis=-1, ddof=1) * math.sqrt(1 / size + 1 / others)
     inside = np.abs(five.mean(axis=-1) - mean_of_others) <= student_t(size - 1) * error
-    share: Floats = inside.mean(axis=-1)
+    share: Series = inside.mean(axis=-1)
     return share
 
 

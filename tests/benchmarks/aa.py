@@ -15,8 +15,9 @@ is lower, because compare prefers "no difference larger than 2%".
 
 Each job has a core of its own and measures one pair after another. A repeat takes about 0.35 s, so
 a pair of three rounds takes 4 s, and 200 pairs of four systems take 55 minutes divided by the
-number of jobs: 7 minutes with 8 jobs. With --fresh each repeat is a new process: 15 s a pair for
-null and spinning, and 60 s for the two with torch.
+number of jobs: 7 minutes with 8 jobs. In one process A and B share the engine, so they also share
+what an engine decides once. With --fresh each repeat is a new process: about 15 s a pair for null
+and spinning, and 60 s for the two with torch.
 
 Each pair is written to --output when it is measured (JSON lines), and --show prints the table of
 such a file. Nothing is resampled: every pair is measured.
