@@ -145,7 +145,8 @@ def _over(figures: Iterable[tuple[float | None, Interval | None]]) -> Repeatabil
 
 def _findings(check: SystemCheck) -> Iterator[Finding]:
     name = f"A/A of {check.system}"
-    found = f"{check.throughput.count} repeats of the same settings, each in a new process"
+    count = check.throughput.count
+    found = f"{count} repeats of the same settings on {check.device}, each in a new process"
     untrue, narrow, slow = [], [], []
     for figure in check.judged:
         each = check.figures[figure]
