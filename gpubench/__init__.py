@@ -12,7 +12,7 @@ run      measures one cell and returns a Result.
 search   finds the highest rate of requests that meets an objective, and returns a SearchResult.
 sweep    measures a grid of cells into a run directory, and returns their Results.
 combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
-compare  pairs the matching Results of two lists, with the ratios of their figures.
+compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
 core     the queue, the workers and the clock, written in C++.

@@ -30,7 +30,7 @@ COMMANDS = {
     "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
     "report": "Show what was measured, and what it costs.",
-    "compare": "Put two run directories side by side.",
+    "compare": "Say which of two sides is faster and cheaper.",
     "prices": "Look up what cloud instances cost.",
     "build": "Build engines ahead, also for GPUs that are not here.",
     "cache": "List or clear what was built and kept.",

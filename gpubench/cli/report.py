@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 @instance_option
 @usd_per_hour_option
 @click.option(
+    "--each-repeat",
+    is_flag=True,
+    help="One row for each repeat, not one for each cell. Plots show both in any case.",
+)
+@click.option(
+    "--percentiles",
+    metavar="P,P,...",
+    help="The latency percentiles of the tables, such as 50,95,99.9. Files have the usual ones and "
+    "these.  [default: 50,95,99]",
+)
+@click.option(
     "--plots",
     "plots_folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -45,12 +56,15 @@ def command(
     output: Path | None,
     instance: tuple[str, ...],
     usd_per_hour: float | None,
+    each_repeat: bool,
+    percentiles: str | None,
     plots_folder: Path | None,
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
     DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
-    With --instance or --usd-per-hour the results are priced again; nothing is measured again.
+    The repeats of a cell are combined. With --instance or --usd-per-hour the results are priced
+    again; nothing is measured again.
 
     \b
     Example:
@@ -59,7 +73,9 @@ def command(
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
     from gpubench.report.plots import result_plots
+    from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
     from gpubench.report.search import search_tables
     from gpubench.results.run_directory import open_run
@@ -70,11 +86,15 @@ def command(
     has_plots = form == "html" or plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)
-    contents = open_run(directory).read_all(searches=True)
-    warn(contents.problems)
+    percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
+    run = open_run(directory)
+    contents = run.read_all(searches=True)
     names = split_names(instance)
-    cells = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
+    priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
+    cells, problems = with_percentiles(run, priced, percents)
+    warn([*contents.problems, *problems])
     results = [result for _, result in cells]
+    shown = cells if each_repeat else one_for_each_cell(cells)
     searches = [
         reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
     ]
@@ -83,7 +103,8 @@ def command(
 
     def tables() -> list[Table]:
         of_searches = (table for found in searches for table in search_tables(found))
-        return [*result_tables(results), *of_searches]
+        of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
+        return [*of_cells, *of_searches]
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
@@ -97,9 +118,9 @@ def command(
             figures = [svg.element(document, name) for name, document in drawn.items()]
             emit(html.page(directory, tables(), figures, remarks), output)
         case "csv":
-            emit(csv.text(cells), output)
+            emit(csv.text(shown), output)
         case "json":
-            emit(json.text(results), output)
+            emit(json.text(result for _, result in shown), output)
         case _:
             emit_tables(tables(), output)
     if plots_folder is not None:

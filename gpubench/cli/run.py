@@ -160,6 +160,9 @@ def _run_into_directory(
         finish()
     if progress.to_measure == 0:
         tell_nothing_measured(output)
+    if output is None:  # the sample files are gone
+        gone = {"sample_file": None}
+        return [each.model_copy(update=gone) for each in measured.results], measured.interrupted
     return measured.results, measured.interrupted
 
 

@@ -104,7 +104,9 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         environment=here,
         engine=engine,
         window=WindowInfo(
-            seconds=analysis.window_seconds, warmup_seconds=round(run.warmup_seconds, 3)
+            seconds=analysis.window_seconds,
+            warmup_seconds=round(run.warmup_seconds, 3),
+            counted=analysis.counted_rows,
         ),
         requests=Requests(
             offered=run.offered,

@@ -107,9 +107,9 @@ def run_process(request: RepeatRequest) -> int:
         try:
             process.communicate(text.encode())
         except KeyboardInterrupt:
-            # A terminal sends Ctrl-C to both processes, a supervisor to this one alone. The other
-            # one counts only the first signal.
-            process.send_signal(signal.SIGINT)
+            # A terminal sends Ctrl-C to both processes, a supervisor a signal to this one alone.
+            # The new process counts only the first signal. It may have inherited to ignore SIGINT.
+            process.terminate()
             process.wait()
             raise
     return process.returncode
@@ -119,7 +119,7 @@ def death(status: int) -> str:
     """Why a process with this exit status has written no document."""
     if status >= 0:
         return f"its process ended with status {status} before it wrote a result"
-    name = signal.Signals(-status).name
+    name = f"signal {-status} ({signal.strsignal(-status)})"
     hint = "; the machine may have too little memory" if -status == signal.SIGKILL else ""
     return f"its process was ended by {name} before it wrote a result{hint}"
 

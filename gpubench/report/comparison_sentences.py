@@ -31,11 +31,9 @@ def more_rounds(figure: Figure) -> str:
     if estimate is None or tested is None or estimate.method == "single":
         return MEASURE_REPEATS
     if tested.more_rounds is not None:
-        rounds = "round" if estimate.method == "paired" else "repeat of each side"
-        words = count(tested.more_rounds, rounds)
-        if estimate.method == "series" and tested.more_rounds != 1:
-            words = f"{tested.more_rounds:,} repeats of each side"
-        return f"{words.replace(' ', ' more ', 1)} would probably decide"
+        if estimate.method == "paired":
+            return f"{count(tested.more_rounds, 'more round')} would probably decide"
+        return f"{count(tested.more_rounds, 'more repeat')} of each side would probably decide"
     if estimate.method == "series":
         return "more repeats do not decide; measure both sides in one sweep, or with gpubench ab"
     return f"more than {MOST_ROUNDS:,} more rounds would be needed"

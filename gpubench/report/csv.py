@@ -1,7 +1,7 @@
 """Results as CSV: full precision, units in the names, empty if a figure is absent.
 
-There is one row for each cell and price. A cell with prices of two instances has two rows; a cell
-without a price has one row with empty cost columns.
+There is one row for each cell (or for each of its repeats) and price. A cell with prices of two
+instances has two rows; a cell without a price has one row with empty cost columns.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from io import StringIO
 from gpubench.report.escape import csv_field
 from gpubench.report.notes import verdict
 from gpubench.report.settings import weights
-from gpubench.results.result import Cost, DeviceReport, Interval, Numerics, Result
+from gpubench.results.result import Cost, DeviceReport, Interval, Latency, Numerics, Result
+from gpubench.statistics.percentiles import PERCENTS, percentile_key
 
-_MOST_ANSWERS = 32  # columns for the answers that a model names
+# Columns for the answers that a model names, and for percentiles that a report asked for.
+_MOST_ANSWERS = 32
+_MOST_PERCENTILES = 32
 
 CsvField = str | int | float | bool | None
 
@@ -123,7 +126,54 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "peak_device_bytes_of": result.memory.peak_device_of,
         "build_peak_host_bytes": result.engine.build_peak_host_bytes,
         "artifact_bytes": result.engine.artifact_bytes,
+        **_more_latency_fields(latency),
+        **_repeats_fields(result),
     }
+
+
+def _more_latency_fields(latency: Latency) -> dict[str, CsvField]:
+    """P99.9, the upper bounds, the slowest request, and the percentiles that were asked for."""
+    worst = latency.worst
+    return {
+        "latency_p99_9_ms": latency.p99_9,
+        **interval_fields("latency_p99_9_ms", latency.p99_9_interval),
+        **{
+            f"latency_{key}_at_most_ms": getattr(latency, f"{key}_at_most")
+            for key in map(percentile_key, PERCENTS)
+        },
+        "slowest_ms": worst.latency_ms if worst else None,
+        "slowest_at_seconds": worst.at_seconds if worst else None,
+        "slowest_longest_stage": worst.longest_stage if worst else None,
+        "slowest_longest_stage_ms": worst.longest_stage_ms if worst else None,
+        **{
+            f"latency_{name}_ms": value
+            for name, value in itertools.islice(
+                (latency.other_percentiles or {}).items(), _MOST_PERCENTILES
+            )
+        },
+    }
+
+
+def _repeats_fields(result: Result) -> dict[str, CsvField]:
+    """Empty fields if the cell was measured once. `spread` is relative to the figure."""
+    repeats = result.repeats
+    fields: dict[str, CsvField] = {
+        "repeat_number": result.repeat.number if result.repeat else None,
+        "repeats": repeats.count if repeats else None,
+        "repeats_failed": repeats.failed if repeats else None,
+        "repeats_processes": repeats.processes if repeats else None,
+    }
+    for name, figure in (
+        ("throughput", repeats.throughput_per_second if repeats else None),
+        ("latency_p95", repeats.p95_ms if repeats else None),
+    ):
+        unit = "inferences_per_second" if name == "throughput" else "ms"
+        fields |= {
+            f"{name}_spread": figure.spread if figure else None,
+            **interval_fields(f"{name}_between_{unit}", figure.interval if figure else None),
+            **interval_fields(f"{name}_inside_{unit}", figure.interval_inside if figure else None),
+        }
+    return fields
 
 
 def _numerics_fields(numerics: Numerics | None) -> dict[str, CsvField]:

@@ -91,6 +91,14 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
 
 
+def half_width(value: float | None, interval: Interval | None) -> str:
+    """The wider half of an interval as a share of its figure: '±1.2%'."""
+    if not value or interval is None:
+        return ABSENT
+    half = max(interval[1] - value, value - interval[0], 0.0)
+    return f"±{number(100 * half / value, 2)}%"
+
+
 def seconds(value: float) -> str:
     """A duration as people write it: 250us, 1.5ms, 2s."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gpubench.report.format import count
 from gpubench.results.result import Cost, Reason, Result
 
 
@@ -70,19 +71,24 @@ def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...
     Reasons that differ only in their figure share one note, with the range of the figures.
     """
     figures: dict[str, list[float | str]] = {}
-    for reason in (reason for result in results for reason in result.verdict.reasons):
+    for reason, repeats in (each for result in results for each in _reasons(result)):
         if reason.figure is not None:
-            figures.setdefault(_without_figure(reason), []).append(reason.figure)
+            figures.setdefault(_without_figure(reason, repeats), []).append(reason.figure)
 
     return lambda result: tuple(
-        reason_note(reason, figures.get(_without_figure(reason), ()))
-        for reason in result.verdict.reasons
+        reason_note(reason, figures.get(_without_figure(reason, repeats), ()), repeats)
+        for reason, repeats in _reasons(result)
     )
 
 
-def reason_note(reason: Reason, figures: Sequence[float | str]) -> str:
-    """Code, figures, limit and remedy of a reason: 'drift: 0.07 to 0.12 (limit 0.05); ...'."""
+def reason_note(reason: Reason, figures: Sequence[float | str], repeats: int | None = None) -> str:
+    """Code, figures, limit and remedy of a reason: 'drift: 0.07 to 0.12 (limit 0.05); ...'.
+
+    `repeats` is how many the cell has: 'drift in 2 of 5 repeats: ...'.
+    """
     text = reason.code
+    if reason.in_repeats is not None and repeats is not None:
+        text += f" in {reason.in_repeats} of {count(repeats, 'repeat')}"
     if figures:
         text += f": {_range(figures)}"
     if reason.limit is not None:
@@ -95,8 +101,14 @@ def reason_codes(result: Result) -> str:
     return ", ".join(reason.code for reason in result.verdict.reasons)
 
 
-def _without_figure(reason: Reason) -> str:
-    return reason.model_dump_json(exclude={"figure"})
+def _reasons(result: Result) -> list[tuple[Reason, int | None]]:
+    """The reasons of the verdict, each with the number of repeats of the cell."""
+    repeats = result.repeats.count if result.repeats else None
+    return [(reason, repeats) for reason in result.verdict.reasons]
+
+
+def _without_figure(reason: Reason, repeats: int | None) -> str:
+    return f"{repeats} {reason.model_dump_json(exclude={'figure'})}"
 
 
 def _range(figures: Sequence[float | str]) -> str:

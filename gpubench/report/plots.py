@@ -22,6 +22,7 @@ from gpubench.report.notes import (
 from gpubench.report.results import by_machine
 from gpubench.report.settings import machine_name, settings_columns, shared_settings
 from gpubench.results.result import Cost, Interval, Result
+from gpubench.statistics.repeats import combined, grouped, same_price
 
 _LARGEST = 1e30  # the largest figure that can be drawn
 _LONGEST_NAME = 60  # characters of the name of a file
@@ -47,6 +48,7 @@ class Point:
     interval: Interval | None = None  # of y, 95%
     x_interval: Interval | None = None
     spread: Interval | None = None  # from P50 to P99, if y is P95
+    repeats: tuple[tuple[float, float], ...] = ()  # (x, y) of each; x is 0 in rows
     peak_share: float | None = None  # of the arithmetic, if y is the throughput
     label: str = ""
     is_suspect: bool = False
@@ -101,6 +103,15 @@ class _Quantity:
 
 
 @dataclass(frozen=True)
+class _Measured:
+    """A cell on a machine, with its repeats combined."""
+
+    machine: str
+    result: Result
+    repeats: Sequence[Result]  # each of them; one result if the cell was measured once
+
+
+@dataclass(frozen=True)
 class _Entry:
     """A result with one price or without a price, and its point, if it has one."""
 
@@ -115,11 +126,12 @@ def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
     """The plots, and the reason for each model that has none."""
     machines = by_machine(results)
     names = _machine_names(machines)
-    groups: dict[str, list[tuple[str, Result]]] = {}
-    for name, measured in zip(names, machines, strict=True):
-        for result in measured:
-            loop = "" if result.spec.clients is not None else ", open loop"
-            groups.setdefault(result.spec.model + loop, []).append((name, result))
+    groups: dict[str, list[_Measured]] = {}
+    for name, results_of_machine in zip(names, machines, strict=True):
+        for repeats in grouped(results_of_machine):
+            measured = _Measured(name, combined(repeats), repeats)
+            loop = "" if measured.result.spec.clients is not None else ", open loop"
+            groups.setdefault(measured.result.spec.model + loop, []).append(measured)
     plots: list[Plot] = []
     remarks = []
     for subject, group in groups.items():
@@ -130,8 +142,8 @@ def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
     return _named_apart(plots), remarks
 
 
-def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
-    setting = _varying_number([result for _, result in measured])
+def _plots(subject: str, measured: list[_Measured]) -> Iterator[Plot]:
+    setting = _varying_number([each.result for each in measured])
     for quantity in _QUANTITIES:
         if quantity.x and not setting:
             continue
@@ -140,8 +152,16 @@ def _plots(subject: str, measured: list[tuple[str, Result]]) -> Iterator[Plot]:
         if len(points) < 2:
             continue
         x_values = sorted({point.x for point in points if point.x is not None})
-        x_ends = [x for p in points for x in (p.x, *(p.x_interval or ())) if x is not None]
-        y_limit = max(max([p.y, *(p.interval or ()), *(p.spread or ())]) for p in points)
+        x_ends = [
+            x
+            for p in points
+            for x in (p.x, *(p.x_interval or ()), *(x for x, _ in p.repeats))
+            if x is not None
+        ]
+        y_limit = max(
+            max([p.y, *(p.interval or ()), *(p.spread or ()), *(y for _, y in p.repeats)])
+            for p in points
+        )
         for heading, panel in _panels(entries) if setting else [((), entries)]:
             lines = _lines(panel)
             knee_remarks: list[str] = []
@@ -238,16 +258,17 @@ def _varying_number(results: Sequence[Result]) -> _Setting | None:
 
 
 def _entries(
-    quantity: _Quantity, measured: Sequence[tuple[str, Result]], setting: _Setting | None
+    quantity: _Quantity, measured: Sequence[_Measured], setting: _Setting | None
 ) -> list[_Entry]:
     left_out = {"model", setting.column if setting else None}
     columns = [
         filled
-        for filled in settings_columns([result for _, result in measured])
+        for filled in settings_columns([each.result for each in measured])
         if filled.column.title not in left_out
     ]
     entries = []
-    for machine, result in measured:
+    for each in measured:
+        result = each.result
         x = setting.value(result) if setting else None
         cells = [(filled.column.title, filled.cell(result)) for filled in columns]
         costs: list[Cost | None] = [*result.costs] if quantity is _COST else []
@@ -256,10 +277,10 @@ def _entries(
                 _Entry(
                     result,
                     cost,
-                    None if setting and x is None else quantity.point(result, cost, x),
+                    None if setting and x is None else _point_over(quantity, each, cost, x),
                     parts=(
                         price_name(cost) if cost else "",
-                        machine,
+                        each.machine,
                         *(_part(title, cell.text) for title, cell in cells),
                     ),
                     notes=tuple(note for _, cell in cells for note in cell.notes),
@@ -267,6 +288,21 @@ def _entries(
             )
     names = list(dict.fromkeys(entry.parts[0] for entry in entries))
     return sorted(entries, key=lambda entry: names.index(entry.parts[0]))  # price by price
+
+
+def _point_over(
+    quantity: _Quantity, measured: _Measured, cost: Cost | None, x: float | None
+) -> Point | None:
+    """The point of a cell, with the points of its repeats if there are several."""
+    point = quantity.point(measured.result, cost, x)
+    if point is None or len(measured.repeats) < 2:
+        return point
+    repeats = (
+        quantity.point(repeat, None if cost is None else same_price(repeat, cost), x)
+        for repeat in measured.repeats
+        if repeat.error is None
+    )
+    return replace(point, repeats=tuple((each.x or 0.0, each.y) for each in repeats if each))
 
 
 def _part(title: str, text: str) -> str:

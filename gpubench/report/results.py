@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from gpubench.report import repeats
 from gpubench.report.format import (
     ABSENT,
     gibibytes,
@@ -13,6 +14,12 @@ from gpubench.report.format import (
     percent,
     usd,
     with_interval,
+)
+from gpubench.report.latency import (
+    DEFAULT_PERCENTS,
+    few_requests,
+    latency_remarks,
+    percentile,
 )
 from gpubench.report.notes import (
     answer_notes,
@@ -33,6 +40,11 @@ from gpubench.report.settings import (
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Result
+from gpubench.statistics.percentiles import Percent, percentile_name
+from gpubench.statistics.repeats import combined, grouped
+
+_HEADLINE: Percent = 95
+_PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
 
 LEGEND = (
     "inferences /s and $/million count samples, not requests; ± is the 95% interval. "
@@ -46,9 +58,24 @@ HOW_TO_PRICE = (
 )
 
 
-def result_tables(results: Sequence[Result]) -> list[Table]:
-    """One table for each combination of machine and software."""
-    return [_table(group) for group in by_machine(results)]
+def result_tables(
+    results: Sequence[Result],
+    *,
+    each_repeat: bool = False,
+    percents: Sequence[Percent] = DEFAULT_PERCENTS,
+) -> list[Table]:
+    """One table for each combination of machine and software.
+
+    It has one row for each cell, or one for each of its repeats.
+    """
+    return [
+        _table(_rows(group, each_repeat), each_repeat, percents) for group in by_machine(results)
+    ]
+
+
+def _rows(results: Sequence[Result], each_repeat: bool) -> list[Result]:
+    groups = grouped(results)
+    return [r for group in groups for r in group] if each_repeat else list(map(combined, groups))
 
 
 def by_machine(results: Iterable[Result]) -> list[list[Result]]:
@@ -60,10 +87,14 @@ def by_machine(results: Iterable[Result]) -> list[list[Result]]:
     return [sorted(group, key=settings_order) for group in groups.values()]
 
 
-def _table(results: list[Result]) -> Table:
+def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]) -> Table:
     columns = [
         *settings_columns(results),
-        *_FIGURES,
+        *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
+        _figure_column("inferences /s", _throughput),
+        *repeats.interval_columns(results),
+        *(_percentile_column(percent, results) for percent in percents),
+        _figure_column("n", _completed, drop_order=3),
         *_arithmetic_column(results),
         *_gpu_columns(results),
         *_memory_columns(results),
@@ -74,7 +105,7 @@ def _table(results: list[Result]) -> Table:
         columns=[filled.column for filled in columns],
         rows=[[filled.cell(result) for filled in columns] for result in results],
         facts=_facts(results),
-        remarks=_remarks(results),
+        remarks=_remarks(results, percents),
     )
 
 
@@ -92,10 +123,16 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     return [*facts, ("prices", prices(costs))] if costs else facts
 
 
-def _remarks(results: Sequence[Result]) -> list[str]:
+def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str]:
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
-    remarks = [LEGEND, ARITHMETIC] if has_arithmetic else [LEGEND]
-    return remarks if _costs(results) else [*remarks, HOW_TO_PRICE]
+    has_price = bool(_costs(results))
+    return [
+        LEGEND,
+        *repeats.remarks(results),
+        *([ARITHMETIC] if has_arithmetic else []),
+        *([] if has_price else [HOW_TO_PRICE]),
+        *(latency_remarks(results[0], percents) if len(results) == 1 else []),
+    ]
 
 
 def _completed(result: Result) -> str:
@@ -113,13 +150,19 @@ def _figure_column(title: str, value: Callable[[Result], str], drop_order: int =
     )
 
 
-_FIGURES = (
-    _figure_column("inferences /s", _throughput),
-    _figure_column("P50 ms", lambda r: milliseconds(r.latency_ms.p50), drop_order=2),
-    _figure_column("P95 ms", lambda r: milliseconds(r.latency_ms.p95)),
-    _figure_column("P99 ms", lambda r: milliseconds(r.latency_ms.p99), drop_order=1),
-    _figure_column("n", _completed, drop_order=3),
-)
+def _percentile_column(percent: Percent, results: Sequence[Result]) -> FilledColumn:
+    """A latency percentile. The headline figure has its interval if there are repeats."""
+    has_interval = percent == _HEADLINE and any(result.repeats for result in results)
+
+    def cell(result: Result) -> DraftCell:
+        value = percentile(result.latency_ms, percent)
+        if value is None:
+            return DraftCell(ABSENT, few_requests(result, percent))
+        interval = result.latency_ms.p95_interval if has_interval else None
+        return DraftCell(with_interval(value, interval) if interval else milliseconds(value))
+
+    title = f"{percentile_name(percent)} ms"
+    return FilledColumn(Column(title, drop_order=_PERCENTILE_DROP_ORDER.get(percent, 0)), cell)
 
 
 def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:

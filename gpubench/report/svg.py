@@ -28,6 +28,7 @@ _Dash = Literal["-", "--", ":", "-."]
 _DASHES: tuple[_Dash, ...] = ("-", "--", ":", "-.")  # for more lines than there are colours
 _FAINT = "#59636e"
 _PALE = 0.22  # opacity
+_REPEAT_OPACITY = 0.45
 _RIGHT_PART = 0.8  # of the width of a plot
 
 _STYLE: dict[str, Any] = {
@@ -206,6 +207,33 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
     )
     if point.has_wrong_answers:
         axes.plot(x, y, "x", markersize=5, markeredgecolor="black", clip_on=False, zorder=4)
+    if point.repeats:
+        _draw_repeats(axes, point, place, style, is_row)
+
+
+def _draw_repeats(axes: Axes, point: Point, place: float, style: int, is_row: bool) -> None:
+    """A small point for each repeat. If only y differs, they are beside that of the cell."""
+    from matplotlib.transforms import ScaledTranslation
+
+    xs, ys = ([repeat[axis] for repeat in point.repeats] for axis in (0, 1))
+    right, up = 0.0, 0.0  # inches
+    if is_row:
+        xs, ys, up = ys, [place] * len(ys), -0.1
+    elif set(xs) == {point.x}:
+        xs, right = [place] * len(ys), 0.1
+    moved = ScaledTranslation(right, up, axes.figure.dpi_scale_trans)
+    axes.plot(
+        xs,
+        ys,
+        "o",
+        transform=axes.transData + moved,
+        markersize=3.5,
+        markerfacecolor=_colour(style),
+        markeredgewidth=0,
+        alpha=_REPEAT_OPACITY,
+        clip_on=False,
+        zorder=2.5,
+    )
 
 
 def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
@@ -228,6 +256,10 @@ def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
     if any(point.spread for point in points):
         pale = Line2D([], [], color=_FAINT, alpha=_PALE, linewidth=6)
         legend.append((pale, "pale bar: from P50 to P99"))
+    if any(point.repeats for point in points):
+        small = Line2D([], [], color=_FAINT, marker="o", markersize=3.5, linestyle="")
+        small.set_alpha(_REPEAT_OPACITY)
+        legend.append((small, "small points: the repeats"))
     if any(point.is_suspect for point in points):
         hollow = Line2D([], [], color=_FAINT, marker="o", markerfacecolor="white", linestyle="")
         legend.append((hollow, "hollow: suspect, see its verdict"))

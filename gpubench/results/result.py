@@ -72,9 +72,21 @@ class EngineInfo(Part):
     native_precision: bool = True  # False: the device emulates it, and is much slower
 
 
+class CountedRows(Part):
+    """The rows of the sample file that count: those with this stamp between these two times.
+
+    Both ends are included. Nanoseconds, on the clock of the sample file.
+    """
+
+    stamp: Literal["scheduled_ns", "completed_ns"]
+    from_ns: int
+    to_ns: int
+
+
 class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
+    counted: CountedRows | None = None  # None: no request counts, or an earlier version measured it
 
 
 class Requests(Part):
@@ -83,6 +95,18 @@ class Requests(Part):
     unfinished: int = 0
     failed: int = 0
     padded: int = 0  # samples added to fill a captured batch size
+
+
+class Worst(Part):
+    """The slowest request that counts."""
+
+    latency_ms: float
+    # When it was due, from the start of the window. It may be negative in a closed loop.
+    at_seconds: float
+    request: int  # its row in the sample file; the first one is 0
+    longest_stage: str  # the stage in which it spent most time, as in `stages_ms`
+    longest_stage_ms: float
+    repeat: int | None = None  # Only where repeats are combined: the number of its repeat.
 
 
 class Latency(Part):
@@ -95,11 +119,23 @@ class Latency(Part):
     p90: float | None = None
     p95: float | None = None
     p99: float | None = None
+    p99_9: float | None = None
     p50_interval: Interval | None = None
     p90_interval: Interval | None = None
     p95_interval: Interval | None = None
     p99_interval: Interval | None = None
-    interval_notes: dict[str, str] = {}  # why an interval is null: {"p99": "..."}
+    p99_9_interval: Interval | None = None
+    # Upper bounds: with 95% confidence, the true percentile is at most this.
+    p50_at_most: float | None = None
+    p90_at_most: float | None = None
+    p95_at_most: float | None = None
+    p99_at_most: float | None = None
+    p99_9_at_most: float | None = None
+    # Why it is null: a percentile or its interval {"p99": "..."}, its bound {"p99_at_most": "..."}.
+    interval_notes: dict[str, str] = {}
+    worst: Worst | None = None  # None if a request never finished, as for `max`
+    # Only in reports: other percentiles that were asked for, {"p97_5": 12.3}.
+    other_percentiles: dict[str, float] | None = None
 
 
 class StageSummary(Part):
@@ -366,6 +402,7 @@ class Repeats(Part):
     p90_ms: RepeatedFigure | None = None
     p95_ms: RepeatedFigure | None = None
     p99_ms: RepeatedFigure | None = None
+    p99_9_ms: RepeatedFigure | None = None
 
 
 class Failure(Part):

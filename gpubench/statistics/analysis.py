@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpubench.results.result import Interval, Lag, Latency, Stages, TrtexecTimes
+from gpubench.results.result import CountedRows, Interval, Lag, Latency, Stages, TrtexecTimes
 from gpubench.results.samples import Nanoseconds, Samples
 from gpubench.statistics.drift import Change, service_changes
 from gpubench.statistics.intervals import throughput_interval
@@ -28,9 +28,11 @@ from gpubench.statistics.windows import (
     OpenLoopRule,
     Window,
     closed_window,
-    counted_in_closed_loop,
+    counted_rows,
+    counted_samples,
     open_window,
 )
+from gpubench.statistics.worst import worst_request
 
 # The percentile whose effective sample size the verdict judges.
 HEADLINE_PERCENT = 95
@@ -55,6 +57,7 @@ class Analysis:
     lag: Lag | None
     littles_law_residual: float | None  # closed loop: 1 - throughput * mean latency / clients
     counted: Mask  # the rows of the samples whose latencies count
+    counted_rows: CountedRows | None  # the rule for these rows; None: no request counts
     # For the verdict.
     p95_effective_size: float | None  # the effective sample size of P95
     clients: int | None  # closed loop
@@ -83,12 +86,10 @@ def analyse(
     """
     if isinstance(loop, ClosedLoopRule):
         window = closed_window(samples, loop)
-        counted = counted_in_closed_loop(samples, window)
-        unfinished = 0  # at the end every client has a request that is due, which is no failure
     else:
         window = open_window(samples, loop)
-        counted = loop.inside(samples.scheduled_ns)  # also if they completed later
-        unfinished = int(loop.inside(samples.unfinished_scheduled_ns).sum())
+    rows = counted_rows(loop, window)
+    counted, unfinished = counted_samples(samples, rows)
 
     interval, note = throughput_interval(window, loop.round, inferences_per_request)
     offered = share_served = None
@@ -101,6 +102,9 @@ def analyse(
     counted_batches = counted[samples.batch_starts]
     latency_ns = samples.latency_ns[counted]
     tau = tau_of_load(samples, counted, loop, max_batch)
+    latency = summarise_latency(latency_ns, unfinished, tau)
+    if window is not None and unfinished == 0:
+        latency.worst = worst_request(samples, counted, window.opens_ns)
     settling, drift = service_changes((samples.completed_ns - samples.departed_ns)[counted])
     lag_ns = batch_lag_ns(samples, max_batch, max_delay_ns)
     gaps = device_gaps(samples)
@@ -116,12 +120,13 @@ def analyse(
         ),
         throughput_interval=interval,
         throughput_interval_note=note,
-        latency=summarise_latency(latency_ns, unfinished, tau),
+        latency=latency,
         stages=summarise_stages(samples, counted),
         trtexec=trtexec_times(samples, counted),
         lag=summarise_lag(lag_ns[counted_batches]),
         littles_law_residual=_littles_law_residual(samples, loop, window, counted),
         counted=counted,
+        counted_rows=rows,
         p95_effective_size=percentile_effective_size(latency_ns, unfinished, HEADLINE_PERCENT, tau),
         clients=loop.clients if isinstance(loop, ClosedLoopRule) else None,
         least_served_client=_least_served_client(samples, loop, counted),

@@ -14,13 +14,15 @@ effective sample size below 40 there is no interval, because tau itself is then 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpubench.results.result import Interval
-from gpubench.statistics.percentiles import rank
-from gpubench.statistics.student import student_t
+from gpubench.statistics.percentiles import Percent, percentile_name, rank
+from gpubench.statistics.student import incomplete_beta, student_t, t_quantile
 from gpubench.statistics.windows import Window
 
 # The smallest effective sample size that gives an interval. With a lower limit tau is so uncertain
@@ -29,6 +31,7 @@ from gpubench.statistics.windows import Window
 # effect of 40.
 LEAST_EFFECTIVE_SIZE = 40
 
+_CONFIDENCE = 0.95
 _LAGS_PER_TAU = 5
 _MOST_BLOCKS = 2048  # longer series are averaged in blocks first, so the cost stays linear
 _CLOCK_NS = 1.0  # smaller differences are rounding of the clock
@@ -108,7 +111,7 @@ def throughput_interval(
 
 
 def percentile_ranks(
-    percent: int, count: int, effective: float
+    percent: Percent, count: int, effective: float
 ) -> tuple[tuple[int, int] | None, str | None]:
     """Ranks (from 1) of the two sorted values that bound a percentile, or None and the reason.
 
@@ -118,16 +121,45 @@ def percentile_ranks(
     """
     if effective < LEAST_EFFECTIVE_SIZE:
         return None, _too_few(count, "requests", effective)
-    share = percent / 100
+    share = float(percent) / 100
     margin = student_t(degrees_of_freedom(effective)) * math.sqrt(share * (1 - share) / effective)
     low = math.floor(count * (share - margin))
     high = math.ceil(count * (share + margin))
     if low < 1 or high > count:
         return None, (
             f"{count} requests with an effective sample size of {effective:.0f} are too few to "
-            f"bound P{percent}; measure longer"
+            f"bound {percentile_name(percent)}; measure longer"
         )
     return (min(low, rank(percent, count)), high), None
+
+
+def at_most_rank(percent: Percent, count: int, effective: float) -> tuple[int | None, str | None]:
+    """Rank (from 1) of the sorted value that is, with 95% confidence, at least the percentile.
+
+    None and the reason if the samples have no such value. Of N independent values, the number
+    below the true percentile has a binomial distribution, whatever the distribution of the values.
+    So the value of rank r is too small with the probability that r or more of them are below it.
+    With autocorrelation, N is the effective sample size, and it is reduced by (z / t)^2 because it
+    is itself estimated: E. Korn and B. Graubard, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data", Survey Methodology 24 (1998).
+    """
+    if effective < LEAST_EFFECTIVE_SIZE:
+        return None, _too_few(count, "requests", effective)
+    share = float(percent) / 100
+    z = NormalDist().inv_cdf(_CONFIDENCE)
+    size = effective * (z / t_quantile(_CONFIDENCE, degrees_of_freedom(effective))) ** 2
+
+    def may_be_too_small(position: int) -> bool:
+        below = size * position / count
+        return incomplete_beta(below, size - below + 1, share) > 1 - _CONFIDENCE
+
+    if may_be_too_small(count):
+        return None, (
+            f"{count} requests with an effective sample size of {effective:.0f} are too few for an "
+            f"upper bound of {percentile_name(percent)}; measure longer"
+        )
+    positions = range(rank(percent, count), count + 1)
+    return positions[bisect_left(positions, True, key=lambda r: not may_be_too_small(r))], None
 
 
 def _too_few(count: int, what: str, effective: float) -> str:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubench.results.result import (
+    Achieved,
     Cost,
     Interval,
     Latency,
+    Memory,
     Reason,
     RepeatedFigure,
     Repeats,
@@ -26,9 +28,12 @@ from gpubench.results.result import (
     Verdict,
 )
 from gpubench.spec.repetition import LEAST_REPEATS
-from gpubench.statistics.student import student_t
+from gpubench.statistics.percentiles import PERCENTS, percentile_key
+from gpubench.statistics.student import student_t, t_quantile
 
-_PERCENTILES = ("p50", "p90", "p95", "p99")
+_CONFIDENCE = 0.95
+_LARGEST_LOG = 700.0  # exp of it is a finite number
+_PERCENTILES = tuple(percentile_key(percent) for percent in PERCENTS)
 _SUMS = ("offered", "completed", "unfinished", "failed", "padded")
 
 
@@ -54,9 +59,9 @@ def combined(repeats: Sequence[Result]) -> Result:
     """One result that stands for all repeats of a cell. A single result is returned unchanged.
 
     Throughput, costs and the percentiles are geometric means over the repeats without an error.
-    The smallest and the largest latency are those of all of them, and requests are added up. All
-    other figures are those of the repeat with the median throughput. If every repeat failed, it is
-    the last one of them.
+    The smallest and the largest latency and the peak memory are those of all of them, and requests
+    are added up. All other figures are those of the repeat with the median throughput. If every
+    repeat failed, it is the last one of them.
     """
     if len(repeats) == 1:
         return repeats[0]
@@ -65,7 +70,7 @@ def combined(repeats: Sequence[Result]) -> Result:
     if not measured:
         last = repeats[-1]
         info = Repeats(count=0, failed=failed, processes=_processes(repeats))
-        return last.model_copy(update={"repeats": info})
+        return last.model_copy(update={"repeat": None, "repeats": info})
     typical = sorted(measured, key=lambda r: r.throughput_per_second or 0.0)[len(measured) // 2]
     throughput = _over(measured, lambda r: r.throughput_per_second, lambda r: r.throughput_interval)
     latency, percentiles = _latency(measured, typical)
@@ -87,6 +92,10 @@ def combined(repeats: Sequence[Result]) -> Result:
             "throughput_interval": throughput.interval,
             "throughput_interval_note": throughput.note,
             "latency_ms": latency,
+            "achieved": _achieved(typical, throughput.figure),
+            "memory": _memory(measured),
+            "window": typical.window.model_copy(update={"counted": None}),
+            "sample_file": None,
             "costs": [_cost(measured, cost) for cost in typical.costs],
             "verdict": _verdict(measured, failed),
         }
@@ -108,19 +117,20 @@ def _over(
     figure: Callable[[Result], float | None],
     interval: Callable[[Result], Interval | None],
 ) -> _Combined:
-    logs = [math.log(value) for result in results if (value := figure(result))]
+    values = [value for result in results if (value := figure(result)) is not None]
+    logs = [math.log(value) for value in values if value > 0]
     if not logs:
         return _Combined()
     mean = math.fsum(logs) / len(logs)
     between, spread = between_repeats(logs)
-    inside = geometric_mean([i for r in results if (i := interval(r)) and i[0] > 0])
+    inside = geometric_mean([i for r in results if (i := interval(r)) and min(i) > 0])
     candidates = [each for each in (between, inside) if each is not None]
     widest = max(candidates, key=lambda each: each[1] / each[0], default=None)
     note = None
     if widest is None:
         note = f"{len(logs)} repeats; an interval between repeats needs {LEAST_REPEATS}"
     info = RepeatedFigure(count=len(logs), spread=spread, interval=between, interval_inside=inside)
-    return _Combined(math.exp(mean), widest, note, info)
+    return _Combined(_exp(mean), widest, note, info)
 
 
 def between_repeats(logs: Sequence[float]) -> tuple[Interval | None, float | None]:
@@ -132,10 +142,19 @@ def between_repeats(logs: Sequence[float]) -> tuple[Interval | None, float | Non
     count = len(logs)
     if count < LEAST_REPEATS:
         return None, None
-    mean = math.fsum(logs) / count
-    spread = math.sqrt(math.fsum((each - mean) ** 2 for each in logs) / (count - 1))
-    margin = student_t(count - 1) * spread / math.sqrt(count)
-    return (math.exp(mean - margin), math.exp(mean + margin)), spread
+    mean, spread = _mean_and_spread(logs)
+    margin = student_t(count - 1, _CONFIDENCE) * spread / math.sqrt(count)
+    return (_exp(mean - margin), _exp(mean + margin)), spread
+
+
+def _mean_and_spread(logs: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(logs) / len(logs)
+    return mean, math.sqrt(math.fsum((each - mean) ** 2 for each in logs) / (len(logs) - 1))
+
+
+def _exp(log: float) -> float:
+    """exp(log), or the nearest number that is finite and above 0."""
+    return math.exp(max(-_LARGEST_LOG, min(log, _LARGEST_LOG)))
 
 
 def half_width(logs: Sequence[float]) -> float | None:
@@ -143,7 +162,7 @@ def half_width(logs: Sequence[float]) -> float | None:
     interval, _ = between_repeats(logs)
     if interval is None:
         return None
-    return interval[1] / math.exp(math.fsum(logs) / len(logs)) - 1
+    return interval[1] / _exp(math.fsum(logs) / len(logs)) - 1
 
 
 def geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
@@ -151,18 +170,48 @@ def geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
     if not intervals:
         return None
     low, high = (
-        math.exp(math.fsum(math.log(each[end]) for each in intervals) / len(intervals))
+        _exp(math.fsum(math.log(each[end]) for each in intervals) / len(intervals))
         for end in (0, 1)
     )
     return low, high
 
 
+def _at_most(figures: Sequence[float | None], bounds: Sequence[float | None]) -> float | None:
+    """The upper bound of a figure over the repeats: the larger one of two.
+
+    One is from the differences between three or more repeats, the other is the geometric mean of
+    the bounds inside them.
+    """
+    found = []
+    logs = [math.log(each) for each in figures if each is not None and each > 0]
+    if len(logs) >= LEAST_REPEATS:
+        mean, spread = _mean_and_spread(logs)
+        t = t_quantile(_CONFIDENCE, len(logs) - 1)
+        found.append(_exp(mean + t * spread / math.sqrt(len(logs))))
+    inside = [math.log(each) for each in bounds if each is not None and each > 0]
+    if inside:
+        found.append(_exp(math.fsum(inside) / len(inside)))
+    return max(found, default=None)
+
+
 def _latency(measured: Sequence[Result], typical: Result) -> tuple[Latency, dict[str, _Combined]]:
+    latencies = [result.latency_ms for result in measured]
+    slowest = max(
+        ((r.latency_ms.worst, r.repeat) for r in measured if r.latency_ms.worst),
+        key=lambda found: found[0].latency_ms,
+        default=None,
+    )
     update: dict[str, Any] = {
         "mean": _over(measured, lambda r: r.latency_ms.mean, lambda r: None).figure,
-        "min": min((v for r in measured if (v := r.latency_ms.min) is not None), default=None),
-        "max": max((v for r in measured if (v := r.latency_ms.max) is not None), default=None),
+        "min": min((v for each in latencies if (v := each.min) is not None), default=None),
+        "max": max((v for each in latencies if (v := each.max) is not None), default=None),
+        "worst": None,
+        "other_percentiles": _other_percentiles(measured),
     }
+    if slowest is not None:
+        worst, repeat = slowest
+        number = repeat.number if repeat else None
+        update["worst"] = worst.model_copy(update={"repeat": number})
     percentiles: dict[str, _Combined] = {}
     notes = dict(typical.latency_ms.interval_notes)
     for name in _PERCENTILES:
@@ -171,42 +220,95 @@ def _latency(measured: Sequence[Result], typical: Result) -> tuple[Latency, dict
             lambda r, name=name: getattr(r.latency_ms, name),  # type: ignore[misc]
             lambda r, name=name: getattr(r.latency_ms, f"{name}_interval"),  # type: ignore[misc]
         )
-        update |= {name: each.figure, f"{name}_interval": each.interval}
-        notes.pop(name, None)
-        if each.figure is None and name in typical.latency_ms.interval_notes:
-            notes[name] = typical.latency_ms.interval_notes[name]
-        elif each.note:
-            notes[name] = each.note
+        at_most = _at_most(
+            [getattr(latency, name) for latency in latencies],
+            [getattr(latency, f"{name}_at_most") for latency in latencies],
+        )
+        update |= {name: each.figure, f"{name}_interval": each.interval, f"{name}_at_most": at_most}
+        if each.figure is not None:
+            notes.pop(name, None)
+            if each.note:
+                notes[name] = each.note
+        if at_most is not None:
+            notes.pop(f"{name}_at_most", None)
     update["interval_notes"] = notes
     return typical.latency_ms.model_copy(update=update), percentiles
 
 
+def _other_percentiles(measured: Sequence[Result]) -> dict[str, float] | None:
+    """The geometric means of the percentiles that a report asked for. None: it asked for none."""
+    others = [r.latency_ms.other_percentiles for r in measured]
+    names = dict.fromkeys(name for each in others if each for name in each)
+    combined_others = {}
+    for name in names:
+        values = [each[name] for each in others if each and each.get(name, 0.0) > 0]
+        if values:
+            combined_others[name] = _exp(math.fsum(map(math.log, values)) / len(values))
+    return combined_others or None
+
+
+def _achieved(typical: Result, throughput_per_second: float | None) -> Achieved:
+    """The arithmetic of the typical repeat, at the throughput of all of them."""
+    achieved, own = typical.achieved, typical.throughput_per_second
+    if not own or throughput_per_second is None:
+        return achieved
+    scale = throughput_per_second / own
+    return achieved.model_copy(
+        update={
+            name: None if value is None else value * scale
+            for name, value in (
+                ("flops_per_second", achieved.flops_per_second),
+                ("peak_share", achieved.peak_share),
+            )
+        }
+    )
+
+
+def _memory(measured: Sequence[Result]) -> Memory:
+    """The largest peak on the host and the largest on a GPU, each with what belongs to it."""
+    host = max((r.memory for r in measured), key=lambda m: m.peak_host_bytes or 0)
+    device = max((r.memory for r in measured), key=lambda m: m.peak_device_bytes or 0)
+    return host.model_copy(
+        update={
+            "peak_device_bytes": device.peak_device_bytes,
+            "peak_device_of": device.peak_device_of,
+        }
+    )
+
+
 def _cost(measured: Sequence[Result], cost: Cost) -> Cost:
     """`cost` with the figures of the same price in all repeats."""
-
-    def same(result: Result) -> Cost | None:
-        for each in result.costs:
-            if (each.instance, each.usd_per_hour) == (cost.instance, cost.usd_per_hour):
-                return each
-        return None
-
     over = _over(
         measured,
-        lambda r: found.usd_per_million if (found := same(r)) else None,
-        lambda r: found.usd_per_million_interval if (found := same(r)) else None,
+        lambda r: found.usd_per_million if (found := same_price(r, cost)) else None,
+        lambda r: found.usd_per_million_interval if (found := same_price(r, cost)) else None,
     )
     return cost.model_copy(
         update={"usd_per_million": over.figure, "usd_per_million_interval": over.interval}
     )
 
 
+def same_price(result: Result, cost: Cost) -> Cost | None:
+    """The cost of `result` at the price of another cost. None if it does not have that price."""
+    for each in result.costs:
+        if (each.instance, each.usd_per_hour) == (cost.instance, cost.usd_per_hour):
+            return each
+    return None
+
+
 def _verdict(measured: Sequence[Result], failed: int) -> Verdict:
-    """The reasons of all repeats, each once, with the number of repeats that have it."""
+    """The reasons of all repeats, each once, with the number of repeats that have it.
+
+    The figure of a reason is the one that is farthest from its limit.
+    """
     found: dict[str, list[Reason]] = {}
     for result in measured:
         for reason in result.verdict.reasons:
             found.setdefault(reason.code, []).append(reason)
-    reasons = [each[-1].model_copy(update={"in_repeats": len(each)}) for each in found.values()]
+    reasons = [
+        max(each, key=_excess).model_copy(update={"in_repeats": len(each)})
+        for each in found.values()
+    ]
     if failed:
         reasons.insert(
             0,
@@ -219,6 +321,12 @@ def _verdict(measured: Sequence[Result], failed: int) -> Verdict:
             ),
         )
     return Verdict(status="suspect" if reasons else "valid", reasons=reasons)
+
+
+def _excess(reason: Reason) -> float:
+    if isinstance(reason.figure, float) and isinstance(reason.limit, float):
+        return abs(reason.figure - reason.limit)
+    return 0.0
 
 
 def _processes(results: Sequence[Result]) -> int:

@@ -57,12 +57,12 @@ def t_cdf(t: float, dof: float) -> float:
         return 1.0 if t > 0 else 0.0
     if dof > _NORMAL:
         return NormalDist().cdf(t)
-    tail = _incomplete_beta(dof / 2, 0.5, dof / (dof + t * t)) / 2
+    tail = incomplete_beta(dof / 2, 0.5, dof / (dof + t * t)) / 2
     return 1 - tail if t > 0 else tail
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b).
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), for a and b above 0.
 
     Its continued fraction (https://dlmf.nist.gov/8.17.E22) converges fast for x below
     (a + 1) / (a + b + 2); for larger x the symmetry I_x(a, b) = 1 - I_{1-x}(b, a) is used.
@@ -72,7 +72,7 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
     if x >= 1:
         return 1.0
     if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(b, a, 1 - x)
+        return 1 - incomplete_beta(b, a, 1 - x)
     log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
     front = math.exp(a * math.log(x) + b * math.log1p(-x) - log_beta) / a
     return front / _continued_fraction(a, b, x)

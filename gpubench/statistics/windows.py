@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import CountedRows
 from gpubench.results.samples import Nanoseconds, Samples
 
 Mask = NDArray[np.bool_]
@@ -151,9 +152,28 @@ def _whole_rounds(completed: Nanoseconds, round_size: int) -> int:
     return int(whole[-1]) if len(whole) else len(completed)
 
 
-def counted_in_closed_loop(samples: Samples, window: Window | None) -> Mask:
-    """Which requests of a closed loop count: those that completed inside the window."""
+def counted_rows(loop: ClosedLoopRule | OpenLoopRule, window: Window | None) -> CountedRows | None:
+    """The rule for which requests count for the latency. None if none of them does.
+
+    Those of a closed loop that completed inside the window; those of an open loop that were due in
+    the measured part of the schedule, also if they completed later or never.
+    """
+    if isinstance(loop, OpenLoopRule):
+        return CountedRows(stamp="scheduled_ns", from_ns=loop.opens_ns, to_ns=loop.end_ns)
     if window is None:
-        return np.zeros(len(samples), np.bool_)
-    completed = samples.completed_ns
-    return (completed > window.opens_ns) & (completed <= window.closes_ns)
+        return None
+    return CountedRows(stamp="completed_ns", from_ns=window.opens_ns + 1, to_ns=window.closes_ns)
+
+
+def counted_samples(samples: Samples, rows: CountedRows | None) -> tuple[Mask, int]:
+    """Which samples count, and how many requests count that never completed."""
+    if rows is None:
+        return np.zeros(len(samples), np.bool_), 0
+
+    def inside(times_ns: Nanoseconds) -> Mask:
+        return (times_ns >= rows.from_ns) & (times_ns <= rows.to_ns)
+
+    if rows.stamp == "completed_ns":
+        # At the end every client has a request that is due. That is no failure.
+        return inside(samples.completed_ns), 0
+    return inside(samples.scheduled_ns), int(inside(samples.unfinished_scheduled_ns).sum())

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
 from simulated_comparisons import (
     MACHINES,
     Rates,
+    ever_different,
     paired_rounds,
     rates,
     single_runs,
@@ -51,6 +52,10 @@ def main() -> None:
     for error in (0.002, 0.005, 0.01):
         estimates = paired_rounds(rng, runs, 10, steady, 0.005, in_all_rounds=error)
         print(f"  {error:.1%} between processes: {rates(estimates).different:.1%}")
+
+    print("A/A, spread 2%, rounds added while undecided: ever called different")
+    for looks in ((5,), (5, 10), (5, 10, 20), (5, 6, 7, 8, 9, 10)):
+        print(f"  after {looks} rounds: {ever_different(rng, runs, looks, 0.02):.1%}")
 
     print("A/A, two series: called different, covered")
     for between in (0.0, 0.01, 0.02):

@@ -1,6 +1,6 @@
 """How often the intervals of latencies and of closed loops contain the true value.
 
-Prints two tables of docs/measurement.md. The table on open loops is from interval_coverage.py.
+Prints three tables of docs/measurement.md. The table on open loops is from interval_coverage.py.
 
     python tests/benchmarks/latency_interval_coverage.py 2000
 """
@@ -22,6 +22,8 @@ from simulated_intervals import (
     throughput_coverage,
 )
 
+from gpubench.statistics.percentiles import PERCENTS, percentile_key, percentile_name
+
 
 def tables(runs: int) -> Iterator[str]:
     """Markdown: share of the given intervals with the true value (share of runs that give one)."""
@@ -31,13 +33,21 @@ def tables(runs: int) -> Iterator[str]:
             return "-"
         return f"{coverage.covered:.1%} ({coverage.given:.0%})"
 
-    yield "| latencies | requests | P50 | P90 | P95 | P99 |\n|---|---|---|---|---|---|"
-    for name in LATENCIES:
-        for requests in REQUESTS:
-            cells = [cell(found) for found in percentile_coverage(name, requests, runs).values()]
+    found = {
+        (name, requests): percentile_coverage(name, requests, runs)
+        for name in LATENCIES
+        for requests in REQUESTS
+    }
+    names = [percentile_name(percent) for percent in PERCENTS]
+    for end, what in (("", ""), ("_at_most", " is at most")):
+        yield f"| latencies | requests | {' | '.join(name + what for name in names)} |"
+        yield "|---" * (len(names) + 2) + "|"
+        for (name, requests), coverages in found.items():
+            cells = [cell(coverages[f"{percentile_key(percent)}{end}"]) for percent in PERCENTS]
             yield f"| {name} | {requests} | {' | '.join(cells)} |"
+        yield ""
     heads = " | ".join(str(requests) for requests in REQUESTS)
-    yield f"\n| throughput | {heads} |\n|---|---|---|---|---|"
+    yield f"| throughput | {heads} |\n|---|---|---|---|---|"
     for name in THROUGHPUTS:
         cells = [cell(throughput_coverage(name, requests, runs)) for requests in REQUESTS]
         yield f"| {name} | {' | '.join(cells)} |"

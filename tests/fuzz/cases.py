@@ -74,7 +74,10 @@ _FLAGS = {
     "run": (*_SETTINGS, "--json", "--samples", "--quiet"),
     "search": (*_SETTINGS, "--objective", "--tolerance", "--probes", "--json", "--quiet"),
     "sweep": (*_SETTINGS, "--output", "--quiet", "--allow-code", "--max-cells"),
-    "report": ("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
+    "report": (
+        *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
+        *("--each-repeat", "--percentiles"),
+    ),
     "compare": (
         *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
         *("--by", "--within", "--spread", "--fail-if", "--step-summary"),

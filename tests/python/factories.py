@@ -21,6 +21,7 @@ from gpubench.results.result import (
     Memory,
     Numerics,
     Reason,
+    Repeat,
     Requests,
     Result,
     Verdict,
@@ -167,6 +168,25 @@ def failed(message: str = "CUDA out of memory", stage: str = "measure", **settin
     """A cell that failed before it measured anything."""
     failure = Failure(stage=stage, message=message)
     return result(None, None, error=failure, completed=0, **settings)
+
+
+def repeated(*throughputs: float | None, processes: bool = False, **settings: Any) -> list[Result]:
+    """Repeats of one cell, in one process or in one each. None: the repeat failed."""
+    results = []
+    for number, throughput in enumerate(throughputs, 1):
+        error = None if throughput else Failure(stage="measure", message="it failed")
+        p95_ms = None if throughput is None else 1000 / throughput
+        completed = 130 if throughput else 0
+        measured = result(throughput, p95_ms, error=error, completed=completed, **settings)
+        measured.repeat = Repeat(
+            number=number,
+            of=len(throughputs),
+            round=number,
+            series="s",
+            process=f"p{number}" if processes else "p",
+        )
+        results.append(measured)
+    return results
 
 
 def quick_start(**common: Any) -> list[Result]:

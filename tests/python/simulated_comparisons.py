@@ -95,6 +95,27 @@ def paired_rounds(
     return estimates
 
 
+def ever_different(
+    rng: np.random.Generator, runs: int, looks: Sequence[int], spread: float
+) -> float:
+    """The share of equal systems that are called different at any of several numbers of rounds.
+
+    Nobody adds rounds to a comparison that has an answer.
+    """
+    found = 0
+    for _ in range(runs):
+        logs = spread * rng.standard_normal((looks[-1], 2))
+        rounds = [([a], [b]) for a, b in np.exp(logs)]
+        for count in looks:
+            estimate = paired(rounds[:count])
+            assert estimate is not None
+            kind = answers([estimate])[0].kind
+            if kind != "undecided":
+                found += kind != "equivalent"
+                break
+    return found / runs
+
+
 def two_series(
     rng: np.random.Generator,
     runs: int,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gpubench.statistics.intervals import throughput_interval
 from gpubench.statistics.latency import summarise_latency
+from gpubench.statistics.percentiles import PERCENTS, percentile_key
 from gpubench.statistics.windows import Window
 
 Floats = NDArray[np.float64]
@@ -125,18 +126,22 @@ class Coverage:
 
 
 def percentile_coverage(name: str, requests: int, runs: int) -> dict[str, Coverage]:
+    """Of the interval of each percentile ("p95") and of its upper bound ("p95_at_most")."""
     simulate, quantile = LATENCIES[name]
     rng = np.random.default_rng(requests)
-    coverages = {f"p{percent}": Coverage(0, 0) for percent in (50, 90, 95, 99)}
+    keys = {percentile_key(percent): quantile(float(percent) / 100) / MS for percent in PERCENTS}
+    coverages = {f"{key}{end}": Coverage(0, 0) for end in ("", "_at_most") for key in keys}
     for latency_ns in simulate(rng, runs, requests):
         latency = summarise_latency(latency_ns.astype(np.int64))
-        for key, coverage in coverages.items():
+        for key, true_ms in keys.items():
             interval = getattr(latency, f"{key}_interval")
-            if interval is None:
-                continue
-            coverage.given += 1 / runs
-            true_ms = quantile(int(key[1:]) / 100) / MS
-            coverage.misled += (not interval[0] <= true_ms <= interval[1]) / runs
+            if interval is not None:
+                coverages[key].given += 1 / runs
+                coverages[key].misled += (not interval[0] <= true_ms <= interval[1]) / runs
+            at_most = getattr(latency, f"{key}_at_most")
+            if at_most is not None:
+                coverages[f"{key}_at_most"].given += 1 / runs
+                coverages[f"{key}_at_most"].misled += (true_ms > at_most) / runs
     return coverages
 
 

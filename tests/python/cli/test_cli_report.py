@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from factories import G5, failed, quick_start, result
+from factories import G5, failed, quick_start, repeated, result
 
 from gpubench.cli import program as cli
-from gpubench.results.run_directory import open_run
+from gpubench.results.run_directory import open_run, repeat_name
 
 HEAVY = ("torch", "transformers", "numpy", "pyarrow", "fsspec", "scipy", "matplotlib")
 
@@ -59,6 +59,61 @@ def test_report_prices_old_results_again(
     # The stored results keep the prices that they were measured with.
     [cost] = open_run(run_directory).read_all().cells[0][1].costs
     assert cost.instance == "c7i.xlarge"
+
+
+@pytest.fixture
+def repeats_directory(tmp_path: Path) -> str:
+    run = open_run(tmp_path / "repeats")
+    run.check_writable()
+    for number, cell in enumerate(repeated(96.0, None, 100.0, 104.0), 1):
+        run.write(repeat_name("a", number), cell)
+    return run.url
+
+
+def test_report_combines_the_repeats_of_a_cell(
+    repeats_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", repeats_directory, "--format", "json"]) == 0
+    [cell] = json.loads(capsys.readouterr().out)
+    assert (cell["repeats"]["count"], cell["repeats"]["failed"]) == (3, 1)
+    assert cell["repeats"]["throughput_per_second"]["interval"] == cell["throughput_interval"]
+    assert cell["repeat"] is None
+    assert cli.main(["report", repeats_directory, "--instance", "c7i.xlarge"]) == 0
+    assert "3 (1 failed)" in capsys.readouterr().out
+
+
+def test_report_shows_each_repeat_if_asked(
+    repeats_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["report", repeats_directory, "--each-repeat"]
+    assert cli.main([*argv, "--format", "json"]) == 0
+    cells = json.loads(capsys.readouterr().out)
+    assert [cell["repeat"]["number"] for cell in cells] == [1, 2, 3, 4]
+    assert {cell["repeats"] for cell in cells} == {None}
+    assert cli.main(argv) == 0
+    assert "failed in measure: it failed" in capsys.readouterr().out
+
+
+def test_report_shows_the_percentiles_that_are_asked_for(
+    repeats_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["report", repeats_directory, "--format", "csv", "--percentiles", "90,97.5"]
+    assert cli.main(argv) == 0
+    captured = capsys.readouterr()
+    assert "latency_p90_ms" in captured.out
+    assert "no P97.5 of 3 cells" in captured.err
+    assert cli.main(["report", repeats_directory, "--percentiles", "90,99.9"]) == 0
+    captured = capsys.readouterr()
+    assert "P90" in captured.out
+    assert "P95" not in captured.out
+    assert captured.err == ""
+
+
+def test_percentiles_that_are_none_are_refused(
+    run_directory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", run_directory, "--percentiles", "50,150"]) == cli.BAD_INPUT
+    assert "'150' is not a percentile; write numbers between 0 and 100" in only_line(capsys)
 
 
 def test_report_csv_holds_full_precision(

@@ -6,7 +6,6 @@ import runpy
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 import yaml
 from small_models import make_presets_small
@@ -49,10 +48,11 @@ def gpubench_commands(workflow: Path) -> list[list[str]]:
 def test_the_commands_of_the_workflow_have_flags_that_exist() -> None:
     (measure, gate) = gpubench_commands(EXAMPLES / "github_action.yml")
     parsed = []
-    for name, *arguments in (measure, gate):
-        command = program.get_command(click.Context(program), name)
+    for line in (measure, gate):
+        group = program.make_context("gpubench", [*line])
+        name, command, arguments = program.resolve_command(group, line)
         assert command is not None
-        parsed.append(command.make_context(name, arguments).params)
+        parsed.append(command.make_context(name, arguments, parent=group).params)
     swept, compared = parsed
     assert (swept["repeats"], swept["fresh"]) == (10, True)
     assert [parse_gate(text).text for text in compared["fail_if"]] == list(compared["fail_if"])

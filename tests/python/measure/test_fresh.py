@@ -68,9 +68,8 @@ def test_a_users_module_is_found_and_a_killed_process_costs_one_cell(
     assert small.requests.completed >= 20
     assert killed.error is not None
     assert killed.error.stage == "process"
-    assert "ended by SIGKILL before it wrote a result; the machine may have too little memory" in (
-        killed.error.message
-    )
+    assert "ended by signal 9 (Killed) before it wrote a result" in killed.error.message
+    assert "the machine may have too little memory" in killed.error.message
     assert killed.repeat is not None
     assert len(open_run("run").read_all().cells) == 2
 

@@ -25,6 +25,7 @@ from gpubench.models.base import LoadedModel, load
 from gpubench.results.result import EngineInfo, Memory
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
+from gpubench.statistics.windows import counted_samples
 from gpubench.system.gpus import Gpu
 from gpubench.system.machine import this_machine
 from gpubench.system.telemetry import Reading
@@ -88,6 +89,24 @@ def test_stages_add_up_to_the_latency_to_the_nanosecond() -> None:
     submit = samples.submitted_ns - samples.departed_ns
     compute = samples.completed_ns - samples.submitted_ns
     assert np.array_equal(queue + batching + submit + compute, samples.latency_ns)
+
+
+@pytest.mark.parametrize("load", [{"clients": 2}, {"rate": 5_000, "arrivals": "poisson"}])
+def test_the_document_says_which_samples_count_and_which_was_the_slowest(
+    load: dict[str, object],
+) -> None:
+    settings = {"model": "synthetic", "service_time": "10us", "warmup": 0, "requests": 50, **load}
+    result = gpubench.run(Spec.model_validate(settings))
+    assert result.samples is not None
+    assert result.counted is not None
+    counted, unfinished = counted_samples(result.samples, result.window.counted)
+    assert np.array_equal(counted, result.counted)
+    assert unfinished == 0
+    worst = result.latency_ms.worst
+    assert worst is not None
+    assert worst.latency_ms == result.latency_ms.max
+    assert counted[worst.request]
+    assert result.samples.latency_ns[worst.request] / 1e6 == worst.latency_ms
 
 
 def test_every_worker_has_its_share_of_the_cores_and_separate_modes(

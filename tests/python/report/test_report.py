@@ -140,7 +140,8 @@ def test_the_table_shows_the_arithmetic_and_its_share_of_the_peak() -> None:
 
 
 def test_slow_cells_are_shown_in_gflops_and_a_cpu_has_no_share() -> None:
-    [table] = result_tables([result(18.4, achieved=Achieved(flops_per_second=150e9)), result(2.0)])
+    slow = Achieved(flops_per_second=150e9)
+    [table] = result_tables([result(18.4, achieved=slow), result(2.0, batch=2)])
     titles = [column.title for column in table.columns]
     column = titles.index("GFLOP/s")
     assert sorted(row[column].text for row in table.rows) == ["150", "–"]

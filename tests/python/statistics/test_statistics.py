@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpubench import core
 from gpubench.measure.collect import collect
+from gpubench.results.result import CountedRows
 from gpubench.results.samples import Samples
 from gpubench.statistics import ClosedLoopRule, OpenLoopRule, analyse
 from gpubench.statistics.drift import service_changes
-from gpubench.statistics.intervals import effective_size
+from gpubench.statistics.intervals import at_most_rank, effective_size
 from gpubench.statistics.lag import batch_lag_ns
 from gpubench.statistics.latency import percentile_effective_size, summarise_latency
-from gpubench.statistics.percentiles import least_count, rank
+from gpubench.statistics.percentiles import (
+    PERCENTS,
+    Percent,
+    least_count,
+    percentile_key,
+    percentile_name,
+    rank,
+)
 from gpubench.statistics.queues import tau_of_load
 from gpubench.statistics.stages import device_gaps, stages_ns, trtexec_times
+from gpubench.statistics.windows import counted_samples
 
 MS = 1_000_000
 
@@ -46,9 +57,9 @@ def back_to_back(service_ns: list[int], clients: int = 1) -> Samples:
 # Percentiles
 
 
-@pytest.mark.parametrize("percent", [50, 90, 95, 99])
-@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 100, 130, 1000])
-def test_rank_is_the_smallest_with_this_share_at_or_below(percent: int, count: int) -> None:
+@pytest.mark.parametrize("percent", [*PERCENTS, Fraction("97.5"), Fraction("0.1")])
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 100, 130, 1000, 1001])
+def test_rank_is_the_smallest_with_this_share_at_or_below(percent: Percent, count: int) -> None:
     found = rank(percent, count)
     assert found * 100 >= percent * count > (found - 1) * 100
 
@@ -60,12 +71,25 @@ def test_percentiles_are_measured_latencies() -> None:
 
 
 def test_percentiles_are_absent_if_no_value_is_expected_above_them() -> None:
-    assert [least_count(percent) for percent in (50, 90, 95, 99)] == [2, 10, 20, 100]
+    assert [least_count(percent) for percent in PERCENTS] == [2, 10, 20, 100, 1000]
     nineteen, twenty = (summarise_latency(np.arange(n) * MS) for n in (19, 20))
     assert nineteen.p90 is not None
     assert nineteen.p95 is None
     assert nineteen.interval_notes["p95"] == "19 requests; P95 needs 20"
     assert twenty.p95 == 18
+
+
+def test_p99_9_needs_a_thousand_requests() -> None:
+    fewer, enough = (summarise_latency(np.arange(1, n + 1) * MS) for n in (999, 1000))
+    assert fewer.p99_9 is None
+    assert fewer.interval_notes["p99_9"] == "999 requests; P99.9 needs 1,000"
+    assert enough.p99_9 == 999
+
+
+def test_names_of_percentiles() -> None:
+    assert [percentile_key(p) for p in PERCENTS] == ["p50", "p90", "p95", "p99", "p99_9"]
+    assert percentile_name(Fraction("99.9999")) == "P99.9999"
+    assert percentile_name(Fraction(50)) == "P50"
 
 
 def test_unfinished_requests_are_slower_than_every_percentile() -> None:
@@ -90,9 +114,97 @@ def test_no_interval_includes_unfinished_requests() -> None:
 def test_every_absent_interval_has_a_note() -> None:
     for count in (2, 25, 60, 130):
         latency = summarise_latency(np.random.default_rng(2).integers(0, MS, count))
-        for name in ("p50", "p90", "p95", "p99"):
+        for name in map(percentile_key, PERCENTS):
             has_interval = getattr(latency, f"{name}_interval") is not None
             assert has_interval is not (name in latency.interval_notes)
+            if getattr(latency, name) is not None:
+                has_bound = getattr(latency, f"{name}_at_most") is not None
+                assert has_bound is not (f"{name}_at_most" in latency.interval_notes)
+
+
+# Upper bounds
+
+
+@pytest.mark.parametrize("count", [130, 500, 5_000, 100_000])
+@pytest.mark.parametrize("percent", PERCENTS)
+def test_the_bound_is_the_lowest_value_that_the_binomial_distribution_allows(
+    percent: Percent, count: int
+) -> None:
+    found, note = at_most_rank(percent, count, float(count))
+    share = float(percent) / 100
+    # The probability that `rank` or more of the values are below the true percentile.
+    too_small = scipy.stats.binom.sf(np.arange(count + 1) - 1, count, share)
+    if found is None:
+        assert note is not None
+        assert too_small[count] > 0.04  # even the largest value may be too small
+        return
+    assert too_small[found] <= 0.05
+    # The effective sample size is itself estimated, which may cost one more rank in a hundred.
+    exact = int(np.flatnonzero(too_small <= 0.05)[0])
+    assert exact <= found <= exact + 1 + 0.05 * (exact - share * count)
+
+
+def test_autocorrelation_raises_the_bound() -> None:
+    independent, _ = at_most_rank(95, 10_000, 10_000.0)
+    correlated, _ = at_most_rank(95, 10_000, 1_000.0)
+    assert independent is not None
+    assert correlated is not None
+    assert 9_500 < independent < correlated
+    assert at_most_rank(95, 10_000, 39.0)[0] is None
+
+
+def test_a_bound_that_falls_on_an_unfinished_request_is_absent() -> None:
+    latency = summarise_latency(np.random.default_rng(1).integers(MS, 2 * MS, 960), unfinished=40)
+    assert latency.p95 is not None
+    assert latency.p95_at_most is None
+    assert "never finished" in latency.interval_notes["p95_at_most"]
+    assert latency.p50_at_most is not None
+
+
+# The slowest request
+
+
+def test_the_slowest_request_has_a_place_and_a_longest_stage() -> None:
+    service = [MS] * 200
+    service[120] = 30 * MS
+    samples = back_to_back(service, clients=2)
+    analysis = analyse(samples, ClosedLoopRule(2, 1))
+    worst = analysis.latency.worst
+    assert worst is not None
+    assert worst.latency_ms == analysis.latency.max == 31
+    # It was the next one of the other client, which waited for the slow request.
+    assert worst.request in {120, 121}
+    assert analysis.window_ns is not None
+    due = samples.scheduled_ns[worst.request]
+    assert worst.at_seconds == pytest.approx((due - analysis.window_ns[0]) / 1e9)
+    stage = {120: "compute", 121: "queue"}[worst.request]
+    assert (worst.longest_stage, worst.longest_stage_ms) == (stage, 30)
+
+
+def test_there_is_no_slowest_request_if_one_never_finished() -> None:
+    samples = back_to_back([MS] * 200)
+    loop = OpenLoopRule(0, 0, 200 * MS)
+    unfinished = replace(samples, unfinished_scheduled_ns=np.array([150 * MS]))
+    assert analyse(samples, loop).latency.worst is not None
+    assert analyse(unfinished, loop).latency.worst is None
+
+
+# Which rows count
+
+
+def test_the_rule_for_the_rows_that_count_gives_the_same_rows_again() -> None:
+    samples = replace(
+        back_to_back([MS] * 200), unfinished_scheduled_ns=np.array([50 * MS, 500 * MS])
+    )
+    for loop in (ClosedLoopRule(1), OpenLoopRule(0, 20 * MS, 150 * MS)):
+        analysis = analyse(samples, loop)
+        rows = CountedRows.model_validate_json(analysis.counted_rows.model_dump_json())  # type: ignore[union-attr]
+        counted, unfinished = counted_samples(samples, rows)
+        assert np.array_equal(counted, analysis.counted)
+        assert unfinished == analysis.unfinished
+    counted, unfinished = counted_samples(samples, None)
+    assert not counted.any()
+    assert unfinished == 0
 
 
 # Intervals
