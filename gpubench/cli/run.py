@@ -85,18 +85,18 @@ def command(
         raise KeyboardInterrupt
     from gpubench.statistics.repeats import combine
 
-    shown = combine(results)
+    document = combine(results)[-1].to_json() + "\n"
 
     def show() -> None:
         if json_path == "-":
-            emit(shown[-1].to_json() + "\n", None)
+            emit(document, None)
         else:
-            emit_tables(result_tables(shown), None)
+            emit_tables(result_tables(results), None)
         flush()
 
     def write_json() -> None:
         if json_output is not None:
-            emit(shown[-1].to_json() + "\n", json_output)
+            emit(document, json_output)
 
     def write_samples_file() -> None:
         if samples is not None and results[0].samples is not None:

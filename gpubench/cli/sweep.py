@@ -78,7 +78,6 @@ def command(
     progress = CellProgress(quiet, repeated)
     with foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
-        from gpubench.statistics.repeats import combine
 
         swept = sweep_grids(grids, output, progress, max_cells, repeated)
     if swept.interrupted:
@@ -86,5 +85,5 @@ def command(
         raise KeyboardInterrupt
 
     progress.tell_where_time_went()
-    emit_tables(result_tables(combine(swept.results)), None)
+    emit_tables(result_tables(swept.results), None)
     return status(swept.results, require)
