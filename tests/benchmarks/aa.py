@@ -182,7 +182,10 @@ def main() -> None:
     if options.show is None:
         measure(options)
     text = (options.show or options.output).read_text()
-    show([json.loads(line) for line in text.splitlines()])
+    lines = [json.loads(line) for line in text.splitlines()]
+    if not lines:
+        raise SystemExit("no pair was measured")
+    show(lines)
 
 
 def measure(options: argparse.Namespace) -> None:
