@@ -152,6 +152,7 @@ class Bench:
         if cell.service is not None:
             self._enter("measure")
             return measured_run(cell, synthetic_executors(cell), deferral, self._times)
+        from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
 
         prepared = self._prepare(cell)
@@ -176,8 +177,22 @@ class Bench:
                 return measured_run(cell, executors, deferral, self._times)
         self._enter("measure")
         workers = prepared.workers(cell)
-        run = measured_run(cell, torch_executors(workers), deferral, self._times)
-        return replace(run, samples=with_processing_times(run.samples, workers))
+        make = prepared.make_request
+        repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
+        run = measured_run(
+            cell,
+            torch_executors(workers),
+            deferral,
+            self._times,
+            None if repetition is None else repetition.run,
+        )
+        warm_up = run.warmup_samples
+        return replace(
+            run,
+            inputs=None if repetition is None else repetition.found(),
+            samples=with_processing_times(run.samples, workers),
+            warmup_samples=warm_up and with_processing_times(warm_up, workers),
+        )
 
     def _enter(self, stage: str) -> None:
         raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt
