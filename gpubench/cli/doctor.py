@@ -14,10 +14,15 @@ from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import json_file, json_option
 from gpubench.cli.output import emit
 from gpubench.cli.sections import Command
+from gpubench.cli.settings import tell
+from gpubench.report.format import ABSENT, two_digits
 
 if TYPE_CHECKING:
     from gpubench.doctor import Finding
     from gpubench.doctor.event_clock import ClockCheck
+    from gpubench.doctor.same_thing import SystemCheck
+    from gpubench.doctor.truth import TruthPart
+    from gpubench.statistics.repeatability import Share
 
 _SCHEMA = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -27,8 +32,14 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 @click.option(
     "--gpu", is_flag=True, help="Also compare the clock of each GPU's events with its timer."
 )
+@click.option(
+    "--truth",
+    is_flag=True,
+    help="Also test this machine against what is known: queues against theory, and repeats of the "
+    "same thing against each other. Says how small a difference can be found. Takes minutes.",
+)
 @json_option("the findings")
-def command(gpu: bool, json_path: str | None) -> int:
+def command(gpu: bool, truth: bool, json_path: str | None) -> int:
     """Say whether this machine is fit for measuring, and what to do where it is not.
 
     Each line is ok, a warning (it can measure, and the figures suffer) or a problem (it cannot).
@@ -36,7 +47,7 @@ def command(gpu: bool, json_path: str | None) -> int:
 
     \b
     Example:
-      gpubench doctor --gpu
+      gpubench doctor --truth
     """
     json_output = json_file(json_path)
 
@@ -56,9 +67,12 @@ def command(gpu: bool, json_path: str | None) -> int:
         if shown is not None:
             _show(check.finding, shown)
             _show_rows(check)
+    told, interrupted = _truth(findings, shown) if truth else (None, False)
     if json_path is not None:
-        text = json.dumps(_document(findings, checks), indent=2)
+        text = json.dumps(_document(findings, checks, told), indent=2)
         emit(text + "\n", json_output)
+    if interrupted:
+        raise KeyboardInterrupt
     return 1 if any(finding.status == "problem" for finding in findings) else 0
 
 
@@ -72,6 +86,35 @@ def _event_clocks() -> list[ClockCheck]:
     except NoCuda as error:  # asked for, so it is a problem here
         return [ClockCheck("", (), from_error("event clock", error))]
     return [check_event_clock(gpu.number) for gpu in gpus]
+
+
+def _truth(findings: list[Finding], shown: TextIO | None) -> tuple[dict[str, object], bool]:
+    """Test this machine, and add to `findings`. Returns all figures, and whether Ctrl-C ended it.
+
+    What was measured before Ctrl-C is among the figures.
+    """
+    parts: list[TruthPart] = []
+    with foreign_code():
+        from gpubench.doctor import truth
+        from gpubench.doctor.same_thing import SystemCheck
+        from gpubench.report.format import elapsed
+        from gpubench.system.machine import this_machine
+
+        systems = truth.systems()
+        seconds = elapsed(truth.seconds(systems))
+        tell(f"--truth takes about {seconds}; run nothing else until it ends")
+        try:
+            for part in truth.examine_truth(this_machine(), systems):
+                parts.append(part)
+                for finding in truth.findings_of(part):
+                    findings.append(finding)
+                    if shown is not None:
+                        _show(finding, shown)
+                if shown is not None and isinstance(part, SystemCheck):
+                    _show_repeats(part, shown)
+        except KeyboardInterrupt:
+            return truth.document(parts), True
+    return truth.document(parts), False
 
 
 def _show(finding: Finding, file: TextIO) -> None:
@@ -96,8 +139,45 @@ def _show_rows(check: ClockCheck) -> None:
         )
 
 
-def _document(findings: Sequence[Finding], checks: Sequence[ClockCheck]) -> dict[str, object]:
-    """What scripts read: every finding, and the tables of --gpu."""
+def _show_repeats(check: SystemCheck, file: TextIO) -> None:
+    def row(*cells: str) -> None:
+        first, *rest = cells
+        columns = "".join(f"{cell:>{width}}" for cell, width in zip(rest, widths, strict=True))
+        click.echo(f"{'':9}{first:14}{columns}", file=file)
+
+    def span(each: Share) -> str:
+        return " to ".join(map(two_digits, each.ideal))
+
+    widths = (8, 13, 20, 14, 17, 17)
+    row(
+        "",
+        "spread",
+        "ten rounds",
+        "false differences",
+        "single runs",
+        "5 hold the rest",
+        "5 in a row",
+    )
+    for name, figure in check.figures.items():
+        claimed = figure.claimed_by_single_runs
+        row(
+            name,
+            two_digits(figure.spread),
+            f"±{two_digits(figure.half_width)}",
+            two_digits(figure.false_differences.share),
+            ABSENT if claimed is None else two_digits(claimed),
+            two_digits(figure.coverage.share),
+            two_digits(figure.coverage_in_a_row.share),
+        )
+    ideal = check.throughput  # the ranges of both figures are the same
+    covered = span(ideal.coverage), span(ideal.coverage_in_a_row)
+    row("ideal repeats", "", "", span(ideal.false_differences), "", *covered)
+
+
+def _document(
+    findings: Sequence[Finding], checks: Sequence[ClockCheck], truth: dict[str, object] | None
+) -> dict[str, object]:
+    """What scripts read: every finding, the tables of --gpu, and the figures of --truth."""
     names = ("length", "kernel", "event", "empty", "tick", "error", "largest_error")
     return {
         "schema": _SCHEMA,
@@ -113,4 +193,5 @@ def _document(findings: Sequence[Finding], checks: Sequence[ClockCheck]) -> dict
             for check in checks
             if check.rows
         ],
+        "truth": truth,
     }

@@ -58,6 +58,7 @@ def try_queue(machine: Machine) -> Trial:
     from gpubench.measure.run import measured_run
     from gpubench.spec.spec import Spec
     from gpubench.statistics import analyse
+    from gpubench.system.interrupts import Deferral
 
     spec = Spec(
         model="synthetic",
@@ -68,7 +69,10 @@ def try_queue(machine: Machine) -> Trial:
         warmup=0.0,
     )
     cell = resolve(spec, machine)
-    run = measured_run(cell, synthetic_executors(cell))
+    with Deferral() as deferral:
+        run = measured_run(cell, synthetic_executors(cell), deferral)
+    if deferral.pressed:
+        raise KeyboardInterrupt
     return Trial(analyse(run.samples, run.loop).lag, run.other_busy_cores)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from gpubench.cells.resolve import resolve
-from gpubench.errors import GpubenchError, first_line, reason_of, shorten
+from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
@@ -107,7 +107,7 @@ class Bench:
         if self._long_lived is not None:
             self._long_lived.release()
         self._keeps, self._shared, self._long_lived = False, None, None
-        self._forget_engine()
+        self.forget_engine()
 
     def measure(self, cell: Cell, keep: Keep = _discard) -> Result:
         """Measure one cell; see `run`.
@@ -132,7 +132,7 @@ class Bench:
                     stage=self._stage, message="interrupted before it was measured"
                 )
             if attempt.run is None or attempt.run.error is not None:
-                self._forget_engine()
+                self.forget_engine()
             result = assemble(cell, here, attempt)
             if attempt.run is not None:
                 interrupted = attempt.run.interrupted
@@ -210,21 +210,15 @@ class Bench:
             return self._prepared
         if self._shared.forget_other_model(cell) and self._long_lived is not None:
             self._long_lived.release()  # the model itself may be garbage for the collector
-        self._forget_engine()  # first, since the memory may be too small for two engines
+        self.forget_engine()  # first, since the memory may be too small for two engines
         self._prepared = prepare(cell, self._enter, self._shared, self._times)
         self._key = key
         return self._prepared
 
-    def _forget_engine(self) -> None:
+    def forget_engine(self) -> None:
+        """Free the engine. The next cell builds its own, even if it could have shared this one."""
         self._prepared = self._key = None
         if self._long_lived is not None:
             self._long_lived.collect()
         else:
             gc.collect()
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line. Errors of other libraries get their type before it."""
-    if isinstance(error, GpubenchError):
-        return shorten(first_line(error))
-    return f"{type(error).__name__}: {reason_of(error)}"

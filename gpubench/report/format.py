@@ -63,6 +63,11 @@ def share(value: float) -> str:
     return f"{100 * value:.4g}%"
 
 
+def two_digits(value: float) -> str:
+    """A share in percent, with two digits: '94%', '2.1%', '0.58%'."""
+    return f"{number(100 * value, digits=2)}%"
+
+
 def change(quotient: float) -> str:
     """A ratio as a signed difference in percent, with two digits: 1.054 is '+5.4%'."""
     difference = round(100 * (quotient - 1), 2)

@@ -6,7 +6,7 @@ keys may be added, but no key is renamed without a new schema number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -512,7 +512,15 @@ class OtherDocument(InputError):
 
 
 def parse_result(text: str, origin: str) -> Result:
-    """Read a result document.
+    """Read a result document. Raises what `parse_document` raises."""
+    return parse_document(Result, text, origin)
+
+
+Document = TypeVar("Document", bound=Part)
+
+
+def parse_document(kind: type[Document], text: str, origin: str) -> Document:
+    """Read a document of this kind.
 
     Raises InputError, which names `origin`, if it is not a result with a schema that this version
     reads; OtherDocument if it is a complete document of another kind.
@@ -528,7 +536,7 @@ def parse_result(text: str, origin: str) -> Result:
             "read it with the version that wrote it (environment.gpubench)"
         )
     try:
-        return Result.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"

@@ -23,6 +23,7 @@ from queueing import erlang_c, md1_waiting_distribution, mdc_mean_wait, mm1_wait
 from scipy import optimize, stats
 
 from gpubench import core
+from gpubench.statistics.queueing_theory import mean_latency, mm1_latency_quantile
 
 SERVICE_NS = 1_000_000
 RUNS = 12
@@ -88,7 +89,7 @@ def quantile(distribution: Callable[[float], float], p: float) -> float:
 @pytest.mark.parametrize("load", LOADS)
 def test_md1_waiting_time_has_erlang_s_distribution(load: float) -> None:
     samples = [run_open(load, 1, SERVICE_NS, seed) for seed in range(RUNS)]
-    mean_wait = load / (2 * (1 - load))  # Pollaczek-Khinchine
+    mean_wait = mean_latency(load, service_variance=0) - 1
     assert_agree([float(s.waiting.mean()) for s in samples], mean_wait)
     cdf = md1_waiting_distribution(load)
     for p in (0.5, 0.95, 0.99):
@@ -104,12 +105,13 @@ def test_mm1_waiting_time_is_exponential_with_an_atom_at_zero(load: float) -> No
         run_open(load, 1, core.exponential_service(SERVICE_NS, REQUESTS, seed), seed)
         for seed in range(RUNS)
     ]
-    assert_agree([float(s.waiting.mean()) for s in samples], load / (1 - load))
+    mean_wait = mean_latency(load, service_variance=1) - 1
+    assert_agree([float(s.waiting.mean()) for s in samples], mean_wait)
     cdf = mm1_waiting_distribution(load)
     for p in (0.5, 0.95, 0.99):
         truth = quantile(cdf, p)
         assert_agree([float((s.waiting <= truth).mean()) for s in samples], max(p, cdf(0.0)))
-        latency = -math.log(1 - p) / (1 - load)  # sojourn: exponential
+        latency = mm1_latency_quantile(load, p)
         assert_agree([float((s.latency <= latency).mean()) for s in samples], p)
 
 
