@@ -29,13 +29,13 @@ from gpubench.statistics.student import student_t
 
 # Smaller relative differences of the mean service time do not count.
 LEAST_CHANGE = 0.01
-# At least so many batches must follow a change. They must also be so many that a step of this size
-# (relative) would have been found among them.
+# At least so many batches must follow the last change.
 LEAST_BATCHES = 30
+# They must also be so many that a step of this size (relative) would have been found among them.
+MOST_NOT_FOUND = 0.1
 # With a smaller effective sample size, an autocorrelated series that is steady looks like one that
 # changes.
 LEAST_EFFECTIVE_SIZE = 15
-MOST_NOT_FOUND = 0.1
 # What follows a change must be this share of the time before it: its mean is what the change is
 # measured from.
 LEAST_SHARE_AFTER = 0.5
@@ -54,7 +54,7 @@ _DECAYS = 150  # time constants that are tried, from one block to the whole seri
 _OUTLIER = 4.0
 _NEIGHBOURS = 5
 _NORMAL_MAD = 1.4826  # standard deviation / median absolute deviation of the normal distribution
-_MOST_CHANGES = 8
+_MOST_CHANGES = 8  # one after another
 # A change of this many standard deviations is more than a steady series wanders. (The exponential
 # decay of a series with little noise also follows from its own past; see _is_more_than_inertia.)
 _PLAIN = 8.0
