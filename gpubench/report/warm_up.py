@@ -34,7 +34,7 @@ def warm_up_remarks(results: Sequence[Result]) -> list[str]:
             )
     if steady := sum(each.settled_requests == 0 for each in found):
         where = "" if len(found) == 1 else f" in {count(steady, 'cell')}"
-        phrases.append(f"the speed was steady from the beginning{where}")
+        phrases.append(f"no change of speed was found{where}")
     if unsettled := sum(each.settled_seconds is None for each in found):
         where = "" if len(found) == 1 else f" in {count(unsettled, 'cell')}"
         phrases.append(f"the speed had not settled at its limit{where}")

@@ -249,11 +249,12 @@ def _changes_of_speed(analysis: Analysis, warmup: WarmUp | None) -> Iterator[Rea
     started_slowly = _is_change(settling) and settling.figure > 0
     if started_slowly:
         assert settling is not None
+        longer = "raise --warmup" if warmup is None else "give --warmup a time above 2s"
         yield Reason(
             code="warm-up-not-settled",
             figure=settling.figure,
             limit=_least_change(settling),
-            remedy="the first requests were slower than the rest: raise --warmup",
+            remedy=f"the first requests were slower than the rest: {longer}",
         )
     elif warmup is not None and warmup.limit_reached and warmup.slower is not None:
         yield Reason(
