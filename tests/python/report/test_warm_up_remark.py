@@ -31,9 +31,7 @@ def test_a_single_cell_has_its_own_sentence() -> None:
         "Warm-up: settled after 3.4s (1,200 requests), during which requests took 12% longer; "
         "after 2s the throughput would have differed by -5%."
     ]
-    assert warm_up_remarks([with_warm_up(STEADY)]) == [
-        "Warm-up: no change of speed was found."
-    ]
+    assert warm_up_remarks([with_warm_up(STEADY)]) == ["Warm-up: no change of speed was found."]
     assert warm_up_remarks([with_warm_up(UNSETTLED)]) == [
         "Warm-up: the speed had not settled at its limit."
     ]
