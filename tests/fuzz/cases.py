@@ -70,10 +70,21 @@ VALUE = st.recursive(
 
 FAST = ("--model", "synthetic", "--service-time", "10us", "--warmup", "0", "--requests", "30")
 _SETTINGS = tuple("--" + name.replace("_", "-") for name in Spec.model_fields)
+_REPEATS = ("--repeats", "--until", "--max-time")
 _FLAGS = {
-    "run": (*_SETTINGS, "--json", "--samples", "--quiet"),
-    "search": (*_SETTINGS, "--objective", "--tolerance", "--probes", "--json", "--quiet"),
-    "sweep": (*_SETTINGS, "--output", "--quiet", "--allow-code", "--max-cells"),
+    "run": (*_SETTINGS, *_REPEATS, "--json", "--samples", "--output", "--require", "--quiet"),
+    "search": (
+        *(*_SETTINGS, *_REPEATS),
+        *("--objective", "--tolerance", "--probes", "--json", "--output", "--quiet"),
+    ),
+    "sweep": (
+        *(*_SETTINGS, *_REPEATS),
+        *("--output", "--require", "--quiet", "--allow-code", "--max-cells"),
+    ),
+    "cold": (
+        *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),
+        *("--rate", "--idle-timeout", "--batch", "--output", "--json"),
+    ),
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
         *("--each-repeat", "--percentiles"),
