@@ -13,6 +13,7 @@ search   finds the highest rate of requests that meets an objective, and returns
 sweep    measures a grid of cells into a run directory, and returns their Results.
 combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
 compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
+ab       measures two settings in turn, and returns the pair of them.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
 core     the queue, the workers and the clock, written in C++.
@@ -31,6 +32,7 @@ TYPE_CHECKING = False  # as in typing
 if TYPE_CHECKING:
     from gpubench import core
     from gpubench.errors import GpubenchError, InputError
+    from gpubench.in_turn import ab
     from gpubench.measure.cell import Interrupted, run
     from gpubench.measure.progress import Progress
     from gpubench.measure.search import SearchInterrupted, search
@@ -64,6 +66,7 @@ __all__ = [
     "SearchResult",
     "Settings",
     "Spec",
+    "ab",
     "combine",
     "compare",
     "core",
@@ -84,6 +87,7 @@ _HOME = {
     "SearchResult": "gpubench.results.search_result",
     "Settings": "gpubench.spec.settings",
     "Spec": "gpubench.spec.spec",
+    "ab": "gpubench.in_turn",
     "combine": "gpubench.statistics.repeats",
     "compare": "gpubench.planning.compare",
     "run": "gpubench.measure.cell",

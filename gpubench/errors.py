@@ -41,6 +41,13 @@ def first_line(error: BaseException) -> str:
     return _text(error).splitlines()[0]
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line. Errors of other libraries get their type before it."""
+    if isinstance(error, GpubenchError):
+        return shorten(first_line(error))
+    return f"{type(error).__name__}: {reason_of(error)}"
+
+
 def reason_of(error: BaseException) -> str:
     """One line with the reason of another library's error."""
     return reason_in(_text(error))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gpubench.spec.trace import Trace
 
 DEFAULT_DURATION_S = 10.0
+# With --warmup auto, the queue of an open loop settles for this time after the system has settled.
+USUAL_WARMUP_S: float = Spec.model_fields["warmup"].default
 
 
 def resolve(spec: Spec, machine: Machine) -> Cell:
@@ -109,7 +111,7 @@ def cell_of(spec: Spec) -> Cell:
         load=_load(spec),
         load_seed=spec.seed if spec.load_seed is None else spec.load_seed,
         batch_limits=BatchLimits(samples // spec.batch, samples, round(delay_s * 1e9)),
-        warmup_s=spec.warmup,
+        warmup_s=None if spec.warmup == "auto" else spec.warmup,
     )
 
 
@@ -122,11 +124,12 @@ def _load(spec: Spec) -> ClosedLoad | OpenLoad | TraceLoad:
     assert spec.rate is not None
     burst = int(argument) if pattern == "burst" else 1
     requests = spec.requests or max(1, round(spec.rate * (spec.duration or 0.0)))
+    settling_s = USUAL_WARMUP_S if spec.warmup == "auto" else spec.warmup
     return OpenLoad(
         arrivals=cast(Literal["poisson", "constant", "burst"], pattern),
         rate_per_second=spec.rate,
         burst=burst,
-        settling=_whole_bursts(round(spec.rate * spec.warmup), burst),
+        settling=_whole_bursts(round(spec.rate * settling_s), burst),
         requests=_whole_bursts(requests, burst),
     )
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gpubench.cli.completion import FolderParam, Known, instances
-from gpubench.cli.options import check_output_file, chosen_format, format_option, output_option
+from gpubench.cli.options import (
+    check_output_file,
+    chosen_format,
+    fail_if_option,
+    format_option,
+    output_option,
+    within_option,
+)
 from gpubench.cli.output import append, emit, emit_tables, say, warn
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
@@ -28,27 +35,14 @@ if TYPE_CHECKING:
     help="Compare the cells of the directory A: those with the first value of the setting with "
     "those of each other value, for example runtime, or precision=fp32,bf16.",
 )
-@click.option(
-    "--within",
-    default="2%",
-    show_default=True,
-    metavar="SHARE",
-    help="A difference that is certain to be smaller than this does not matter.",
-)
+@within_option
 @click.option(
     "--spread",
     metavar="SHARE",
     help="Standard deviation between runs of the same cell, for runs that are not paired. Without "
     "it, single runs get no verdict. [default: 2% between two series of repeats]",
 )
-@click.option(
-    "--fail-if",
-    "fail_if",
-    multiple=True,
-    metavar="GATE",
-    help="Exit status 3 if it is certain that B is worse than A by more than this, for example "
-    "'p95 > +5%', 'usd > +3%' or 'throughput < -5%'. Repeatable.",
-)
+@fail_if_option
 @format_option
 @output_option
 @click.option(

@@ -52,6 +52,22 @@ quiet_option = click.option(
     "--quiet", cls=Option, section="Output", is_flag=True, help="No progress on stderr."
 )
 
+within_option = click.option(
+    "--within",
+    default="2%",
+    show_default=True,
+    metavar="SHARE",
+    help="A difference that is certain to be smaller than this does not matter.",
+)
+fail_if_option = click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="GATE",
+    help="Exit status 3 if it is certain that B is worse than A by more than this, for example "
+    "'p95 > +5%', 'usd > +3%' or 'throughput < -5%'. Repeatable.",
+)
+
 instance_option = click.option(
     "--instance",
     multiple=True,

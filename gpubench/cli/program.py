@@ -22,15 +22,17 @@ from gpubench.cli.command_group import CommandGroup
 from gpubench.errors import GpubenchError, InputError, shorten
 from gpubench.system import interrupts
 
-__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "GATE_FAILED", "fail", "main", "program"]
+__all__ = ["BAD_INPUT", "COMMANDS", "FAILED", "GATE_FAILED", "explain", "fail", "main", "program"]
 
 # In the order in which a newcomer meets them.
 COMMANDS = {
     "run": "Measure one model at one point.",
     "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
+    "cold": "Measure how long a configuration takes to start.",
     "report": "Show what was measured, and what it costs.",
     "compare": "Say which of two sides is faster and cheaper.",
+    "ab": "Measure two settings in turn, and say which is better.",
     "prices": "Look up what cloud instances cost.",
     "build": "Build engines ahead, also for GPUs that are not here.",
     "cache": "List or clear what was built and kept.",
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error.format_message())
         return 0
     except click.UsageError as error:
-        return fail(_explain(error), BAD_INPUT)
+        return fail(explain(error), BAD_INPUT)
     except InputError as error:
         return fail(str(error), BAD_INPUT)
     except (GpubenchError, click.ClickException) as error:
@@ -143,7 +145,7 @@ def _unwritable(error: OSError) -> str:
     return f"{place} cannot be read or written: {reason}; {remedy}, or choose another place"
 
 
-def _explain(error: click.UsageError) -> str:
+def explain(error: click.UsageError) -> str:
     """What is wrong with a command line and how to mend it, in one line."""
     context = error.ctx
     command = context.command_path if context else "gpubench"

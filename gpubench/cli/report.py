@@ -72,7 +72,10 @@ def command(
     """
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
+    from gpubench.pricing.start_cost import reprice_starts
     from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report.cold import cold_tables
+    from gpubench.report.format import count
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
     from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
@@ -88,12 +91,13 @@ def command(
         raise InputError(problem)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_run(directory)
-    contents = run.read_all(searches=True)
+    contents = run.read_all(searches=True, cold=True)
     names = split_names(instance)
     priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
     cells, problems = with_percentiles(run, priced, percents)
     warn([*contents.problems, *problems])
     results = [result for _, result in cells]
+    cold = [reprice_starts(result, names, usd_per_hour) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
     searches = [
         reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
@@ -104,7 +108,7 @@ def command(
     def tables() -> list[Table]:
         of_searches = (table for found in searches for table in search_tables(found))
         of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
-        return [*of_cells, *of_searches]
+        return [*of_cells, *of_searches, *cold_tables(cold)]
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
     drawn = {plot.name: svg.draw(plot) for plot in plots}
@@ -119,8 +123,11 @@ def command(
             emit(html.page(directory, tables(), figures, remarks), output)
         case "csv":
             emit(csv.text(shown), output)
+            if cold:
+                left_out = count(len(cold), "document")
+                warn([f"CSV leaves out {left_out} of cold starts; --format json has them"])
         case "json":
-            emit(json.text(result for _, result in shown), output)
+            emit(json.text([*(result for _, result in shown), *cold]), output)
         case _:
             emit_tables(tables(), output)
     if plots_folder is not None:

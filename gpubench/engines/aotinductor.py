@@ -34,8 +34,9 @@ refusal = inductor.refusal
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
     module, example = inductor.ready(model, cell)
-    exported = _export(module, example, cell)
-    path = _entry(exported, module, cell)
+    with cache_key.searching():
+        exported = _export(module, example, cell)
+        path = _entry(exported, module, cell)
     package = _load(path, cell) if path.exists() else None
     from_cache = package is not None
     if package is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
 
 # The packages whose operators a program may contain: see gpubench.engines.program.
 _OPERATOR_PACKAGES = ("torch", "torchvision")
+
+
+class KeySearch:
+    """How long this process has taken to find out which entries it needs.
+
+    A server names the file of its engine, and needs no search.
+    """
+
+    seconds = 0.0
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """A block that only finds out what an engine is made from. A model is exported for that."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        KeySearch.seconds += time.monotonic() - began
 
 
 def entry(

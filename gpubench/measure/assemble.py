@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gpubench.measure.executors import executor_kind
 from gpubench.measure.run import MeasuredRun
 from gpubench.measure.stage_times import StageTimes
@@ -19,12 +21,14 @@ from gpubench.results.result import (
     Verdict,
     WindowInfo,
 )
+from gpubench.results.samples import Samples, with_warm_up
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.achieved import achieved
 from gpubench.statistics.gpus import device_report
 from gpubench.statistics.memory import memory
 from gpubench.statistics.verdicts import Evidence, judge
+from gpubench.statistics.windows import Mask
 
 # Reasons of the core for a run that ended early. The reasons for a complete run are "finished",
 # "completions" and "time".
@@ -97,6 +101,8 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         throttled_share=device.throttled_share if device else None,
         other_gpu_processes=device.other_processes if device else None,
         unproven_on_gpus=_unproven_on_gpus(cell),
+        warmup=run.warmup,
+        repetition=run.inputs,
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -106,6 +112,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         window=WindowInfo(
             seconds=analysis.window_seconds,
             warmup_seconds=round(run.warmup_seconds, 3),
+            warmup=run.warmup,
             counted=analysis.counted_rows,
         ),
         requests=Requests(
@@ -135,6 +142,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             () if cell.on_cpu else _devices(cell),
             run.readings,
         ),
+        inputs=run.inputs,
         costs=price(
             analysis.throughput_per_second,
             analysis.throughput_interval,
@@ -145,7 +153,17 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         error=_failure(run, analysis),
     )
     result.seconds = attempt.times.seconds()
-    return result.with_samples(run.samples, analysis.counted)
+    return result.with_samples(*_all_samples(run, analysis.counted))
+
+
+def _all_samples(run: MeasuredRun, counted: Mask) -> tuple[Samples, Mask]:
+    """The samples with those of the warm-up if they were kept, and which of them count."""
+    if run.warmup_samples is None:
+        return run.samples, counted
+    return (
+        with_warm_up(run.warmup_samples, run.samples),
+        np.concatenate([np.zeros(len(run.warmup_samples), np.bool_), counted]),
+    )
 
 
 def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from gpubench.cells.resolve import resolve
-from gpubench.errors import GpubenchError, first_line, reason_of, shorten
+from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
@@ -107,7 +107,7 @@ class Bench:
         if self._long_lived is not None:
             self._long_lived.release()
         self._keeps, self._shared, self._long_lived = False, None, None
-        self._forget_engine()
+        self.forget_engine()
 
     def measure(self, cell: Cell, keep: Keep = _discard) -> Result:
         """Measure one cell; see `run`.
@@ -132,7 +132,7 @@ class Bench:
                     stage=self._stage, message="interrupted before it was measured"
                 )
             if attempt.run is None or attempt.run.error is not None:
-                self._forget_engine()
+                self.forget_engine()
             result = assemble(cell, here, attempt)
             if attempt.run is not None:
                 interrupted = attempt.run.interrupted
@@ -152,6 +152,7 @@ class Bench:
         if cell.service is not None:
             self._enter("measure")
             return measured_run(cell, synthetic_executors(cell), deferral, self._times)
+        from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
 
         prepared = self._prepare(cell)
@@ -176,8 +177,22 @@ class Bench:
                 return measured_run(cell, executors, deferral, self._times)
         self._enter("measure")
         workers = prepared.workers(cell)
-        run = measured_run(cell, torch_executors(workers), deferral, self._times)
-        return replace(run, samples=with_processing_times(run.samples, workers))
+        make = prepared.make_request
+        repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
+        run = measured_run(
+            cell,
+            torch_executors(workers),
+            deferral,
+            self._times,
+            None if repetition is None else repetition.run,
+        )
+        warm_up = run.warmup_samples
+        return replace(
+            run,
+            inputs=None if repetition is None else repetition.found(),
+            samples=with_processing_times(run.samples, workers),
+            warmup_samples=warm_up and with_processing_times(warm_up, workers),
+        )
 
     def _enter(self, stage: str) -> None:
         raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt
@@ -195,21 +210,15 @@ class Bench:
             return self._prepared
         if self._shared.forget_other_model(cell) and self._long_lived is not None:
             self._long_lived.release()  # the model itself may be garbage for the collector
-        self._forget_engine()  # first, since the memory may be too small for two engines
+        self.forget_engine()  # first, since the memory may be too small for two engines
         self._prepared = prepare(cell, self._enter, self._shared, self._times)
         self._key = key
         return self._prepared
 
-    def _forget_engine(self) -> None:
+    def forget_engine(self) -> None:
+        """Free the engine. The next cell builds its own, even if it could have shared this one."""
         self._prepared = self._key = None
         if self._long_lived is not None:
             self._long_lived.collect()
         else:
             gc.collect()
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line. Errors of other libraries get their type before it."""
-    if isinstance(error, GpubenchError):
-        return shorten(first_line(error))
-    return f"{type(error).__name__}: {reason_of(error)}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,14 @@ from gpubench.measure.reference import Reference
 from gpubench.measure.shared import Shared
 from gpubench.measure.stage_times import StageTimes
 from gpubench.measure.streams import pinned
-from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, load, seeded
+from gpubench.models.base import (
+    LoadedModel,
+    MakeInputs,
+    PrePostProcessing,
+    Tensors,
+    load,
+    seeded,
+)
 from gpubench.models.local_files import state_of_files
 from gpubench.registry import MODELS
 from gpubench.results.result import EngineInfo, Numerics
@@ -74,6 +82,9 @@ class Prepared:
     numerics: Numerics | None  # None: there is no reference to compare with
     processing: PrePostProcessing | None = None
     requests: list[object] = field(default_factory=list)  # what clients send to `processing`
+    # Makes another request, as `processing` or the model takes it, not yet in the engine's format.
+    # None: new requests are not needed.
+    make_request: Callable[[torch.Generator], object] | None = None
     build_peak_host_bytes: int | None = None  # resident memory while all this was made
     # The graphs of the last cell, by device. A cell that needs graphs of another shape drops them.
     captured: dict[str, tuple[Shape, Captured]] = field(default_factory=dict)
@@ -287,9 +298,21 @@ def _build(
         build_seconds=build_seconds,
         first_inference_seconds=checked.first_inference_seconds,
         numerics=checked.numerics,
+        make_request=partial(_make_request, model.processing, model.make_inputs, cell.batch),
         processing=model.processing,
         requests=make_requests(model.processing, cell) if model.processing else [],
     )
+
+
+def _make_request(
+    processing: PrePostProcessing | None,
+    make_inputs: MakeInputs,
+    batch: int,
+    generator: torch.Generator,
+) -> object:
+    if processing is not None:
+        return processing.make_requests(generator, batch)
+    return make_inputs(generator, batch)
 
 
 def _refuse_memory_format(model: LoadedModel, cell: Cell) -> None:

@@ -1,4 +1,4 @@
-"""The progress of a run, a sweep or a search. Importing this module does not import torch."""
+"""The progress of a measurement. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
+    from gpubench.results.cold_result import ColdStart
     from gpubench.results.search_result import Probe, ProbeLoad
     from gpubench.statistics.crossing import Crossing
 
@@ -19,7 +20,7 @@ class Progress:
 
     The methods of this class do nothing; override the ones that you need. `run` calls `stage`. A
     sweep calls `stage` and the methods about cells; a search calls `stage` and the methods about
-    probes. In each `spec` all defaults are filled in.
+    probes; cold starts call those about starts. In each `spec` all defaults are filled in.
     """
 
     def stage(self, name: str) -> None:
@@ -74,3 +75,12 @@ class Progress:
 
     def located(self, crossing: Crossing) -> None:
         """The search has a new estimate, from all its open loops until now."""
+
+    def starts_planned(self, to_measure: int, measured_before: int) -> None:
+        """Cold starts begin. One more start comes before them, if there is one to measure."""
+
+    def start_begins(self, number: int, of: int, seconds_left: float | None) -> None:
+        """A start begins. `number` 0 is the first one, which is not measured."""
+
+    def start_ended(self, start: ColdStart, seconds_left: float | None) -> None:
+        """A start ended, perhaps with an error. `seconds_left` is known only after the first."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gpubench.engines.base import Engine
-from gpubench.measure.streams import execution, joined
+from gpubench.measure.streams import execution, joined, pinned
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, seeded
 from gpubench.registry import MODELS
 from gpubench.results.samples import Samples
-from gpubench.spec.cell import Cell
+from gpubench.spec.cell import Cell, ClosedLoad
+from gpubench.spec.settings import Inputs
 from gpubench.system.cpu_threads import limited
 
 # The requests are made before the run. They differ, so a run does not repeat one sample. Their
@@ -89,15 +91,20 @@ def make_pool(
     made = kept.of(model, cell) if kept else _new_requests(model, cell, _generator_of(cell))
 
     def request() -> Tensors:
-        inputs = engine.cast(next(made))
-        if cell.inputs == "device":
-            return tuple(tensor.to(engine.device) for tensor in inputs)
-        return inputs
+        return _formatted(next(made), engine, cell.inputs)
 
     pool = [request()]
     count = min(max(_POOL_BYTES // _bytes(pool[0]), _POOL_LEAST), _POOL_MOST)
     pool += [request() for _ in range(count - 1)]
     return pool
+
+
+def _formatted(request: Tensors, engine: Engine, inputs: Inputs) -> Tensors:
+    """A request in the formats of the engine; on its device if `inputs` is "device"."""
+    cast_inputs = engine.cast(request)
+    if inputs == "device":
+        return tuple(tensor.to(engine.device) for tensor in cast_inputs)
+    return cast_inputs
 
 
 # Requests for a preprocess function are small (encoded images, text). This many are always made.
@@ -113,10 +120,16 @@ def make_requests(processing: PrePostProcessing, cell: Cell) -> list[object]:
 class Worker(ABC):
     """One worker of the core. It executes batches on its thread or on its CUDA stream."""
 
-    def __init__(self, engine: Engine, cell: Cell) -> None:
-        self._engine, self._threads = engine, cell.threads
+    def __init__(self, engine: Engine, requests: Sequence[object], cell: Cell) -> None:
+        self._engine, self._threads, self._inputs = engine, cell.threads, cell.inputs
         self._execution = execution(engine, cell)
         self._modes = ExitStack()
+        self._requests = requests
+        self.sent: set[int] = set()  # places of the requests that this worker has executed
+        # In a closed loop an id is the number of a client. Without turns, a client would send the
+        # same request for ever.
+        self._takes_turns = isinstance(cell.load, ClosedLoad)
+        self._turn = 0
 
     def open(self) -> None:
         """Set torch's modes of this thread, and run one batch.
@@ -127,10 +140,37 @@ class Worker(ABC):
         self._modes.enter_context(limited(self._threads))
         self._modes.enter_context(self._engine.thread_modes())
         self.run(np.zeros(1, np.int64))
+        self._turn = 0
 
     @abstractmethod
     def run(self, ids: NDArray[np.int64]) -> None:
         """Execute one batch: the requests with these ids. Returns when its outputs can be read."""
+
+    @property
+    def requests(self) -> Sequence[object]:
+        """The requests that clients send to this worker."""
+        return self._requests
+
+    @contextmanager
+    def instead(self, requests: Sequence[object]) -> Iterator[None]:
+        """Execute these requests for a while: that with the id 0, 1, ... Only between two runs."""
+        usual = self._requests, self._takes_turns, self._turn, self.sent
+        self._requests, self._takes_turns, self._turn, self.sent = requests, False, 0, set()
+        try:
+            yield
+        finally:
+            self._requests, self._takes_turns, self._turn, self.sent = usual
+
+    def formatted(self, request: object) -> object:
+        """A new request in the format and the place of the others."""
+        return request
+
+    def _chosen(self, ids: NDArray[np.int64]) -> list[object]:
+        places = [(number + self._turn) % len(self._requests) for number in ids.tolist()]
+        if self._takes_turns:
+            self._turn += len(places)
+        self.sent.update(places)
+        return [self._requests[place] for place in places]
 
     def close(self) -> None:
         self._modes.close()
@@ -140,11 +180,14 @@ class ModelWorker(Worker):
     """Runs only the model: the requests hold the inputs of the engine."""
 
     def __init__(self, engine: Engine, pool: Sequence[Tensors], cell: Cell) -> None:
-        super().__init__(engine, cell)
-        self._pool = pool
+        super().__init__(engine, pool, cell)
 
     def run(self, ids: NDArray[np.int64]) -> None:
-        self._execution.run([self._pool[int(number) % len(self._pool)] for number in ids])
+        self._execution.run(cast(list[Tensors], self._chosen(ids)))
+
+    def formatted(self, request: object) -> object:
+        inputs = _formatted(cast(Tensors, request), self._engine, self._inputs)
+        return pinned([inputs])[0] if self._inputs == "pinned" else inputs
 
 
 class ProcessingWorker(Worker):
@@ -157,16 +200,15 @@ class ProcessingWorker(Worker):
     def __init__(
         self, engine: Engine, requests: Sequence[object], processing: PrePostProcessing, cell: Cell
     ) -> None:
-        super().__init__(engine, cell)
-        self._requests, self._processing = requests, processing
+        super().__init__(engine, requests, cell)
+        self._processing = processing
         # For each batch: its start, the time of preprocessing and the time of postprocessing, ns.
         self.log: list[tuple[int, int, int]] = []
 
     def run(self, ids: NDArray[np.int64]) -> None:
         began = time.monotonic_ns()
-        chosen = (self._requests[int(number) % len(self._requests)] for number in ids)
         preprocess = self._processing.preprocess
-        inputs = joined([self._engine.cast(preprocess(each)) for each in chosen])
+        inputs = joined([self._engine.cast(preprocess(each)) for each in self._chosen(ids)])
         called = time.monotonic_ns()
         outputs = self._execution.run([inputs])
         returned = time.monotonic_ns()

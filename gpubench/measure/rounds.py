@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 from gpubench.errors import GpubenchError
@@ -58,24 +59,31 @@ Round = Sequence[Turn]
 
 
 def shuffled_rounds(
-    cells: Sequence[RepeatedCell], count: int, group: Callable[[RepeatedCell], Hashable]
+    cells: Sequence[RepeatedCell], count: int, group_of: Callable[[RepeatedCell], Hashable]
 ) -> list[Round]:
     """`count` rounds that measure each cell once. A single round has the order of `cells`.
 
-    Otherwise the order is shuffled anew for each round. Cells of one group stay together: the
-    groups are shuffled, and the cells in each. The same cells have the same order each time.
+    Otherwise the order of each odd round is shuffled, and the next round has the reverse order. So
+    the turns of a cell in these two rounds have the same mean time as those of every other cell,
+    and a change of the machine that is linear in time cancels. Cells of one group stay together:
+    the groups are shuffled, and the cells in each. The same cells have the same order each time.
     """
     if count == 1:
         return [[Turn(cell, 1) for cell in cells]]
     groups: dict[Hashable, list[RepeatedCell]] = {}
     for cell in cells:
-        groups.setdefault(group(cell), []).append(cell)
+        groups.setdefault(group_of(cell), []).append(cell)
     random = Random(" ".join(cell.key for cell in cells))
     rounds: list[Round] = []
+    order: list[RepeatedCell] = []
     for number in range(1, count + 1):
-        order = [random.sample(members, len(members)) for members in groups.values()]
-        random.shuffle(order)
-        rounds.append([Turn(cell, number) for members in order for cell in members])
+        if number % 2 == 1:
+            members = [random.sample(group, len(group)) for group in groups.values()]
+            random.shuffle(members)
+            order = list(chain.from_iterable(members))
+        else:
+            order = order[::-1]
+        rounds.append([Turn(cell, number) for cell in order])
     return rounds
 
 
@@ -120,6 +128,7 @@ def measure_rounds(
     machine: Machine,
     progress: Progress,
     repetition: Repetition,
+    end_on_failure: bool = False,
 ) -> bool:
     """Measure the missing turns of a plan. False if Ctrl-C ended it.
 
@@ -127,8 +136,9 @@ def measure_rounds(
     its error, and the plan continues. The caller holds the locks of the directories.
 
     `until` and `max_time_s` of `repetition` may end the plan after a round. Its `repeats` is not
-    read: the plan says how often each cell is measured. Raises GpubenchError if a document cannot
-    be written, or if a batch hangs in this process.
+    read: the plan says how often each cell is measured. With `end_on_failure`, the plan also ends
+    after a round in which each measurement of a cell failed. Raises GpubenchError if a document
+    cannot be written, or if a batch hangs in this process.
     """
     repeats = Counter(turn.of for round_ in rounds for turn in round_)
     _tell_plan(rounds, missing, progress)
@@ -136,10 +146,11 @@ def measure_rounds(
     left = TimeLeft(turn.of for turn in missing)
     limits = Limits(repeats, repetition)
     measured = done = 0
-    with _measurer(machine, progress, repetition.fresh) as measure:
+    with _measurer(rounds, machine, progress, repetition.fresh) as measure:
         for number, round_ in enumerate(rounds, 1):
             if limits.end_before(number):
                 break
+            failed: dict[RepeatedCell, list[bool]] = {}
             for turn in round_:
                 if turn not in missing:
                     if limits.wants_figures:
@@ -163,7 +174,10 @@ def measure_rounds(
                 except KeyboardInterrupt:
                     return False
                 limits.add(turn.of, None if result.error else result.throughput_per_second)
+                failed.setdefault(turn.of, []).append(result.error is not None)
             done = number
+            if end_on_failure and any(map(all, failed.values())):
+                break
     if len(rounds) > 1:
         unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
         progress.rounds_ended(done, len(rounds), unreached)
@@ -184,16 +198,27 @@ Measure = Callable[[Turn, Repeat], Result]
 
 
 @contextmanager
-def _measurer(machine: Machine, progress: Progress, fresh: bool) -> Iterator[Measure]:
+def _measurer(
+    rounds: Sequence[Round], machine: Machine, progress: Progress, fresh: bool
+) -> Iterator[Measure]:
     """A function that measures a turn and writes its document."""
     if fresh:
         yield lambda turn, repeat: measure_in_new_process(
             turn.of.cell, turn.of.directory, turn.name, repeat, machine
         )
         return
+    several_engines = len({engine_group(turn.of) for turn in rounds[0]}) > 1
+    last_round = 0
     with Bench(machine, progress) as bench:
 
         def measure(turn: Turn, repeat: Repeat) -> Result:
+            nonlocal last_round
+            if several_engines and repeat.round != last_round:
+                # Otherwise the last engine of a round would also be the first of the next, and
+                # what it decides once would be in two rounds.
+                bench.forget_engine()
+            last_round = repeat.round
+
             def keep(result: Result) -> None:
                 result.repeat = repeat if repeat.of > 1 else None
                 turn.of.directory.write(turn.name, result, result.samples)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from gpubench import core
-from gpubench.errors import GpubenchError, reason_in
+from gpubench.errors import reason_in
 from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
 from gpubench.measure.stage_times import StageTimes
-from gpubench.results.result import EventClock
+from gpubench.measure.warm_up import WarmedUp, warm_up
+from gpubench.results.result import EventClock, InputRepetition, WarmUp
 from gpubench.results.samples import Samples
-from gpubench.spec.cell import Cell, ClosedLoad
+from gpubench.spec.cell import Cell
 from gpubench.statistics import ClosedLoopRule, OpenLoopRule
 from gpubench.system.cpu_threads import end_pools_of_this_thread
 from gpubench.system.garbage import no_garbage_collection
@@ -29,15 +30,7 @@ from gpubench.system.machine import busy_core_seconds
 from gpubench.system.process_memory import ResidentPeak
 from gpubench.system.telemetry import Readings, recorded
 
-# Every worker completes at least this many batches before anything is measured: the first few
-# compile, allocate and choose kernels.
-WARMUP_BATCHES = 3
-# A delay for dynamic batching that is long enough for every batch of a warm-up to be full.
-_UNTIL_FULL_NS = 10**9
-_WARMUP_CAPACITY = 1_000_000
-# A batch that takes longer than this counts as hung. In the warm-up the limit is longer, since
-# some runtimes compile during their first inferences.
-_WARMUP_DEADLINE_NS = 900 * 10**9
+# A batch that takes longer than this, and than 20 batches of the warm-up, counts as hung.
 _LEAST_DEADLINE_NS = 60 * 10**9
 # When a signal ends a run, batches in flight get this much time. The run ends within a second.
 _GRACE_S = 0.5
@@ -67,6 +60,14 @@ class MeasuredRun:
     event_clock: list[EventClock] | None = None  # one per worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
     readings: Readings = field(default_factory=dict)  # telemetry of these GPUs during the run
+    inputs: InputRepetition | None = None  # whether repeated inputs are faster; None: not checked
+    # Only of --warmup auto: what it found, and its requests.
+    warmup: WarmUp | None = None
+    warmup_samples: Samples | None = None
+
+
+# Arguments: the runner, the requests per second of the warm-up, and its length in seconds.
+AfterWarmUp = Callable[[core.Runner, float, float], None]
 
 
 def hung_threads() -> int:
@@ -79,8 +80,11 @@ def measured_run(
     executors: Sequence[core.Executor],
     deferral: Deferral | None = None,
     times: StageTimes | None = None,
+    after_warm_up: AfterWarmUp | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
+
+    `after_warm_up` may run further requests between the two.
 
     From the measured run on, `deferral` defers signals until the caller ends it. A signal then ends
     the run, and nothing that was measured is lost.
@@ -96,8 +100,10 @@ def measured_run(
     runner = core.Runner(list(executors), wait=cell.wait)
     try:
         times.enter("warmup")
-        warm_up = _warm_up(runner, cell)
-        run = _measure(runner, cell, warm_up, peak, deferral or Deferral(), times)
+        warmed_up = warm_up(runner, cell)
+        if after_warm_up is not None:
+            after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
+        run = _measure(runner, cell, warmed_up, peak, deferral or Deferral(), times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -136,96 +142,23 @@ def _event_clocks(executors: Sequence[core.Executor]) -> list[EventClock] | None
     ]
 
 
-@dataclass(frozen=True)
-class _WarmUp:
-    """What the warm-up measured."""
-
-    requests_per_second: float
-    slowest_batch_ns: int
-    seconds: float
-
-
-def _warm_up(runner: core.Runner, cell: Cell) -> _WarmUp:
-    """Run every batch size that can occur; then run the load of the cell for the remaining time."""
-    started = time.monotonic()
-    workers, limits = cell.workers, cell.batch_limits
-    samples = None
-    for size in range(1, limits.requests + 1):
-        batches = WARMUP_BATCHES if size == limits.requests else 1
-        samples = _warm_up_run(
-            runner,
-            clients=size * workers,
-            max_batch=size,
-            max_delay_ns=_UNTIL_FULL_NS if size > 1 else 0,
-            stop_after_completions=batches * size * workers,
-        )
-    remaining_s = cell.warmup_s - (time.monotonic() - started)
-    if remaining_s > 0:
-        load = cell.load
-        clients = load.clients if isinstance(load, ClosedLoad) else cell.most_in_flight
-        rest = _warm_up_run(
-            runner,
-            clients=clients,
-            max_batch=limits.requests,
-            max_delay_ns=limits.delay_ns,
-            stop_after_ns=round(remaining_s * 1e9),
-        )
-        samples = rest if len(rest) else samples
-    assert samples is not None
-    span_ns = max(int(samples.completed_ns.max() - samples.opened_ns.min()), 1)
-    return _WarmUp(
-        requests_per_second=len(samples) / span_ns * 1e9,
-        slowest_batch_ns=int((samples.completed_ns - samples.departed_ns).max()),
-        seconds=time.monotonic() - started,
-    )
-
-
-def _warm_up_run(
-    runner: core.Runner,
-    *,
-    clients: int,
-    max_batch: int,
-    max_delay_ns: int,
-    stop_after_completions: int | None = None,
-    stop_after_ns: int | None = None,
-) -> Samples:
-    outcome = runner.run(
-        core.ClosedLoop(clients),
-        max_batch=max_batch,
-        max_delay_ns=max_delay_ns,
-        stop_after_completions=stop_after_completions,
-        stop_after_ns=stop_after_ns,
-        batch_deadline_ns=_WARMUP_DEADLINE_NS,
-        capacity=_WARMUP_CAPACITY,
-    )
-    _raise_if_failed(outcome)
-    return collect(outcome)
-
-
-def _raise_if_failed(outcome: core.Outcome) -> None:
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    if outcome.error:
-        raise GpubenchError(reason_in(outcome.error))
-
-
 def _measure(
     runner: core.Runner,
     cell: Cell,
-    warm_up: _WarmUp,
+    warmed_up: WarmedUp,
     peak: ResidentPeak,
     deferral: Deferral,
     times: StageTimes,
 ) -> MeasuredRun:
     times.enter("start")
-    load = offered_load(cell, warm_up.requests_per_second)
+    load = offered_load(cell, warmed_up.requests_per_second)
     gpus = gpus_of(cell.devices)
     limits: dict[str, Any] = {
         "max_batch": cell.batch_limits.requests,
         "max_delay_ns": cell.batch_limits.delay_ns,
         "stop_after_completions": load.stop_after_completions,
         "stop_after_ns": None if load.stop_after_s is None else round(load.stop_after_s * 1e9),
-        "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warm_up.slowest_batch_ns),
+        "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warmed_up.slowest_batch_ns),
         "capacity": _capacity(load.expected, cell.workers),
     }
     with recorded(gpus) as readings, no_garbage_collection():
@@ -246,7 +179,9 @@ def _measure(
         loop=load.counted(outcome.start_ns),
         offered=outcome.offered,
         failed=outcome.failed,
-        warmup_seconds=warm_up.seconds,
+        warmup_seconds=warmed_up.seconds,
+        warmup=warmed_up.found,
+        warmup_samples=warmed_up.samples,
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
         reason=outcome.reason,

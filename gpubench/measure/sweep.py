@@ -7,7 +7,7 @@ was measured on a machine like this one, the cell is not measured again, unless 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,8 +132,7 @@ def measure_cells(
         missing = missing_turns(rounds)
         stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
         progress.planned(len(missing), len(stored), planned.skipped)
-        for file, count in _changed_since(stored).items():
-            progress.file_changed(file, count)
+        tell_changed_files(stored, progress)
         complete = measure_rounds(rounds, missing, machine, progress, repetition)
     return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
 
@@ -159,8 +158,8 @@ def _stored(
     ]
 
 
-def _changed_since(stored: Sequence[Turn]) -> Counter[Path]:
-    """Files of models that were changed after a measurement, and how many results are older.
+def tell_changed_files(stored: Iterable[Turn], progress: Progress) -> None:
+    """Tell `progress` which files of models were changed after these turns were measured.
 
     A sweep finds the stored result of a cell by its settings. They contain the name of a file, but
     not its content.
@@ -170,4 +169,5 @@ def _changed_since(stored: Sequence[Turn]) -> Counter[Path]:
         for turn in stored
         if files_of(turn.of.cell)
     )
-    return Counter(file for file in changes if file is not None)
+    for file, count in Counter(file for file in changes if file is not None).items():
+        progress.file_changed(file, count)

@@ -11,6 +11,8 @@ from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
 def run_seconds(cell: Cell) -> float | None:
     """The warm-up and the measured run of a cell. None: it depends on how fast the cell is."""
     load = cell.load
+    if cell.warmup_s is None:
+        return None
     if isinstance(load, ClosedLoad):
         return None if load.duration_s is None else cell.warmup_s + load.duration_s
     if isinstance(load, OpenLoad):

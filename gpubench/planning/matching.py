@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gpubench.errors import InputError
 from gpubench.results.result import Result
 from gpubench.spec.settings import INPUTS_ARE
+from gpubench.spec.spec import Spec
 from gpubench.statistics.repeats import combined, grouped
 
 # Settings of the machine, and of how and how long a cell was measured. They may differ in a pair.
@@ -192,24 +193,39 @@ def _refuse_ambiguous(
 
 def _refuse_other_work(a: Result, b: Result) -> None:
     """Raises InputError if the two sides did not measure the same work."""
-    problem = None
-    if a.spec.inputs != b.spec.inputs:
-        problem = (
-            f"inputs were {INPUTS_ARE[a.spec.inputs]} in A and {INPUTS_ARE[b.spec.inputs]} in B"
-        )
-    elif a.spec.open_loop != b.spec.open_loop:
-        loops = [("an open" if each.spec.open_loop else "a closed") + " loop" for each in (a, b)]
-        problem = f"A was measured in {loops[0]} and B in {loops[1]}"
-    else:
-        for stage in ("preprocess", "postprocess"):
-            has_a, has_b = (_has_stage(each, stage) for each in (a, b))
-            if None not in (has_a, has_b) and has_a != has_b:
-                problem = f"only {'A' if has_a else 'B'} has the stage {stage}"
+    problem = _other_load(a.spec, b.spec) or other_stages(a, b)
     if problem is not None:
         raise InputError(
             f"{problem} ({a.spec.describe()}), "
             "which is not the same work; measure one side again, or add --force"
         )
+
+
+def refuse_other_load(a: Spec, b: Spec) -> None:
+    """Raises InputError if two cells would not measure the same work, as far as settings say it."""
+    if problem := _other_load(a, b):
+        raise InputError(
+            f"{problem}, which is not the same work; give both sides the same, or add --force"
+        )
+
+
+def _other_load(a: Spec, b: Spec) -> str | None:
+    """Which part of the work of two cells differs. None if nothing does."""
+    if a.inputs != b.inputs:
+        return f"inputs are {INPUTS_ARE[a.inputs]} in A and {INPUTS_ARE[b.inputs]} in B"
+    if a.open_loop != b.open_loop:
+        loops = [("an open" if each.open_loop else "a closed") + " loop" for each in (a, b)]
+        return f"A is measured in {loops[0]} and B in {loops[1]}"
+    return None
+
+
+def other_stages(a: Result, b: Result) -> str | None:
+    """Which stage only one of two cells has. None if they have the same ones."""
+    for stage in ("preprocess", "postprocess"):
+        has_a, has_b = (_has_stage(each, stage) for each in (a, b))
+        if None not in (has_a, has_b) and has_a != has_b:
+            return f"only {'A' if has_a else 'B'} has the stage {stage}"
+    return None
 
 
 def _has_stage(result: Result, stage: str) -> bool | None:

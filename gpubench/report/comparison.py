@@ -39,9 +39,13 @@ LEGEND = (
 )
 FEW_PROCESSES = (
     "The repeats of a cell share a process. What a process decides once, such as the place of its "
-    "memory, is the same in all of them, and may look like a difference: measure with --fresh."
+    "memory, is the same in all of them, and may look like a difference: measure with --fresh (ab: "
+    "without --same-process)."
 )
-HOW_TO_PRICE = "No price on one side: add --instance-a NAME and --instance-b NAME, or see --help."
+HOW_TO_PRICE = (
+    "No price on one side: add --instance-a NAME and --instance-b NAME (ab: --instance NAME), or "
+    "see --help."
+)
 
 
 @dataclass(frozen=True)
@@ -184,11 +188,12 @@ _DURATIONS = frozenset({"service_time", "warmup", "duration"})
 
 def _described(difference: Difference) -> str:
     name = difference.setting.replace("_", " ")
-    a, b = (_value(difference.setting, value) for value in (difference.a, difference.b))
+    a, b = (setting_text(difference.setting, value) for value in (difference.a, difference.b))
     return f"{name} (A {a}, B {b})"
 
 
-def _value(setting: str, value: Value) -> str:
+def setting_text(setting: str, value: Value) -> str:
+    """The value of a setting, for people."""
     if setting in _DURATIONS and isinstance(value, float):
         return seconds(value)
     return "none" if value is None else str(value)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gpubench.planning.compare import MEASURE_REPEATS, Comparison, Figure, Pair
 from gpubench.planning.gates import GateResult
 from gpubench.planning.metrics import COLUMNS, Metric
-from gpubench.report.format import ABSENT, change, count, ratio, share, usd
+from gpubench.report.format import ABSENT, change, count, milliseconds, ratio, share, usd
 from gpubench.statistics.comparison import MOST_ROUNDS, SPREAD
 
 _MOST_NAMES = 3  # of cells in one sentence
@@ -72,27 +72,42 @@ def sentence(pair: Pair, within: float, a_name: str, b_name: str) -> str:
     'compile is 1.62 times as fast as torchscript (95%: 1.58 to 1.66), $1.07 against $1.73 a
     million'
     """
-    text = _throughput(pair.throughput_per_second, within, a_name, b_name)
-    cost = pair.usd_per_million
-    if cost.a is not None and cost.b is not None:
-        text += f", ${usd(cost.b)} against ${usd(cost.a)} a million"
-    return text
+    figure, cost = pair.throughput_per_second, pair.usd_per_million
+    times = f"{b_name} is {ratio(figure.b_over_a)} times as fast as {a_name}"
+    has_costs = cost.a is not None and cost.b is not None
+    costs = f", ${usd(cost.b)} against ${usd(cost.a)} a million" if has_costs else ""
+    return _answered(figure, within, times, costs, (a_name, b_name))
 
 
-def _throughput(figure: Figure, within: float, a_name: str, b_name: str) -> str:
+def latency_sentence(pair: Pair, within: float, a_name: str, b_name: str) -> str:
+    """One sentence about the P95 latency.
+
+    'the P95 latency of compile is 0.62 times that of torchscript (95%: 0.60 to 0.64), 12.1 ms
+    against 19.5 ms'
+    """
+    figure = pair.p95_ms
+    times = f"the P95 latency of {b_name} is {ratio(figure.b_over_a)} times that of {a_name}"
+    values = f", {milliseconds(figure.b)} ms against {milliseconds(figure.a)} ms"
+    return _answered(figure, within, times, values, (a_name, b_name))
+
+
+def _answered(
+    figure: Figure, within: float, times: str, values: str, names: tuple[str, str]
+) -> str:
+    """The answer. `times` says what the ratio is, and `values` says more about the two sides."""
     if figure.b_over_a is None:
-        sides = [name for name, value in ((a_name, figure.a), (b_name, figure.b)) if not value]
-        return f"no verdict: {' and '.join(sides)} has no throughput"
-    is_times = f"{b_name} is {ratio(figure.b_over_a)} times as fast as {a_name}"
+        sides = [name for name, value in zip(names, (figure.a, figure.b), strict=True) if not value]
+        have = "has" if len(sides) == 1 else "have"
+        return f"no verdict: {' and '.join(sides)} {have} no {figure.metric.noun}"
     if figure.b_over_a_interval is None:
-        return f"no verdict: {is_times}, but {figure.no_verdict}"
+        return f"no verdict: {times}{values}, but {figure.no_verdict}"
     low, high = figure.b_over_a_interval
-    times = f"{is_times} (95%: {ratio(low)} to {ratio(high)})"
+    text = f"{times} (95%: {ratio(low)} to {ratio(high)}){values}"
     if figure.answer == "undecided":
-        return f"undecided: {times}; {more_rounds(figure)}"
+        return f"undecided: {text}; {more_rounds(figure)}"
     if figure.answer == "equivalent":
-        return f"no difference larger than {share(within)}: {times}"
-    return times
+        return f"no difference larger than {share(within)}: {text}"
+    return text
 
 
 def headline(comparison: Comparison, a_name: str, b_name: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gpubench.report.format import count
+from gpubench.results.cold_result import StartCost
 from gpubench.results.result import Cost, Reason, Result
 
 
-def price_name(cost: Cost) -> str:
+def price_name(cost: Cost | StartCost) -> str:
     """The name of a price: an instance, or the price that --usd-per-hour gives."""
     return cost.instance or f"at ${cost.usd_per_hour:g}/h"
 
 
-def prices(costs: Sequence[Cost]) -> str:
+def prices(costs: Sequence[Cost | StartCost]) -> str:
     """Each price used, with its source and date. Prices of the same source are listed together."""
     sources: dict[str, list[str]] = {}
     for cost in costs:
@@ -27,7 +28,7 @@ def prices(costs: Sequence[Cost]) -> str:
     )
 
 
-def cost_notes(cost: Cost) -> tuple[str, ...]:
+def cost_notes(cost: Cost | StartCost) -> tuple[str, ...]:
     """How the priced hardware differs from the measured. Empty if it is the same."""
     name = price_name(cost)
     difference = f": {cost.hardware_note}" if cost.hardware_note else ""
@@ -41,7 +42,7 @@ def cost_notes(cost: Cost) -> tuple[str, ...]:
         notes.append(f"{name}: not the hardware measured{difference}")
     elif cost.hardware_note:
         notes.append(f"{name}: measured on a part of it{difference}")
-    if cost.extrapolated:
+    if isinstance(cost, Cost) and cost.extrapolated:
         notes.append(f"{name}: extrapolated from the GPUs measured to those that are billed")
     return tuple(notes)
 

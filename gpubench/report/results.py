@@ -39,6 +39,7 @@ from gpubench.report.settings import (
     software,
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
+from gpubench.report.warm_up import warm_up_remarks
 from gpubench.results.result import Cost, Result
 from gpubench.statistics.percentiles import Percent, percentile_name
 from gpubench.statistics.repeats import combined, grouped
@@ -129,6 +130,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
     return [
         LEGEND,
         *repeats.remarks(results),
+        *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
         *([] if has_price else [HOW_TO_PRICE]),
         *(latency_remarks(results[0], percents) if len(results) == 1 else []),

@@ -131,6 +131,11 @@ def _devices(result: Result) -> str:
     return result.spec.device
 
 
+def _warm_up(result: Result) -> str:
+    warmup = result.spec.warmup
+    return warmup if isinstance(warmup, str) else seconds(warmup)
+
+
 def _window(result: Result) -> str | None:
     spec = result.spec
     requests = count(spec.requests, "request") if spec.requests else None
@@ -206,7 +211,7 @@ _SETTINGS = (
         lambda value: None if value == "1" else f"depth {value}",
     ),
     Setting("wait", lambda r: r.spec.wait, "wait {}".format),
-    Setting("warm-up", lambda r: seconds(r.spec.warmup), "warm-up {}".format),
+    Setting("warm-up", _warm_up, "warm-up {}".format),
     Setting("window", _window, "window {}".format),
     Setting("seed", lambda r: str(r.spec.seed), "seed {}".format),
     Setting(

@@ -9,6 +9,7 @@ request needs only a few bytes.
     preprocess_ns postprocess_ns  int64, durations, only if the model has these stages
     worker                    int32
     batch id                  int64
+    warmup                    bool, only after --warmup auto: the request belongs to the warm-up
 
 The metadata of the schema have the key `filled` if the CPU gathered the inputs of each batch
 between departed_ns and submitted_ns.
@@ -39,6 +40,7 @@ _COLUMNS = (
 )
 _DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
 _AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
+_WARMUP = "warmup"
 _FILLED = b"filled"
 
 _ROW_BYTES = 300  # memory that a row needs at most while it is read; 288 were measured
@@ -58,6 +60,8 @@ def to_parquet(samples: Samples) -> bytes:
         columns |= {name: samples.device_ns[:, i] for i, name in enumerate(_DEVICE_COLUMNS)}
     if samples.around_ns is not None:
         columns |= {name: samples.around_ns[:, i] for i, name in enumerate(_AROUND_COLUMNS)}
+    if samples.warmup is not None:
+        columns[_WARMUP] = samples.warmup
     completed = pa.table(columns)
     unfinished = pa.table({"scheduled_ns": samples.unfinished_scheduled_ns})
     table = pa.concat_tables([completed, unfinished], promote_options="default")
@@ -71,7 +75,10 @@ def to_parquet(samples: Samples) -> bytes:
         sink,
         compression="zstd",
         use_dictionary=False,  # a dictionary would replace the encoding below
-        column_encoding=dict.fromkeys(table.column_names, "DELTA_BINARY_PACKED"),
+        column_encoding={
+            name: "PLAIN" if name == _WARMUP else "DELTA_BINARY_PACKED"
+            for name in table.column_names
+        },
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data
@@ -108,8 +115,10 @@ def from_parquet(data: bytes, origin: str) -> Samples:
             device = np.stack([completed[name].to_numpy() for name in _DEVICE_COLUMNS], axis=1)
         if has_around:
             around = np.stack([completed[name].to_numpy() for name in _AROUND_COLUMNS], axis=1)
+        warmup = completed[_WARMUP].to_numpy() if _WARMUP in table.column_names else None
         return Samples(
             **columns,
+            warmup=warmup,
             device_ns=device,
             around_ns=around,
             filled=_FILLED in (file.schema_arrow.metadata or {}),
@@ -134,6 +143,8 @@ def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
         *(_AROUND_COLUMNS if has_around else ()),
     )
     expected = {name: "int32" if name == "worker" else "int64" for name in names}
+    if _WARMUP in types:
+        expected[_WARMUP] = "bool"
     if types != expected or len(file.schema_arrow) != len(expected):
         raise ValueError("its columns are not those of a sample file")
     rows = file.metadata.num_rows

@@ -6,7 +6,7 @@ keys may be added, but no key is renamed without a new schema number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -72,6 +72,22 @@ class EngineInfo(Part):
     native_precision: bool = True  # False: the device emulates it, and is much slower
 
 
+class WarmUp(Part):
+    """What --warmup auto found."""
+
+    mode: Literal["auto"] = "auto"
+    # From the beginning of the warm-up to the end of its last change of speed. None: the speed had
+    # not settled when the warm-up ended.
+    settled_seconds: float | None = None
+    settled_requests: int | None = None  # requests before that point; 0: no change was found
+    # How much longer batches took before that point, relative to those after it. None: no change.
+    slower: float | None = None
+    limit_reached: bool = False  # the warm-up ended because it was long, not because it settled
+    # If the speed settled after more than 2 s: how much the throughput would have differed,
+    # relative to the settled one, if the window had begun after 2 s.
+    throughput_error_after_2s: float | None = None
+
+
 class CountedRows(Part):
     """The rows of the sample file that count: those with this stamp between these two times.
 
@@ -86,6 +102,7 @@ class CountedRows(Part):
 class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
+    warmup: WarmUp | None = None  # None: the warm-up had a given length
     counted: CountedRows | None = None  # None: no request counts, or an earlier version measured it
 
 
@@ -313,6 +330,18 @@ class Memory(Part):
     peak_device_of: Literal["process", "device"] | None = None
 
 
+class InputRepetition(Part):
+    """Whether the speed depends on inputs being repeated. The requests of a cell are used again."""
+
+    distinct_requests: int | None = None  # different requests that the workers executed
+    # How much longer requests with new inputs took than requests that repeat earlier ones.
+    # None: not compared, and `note` says why.
+    new_inputs_slower: float | None = None
+    new_inputs_slower_interval: Interval | None = None  # 95%
+    by_chance: float | None = None  # the largest difference that chance explains (99%)
+    note: str | None = None
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -435,6 +464,7 @@ class Result(Part):
     numerics: Numerics | None = None
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
+    inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed
     costs: list[Cost] = []
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
@@ -482,7 +512,15 @@ class OtherDocument(InputError):
 
 
 def parse_result(text: str, origin: str) -> Result:
-    """Read a result document.
+    """Read a result document. Raises what `parse_document` raises."""
+    return parse_document(Result, text, origin)
+
+
+Document = TypeVar("Document", bound=Part)
+
+
+def parse_document(kind: type[Document], text: str, origin: str) -> Document:
+    """Read a document of this kind.
 
     Raises InputError, which names `origin`, if it is not a result with a schema that this version
     reads; OtherDocument if it is a complete document of another kind.
@@ -498,7 +536,7 @@ def parse_result(text: str, origin: str) -> Result:
             "read it with the version that wrote it (environment.gpubench)"
         )
     try:
-        return Result.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"

@@ -4,6 +4,7 @@
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
     <key>-2.json    the second repeat of the same cell, and so on
     search-<key>.json, search-<key>-2.json    searches, without sample files
+    cold-<key>.json    the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
 A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
@@ -25,6 +26,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
 from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
+from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
 from gpubench.results.search_result import SearchResult, parse_search
@@ -38,6 +40,12 @@ _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
 _SEARCH = "search-"
+_COLD = "cold-"
+
+
+def cold_name(key: str) -> str:
+    """The name of a document of cold starts, without a suffix."""
+    return _COLD + key
 
 
 def repeat_name(key: str, number: int) -> str:
@@ -68,6 +76,7 @@ class Contents:
     cells: list[tuple[str, Result]]  # (key, result), oldest first
     searches: list[tuple[str, SearchResult]]  # (key, result), by key
     problems: list[str]  # one line for each file that could not be read, with the remedy
+    cold: list[tuple[str, ColdResult]]  # (key, result), oldest first
 
 
 class RunDirectory:
@@ -194,8 +203,8 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(self, searches: bool = False) -> Contents:
-        """Every cell, and every search if they are wanted.
+    def read_all(self, searches: bool = False, cold: bool = False) -> Contents:
+        """Every cell, and every search and the cold starts if they are wanted.
 
         A file that cannot be read is among the problems.
 
@@ -210,6 +219,7 @@ class RunDirectory:
                     if name.endswith(".json")
                     and not name.startswith(".")
                     and (searches or not name.startswith(_SEARCH))
+                    and (cold or not name.startswith(_COLD))
                 ]
                 if found
                 else []
@@ -222,26 +232,31 @@ class RunDirectory:
             )
         cells: list[tuple[str, Result]] = []
         found_searches: list[tuple[str, SearchResult]] = []
+        found_cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
         for key in keys:
             try:
                 if key.startswith(_SEARCH):
                     found_searches.append((key, self._read_search(key)))
+                elif key.startswith(_COLD):
+                    found_cold.append((key, parse_cold(*self._read_text(key))))
                 else:
                     cells.append((key, self._read_result(key)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
                 problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
-        if problems and not cells and not found_searches:
+        is_empty = not (cells or found_searches or found_cold)
+        if problems and is_empty:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             raise InputError(problems[0] + more)
-        if not cells and not found_searches:
+        if is_empty:
             raise InputError(
                 f"{self.url} holds no results; measure with gpubench sweep --output {self.url}"
             )
         cells.sort(key=lambda cell: (cell[1].environment.time, cell[0]))
-        return Contents(cells, found_searches, problems)
+        found_cold.sort(key=lambda each: (each[1].environment.time, each[0]))
+        return Contents(cells, found_searches, problems, found_cold)
 
     def read(self, name: str) -> Result:
         """One document.
@@ -252,6 +267,30 @@ class RunDirectory:
             return self._read_result(name)
         except OSError as error:
             raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
+
+    def read_cold(self, key: str) -> ColdResult | None:
+        """The document of cold starts with this key; None if there is none.
+
+        Raises InputError if it cannot be read.
+        """
+        try:
+            return parse_cold(*self._read_text(key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(
+                f"{self.url}/{key}.json cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def write_cold(self, key: str, result: ColdResult) -> None:
+        """Write the document of cold starts in one step.
+
+        Raises GpubenchError if the directory can no longer be written.
+        """
+        try:
+            self._folder.write(f"{key}.json", result.to_json().encode())
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
     def read_samples(self, key: str) -> Samples | None:
         """The samples of a cell; None if it has none.

@@ -6,7 +6,9 @@ columns, so their users do not need the compiled core.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,9 @@ class Samples:
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
     # (requests, 2): durations of preprocess and postprocess, between submitted and completed.
     around_ns: Nanoseconds | None = None
+    # Whether a request belongs to the warm-up; these rows come first, and no figure counts them.
+    # None: there are none, because the warm-up had a given length.
+    warmup: NDArray[np.bool_] | None = None
     # Whether the CPU gathered the inputs of each batch between departed and submitted.
     filled: bool = False
     # Due times of the requests that were due and never completed.
@@ -67,3 +72,38 @@ class Samples:
         """The number of requests in the batch of each request (dynamic batching)."""
         sizes = np.diff(self.batch_starts, append=len(self))
         return np.repeat(sizes, sizes).astype(np.int64)
+
+
+def concatenated(parts: Sequence[Samples]) -> Samples:
+    """Samples of several runs of the same workers as one table. Batches keep different numbers.
+
+    A column of device stamps or of durations remains only if all parts with requests have it. The
+    table has the unfinished requests of the last part.
+    """
+    with_requests = [part for part in parts if len(part)] or parts[-1:]
+    shifted = []
+    batches = 0
+    for part in with_requests:
+        shifted.append(part.batch + batches)
+        batches += int(part.batch.max()) + 1 if len(part) else 0
+
+    def column(name: str) -> Any:
+        columns = [getattr(part, name) for part in with_requests]
+        if any(each is None for each in columns):
+            return None
+        return np.concatenate(columns)
+
+    last = parts[-1]
+    same = {"batch", "warmup", "filled", "unfinished_scheduled_ns"}
+    return Samples(
+        **{each.name: column(each.name) for each in fields(Samples) if each.name not in same},
+        batch=np.concatenate(shifted),
+        filled=last.filled,
+        unfinished_scheduled_ns=last.unfinished_scheduled_ns,
+    )
+
+
+def with_warm_up(warm_up: Samples, measured: Samples) -> Samples:
+    """`measured` after the rows of its warm-up, which are marked."""
+    marks = np.arange(len(warm_up) + len(measured)) < len(warm_up)
+    return replace(concatenated([warm_up, measured]), warmup=marks)

@@ -116,7 +116,7 @@ class Cell:
     load: ClosedLoad | OpenLoad | TraceLoad
     load_seed: int
     batch_limits: BatchLimits
-    warmup_s: float
+    warmup_s: float | None  # None: until the speed has settled
 
     @property
     def device(self) -> str:

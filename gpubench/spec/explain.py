@@ -56,6 +56,8 @@ def located(name: str, problem: str, origin: str) -> str:
 def choices(field: FieldInfo) -> tuple[str, ...]:
     """The values that a field of type Literal accepts; empty for other fields."""
     parts = get_args(field.annotation)
+    if float in parts:  # a number, or a word in its place
+        return ()
     nested = [choice for part in parts for choice in get_args(part)]
     return tuple(choice for choice in (nested or parts) if isinstance(choice, str))
 

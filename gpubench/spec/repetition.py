@@ -19,6 +19,11 @@ DEFAULT_MOST_REPEATS = 20  # with --until
 # A repeat is a document, and several are read at once.
 MOST_REPEATS = 1000
 
+# Of `gpubench ab`. A round has two repeats of each side.
+DEFAULT_ROUNDS = 10
+LEAST_ROUNDS = LEAST_REPEATS  # fewer paired rounds have no interval
+MOST_ROUNDS = MOST_REPEATS // 2
+
 
 @dataclass(frozen=True)
 class Repetition:
@@ -68,3 +73,12 @@ def _max_time_s(max_time: str | float | None) -> float | None:
     if seconds == 0:
         raise InputError("--max-time: 0 leaves no time to measure; write it like 30m")
     return seconds
+
+
+def check_rounds(rounds: int) -> None:
+    """Raises InputError, which names --rounds, if this number of rounds cannot give an answer."""
+    if not LEAST_ROUNDS <= rounds <= MOST_ROUNDS:
+        raise InputError(
+            f"--rounds {rounds} is not allowed: an answer needs {LEAST_ROUNDS} rounds; give "
+            f"{LEAST_ROUNDS} to {MOST_ROUNDS}"
+        )

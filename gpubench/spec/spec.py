@@ -12,7 +12,7 @@ import json
 import os
 import re
 from inspect import Parameter, Signature
-from typing import Annotated, Any, NoReturn, Unpack, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Unpack, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -88,9 +88,20 @@ def _model_hint(name: str) -> str:
     return f"{nearest(name, MODELS)}, or a model of your own: see gpubench run --help"
 
 
+def _auto_or_duration(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        problem = f"{error}; or auto"
+        raise PydanticCustomError("duration", "{problem}", {"problem": problem}) from None
+
+
 Whole = Annotated[int, BeforeValidator(_no_switch)]
 Number = Annotated[float, BeforeValidator(_no_switch)]
 Duration = Annotated[float, BeforeValidator(_duration_or_none)]
+WarmUpTime = Annotated[float | Literal["auto"], BeforeValidator(_auto_or_duration)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
@@ -196,8 +207,10 @@ class Spec(BaseModel):
     wait: Wait = Field(
         default="spin", description="How a worker waits for the next request and for the device."
     )
-    warmup: Duration = Field(
-        default=2.0, description="Time before the window, for example 500ms or 2s."
+    warmup: WarmUpTime = Field(
+        default=2.0,
+        description="Time before the window, for example 500ms or 2s; or auto: until the speed has "
+        "settled, from 2s to 60s.",
     )
     duration: Duration | None = Field(
         default=None,

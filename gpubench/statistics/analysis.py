@@ -82,8 +82,11 @@ def analyse(
     """All figures of a result that come from its samples.
 
     `max_batch` (in requests) and `max_delay_ns` are those of dynamic batching. With few or no
-    samples, a figure that they do not give is None.
+    samples, a figure that they do not give is None. Raises ValueError for samples that hold those
+    of the warm-up.
     """
+    if samples.warmup is not None:
+        raise ValueError("samples of a warm-up are in no figure; leave them out")
     if isinstance(loop, ClosedLoopRule):
         window = closed_window(samples, loop)
     else:

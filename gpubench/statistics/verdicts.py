@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from math import ceil, floor, log10, sqrt
 from typing import Literal, TypeGuard
 
-from gpubench.results.result import NOT_DETERMINISTIC, OUTPUTS_DIFFER, Numerics, Reason, Verdict
+from gpubench.results.result import (
+    NOT_DETERMINISTIC,
+    OUTPUTS_DIFFER,
+    InputRepetition,
+    Numerics,
+    Reason,
+    Verdict,
+    WarmUp,
+)
 from gpubench.spec.settings import Inputs
 from gpubench.statistics import Analysis, Change
 from gpubench.statistics.offered import least_kept_up
+from gpubench.statistics.warm_up import LEAST_CHANGE as WARM_UP_CHANGE
 
 # The smallest number of requests for which the second slowest is, with 99% confidence, at least as
 # slow as the true P95: 0.95**n + n * 0.05 * 0.95**(n - 1) <= 0.01. MLPerf's early stopping has the
@@ -110,6 +119,9 @@ def answer_limits(precision: str | None, device: str | None = None) -> AnswerLim
     return ANSWER_LIMITS[precision or "fp32"]
 
 
+# A new input of a small model is not in the caches of the CPU, which takes a few percent.
+MOST_NEW_INPUTS_SLOWER = 0.1
+
 # Median time for which the device waits for the CPU to gather the inputs of a batch, divided by the
 # median compute time. And the same for its launch.
 MOST_INPUT_SHARE = 0.5
@@ -137,6 +149,8 @@ class Evidence:
     precision: str | None = None
     runtime: str | None = None
     inputs: Inputs | None = None
+    warmup: WarmUp | None = None  # what --warmup auto found
+    repetition: InputRepetition | None = None
     # The part of the cell that the developers of gpubench have never run on a real GPU.
     unproven_on_gpus: str | None = None
 
@@ -149,11 +163,12 @@ def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
 
 def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _run_incomplete(analysis, evidence)
-    yield from _changes_of_speed(analysis)
+    yield from _changes_of_speed(analysis, evidence.warmup)
     yield from _harness(analysis, evidence)
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
     yield from _machine(evidence)
+    yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
     yield from _device(analysis, evidence)
 
@@ -229,16 +244,24 @@ def _two_digits(value: float) -> float:
     return round(ceil(value / unit - 1e-9) * unit, 9)
 
 
-def _changes_of_speed(analysis: Analysis) -> Iterator[Reason]:
+def _changes_of_speed(analysis: Analysis, warmup: WarmUp | None) -> Iterator[Reason]:
     settling, drift = analysis.settling, analysis.drift
     started_slowly = _is_change(settling) and settling.figure > 0
     if started_slowly:
         assert settling is not None
+        longer = "raise --warmup" if warmup is None else "give --warmup a time above 2s"
         yield Reason(
             code="warm-up-not-settled",
             figure=settling.figure,
             limit=_least_change(settling),
-            remedy="the first requests were slower than the rest: raise --warmup",
+            remedy=f"the first requests were slower than the rest: {longer}",
+        )
+    elif warmup is not None and warmup.limit_reached and warmup.slower is not None:
+        yield Reason(
+            code="warm-up-not-settled",
+            figure=warmup.slower,
+            limit=WARM_UP_CHANGE,
+            remedy="the speed never settled: look for heat and other programs, measure again",
         )
     # If the first fifth was faster than the rest, something slowed down: this is drift.
     changed = drift if _is_change(drift) or started_slowly else settling
@@ -343,6 +366,19 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
             figure=throttled,
             limit=MOST_THROTTLED_SHARE,
             remedy="cool the GPU better, or lock its clock lower (nvidia-smi --lock-gpu-clocks)",
+        )
+
+
+def _inputs(repetition: InputRepetition | None) -> Iterator[Reason]:
+    if repetition is None or repetition.new_inputs_slower is None or repetition.by_chance is None:
+        return
+    limit = max(MOST_NEW_INPUTS_SLOWER, repetition.by_chance)
+    if repetition.new_inputs_slower > limit:
+        yield Reason(
+            code="inputs-cached",
+            figure=repetition.new_inputs_slower,
+            limit=limit,
+            remedy="repeated inputs are answered faster than new ones: turn that cache off",
         )
 
 

@@ -82,6 +82,7 @@ _FLAGS = {
         *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
         *("--by", "--within", "--spread", "--fail-if", "--step-summary"),
     ),
+    "ab": (*_SETTINGS, "--", "--rounds", "--fail-if", "--json", "--output", "--format"),
     "prices": ("list", "show", "--provider", "--accelerator"),
     "build": (
         *("--model", "--weights", "--runtime", "--precision", "--batch", "--seq-len", "--seed"),

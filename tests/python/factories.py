@@ -8,7 +8,9 @@ import numpy as np
 
 from gpubench.cells.resolve import cell_of
 from gpubench.pricing.cost import costs
+from gpubench.pricing.start_cost import with_costs
 from gpubench.registry import model_entry
+from gpubench.results.cold_result import ColdResult, ColdStart, ContainerImage, StartSeconds
 from gpubench.results.result import (
     SCHEMA,
     Achieved,
@@ -31,6 +33,7 @@ from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
+from gpubench.statistics.cold_starts import figures_of
 from gpubench.system.machine import Machine
 
 LAPTOP: dict[str, Any] = {"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}
@@ -216,6 +219,49 @@ def quick_start(**common: Any) -> list[Result]:
         )
         for model, precision, batch, workers, throughput, p95 in rows
     ]
+
+
+def cold_start(
+    number: int, page_cache: str = "warm", error: Failure | None = None, slower_s: float = 0.0
+) -> ColdStart:
+    """A start that takes 4.5 s and `slower_s`; with `error` it ends before the build."""
+    stages = {"interpreter": 0.03125, "imports": 2.5, "weights": 1.0 + slower_s}
+    if error is None:
+        stages |= {"build": 0.71875, "first_inference": 0.25, "settling": 0.5}
+    seconds = StartSeconds.model_validate(stages)
+    return ColdStart(
+        number=number,
+        time="2026-11-21T10:00:00Z",
+        page_cache=page_cache,
+        seconds=seconds,
+        ready_seconds=seconds.ready(),
+        total_seconds=seconds.total(),
+        settled_after=None if error else 4,
+        error=error,
+    )
+
+
+def cold_result(
+    starts: list[ColdStart] | None = None,
+    machine: dict[str, Any] = LAPTOP,
+    image: ContainerImage | None = None,
+    **settings: Any,
+) -> ColdResult:
+    """20 starts of ResNet50, or `starts`."""
+    defaults = {"model": "resnet50", "device": "cpu", "workers": 1, "clients": 1, "threads": 2}
+    if starts is None:
+        starts = [cold_start(number, slower_s=number / 64) for number in range(1, 21)]
+    return with_costs(
+        ColdResult(
+            spec=make_spec(defaults | settings),
+            environment=environment(machine),
+            engine=EngineInfo(parameters=25_557_032, weights="random (seed 0)"),
+            first_start=cold_start(0, slower_s=5.0),
+            starts=starts,
+            image=image,
+            figures=figures_of(starts),
+        )
+    )
 
 
 def a_machine(**changes: object) -> Machine:

@@ -73,6 +73,11 @@ def network(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
             f"{cell.model} is TorchScript, which is not exported to ONNX; use --runtime "
             "torchscript or eager, or give the Python module"
         )
+    with cache_key.searching():
+        return _exported(model, cell, dtype)
+
+
+def _exported(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
     # A copy, since other engines need the module in its original format.
     module = TupleOfTensors(copy.deepcopy(model.module).to("cpu", dtype)).eval()
     # Two samples: with one sample, exporters assume that the batch is constant.

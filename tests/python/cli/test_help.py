@@ -103,7 +103,8 @@ def test_the_gpus_that_build_names_are_known() -> None:
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from gpubench.cli.program import main\n"
-        "for command in ('run', 'sweep', 'search', 'build'): assert main([command, '-h']) == 0\n"
+        "for command in ('run', 'sweep', 'search', 'cold', 'build'):\n"
+        "    assert main([command, '-h']) == 0\n"
         "sys.exit(int('torch' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
@@ -155,7 +156,7 @@ def test_what_a_command_does_not_know_is_one_line(
         (["prices", "show"], "Missing argument 'NAME'; see gpubench prices show --help"),
         (["paths"], "give either --cmake or --include"),
         (["paths", "--cmake", "--include"], "--cmake and --include are mutually exclusive"),
-        (["rnu"], "unknown command 'rnu'; did you mean run? The choices are build, cache,"),
+        (["rnu"], "unknown command 'rnu'; did you mean run? The choices are ab, build,"),
         (["prices", "lst"], "unknown command 'lst'; did you mean list? The choices are list, show"),
         (["run", "--batch"], "Option '--batch' requires an argument; see gpubench run --help"),
         (["run", "--model", "x", "--quiet=yes"], "see gpubench run --help"),

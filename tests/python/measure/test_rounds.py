@@ -81,6 +81,8 @@ def test_a_round_measures_each_cell_once_in_an_order_of_its_own() -> None:
     assert [[turn.number for turn in round_] for round_ in rounds] == [[n] * 9 for n in range(1, 7)]
     assert all({turn.of for turn in round_} == set(every) for round_ in rounds)
     assert len({tuple(order(round_)) for round_ in rounds}) == 6
+    for odd, even in zip(rounds[::2], rounds[1::2], strict=True):
+        assert order(even) == order(odd)[::-1], "a linear change of the machine cancels"
     again = shuffled_rounds(cells(1, 2, 4), 6, own_group)
     assert [order(round_) for round_ in again] == [order(round_) for round_ in rounds]
 
@@ -93,6 +95,17 @@ def test_cells_that_share_an_engine_stay_together() -> None:
     firsts = {round_[0].of.key for round_ in rounds}
     assert len({key.split()[0] for key in firsts}) > 1, "engines are shuffled"
     assert len({key.split()[1] for key in firsts}) > 1, "and the cells of an engine"
+
+
+@pytest.mark.parametrize(("workers", "times"), [([1, 2], 3), (1, 0)])
+def test_each_round_of_several_engines_has_its_own(
+    workers: object, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten = []
+    monkeypatch.setattr(Bench, "forget_engine", lambda bench: forgotten.append(bench))
+    monkeypatch.setattr(Bench, "__exit__", lambda *_: None)  # it frees the engine, too
+    gpubench.sweep({**GRID, "workers": workers}, tmp_path, repeats=3)
+    assert len(forgotten) == times
 
 
 def test_a_single_round_has_the_order_of_the_grid() -> None:

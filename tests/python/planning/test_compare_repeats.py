@@ -252,7 +252,7 @@ def test_two_machines_in_one_directory_are_compared_each_with_itself() -> None:
 
 def test_a_closed_and_an_open_loop_are_compared_only_when_forced() -> None:
     a, b = [result()], [result(rate=10.0)]
-    with pytest.raises(InputError, match=r"A was measured in a closed loop and B in an open.*--fo"):
+    with pytest.raises(InputError, match=r"A is measured in a closed loop and B in an open.*--fo"):
         compare(a, b)
     assert len(compare(a, b, force=True).pairs) == 1
 

@@ -33,6 +33,7 @@ KEYS: dict[str, set[str]] = {
         "numerics",
         "achieved",
         "memory",
+        "inputs",
         "costs",
         "seconds",
         "sample_file",
@@ -59,7 +60,7 @@ KEYS: dict[str, set[str]] = {
         "artifact_bytes",
         "captured",
     },
-    "window": {"seconds", "warmup_seconds"},
+    "window": {"seconds", "warmup_seconds", "warmup"},
     "seconds": {
         "load",
         "flops",

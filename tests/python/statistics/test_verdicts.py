@@ -13,7 +13,7 @@ from factories import as_cell
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
-from gpubench.results.result import Lag, Numerics, Stages, StageSummary
+from gpubench.results.result import InputRepetition, Lag, Numerics, Stages, StageSummary, WarmUp
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoopRule, analyse
@@ -136,6 +136,10 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
+    "inputs-cached": (
+        lambda a: a,
+        Evidence(repetition=InputRepetition(new_inputs_slower=0.2, by_chance=0.05)),
+    ),
     "model-not-finite": (lambda a: a, Evidence(numerics=Numerics(reference_not_finite="NaN"))),
     "model-not-deterministic": (
         lambda a: a,
@@ -156,6 +160,24 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         Evidence(),
     ),
 }
+
+
+def test_new_inputs_may_be_a_little_slower_and_as_much_slower_as_chance_explains() -> None:
+    for slower, by_chance in ((0.09, 0.01), (0.4, 0.5), (-0.5, 0.0), (None, None)):
+        seen = InputRepetition(new_inputs_slower=slower, by_chance=by_chance)
+        assert codes(healthy(), Evidence(repetition=seen)) == []
+
+
+def test_an_automatic_warm_up_that_reached_its_limit_is_judged_by_what_it_found() -> None:
+    changing = WarmUp(slower=0.2, limit_reached=True)
+    assert codes(healthy(), Evidence(warmup=changing)) == ["warm-up-not-settled"]
+    # The window tells more than the warm-up: there is one reason for both.
+    slow = replace(healthy(), settling=Change(0.06, 0.02))
+    assert codes(slow, Evidence(warmup=changing)) == ["warm-up-not-settled"]
+    too_noisy_to_tell = WarmUp(slower=None, limit_reached=True)
+    assert codes(healthy(), Evidence(warmup=too_noisy_to_tell)) == []
+    found = WarmUp(settled_seconds=3.0, settled_requests=100, slower=0.2)
+    assert codes(healthy(), Evidence(warmup=found)) == []
 
 
 @pytest.mark.parametrize("code", RAISED)
