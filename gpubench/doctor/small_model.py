@@ -1,4 +1,4 @@
-"""A small torch model for tests of a machine: about a millisecond on a core of a server."""
+"""A small torch model for tests of a machine: some tenths of a millisecond on a server."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ class Repeatability:
 
     figure: float  # geometric mean
     count: int
+    repeats: tuple[float, ...]  # the figure of each, in their order
     spread: float  # standard deviation between repeats, relative to the figure
     half_width: float  # of the 95% interval of a ratio after ten rounds of A, B, B, A
     false_differences: Share  # of comparisons of the repeats in rounds, that find a difference
@@ -82,6 +83,7 @@ def repeatability(figures: Sequence[float], intervals: Sequence[Interval | None]
     return Repeatability(
         figure=math.exp(logs.mean()),
         count=count,
+        repeats=tuple(figures),
         spread=float(logs.std(ddof=1)),
         half_width=_half_width(logs),
         false_differences=false_differences,

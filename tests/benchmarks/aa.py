@@ -7,7 +7,7 @@ systems are:
     null      the synthetic model without work: gpubench alone
     sleeping  a model that sleeps for a millisecond
     spinning  the synthetic model, which spins for a millisecond
-    torch     three linear layers in TorchScript, about a millisecond
+    torch     three linear layers in TorchScript, some tenths of a millisecond
 
 The table also has what the intervals inside single runs would claim: those of the first run of A
 and the first run of B. `test` is the rate at which the paired test finds a difference; `different`

@@ -290,8 +290,8 @@ def test_json_has_every_figure_and_is_strict(
         "a small torch model",
     ]
     assert set(told["systems"][0]["p95"]) == {
-        "figure", "count", "spread", "half_width", "false_differences", "claimed_by_single_runs",
-        "coverage", "coverage_in_a_row",
+        "figure", "count", "repeats", "spread", "half_width", "false_differences",
+        "claimed_by_single_runs", "coverage", "coverage_in_a_row",
     }  # fmt: skip
     assert told["conclusion"]["throughput_level"] == 0.01
 
