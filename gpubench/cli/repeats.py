@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -92,7 +91,9 @@ def run_directory(output: str | None) -> Iterator[str]:
     Raises InputError if --output is empty.
     """
     if output is None:
-        with TemporaryDirectory(prefix="gpubench-") as temporary:
+        from gpubench.results.run_directory import temporary_folder
+
+        with temporary_folder() as temporary:
             yield temporary
         return
     if not output.strip():

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
@@ -17,7 +16,12 @@ from gpubench.measure.rounds import RepeatedCell, Round, Turn, measure_rounds, m
 from gpubench.measure.sweep import tell_changed_files
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
-from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
+from gpubench.results.run_directory import (
+    RunDirectory,
+    key_and_number,
+    open_run,
+    temporary_folder,
+)
 from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import DEFAULT_ROUNDS, Repetition, check_rounds
 from gpubench.system.machine import Machine
@@ -105,7 +109,7 @@ def _directories(
     """The locked directories of both sides."""
     with ExitStack() as stack:
         if output is None:
-            output = stack.enter_context(TemporaryDirectory(prefix="gpubench-"))
+            output = stack.enter_context(temporary_folder())
         place = str(output).rstrip("/")
         if not place.strip():
             raise InputError("--output: it is empty; give a directory or a URL")

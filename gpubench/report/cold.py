@@ -23,6 +23,7 @@ LEGEND = (
     "Seconds: P50 of n starts, each in a new process; an absent P95 needs 20 starts. ready: up to "
     "the end of the first inference. settling: from then until the service time has settled."
 )
+SINGLE = "a single start: these are its figures, which no other start confirms"
 COMPUTED = "computed from the size and the rate that were stated; not measured"
 HOW_TO_PRICE = (
     "No price: the machine does not say which instance it is. Add --instance NAME (names: gpubench "
@@ -89,8 +90,8 @@ def _table(results: Sequence[ColdResult]) -> Table:
         (Column("engine", "left"), _engine_cell),
         (Column("n"), _count_cell),
         *_stage_columns(rows),
-        (Column("ready P50 s"), _figure_cell(lambda row: row.figures.ready, "p50")),
-        (Column("ready P95 s"), _figure_cell(lambda row: row.figures.ready, "p95")),
+        (Column("ready P50 s"), _median_cell(lambda row: row.figures.ready)),
+        (Column("ready P95 s"), _ready_p95_cell),
         *_image_columns(results),
         *((Column(f"$/start {name}"), _cost_cell(name)) for name in names),
     ]
@@ -138,7 +139,7 @@ def _sentence(row: _Row) -> str | None:
     idle = seconds_text(break_even_idle_s(figures.billed_seconds))
     return (
         f"{_name(row.result)}, page cache {figures.page_cache}: a cold start takes {takes}{costs}. "
-        f"To stop the instance saves money if it would be idle for more than {idle}. The next "
+        f"Stopping the instance saves money if it would be idle for more than {idle}. The next "
         "caller waits for the whole start."
     )
 
@@ -209,7 +210,8 @@ def _count_cell(row: _Row) -> DraftCell:
     failed = f", {row.figures.failed} failed" if row.figures.failed else ""
     if row.result.error is not None and not row.figures.count:
         return DraftCell("failed", tuple(messages))
-    return DraftCell(f"{row.figures.count}{failed}", tuple(messages))
+    single = (SINGLE,) if row.figures.count == 1 else ()
+    return DraftCell(f"{row.figures.count}{failed}", (*single, *messages))
 
 
 def _image_columns(results: Sequence[ColdResult]) -> list[_FilledColumn]:
@@ -242,7 +244,7 @@ def _stage_columns(rows: Sequence[_Row]) -> list[_FilledColumn]:
     return [
         (
             Column(f"{name.replace('_', ' ')} s", drop_order=1),
-            _figure_cell(_stage(name), "p50"),
+            _median_cell(_stage(name)),
         )
         for name in StartSeconds.model_fields
         if any(name in row.figures.seconds for row in rows)
@@ -253,11 +255,17 @@ def _stage(name: str) -> Callable[[_Row], ColdFigure | None]:
     return lambda row: row.figures.seconds.get(name)
 
 
-def _figure_cell(
-    figure: Callable[[_Row], ColdFigure | None], percentile: str
-) -> Callable[[_Row], DraftCell]:
+def _median_cell(figure: Callable[[_Row], ColdFigure | None]) -> Callable[[_Row], DraftCell]:
+    """The P50. A single start has none; its figure is shown instead, and the count has a note."""
+
     def cell(row: _Row) -> DraftCell:
         found = figure(row)
-        return DraftCell(number(getattr(found, percentile) if found else None, 3))
+        if found is None:
+            return DraftCell(ABSENT)
+        return DraftCell(number(found.min if row.figures.count == 1 else found.p50, 3))
 
     return cell
+
+
+def _ready_p95_cell(row: _Row) -> DraftCell:
+    return DraftCell(number(row.figures.ready.p95 if row.figures.ready else None, 3))

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from gpubench.planning.compare import MEASURE_REPEATS, Comparison, Figure, Pair
 from gpubench.planning.gates import GateResult
 from gpubench.planning.metrics import COLUMNS, Metric
-from gpubench.report.format import ABSENT, change, count, milliseconds, ratio, share, usd
+from gpubench.report.format import (
+    ABSENT,
+    change,
+    count,
+    milliseconds,
+    ratio,
+    ratio_range,
+    share,
+    usd,
+)
 from gpubench.statistics.comparison import MOST_ROUNDS, SPREAD
 
 _MOST_NAMES = 3  # of cells in one sentence
@@ -101,8 +110,7 @@ def _answered(
         return f"no verdict: {' and '.join(sides)} {have} no {figure.metric.noun}"
     if figure.b_over_a_interval is None:
         return f"no verdict: {times}{values}, but {figure.no_verdict}"
-    low, high = figure.b_over_a_interval
-    text = f"{times} (95%: {ratio(low)} to {ratio(high)}){values}"
+    text = f"{times} (95%: {ratio_range(*figure.b_over_a_interval)}){values}"
     if figure.answer == "undecided":
         return f"undecided: {text}; {more_rounds(figure)}"
     if figure.answer == "equivalent":

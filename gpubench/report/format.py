@@ -50,6 +50,15 @@ def ratio(value: float | None) -> str:
     return number(value, digits=3)
 
 
+def ratio_range(low: float, high: float) -> str:
+    """'1.58 to 1.66'. It has more digits, at most five, if the two ends would look the same."""
+    for digits in (3, 4, 5):
+        ends = number(low, digits), number(high, digits)
+        if ends[0] != ends[1]:
+            break
+    return " to ".join(ends)
+
+
 def percent(share: float) -> str:
     """A share: '34%'. Shares below half a percent, but not 0, are '<1%'."""
     if 0 < share < 0.005:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -368,6 +370,27 @@ def open_run(url: str | Path) -> RunDirectory:
     Raises InputError for a URL that cannot be used from here.
     """
     return RunDirectory(open_folder(str(url)))
+
+
+@contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder for the results of a command without --output. It is removed at the end.
+
+    If an error ends the block when something was measured, the folder stays, and the GpubenchError
+    names it.
+    """
+    folder = tempfile.mkdtemp(prefix="gpubench-")
+    try:
+        yield folder
+    except (GpubenchError, OSError) as error:
+        if isinstance(error, InputError) or not any(Path(folder).rglob("*.json")):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        raise GpubenchError(f"{error}; what was measured is in {folder}") from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_samples(path: str | Path, samples: Samples) -> None:

@@ -214,6 +214,7 @@ def _latency(measured: Sequence[Result], typical: Result) -> tuple[Latency, dict
         update["worst"] = worst.model_copy(update={"repeat": number})
     percentiles: dict[str, _Combined] = {}
     notes = dict(typical.latency_ms.interval_notes)
+    lower_bound: float | None = None  # that of the percentile before
     for name in _PERCENTILES:
         each = percentiles[name] = _over(
             measured,
@@ -224,6 +225,9 @@ def _latency(measured: Sequence[Result], typical: Result) -> tuple[Latency, dict
             [getattr(latency, name) for latency in latencies],
             [getattr(latency, f"{name}_at_most") for latency in latencies],
         )
+        if at_most is not None and lower_bound is not None:
+            at_most = max(at_most, lower_bound)  # P99 is not below P95, so nor is its bound
+        lower_bound = at_most if at_most is not None else lower_bound
         update |= {name: each.figure, f"{name}_interval": each.interval, f"{name}_at_most": at_most}
         if each.figure is not None:
             notes.pop(name, None)

@@ -274,7 +274,7 @@ def test_the_command_shows_its_progress_a_table_and_who_waits(
     assert "[2/2, about" in shown.err
     text = " ".join(shown.out.split())
     assert "computed from the size and the rate that were stated; not measured" in text
-    assert "To stop the instance saves money if it would be idle for more than 43" in text
+    assert "Stopping the instance saves money if it would be idle for more than 43" in text
     assert "with 0.01 random requests per second (Poisson) and a stop after 60.0 s" in text
     document = json.loads(json_path.read_text())
     assert document["kind"] == "cold"

@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.files import folder
 from gpubench.files.folder import write_file
 from gpubench.results.parquet import from_parquet, to_parquet
-from gpubench.results.run_directory import open_run, write_samples
+from gpubench.results.run_directory import open_run, temporary_folder, write_samples
 from gpubench.results.samples import Samples
 
 
@@ -483,3 +484,32 @@ def test_no_damaged_sample_file_ends_the_process() -> None:
 def test_a_url_of_an_unsupported_store_is_refused(url: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         open_run(url)
+
+
+def test_a_temporary_folder_is_removed_at_the_end() -> None:
+    with temporary_folder() as folder:
+        open_run(folder).write("cell", result())
+    assert not Path(folder).exists()
+    with pytest.raises(InputError, match=r"^it is wrong$"), temporary_folder() as folder:
+        raise InputError("it is wrong")
+    assert not Path(folder).exists()
+    with pytest.raises(KeyboardInterrupt), temporary_folder() as folder:
+        raise KeyboardInterrupt
+    assert not Path(folder).exists()
+
+
+def test_what_was_measured_before_an_error_stays_in_the_temporary_folder() -> None:
+    folders = []
+
+    def measure() -> None:
+        with temporary_folder() as folder:
+            folders.append(folder)
+            open_run(folder).write("cell", result())
+            raise GpubenchError("a batch hung")
+
+    with pytest.raises(GpubenchError) as caught:
+        measure()
+    (folder,) = folders
+    assert str(caught.value) == f"a batch hung; what was measured is in {folder}"
+    assert len(open_run(folder).read_all().cells) == 1
+    shutil.rmtree(folder)

@@ -157,6 +157,16 @@ def test_the_bound_of_a_percentile_is_the_larger_of_two() -> None:
     assert combined(repeated(100.0, 100.0)).latency_ms.p95_at_most is None
 
 
+def test_the_bound_of_a_higher_percentile_is_not_lower() -> None:
+    cells = repeated(90.0, 100.0, 110.0)  # P95 differs between the repeats, and P99 does not
+    for cell in cells:
+        cell.latency_ms.p99 = 11.0
+    latency = combined(cells).latency_ms
+    assert latency.p95_at_most is not None
+    assert latency.p95_at_most > 11
+    assert latency.p99_at_most == latency.p95_at_most
+
+
 def test_a_reason_has_the_figure_that_is_farthest_from_its_limit() -> None:
     cells = repeated(100.0, 100.0, 100.0)
     for cell, figure in zip(cells, (0.06, 0.3, 0.1), strict=True):
