@@ -232,13 +232,17 @@ void bind_executors(py::module_& m) {
       "Executes batches with CUDA graphs: a batch is one or more copies to the device, a graph "
       "launch and a copy to the host, with one stream for each slot. Without payloads the graphs "
       "read inputs that are on the device already. `owner` is kept alive until the device has "
-      "finished with the graphs.")
-      .def(py::init([](const integer_argument& device, std::vector<graph_slot> slots,
-                       std::shared_ptr<payloads> inputs, const py::object& owner) {
-             return std::make_shared<graph_executor>(to_device(device), std::move(slots),
-                                                     std::move(inputs), keep(owner));
-           }),
-           "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a)
+      "finished with the graphs. With takes_turns, which is for closed loops, the requests of each "
+      "batch take the payloads that follow those of the last batch; otherwise the id of a request "
+      "chooses its payload.")
+      .def(
+          py::init([](const integer_argument& device, std::vector<graph_slot> slots,
+                      std::shared_ptr<payloads> inputs, const py::object& owner, bool takes_turns) {
+            return std::make_shared<graph_executor>(to_device(device), std::move(slots),
+                                                    std::move(inputs), keep(owner), takes_turns);
+          }),
+          "device"_a, "slots"_a, "payloads"_a = py::none(), py::kw_only(), "owner"_a,
+          "takes_turns"_a = false)
       .def_property_readonly("device", &graph_executor::device, "The number in cuda:0.")
       .def_property_readonly(
           "fills_inputs", &graph_executor::fills_inputs,

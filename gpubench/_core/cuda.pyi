@@ -147,7 +147,7 @@ class ClockFit:
 
 class GraphExecutor(gpubench._core.Executor):
     """
-    Executes batches with CUDA graphs: a batch is one or more copies to the device, a graph launch and a copy to the host, with one stream for each slot. Without payloads the graphs read inputs that are on the device already. `owner` is kept alive until the device has finished with the graphs.
+    Executes batches with CUDA graphs: a batch is one or more copies to the device, a graph launch and a copy to the host, with one stream for each slot. Without payloads the graphs read inputs that are on the device already. `owner` is kept alive until the device has finished with the graphs. With takes_turns, which is for closed loops, the requests of each batch take the payloads that follow those of the last batch; otherwise the id of a request chooses its payload.
     """
     def __init__(
         self,
@@ -156,6 +156,7 @@ class GraphExecutor(gpubench._core.Executor):
         payloads: Payloads | None = None,
         *,
         owner: object,
+        takes_turns: bool = False,
     ) -> None: ...
     @property
     def clock(self) -> ClockFit | None:

@@ -90,14 +90,19 @@ class Captured:
     workers: list[list[CapturedSlot]]
     warmup_memory: torch.cuda.MemPool
 
-    def executors(self) -> list[core.Executor]:
-        """One executor for each worker. It replays the graphs on the engine's device."""
+    def executors(self, takes_turns: bool = False) -> list[core.Executor]:
+        """One executor for each worker. It replays the graphs on the engine's device.
+
+        `takes_turns` is for closed loops, in which the id of a request is the number of a client:
+        each batch then has the inputs that follow those of the last one.
+        """
         return [
             core.cuda.GraphExecutor(
                 self.engine.device.index,
                 [slot.for_core for slot in slots],
                 self.payloads,
                 owner=self,
+                takes_turns=takes_turns,
             )
             for slots in self.workers
         ]

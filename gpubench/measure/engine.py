@@ -44,7 +44,7 @@ from gpubench.models.base import (
 from gpubench.models.local_files import state_of_files
 from gpubench.registry import MODELS
 from gpubench.results.result import EngineInfo, Numerics
-from gpubench.spec.cell import Cell
+from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.system.cpu_threads import on_ending_thread, set_interop_threads
 from gpubench.system.machine import Machine, usable_cores
 from gpubench.system.process_memory import ResidentPeak
@@ -136,6 +136,7 @@ class Prepared:
         if self.processing is not None:
             raise NotCapturable("preprocess and postprocess run in Python for each batch")
         executors = {}
+        takes_turns = isinstance(cell.load, ClosedLoad)
         for device, on_device in self.engines.items():
             shape = _graph_shape(cell, device)
             known, captured = self.captured.get(device, (None, None))
@@ -145,7 +146,7 @@ class Prepared:
                 with _threads(cell.threads):  # TorchInductor compiled the engine for this number
                     captured = capture(on_device.engine, on_device.pool, shape)
                 self.captured[device] = shape, captured
-            executors[device] = iter(captured.executors())
+            executors[device] = iter(captured.executors(takes_turns))
         return [next(executors[device]) for device in cell.worker_devices]
 
     def has_graphs(self, cell: Cell) -> bool:

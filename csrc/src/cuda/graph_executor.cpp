@@ -122,11 +122,13 @@ struct graph_executor::device_side {
 
 graph_executor::graph_executor(int device, std::vector<graph_slot> slots,
                                std::shared_ptr<const payloads> inputs,
-                               std::shared_ptr<const void> owner)
+                               std::shared_ptr<const void> owner, bool takes_turns)
     : device_(device),
       slots_(std::move(slots)),
       inputs_(std::move(inputs)),
-      owner_(std::move(owner)) {
+      owner_(std::move(owner)),
+      takes_turns_(takes_turns),
+      turns_(slots_.size()) {
   require_device(device_);
   check_slots(slots_, inputs_.get());
 }
@@ -167,8 +169,10 @@ void graph_executor::fill(std::size_t slot, const request* requests, std::size_t
   const graph_slot& in_slot = slots_[slot];
   const sized_graph& chosen = in_slot.graphs[smallest_graph_for(in_slot, size)];
   if (!in_run_) begin_run();
+  turns_[slot] = turn_;
+  if (takes_turns_) turn_ += size;
   if (in_slot.host_input != nullptr) {
-    inputs_->fill(in_slot.host_input->data(), chosen.requests, requests, size);
+    inputs_->fill(in_slot.host_input->data(), chosen.requests, requests, size, turns_[slot]);
   }
 }
 
@@ -183,7 +187,8 @@ batch_state graph_executor::start(std::size_t slot, const batch_view& batch) {
   batch_times::events& events = device_side_->times.start(slot);
   events[0].record(on_stream);
   if (inputs_ != nullptr) {
-    device_side_->copies_in[slot][number].enqueue(batch.requests, batch.size, on_stream.handle());
+    device_side_->copies_in[slot][number].enqueue(batch.requests, batch.size, turns_[slot],
+                                                  on_stream.handle());
     events[1].record(on_stream);
   }
   const std::int64_t enqueue_from_ns = now_ns();
@@ -230,6 +235,7 @@ void graph_executor::begin_run() {
   device_side_->times.begin();
   padded_ = launches_ = 0;
   enqueue_ns_ = 0;
+  turn_ = 0;
   in_run_ = true;
 }
 

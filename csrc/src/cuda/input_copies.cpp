@@ -53,11 +53,12 @@ void input_copies::add(device_address to, device_address from, std::size_t bytes
   bytes_.push_back(bytes);
 }
 
-void input_copies::enqueue(const request* requests, std::size_t size, CUstream_st* stream) {
+void input_copies::enqueue(const request* requests, std::size_t size, std::size_t turn,
+                           CUstream_st* stream) {
   std::size_t copy = first_of_payloads_;
   for (const std::size_t offset : payload_offsets_) {
     for (std::size_t place = 0, next = 0; place < requests_; ++place) {
-      from_[copy++] = on_host(inputs_.arena_of(requests[next]) + offset);
+      from_[copy++] = on_host(inputs_.arena_of(requests[next], turn) + offset);
       if (++next == size) next = 0;
     }
   }

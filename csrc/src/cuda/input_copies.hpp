@@ -19,8 +19,8 @@ class input_copies {
   input_copies(const payloads& inputs, const graph_slot& slot, std::size_t requests);
 
   // Enqueues the copies of a batch, with one call of the driver if it can. The requests are
-  // repeated until the batch of the graph is full. Throws cuda_error.
-  void enqueue(const request* requests, std::size_t size, CUstream_st* stream);
+  // repeated until the batch of the graph is full. `turn`: see payloads. Throws cuda_error.
+  void enqueue(const request* requests, std::size_t size, std::size_t turn, CUstream_st* stream);
 
  private:
   void add(device_address to, device_address from, std::size_t bytes);

@@ -91,7 +91,7 @@ bool payloads::gathers(std::size_t most_requests) const noexcept {
 }
 
 void payloads::fill(unsigned char* arena, std::size_t batch_size, const request* requests,
-                    std::size_t size) const noexcept {
+                    std::size_t size, std::size_t turn) const noexcept {
   std::size_t begin = 0;  // offset of the tensor in the arena
   for (std::size_t tensor = 0; tensor < tensors(); ++tensor) {
     const std::size_t bytes = tensor_bytes_[tensor];
@@ -99,7 +99,7 @@ void payloads::fill(unsigned char* arena, std::size_t batch_size, const request*
     begin = aligned(begin) + bytes * batch_size;
     if (!gathers(tensor, batch_size)) continue;
     for (std::size_t place = 0, next = 0; place < batch_size; ++place, target += bytes) {
-      std::memcpy(target, arena_of(requests[next]) + offsets_of_one_[tensor], bytes);
+      std::memcpy(target, arena_of(requests[next], turn) + offsets_of_one_[tensor], bytes);
       if (++next == size) next = 0;
     }
   }

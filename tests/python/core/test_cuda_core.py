@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -237,6 +238,26 @@ def answers_of_four(fake: Controls, tensors: list[NDArray[np.uint8]], *, pinned:
     for tensor, offset in zip(tensors, payloads.offsets(4), strict=True):
         rows = got[offset : offset + 4 * tensor.shape[1]].reshape(4, -1)
         assert (rows == tensor[ids % len(tensor)]).all()
+
+
+@on_fake()
+def test_a_client_of_a_closed_loop_sends_one_input_after_another() -> None:
+    (tensor,) = tensors = [np.random.default_rng(0).integers(0, 256, (5, 30_000), np.uint8)]
+    for pinned, takes_turns in itertools.product((False, True), repeat=2):
+        payloads = core.cuda.Payloads(tensors, pinned_on=0 if pinned else None)
+        captured = Captured(Controls(), payloads, 10_000)
+        executor = core.cuda.GraphExecutor(
+            0, [captured.slot], payloads, owner=captured, takes_turns=takes_turns
+        )
+        runner = core.Runner([executor])
+        for completions in (8, 7):  # each run begins with the first input
+            outcome = runner.run(
+                core.ClosedLoop(1), stop_after_completions=completions, capacity=100
+            )
+            assert outcome.error is None
+            last = completions - 1 if takes_turns else 0
+            assert (captured.host_output.array[:30_000] == tensor[last % 5]).all()
+        runner.close()
 
 
 def check_pinned_inputs(calls: int) -> None:

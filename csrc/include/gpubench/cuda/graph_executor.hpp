@@ -51,12 +51,13 @@ class graph_executor : public executor {
  public:
   // `inputs` is null if the graphs read inputs that are on the device already. `owner` is the
   // object that owns the graphs and the memory. The executor keeps it alive until the device has
-  // finished with them; close() or the destructor releases it.
+  // finished with them; close() or the destructor releases it. `takes_turns`: for closed loops; the
+  // requests of each batch take the inputs that follow those of the last batch.
   //
   // Throws invalid_argument for slots that cannot work, and unavailable for a device that does not
   // exist.
   graph_executor(int device, std::vector<graph_slot> slots, std::shared_ptr<const payloads> inputs,
-                 std::shared_ptr<const void> owner);
+                 std::shared_ptr<const void> owner, bool takes_turns = false);
   ~graph_executor() override;
 
   std::size_t depth() const noexcept override { return slots_.size(); }
@@ -96,8 +97,11 @@ class graph_executor : public executor {
   std::vector<graph_slot> slots_;
   std::shared_ptr<const payloads> inputs_;
   std::shared_ptr<const void> owner_;
+  const bool takes_turns_;
   std::unique_ptr<device_side> device_side_;
   bool in_run_ = false;
+  std::size_t turn_ = 0;            // of the next batch
+  std::vector<std::size_t> turns_;  // of the last batch in each slot
   std::optional<clock_fit> clock_;
   std::size_t padded_ = 0;
   std::size_t launches_ = 0;

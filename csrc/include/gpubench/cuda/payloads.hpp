@@ -11,7 +11,10 @@
 
 namespace gpubench::cuda {
 
-// Distinct inputs that are made before the run. A request with id i has input number i % count().
+// Distinct inputs that are made before the run. A request with id i has input number
+// (i + turn) % count(). The turn is 0 if each request has an id of its own. In a closed loop the id
+// is the number of a client, and the turn grows, so that a client does not send the same input
+// again and again.
 //
 // The arena is the memory of a batch. It contains the input tensors one after another, each of them
 // for all requests of the batch, and each starting at a multiple of 256 bytes:
@@ -46,8 +49,8 @@ class payloads {
   std::size_t arena_bytes(std::size_t requests) const;
 
   // The inputs of a request, as the arena of a batch of one.
-  const unsigned char* arena_of(const request& from) const noexcept {
-    return data_ + static_cast<std::size_t>(from.id) % count_ * stride_;
+  const unsigned char* arena_of(const request& from, std::size_t turn) const noexcept {
+    return data_ + (static_cast<std::size_t>(from.id) + turn) % count_ * stride_;
   }
 
   // Whether the CPU gathers this tensor in batches of up to `most_requests`, or any tensor.
@@ -58,8 +61,8 @@ class payloads {
 
   // Writes what the CPU gathers for a batch into the arena of a batch of `batch_size`. The requests
   // are repeated until the arena is full. REQUIRES: 1 <= size <= batch_size.
-  void fill(unsigned char* arena, std::size_t batch_size, const request* requests,
-            std::size_t size) const noexcept;
+  void fill(unsigned char* arena, std::size_t batch_size, const request* requests, std::size_t size,
+            std::size_t turn) const noexcept;
 
  private:
   void lay_out(std::size_t data_bytes);
