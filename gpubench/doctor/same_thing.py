@@ -1,24 +1,22 @@
 """Measures the same thing again and again, to see what differs although nothing has changed.
 
-Each repeat is measured in a process of its own, in rounds of A, B, B, A, as a comparison of two
-settings is. Here A and B are the same settings.
+Each repeat is measured in a process of its own, as in a comparison of two settings. Any of the
+repeats can be A or B of such a comparison.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gpubench.cells.resolve import resolve
 from gpubench.doctor.finding import Finding, ok, warning
 from gpubench.errors import GpubenchError
 from gpubench.measure.progress import Progress
-from gpubench.measure.rounds import RepeatedCell, abba_rounds, measure_rounds, missing_turns
+from gpubench.measure.rounds import RepeatedCell, Turn, measure_rounds, missing_turns
 from gpubench.report.format import two_digits
 from gpubench.results.result import Interval, Result
-from gpubench.results.run_directory import open_run
+from gpubench.results.run_directory import open_run, temporary_folder
 from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import Repetition
 from gpubench.spec.spec import Spec
@@ -53,7 +51,7 @@ SMALL_MODEL = System(
     Spec(model="gpubench.doctor.small_model:small_model", warmup=0.3, duration=1.0),
     seconds=4.0,
 )
-# No round begins that would probably end after this multiple of the usual time.
+# No repeat begins that would probably end after this multiple of the usual time.
 _MOST_OF_USUAL = 2.0
 
 MeasureAgain = Callable[[System, Machine], Sequence[Result]]
@@ -84,39 +82,34 @@ class _EndIfFailed(Progress):
             raise GpubenchError(f"{result.spec.model} failed: {result.error.message}")
 
 
-def measure_rounds_of_same(
-    cell: Cell, machine: Machine, rounds: int, repetition: Repetition
-) -> list[list[Result]]:
-    """The results of each complete round: A, B, B, A.
+def measure_again(cell: Cell, machine: Machine, count: int, repetition: Repetition) -> list[Result]:
+    """Repeats of a cell, one after another: `count`, or fewer in the time of `repetition`.
 
     Raises KeyboardInterrupt on Ctrl-C, GpubenchError if a repeat fails, and what `measure_rounds`
     raises.
     """
-    with TemporaryDirectory(prefix="gpubench-") as folder:
-        key = cell.spec.key(machine.identity)
-        a, b = (RepeatedCell(cell, key, open_run(Path(folder, side))) for side in "ab")
-        for side in (a, b):
-            side.directory.check_writable()
-        plan = abba_rounds(a, b, rounds)
-        turns = frozenset(turn for round_ in plan for turn in round_)
-        if not measure_rounds(plan, turns, machine, _EndIfFailed(), repetition):
+    with temporary_folder() as folder:
+        repeated = RepeatedCell(cell, cell.spec.key(machine.identity), open_run(folder))
+        repeated.directory.check_writable()
+        plan = [[Turn(repeated, number)] for number in range(1, count + 1)]
+        turns = [turn for (turn,) in plan]
+        if not measure_rounds(plan, frozenset(turns), machine, _EndIfFailed(), repetition):
             raise KeyboardInterrupt
-        left = missing_turns(plan)
-        return [[turn.document() for turn in round_] for round_ in plan if left.isdisjoint(round_)]
+        missing = missing_turns(plan)
+        return [turn.document() for turn in turns if turn not in missing]
 
 
-def repeats_in_rounds(system: System, machine: Machine) -> list[Result]:
-    """The repeats of ten rounds, in their order; fewer rounds if the machine is slow."""
-    limit_s = _MOST_OF_USUAL * system.seconds * ROUNDS * PER_ROUND
+def _usual_repeats(system: System, machine: Machine) -> list[Result]:
+    count = ROUNDS * PER_ROUND
+    limit_s = _MOST_OF_USUAL * system.seconds * count
     repetition = Repetition(fresh=True, max_time_s=limit_s)
-    rounds = measure_rounds_of_same(resolve(system.spec, machine), machine, ROUNDS, repetition)
-    return [result for round_ in rounds for result in round_]
+    return measure_again(resolve(system.spec, machine), machine, count, repetition)
 
 
 def check_system(
-    system: System, machine: Machine, repeats: MeasureAgain = repeats_in_rounds
+    system: System, machine: Machine, repeats: MeasureAgain = _usual_repeats
 ) -> SystemCheck:
-    """Raises what `measure_rounds_of_same` raises, and GpubenchError for too few repeats."""
+    """Raises what `measure_again` raises, and GpubenchError for too few repeats."""
     results = repeats(system, machine)
     if len(results) < LEAST:
         raise GpubenchError(

@@ -87,17 +87,6 @@ def shuffled_rounds(
     return rounds
 
 
-def abba_rounds(a: RepeatedCell, b: RepeatedCell, count: int) -> list[Round]:
-    """`count` rounds that measure A, B, B, A. A steady change of the machine acts on both alike.
-
-    A and B may be the same cell, with two directories.
-    """
-    return [
-        [Turn(a, 2 * n - 1), Turn(b, 2 * n - 1), Turn(b, 2 * n), Turn(a, 2 * n)]
-        for n in range(1, count + 1)
-    ]
-
-
 def own_group(cell: RepeatedCell) -> Hashable:
     """Each cell is a group of its own."""
     return cell

@@ -1,8 +1,8 @@
 """A/A for real: how often a comparison of a thing with itself finds a difference.
 
-Each pair is a comparison as `gpubench ab` makes it: rounds of A, B, B, A, where A and B have the
-same settings, so every difference that `compare` finds is false. The rate should be at most 5%. The
-systems are:
+Each pair is a comparison as `gpubench ab` makes it: rounds of A, B, B, A and B, A, A, B. A and B
+have the same settings, so every difference that `compare` finds is false. The rate should be at
+most 5%. The systems are:
 
     null      the synthetic model without work: gpubench alone
     sleeping  a model that sleeps for a millisecond
@@ -43,10 +43,10 @@ from pathlib import Path
 from common import print_table
 
 from gpubench.cells.resolve import resolve
-from gpubench.doctor.same_thing import SMALL_MODEL, measure_rounds_of_same
+from gpubench.doctor.same_thing import SMALL_MODEL
 from gpubench.errors import GpubenchError
+from gpubench.measure.two_sides import measure_two_sides
 from gpubench.planning.compare import Pair, compare
-from gpubench.spec.repetition import Repetition
 from gpubench.spec.spec import Spec
 from gpubench.statistics.comparison import LEVEL
 from gpubench.statistics.repeatability import claims_difference
@@ -77,10 +77,8 @@ def measure_pair(system: str, requests: int, rounds: int, fresh: bool) -> Json:
     began = time.monotonic()
     machine = this_machine()
     cell = resolve(spec(system, requests), machine)
-    measured = measure_rounds_of_same(cell, machine, rounds, Repetition(fresh=fresh))
-    a = [round_[place] for round_ in measured for place in (0, 3)]
-    b = [round_[place] for round_ in measured for place in (1, 2)]
-    (pair,) = compare(a, b).pairs
+    sides = measure_two_sides(cell, cell, machine, rounds, fresh=fresh)
+    (pair,) = compare(sides.a, sides.b).pairs
     return {
         "system": system,
         "cpu": machine.cpu,

@@ -175,16 +175,10 @@ def tiny(machine: Machine) -> Cell:
     return resolve(spec, machine)
 
 
-def test_a_round_is_a_b_b_a() -> None:
+def test_repeats_are_in_their_order() -> None:
     machine = this_machine()
-    cell = tiny(machine)
-    rounds = same_thing.measure_rounds_of_same(cell, machine, 2, ONCE)
-    repeated = [[each.repeat for each in round_] for round_ in rounds]
-    assert all(each is not None for round_ in repeated for each in round_)
-    assert [[(r.round, r.number) for r in round_ if r] for round_ in repeated] == [
-        [(1, 1), (1, 1), (1, 2), (1, 2)],
-        [(2, 3), (2, 3), (2, 4), (2, 4)],
-    ]
+    results = same_thing.measure_again(tiny(machine), machine, 3, ONCE)
+    assert [each.repeat and each.repeat.number for each in results] == [1, 2, 3]
 
 
 def test_a_repeat_that_fails_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +192,7 @@ def test_a_repeat_that_fails_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("gpubench.measure.rounds.measure_in_new_process", fail)
     cell = tiny(machine)
     with pytest.raises(GpubenchError, match="synthetic failed: no memory"):
-        same_thing.measure_rounds_of_same(cell, machine, 2, Repetition(fresh=True))
+        same_thing.measure_again(cell, machine, 2, Repetition(fresh=True))
     assert len(measured) == 1
 
 
@@ -210,7 +204,7 @@ def test_ctrl_c_ends_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpubench.measure.rounds.measure_in_new_process", press)
     cell = tiny(machine)
     with pytest.raises(KeyboardInterrupt):
-        same_thing.measure_rounds_of_same(cell, machine, 2, Repetition(fresh=True))
+        same_thing.measure_again(cell, machine, 2, Repetition(fresh=True))
 
 
 def test_the_small_model_is_one_that_gpubench_can_measure() -> None:
