@@ -21,3 +21,13 @@ def _ctrl_c_of_the_tests() -> None:
     """A shell starts a job in the background with SIGINT ignored, and Python leaves it ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _handlers_of_signals() -> Iterator[None]:
+    """Each test leaves Ctrl-C as it found it. Otherwise a later test might wait for ever."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert after is before

@@ -86,8 +86,9 @@ def measured_run(
 
     `after_warm_up` may run further requests between the two.
 
-    From the measured run on, `deferral` defers signals until the caller ends it. A signal then ends
-    the run, and nothing that was measured is lost.
+    From the measured run on, `deferral` defers signals until the caller ends it; without it, they
+    are deferred until this function returns. A signal then ends the run, and nothing that was
+    measured is lost.
 
     The returned value reports an error or an interruption during the measured run, together with
     everything that was measured before it. Raises GpubenchError for an error during the warm-up,
@@ -98,12 +99,13 @@ def measured_run(
     end_pools_of_this_thread()
     peak = ResidentPeak()
     runner = core.Runner(list(executors), wait=cell.wait)
+    own_deferral = Deferral()
     try:
         times.enter("warmup")
         warmed_up = warm_up(runner, cell)
         if after_warm_up is not None:
             after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
-        run = _measure(runner, cell, warmed_up, peak, deferral or Deferral(), times)
+        run = _measure(runner, cell, warmed_up, peak, deferral or own_deferral, times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -115,6 +117,7 @@ def measured_run(
             event_clock=_event_clocks(executors),
         )
     finally:
+        own_deferral.end()
         runner.close()
 
 
