@@ -119,6 +119,13 @@ def test_two_repeats_are_too_few() -> None:
     assert (figure.no_verdict or "").startswith("2 repeats: no verdict")
 
 
+def test_both_ends_of_a_wide_interval_are_shown() -> None:
+    a = repeats([100.0, 100.0, 100.0], runtime="eager")
+    b = repeats([260.0, 500.0, 1000.0], runtime="torchscript")
+    shown = terminal.text([tall_table(compare(a, b), "A", "B")])
+    assert "5.07 (0.950 to 27.0)" in shown  # exp(mean ± 4.303 * spread / sqrt(3))
+
+
 def test_a_figure_that_few_of_the_repeats_have_is_not_mended_by_repeats() -> None:
     a, b = repeats(around(100), runtime="eager"), repeats(around(120), runtime="torchscript")
     for each in b[:-2]:
