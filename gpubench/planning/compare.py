@@ -261,7 +261,7 @@ def _estimate(
         sum(each.error is None for each in repeats) for repeats in (pair.a_repeats, pair.b_repeats)
     )
     if spread is None and measured >= LEAST_REPEATS:  # for example P99.9 of few requests
-        what = f"{fewest} of {measured} repeats that have this figure"
+        what = f"only {fewest} of {measured} repeats with this figure"
         return None, f"{what}: no verdict; {metric.how_to_have_it}"
     what = "single runs" if fewest == 1 else f"{fewest} repeats"
     if spread is None:

@@ -132,7 +132,7 @@ def test_a_figure_that_few_of_the_repeats_have_is_not_mended_by_repeats() -> Non
         each.latency_ms.p95 = None
     figure = compare(a, b).pairs[0].p95_ms
     assert figure.no_verdict == (
-        f"2 of {len(b)} repeats that have this figure: no verdict; measure more requests"
+        f"only 2 of {len(b)} repeats with this figure: no verdict; measure more requests"
     )
 
 
