@@ -257,6 +257,12 @@ def _estimate(
     if estimate := unpaired(a, b, spread):
         return estimate, None
     fewest = min(len(a), len(b))
+    measured = min(
+        sum(each.error is None for each in repeats) for repeats in (pair.a_repeats, pair.b_repeats)
+    )
+    if spread is None and measured >= LEAST_REPEATS:  # for example P99.9 of few requests
+        what = f"only {fewest} of {measured} repeats with this figure"
+        return None, f"{what}: no verdict; {metric.how_to_have_it}"
     what = "single runs" if fewest == 1 else f"{fewest} repeats"
     if spread is None:
         return None, f"{what}: no verdict; {MEASURE_REPEATS}"

@@ -12,7 +12,16 @@ from gpubench.planning.compare import Comparison, Figure, Pair
 from gpubench.planning.matching import Difference, Value
 from gpubench.planning.metrics import P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.report.comparison_sentences import answer, how_compared, more_rounds, within_text
-from gpubench.report.format import milliseconds, number, ratio, seconds, share, usd, with_interval
+from gpubench.report.format import (
+    milliseconds,
+    number,
+    ratio,
+    ratio_range,
+    seconds,
+    share,
+    usd,
+    with_interval,
+)
 from gpubench.report.notes import (
     answer_notes,
     cost_notes,
@@ -46,6 +55,8 @@ HOW_TO_PRICE = (
     "No price on one side: add --instance-a NAME and --instance-b NAME (ab: --instance NAME), or "
     "see --help."
 )
+
+_WIDE = 1.5  # the upper end of an interval by its ratio, from which on both ends are shown
 
 
 @dataclass(frozen=True)
@@ -237,8 +248,16 @@ def _cells(
 
 
 def _ratio(figure: Figure) -> str:
+    """The ratio ± the wider half of its interval, or with both ends if one half is much wider.
+
+    '5 ±22' would seem to contain 1 if the interval is 1.03 to 27.5.
+    """
     interval = figure.b_over_a_interval
-    return with_interval(figure.b_over_a, interval) if interval else ratio(figure.b_over_a)
+    if figure.b_over_a is None or interval is None:
+        return ratio(figure.b_over_a)
+    if interval[1] > _WIDE * figure.b_over_a:
+        return f"{ratio(figure.b_over_a)} ({ratio_range(*interval)})"
+    return with_interval(figure.b_over_a, interval)
 
 
 def _reasons(figure: Figure) -> tuple[str, ...]:

@@ -109,7 +109,8 @@ def _answered(
         have = "has" if len(sides) == 1 else "have"
         return f"no verdict: {' and '.join(sides)} {have} no {figure.metric.noun}"
     if figure.b_over_a_interval is None:
-        return f"no verdict: {times}{values}, but {figure.no_verdict}"
+        why = (figure.no_verdict or "").replace(": no verdict;", ";")  # it is not said twice
+        return f"no verdict: {times}{values}, from {why}"
     text = f"{times} (95%: {ratio_range(*figure.b_over_a_interval)}){values}"
     if figure.answer == "undecided":
         return f"undecided: {text}; {more_rounds(figure)}"

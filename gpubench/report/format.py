@@ -86,7 +86,8 @@ def change(quotient: float) -> str:
 def with_interval(value: float | None, interval: Interval | None) -> str:
     """'18.4 ±0.3': the wider half of the interval, and no digits that are less than its error.
 
-    At most five digits. An interval that is narrower than the last digit is shown as ±1 of it.
+    At least one digit of the figure, so that a small one does not look like 0, and at most five. An
+    interval that is narrower than the last digit is shown as ±1 of it.
     """
     if value is None:
         return ABSENT
@@ -96,7 +97,9 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     if not _is_plain(value) or not _is_plain(half):
         return f"{number(value)} ±{number(half, 2)}"
     digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 shown as 0.1 would be wrong by a third
-    decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
+    decimals = _decimals(value, 5)
+    if half:
+        decimals = min(max(_decimals(half, digits), _decimals(value, 1)), decimals)
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
 
 

@@ -119,6 +119,23 @@ def test_two_repeats_are_too_few() -> None:
     assert (figure.no_verdict or "").startswith("2 repeats: no verdict")
 
 
+def test_both_ends_of_a_wide_interval_are_shown() -> None:
+    a = repeats([100.0, 100.0, 100.0], runtime="eager")
+    b = repeats([260.0, 500.0, 1000.0], runtime="torchscript")
+    shown = terminal.text([tall_table(compare(a, b), "A", "B")])
+    assert "5.07 (0.950 to 27.0)" in shown  # exp(mean ± 4.303 * spread / sqrt(3))
+
+
+def test_a_figure_that_few_of_the_repeats_have_is_not_mended_by_repeats() -> None:
+    a, b = repeats(around(100), runtime="eager"), repeats(around(120), runtime="torchscript")
+    for each in b[:-2]:
+        each.latency_ms.p95 = None
+    figure = compare(a, b).pairs[0].p95_ms
+    assert figure.no_verdict == (
+        f"only 2 of {len(b)} repeats with this figure: no verdict; measure more requests"
+    )
+
+
 def test_a_round_in_which_a_side_failed_drops_out_and_is_named() -> None:
     a = repeats(around(100), runtime="eager")
     b = repeats([120.0, None, 121.0, None, 119.0], runtime="torchscript")
@@ -398,7 +415,7 @@ def test_one_sentence_for_one_pair() -> None:
     [pair] = two_runtimes(1.02).pairs
     assert sentence(pair, 0.02, "A", "B").startswith("undecided: B is 1.02 times as fast as A (95")
     [pair] = compare([result()], [result()]).pairs
-    assert sentence(pair, 0.02, "A", "B").startswith("no verdict: B is 1.00 times as fast as A, b")
+    assert sentence(pair, 0.02, "A", "B").startswith("no verdict: B is 1.00 times as fast as A, f")
     [pair] = compare([result()], [failed()]).pairs
     assert sentence(pair, 0.02, "A", "B") == "no verdict: B has no throughput"
 
