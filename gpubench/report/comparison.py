@@ -52,8 +52,7 @@ FEW_PROCESSES = (
     "without --same-process)."
 )
 HOW_TO_PRICE = (
-    "No price on one side: add --instance-a NAME and --instance-b NAME (ab: --instance NAME), or "
-    "see --help."
+    "{}: add --instance-a NAME and --instance-b NAME (ab: --instance NAME), or see --help."
 )
 
 _WIDE = 1.5  # the upper end of an interval by its ratio, from which on both ends are shown
@@ -79,11 +78,18 @@ _QUANTITIES = (
 )
 
 
+def _shown(pairs: Sequence[Pair]) -> tuple[_Quantity, ...]:
+    """The quantities that some side has. Costs are absent if no side has a price."""
+    has_cost = any(chosen_cost(result) for pair in pairs for result in (pair.a, pair.b))
+    return _QUANTITIES if has_cost else _QUANTITIES[:-1]
+
+
 def _answered(pairs: Sequence[Pair]) -> list[bool]:
-    """Which of the quantities have a column for answers: all with a ratio, if there is one."""
-    if not any(quantity.of(pair).tested for quantity in _QUANTITIES for pair in pairs):
-        return [False] * len(_QUANTITIES)
-    return [any(q.of(pair).b_over_a is not None for pair in pairs) for q in _QUANTITIES]
+    """Which quantities have a column for answers: all with a ratio, if there is an answer."""
+    shown = _shown(pairs)
+    if not any(quantity.of(pair).tested for quantity in shown for pair in pairs):
+        return [False] * len(shown)
+    return [any(q.of(pair).b_over_a is not None for pair in pairs) for q in shown]
 
 
 def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
@@ -92,7 +98,7 @@ def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
     keys = _key_columns(pairs)
     answered = _answered(pairs)
     columns = [filled.column for filled in keys]
-    for quantity, has_answer in zip(_QUANTITIES, answered, strict=True):
+    for quantity, has_answer in zip(_shown(pairs), answered, strict=True):
         columns += [Column(f"A {quantity.title}"), Column(f"B {quantity.title}"), Column("B/A")]
         columns += [Column("answer", "left")] * has_answer
     columns.append(Column("verdict", "left"))
@@ -101,7 +107,7 @@ def wide_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
             *_key_cells(pair, keys, comparison),
             *(
                 cell
-                for quantity, has_answer in zip(_QUANTITIES, answered, strict=True)
+                for quantity, has_answer in zip(_shown(pairs), answered, strict=True)
                 for cell in _cells(pair, quantity, quantity.text, comparison.within, has_answer)
             ),
             _verdict_cell(pair),
@@ -117,7 +123,7 @@ def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
     keys = _key_columns(pairs)
     has_answer = any(_answered(pairs))
     columns = [filled.column for filled in keys]
-    columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _QUANTITIES)]
+    columns += [Column("side", "left", is_key=True), *(Column(q.title) for q in _shown(pairs))]
     rows: list[list[DraftCell]] = []
     for pair in pairs:
         named = _key_cells(pair, keys, comparison)
@@ -128,7 +134,7 @@ def tall_table(comparison: Comparison, a_name: str, b_name: str) -> Table:
             *[DraftCell("answer")] * has_answer,
         ]
         figures = zip(
-            *(_cells(pair, q, with_interval, comparison.within, has_answer) for q in _QUANTITIES),
+            *(_cells(pair, q, with_interval, comparison.within, has_answer) for q in _shown(pairs)),
             strict=True,
         )
         for side, cells in zip(sides, figures, strict=True):
@@ -171,7 +177,8 @@ def _table(
         if any(_shares_processes(side) for side in left + right):
             remarks.append(FEW_PROCESSES)
     if not all(chosen_cost(pair.a) and chosen_cost(pair.b) for pair in pairs):
-        remarks.append(HOW_TO_PRICE)
+        has_costs = USD in (quantity.metric for quantity in _shown(pairs))
+        remarks.append(HOW_TO_PRICE.format("No price on one side" if has_costs else "No price"))
     for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
         remarks += [f"Only in {side}: {result.spec.describe()}" for result in results]
     return make_table(columns, rows, facts, remarks)
