@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,7 @@ from gpubench.cli.streams import flush
 from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.report.cold import cold_tables, seconds_text
-from gpubench.report.format import count, elapsed, percent
+from gpubench.report.format import count, elapsed, share
 from gpubench.results.cold_result import NOT_DROPPED
 from gpubench.spec.data_sizes import parse_bytes, parse_bytes_per_second
 from gpubench.spec.durations import parse_duration
@@ -126,9 +127,9 @@ def command(
         if json_path == "-":
             emit(found.to_json() + "\n", None)
         else:
-            emit_tables(cold_tables([found]), None)
-            if rate is not None:
-                emit("".join(f"{line}\n" for line in _waiting(found, rate, timeout_s)), None)
+            waiting = [] if rate is None else _waiting(found, rate, timeout_s)
+            tables = cold_tables([found])
+            emit_tables([replace(each, remarks=(*each.remarks, *waiting)) for each in tables], None)
         flush()
 
     def write_json() -> None:
@@ -190,8 +191,8 @@ def _waiting(found: ColdResult, rate: float, timeout_s: float | None) -> list[st
         lines.append(
             f"Page cache {figures.page_cache}: with {rate:g} random requests per second (Poisson) "
             f"and a stop after {seconds_text(idle_s)} without a request, "
-            f"{percent(shares.waiting_share)} of the requests wait for a start, and the instance "
-            f"is billed for {percent(shares.billed_share)} of the time."
+            f"{share(shares.waiting_share)} of the requests wait for a start, and the instance is "
+            f"stopped, and not billed, for {share(1 - shares.billed_share)} of the time."
         )
     return lines
 

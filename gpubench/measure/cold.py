@@ -31,6 +31,7 @@ from gpubench.pricing.cost import check_prices
 from gpubench.pricing.start_cost import with_costs
 from gpubench.results.cold_result import (
     NOT_DROPPED,
+    UNKNOWN,
     BuildCache,
     ColdResult,
     ColdStart,
@@ -40,6 +41,7 @@ from gpubench.results.cold_result import (
 )
 from gpubench.results.result import EngineInfo, Environment, Failure
 from gpubench.results.run_directory import RunDirectory, cold_name, open_run
+from gpubench.spec.repetition import MOST_REPEATS
 from gpubench.spec.spec import Spec
 from gpubench.statistics.cold_starts import figures_of, settled_after, unsettled_note
 from gpubench.system.machine import this_machine
@@ -97,8 +99,8 @@ def cold(
     On Ctrl-C it raises ColdInterrupted, with the starts until then.
     """
     options, progress = options or ColdOptions(), progress or Progress()
-    if options.repeats < 1:
-        raise InputError(f"--repeats {options.repeats} is not allowed; give 1 or more")
+    if not 1 <= options.repeats <= MOST_REPEATS:
+        raise InputError(f"--repeats {options.repeats} is not allowed; give 1 to {MOST_REPEATS}")
     if spec.synthetic:
         raise InputError(
             "--model synthetic: it has no weights and no engine, so nothing starts; give a model"
@@ -190,7 +192,7 @@ def _measure(
     try:
         progress.start_begins(0, len(missing), None)
         began = time.monotonic()
-        first, child = _start(settings, 0, "warm", options.build_cache, list_files=True)
+        first, child = _start(settings, 0, UNKNOWN, options.build_cache, list_files=True)
         elapsed_s = [time.monotonic() - began]
         progress.start_ended(first, elapsed_s[0] * len(missing))
         update: dict[str, object] = {
@@ -232,7 +234,7 @@ def _missing(starts: Sequence[ColdStart], options: ColdOptions) -> list[PageCach
 def _start(
     settings: dict[str, Any],
     number: int,
-    state: PageCache,
+    state: str,
     build_cache: BuildCache,
     *,
     list_files: bool = False,
@@ -347,6 +349,15 @@ def _last_line(file: IO[bytes]) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def _stage_of_failure(stage: str, seconds: StartSeconds) -> str:
+    """The stage in which a start failed. What is excluded from all stages has a name, too: it makes
+    a request before the first inference, and measures the service time after it.
+    """
+    if stage != "excluded":
+        return stage
+    return "request" if seconds.first_inference is None else "settling"
+
+
 def start_of(child: _Child, number: int, now: str, page_cache: str) -> ColdStart:
     """The start that a process told about."""
     spent: dict[str, float] = {}
@@ -363,8 +374,9 @@ def start_of(child: _Child, number: int, now: str, page_cache: str) -> ColdStart
         from_cache=child.told.get("from_cache"),
         read_bytes=child.told.get("read_bytes"),
         peak_host_bytes=child.told.get("peak_host_bytes"),
-        error=None if failure is None else Failure(stage=child.stage, message=failure),
     )
+    if failure is not None:
+        start.error = Failure(stage=_stage_of_failure(child.stage, start.seconds), message=failure)
     start.ready_seconds = start.seconds.ready()
     first_s = start.seconds.first_inference
     if failure is None and first_s is not None:

@@ -97,9 +97,9 @@ def with_interval(value: float | None, interval: Interval | None) -> str:
     if not _is_plain(value) or not _is_plain(half):
         return f"{number(value)} ±{number(half, 2)}"
     digits = 2 if f"{half:e}".startswith("1") else 1  # 0.14 shown as 0.1 would be wrong by a third
-    decimals = _decimals(value, 5)
-    if half:
-        decimals = min(max(_decimals(half, digits), _decimals(value, 1)), decimals)
+    decimals = min(_decimals(half, digits), _decimals(value, 5)) if half else _decimals(value, 5)
+    if value:  # a figure that is smaller than its error is not 0
+        decimals = max(decimals, _decimals(value, 1))
     return f"{value:,.{decimals}f} ±{max(half, 10**-decimals):,.{decimals}f}"
 
 

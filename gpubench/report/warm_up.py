@@ -37,7 +37,7 @@ def warm_up_remarks(results: Sequence[Result]) -> list[str]:
         phrases.append(f"no change of speed was found{where}")
     if unsettled := sum(each.settled_seconds is None for each in found):
         where = "" if len(found) == 1 else f" in {count(unsettled, 'cell')}"
-        phrases.append(f"the speed had not settled at its limit{where}")
+        phrases.append(f"the speed had not settled when the limit was reached{where}")
     return [f"Warm-up: {'; '.join(phrases)}."]
 
 

@@ -23,6 +23,7 @@ from gpubench.spec.spec import Spec
 PageCache = Literal["warm", "cold"]
 BuildCache = Literal["keep", "empty"]
 NOT_DROPPED = "not dropped"
+UNKNOWN = "unknown"  # of the first start: nobody knows what the kernel had in memory before it
 
 
 class StartSeconds(Part):
@@ -57,7 +58,7 @@ class ColdStart(Part):
 
     number: int  # from 1; 0: the first start, which no figure contains
     time: str  # UTC, ISO 8601
-    page_cache: str  # "warm" or "cold", or "not dropped: " and the reason
+    page_cache: str  # "warm", "cold", "not dropped: " and the reason; the first start: "unknown"
     seconds: StartSeconds = StartSeconds()
     ready_seconds: float | None = None  # the sum of the stages up to the first inference
     total_seconds: float | None = None  # the sum of all stages; None: it has not settled
@@ -71,7 +72,7 @@ class ColdStart(Part):
 
     @property
     def state(self) -> str:
-        """The state of the page cache before the start: "warm", "cold" or "not dropped"."""
+        """The state of the page cache before the start, without a reason."""
         return self.page_cache.partition(":")[0]
 
 

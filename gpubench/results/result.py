@@ -80,7 +80,8 @@ class WarmUp(Part):
     # not settled when the warm-up ended.
     settled_seconds: float | None = None
     settled_requests: int | None = None  # requests before that point; 0: no change was found
-    # How much longer batches took before that point, relative to those after it. None: no change.
+    # How much longer batches took before that point, relative to those after it; if the speed
+    # changed until the end, those of the first half, relative to the second. None: no change.
     slower: float | None = None
     limit_reached: bool = False  # the warm-up ended because it was long, not because it settled
     # If the speed settled after more than 2 s: how much the throughput would have differed,

@@ -16,18 +16,25 @@ def parse_bytes(text: str, flag: str) -> float:
 
     Raises InputError, which names `flag`, for anything else, and for 0.
     """
-    match = _SIZE.fullmatch(text.strip())
-    size = 0.0
-    if match is not None:
-        size = float(match[1]) * (1024 if match[3] else 1000) ** _PREFIXES[match[2].lower()]
-    if not 0 < size < math.inf:
+    size = _bytes(text)
+    if size is None:
         raise InputError(f"{flag} '{text}' is not a size; write it like 8GB or 512MiB")
     return size
 
 
 def parse_bytes_per_second(text: str, flag: str) -> float:
     """The rate of '200MB/s'. Raises InputError, which names `flag`, for anything else."""
-    size, slash, second = text.strip().partition("/")
-    if not slash or second.strip().lower() != "s":
+    size, _, second = text.strip().partition("/")
+    rate = _bytes(size) if second.strip().lower() == "s" else None
+    if rate is None:
         raise InputError(f"{flag} '{text}' is not a rate; write it like 200MB/s")
-    return parse_bytes(size, flag)
+    return rate
+
+
+def _bytes(text: str) -> float | None:
+    """None if it is not a size above 0."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    size = float(match[1]) * (1024 if match[3] else 1000) ** _PREFIXES[match[2].lower()]
+    return size if 0 < size < math.inf else None

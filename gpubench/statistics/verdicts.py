@@ -249,7 +249,9 @@ def _changes_of_speed(analysis: Analysis, warmup: WarmUp | None) -> Iterator[Rea
     started_slowly = _is_change(settling) and settling.figure > 0
     if started_slowly:
         assert settling is not None
-        longer = "raise --warmup" if warmup is None else "give --warmup a time above 2s"
+        longer = (
+            "raise --warmup" if warmup is None else "give --warmup a longer time than auto took"
+        )
         yield Reason(
             code="warm-up-not-settled",
             figure=settling.figure,

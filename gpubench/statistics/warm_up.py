@@ -69,8 +69,8 @@ class Settled:
 
     batches: int
     settled: bool  # False: too little follows to tell, or the speed still changes
-    # How much longer batches took before that point, relative to those after it. None: nothing was
-    # found, or nothing follows.
+    # How much longer batches took before that point, relative to those after it; if the change
+    # lasts until the end, in the first half, relative to the second. None: nothing was found.
     slower: float | None
 
 
@@ -124,9 +124,11 @@ def describe(
 
 
 def _found(series: NDArray[np.float64], begin: int, *, is_settled: bool) -> Settled:
+    # Nothing follows a change that lasts until the end: then the halves are compared.
+    end = begin if begin < len(series) else begin // 2
     slower = None
-    if 0 < begin < len(series) and (base := float(series[begin:].mean())) > 0:
-        slower = float(series[:begin].mean()) / base - 1
+    if end > 0 and (base := float(series[end:].mean())) > 0:
+        slower = float(series[:end].mean()) / base - 1
     return Settled(begin, is_settled, slower)
 
 
@@ -140,6 +142,8 @@ def _first_change(series: NDArray[np.float64]) -> tuple[int, float]:
     count = len(series) // per_block
     blocks = series[: count * per_block].reshape(count, per_block).mean(axis=1)
     blocks = _without_outliers(blocks)
+    if not blocks.any():  # faster than the clock shows
+        return 0, 0.0
     step, decay = _best_step(blocks), _best_decay(blocks)
     shape = max(step, decay, key=lambda each: each.explained)
     residual = blocks - shape.fitted
@@ -201,7 +205,8 @@ def _best_step(blocks: NDArray[np.float64]) -> _Shape:
     best = int(np.argmax(explained))
     size, base = int(sizes[best]), float(after[best])
     fitted = np.where(np.arange(count) < size, before[best], base)
-    return _Shape(size, abs(float(before[best]) / base - 1), float(explained[best]), fitted)
+    change = abs(float(before[best]) / base - 1) if base > 0 else math.inf
+    return _Shape(size, change, float(explained[best]), fitted)
 
 
 def _best_decay(blocks: NDArray[np.float64]) -> _Shape:

@@ -24,6 +24,7 @@ from gpubench.measure.cold import ColdInterrupted, ColdOptions, cold
 from gpubench.models.base import load
 from gpubench.registry import MODELS, RUNTIMES
 from gpubench.results.cold_result import ColdResult
+from gpubench.results.result import Failure
 from gpubench.results.run_directory import open_run
 from gpubench.spec.spec import Spec
 from gpubench.system.page_cache import DroppedFiles
@@ -91,6 +92,7 @@ def test_stages_are_read_from_the_process_and_add_up(fake: Any) -> None:
     assert start.ready_seconds == seconds.interpreter + 0.25 + 0.75 + 1.0 + 1.25
     assert start.total_seconds == sum(seconds.stages().values())
     assert result.first_start is not None
+    assert result.first_start.page_cache == "unknown"
     assert result.engine.weights == "random (seed 0)"
     (figures,) = result.figures
     assert figures.billed_seconds == sorted(s.ready_seconds or 0 for s in result.starts)[0]
@@ -226,7 +228,8 @@ def test_a_start_is_cold_only_if_it_was_checked(
 @pytest.mark.parametrize(
     ("spec", "options", "expected"),
     [
-        (SPEC, ColdOptions(repeats=0), "--repeats 0 is not allowed; give 1 or more"),
+        (SPEC, ColdOptions(repeats=10**12), "--repeats 1000000000000 is not allowed; give 1 to"),
+        (SPEC, ColdOptions(repeats=0), "--repeats 0 is not allowed; give 1 to 1000"),
         (Spec(model="synthetic"), ColdOptions(), "--model synthetic: it has no weights"),
         (Spec(model="resnet50", instance=["g5.nope"]), ColdOptions(), "unknown instance"),
     ],
@@ -279,6 +282,21 @@ def test_the_command_shows_its_progress_a_table_and_who_waits(
     document = json.loads(json_path.read_text())
     assert document["kind"] == "cold"
     assert document["image"]["seconds"] == 40.0
+
+
+@pytest.mark.parametrize(
+    ("before", "stage"),
+    [
+        ([("weights", 1)], "request"),
+        ([("weights", 1), ("first_inference", 1)], "settling"),
+    ],
+)
+def test_a_failure_outside_of_all_stages_is_named_by_what_was_done(
+    before: list[tuple[str, int]], stage: str
+) -> None:
+    child = measure_cold._Child(0, 0, "", stages=before, stage="excluded", told={"error": "no"})
+    start = measure_cold.start_of(child, 1, "now", "warm")
+    assert start.error == Failure(stage=stage, message="no")
 
 
 def test_the_exit_status_says_that_a_start_failed(

@@ -33,7 +33,7 @@ def test_a_single_cell_has_its_own_sentence() -> None:
     ]
     assert warm_up_remarks([with_warm_up(STEADY)]) == ["Warm-up: no change of speed was found."]
     assert warm_up_remarks([with_warm_up(UNSETTLED)]) == [
-        "Warm-up: the speed had not settled at its limit."
+        "Warm-up: the speed had not settled when the limit was reached."
     ]
 
 
@@ -43,7 +43,7 @@ def test_several_cells_share_a_sentence() -> None:
     assert warm_up_remarks(results) == [
         "Warm-up: settled after 500ms to 3.4s (30 to 1,200 requests), during which requests took "
         "12% to 200% longer; after 2s the throughput would have differed by -5%; no change of "
-        "speed was found in 1 cell; the speed had not settled at its limit in 1 cell."
+        "speed was found in 1 cell; the speed had not settled when the limit was reached in 1 cell."
     ]
 
 

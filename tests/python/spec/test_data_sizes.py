@@ -25,5 +25,5 @@ def test_what_is_no_size_is_refused_by_its_flag(text: str) -> None:
 def test_rates() -> None:
     assert parse_bytes_per_second("200MB/s", "--pull-rate") == 200e6
     for text in ("200MB", "200MB/h", "200/s", "0MB/s"):
-        with pytest.raises(InputError, match="--pull-rate"):
+        with pytest.raises(InputError, match=rf"--pull-rate '{text}' is not a rate"):
             parse_bytes_per_second(text, "--pull-rate")

@@ -47,6 +47,18 @@ def test_a_speed_that_still_changes_has_not_settled() -> None:
     assert not settled(falling.astype(np.int64)).settled
 
 
+def test_the_halves_tell_the_size_of_a_change_that_lasts_until_the_end() -> None:
+    decay = 1 + np.exp(-np.arange(500) / 500)
+    noise = 1 + 0.02 * np.random.default_rng(4).standard_normal(500)
+    found = settled((MS * decay * noise).astype(np.int64))
+    assert (found.settled, found.batches) == (False, 500)
+    assert found.slower == pytest.approx(decay[:250].mean() / decay[250:].mean() - 1, abs=0.01)
+
+
+def test_batches_that_the_clock_cannot_tell_from_nothing_are_steady() -> None:
+    assert settled(np.zeros(500, np.int64)).settled
+
+
 def test_a_change_must_be_followed_by_half_of_its_length() -> None:
     rng = np.random.default_rng(5)
     service = MS * np.repeat([2.0, 1.0], [400, 500]) * (1 + 0.02 * rng.standard_normal(900))
