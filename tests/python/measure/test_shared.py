@@ -212,7 +212,7 @@ def test_cells_that_differ_only_in_clients_share_the_graphs_of_their_engine(
 
     def capturing(engine: Engine, pool: object, shape: Shape) -> SimpleNamespace:
         shapes.append(shape)
-        return SimpleNamespace(executors=lambda: [object()] * shape.workers)
+        return SimpleNamespace(executors=lambda takes_turns: [object()] * shape.workers)
 
     monkeypatch.setattr(cuda_graphs, "capture", capturing)
     engine = Engine(torch.nn.Identity(), torch.device("cpu"), None, torch.no_grad)
