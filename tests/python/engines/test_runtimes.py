@@ -185,7 +185,7 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
 
     def capture(*_: object) -> SimpleNamespace:
         seen.append(torch.get_num_threads())
-        return SimpleNamespace(executors=lambda: [None] * cell.workers)
+        return SimpleNamespace(executors=lambda takes_turns: [None] * cell.workers)
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
     places = {"cuda:0": DeviceEngine(build(SMALL["bert"](), small_cell("bert", "eager")), [])}
