@@ -18,11 +18,10 @@ from gpubench.cli.options import (
     quiet_option,
     within_option,
 )
-from gpubench.cli.output import emit, emit_tables, say, warn, write_each
+from gpubench.cli.output import emit, emit_tables, say, warn, write_result
 from gpubench.cli.program import FAILED, GATE_FAILED
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import setting_options, tell
-from gpubench.cli.streams import flush
 from gpubench.errors import GpubenchError, InputError
 from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
@@ -144,19 +143,12 @@ def command(
     document = comparison_files.json_text([(comparison, *names)], tested)
 
     def show() -> None:
-        if json_path == "-":
-            emit(document, None)
-        elif format_name == "markdown":
+        if format_name == "markdown":
             emit(summary([(comparison, *names)], tested), None)
         else:
             _show(comparison, names)
-        flush()
 
-    def write_json() -> None:
-        if json_output is not None:
-            emit(document, json_output)
-
-    write_each(show, write_json)
+    write_result(document, json_path, json_output, show)
     if measured.interrupted:
         raise KeyboardInterrupt
     if problem is not None:

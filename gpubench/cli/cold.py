@@ -11,10 +11,9 @@ import click
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import Decorated, json_file, json_option, quiet_option
-from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import SECTIONS, given, setting_option, tell
-from gpubench.cli.streams import flush
 from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.report.cold import cold_tables, seconds_text
@@ -124,19 +123,11 @@ def command(
             found, interrupted = stop.result, True
 
     def show() -> None:
-        if json_path == "-":
-            emit(found.to_json() + "\n", None)
-        else:
-            waiting = [] if rate is None else _waiting(found, rate, timeout_s)
-            tables = cold_tables([found])
-            emit_tables([replace(each, remarks=(*each.remarks, *waiting)) for each in tables], None)
-        flush()
+        waiting = [] if rate is None else _waiting(found, rate, timeout_s)
+        tables = cold_tables([found])
+        emit_tables([replace(each, remarks=(*each.remarks, *waiting)) for each in tables], None)
 
-    def write_json() -> None:
-        if json_output is not None:
-            emit(found.to_json() + "\n", json_output)
-
-    write_each(show, write_json)
+    write_result(found.to_json() + "\n", json_path, json_output, show)
     if interrupted:
         raise KeyboardInterrupt
     return 1 if found.error or any(start.error for start in found.starts) else 0

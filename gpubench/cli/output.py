@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpubench.cli.streams import flush
 from gpubench.errors import GpubenchError, shorten
 
 if TYPE_CHECKING:
@@ -60,6 +61,33 @@ def say(sentences: Iterable[str]) -> None:
     with suppress(OSError):  # the results are written, whether or not anybody reads this
         for sentence in sentences:
             print("gpubench:", shorten(escape.terminal(sentence)), file=sys.stderr)
+
+
+def write_result(
+    document: str,
+    json_path: str | None,
+    json_output: Path | None,
+    show: Callable[[], None],
+    *others: Callable[[], None],
+) -> None:
+    """Write the result of a command to every place that was asked for; see `write_each`.
+
+    `--json -` prints `document` instead of what `show` shows. `json_output` is what `json_file`
+    made of `json_path`.
+    """
+
+    def write_stdout() -> None:
+        if json_path == "-":
+            emit(document, None)
+        else:
+            show()
+        flush()
+
+    def write_json() -> None:
+        if json_output is not None:
+            emit(document, json_output)
+
+    write_each(write_stdout, write_json, *others)
 
 
 def write_each(*writes: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from gpubench.cli.options import (
     json_option,
     quiet_option,
 )
-from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.repeats import (
     directory_option,
     repeat_options,
@@ -28,7 +28,6 @@ from gpubench.cli.repeats import (
 from gpubench.cli.require import require_option, status
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
-from gpubench.cli.streams import flush
 from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices
@@ -88,15 +87,7 @@ def command(
     document = combine(results)[-1].to_json() + "\n"
 
     def show() -> None:
-        if json_path == "-":
-            emit(document, None)
-        else:
-            emit_tables(result_tables(results), None)
-        flush()
-
-    def write_json() -> None:
-        if json_output is not None:
-            emit(document, json_output)
+        emit_tables(result_tables(results), None)
 
     def write_samples_file() -> None:
         if samples is not None and results[0].samples is not None:
@@ -104,7 +95,7 @@ def command(
 
             write_samples(samples, results[0].samples)
 
-    write_each(show, write_json, write_samples_file)
+    write_result(document, json_path, json_output, show, write_samples_file)
     if interrupted:
         raise KeyboardInterrupt
     return status(results, require)

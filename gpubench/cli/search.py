@@ -11,7 +11,7 @@ from gpubench.cli.cell_progress import rounds_lines
 from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import json_file, json_option, quiet_option
-from gpubench.cli.output import emit, emit_tables, write_each
+from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.repeats import (
     directory_option,
     repeat_options,
@@ -21,7 +21,6 @@ from gpubench.cli.repeats import (
 )
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
-from gpubench.cli.streams import flush
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
 from gpubench.spec.objective import (
@@ -111,14 +110,11 @@ def command(
     found = combined_search(repeats)
 
     def show() -> None:
-        _show(found, json_path)
-        flush()
+        from gpubench.report.search import search_tables
 
-    def write_json() -> None:
-        if json_output is not None:
-            emit(found.to_json() + "\n", json_output)
+        emit_tables(search_tables(found), None)
 
-    write_each(show, write_json)
+    write_result(found.to_json() + "\n", json_path, json_output, show)
     if interrupted:
         raise KeyboardInterrupt
     return 1 if any(each.error is not None for each in repeats) else 0
@@ -160,15 +156,6 @@ def _search_into_directory(
     if progress.to_measure == 0:
         tell_nothing_measured(output)
     return outcome.repeats, outcome.interrupted
-
-
-def _show(found: SearchResult, json_path: str | None) -> None:
-    from gpubench.report.search import search_tables
-
-    if json_path == "-":
-        emit(found.to_json() + "\n", None)
-    else:
-        emit_tables(search_tables(found), None)
 
 
 class SearchProgress(Progress):

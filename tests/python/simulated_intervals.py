@@ -6,13 +6,14 @@ The tests use this with few runs, tests/benchmarks/latency_interval_coverage.py 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpubench.results.result import Latency
 from gpubench.statistics.intervals import throughput_interval
 from gpubench.statistics.latency import summarise_latency
 from gpubench.statistics.percentiles import PERCENTS, percentile_key
@@ -125,24 +126,32 @@ class Coverage:
         return 1 - self.misled / self.given if self.given else math.nan
 
 
-def percentile_coverage(name: str, requests: int, runs: int) -> dict[str, Coverage]:
+def coverage_of(
+    latencies: Iterable[Latency], true_ms: Mapping[str, float], runs: int
+) -> dict[str, Coverage]:
     """Of the interval of each percentile ("p95") and of its upper bound ("p95_at_most")."""
-    simulate, quantile = LATENCIES[name]
-    rng = np.random.default_rng(requests)
-    keys = {percentile_key(percent): quantile(float(percent) / 100) / MS for percent in PERCENTS}
-    coverages = {f"{key}{end}": Coverage(0, 0) for end in ("", "_at_most") for key in keys}
-    for latency_ns in simulate(rng, runs, requests):
-        latency = summarise_latency(latency_ns.astype(np.int64))
-        for key, true_ms in keys.items():
+    coverages = {f"{key}{end}": Coverage(0, 0) for end in ("", "_at_most") for key in true_ms}
+    for latency in latencies:
+        for key, true in true_ms.items():
             interval = getattr(latency, f"{key}_interval")
             if interval is not None:
                 coverages[key].given += 1 / runs
-                coverages[key].misled += (not interval[0] <= true_ms <= interval[1]) / runs
+                coverages[key].misled += (not interval[0] <= true <= interval[1]) / runs
             at_most = getattr(latency, f"{key}_at_most")
             if at_most is not None:
                 coverages[f"{key}_at_most"].given += 1 / runs
-                coverages[f"{key}_at_most"].misled += (true_ms > at_most) / runs
+                coverages[f"{key}_at_most"].misled += (true > at_most) / runs
     return coverages
+
+
+def percentile_coverage(name: str, requests: int, runs: int) -> dict[str, Coverage]:
+    """The coverage of simulated latencies whose true percentiles are known."""
+    simulate, quantile = LATENCIES[name]
+    rng = np.random.default_rng(requests)
+    true_ms = {percentile_key(percent): quantile(float(percent) / 100) / MS for percent in PERCENTS}
+    simulated = simulate(rng, runs, requests)
+    latencies = (summarise_latency(latency_ns.astype(np.int64)) for latency_ns in simulated)
+    return coverage_of(latencies, true_ms, runs)
 
 
 def throughput_coverage(name: str, requests: int, runs: int) -> Coverage:

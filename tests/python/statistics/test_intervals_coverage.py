@@ -14,6 +14,7 @@ from simulated_intervals import (
     REQUESTS,
     THROUGHPUTS,
     Coverage,
+    coverage_of,
     percentile_coverage,
     throughput_coverage,
 )
@@ -89,19 +90,8 @@ def open_loop(load: float, requests: int, seed: int, **settings: object) -> Anal
 def open_loop_coverage(load: float, requests: int, runs: int) -> dict[str, Coverage]:
     """Of the intervals ("p95") and of the upper bounds ("p95_at_most")."""
     true_ms = {f"p{p}": -math.log(1 - p / 100) / (1 - load) for p in (50, 90, 95)}
-    coverages = {f"{key}{end}": Coverage(0, 0) for end in ("", "_at_most") for key in true_ms}
-    for seed in range(runs):
-        latency = open_loop(load, requests, seed).latency
-        for key, true in true_ms.items():
-            interval = getattr(latency, f"{key}_interval")
-            if interval is not None:
-                coverages[key].given += 1 / runs
-                coverages[key].misled += (not interval[0] <= true <= interval[1]) / runs
-            at_most = getattr(latency, f"{key}_at_most")
-            if at_most is not None:
-                coverages[f"{key}_at_most"].given += 1 / runs
-                coverages[f"{key}_at_most"].misled += (true > at_most) / runs
-    return coverages
+    latencies = (open_loop(load, requests, seed).latency for seed in range(runs))
+    return coverage_of(latencies, true_ms, runs)
 
 
 # From the latencies alone, an interval of P95 was wrong in a tenth to all of these runs.
