@@ -11,8 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from gpubench.errors import InputError
+
+
+# How an hour is paid for.
+Term = Literal["on-demand", "spot", "1-year", "3-year"]
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,31 @@ class Instance:
     vcpus: int | None
     memory_gib: float | None
     on_demand_usd_per_hour: float | None
-    spot_usd_per_hour: float | None
+    spot_usd_per_hour: float | None  # median over the zones and the days that were looked at
     as_of: str  # date of the prices, ISO 8601
     source: str
+    # The columns below were added later, and a file need not have them.
+    spot_low_usd_per_hour: float | None = None
+    spot_high_usd_per_hour: float | None = None
+    spot_zone: str | None = None  # id of the zone with the lowest median, or what the range covers
+    spot_as_of: str | None = None  # None: as_of
+    one_year_usd_per_hour: float | None = None  # with a commitment for one year
+    three_year_usd_per_hour: float | None = None
+    commitment: str | None = None  # what kind, for example "savings plan, no upfront payment"
+    sku_ids: str | None = None  # the provider's ids of these prices, separated by spaces
 
     @property
     def qualified_name(self) -> str:
         return f"{self.provider}/{self.name}"
+
+    def usd_per_hour(self, term: Term = "on-demand") -> float | None:
+        """The price of an hour. None if it is not known. For spot it is the median."""
+        return {
+            "on-demand": self.on_demand_usd_per_hour,
+            "spot": self.spot_usd_per_hour,
+            "1-year": self.one_year_usd_per_hour,
+            "3-year": self.three_year_usd_per_hour,
+        }[term]
 
 
 @dataclass(frozen=True)
@@ -119,10 +142,18 @@ def _instance(row: dict[str, str]) -> Instance:
         spot_usd_per_hour=_number(row["spot_usd_per_hour"]),
         as_of=row["as_of"],
         source=row["source"],
+        spot_low_usd_per_hour=_number(row.get("spot_low_usd_per_hour")),
+        spot_high_usd_per_hour=_number(row.get("spot_high_usd_per_hour")),
+        spot_zone=row.get("spot_zone") or None,
+        spot_as_of=row.get("spot_as_of") or None,
+        one_year_usd_per_hour=_number(row.get("one_year_usd_per_hour")),
+        three_year_usd_per_hour=_number(row.get("three_year_usd_per_hour")),
+        commitment=row.get("commitment") or None,
+        sku_ids=row.get("sku_ids") or None,
     )
 
 
-def _number(text: str) -> float | None:
+def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 

@@ -347,6 +347,8 @@ class Cost(Part):
     """The price of a million inferences on one instance."""
 
     instance: str | None  # None: the price comes from --usd-per-hour
+    region: str | None = None
+    term: Literal["on-demand", "spot", "1-year", "3-year"] = "on-demand"
     measured_here: bool | None  # whether this instance was measured; None: unknown
     extrapolated: bool = False  # multiplied from some GPUs of the instance to all
     usd_per_hour: float
