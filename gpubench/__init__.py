@@ -13,6 +13,7 @@ search   finds the highest rate of requests that meets an objective, and returns
 sweep    measures a grid of cells into a run directory, and returns their Results.
 combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
 compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
+plan     reads run directories, and says which setting is cheapest within an objective.
 ab       measures two settings in turn, and returns the pair of them.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
     from gpubench.planning.compare import compare
+    from gpubench.planning.decision import plan
     from gpubench.results.result import Result
     from gpubench.results.samples import Samples
     from gpubench.results.search_result import SearchResult
@@ -70,6 +72,7 @@ __all__ = [
     "combine",
     "compare",
     "core",
+    "plan",
     "run",
     "search",
     "sweep",
@@ -90,6 +93,7 @@ _HOME = {
     "ab": "gpubench.in_turn",
     "combine": "gpubench.statistics.repeats",
     "compare": "gpubench.planning.compare",
+    "plan": "gpubench.planning.decision",
     "run": "gpubench.measure.cell",
     "search": "gpubench.measure.search",
     "sweep": "gpubench.measure.sweep",

@@ -59,7 +59,9 @@ def sides(results: Sequence[Result], by: str) -> tuple[str, list[Side]]:
     chosen = measured
     if has_values:
         wanted = [text.strip() for text in listed.split(",") if text.strip()]
-        chosen = list(dict.fromkeys(_find(setting, text, measured, texts) for text in wanted))
+        chosen = list(
+            dict.fromkeys(setting_value(setting, text, measured, "--by") for text in wanted)
+        )
     if len(chosen) < 2:
         raise InputError(
             f"--by {by}: two values or more are compared; the cells have {setting}={texts}"
@@ -67,7 +69,11 @@ def sides(results: Sequence[Result], by: str) -> tuple[str, list[Side]]:
     return setting, [Side(f"{setting}={_text(value)}", by_value[value]) for value in chosen]
 
 
-def _find(setting: str, text: str, measured: Sequence[Value], texts: str) -> Value:
+def setting_value(setting: str, text: str, measured: Sequence[Value], flag: str) -> Value:
+    """The value of a setting that a person calls `text`, among those that were measured.
+
+    Raises InputError, which names `flag`, if it was not measured.
+    """
     for value in measured:
         if text == _text(value):
             return value
@@ -76,7 +82,8 @@ def _find(setting: str, text: str, measured: Sequence[Value], texts: str) -> Val
                 number = parse_duration(text) if setting in _DURATIONS else float(text)
                 if number == value:
                     return value
-    raise InputError(f"--by: no cell has {setting}={text}; the cells have {texts}")
+    texts = ", ".join(map(_text, measured))
+    raise InputError(f"{flag}: no cell has {setting}={text}; the cells have {texts}")
 
 
 def _order(setting: str, value: Value) -> tuple[bool, int, float, str]:

@@ -12,12 +12,16 @@ _STATUSES = ("valid", "suspect", "failed")  # words that have a colour, as on a 
 
 
 def page(
-    title: str, tables: Sequence[Table], plots: Sequence[str] = (), remarks: Iterable[str] = ()
+    title: str,
+    tables: Sequence[Table],
+    plots: Sequence[str] = (),
+    remarks: Iterable[str] = (),
+    answers: Iterable[str] = (),
 ) -> str:
     """The whole document, which is also well-formed XML.
 
-    `plots` are <svg> elements with different ids, `remarks` are sentences below them. All other
-    texts are escaped here. A table has at least one fact.
+    `plots` are <svg> elements with different ids, `remarks` are sentences below them, `answers` are
+    sentences above the tables. All other texts are escaped here. A table has at least one fact.
     """
     style = files("gpubench.report").joinpath("page.css").read_text(encoding="utf-8")
     sections = [_table_section(number, table) for number, table in enumerate(tables, start=1)]
@@ -32,7 +36,7 @@ def page(
 </head>
 <body>
 <h1>{html(title)}</h1>
-{"".join(sections)}{_plots_section(plots, remarks)}</body>
+{_answers(answers)}{"".join(sections)}{_plots_section(plots, remarks)}</body>
 </html>
 """
 
@@ -99,6 +103,10 @@ def _notes(number: int, table: Table) -> str:
 
 def _note_id(number: int, mark: int) -> str:
     return f"table-{number}-note-{mark}"
+
+
+def _answers(answers: Iterable[str]) -> str:
+    return "".join(f"<p>{html(answer)}</p>\n" for answer in answers)
 
 
 def _remarks(remarks: Iterable[str]) -> str:

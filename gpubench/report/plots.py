@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gpubench.planning.knee import KNEE, knee
 from gpubench.report.format import ABSENT, count, percent
 from gpubench.report.notes import (
     answer_notes,
@@ -26,9 +27,6 @@ from gpubench.statistics.repeats import combined, grouped, same_price
 
 _LARGEST = 1e30  # the largest figure that can be drawn
 _LONGEST_NAME = 60  # characters of the name of a file
-
-# The throughput at the knee of a line, as a share of its highest throughput.
-_KNEE = 0.95
 
 MAX_LINES = 7  # lines in one plot: the number of colours that people can distinguish
 
@@ -341,23 +339,16 @@ def _lines(entries: Sequence[_Entry]) -> tuple[Line, ...]:
 
 def _with_knee(line: Line) -> Line:
     """The line with the share of the peak as the label of its knee, if that share is known."""
-    knee = _knee(line)
-    if knee is None or knee.peak_share is None:
+    at = _knee(line)
+    if at is None or at.peak_share is None:
         return line
-    labelled = replace(knee, label=f"{percent(knee.peak_share)} of peak")
-    return replace(line, points=tuple(labelled if p is knee else p for p in line.points))
+    labelled = replace(at, label=f"{percent(at.peak_share)} of peak")
+    return replace(line, points=tuple(labelled if p is at else p for p in line.points))
 
 
 def _knee(line: Line) -> Point | None:
-    """The first point, from the left, that nearly has the highest throughput of the line.
-
-    Larger batches, or more clients, hardly increase the throughput from there on. None if the line
-    has fewer than three points: it may still rise.
-    """
-    if len(line.points) < 3:
-        return None
-    enough = _KNEE * max(point.y for point in line.points)
-    return next(p for p in sorted(line.points, key=lambda p: p.x or 0.0) if p.y >= enough)
+    index = knee([(point.x or 0.0, point.y) for point in line.points])
+    return None if index is None else line.points[index]
 
 
 def _knee_remarks(lines: Iterable[Line]) -> list[str]:
@@ -366,7 +357,7 @@ def _knee_remarks(lines: Iterable[Line]) -> list[str]:
         return []
     return [
         "of peak: the share of the peak FLOP/s of the GPUs, at the first point of a line with "
-        f"{percent(_KNEE)} of its highest throughput."
+        f"{percent(KNEE)} of its highest throughput."
     ]
 
 

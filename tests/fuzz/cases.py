@@ -89,6 +89,10 @@ _FLAGS = {
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
         *("--each-repeat", "--percentiles"),
     ),
+    "plan": (
+        *("--objective", "--allow", "--only", "--instance", "--usd-per-hour", "--all"),
+        *("--format", "--output", "--json"),
+    ),
     "compare": (
         *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
         *("--by", "--within", "--spread", "--fail-if", "--step-summary"),
@@ -112,7 +116,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     arguments = [command]
     if command in {"run", "search", "sweep"} and draw(st.booleans()):
         arguments += FAST
-    if command in {"report", "sweep"} and draw(st.booleans()):
+    if command in {"report", "sweep", "plan"} and draw(st.booleans()):
         arguments.append(draw(st.sampled_from(("run", "file", "pipe", "socket", "/dev/zero"))))
     if command == "compare":
         arguments += draw(st.sampled_from((["run", "run"], ["run"])))

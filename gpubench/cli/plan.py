@@ -1,0 +1,127 @@
+"""`gpubench plan`: what to rent, from run directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpubench.cli.completion import FolderParam, Known
+from gpubench.cli.options import (
+    check_output_file,
+    chosen_format,
+    format_option,
+    instance_option,
+    json_file,
+    json_option,
+    output_option,
+    split_names,
+    usd_per_hour_option,
+)
+from gpubench.cli.output import emit, emit_tables, warn, write_result
+from gpubench.cli.sections import Command
+from gpubench.errors import InputError
+
+
+def _obstacles() -> tuple[str, ...]:
+    from gpubench.planning.candidates import OBSTACLES
+
+    return OBSTACLES
+
+
+@click.command("plan", cls=Command)
+@click.argument("directories", metavar="DIR...", nargs=-1, type=FolderParam())
+@click.option(
+    "--objective",
+    required=True,
+    metavar="PERCENTILE:LATENCY",
+    help="What every answer must meet, for example p95:100ms: 95% of all requests take at most "
+    "100 ms.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    type=Known(_obstacles),
+    metavar="OBSTACLE",
+    help="Let results win that have this against them: closed-loop, suspect, outputs-differ, "
+    "other-hardware, extrapolated. Repeatable, or a list.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="SETTING=VALUE",
+    help="Leave out results with another value of this setting, for example inputs=host. "
+    "Repeatable.",
+)
+@instance_option
+@usd_per_hour_option
+@click.option("--all", "every", is_flag=True, help="Show every candidate, not only the cheapest.")
+@format_option
+@output_option
+@json_option("the plan")
+def command(
+    directories: tuple[str, ...],
+    objective: str,
+    allow: tuple[str, ...],
+    only: tuple[str, ...],
+    instance: tuple[str, ...],
+    usd_per_hour: float | None,
+    every: bool,
+    format_name: str | None,
+    output: Path | None,
+    json_path: str | None,
+) -> int:
+    """Say which measured setting, on which instance, is the cheapest within an objective.
+
+    Each DIR is what run, sweep or search wrote into --output. Searches and open loops decide. A
+    closed loop (clients) gives only an upper bound. Nothing is measured, and no file is changed.
+    The exit status is 1 if no setting can be recommended.
+
+    \b
+    Example:
+      gpubench plan results/g5 results/c7i --objective p95:100ms
+    """
+    from gpubench.planning.decision import plan
+    from gpubench.report import escape, html, markdown, terminal
+    from gpubench.report.plan import plan_tables
+    from gpubench.report.plan_files import csv_text, json_text
+    from gpubench.report.plan_sentences import decision_sentence
+
+    form = chosen_format(format_name, output)
+    check_output_file(output)
+    json_output = json_file(json_path)
+    if not directories:
+        raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
+    planned = plan(
+        directories,
+        objective,
+        split_names(instance),
+        usd_per_hour,
+        split_names(allow),
+        only,
+    )
+    warn(planned.problems)
+    sentences = [decision_sentence(each, planned) for each in planned.decisions]
+
+    def show() -> None:
+        tables = plan_tables(planned, every)
+        match form:
+            case "markdown":
+                answers = "".join(f"**{escape.markdown(each)}**\n\n" for each in sentences)
+                emit(answers + markdown.text(tables), output)
+            case "html":
+                emit(html.page(f"Plan for {objective}", tables, answers=sentences), output)
+            case "csv":
+                emit(csv_text(planned), output)
+            case "json":
+                emit(json_text(planned), output)
+            case _:
+                answers = "".join(f"{escape.terminal(each)}\n\n" for each in sentences)
+                if output is None:
+                    emit(answers, None)
+                    emit_tables(tables, None)
+                else:
+                    emit(answers + terminal.text(tables), output)
+
+    write_result(json_text(planned), json_path, json_output, show)
+    return 0 if all(each.winner is not None for each in planned.decisions) else 1

@@ -1,0 +1,556 @@
+"""What could be rented: every measured setting at every price, and its rate within an objective.
+
+    run directories ──> documents ──> settings, each with its points ──> x prices ──> candidates
+
+A *setting* is what is deployed: a model with its runtime, precision, batch size, workers and so
+on, with the software and the machine that it was measured with. The load (clients, rate) and the
+way of measuring (warm-up, window, seeds) are no part of it. A *point* is one thing that is known
+about a setting: its latency at one rate. A *candidate* is a setting at one price, with the point
+that says most about the objective. docs/planning.md has the rules. Pure functions: nothing here
+measures, and no document is changed.
+
+All rates are inferences per second, while the rates of specs and searches are requests per second.
+A request has `batch` inferences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gpubench.errors import InputError, nearest
+from gpubench.planning.axis import setting_value
+from gpubench.planning.search_repeats import combined_searches
+from gpubench.pricing.cost import measured_hardware, price
+from gpubench.results.result import OUTPUTS_DIFFER, Cost, Interval, Result, Verdict
+from gpubench.results.run_directory import search_key
+from gpubench.results.search_result import SearchResult
+from gpubench.spec.objective import Objective
+from gpubench.spec.settings import INPUTS_ARE
+from gpubench.spec.spec import PRICING_FIELDS, Spec
+from gpubench.statistics.repeats import combined, grouped
+
+EvidenceKind = Literal["search", "open-loop", "closed-loop"]
+# What the rate of a candidate is: the highest rate that meets the objective, a lower bound of it,
+# or an upper bound of it. "none": neither of the two bounds.
+Bound = Literal["estimate", "at-least", "at-most", "none"]
+Obstacle = Literal["closed-loop", "suspect", "outputs-differ", "other-hardware", "extrapolated"]
+OBSTACLES: tuple[Obstacle, ...] = get_args(Obstacle)
+
+_OF_THE_LOAD = frozenset({"clients", "rate", "arrivals"})
+OF_THE_METHOD = frozenset({"warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A document of a run directory."""
+
+    url: str  # of the directory
+    name: str  # without a suffix, as in `RunDirectory.read`
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What was read: cells and searches, each with its place."""
+
+    cells: tuple[tuple[Place, Result], ...]
+    searches: tuple[tuple[Place, SearchResult], ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What an inference computes. Costs are compared only within one workload."""
+
+    model: str
+    weights: str
+    seq_len: int | None
+    input_shape: str | None
+    dim: str | None
+    inputs_file: str | None
+    service_time: float | None  # seconds
+    service_dist: str | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The latency of a setting at a rate, on the hardware that was measured.
+
+    The point of a search is its answer: at its rate the percentile is the limit of its objective.
+    """
+
+    evidence: EvidenceKind
+    rate_per_second: float
+    interval: Interval | None  # 95%, of the rate
+    latency_ms: float | None  # the percentile of the objective
+    at_most_ms: float | None  # with 95% confidence, the percentile is at most this
+    keeps_busy: bool  # closed loop: its clients keep all workers busy
+    result: Result  # of a search: the probe nearest to its rate
+    search: SearchResult | None  # the search that this is the answer of
+    verdict: Verdict
+    documents: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting on one instance at one price, and the rate that meets the objective there."""
+
+    workload: Workload
+    cost: Cost | None  # None: no price is known
+    point: OperatingPoint
+    bound: Bound
+    rate_per_second: float  # of the whole instance
+    interval: Interval | None  # 95%, of the rate of the whole instance
+    is_certain: bool  # whether the objective is met at this rate with 95% confidence
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def evidence(self) -> EvidenceKind:
+        return self.point.evidence
+
+    @property
+    def result(self) -> Result:
+        return self.point.result
+
+    @property
+    def spec(self) -> Spec:
+        return self.point.result.spec
+
+    @property
+    def documents(self) -> tuple[Place, ...]:
+        """The documents that the rate comes from. A cell has a sample file of the same name."""
+        return self.point.documents
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The percentile of the objective at this rate. None: unknown."""
+        return self.point.latency_ms
+
+    @property
+    def usd_per_million(self) -> float | None:
+        return self.cost.usd_per_million if self.cost else None
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """A setting that is no candidate, because nothing measured of it meets the objective."""
+
+    workload: Workload
+    result: Result  # with the lowest latency, or one that failed
+    latency_ms: float | None  # lowest value of the percentile that was measured; None: unknown
+    at_rate_per_second: float | None  # inferences, on the hardware that was measured
+    reason: Literal["missed", "unknown", "failed"]
+    note: str | None  # more about it, from the document
+
+
+@dataclass(frozen=True)
+class MeasuredSetting:
+    """Everything that is known about one setting."""
+
+    workload: Workload
+    result: Result  # one of its results
+    points: tuple[OperatingPoint, ...]  # that have a latency or are answers of searches
+    searches: tuple[SearchResult, ...]  # for this objective, whether they found a rate or not
+    failed: tuple[Result, ...]
+    instances: tuple[str, ...]  # that the documents ask for
+    usd_per_hours: tuple[float, ...]
+
+
+def workload_of(spec: Spec) -> Workload:
+    return Workload(
+        spec.model,
+        spec.weights,
+        spec.seq_len,
+        spec.input_shape,
+        spec.dim,
+        spec.inputs_file,
+        spec.service_time,
+        spec.service_dist,
+    )
+
+
+def filtered(documents: Documents, only: Sequence[str]) -> Documents:
+    """The documents with these settings, each as 'SETTING=VALUE'.
+
+    Raises InputError, which names --only, for anything else, and if nothing is left.
+    """
+    for text in only:
+        name, has_value, value = text.partition("=")
+        setting = name.strip().replace("-", "_")
+        if not has_value:
+            raise InputError(f"--only {text}: write it as SETTING=VALUE, like inputs=host")
+        specs = [each.spec for _, each in documents.cells]
+        specs += [each.spec for _, each in documents.searches]
+        known = [each for each in Spec.model_fields if each not in PRICING_FIELDS]
+        if setting not in specs[0].measured_settings():
+            raise InputError(f"--only: unknown setting '{name.strip()}'; {nearest(setting, known)}")
+        values = list(dict.fromkeys(spec.measured_settings()[setting] for spec in specs))
+        wanted = setting_value(setting, value.strip(), values, "--only")
+
+        def fits(spec: Spec, setting: str = setting, wanted: object = wanted) -> bool:
+            return bool(spec.measured_settings()[setting] == wanted)
+
+        documents = Documents(
+            tuple(each for each in documents.cells if fits(each[1].spec)),
+            tuple(each for each in documents.searches if fits(each[1].spec)),
+        )
+    return documents
+
+
+def measured_settings(documents: Documents, objective: Objective) -> list[MeasuredSetting]:
+    """Every setting with what is known about it. Repeats are combined.
+
+    Raises InputError if results of one workload have their inputs in different places, or other
+    arrivals, because their latencies are then not comparable.
+    """
+    cells = combined_cells(documents)
+    searches = searches_of(documents)
+    _refuse_mixed([each.spec for each, _ in cells] + [each.spec for each, _ in searches])
+    found: dict[str, _Collected] = {}
+    for result, places in cells:
+        found.setdefault(_setting_key(result), _Collected(result)).add_cell(
+            result, places, objective
+        )
+    for search, places in searches:
+        if search.probes:
+            last = search.probes[-1].result
+            key = _setting_key(last.model_copy(update={"spec": search.spec}))
+            found.setdefault(key, _Collected(last)).add_search(search, places, objective)
+    return [each.measured() for each in found.values()]
+
+
+def candidates(
+    measured: MeasuredSetting,
+    objective: Objective,
+    instances: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    allowed: frozenset[Obstacle] = frozenset(),
+) -> list[Candidate] | Unmet:
+    """The candidates of one setting, one for each price; or why it has none.
+
+    The prices are those given here, or else those that the documents ask for, or else that of the
+    instance that the machine says it is. Without any there is one candidate, which has no price.
+    Of several points, one without an obstacle (but for those `allowed`) goes first, then the kind
+    of evidence decides, then certainty, and then the higher rate.
+
+    Raises InputError for an instance that is not in the catalog or has no price there, and for a
+    negative price.
+    """
+    concluded = [each for each in measured.searches if each.error is None and not _pruned(each)]
+    if concluded and all(each.max_rate_per_second is None for each in concluded):
+        return _unmet(measured, concluded[-1].note)
+    fitting = [point for point in measured.points if _rank(point, objective) is not None]
+    if not fitting:
+        return _unmet(measured, None)
+    by_price: dict[str, list[Candidate]] = {}
+    for point in fitting:
+        costs: list[Cost | None] = [*point_costs(point, measured, instances, usd_per_hour)]
+        for cost in costs or [None]:
+            candidate = _candidate(measured.workload, point, cost, objective)
+            by_price.setdefault(price_key(cost), []).append(candidate)
+    return [
+        min(each, key=lambda c: _preference(c, objective, allowed)) for each in by_price.values()
+    ]
+
+
+def point_costs(
+    point: OperatingPoint,
+    measured: MeasuredSetting,
+    instances: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+) -> list[Cost]:
+    """The costs of a million inferences at the rate of a point. Raises as `candidates` does."""
+    hardware = measured_hardware(point.result.spec, point.result.environment)
+    if instances or usd_per_hour is not None:
+        return price(point.rate_per_second, point.interval, hardware, instances, usd_per_hour)
+    if not measured.instances and not measured.usd_per_hours:
+        return price(point.rate_per_second, point.interval, hardware)
+    by_hand = [
+        cost
+        for each in measured.usd_per_hours
+        for cost in price(point.rate_per_second, point.interval, hardware, (), each)
+    ]
+    if not measured.instances:
+        return by_hand
+    return price(point.rate_per_second, point.interval, hardware, measured.instances) + by_hand
+
+
+def price_key(cost: Cost | None) -> str:
+    """What two costs have in common if they are the same price of an hour."""
+    return "" if cost is None else f"{cost.instance} {cost.region} {cost.term} {cost.usd_per_hour}"
+
+
+def whole_instance(rate_per_second: float, cost: Cost | None) -> float:
+    """The rate of the whole instance, if only some of its GPUs were measured.
+
+    The cost has the factor: it is that of all GPUs at the price of an hour of all of them.
+    """
+    if cost is None or not cost.extrapolated or not cost.usd_per_million:
+        return rate_per_second
+    return cost.usd_per_hour / 3600 / cost.usd_per_million * 1e6
+
+
+def obstacles(point: OperatingPoint, cost: Cost | None) -> tuple[Obstacle, ...]:
+    """What speaks against renting this, in the order of `OBSTACLES`."""
+    codes = {reason.code for reason in point.verdict.reasons}
+    others = codes - {OUTPUTS_DIFFER}
+    is_suspect = point.verdict.status == "suspect" and (bool(others) or not codes)
+    found: dict[Obstacle, bool] = {
+        "closed-loop": point.evidence == "closed-loop",
+        "suspect": is_suspect,
+        "outputs-differ": OUTPUTS_DIFFER in codes or point.result.answers_agree is False,
+        "other-hardware": cost is not None
+        and cost.instance is not None
+        and cost.measured_here is not True,
+        "extrapolated": cost is not None and cost.extrapolated,
+    }
+    return tuple(name for name in OBSTACLES if found[name])
+
+
+def combined_cells(documents: Documents) -> list[tuple[Result, tuple[Place, ...]]]:
+    """Every cell with its repeats combined, and where they are."""
+    places = {id(result): place for place, result in documents.cells}
+    return [
+        (combined(repeats), tuple(places[id(each)] for each in repeats))
+        for repeats in grouped(result for _, result in documents.cells)
+    ]
+
+
+def searches_of(
+    documents: Documents,
+) -> list[tuple[SearchResult, tuple[Place, ...]]]:
+    """Searches with the same name are repeats, whichever directories they are in.
+
+    The name stands for the settings, the objective and the machine.
+    """
+    groups: dict[str, list[tuple[Place, SearchResult]]] = {}
+    for place, found in documents.searches:
+        groups.setdefault(search_key(place.name), []).append((place, found))
+    return [
+        (
+            combined_searches((place.name, found) for place, found in group)[0],
+            tuple(place for place, _ in group),
+        )
+        for group in groups.values()
+    ]
+
+
+def _refuse_mixed(specs: Iterable[Spec]) -> None:
+    by_workload: dict[Workload, list[Spec]] = {}
+    for spec in specs:
+        by_workload.setdefault(workload_of(spec), []).append(spec)
+    for workload, each in by_workload.items():
+        places = list(dict.fromkeys(spec.inputs for spec in each))
+        if len(places) > 1 and not each[0].synthetic:
+            texts = " and ".join(INPUTS_ARE[place] for place in places)
+            raise InputError(
+                f"inputs of {workload.model} are {texts} in these results, which is not the same "
+                f"work; choose one with --only inputs={places[0]}"
+            )
+        arrivals = list(dict.fromkeys(spec.arrivals for spec in each if spec.clients is None))
+        if len(arrivals) > 1:
+            raise InputError(
+                f"{workload.model} was measured with {' and '.join(arrivals)} arrivals, which "
+                f"wait differently; choose one with --only arrivals={arrivals[0]}"
+            )
+
+
+def _setting_key(result: Result) -> str:
+    """What two documents have in common if they are about the same setting."""
+    settings = result.spec.measured_settings()
+    for name in _OF_THE_LOAD | OF_THE_METHOD:
+        del settings[name]
+    if result.spec.device != "cpu":  # which GPUs of the machine were used does not matter
+        settings["device"] = len(result.spec.devices)
+    return f"{settings} {result.environment.model_dump_json(exclude={'time'})}"
+
+
+class _Collected:
+    """What the documents say about one setting."""
+
+    def __init__(self, first: Result) -> None:
+        self._first = first
+        self._points: list[OperatingPoint] = []
+        self._searches: list[SearchResult] = []
+        self._failed: list[Result] = []
+        self._instances: dict[str, None] = {}
+        self._usd_per_hours: dict[float, None] = {}
+
+    def measured(self) -> MeasuredSetting:
+        return MeasuredSetting(
+            workload_of(self._first.spec),
+            self._first,
+            tuple(self._points),
+            tuple(self._searches),
+            tuple(self._failed),
+            tuple(self._instances),
+            tuple(self._usd_per_hours),
+        )
+
+    def add_cell(self, result: Result, places: tuple[Place, ...], objective: Objective) -> None:
+        self._add_prices(result.spec)
+        self._add_result(result, places, objective, result.verdict)
+
+    def add_search(
+        self, found: SearchResult, places: tuple[Place, ...], objective: Objective
+    ) -> None:
+        self._add_prices(found.spec)
+        if is_for(found, objective):
+            self._searches.append(found)
+        rate = found.max_rate_per_second
+        if rate is not None and found.error is None and _is_as_strict(found, objective):
+            batch = found.spec.batch
+            interval = found.interval
+            self._points.append(
+                OperatingPoint(
+                    evidence="search",
+                    rate_per_second=rate * batch,
+                    interval=interval and (interval[0] * batch, interval[1] * batch),
+                    latency_ms=found.objective.latency_ms
+                    if _same_percentile(found, objective)
+                    else None,
+                    at_most_ms=None,
+                    keeps_busy=True,
+                    result=nearest_probe(found, rate),
+                    search=found,
+                    verdict=found.verdict,
+                    documents=places,
+                )
+            )
+        for probe in found.probes:
+            self._add_result(probe.result, places, objective, probe.result.verdict)
+
+    def _add_prices(self, spec: Spec) -> None:
+        self._instances |= dict.fromkeys(spec.instance)
+        if spec.usd_per_hour is not None:
+            self._usd_per_hours[spec.usd_per_hour] = None
+
+    def _add_result(
+        self,
+        result: Result,
+        places: tuple[Place, ...],
+        objective: Objective,
+        verdict: Verdict,
+    ) -> None:
+        if result.error is not None:
+            self._failed.append(result)
+            return
+        spec = result.spec
+        rate = result.throughput_per_second
+        if spec.open_loop:
+            requests = result.offered_per_second if spec.rate is None else spec.rate
+            rate = None if requests is None else requests * spec.batch
+        if rate is None:
+            return
+        percentile = f"p{objective.percent}"
+        in_flight = (spec.workers or 1) * (spec.depth or 1)
+        self._points.append(
+            OperatingPoint(
+                evidence="open-loop" if spec.open_loop else "closed-loop",
+                rate_per_second=rate,
+                interval=None if spec.open_loop else result.throughput_interval,
+                latency_ms=getattr(result.latency_ms, percentile),
+                at_most_ms=getattr(result.latency_ms, f"{percentile}_at_most"),
+                keeps_busy=(spec.clients or 0) >= in_flight and spec.dynamic_batch is None,
+                result=result,
+                search=None,
+                verdict=verdict,
+                documents=places,
+            )
+        )
+
+
+def _pruned(found: SearchResult) -> bool:
+    """Whether a sweep ended the search early, because another setting is better."""
+    return getattr(found, "pruned", None) is not None
+
+
+def is_for(found: SearchResult, objective: Objective) -> bool:
+    """Whether a search is one for this objective."""
+    limit = objective.latency_s * 1e3
+    return _same_percentile(found, objective) and math.isclose(found.objective.latency_ms, limit)
+
+
+def _same_percentile(found: SearchResult, objective: Objective) -> bool:
+    return found.objective.percentile == f"p{objective.percent}"
+
+
+def _is_as_strict(found: SearchResult, objective: Objective) -> bool:
+    """Whether a rate that meets the objective of the search meets this one, too.
+
+    P95 is never more than P99. So P99 within 50 ms implies P95 within 50 ms or more.
+    """
+    limit = objective.latency_s * 1e3
+    is_in_time = found.objective.latency_ms < limit or math.isclose(
+        found.objective.latency_ms, limit
+    )
+    return int(found.objective.percentile[1:]) >= objective.percent and is_in_time
+
+
+def nearest_probe(found: SearchResult, rate: float) -> Result:
+    """The open loop whose rate is nearest to the one found. Without one, the last probe."""
+    probes = [each for each in found.probes if each.load == "open" and each.rate_per_second]
+    nearest_one = min(
+        probes, key=lambda each: abs((each.rate_per_second or 0.0) - rate), default=found.probes[-1]
+    )
+    return nearest_one.result
+
+
+def _rank(point: OperatingPoint, objective: Objective) -> int | None:
+    """How much a point says about the objective, the best first. None: it does not meet it."""
+    limit = objective.latency_s * 1e3
+    if point.search is not None:
+        return 0 if is_for(point.search, objective) else 1
+    if point.latency_ms is None or point.latency_ms > limit:
+        return None
+    if point.evidence == "open-loop":
+        return 1
+    return 2 if point.keeps_busy else 3
+
+
+def _candidate(
+    workload: Workload, point: OperatingPoint, cost: Cost | None, objective: Objective
+) -> Candidate:
+    rate = whole_instance(point.rate_per_second, cost)
+    factor = rate / point.rate_per_second if point.rate_per_second else 1.0
+    bounds: tuple[Bound, ...] = ("estimate", "at-least", "at-most", "none")
+    at_most = point.at_most_ms
+    return Candidate(
+        workload=workload,
+        cost=cost,
+        point=point,
+        bound=bounds[_rank(point, objective) or 0],
+        rate_per_second=rate,
+        interval=point.interval and (point.interval[0] * factor, point.interval[1] * factor),
+        is_certain=point.interval is not None
+        if point.search is not None
+        else at_most is not None and at_most <= objective.latency_s * 1e3,
+        obstacles=obstacles(point, cost),
+    )
+
+
+def _preference(
+    candidate: Candidate, objective: Objective, allowed: frozenset[Obstacle]
+) -> tuple[bool, int, bool, float]:
+    rank = _rank(candidate.point, objective)
+    return (
+        not allowed.issuperset(candidate.obstacles),
+        0 if rank is None else rank,
+        not candidate.is_certain,
+        -candidate.rate_per_second,
+    )
+
+
+def _unmet(measured: MeasuredSetting, note: str | None) -> Unmet:
+    seen = [point for point in measured.points if point.search is None and point.latency_ms]
+    best = min(seen, key=lambda point: point.latency_ms or math.inf, default=None)
+    if best is not None:
+        return Unmet(
+            measured.workload, best.result, best.latency_ms, best.rate_per_second, "missed", note
+        )
+    if measured.failed and not measured.points:
+        failed = measured.failed[-1]
+        message = failed.error.message if failed.error else None
+        return Unmet(measured.workload, failed, None, None, "failed", message)
+    return Unmet(measured.workload, measured.result, None, None, "unknown", note)

@@ -1,0 +1,357 @@
+"""What to rent: the cheapest candidate of each workload, the Pareto front, and the knees.
+
+docs/planning.md has the rules. Pure functions, but for `plan`, which reads run directories.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from gpubench.errors import InputError, nearest
+from gpubench.planning.candidates import (
+    OBSTACLES,
+    OF_THE_METHOD,
+    Candidate,
+    Documents,
+    MeasuredSetting,
+    Obstacle,
+    OperatingPoint,
+    Place,
+    Unmet,
+    Workload,
+    candidates,
+    combined_cells,
+    filtered,
+    is_for,
+    measured_settings,
+    nearest_probe,
+    obstacles,
+    point_costs,
+    searches_of,
+    whole_instance,
+    workload_of,
+)
+from gpubench.planning.knee import knee
+from gpubench.pricing.cost import check_prices
+from gpubench.results.result import Cost, Result
+from gpubench.results.run_directory import open_run
+from gpubench.spec.objective import Objective, parse_objective
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A setting at a rate and a price, to which no other is preferable in cost and latency."""
+
+    point: OperatingPoint
+    cost: Cost
+    rate_per_second: float  # inferences, of the whole instance
+    usd_per_million: float
+    latency_ms: float  # the percentile of the objective
+    obstacles: tuple[Obstacle, ...]
+
+
+CurveAxis = Literal["batch", "clients", "rate", "workers"]
+AXES: tuple[CurveAxis, ...] = ("batch", "clients", "rate", "workers")
+
+
+@dataclass(frozen=True)
+class Knee:
+    """Where a curve of throughput against one setting becomes flat."""
+
+    axis: CurveAxis
+    at: Result
+    x: float
+    throughput_per_second: float
+    highest_x: float  # where the throughput is highest
+    highest_throughput_per_second: float
+    count: int  # points of the curve
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer for one workload."""
+
+    workload: Workload
+    winner: Candidate | None
+    next_best: Candidate | None  # the next that may win
+    best_with_obstacles: Candidate | None  # cheaper than the winner, but may not win
+    candidates: tuple[Candidate, ...]  # the cheapest first
+    unmet: tuple[Unmet, ...]  # the lowest latency first
+    front: tuple[FrontPoint, ...]  # the cheapest first
+    knees: tuple[Knee, ...]
+
+
+@dataclass(frozen=True)
+class DeploymentPlan:
+    objective: Objective
+    allowed: frozenset[Obstacle]
+    decisions: tuple[Decision, ...]  # one for each workload, by model
+    directories: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # files that could not be read, one line each
+
+
+def plan(
+    directories: str | Path | Sequence[str | Path],
+    objective: str | Objective,
+    instance: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    allow: Iterable[str] = (),
+    only: Sequence[str] = (),
+) -> DeploymentPlan:
+    """Which measured setting, on which instance, is cheapest within `objective` ("p95:100ms").
+
+    `directories` are run directories: paths or URLs. `instance` and `usd_per_hour` price the
+    results anew. `allow` names obstacles with which a candidate may win nevertheless, and `only`
+    ("inputs=host") leaves out results with other settings. Nothing is measured, and no file is
+    changed.
+
+    Raises InputError for anything that cannot be used, and if nothing was measured.
+    """
+    if isinstance(objective, str):
+        objective = parse_objective(objective)
+    allowed = parse_obstacles(allow)
+    check_prices(instance)
+    if isinstance(directories, (str, Path)):
+        directories = [directories]
+    documents, problems = read_documents(directories)
+    decided = decide(filtered(documents, only), objective, instance, usd_per_hour, allowed)
+    return replace(decided, directories=tuple(map(str, directories)), problems=problems)
+
+
+def parse_obstacles(names: Iterable[str]) -> frozenset[Obstacle]:
+    """The obstacles with these names. Raises InputError, which names --allow, for another name."""
+    known: dict[str, Obstacle] = {name: name for name in OBSTACLES}
+    found = set()
+    for name in names:
+        if name not in known:
+            raise InputError(f"--allow: unknown obstacle '{name}'; {nearest(name, known)}")
+        found.add(known[name])
+    return frozenset(found)
+
+
+def read_documents(directories: Sequence[str | Path]) -> tuple[Documents, tuple[str, ...]]:
+    """Every cell and every search of these directories, and what could not be read.
+
+    Raises InputError as `RunDirectory.read_all` does, and if there is no cell and no search.
+    """
+    if not directories:
+        raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
+    cells: list[tuple[Place, Result]] = []
+    searches = []
+    problems: list[str] = []
+    for url in dict.fromkeys(map(str, directories)):
+        run = open_run(url)
+        contents = run.read_all(searches=True)
+        problems += contents.problems
+        cells += [(Place(url, name), result) for name, result in contents.cells]
+        searches += [(Place(url, name), found) for name, found in contents.searches]
+    return Documents(tuple(cells), tuple(searches)), tuple(problems)
+
+
+def decide(
+    documents: Documents,
+    objective: Objective,
+    instances: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    allowed: frozenset[Obstacle] = frozenset(),
+) -> DeploymentPlan:
+    """The decision for each workload. Raises InputError as `candidates` does."""
+    by_workload: dict[Workload, list[MeasuredSetting]] = {}
+    for each in measured_settings(documents, objective):
+        by_workload.setdefault(each.workload, []).append(each)
+    decisions = []
+    for workload, settings in by_workload.items():
+        found: list[Candidate] = []
+        unmet: list[Unmet] = []
+        points: list[FrontPoint] = []
+        for each in settings:
+            made = candidates(each, objective, instances, usd_per_hour, allowed)
+            if isinstance(made, Unmet):
+                unmet.append(made)
+            else:
+                found += made
+            points += _front_points(each, instances, usd_per_hour)
+        decisions.append(
+            _decision(
+                workload,
+                found,
+                unmet,
+                points,
+                knees(documents, workload, objective),
+                allowed,
+            )
+        )
+    decisions.sort(key=lambda each: (each.workload.model, str(each.workload)))
+    return DeploymentPlan(objective, allowed, tuple(decisions))
+
+
+def _decision(
+    workload: Workload,
+    found: Sequence[Candidate],
+    unmet: Sequence[Unmet],
+    points: Sequence[FrontPoint],
+    curves: tuple[Knee, ...],
+    allowed: frozenset[Obstacle],
+) -> Decision:
+    ordered = cheapest_first(found)
+    may_win = [each for each in ordered if allowed.issuperset(each.obstacles)]
+    if not _are_comparable(may_win):
+        may_win = []
+    winner = may_win[0] if may_win else None
+    best = ordered[0] if ordered and ordered[0] is not winner else None
+    fit = [each for each in points if allowed.issuperset(each.obstacles)]
+    others = [each for each in points if each.point.evidence != "closed-loop"]
+    return Decision(
+        workload=workload,
+        winner=winner,
+        next_best=may_win[1] if len(may_win) > 1 else None,
+        best_with_obstacles=best,
+        candidates=tuple(ordered),
+        unmet=tuple(
+            sorted(unmet, key=lambda each: (each.latency_ms is None, each.latency_ms or 0))
+        ),
+        front=tuple(
+            pareto(fit or others or points, lambda each: (each.usd_per_million, each.latency_ms))
+        ),
+        knees=curves,
+    )
+
+
+def cheapest_first(found: Iterable[Candidate]) -> list[Candidate]:
+    """Those without a price are last. Of equally cheap ones the fastest is first."""
+    return sorted(
+        found,
+        key=lambda each: (
+            each.usd_per_million is None,
+            each.usd_per_million or 0.0,
+            -each.rate_per_second,
+        ),
+    )
+
+
+def _are_comparable(found: Sequence[Candidate]) -> bool:
+    """Whether the first of these candidates is the cheapest one.
+
+    Without any price it is the one with the highest rate, if all have the same machine.
+    """
+    if any(each.usd_per_million is not None for each in found):
+        return True
+    return len({machine_key(each.result) for each in found}) == 1
+
+
+def machine_key(result: Result) -> str:
+    """What results of the same kind of machine have in common."""
+    where = result.environment
+    return f"{where.instance} {where.cpu} {where.cores} {where.gpus} {len(result.spec.devices)}"
+
+
+def _front_points(
+    measured: MeasuredSetting, instances: Sequence[str], usd_per_hour: float | None
+) -> list[FrontPoint]:
+    points = []
+    for point in measured.points:
+        for cost in point_costs(point, measured, instances, usd_per_hour):
+            if cost.usd_per_million is None or point.latency_ms is None:
+                continue
+            points.append(
+                FrontPoint(
+                    point=point,
+                    cost=cost,
+                    rate_per_second=whole_instance(point.rate_per_second, cost),
+                    usd_per_million=cost.usd_per_million,
+                    latency_ms=point.latency_ms,
+                    obstacles=obstacles(point, cost),
+                )
+            )
+    return points
+
+
+def pareto(
+    points: Iterable[FrontPoint], figures: Callable[[FrontPoint], tuple[float, float]]
+) -> list[FrontPoint]:
+    """The points that no other point dominates, by their first figure, in rising order.
+
+    A point dominates another if neither of its two figures is larger, and one is smaller. So
+    points with the same two figures are all kept, or none of them is. O(n log n).
+    """
+    front: list[FrontPoint] = []
+    for point in sorted(points, key=figures):
+        second = figures(point)[1]
+        best = figures(front[-1]) if front else (math.inf, math.inf)
+        if second < best[1] or figures(point) == best:
+            front.append(point)
+    return front
+
+
+def knees(documents: Documents, workload: Workload, objective: Objective) -> tuple[Knee, ...]:
+    """The knee of every curve with three points or more.
+
+    The points of a curve are cells that differ only in one number (and in what follows from it,
+    such as the threads of each of more workers), with their throughputs; or searches for the
+    objective, with the rates that they found.
+    """
+    curves: dict[str, list[_CurvePoint]] = {}
+    for each in _curve_points(documents, workload, objective):
+        for axis in AXES:
+            if each.settings[axis] is not None:
+                curves.setdefault(_curve(each, axis), []).append(each)
+    found = []
+    for name, points in curves.items():
+        axis = _axis_of(name)
+        xs = [float(each.settings[axis] or 0) for each in points]
+        ys = [each.throughput_per_second for each in points]
+        index = knee(list(zip(xs, ys, strict=True))) if len(set(xs)) == len(xs) else None
+        if index is None:
+            continue
+        highest = max(range(len(ys)), key=ys.__getitem__)
+        found.append(
+            Knee(
+                axis, points[index].result, xs[index], ys[index], xs[highest], ys[highest], len(xs)
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _CurvePoint:
+    result: Result
+    settings: dict[str, str | float | int | bool | None]
+    throughput_per_second: float  # inferences
+    evidence: str  # cells and searches are in different curves
+
+
+def _curve_points(
+    documents: Documents, workload: Workload, objective: Objective
+) -> Iterator[_CurvePoint]:
+    for result, _ in combined_cells(documents):
+        rate = result.throughput_per_second
+        if rate is not None and result.error is None and workload_of(result.spec) == workload:
+            yield _CurvePoint(result, result.spec.measured_settings(), rate, "cell")
+    for found, _ in searches_of(documents):
+        rate = found.max_rate_per_second
+        if rate is not None and is_for(found, objective) and workload_of(found.spec) == workload:
+            settings = found.spec.measured_settings() | {"rate": None}
+            result = nearest_probe(found, rate)
+            yield _CurvePoint(result, settings, rate * found.spec.batch, "search")
+
+
+def _curve(point: _CurvePoint, axis: CurveAxis) -> str:
+    """What the points of a curve along `axis` have in common."""
+    follows = {"workers": {"threads", "depth"}, "clients": {"depth"}}.get(axis, set())
+    settings = {
+        name: value
+        for name, value in point.settings.items()
+        if name not in OF_THE_METHOD | follows | {axis}
+    }
+    if point.settings["clients"] == point.settings["workers"]:
+        settings["clients"] = "workers"
+    environment = point.result.environment.model_dump_json(exclude={"time"})
+    return f"{axis} {point.evidence} {settings} {environment}"
+
+
+def _axis_of(curve: str) -> CurveAxis:
+    return next(axis for axis in AXES if curve.startswith(f"{axis} "))

@@ -1,0 +1,276 @@
+"""A plan in sentences: what to rent, what is next, and what speaks against what."""
+
+from __future__ import annotations
+
+import shlex
+
+from gpubench.planning.candidates import Candidate, Obstacle, Unmet, Workload
+from gpubench.planning.decision import Decision, DeploymentPlan
+from gpubench.report.format import change, count, milliseconds, number, seconds, usd
+from gpubench.report.notes import price_name
+from gpubench.results.result import Cost, Interval, Result
+from gpubench.spec.objective import Objective
+from gpubench.spec.spec import Spec
+
+HOW_TO_PRICE = "no price is known: add --instance NAME (gpubench prices list), or --usd-per-hour X"
+
+# Settings of a search that a command line would have, in the order of the help.
+_SEARCH_FLAGS = (
+    *("model", "weights", "input_shape", "dim", "inputs_file", "runtime", "precision"),
+    *(
+        "memory_format",
+        "batch",
+        "seq_len",
+        "inputs",
+        "arrivals",
+        "workers",
+        "dynamic_batch",
+        "wait",
+    ),
+    *("service_time", "service_dist"),
+)
+
+
+def objective_text(objective: Objective) -> str:
+    """'P95 within 100ms'."""
+    return f"P{objective.percent} within {seconds(objective.latency_s)}"
+
+
+def workload_text(workload: Workload) -> str:
+    """'bert-base, sequence length 128'."""
+    parts = [workload.model]
+    if workload.weights != "random":
+        parts.append(f"weights {workload.weights}")
+    if workload.seq_len is not None:
+        parts.append(f"sequence length {workload.seq_len}")
+    if workload.input_shape is not None:
+        parts.append(f"input shape {workload.input_shape}")
+    if workload.dim is not None:
+        parts.append(f"dimensions {workload.dim}")
+    if workload.inputs_file is not None:
+        parts.append(f"inputs from {workload.inputs_file}")
+    if workload.service_time is not None:
+        distribution = workload.service_dist or "constant"
+        parts.append(f"service time {distribution} {seconds(workload.service_time)}")
+    return ", ".join(parts)
+
+
+def setting_text(spec: Spec) -> str:
+    """'resnet50 in bf16 with onnxruntime, batch 1, 2 workers'."""
+    parts = [spec.model]
+    if not spec.synthetic:
+        parts = [f"{spec.model} in {spec.precision} with {spec.runtime}"]
+        if spec.memory_format != "contiguous":
+            parts.append(spec.memory_format)
+    parts.append(f"batch {spec.batch}")
+    if spec.dynamic_batch is not None:
+        parts.append(f"dynamic batch {spec.dynamic_batch}")
+    if spec.workers is not None:
+        parts.append(count(spec.workers, "worker"))
+    if len(spec.devices) > 1:
+        parts.append(f"{len(spec.devices)} GPUs")
+    if spec.open_loop and spec.arrivals != "poisson":
+        parts.append(f"{spec.arrivals} arrivals")
+    return ", ".join(parts)
+
+
+def place_text(result: Result, cost: Cost | None) -> str:
+    """Where a candidate would run: 'on c7i.xlarge', 'on this machine at $0.5/h'."""
+    if cost is not None and cost.instance is not None:
+        return f"on {price_name(cost)}"
+    where = result.environment.instance
+    machine = f"on {where}" if where else "on the machine measured"
+    return machine if cost is None else f"{machine} {price_name(cost)}"
+
+
+def rate_text(candidate: Candidate, objective: Objective) -> str:
+    """'31.0/s each with P95 within 100ms', or 'at least 31.0/s each, with P95 67.0 ms'."""
+    rate = f"{number(candidate.rate_per_second, 3)}/s each"
+    percentile = f"P{objective.percent}"
+    match candidate.bound:
+        case "estimate":
+            return f"{rate} with {objective_text(objective)}"
+        case "at-least" if candidate.point.search is not None:
+            return f"at least {rate} with {objective_text(objective)}"
+        case "at-least":
+            return f"at least {rate}, with {percentile} {milliseconds(candidate.latency_ms)} ms"
+        case "at-most":
+            return (
+                f"at most {rate} (closed loop, {percentile} "
+                f"{milliseconds(candidate.latency_ms)} ms)"
+            )
+        case _:
+            return f"{rate} in a closed loop ({percentile} {milliseconds(candidate.latency_ms)} ms)"
+
+
+def cost_text(candidate: Candidate) -> str:
+    """'$1.55 a million (1.53 to 1.57)', or 'at most $1.55 a million'."""
+    cost = candidate.cost
+    if cost is None or cost.usd_per_million is None:
+        return HOW_TO_PRICE
+    text = f"${usd(cost.usd_per_million)} a million"
+    if candidate.bound != "estimate":
+        before = {"at-least": "at most ", "at-most": "at least "}.get(candidate.bound, "")
+        return before + text
+    interval = cost.usd_per_million_interval
+    return text if interval is None else f"{text} ({usd(interval[0])} to {usd(interval[1])})"
+
+
+def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
+    """What an obstacle means for this candidate, as a clause."""
+    match obstacle:
+        case "closed-loop":
+            if candidate.bound == "none":
+                return "only a closed loop was measured, whose clients do not keep all workers busy"
+            return "only a closed loop was measured, which gives an upper bound of the rate"
+        case "suspect":
+            codes = ", ".join(reason.code for reason in candidate.point.verdict.reasons)
+            return f"its verdict is suspect ({codes})" if codes else "its verdict is suspect"
+        case "outputs-differ":
+            return "its outputs differ from those of the fp32 model"
+        case "other-hardware":
+            name = price_name(candidate.cost) if candidate.cost else "the instance"
+            if candidate.cost is not None and candidate.cost.measured_here is None:
+                return f"the machine measured does not say whether it is a {name}"
+            return f"{name} is not the hardware that was measured"
+        case _:
+            return "its rate was multiplied from the GPUs measured to those of the instance"
+
+
+def decision_sentence(decision: Decision, plan: DeploymentPlan) -> str:
+    """The answer for one workload."""
+    winner = decision.winner
+    if winner is not None:
+        return " ".join(
+            [f"Deploy {_offer(winner, plan.objective)}.", *_next(decision), *_cheaper(decision)]
+        )
+    if decision.candidates:
+        return _no_winner(decision, plan)
+    return _unmet(decision, plan.objective)
+
+
+def _offer(candidate: Candidate, objective: Objective) -> str:
+    where = place_text(candidate.result, candidate.cost)
+    cost = cost_text(candidate)
+    separator = "; " if candidate.cost is None else ", "
+    return (
+        f"{setting_text(candidate.spec)}, {where}: {rate_text(candidate, objective)}"
+        f"{separator}{cost}"
+    )
+
+
+def _next(decision: Decision) -> list[str]:
+    winner, other = decision.winner, decision.next_best
+    if winner is None or other is None:
+        return []
+    where = place_text(other.result, other.cost)
+    text = f"Next best: {setting_text(other.spec)}, {where}: {cost_text(other)}"
+    if winner.usd_per_million and other.usd_per_million:
+        text += f", {change(other.usd_per_million / winner.usd_per_million)}"
+    return [f"{text}.", *_told_apart(winner, other)]
+
+
+def _told_apart(winner: Candidate, other: Candidate) -> list[str]:
+    intervals = _cost_interval(winner), _cost_interval(other)
+    if winner.cost is None or other.cost is None:
+        return []
+    if intervals[0] is None or intervals[1] is None:
+        return ["Without an interval of both costs it is not known whether they really differ."]
+    if intervals[0][1] >= intervals[1][0]:
+        return ["Their intervals overlap, so these results do not tell the two apart."]
+    return []
+
+
+def _cost_interval(candidate: Candidate) -> Interval | None:
+    return candidate.cost.usd_per_million_interval if candidate.cost else None
+
+
+def _cheaper(decision: Decision) -> list[str]:
+    """What would be cheaper than the winner and may not win."""
+    other = decision.best_with_obstacles
+    if other is None:
+        return []
+    against = "; ".join(obstacle_text(each, other) for each in other.obstacles)
+    where = place_text(other.result, other.cost)
+    return [
+        f"{setting_text(other.spec)}, {where}, may be cheaper ({cost_text(other)}), but {against}."
+    ]
+
+
+def _no_winner(decision: Decision, plan: DeploymentPlan) -> str:
+    best = decision.candidates[0]
+    against = [obstacle_text(each, best) for each in best.obstacles if each not in plan.allowed]
+    if not against:
+        against = ["several machines were measured, and their prices are not known"]
+    subject = workload_text(decision.workload)
+    return " ".join(
+        [
+            f"No setting of {subject} can be recommended.",
+            f"The cheapest is {_offer(best, plan.objective)}.",
+            f"Against it: {'; '.join(against)}.",
+            *_remedies(best, plan),
+        ]
+    )
+
+
+def _remedies(best: Candidate, plan: DeploymentPlan) -> list[str]:
+    """What would remove the obstacles, and how to decide in spite of them."""
+    left = [each for each in best.obstacles if each not in plan.allowed]
+    if not left:
+        return ["Add --instance NAME or --usd-per-hour X."]
+    remedies = []
+    command = search_command(best.spec, plan)
+    name = price_name(best.cost) if best.cost is not None else "the instance"
+    if "other-hardware" in left:
+        remedies.append(f"To settle it, run this on {name}: {command}")
+    elif "closed-loop" in left:
+        remedies.append(f"To settle it, run: {command}")
+    elif "suspect" in left:
+        remedies.append(
+            "gpubench report shows what to change; then measure again into another directory."
+        )
+    elif "outputs-differ" in left:
+        remedies.append("Choose another --precision or --runtime.")
+    else:
+        remedies.append(f"Measure all GPUs of {name} with --device all.")
+    return [*remedies, f"To decide without that, add --allow {','.join(left)}"]
+
+
+def search_command(spec: Spec, plan: DeploymentPlan) -> str:
+    """The search that measures what a closed loop cannot say."""
+    words = ["gpubench", "search"]
+    for name in _SEARCH_FLAGS:
+        field = Spec.model_fields[name]
+        value = getattr(spec, name)
+        if value is not None and (field.is_required() or value != field.default):
+            is_time = name == "service_time"
+            text = seconds(value) if is_time else str(value)
+            words += [f"--{name.replace('_', '-')}", shlex.quote(text)]
+    objective = plan.objective
+    words += ["--objective", f"p{objective.percent}:{seconds(objective.latency_s)}"]
+    words += ["--output", shlex.quote(plan.directories[0]) if plan.directories else "DIR"]
+    return " ".join(words)
+
+
+def _unmet(decision: Decision, objective: Objective) -> str:
+    best = decision.unmet[0]
+    subject = workload_text(decision.workload)
+    if best.latency_ms is not None:
+        return (
+            f"No setting of {subject} meets {objective_text(objective)}. The lowest "
+            f"P{objective.percent} that was measured is {milliseconds(best.latency_ms)} ms, by "
+            f"{setting_text(best.result.spec)}, {_load_text(best)}."
+        )
+    if best.reason == "failed":
+        return f"Every measurement of {subject} failed; the last one with: {best.note}."
+    return (
+        f"The P{objective.percent} of {subject} is not known, because too few requests were "
+        "measured; raise --requests or --duration, and measure again."
+    )
+
+
+def _load_text(unmet: Unmet) -> str:
+    spec = unmet.result.spec
+    if spec.open_loop:
+        return f"at {number(unmet.at_rate_per_second, 3)} inferences/s"
+    return f"with {count(spec.clients or 1, 'client')} in a closed loop"
