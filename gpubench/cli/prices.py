@@ -6,6 +6,7 @@ import itertools
 
 import click
 
+from gpubench.cli import prices_refresh
 from gpubench.cli.command_group import CommandGroup
 from gpubench.cli.completion import Known, accelerators, instances, providers
 from gpubench.cli.options import split_names
@@ -63,3 +64,6 @@ def show_price(name: str) -> None:
 
     for label, value in instance_facts(bundled_catalog().find(name)):
         print(f"{label:<15} {value}")
+
+
+command.add_command(prices_refresh.command)

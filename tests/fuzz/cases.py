@@ -98,7 +98,10 @@ _FLAGS = {
         *("--by", "--within", "--spread", "--fail-if", "--step-summary"),
     ),
     "ab": (*_SETTINGS, "--", "--rounds", "--fail-if", "--json", "--output", "--format"),
-    "prices": ("list", "show", "--provider", "--accelerator"),
+    "prices": (
+        *("list", "show", "refresh", "--provider", "--accelerator", "--region", "--instance"),
+        *("--accept", "--dry-run", "--api-key"),
+    ),
     "build": (
         *("--model", "--weights", "--runtime", "--precision", "--batch", "--seq-len", "--seed"),
         *("--gpu", "--output", "--json"),

@@ -1,0 +1,104 @@
+"""`gpubench prices refresh`: current prices into the user's own price file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from gpubench.cli.completion import Known, instances
+from gpubench.cli.options import split_names
+from gpubench.cli.output import say, warn
+from gpubench.cli.program import GATE_FAILED
+from gpubench.cli.sections import Command
+
+
+@click.command("refresh", cls=Command)
+@click.option(
+    "--provider", required=True, metavar="NAME", type=Known(("aws", "azure", "gcp")),
+    help="Cloud: aws, azure or gcp.",
+)  # fmt: skip
+@click.option("--region", required=True, metavar="NAME", help="Region, for example us-east-1.")
+@click.option(
+    "--instance",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    type=Known(instances),
+    help="PriceChange only this instance, or a list. Repeatable.",
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="NAME",
+    help='Use prices of this instance, or a list, that are refused otherwise, or "all". '
+    "Repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change. Write nothing.")
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    envvar="GPUBENCH_GCP_API_KEY",
+    help="Key for Google's price catalog. Better in GPUBENCH_GCP_API_KEY, which `ps` cannot show.",
+)
+@click.option("--url", hidden=True, help="Address of the interface, for tests.")
+def command(
+    provider: str,
+    region: str,
+    names: tuple[str, ...],
+    accept: tuple[str, ...],
+    dry_run: bool,
+    api_key: str | None,
+    url: str | None,
+) -> int | None:
+    """Read current prices from a cloud into your own price file.
+
+    Prices that cannot be right are refused and listed with the reason. If one is, the exit status
+    is 3.
+
+    \b
+    Examples:
+      gpubench prices refresh --provider aws --region us-east-1 --dry-run
+      gpubench prices refresh --provider azure --region westeurope
+    """
+    from gpubench.errors import GpubenchError, InputError
+    from gpubench.pricing.refresh import check_region, judge, read_prices, user_file
+    from gpubench.report import terminal
+    from gpubench.report.format import count
+    from gpubench.report.price_changes import changes, refusals
+
+    only, accepted = split_names(names), split_names(accept)
+    check_region(provider, region)
+    if only and (strange := [name for name in accepted if name not in {*only, "all"}]):
+        raise InputError(
+            f"--accept {strange[0]}: --instance does not name it; name it there too, or remove it"
+        )
+    path = user_file.default_path()
+    user_file.read(path)  # a file that cannot be used is refused before anything is downloaded
+    say([f"reading the prices of {provider}, {region}"])
+    answer = read_prices(provider, region, only, datetime.now(UTC), api_key, url=url)
+    if not answer.instances:
+        raise GpubenchError(
+            f"{provider} has no usable price for {region}; no price was changed; check the name of "
+            "the region"
+        )
+    warn(answer.notices)
+    known = {each.name for each in answer.instances} | {each.name for each in answer.refusals}
+    warn(f"{provider} has no price of {name} in {region}" for name in only if name not in known)
+    with user_file.locked(path):
+        file = user_file.read(path)
+        judged = judge(answer, file.known_prices(provider, region), accepted, only)
+        refused_spot = {each.name for each in judged.refusals if each.term == "spot"}
+        if not dry_run:
+            all_spot = {each.name for each in judged.instances}
+            file.merge(judged.instances, refused_spot if answer.has_spot else all_spot)
+            user_file.write(path, file)
+    shown = [changes(judged.changes)] if judged.changes else []
+    shown += [refusals(judged.refusals)] if judged.refusals else []
+    terminal.show(shown)
+    written = "nothing was written to" if dry_run else "written to"
+    print(
+        f"{count(len(judged.instances), 'instance')} read, {count(len(judged.changes), 'price')} "
+        f"new or changed, {len(judged.refusals)} refused; {written} {path}"
+    )
+    return GATE_FAILED if judged.refusals else None

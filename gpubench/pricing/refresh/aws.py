@@ -1,0 +1,225 @@
+"""On-demand and reserved prices from the bulk price list of AWS. It needs no account.
+
+The list of one region is a CSV file of some hundred megabytes: five lines about the list, a line
+with the names of the columns, and one line for each price. It is read line by line. Most lines are
+for other operating systems, licences, tenancies and ways of buying. The filters below leave one
+line for each instance and term. Each of them keeps out prices that look like the right one:
+
+- `MarketOption` CapacityBlock: on-demand rows at $0, because the block was paid in advance
+- `CapacityStatus` UnusedCapacityReservation and AllocatedCapacityReservation: reserved capacity
+- `PurchaseOption` All Upfront and Partial Upfront: rows per hour at $0, or too low
+- `Operating System`, `operation`, `Pre Installed S/W`, `License Model`: Windows, RHEL, SQL Server
+- `Location Type` AWS Local Zone, and other region codes: other places in the file of the region
+
+Reference: https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-the-aws-price-list-bulk-api.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from gpubench.errors import GpubenchError
+from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
+from gpubench.pricing.refresh.fetch import Downloads
+from gpubench.pricing.refresh.hardware import MachineHardware, aws, is_wanted_on_aws
+from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
+
+URL = "https://pricing.us-east-1.amazonaws.com"
+COMMITMENT = "reserved instance, standard, no upfront payment"
+_MOST_BYTES = 4 << 30
+_LINES_BEFORE_THE_COLUMNS = 20
+_LONGEST_FIELD = 1 << 16
+
+# Column names are compared in lower case, because AWS has changed their case.
+_FILTERS = {
+    "operating system": ("Linux",),
+    "tenancy": ("Shared",),
+    "product family": ("Compute Instance", "Compute Instance (bare metal)"),
+    "location type": ("AWS Region",),
+    "operation": ("RunInstances",),
+    "pre installed s/w": ("NA", ""),
+    "license model": ("No License required",),
+    "capacitystatus": ("Used",),
+    "marketoption": ("OnDemand", ""),
+    "unit": ("Hrs",),
+}
+_TERMS: dict[tuple[str, str, str, str], Term] = {
+    ("OnDemand", "", "", ""): "on-demand",
+    ("Reserved", "1yr", "No Upfront", "standard"): "1-year",
+    ("Reserved", "3yr", "No Upfront", "standard"): "3-year",
+}
+_TERM_COLUMNS = ("termtype", "leasecontractlength", "purchaseoption", "offeringclass")
+_OTHER_COLUMNS = (
+    *("sku", "priceperunit", "currency", "instance type", "vcpu", "memory", "gpu", "region code"),
+)
+_PUBLISHED = "publication date"
+
+
+def read(
+    downloads: Downloads, region: str, names: Sequence[str], today: str, url: str = URL
+) -> ProviderAnswer:
+    """The prices of a region. `names` are instances beyond the usual families.
+
+    Raises GpubenchError if the list cannot be read completely or has another form.
+    """
+
+    def parse(body: BinaryIO) -> _List:
+        return _List(_lines(body), region, frozenset(names))
+
+    listed = downloads.read(
+        f"{url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv", parse, _MOST_BYTES
+    )
+    source = f"AWS price list, {region}, Linux, shared tenancy, published {listed.published}"
+    instances = []
+    refusals = list(listed.refusals)
+    for name, hardware in listed.hardware.items():
+        prices: dict[Term, Quote] = {}
+        for term in _TERMS.values():
+            try:
+                quote = listed.quotes.get((name, term))
+            except PriceConflictError as error:
+                refusals.append(Refusal(name, term, None, str(error), is_final=True))
+                continue
+            if quote is not None:
+                prices[term] = quote
+        if "on-demand" in prices:
+            instances.append(_instance(name, region, hardware, prices, today, source))
+    return ProviderAnswer(tuple(instances), tuple(refusals), has_spot=False)
+
+
+def _instance(
+    name: str,
+    region: str,
+    hardware: MachineHardware,
+    prices: dict[Term, Quote],
+    today: str,
+    source: str,
+) -> Instance:
+    one, three = prices.get("1-year"), prices.get("3-year")
+    skus = dict.fromkeys(sku for quote in prices.values() for sku in quote.sku_ids)
+    return Instance(
+        provider="aws",
+        name=name,
+        region=region,
+        accelerator=hardware.accelerator,
+        accelerator_count=hardware.accelerator_count,
+        accelerator_memory_gib=hardware.accelerator_memory_gib,
+        vcpus=hardware.vcpus,
+        memory_gib=hardware.memory_gib,
+        on_demand_usd_per_hour=prices["on-demand"].usd,
+        spot_usd_per_hour=None,
+        as_of=today,
+        source=source,
+        one_year_usd_per_hour=one.usd if one else None,
+        three_year_usd_per_hour=three.usd if three else None,
+        commitment=COMMITMENT if one or three else None,
+        sku_ids=" ".join(skus),
+    )
+
+
+def _lines(body: BinaryIO) -> Iterator[str]:
+    try:
+        yield from io.TextIOWrapper(body, encoding="utf-8", newline="")
+    except UnicodeDecodeError:
+        raise _other_form("it is not UTF-8") from None
+
+
+class _List:
+    """The rows of the list that are of use."""
+
+    def __init__(self, lines: Iterator[str], region: str, names: frozenset[str]) -> None:
+        self.published = "on an unknown date"
+        self.hardware: dict[str, MachineHardware] = {}
+        self.quotes = Quotes[tuple[str, Term]]()
+        self.refusals: list[Refusal] = []
+        csv.field_size_limit(_LONGEST_FIELD)
+        rows = csv.reader(lines)
+        try:
+            place = self._columns(rows)
+            needed = max(place.values())
+            filters = [(place[column], values) for column, values in _FILTERS.items()]
+            skipped: set[str] = set()
+            for row in rows:
+                if len(row) <= needed:
+                    raise _other_form(f"line {rows.line_num} has too few columns")
+                if all(row[index] in values for index, values in filters):
+                    self._take(row, place, region, names, skipped)
+        except csv.Error as error:
+            raise _other_form(f"line {rows.line_num}: {error}") from None
+
+    def _columns(self, rows: Iterator[list[str]]) -> dict[str, int]:
+        for row, _ in zip(rows, range(_LINES_BEFORE_THE_COLUMNS), strict=False):
+            if len(row) == 2 and row[0].casefold() == _PUBLISHED:
+                self.published = row[1][:10]
+            if row and row[0].casefold() == "sku":
+                place = {title.casefold(): index for index, title in enumerate(row)}
+                for column in (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS):
+                    if column not in place:
+                        raise _other_form(f"it has no column '{column}'")
+                return {
+                    column: place[column] for column in (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS)
+                }
+        raise _other_form("it has no line with the names of the columns")
+
+    def _take(
+        self,
+        row: list[str],
+        place: dict[str, int],
+        region: str,
+        names: frozenset[str],
+        skipped: set[str],
+    ) -> None:
+        of_term, lease, option, offering = (row[place[column]] for column in _TERM_COLUMNS)
+        term = _TERMS.get((of_term, lease, option, offering))
+        name = row[place["instance type"]]
+        if term is None or row[place["region code"]] != region or name in skipped:
+            return
+        if name not in names and not is_wanted_on_aws(name):
+            skipped.add(name)
+            return
+        if row[place["currency"]] != "USD":
+            raise GpubenchError(
+                f"the AWS price list of {region} is in {row[place['currency']]}, not in USD; "
+                "no price was changed; write a price file with prices that you have converted"
+            )
+        if name not in self.hardware:
+            hardware = self._hardware(row, place, name, name in names)
+            if hardware is None:
+                skipped.add(name)
+                return
+            self.hardware[name] = hardware
+        self.quotes.add((name, term), _number(row[place["priceperunit"]]), row[place["sku"]])
+
+    def _hardware(
+        self, row: list[str], place: dict[str, int], name: str, is_named: bool
+    ) -> MachineHardware | None:
+        vcpus, gpus = row[place["vcpu"]], row[place["gpu"]] or "0"
+        try:
+            if not gpus.isdigit():
+                raise ValueError(f"it has a part of a GPU ({gpus})")
+            memory_gib = _number(row[place["memory"]].removesuffix(" GiB").replace(",", ""))
+            hardware = aws(name, int(vcpus), memory_gib, int(gpus))
+            if hardware is None and is_named:
+                raise ValueError("the model of its accelerators is not known to gpubench")
+        except ValueError as error:
+            self.refusals.append(Refusal(name, "on-demand", None, str(error), is_final=True))
+            return None
+        return hardware
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _other_form(f"'{text[:40]}' is not a number") from None
+
+
+def _other_form(problem: str) -> GpubenchError:
+    return GpubenchError(
+        f"the AWS price list has another form than this version of gpubench knows: {problem}; no "
+        "price was changed"
+    )

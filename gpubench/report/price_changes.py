@@ -1,0 +1,44 @@
+"""What a refresh of the prices changes, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpubench.pricing.refresh import PriceChange, Refusal
+from gpubench.report.format import ABSENT
+from gpubench.report.table import Column, DraftCell, Table, make_table
+
+_CHANGES = (
+    Column("instance", "left", is_key=True),
+    Column("price", "left", is_key=True),
+    Column("old $/h"),
+    Column("new $/h"),
+    Column("change"),
+)
+_REFUSALS = (
+    Column("refused", "left", is_key=True),
+    Column("price", "left", is_key=True),
+    Column("$/h"),
+    Column("because", "left"),
+)
+
+
+def changes(found: Iterable[PriceChange]) -> Table:
+    """One row for each price that is new or differs from the known one."""
+    rows = []
+    for each in found:
+        old, new = each.old_usd_per_hour, each.new_usd_per_hour
+        share = ABSENT if old is None else f"{new / old - 1:+.1%}"
+        rows.append((each.name, each.term, _usd(old), _usd(new), share))
+    return make_table(_CHANGES, [[DraftCell(text) for text in row] for row in rows])
+
+
+def refusals(found: Iterable[Refusal]) -> Table:
+    """One row for each price that is not used."""
+    rows = [(each.name, each.term, _usd(each.usd_per_hour), each.reason) for each in found]
+    return make_table(_REFUSALS, [[DraftCell(text) for text in row] for row in rows])
+
+
+def _usd(price: float | None) -> str:
+    """A price as in the catalog, which is not rounded."""
+    return ABSENT if price is None else f"{price:.6g}"
