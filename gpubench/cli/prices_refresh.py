@@ -57,9 +57,8 @@ def command(
     is 3.
 
     \b
-    Examples:
+    Example:
       gpubench prices refresh --provider aws --region us-east-1 --dry-run
-      gpubench prices refresh --provider azure --region westeurope
     """
     from gpubench.errors import GpubenchError, InputError
     from gpubench.pricing.refresh import check_region, judge, read_prices, user_file

@@ -157,7 +157,10 @@ def test_what_a_command_does_not_know_is_one_line(
         (["paths"], "give either --cmake or --include"),
         (["paths", "--cmake", "--include"], "--cmake and --include are mutually exclusive"),
         (["rnu"], "unknown command 'rnu'; did you mean run? The choices are ab, build,"),
-        (["prices", "lst"], "unknown command 'lst'; did you mean list? The choices are list, show"),
+        (
+            ["prices", "lst"],
+            "unknown command 'lst'; did you mean list? The choices are list, refresh, show",
+        ),
         (["run", "--batch"], "Option '--batch' requires an argument; see gpubench run --help"),
         (["run", "--model", "x", "--quiet=yes"], "see gpubench run --help"),
         (["report", "x", "--format", "pdf"], "'terminal', 'markdown', 'html', 'csv', 'json'"),
