@@ -81,6 +81,7 @@ def command(
     from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
     from gpubench.report.search import search_tables
+    from gpubench.report.sizes import size_plots, size_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing
 
@@ -108,9 +109,11 @@ def command(
     def tables() -> list[Table]:
         of_searches = (table for found in searches for table in search_tables(found))
         of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
-        return [*of_cells, *of_searches, *cold_tables(cold)]
+        return [*of_cells, *size_tables(results), *of_searches, *cold_tables(cold)]
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
+    if has_plots:
+        plots += size_plots(results)
     drawn = {plot.name: svg.draw(plot) for plot in plots}
     if plots_folder is not None:
         make_folder(plots_folder, "--plots")

@@ -35,6 +35,7 @@ MAX_LINES = 7  # lines in one plot: the number of colours that people can distin
 class Axis:
     title: str
     is_stepped: bool = False  # logarithmic, with ticks at the measured values
+    begins_at_zero: bool = True  # False: it shows only the range of the figures
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Point:
     repeats: tuple[tuple[float, float], ...] = ()  # (x, y) of each; x is 0 in rows
     peak_share: float | None = None  # of the arithmetic, if y is the throughput
     label: str = ""
+    shape: int | None = None  # its number in `Plot.shapes`; None: that of its line
     is_suspect: bool = False
     has_wrong_answers: bool = False
 
@@ -77,6 +79,8 @@ class Plot:
     y_limit: float
     lines: tuple[Line, ...]
     remarks: tuple[str, ...] = ()
+    is_scatter: bool = False  # its points are not joined
+    shapes: tuple[str, ...] = ()  # what the shapes of the points mean; empty: the line
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def _plots(subject: str, measured: list[_Measured]) -> Iterator[Plot]:
                 lines = tuple(map(_with_knee, lines))
                 knee_remarks = _knee_remarks(lines)
             yield Plot(
-                name=_file_name(quantity.name, subject, *heading),
+                name=file_name(quantity.name, subject, *heading),
                 title=", ".join([f"{quantity.title}: {subject}", *heading]),
                 x=(quantity.x or setting.axis) if setting else None,
                 y=quantity.y,
@@ -180,13 +184,13 @@ def _plots(subject: str, measured: list[_Measured]) -> Iterator[Plot]:
 
 
 def _throughput(result: Result, _: Cost | None, x: float | None) -> Point | None:
-    point = _point(result, x, result.throughput_per_second, result.throughput_interval)
+    point = make_point(result, x, result.throughput_per_second, result.throughput_interval)
     return point and replace(point, peak_share=result.achieved.peak_share)
 
 
 def _latency(result: Result, _: Cost | None, x: float | None) -> Point | None:
     latency = result.latency_ms
-    point = _point(result, x, latency.p95, latency.p95_interval)
+    point = make_point(result, x, latency.p95, latency.p95_interval)
     if point is None or latency.p50 is None or latency.p99 is None:
         return point
     return replace(point, spread=(latency.p50, latency.p99))
@@ -196,7 +200,7 @@ def _trade_off(result: Result, _: Cost | None, x: float | None) -> Point | None:
     if result.throughput_per_second is None:
         return None
     latency = result.latency_ms
-    point = _point(result, result.throughput_per_second, latency.p95, latency.p95_interval)
+    point = make_point(result, result.throughput_per_second, latency.p95, latency.p95_interval)
     if point is None:
         return None
     label = ABSENT if x is None else f"{x:g}"
@@ -206,10 +210,10 @@ def _trade_off(result: Result, _: Cost | None, x: float | None) -> Point | None:
 def _cost(result: Result, cost: Cost | None, x: float | None) -> Point | None:
     if cost is None:
         return None
-    return _point(result, x, cost.usd_per_million, cost.usd_per_million_interval)
+    return make_point(result, x, cost.usd_per_million, cost.usd_per_million_interval)
 
 
-def _point(
+def make_point(
     result: Result, x: float | None, y: float | None, interval: Interval | None
 ) -> Point | None:
     if y is None or not all(abs(value) <= _LARGEST for value in (y, x or 0.0, *(interval or ()))):
@@ -224,12 +228,13 @@ def _point(
 
 
 _P95 = Axis("P95 latency (ms)")
-_INFERENCES = Axis("throughput (inferences/s)")
-_COST = _Quantity("cost", "Cost", Axis("USD per million inferences"), _cost)
+THROUGHPUT_AXIS = Axis("throughput (inferences/s)")
+COST_AXIS = Axis("USD per million inferences")
+_COST = _Quantity("cost", "Cost", COST_AXIS, _cost)
 _QUANTITIES = (
-    _Quantity("throughput", "Throughput", _INFERENCES, _throughput, has_knee=True),
+    _Quantity("throughput", "Throughput", THROUGHPUT_AXIS, _throughput, has_knee=True),
     _Quantity("latency", "Latency", _P95, _latency),
-    _Quantity("trade-off", "Latency against throughput", _P95, _trade_off, x=_INFERENCES),
+    _Quantity("trade-off", "Latency against throughput", _P95, _trade_off, x=THROUGHPUT_AXIS),
     _COST,
 )
 
@@ -407,7 +412,7 @@ def _machine_names(machines: Sequence[Sequence[Result]]) -> list[str]:
     ]
 
 
-def _file_name(*words: str) -> str:
+def file_name(*words: str) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join(words))[:_LONGEST_NAME].strip("-.").lower()
 
 

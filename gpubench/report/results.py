@@ -92,15 +92,15 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
     columns = [
         *settings_columns(results),
         *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
-        _figure_column("inferences /s", _throughput),
+        figure_column("inferences /s", throughput_text),
         *repeats.interval_columns(results),
-        *(_percentile_column(percent, results) for percent in percents),
-        _figure_column("n", _completed, drop_order=3),
+        *(percentile_column(percent, results) for percent in percents),
+        figure_column("n", _completed, drop_order=3),
         *_arithmetic_column(results),
         *_gpu_columns(results),
-        *_memory_columns(results),
-        *_cost_columns(results),
-        FilledColumn(Column("verdict", "left"), _verdict_cell(results)),
+        *memory_columns(results),
+        *cost_columns(results),
+        FilledColumn(Column("verdict", "left"), verdict_cell(results)),
     ]
     return make_table(
         columns=[filled.column for filled in columns],
@@ -120,13 +120,13 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     peaks = dict.fromkeys(r.achieved.peak_source for r in results if r.achieved.peak_source)
     if peaks:
         facts.append(("peak", "; ".join(peaks)))
-    costs = _costs(results)
+    costs = costs_of(results)
     return [*facts, ("prices", prices(costs))] if costs else facts
 
 
 def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str]:
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
-    has_price = bool(_costs(results))
+    has_price = bool(costs_of(results))
     return [
         LEGEND,
         *repeats.remarks(results),
@@ -139,20 +139,21 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
 
 def _completed(result: Result) -> str:
     completed = result.requests.completed
-    return integer(None if result.error and not completed else completed)
+    is_unknown = result.error is not None or result.throughput_per_second is not None
+    return integer(None if is_unknown and not completed else completed)
 
 
-def _throughput(result: Result) -> str:
+def throughput_text(result: Result) -> str:
     return with_interval(result.throughput_per_second, result.throughput_interval)
 
 
-def _figure_column(title: str, value: Callable[[Result], str], drop_order: int = 0) -> FilledColumn:
+def figure_column(title: str, value: Callable[[Result], str], drop_order: int = 0) -> FilledColumn:
     return FilledColumn(
         Column(title, drop_order=drop_order), lambda result: DraftCell(value(result))
     )
 
 
-def _percentile_column(percent: Percent, results: Sequence[Result]) -> FilledColumn:
+def percentile_column(percent: Percent, results: Sequence[Result]) -> FilledColumn:
     """A latency percentile. The headline figure has its interval if there are repeats."""
     has_interval = percent == _HEADLINE and any(result.repeats for result in results)
 
@@ -187,13 +188,13 @@ def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:
         return figure if share is None else f"{figure} ({percent(share)})"
 
     title = f"{unit} (of peak)" if has_share else unit
-    return [_figure_column(title, text, drop_order=8)]
+    return [figure_column(title, text, drop_order=8)]
 
 
 def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The columns about GPUs that are not empty in all of these results."""
     return [
-        _figure_column(title, text, drop_order)
+        figure_column(title, text, drop_order)
         for title, text, drop_order in (
             ("each GPU /s", _each_gpu, 4),
             ("GPU W", _power, 6),
@@ -204,10 +205,10 @@ def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
     ]
 
 
-def _memory_columns(results: Sequence[Result]) -> list[FilledColumn]:
+def memory_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The columns about memory that are not empty in all of these results."""
     return [
-        _figure_column(title, text, drop_order)
+        figure_column(title, text, drop_order)
         for title, text, drop_order in (("GPU GiB", _gpu_memory, 9), ("host GiB", _host_memory, 10))
         if any(text(result) != ABSENT for result in results)
     ]
@@ -247,12 +248,12 @@ def _throttled(result: Result) -> str:
     return "no" if share == 0 else percent(share)
 
 
-def _costs(results: Sequence[Result]) -> list[Cost]:
+def costs_of(results: Sequence[Result]) -> list[Cost]:
     return [cost for result in results for cost in result.costs]
 
 
-def _cost_columns(results: Sequence[Result]) -> list[FilledColumn]:
-    names = dict.fromkeys(price_name(cost) for cost in _costs(results))
+def cost_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    names = dict.fromkeys(price_name(cost) for cost in costs_of(results))
     return [FilledColumn(Column(f"$/million {name}"), _cost_cell(name)) for name in names]
 
 
@@ -272,6 +273,6 @@ def cost_figure(cost: Cost) -> str:
     return with_interval(cost.usd_per_million, cost.usd_per_million_interval)
 
 
-def _verdict_cell(results: Sequence[Result]) -> Callable[[Result], DraftCell]:
+def verdict_cell(results: Sequence[Result]) -> Callable[[Result], DraftCell]:
     reasons = reason_notes(results)
     return lambda result: DraftCell(verdict(result), failure_note(result) or reasons(result))

@@ -142,7 +142,8 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
         points = [(p, p.x) for p in line.points if p.x is not None]
         places = [math.log2(value) + aside if x.is_stepped else value for _, value in points]
         heights = [point.y for point, _ in points]
-        axes.plot(places, heights, _dash(index), color=_colour(index), linewidth=1.3)
+        if not plot.is_scatter:
+            axes.plot(places, heights, _dash(index), color=_colour(index), linewidth=1.3)
         for place, (point, _) in zip(places, points, strict=True):
             _draw_point(axes, point, place, index)
             if point.x_interval:
@@ -161,7 +162,11 @@ def _draw_lines(axes: Axes, plot: Plot, x: Axis) -> None:
         axes.set_xticks([math.log2(value) for value in ticks], [f"{value:g}" for value in ticks])
         axes.set_xlim(math.log2(first) - span * 0.08, math.log2(last) + span * 0.08)
     else:
-        axes.set_xlim(0, plot.x_limit * 1.06 or 1)
+        if x.begins_at_zero:
+            axes.set_xlim(0, plot.x_limit * 1.06 or 1)
+        else:
+            margin = (last - first) * 0.08 or 1
+            axes.set_xlim(first - margin, last + margin)
         axes.xaxis.set_major_formatter(_thousands)
     axes.set_ylim(0, plot.y_limit * 1.06 or 1)
     axes.yaxis.set_major_formatter(_thousands)
@@ -190,6 +195,7 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
     x, y = (point.y, place) if is_row else (place, point.y)
     bar = axes.hlines if is_row else axes.vlines
     colour = _colour(style)
+    shape = _shape(style if point.shape is None else point.shape)
     if point.spread:
         bar(place, *point.spread, color=colour, alpha=_PALE, linewidth=6)
     if point.interval:
@@ -198,7 +204,7 @@ def _draw_point(axes: Axes, point: Point, place: float, style: int, is_row: bool
     axes.plot(
         x,
         y,
-        _shape(style),
+        shape,
         markersize=9 if point.has_wrong_answers else 6,
         markerfacecolor="white" if is_hollow else colour,
         markeredgecolor=colour,
@@ -243,13 +249,12 @@ def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
     legend: list[tuple[Line2D, str]] = []
     if plot.x and len(plot.lines) > 1:
         legend += [
-            (
-                Line2D([], [], color=_colour(i), marker=_shape(i), linestyle=_dash(i)),
-                line.name,
-            )
-            for i, line in enumerate(plot.lines)
-            if line.points
+            (_line_handle(plot, i), line.name) for i, line in enumerate(plot.lines) if line.points
         ]
+    legend += [
+        (Line2D([], [], color=_FAINT, marker=_shape(i), linestyle=""), name)
+        for i, name in enumerate(plot.shapes)
+    ]
     points = [point for line in plot.lines for point in line.points]
     if any(point.interval or point.x_interval for point in points):
         legend.append((Line2D([], [], color=_FAINT, linewidth=1.6), "bar: 95% interval"))
@@ -270,12 +275,23 @@ def _legend(plot: Plot) -> list[tuple[Line2D, str]]:
     return legend
 
 
+def _line_handle(plot: Plot, index: int) -> Line2D:
+    """What stands for a line in the legend: only its colour if shapes have another meaning."""
+    from matplotlib.lines import Line2D
+
+    if plot.shapes:
+        return Line2D([], [], color=_colour(index), linewidth=6)
+    dash = "" if plot.is_scatter else _dash(index)
+    return Line2D([], [], color=_colour(index), marker=_shape(index), linestyle=dash)
+
+
 def _colour(index: int) -> str:
     return _COLOURS[index % len(_COLOURS)]
 
 
 def _shape(index: int) -> str:
-    return _SHAPES[index % len(_SHAPES)]
+    # With more lines than colours, each colour has another shape the second time.
+    return _SHAPES[(index + index // len(_COLOURS)) % len(_SHAPES)]
 
 
 def _dash(index: int) -> _Dash:

@@ -1,6 +1,6 @@
 """The published G5 against G4dn study: its costs follow from its throughputs.
 
-tests/data/published_g5_vs_g4dn.csv holds the table as printed. The study's own list of prices has
+examples/published/g5_vs_g4dn.csv holds the table as printed. The study's own list of prices has
 the two instances swapped; with each price at its instance the printed costs come out.
 """
 
@@ -16,7 +16,7 @@ from gpubench.pricing.cost import usd_per_million
 USD_PER_HOUR = {"g5.4xlarge": 1.624, "g4dn.4xlarge": 1.204}
 USD_PER_HOUR_AS_PRINTED = {"g5.4xlarge": 1.204, "g4dn.4xlarge": 1.624}
 
-TABLE = Path(__file__).parents[2] / "data" / "published_g5_vs_g4dn.csv"
+TABLE = Path(__file__).parents[3] / "examples" / "published" / "g5_vs_g4dn.csv"
 
 
 def rows() -> list[dict[str, str]]:
