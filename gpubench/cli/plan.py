@@ -85,7 +85,7 @@ def command(
     from gpubench.report import escape, html, markdown, terminal
     from gpubench.report.plan import plan_tables
     from gpubench.report.plan_files import csv_text, json_text
-    from gpubench.report.plan_sentences import decision_sentence
+    from gpubench.report.plan_sentences import sentences
 
     form = chosen_format(format_name, output)
     check_output_file(output)
@@ -101,22 +101,22 @@ def command(
         only,
     )
     warn(planned.problems)
-    sentences = [decision_sentence(each, planned) for each in planned.decisions]
+    said = sentences(planned)
 
     def show() -> None:
         tables = plan_tables(planned, every)
         match form:
             case "markdown":
-                answers = "".join(f"**{escape.markdown(each)}**\n\n" for each in sentences)
+                answers = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
                 emit(answers + markdown.text(tables), output)
             case "html":
-                emit(html.page(f"Plan for {objective}", tables, answers=sentences), output)
+                emit(html.page(f"Plan for {objective}", tables, answers=said), output)
             case "csv":
                 emit(csv_text(planned), output)
             case "json":
                 emit(json_text(planned), output)
             case _:
-                answers = "".join(f"{escape.terminal(each)}\n\n" for each in sentences)
+                answers = "".join(f"{escape.terminal(each)}\n\n" for each in said)
                 if output is None:
                     emit(answers, None)
                     emit_tables(tables, None)

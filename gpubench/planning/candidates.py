@@ -44,6 +44,20 @@ OF_THE_METHOD = frozenset({"warmup", "duration", "requests", "seed", "load_seed"
 
 
 @dataclass(frozen=True)
+class GivenPrices:
+    """The prices that the results are priced with again. If there are none, they keep theirs."""
+
+    instances: tuple[str, ...] = ()
+    usd_per_hour: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.instances) or self.usd_per_hour is not None
+
+
+AS_STORED = GivenPrices()
+
+
+@dataclass(frozen=True)
 class Place:
     """A document of a run directory."""
 
@@ -140,7 +154,7 @@ class Unmet:
     result: Result  # with the lowest latency, or one that failed
     latency_ms: float | None  # lowest value of the percentile that was measured; None: unknown
     at_rate_per_second: float | None  # inferences, on the hardware that was measured
-    reason: Literal["missed", "unknown", "failed"]
+    reason: Literal["missed", "unknown", "failed", "pruned"]
     note: str | None  # more about it, from the document
 
 
@@ -223,8 +237,7 @@ def measured_settings(documents: Documents, objective: Objective) -> list[Measur
 def candidates(
     measured: MeasuredSetting,
     objective: Objective,
-    instances: Sequence[str] = (),
-    usd_per_hour: float | None = None,
+    prices: GivenPrices = AS_STORED,
     allowed: frozenset[Obstacle] = frozenset(),
 ) -> list[Candidate] | Unmet:
     """The candidates of one setting, one for each price; or why it has none.
@@ -237,15 +250,15 @@ def candidates(
     Raises InputError for an instance that is not in the catalog or has no price there, and for a
     negative price.
     """
-    concluded = [each for each in measured.searches if each.error is None and not _pruned(each)]
-    if concluded and all(each.max_rate_per_second is None for each in concluded):
-        return _unmet(measured, concluded[-1].note)
+    ended = [each for each in measured.searches if each.error is None]
+    if ended and all(each.max_rate_per_second is None for each in ended):
+        return _unmet(measured, ended)
     fitting = [point for point in measured.points if _rank(point, objective) is not None]
     if not fitting:
-        return _unmet(measured, None)
+        return _unmet(measured, [])
     by_price: dict[str, list[Candidate]] = {}
     for point in fitting:
-        costs: list[Cost | None] = [*point_costs(point, measured, instances, usd_per_hour)]
+        costs: list[Cost | None] = [*point_costs(point, measured, prices)]
         for cost in costs or [None]:
             candidate = _candidate(measured.workload, point, cost, objective)
             by_price.setdefault(price_key(cost), []).append(candidate)
@@ -255,25 +268,17 @@ def candidates(
 
 
 def point_costs(
-    point: OperatingPoint,
-    measured: MeasuredSetting,
-    instances: Sequence[str] = (),
-    usd_per_hour: float | None = None,
+    point: OperatingPoint, measured: MeasuredSetting, prices: GivenPrices = AS_STORED
 ) -> list[Cost]:
     """The costs of a million inferences at the rate of a point. Raises as `candidates` does."""
     hardware = measured_hardware(point.result.spec, point.result.environment)
-    if instances or usd_per_hour is not None:
-        return price(point.rate_per_second, point.interval, hardware, instances, usd_per_hour)
+    figures = point.rate_per_second, point.interval, hardware
+    if prices:
+        return price(*figures, prices.instances, prices.usd_per_hour)
     if not measured.instances and not measured.usd_per_hours:
-        return price(point.rate_per_second, point.interval, hardware)
-    by_hand = [
-        cost
-        for each in measured.usd_per_hours
-        for cost in price(point.rate_per_second, point.interval, hardware, (), each)
-    ]
-    if not measured.instances:
-        return by_hand
-    return price(point.rate_per_second, point.interval, hardware, measured.instances) + by_hand
+        return price(*figures)
+    costs = price(*figures, measured.instances) if measured.instances else []
+    return costs + [cost for each in measured.usd_per_hours for cost in price(*figures, (), each)]
 
 
 def price_key(cost: Cost | None) -> str:
@@ -322,11 +327,12 @@ def searches_of(
 ) -> list[tuple[SearchResult, tuple[Place, ...]]]:
     """Searches with the same name are repeats, whichever directories they are in.
 
-    The name stands for the settings, the objective and the machine.
+    The name stands for the settings, the objective and the machine. The software must be the same.
     """
     groups: dict[str, list[tuple[Place, SearchResult]]] = {}
     for place, found in documents.searches:
-        groups.setdefault(search_key(place.name), []).append((place, found))
+        where = found.environment and found.environment.model_dump_json(exclude={"time"})
+        groups.setdefault(f"{search_key(place.name)} {where}", []).append((place, found))
     return [
         (
             combined_searches((place.name, found) for place, found in group)[0],
@@ -356,11 +362,15 @@ def _refuse_mixed(specs: Iterable[Spec]) -> None:
             )
 
 
+def deployed_settings(spec: Spec) -> dict[str, str | float | int | bool | None]:
+    """The settings of a cell without its load and the way of measuring it."""
+    left_out = _OF_THE_LOAD | OF_THE_METHOD
+    return {name: value for name, value in spec.measured_settings().items() if name not in left_out}
+
+
 def _setting_key(result: Result) -> str:
     """What two documents have in common if they are about the same setting."""
-    settings = result.spec.measured_settings()
-    for name in _OF_THE_LOAD | OF_THE_METHOD:
-        del settings[name]
+    settings = deployed_settings(result.spec)
     if result.spec.device != "cpu":  # which GPUs of the machine were used does not matter
         settings["device"] = len(result.spec.devices)
     return f"{settings} {result.environment.model_dump_json(exclude={'time'})}"
@@ -399,7 +409,8 @@ class _Collected:
         if is_for(found, objective):
             self._searches.append(found)
         rate = found.max_rate_per_second
-        if rate is not None and found.error is None and _is_as_strict(found, objective):
+        says_something = _same_percentile(found, objective) or _is_as_strict(found, objective)
+        if rate is not None and found.error is None and says_something:
             batch = found.spec.batch
             interval = found.interval
             self._points.append(
@@ -461,11 +472,6 @@ class _Collected:
         )
 
 
-def _pruned(found: SearchResult) -> bool:
-    """Whether a sweep ended the search early, because another setting is better."""
-    return getattr(found, "pruned", None) is not None
-
-
 def is_for(found: SearchResult, objective: Objective) -> bool:
     """Whether a search is one for this objective."""
     limit = objective.latency_s * 1e3
@@ -482,10 +488,13 @@ def _is_as_strict(found: SearchResult, objective: Objective) -> bool:
     P95 is never more than P99. So P99 within 50 ms implies P95 within 50 ms or more.
     """
     limit = objective.latency_s * 1e3
-    is_in_time = found.objective.latency_ms < limit or math.isclose(
-        found.objective.latency_ms, limit
-    )
-    return int(found.objective.percentile[1:]) >= objective.percent and is_in_time
+    at_least_as_high = int(found.objective.percentile[1:]) >= objective.percent
+    return at_least_as_high and _within(found.objective.latency_ms, limit)
+
+
+def _within(latency_ms: float, limit_ms: float) -> bool:
+    """Whether a latency meets a limit. The mean of equal latencies may be rounded upwards."""
+    return latency_ms <= limit_ms or math.isclose(latency_ms, limit_ms)
 
 
 def nearest_probe(found: SearchResult, rate: float) -> Result:
@@ -501,8 +510,10 @@ def _rank(point: OperatingPoint, objective: Objective) -> int | None:
     """How much a point says about the objective, the best first. None: it does not meet it."""
     limit = objective.latency_s * 1e3
     if point.search is not None:
-        return 0 if is_for(point.search, objective) else 1
-    if point.latency_ms is None or point.latency_ms > limit:
+        if is_for(point.search, objective):
+            return 0
+        return 1 if _is_as_strict(point.search, objective) else None
+    if point.latency_ms is None or not _within(point.latency_ms, limit):
         return None
     if point.evidence == "open-loop":
         return 1
@@ -525,7 +536,7 @@ def _candidate(
         interval=point.interval and (point.interval[0] * factor, point.interval[1] * factor),
         is_certain=point.interval is not None
         if point.search is not None
-        else at_most is not None and at_most <= objective.latency_s * 1e3,
+        else at_most is not None and _within(at_most, objective.latency_s * 1e3),
         obstacles=obstacles(point, cost),
     )
 
@@ -533,24 +544,42 @@ def _candidate(
 def _preference(
     candidate: Candidate, objective: Objective, allowed: frozenset[Obstacle]
 ) -> tuple[bool, int, bool, float]:
+    """Sort key: the candidate that says most about its setting is first.
+
+    Of several bounds the highest one counts. Of several estimates it is the one with the narrowest
+    interval: to choose the highest would choose errors upwards.
+    """
     rank = _rank(candidate.point, objective)
+    last = -candidate.rate_per_second
+    if rank == 0:
+        low, high = candidate.interval or (0.0, math.inf)
+        last = (high - low) / candidate.rate_per_second if candidate.rate_per_second else math.inf
     return (
         not allowed.issuperset(candidate.obstacles),
         0 if rank is None else rank,
         not candidate.is_certain,
-        -candidate.rate_per_second,
+        last,
     )
 
 
-def _unmet(measured: MeasuredSetting, note: str | None) -> Unmet:
+def _unmet(measured: MeasuredSetting, ended: Sequence[SearchResult]) -> Unmet:
+    """`ended` are the searches for this objective that ended without a rate."""
     seen = [point for point in measured.points if point.search is None and point.latency_ms]
     best = min(seen, key=lambda point: point.latency_ms or math.inf, default=None)
+    workload, note = measured.workload, ended[-1].note if ended else None
+    pruned = [p for each in ended if (p := getattr(each, "pruned", None)) is not None]
+    if pruned:
+        at_most = pruned[-1].figure * measured.result.spec.batch
+        note = f"a sweep dropped it: at most {at_most:.3g}/s, and {pruned[-1].best} serves more"
+    result, latency_ms, rate = measured.result, None, None
     if best is not None:
-        return Unmet(
-            measured.workload, best.result, best.latency_ms, best.rate_per_second, "missed", note
-        )
+        result, latency_ms, rate = best.result, best.latency_ms, best.rate_per_second
+    if pruned:
+        return Unmet(workload, result, latency_ms, rate, "pruned", note)
+    if best is not None:
+        return Unmet(workload, result, latency_ms, rate, "missed", note)
     if measured.failed and not measured.points:
         failed = measured.failed[-1]
-        message = failed.error.message if failed.error else None
-        return Unmet(measured.workload, failed, None, None, "failed", message)
-    return Unmet(measured.workload, measured.result, None, None, "unknown", note)
+        message = " ".join(failed.error.message.split()) if failed.error else None
+        return Unmet(workload, failed, None, None, "failed", message)
+    return Unmet(workload, result, None, None, "unknown", note)

@@ -13,10 +13,12 @@ from typing import Literal
 
 from gpubench.errors import InputError, nearest
 from gpubench.planning.candidates import (
+    AS_STORED,
     OBSTACLES,
     OF_THE_METHOD,
     Candidate,
     Documents,
+    GivenPrices,
     MeasuredSetting,
     Obstacle,
     OperatingPoint,
@@ -39,6 +41,7 @@ from gpubench.planning.knee import knee
 from gpubench.pricing.cost import check_prices
 from gpubench.results.result import Cost, Result
 from gpubench.results.run_directory import open_run
+from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective, parse_objective
 
 
@@ -114,11 +117,12 @@ def plan(
     if isinstance(objective, str):
         objective = parse_objective(objective)
     allowed = parse_obstacles(allow)
-    check_prices(instance)
+    prices = GivenPrices(tuple(instance), usd_per_hour)
+    check_prices(prices.instances)
     if isinstance(directories, (str, Path)):
         directories = [directories]
     documents, problems = read_documents(directories)
-    decided = decide(filtered(documents, only), objective, instance, usd_per_hour, allowed)
+    decided = decide(filtered(documents, only), objective, prices, allowed)
     return replace(decided, directories=tuple(map(str, directories)), problems=problems)
 
 
@@ -140,26 +144,40 @@ def read_documents(directories: Sequence[str | Path]) -> tuple[Documents, tuple[
     """
     if not directories:
         raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
-    cells: list[tuple[Place, Result]] = []
-    searches = []
+    # A directory and its copy have the same documents, and a document counts once.
+    cells: dict[tuple[str, str], tuple[Place, Result]] = {}
+    searches: dict[tuple[str, str], tuple[Place, SearchResult]] = {}
     problems: list[str] = []
     for url in dict.fromkeys(map(str, directories)):
-        run = open_run(url)
-        contents = run.read_all(searches=True)
+        contents = open_run(url).read_all(searches=True, cold=True)
         problems += contents.problems
-        cells += [(Place(url, name), result) for name, result in contents.cells]
-        searches += [(Place(url, name), found) for name, found in contents.searches]
-    return Documents(tuple(cells), tuple(searches)), tuple(problems)
+        for name, result in contents.cells:
+            where = result.environment.model_dump_json()
+            cells.setdefault((name, where), (Place(url, name), result))
+        for name, found in contents.searches:
+            where = found.environment.model_dump_json() if found.environment else ""
+            searches.setdefault((name, where), (Place(url, name), found))
+    if not cells and not searches:
+        raise InputError(
+            f"{directories[0]} holds no cell and no search; measure with gpubench sweep --output "
+            f"{directories[0]}"
+        )
+    return Documents(tuple(cells.values()), tuple(searches.values())), tuple(problems)
 
 
 def decide(
     documents: Documents,
     objective: Objective,
-    instances: Sequence[str] = (),
-    usd_per_hour: float | None = None,
+    prices: GivenPrices = AS_STORED,
     allowed: frozenset[Obstacle] = frozenset(),
 ) -> DeploymentPlan:
-    """The decision for each workload. Raises InputError as `candidates` does."""
+    """The decision for each workload.
+
+    Raises InputError as `measured_settings` and `candidates` do, and if one price of an hour is
+    given for several machines.
+    """
+    if prices.usd_per_hour is not None:
+        _refuse_several_machines(documents)
     by_workload: dict[Workload, list[MeasuredSetting]] = {}
     for each in measured_settings(documents, objective):
         by_workload.setdefault(each.workload, []).append(each)
@@ -169,12 +187,12 @@ def decide(
         unmet: list[Unmet] = []
         points: list[FrontPoint] = []
         for each in settings:
-            made = candidates(each, objective, instances, usd_per_hour, allowed)
+            made = candidates(each, objective, prices, allowed)
             if isinstance(made, Unmet):
                 unmet.append(made)
             else:
                 found += made
-            points += _front_points(each, instances, usd_per_hour)
+            points += _front_points(each, prices)
         decisions.append(
             _decision(
                 workload,
@@ -240,21 +258,31 @@ def _are_comparable(found: Sequence[Candidate]) -> bool:
     """
     if any(each.usd_per_million is not None for each in found):
         return True
-    return len({machine_key(each.result) for each in found}) == 1
+    machines = {(_machine(each.result), len(each.spec.devices)) for each in found}
+    return len(machines) == 1
 
 
-def machine_key(result: Result) -> str:
+def _machine(result: Result) -> str:
     """What results of the same kind of machine have in common."""
     where = result.environment
-    return f"{where.instance} {where.cpu} {where.cores} {where.gpus} {len(result.spec.devices)}"
+    return f"{where.instance} {where.cpu} {where.cores} {where.gpus}"
 
 
-def _front_points(
-    measured: MeasuredSetting, instances: Sequence[str], usd_per_hour: float | None
-) -> list[FrontPoint]:
+def _refuse_several_machines(documents: Documents) -> None:
+    results = [result for _, result in documents.cells]
+    results += [probe.result for _, found in documents.searches for probe in found.probes]
+    machines = len({_machine(each) for each in results})
+    if machines > 1:
+        raise InputError(
+            f"--usd-per-hour is the price of one machine, and these results are from {machines}; "
+            "give --instance NAME,NAME, or plan each directory alone"
+        )
+
+
+def _front_points(measured: MeasuredSetting, prices: GivenPrices) -> list[FrontPoint]:
     points = []
     for point in measured.points:
-        for cost in point_costs(point, measured, instances, usd_per_hour):
+        for cost in point_costs(point, measured, prices):
             if cost.usd_per_million is None or point.latency_ms is None:
                 continue
             points.append(

@@ -31,6 +31,10 @@ LEGEND = (
 FRONT = (
     "Each row is a measured rate. No other measured rate of this model is both cheaper and faster."
 )
+UNMET = (
+    "missed: above the limit at every rate that was measured. unknown: too few requests for this "
+    "percentile. pruned: a sweep did not search it to the end."
+)
 KNEES = (
     "The knee is the first value with 95% of the highest throughput of the curve. More than that "
     "hardly gives more."
@@ -43,6 +47,8 @@ def plan_tables(plan: DeploymentPlan, every: bool = False) -> list[Table]:
     for decision in plan.decisions:
         if decision.candidates:
             tables.append(_candidates(decision, plan, every))
+        if decision.unmet and (every or not decision.candidates):
+            tables.append(_without_candidate(decision, plan))
         if len(decision.front) > 1:
             tables.append(_front(decision, plan))
         if decision.knees:
@@ -67,13 +73,13 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         *_setting_columns(results),
         *_machine_column(results),
         (Column("price", "left"), [DraftCell(_price(c.cost, c.result)) for c in shown]),
-        (Column("inferences /s"), [DraftCell(_rate(each)) for each in shown]),
+        (Column("inferences /s"), [_rate_cell(each) for each in shown]),
         (Column(percentile), [DraftCell(milliseconds(each.latency_ms)) for each in shown]),
         (Column("$/million"), [_cost_cell(each) for each in shown]),
         (Column("evidence", "left"), [_evidence_cell(each) for each in shown]),
     ]
     return _table(
-        "all candidates" if every else "cheapest of each price",
+        "all candidates" if every else "cheapest at each price",
         decision,
         plan,
         columns,
@@ -111,6 +117,28 @@ def _front(decision: Decision, plan: DeploymentPlan) -> Table:
         [each.cost for each in points],
         [FRONT],
     )
+
+
+def _without_candidate(decision: Decision, plan: DeploymentPlan) -> Table:
+    rows = decision.unmet
+    results = [each.result for each in rows]
+    columns = [
+        *_setting_columns(results),
+        *_machine_column(results),
+        (
+            Column(f"lowest P{plan.objective.percent} ms"),
+            [DraftCell(milliseconds(each.latency_ms)) for each in rows],
+        ),
+        (
+            Column("at inferences /s"),
+            [DraftCell(number(each.at_rate_per_second, 3)) for each in rows],
+        ),
+        (
+            Column("objective", "left"),
+            [DraftCell(each.reason, (each.note,) if each.note else ()) for each in rows],
+        ),
+    ]
+    return _table("not within the objective", decision, plan, columns, results, [], [UNMET])
 
 
 def _knees(decision: Decision, plan: DeploymentPlan) -> Table:
@@ -181,11 +209,13 @@ def _price(cost: Cost | None, result: Result) -> str:
     return ABSENT if cost is None else price_name(cost)
 
 
-def _rate(candidate: Candidate) -> str:
+def _rate_cell(candidate: Candidate) -> DraftCell:
     figure = with_interval(candidate.rate_per_second, candidate.interval)
     if candidate.interval is None or candidate.bound != "estimate":
         figure = number(candidate.rate_per_second, 3)
-    return _BOUND[candidate.bound] + figure
+    search = candidate.point.search
+    notes = (search.note,) if search is not None and search.note else ()
+    return DraftCell(_BOUND[candidate.bound] + figure, notes)
 
 
 def _cost_cell(candidate: Candidate) -> DraftCell:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from gpubench.planning.candidates import Candidate, Unmet
+from gpubench.planning.candidates import Candidate, Unmet, deployed_settings
 from gpubench.planning.decision import Decision, DeploymentPlan, FrontPoint, Knee
 from gpubench.report import escape
 from gpubench.report.comparison_files import Json
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv
-from gpubench.report.plan_sentences import decision_sentence
+from gpubench.report.plan_sentences import decision_sentence, setting_text
 from gpubench.results.result import Cost
 
 SCHEMA = 1
@@ -82,8 +82,8 @@ def _decision(decision: Decision, plan: DeploymentPlan) -> Json:
 
 def _candidate(candidate: Candidate) -> Json:
     return {
-        "cell": candidate.spec.describe(),
-        "settings": candidate.spec.measured_settings(),
+        "setting": setting_text(candidate.spec),
+        "settings": {**deployed_settings(candidate.spec)},
         "measured_on": candidate.result.environment.instance,
         "documents": [f"{each.url}/{each.name}.json" for each in candidate.documents],
         "evidence": candidate.evidence,
@@ -117,7 +117,7 @@ def _unmet(unmet: Unmet) -> Json:
 
 def _front_point(point: FrontPoint) -> Json:
     return {
-        "cell": point.point.result.spec.describe(),
+        "setting": setting_text(point.point.result.spec),
         "evidence": point.point.evidence,
         "rate_per_second": point.rate_per_second,
         "usd_per_million": point.usd_per_million,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from gpubench.planning.candidates import Candidate, Obstacle, Unmet, Workload
+from gpubench.planning.candidates import (
+    Candidate,
+    Obstacle,
+    Unmet,
+    Workload,
+    deployed_settings,
+)
 from gpubench.planning.decision import Decision, DeploymentPlan
 from gpubench.report.format import change, count, milliseconds, number, seconds, usd
 from gpubench.report.notes import price_name
@@ -74,6 +80,21 @@ def setting_text(spec: Spec) -> str:
     return ", ".join(parts)
 
 
+def what_differs(candidate: Candidate, other: Candidate) -> str:
+    """The settings and the software that differ: 'threads 1, torch 2.14'. Those of `other`."""
+    mine, others = deployed_settings(candidate.spec), deployed_settings(other.spec)
+    parts = [
+        f"{name.replace('_', ' ')} {value}" for name, value in others.items() if mine[name] != value
+    ]
+    mine, others = (each.result.environment.model_dump() for each in (candidate, other))
+    parts += [
+        f"{name} {value}"
+        for name, value in others.items()
+        if name != "time" and mine.get(name) != value
+    ]
+    return ", ".join(parts)
+
+
 def place_text(result: Result, cost: Cost | None) -> str:
     """Where a candidate would run: 'on c7i.xlarge', 'on this machine at $0.5/h'."""
     if cost is not None and cost.instance is not None:
@@ -93,7 +114,8 @@ def rate_text(candidate: Candidate, objective: Objective) -> str:
         case "at-least" if candidate.point.search is not None:
             return f"at least {rate} with {objective_text(objective)}"
         case "at-least":
-            return f"at least {rate}, with {percentile} {milliseconds(candidate.latency_ms)} ms"
+            figure = f"{percentile} {milliseconds(candidate.latency_ms)} ms"
+            return f"at least {rate}, with {figure}{_uncertain(candidate)}"
         case "at-most":
             return (
                 f"at most {rate} (closed loop, {percentile} "
@@ -101,6 +123,16 @@ def rate_text(candidate: Candidate, objective: Objective) -> str:
             )
         case _:
             return f"{rate} in a closed loop ({percentile} {milliseconds(candidate.latency_ms)} ms)"
+
+
+def _uncertain(candidate: Candidate) -> str:
+    """What the upper bound of the percentile says, if it does not meet the objective."""
+    if candidate.is_certain:
+        return ""
+    at_most = candidate.point.at_most_ms
+    if at_most is None:
+        return " (its upper bound is not known)"
+    return f" (with 95% confidence it is at most {milliseconds(at_most)} ms)"
 
 
 def cost_text(candidate: Candidate) -> str:
@@ -137,6 +169,14 @@ def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
             return "its rate was multiplied from the GPUs measured to those of the instance"
 
 
+def sentences(plan: DeploymentPlan) -> list[str]:
+    """The answer for each workload."""
+    found = [decision_sentence(each, plan) for each in plan.decisions]
+    if len(found) > 1:
+        found.append("These are different models or inputs, so their costs are not compared.")
+    return found
+
+
 def decision_sentence(decision: Decision, plan: DeploymentPlan) -> str:
     """The answer for one workload."""
     winner = decision.winner
@@ -164,7 +204,10 @@ def _next(decision: Decision) -> list[str]:
     if winner is None or other is None:
         return []
     where = place_text(other.result, other.cost)
-    text = f"Next best: {setting_text(other.spec)}, {where}: {cost_text(other)}"
+    setting = setting_text(other.spec)
+    if (setting, where) == (setting_text(winner.spec), place_text(winner.result, winner.cost)):
+        setting = f"the same with {what_differs(winner, other)}"
+    text = f"Next best: {setting}, {where}: {cost_text(other)}"
     if winner.usd_per_million and other.usd_per_million:
         text += f", {change(other.usd_per_million / winner.usd_per_million)}"
     return [f"{text}.", *_told_apart(winner, other)]
@@ -218,22 +261,18 @@ def _remedies(best: Candidate, plan: DeploymentPlan) -> list[str]:
     left = [each for each in best.obstacles if each not in plan.allowed]
     if not left:
         return ["Add --instance NAME or --usd-per-hour X."]
-    remedies = []
     command = search_command(best.spec, plan)
     name = price_name(best.cost) if best.cost is not None else "the instance"
+    allow = f"To decide nevertheless, add --allow {','.join(left)}."
     if "other-hardware" in left:
-        remedies.append(f"To settle it, run this on {name}: {command}")
-    elif "closed-loop" in left:
-        remedies.append(f"To settle it, run: {command}")
-    elif "suspect" in left:
-        remedies.append(
-            "gpubench report shows what to change; then measure again into another directory."
-        )
-    elif "outputs-differ" in left:
-        remedies.append("Choose another --precision or --runtime.")
-    else:
-        remedies.append(f"Measure all GPUs of {name} with --device all.")
-    return [*remedies, f"To decide without that, add --allow {','.join(left)}"]
+        return [allow, f"To settle it, run this on {name}: {command}"]
+    if "closed-loop" in left:
+        return [allow, f"To settle it, run: {command}"]
+    if "suspect" in left:
+        return ["Read its reasons with gpubench report, and measure it again.", allow]
+    if "outputs-differ" in left:
+        return ["Choose another --precision or --runtime.", allow]
+    return [f"Measure all GPUs of {name}, with --device all.", allow]
 
 
 def search_command(spec: Spec, plan: DeploymentPlan) -> str:
@@ -253,14 +292,16 @@ def search_command(spec: Spec, plan: DeploymentPlan) -> str:
 
 
 def _unmet(decision: Decision, objective: Objective) -> str:
-    best = decision.unmet[0]
+    best = min(decision.unmet, key=lambda each: each.reason == "pruned")
     subject = workload_text(decision.workload)
-    if best.latency_ms is not None:
+    if best.reason == "missed":
         return (
             f"No setting of {subject} meets {objective_text(objective)}. The lowest "
             f"P{objective.percent} that was measured is {milliseconds(best.latency_ms)} ms, by "
             f"{setting_text(best.result.spec)}, {_load_text(best)}."
         )
+    if best.reason == "pruned":
+        return f"No setting of {subject} was searched to the end: {best.note}."
     if best.reason == "failed":
         return f"Every measurement of {subject} failed; the last one with: {best.note}."
     return (
