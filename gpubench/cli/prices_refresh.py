@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import click
@@ -83,8 +84,14 @@ def command(
         )
     warn(answer.notices)
     known = {each.name for each in answer.instances} | {each.name for each in answer.refusals}
-    warn(f"{provider} has no price of {name} in {region}" for name in only if name not in known)
-    with user_file.locked(path):
+    unknown = [name for name in only if name not in known]
+    if only and len(unknown) == len(only):
+        raise GpubenchError(
+            f"{provider} has no usable price of {', '.join(only)} in {region}; no price was "
+            "changed; check the name and docs/prices.md for the instances that are read"
+        )
+    warn(f"{provider} has no usable price of {name} in {region}" for name in unknown)
+    with nullcontext() if dry_run else user_file.locked(path):
         file = user_file.read(path)
         judged = judge(answer, file.known_prices(provider, region), accepted, only)
         refused_spot = {each.name for each in judged.refusals if each.term == "spot"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpubench.pricing.refresh import PriceChange, Refusal
 from gpubench.report.format import ABSENT
@@ -28,15 +28,25 @@ def changes(found: Iterable[PriceChange]) -> Table:
     rows = []
     for each in found:
         old, new = each.old_usd_per_hour, each.new_usd_per_hour
-        share = ABSENT if old is None else f"{new / old - 1:+.1%}"
-        rows.append((each.name, each.term, _usd(old), _usd(new), share))
+        rows.append((each.name, each.term, _usd(old), _usd(new), _change(old, new)))
     return make_table(_CHANGES, [[DraftCell(text) for text in row] for row in rows])
 
 
-def refusals(found: Iterable[Refusal]) -> Table:
+def refusals(found: Sequence[Refusal]) -> Table:
     """One row for each price that is not used."""
     rows = [(each.name, each.term, _usd(each.usd_per_hour), each.reason) for each in found]
-    return make_table(_REFUSALS, [[DraftCell(text) for text in row] for row in rows])
+    acceptable = dict.fromkeys(each.name for each in found if not each.is_final)
+    remarks = [f"To use these prices: --accept {','.join(acceptable)}"] if acceptable else []
+    return make_table(
+        _REFUSALS, [[DraftCell(text) for text in row] for row in rows], remarks=remarks
+    )
+
+
+def _change(old: float | None, new: float) -> str:
+    if old is None:
+        return ABSENT
+    change = new / old - 1
+    return "<0.1%" if abs(change) < 0.0005 else f"{change:+.1%}"
 
 
 def _usd(price: float | None) -> str:

@@ -32,7 +32,6 @@ URL = "https://pricing.us-east-1.amazonaws.com"
 COMMITMENT = "reserved instance, standard, no upfront payment"
 _MOST_BYTES = 4 << 30
 _LINES_BEFORE_THE_COLUMNS = 20
-_LONGEST_FIELD = 1 << 16
 
 # Column names are compared in lower case, because AWS has changed their case.
 _FILTERS = {
@@ -136,7 +135,6 @@ class _List:
         self.hardware: dict[str, MachineHardware] = {}
         self.quotes = Quotes[tuple[str, Term]]()
         self.refusals: list[Refusal] = []
-        csv.field_size_limit(_LONGEST_FIELD)
         rows = csv.reader(lines)
         try:
             place = self._columns(rows)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
 
-from gpubench.errors import one_line
+from gpubench.errors import GpubenchError, one_line
 from gpubench.pricing.refresh.answer import ProviderAnswer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DAYS = 7
 _PRODUCT = "Linux/UNIX"
+_NO_BOTO3 = "boto3 is not installed; pip install 'gpubench-inference[prices]'"
 _MOST_PAGES = 1000
 _NAMES_IN_A_REQUEST = 100
 
@@ -84,16 +85,22 @@ def connect(region: str) -> Ec2:
 
 def with_spot(answer: ProviderAnswer, region: str, now: datetime) -> ProviderAnswer:
     """`answer` with spot prices. If they cannot be read, it has a notice and no spot prices."""
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return _without_spot(answer, _NO_BOTO3)
     names = [instance.name for instance in answer.instances]
     try:
         prices = spot_prices(connect(region), names, now)
     except ImportError:
-        reason = "boto3 is not installed; pip install 'gpubench-inference[prices]'"
-    except Exception as error:  # botocore has no common class for missing credentials and refusals
-        reason = one_line(error)
-    else:
-        instances = tuple(_priced(each, prices.get(each.name), now) for each in answer.instances)
-        return replace(answer, instances=instances, has_spot=True)
+        return _without_spot(answer, _NO_BOTO3)
+    except (BotoCoreError, ClientError, GpubenchError) as error:
+        return _without_spot(answer, one_line(error))
+    instances = tuple(_priced(each, prices.get(each.name), now) for each in answer.instances)
+    return replace(answer, instances=instances, has_spot=True)
+
+
+def _without_spot(answer: ProviderAnswer, reason: str) -> ProviderAnswer:
     notice = f"spot prices of AWS were not read, and those that were known remain: {reason}"
     return replace(answer, notices=(*answer.notices, notice))
 
@@ -147,7 +154,7 @@ def _history(
         token = page.get("NextToken", "")
         if not token:
             return
-    raise OverflowError(f"the history has more than {_MOST_PAGES} pages")
+    raise GpubenchError(f"the history of EC2 has more than {_MOST_PAGES} pages")
 
 
 def _summary(

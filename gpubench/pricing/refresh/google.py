@@ -87,7 +87,7 @@ _CORE_OR_RAM = re.compile(rf"({_HOSTS})(?: predefined)? instance (core|ram)")
 _COMMITTED_CORE_OR_RAM = re.compile(rf"(?:({_HOSTS}) )?(cpu|core|ram)")
 _COMMITMENT = re.compile(r"commitment v1: (.+?)(?: running)? in .+ for ([13]) years?")
 _SPOT = re.compile(r"^(?:spot )?preemptible | attached to (?:spot )?preemptible vms")
-_PLACE = re.compile(r" running in .+$| in [a-z0-9 ()-]+$")
+_PLACE = re.compile(r" running in .+$|(?<=^ssd backed local storage) in .+$")
 _LOCAL_SSD = ("ssd backed local storage", "local ssd")
 # Parts are billed by the hour, except local SSDs.
 _UNITS = {"core": "h", "gpu": "h", "ram": "GiBy.h", "ssd": "GiBy.mo"}

@@ -26,11 +26,10 @@ def by_name(found: ProviderAnswer) -> dict[str, Instance]:
     return {instance.name: instance for instance in found.instances}
 
 
-def changed(**of_first: str) -> list[Reply]:
-    """The list with other values in its first row of prices, which is for g5.xlarge."""
+def changed(column: str, value: str) -> list[Reply]:
+    """The list with another value in its first row of prices, which is for g5.xlarge."""
     rows = list(csv.reader(io.StringIO((DATA / "aws_us-east-1.csv").read_text())))
-    for column, value in of_first.items():
-        rows[6][rows[5].index(column.replace("_", " "))] = value
+    rows[6][rows[5].index(column)] = value
     return [Reply(as_csv(rows))]
 
 
@@ -58,6 +57,39 @@ def test_rows_of_other_systems_licences_tenancies_places_and_capacity_do_not_cou
     found = answer(data("aws_us-east-1.csv"))
     assert by_name(found)["g5.xlarge"].on_demand_usd_per_hour == 1.006
     assert "g5.xlarge" not in {refusal.name for refusal in found.refusals}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("MarketOption", "CapacityBlock"),
+        ("CapacityStatus", "UnusedCapacityReservation"),
+        ("CapacityStatus", "AllocatedCapacityReservation"),
+        ("TermType", "Reserved"),
+        ("Operating System", "Windows"),
+        ("operation", "RunInstances:0002"),
+        ("Pre Installed S/W", "SQL Std"),
+        ("License Model", "Bring your own license"),
+        ("Tenancy", "Dedicated"),
+        ("Tenancy", "Host"),
+        ("Product Family", "Dedicated Host"),
+        ("Location Type", "AWS Local Zone"),
+        ("Region Code", "us-east-1-bos-1"),
+        ("Unit", "Quantity"),
+    ],
+)
+def test_each_look_alike_is_no_price_even_if_it_is_alone(column: str, value: str) -> None:
+    assert "g5.xlarge" in by_name(answer(data("aws_us-east-1.csv")))
+    assert "g5.xlarge" not in by_name(answer(changed(column, value)))
+
+
+@pytest.mark.parametrize("option", ["All Upfront", "Partial Upfront"])
+def test_an_upfront_payment_is_not_hidden_in_an_hourly_price(option: str) -> None:
+    rows = list(csv.reader(io.StringIO((DATA / "aws_us-east-1.csv").read_text())))
+    place = rows[5].index("PurchaseOption")
+    for row in rows[6:]:
+        row[place] = option if row[place] == "No Upfront" else row[place]
+    assert by_name(answer([Reply(as_csv(rows))]))["g5.xlarge"].one_year_usd_per_hour is None
 
 
 def test_a_capacity_block_at_0_dollars_is_not_the_price_on_demand() -> None:
@@ -112,20 +144,20 @@ def test_two_different_prices_for_one_instance_are_refused_with_their_skus() -> 
 
 
 def test_a_price_of_0_alone_is_refused() -> None:
-    found = answer(changed(PricePerUnit="0.0000000000"))
+    found = answer(changed("PricePerUnit", "0.0000000000"))
     assert "g5.xlarge" not in by_name(found)
     assert any("the listed price is $0" in each.reason for each in found.refusals)
 
 
 def test_hardware_that_contradicts_the_bundled_catalog_is_refused() -> None:
-    found = answer(changed(vCPU="8"))
+    found = answer(changed("vCPU", "8"))
     assert "g5.xlarge" not in by_name(found)
     assert any("8 vCPUs and 1 GPUs in the price list" in each.reason for each in found.refusals)
 
 
 def test_prices_in_another_currency_are_refused() -> None:
     with pytest.raises(GpubenchError, match="is in CNY, not in USD; no price was changed"):
-        answer(changed(Currency="CNY"))
+        answer(changed("Currency", "CNY"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from gpubench.cli import program as cli
 from gpubench.pricing.refresh import aws_spot, user_file
 from gpubench.pricing.refresh.fetch import Downloads
 
+no_credentials = pytest.importorskip("botocore.exceptions").NoCredentialsError
+
 GOOGLE = ("--provider", "gcp", "--region", "us-central1")
 AZURE = ("--provider", "azure", "--region", "eastus")
 AZURE_PAGES = ("azure_eastus_1.json", "azure_eastus_2.json")
@@ -25,7 +27,7 @@ def _own_settings_no_waits_and_no_account(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("GPUBENCH_GCP_API_KEY", raising=False)
 
     def no_account(region: str) -> aws_spot.Ec2:
-        raise RuntimeError("Unable to locate credentials")
+        raise no_credentials()
 
     monkeypatch.setattr(aws_spot, "connect", no_account)
     monkeypatch.setattr(
@@ -64,7 +66,7 @@ def test_a_dry_run_shows_the_changes_and_writes_nothing(
 ) -> None:
     with serve(data(*AZURE_PAGES)) as server:
         assert refresh(server, *AZURE, "--dry-run") == 0
-    assert not user_file.default_path().exists()
+    assert not user_file.default_path().parent.exists()
     out = capsys.readouterr().out
     assert "nothing was written to" in out
     line = next(line for line in out.splitlines() if T4 in line and "spot" in line)
@@ -75,7 +77,16 @@ def test_only_the_named_instances_are_written(capsys: pytest.CaptureFixture[str]
     with serve(data(*AZURE_PAGES)) as server:
         assert refresh(server, *AZURE, "--instance", f"{T4},Standard_Nothing") == 0
     assert set(rows()) == {T4}
-    assert "azure has no price of Standard_Nothing in eastus" in capsys.readouterr().err
+    assert "azure has no usable price of Standard_Nothing in eastus" in capsys.readouterr().err
+
+
+def test_a_name_that_the_provider_does_not_have_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with serve(data(*AZURE_PAGES)) as server:
+        assert refresh(server, *AZURE, "--instance", "Standard_Nothing") == 1
+    assert not user_file.default_path().exists()
+    assert "no usable price of Standard_Nothing in eastus" in capsys.readouterr().err
 
 
 def doubled() -> list[Reply]:
@@ -97,6 +108,7 @@ def test_a_refused_price_stays_as_it_was_the_rest_is_written_and_the_status_is_3
     assert rows()[T4]["on_demand_usd_per_hour"] == "0.526"
     out = capsys.readouterr().out
     assert "it was $0.526, a change of +100%" in out
+    assert f"To use these prices: --accept {T4}" in out
     assert "1 refused" in out
 
 
