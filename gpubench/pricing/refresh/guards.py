@@ -20,6 +20,7 @@ fewer than three sizes, or than five with several shapes, are not checked.
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from gpubench.pricing.refresh.hardware import family
 
 LARGEST_CHANGE = 0.3
 LARGEST_DEVIATION = 0.3
+_SAME = 1e-8  # relative; a price file has ten digits
 _SMALLEST_SHARE, _LARGEST_SHARE = 0.02, 1.05  # of the on-demand price
 ACCEPT_ALL = "all"
 
@@ -92,9 +94,9 @@ def judge(
             instance = replace(instance, three_year_usd_per_hour=None)
         kept.append(instance)
         for term in _TERMS:
-            new = instance.usd_per_hour(term)
-            if new is not None and new != before.get(term):
-                changes.append(PriceChange(instance.name, term, before.get(term), new))
+            old, new = before.get(term), instance.usd_per_hour(term)
+            if new is not None and (old is None or not math.isclose(old, new, rel_tol=_SAME)):
+                changes.append(PriceChange(instance.name, term, old, new))
     return Judgement(tuple(kept), tuple(changes), tuple(refusals))
 
 

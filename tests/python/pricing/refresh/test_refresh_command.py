@@ -205,8 +205,13 @@ def test_a_price_file_that_cannot_be_used_is_told_before_anything_is_asked(
     assert f"{path}:1: it has no column provider" in capsys.readouterr().err
 
 
-def test_the_lock_of_the_file_is_not_in_the_way_of_a_second_refresh() -> None:
+def test_a_second_refresh_finds_nothing_new(capsys: pytest.CaptureFixture[str]) -> None:
+    written = []
     for _ in range(2):
         with serve(data(*AZURE_PAGES)) as server:
             assert refresh(server, *AZURE) == 0
-    assert len(rows()) == 21
+        written.append(rows())
+    assert written[0] == written[1]
+    assert len(written[1]) == 21
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("21 instances read, 0 prices new or changed, 0 refused; written to ")
