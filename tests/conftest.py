@@ -1,9 +1,12 @@
-"""Keeps every test away from the user's own cache, and from how the shell started the tests."""
+"""Keeps every test away from the user's own cache and prices, from how the shell started the tests,
+and from the date, on which the marks of old prices depend.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from datetime import date
 
 import pytest
 
@@ -13,6 +16,9 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GPUBENCH_CACHE_DIR", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("GPUBENCH_PRICES", raising=False)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.setattr("gpubench.pricing.age.today", lambda: date(2026, 11, 1))
         yield
 
 

@@ -15,6 +15,7 @@ from gpubench.cli.options import (
     fail_if_option,
     json_file,
     json_option,
+    prices_option,
     quiet_option,
     within_option,
 )
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
 )
 @quiet_option
 @setting_options
+@prices_option
 def command(
     sides: tuple[str, ...],
     rounds: int,

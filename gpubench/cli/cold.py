@@ -10,7 +10,7 @@ import click
 
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import Decorated, json_file, json_option, quiet_option
+from gpubench.cli.options import Decorated, json_file, json_option, prices_option, quiet_option
 from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import SECTIONS, given, setting_option, tell
@@ -35,6 +35,7 @@ _SETTINGS = (
 
 
 def _settings(command: Decorated) -> Decorated:
+    command = prices_option(command)
     for name in reversed(_SETTINGS):
         command = setting_option(name)(command)
     return command

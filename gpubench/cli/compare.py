@@ -15,6 +15,7 @@ from gpubench.cli.options import (
     fail_if_option,
     format_option,
     output_option,
+    prices_option,
     within_option,
 )
 from gpubench.cli.output import append, emit, emit_tables, say, warn
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option("--usd-per-hour-a", type=float, metavar="X", help="Price A at X US dollars an hour.")
 @click.option("--usd-per-hour-b", type=float, metavar="X", help="Price B at X US dollars an hour.")
+@prices_option
 @click.option(
     "--force",
     is_flag=True,

@@ -7,10 +7,14 @@ click makes the scripts for bash, zsh and fish (docs/cli.md says how to load the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
+
+if TYPE_CHECKING:
+    from gpubench.pricing import Catalog
 
 
 class Known(StringParamType):
@@ -46,21 +50,29 @@ class FolderParam(StringParamType):
 
 
 def instances() -> Iterable[str]:
-    from gpubench.pricing import bundled_catalog
-
-    return (instance.name for instance in bundled_catalog().instances)
+    return dict.fromkeys(instance.name for instance in _catalog().instances)
 
 
 def providers() -> Iterable[str]:
-    from gpubench.pricing import bundled_catalog
+    return dict.fromkeys(instance.provider for instance in _catalog().instances)
 
-    return dict.fromkeys(instance.provider for instance in bundled_catalog().instances)
+
+def regions() -> Iterable[str]:
+    return dict.fromkeys(instance.region for instance in _catalog().instances)
 
 
 def accelerators() -> Iterable[str]:
-    from gpubench.pricing import bundled_catalog
+    return sorted(_catalog().accelerators())
 
-    return sorted(bundled_catalog().accelerators())
+
+def _catalog() -> Catalog:
+    from gpubench.errors import InputError
+    from gpubench.pricing import bundled_catalog, current_catalog
+
+    try:
+        return current_catalog()
+    except InputError:  # a file of prices is wrong, which the command itself says
+        return bundled_catalog()
 
 
 def cache_kinds() -> Iterable[str]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gpubench.cli.completion import Known, instances
 from gpubench.cli.sections import Option
 from gpubench.errors import InputError
+
+if TYPE_CHECKING:
+    from gpubench.pricing.owned import Electricity, Owned
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -73,13 +79,108 @@ instance_option = click.option(
     multiple=True,
     type=Known(instances),
     metavar="NAME",
-    help="Price the results on this instance (see gpubench prices list). Repeatable, or a list.",
+    help="Price the results on this instance (see gpubench prices list): NAME[@REGION][:TERM], the "
+    "term being spot, 1-year or 3-year. Repeatable, or a list.",
 )
 usd_per_hour_option = click.option(
     "--usd-per-hour",
     type=float,
     metavar="X",
     help="Price the results at this price of an hour, in US dollars.",
+)
+
+
+def _take_prices(context: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Let this process and those that it starts read the file too, until the command has ended."""
+    if path is None:
+        return
+    from gpubench.pricing.price_files import VARIABLE, current_catalog
+
+    if not path or os.pathsep in path:
+        raise InputError(
+            f"--prices '{path}' cannot be used; give a file whose name does not contain "
+            f"'{os.pathsep}'"
+        )
+    before = os.environ.get(VARIABLE)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
+
+    context.call_on_close(restore)
+    os.environ[VARIABLE] = os.pathsep.join(filter(None, (before, os.path.abspath(path))))
+    current_catalog()  # so that a file that is wrong ends the command before anything starts
+
+
+prices_option = click.option(
+    "--prices",
+    cls=Option,
+    section="Prices",
+    type=Known(files=True),
+    metavar="FILE.csv",
+    expose_value=False,
+    callback=_take_prices,
+    help="Prices of your own, which override those that gpubench knows (see gpubench prices).",
+)
+
+
+@dataclass(frozen=True)
+class AskedPrices:
+    """What the flags of `price_options` say."""
+
+    instances: tuple[str, ...]
+    usd_per_hour: float | None
+    owned: Owned | None  # None: no hardware of one's own
+    electricity: Electricity | None  # None: no figures about electricity
+
+
+def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that price results again. The command gets them as one argument, `asked`."""
+
+    @functools.wraps(command)
+    def with_prices(
+        *arguments: Any,
+        instance: tuple[str, ...],
+        usd_per_hour: float | None,
+        capital_usd: float | None,
+        years: float | None,
+        usd_per_kwh: float | None,
+        grams_co2_per_kwh: float | None,
+        pue: float | None,
+        watts: float | None,
+        **flags: Any,
+    ) -> Any:
+        from gpubench.pricing.owned import electricity, owned_hardware
+
+        asked = AskedPrices(
+            split_names(instance),
+            usd_per_hour,
+            owned_hardware(capital_usd, years, usd_per_kwh, pue, watts),
+            electricity(usd_per_kwh, grams_co2_per_kwh, pue),
+        )
+        return command(*arguments, asked=asked, **flags)
+
+    priced: Callable[..., Any] = with_prices
+    for name, metavar, text in reversed(_OWNED):
+        priced = click.option(
+            name, cls=Option, section="Own hardware", type=float, metavar=metavar, help=text
+        )(priced)
+    return instance_option(usd_per_hour_option(prices_option(priced)))
+
+
+_OWNED = (
+    ("--capital-usd", "X", "Also price the results on hardware of your own, which cost this much."),
+    ("--years", "N", "The years over which that is written off."),
+    ("--usd-per-kwh", "X", "The price of electricity. Alone, it prices the energy of the GPUs."),
+    ("--grams-co2-per-kwh", "G", "The carbon dioxide of electricity, for g CO2 a million."),
+    ("--pue", "P", "The power of the building for each watt of the machine.  [default: 1]"),
+    (
+        "--watts",
+        "W",
+        "The power of the machine at work.  [default: the measured power of its GPUs alone]",
+    ),
 )
 
 

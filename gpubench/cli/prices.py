@@ -1,15 +1,29 @@
-"""`gpubench prices`: the bundled catalog of instances."""
+"""`gpubench prices`: what is known of the prices of cloud instances."""
 
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import click
 
 from gpubench.cli import prices_refresh
 from gpubench.cli.command_group import CommandGroup
-from gpubench.cli.completion import Known, accelerators, instances, providers
-from gpubench.cli.options import split_names
+from gpubench.cli.completion import Known, accelerators, instances, providers, regions
+from gpubench.cli.options import (
+    check_output_file,
+    chosen_format,
+    format_option,
+    output_option,
+    prices_option,
+    split_names,
+)
+from gpubench.cli.output import emit, emit_tables, warn
+
+# As gpubench.pricing.names.TERMS and gpubench.report.prices.SORTS, which a test checks. Neither is
+# imported for the help of a command.
+_TERMS = ("on-demand", "spot", "1-year", "3-year")
+_SORTS = ("name", "provider", "region", "accelerator", "vcpus", "memory", "price", "usd-per-gpu")
 
 
 @click.group("prices", cls=CommandGroup)
@@ -25,45 +39,110 @@ def command() -> None:
     help="Only this cloud, or a list: aws, azure, gcp.",
 )
 @click.option(
+    "--region", metavar="NAME", type=Known(regions), help="Only this region, or a list of them."
+)
+@click.option(
     "--accelerator",
     metavar="NAME",
     type=Known(accelerators),
     help='Only this accelerator, or a list: T4,A10G or "A100 80GB".',
 )
-def list_prices(provider: str | None, accelerator: str | None) -> None:
+@click.option(
+    "--term",
+    type=click.Choice(_TERMS),
+    help="Only instances whose price with this term is known. --sort and --max-usd-per-hour use "
+    "this price.  [default: on-demand]",
+)
+@click.option(
+    "--max-usd-per-hour", type=float, metavar="X", help="Only instances that cost at most this."
+)
+@click.option(
+    "--sort",
+    type=click.Choice(_SORTS),
+    help="Sort by this. [default: the order of the files, your own first]",
+)
+@format_option
+@output_option
+@prices_option
+def list_prices(
+    provider: str | None,
+    region: str | None,
+    accelerator: str | None,
+    term: str | None,
+    max_usd_per_hour: float | None,
+    sort: str | None,
+    format_name: str | None,
+    output: Path | None,
+) -> None:
     """List instances with their hardware and the price of an hour.
+
+    CSV has the columns of a file of prices: a changed copy can be given to --prices.
 
     \b
     Example:
-      gpubench prices list --provider aws --accelerator T4,A10G
+      gpubench prices list --provider aws --accelerator T4,A10G --sort price
     """
-    from gpubench.pricing import bundled_catalog
-    from gpubench.report import terminal
-    from gpubench.report.prices import price_list
+    from gpubench.pricing import current_catalog
+    from gpubench.pricing.names import parse_term
+    from gpubench.report import html, markdown
+    from gpubench.report import prices as tables
 
-    providers = split_names((provider,)) if provider else (None,)
-    accelerators = split_names((accelerator,)) if accelerator else (None,)
+    form = chosen_format(format_name, output)
+    check_output_file(output)
+    catalog = current_catalog()
     chosen = (
-        bundled_catalog().select(*both) for both in itertools.product(providers, accelerators)
+        catalog.select(*names)
+        for names in itertools.product(
+            split_names((provider,)) if provider else (None,),
+            split_names((accelerator,)) if accelerator else (None,),
+            split_names((region,)) if region else (None,),
+        )
     )
-    found = dict.fromkeys(instance for instances in chosen for instance in instances)
-    terminal.show([price_list(found)])
+    found = list(dict.fromkeys(instance for instances in chosen for instance in instances))
+    if term is not None or max_usd_per_hour is not None:
+        found = tables.affordable(found, parse_term(term or "on-demand"), max_usd_per_hour)
+    if sort is not None:
+        found = tables.in_order(found, sort, parse_term(term or "on-demand"))
+    if not found:
+        warn(["no instance fits all that was asked for"])
+    match form:
+        case "markdown":
+            emit(markdown.text([tables.price_list(found)]), output)
+        case "html":
+            emit(html.page("Prices of instances", [tables.price_list(found)]), output)
+        case "csv":
+            emit(tables.csv_text(found), output)
+        case "json":
+            emit(tables.json_text(found), output)
+        case _:
+            emit_tables([tables.price_list(found)], output)
 
 
 @command.command("show")
 @click.argument("name", type=Known(instances))
+@prices_option
 def show_price(name: str) -> None:
-    """Show all that is known of the instance NAME.
+    """Show all that is known of the instance NAME, in each region.
+
+    NAME may be PROVIDER/NAME@REGION, for one region.
 
     \b
     Example:
       gpubench prices show g5.xlarge
     """
-    from gpubench.pricing import bundled_catalog
+    from gpubench.pricing import current_catalog
+    from gpubench.pricing.names import parse_price_name
+    from gpubench.report import escape
     from gpubench.report.prices import instance_facts
 
-    for label, value in instance_facts(bundled_catalog().find(name)):
-        print(f"{label:<15} {value}")
+    catalog = current_catalog()
+    asked = parse_price_name(name)
+    rows = [catalog.find(name)] if asked.region else catalog.regions(name)
+    for number, instance in enumerate(rows):
+        if number:
+            print()
+        for label, value in instance_facts(instance):
+            print(f"{label:<15} {escape.terminal(value)}")
 
 
 command.add_command(prices_refresh.command)

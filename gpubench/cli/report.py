@@ -9,14 +9,13 @@ import click
 
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.options import (
+    AskedPrices,
     check_output_file,
     chosen_format,
     format_option,
-    instance_option,
     make_folder,
     output_option,
-    split_names,
-    usd_per_hour_option,
+    price_options,
 )
 from gpubench.cli.output import emit, emit_tables, warn
 from gpubench.cli.sections import Command
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 @click.argument("directory", metavar="DIR", type=FolderParam())
 @format_option
 @output_option
-@instance_option
-@usd_per_hour_option
+@price_options
 @click.option(
     "--each-repeat",
     is_flag=True,
@@ -54,8 +52,7 @@ def command(
     directory: str,
     format_name: str | None,
     output: Path | None,
-    instance: tuple[str, ...],
-    usd_per_hour: float | None,
+    asked: AskedPrices,
     each_repeat: bool,
     percentiles: str | None,
     plots_folder: Path | None,
@@ -63,15 +60,16 @@ def command(
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
     DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
-    The repeats of a cell are combined. With --instance or --usd-per-hour the results are priced
-    again; nothing is measured again.
+    The repeats of a cell are combined. With --instance, --usd-per-hour or --capital-usd the results
+    are priced again; nothing is measured again.
 
     \b
     Example:
-      gpubench report results --instance g5.xlarge,g4dn.xlarge
+      gpubench report results --instance g5.xlarge,g5.xlarge:spot,g4dn.xlarge
     """
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
+    from gpubench.pricing.energy import with_electricity
     from gpubench.pricing.start_cost import reprice_starts
     from gpubench.report import csv, html, json, markdown, svg
     from gpubench.report.cold import cold_tables
@@ -93,16 +91,19 @@ def command(
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_run(directory)
     contents = run.read_all(searches=True, cold=True)
-    names = split_names(instance)
-    priced = [(key, reprice(result, names, usd_per_hour)) for key, result in contents.cells]
+    prices = asked.instances, asked.usd_per_hour, asked.owned
+    priced = [
+        (key, with_electricity(reprice(result, *prices), asked.electricity))
+        for key, result in contents.cells
+    ]
     cells, problems = with_percentiles(run, priced, percents)
     warn([*contents.problems, *problems])
     results = [result for _, result in cells]
-    cold = [reprice_starts(result, names, usd_per_hour) for _, result in contents.cold]
+    if asked.electricity and asked.owned is None and not any(r.electricity for r in results):
+        warn(["no result has energy, which only some GPUs report; there are no figures for it"])
+    cold = [reprice_starts(result, *prices) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
-    searches = [
-        reprice_search(found, names, usd_per_hour) for found in combined_searches(contents.searches)
-    ]
+    searches = [reprice_search(each, *prices) for each in combined_searches(contents.searches)]
     if searches and form in {"csv", "json"}:
         warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
 

@@ -15,6 +15,7 @@ from gpubench.cli.options import (
     check_suffix,
     json_file,
     json_option,
+    prices_option,
     quiet_option,
 )
 from gpubench.cli.output import emit_tables, write_result
@@ -41,6 +42,7 @@ from gpubench.system.interrupts import finish
 
 @click.command("run", cls=Command)
 @setting_options
+@prices_option
 @json_option("the result")
 @click.option(
     "--samples",

@@ -10,7 +10,7 @@ import click
 from gpubench.cli.cell_progress import rounds_lines
 from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import json_file, json_option, quiet_option
+from gpubench.cli.options import json_file, json_option, prices_option, quiet_option
 from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.repeats import (
     directory_option,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     help="End after this many open loops.",
 )
 @setting_options
+@prices_option
 @json_option("the result")
 @directory_option
 @quiet_option

@@ -11,7 +11,7 @@ from gpubench.cells.grid import MAX_CELLS, override, parse_grids, read_grids
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
-from gpubench.cli.options import quiet_option
+from gpubench.cli.options import prices_option, quiet_option
 from gpubench.cli.output import emit_tables
 from gpubench.cli.repeats import repeat_options, repetition
 from gpubench.cli.require import require_option, status
@@ -46,6 +46,7 @@ from gpubench.report.results import result_tables
 @require_option
 @repeat_options
 @setting_options
+@prices_option
 def command(
     file: Path | None,
     output: str,

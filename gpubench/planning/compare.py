@@ -225,10 +225,9 @@ def _pair(matched: Match) -> Pair:
 def _at_the_same_price(cell: CellRepeats) -> tuple[Result, ...]:
     """The repeats, with the one price that is compared."""
     chosen = chosen_cost(cell.result)
-    price = (chosen.instance, chosen.usd_per_hour) if chosen else None
     return tuple(
         repeat.model_copy(
-            update={"costs": [c for c in repeat.costs if (c.instance, c.usd_per_hour) == price]}
+            update={"costs": [c for c in repeat.costs if chosen and c.has_price_of(chosen)]}
         )
         for repeat in cell.repeats
     )

@@ -1,7 +1,7 @@
-"""The bundled list of cloud instances: their hardware and the price of an hour.
+"""Cloud instances: their hardware and the price of an hour.
 
-`catalog.csv` is the whole data set, with one row for each instance. An unknown figure is an empty
-field there and None here.
+`catalog.csv` is the bundled list, with one row for each instance and region. An unknown figure is
+an empty field there and None here. `gpubench.pricing.price_files` adds rows of the user's files.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
-from gpubench.errors import InputError
+from gpubench.errors import InputError, nearest
+from gpubench.pricing.names import TERMS, PriceName, Term, parse_price_name
 
-
-# How an hour is paid for.
-Term = Literal["on-demand", "spot", "1-year", "3-year"]
+# The columns of a file of prices, in their order.
+COLUMNS = (
+    *("provider", "instance", "region"),
+    *("accelerator", "accelerator_count", "accelerator_memory_gib", "vcpus", "memory_gib"),
+    *("on_demand_usd_per_hour", "spot_usd_per_hour", "as_of", "source"),
+    *("spot_low_usd_per_hour", "spot_high_usd_per_hour", "spot_zone", "spot_as_of"),
+    *("one_year_usd_per_hour", "three_year_usd_per_hour", "commitment", "sku_ids"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class Instance:
     memory_gib: float | None
     on_demand_usd_per_hour: float | None
     spot_usd_per_hour: float | None  # median over the zones and the days that were looked at
-    as_of: str  # date of the prices, ISO 8601
-    source: str
+    as_of: str | None  # date of the prices, ISO 8601
+    source: str | None
     # The columns below were added later, and a file need not have them.
     spot_low_usd_per_hour: float | None = None
     spot_high_usd_per_hour: float | None = None
@@ -45,6 +50,7 @@ class Instance:
     three_year_usd_per_hour: float | None = None
     commitment: str | None = None  # what kind, for example "savings plan, no upfront payment"
     sku_ids: str | None = None  # the provider's ids of these prices, separated by spaces
+    file: str | None = None  # the user's file that the row comes from; None: the bundled list
 
     @property
     def qualified_name(self) -> str:
@@ -59,41 +65,92 @@ class Instance:
             "3-year": self.three_year_usd_per_hour,
         }[term]
 
+    def known_terms(self) -> tuple[Term, ...]:
+        """The terms whose price is known."""
+        return tuple(term for term in TERMS if self.usd_per_hour(term) is not None)
+
+    def price_as_of(self, term: Term = "on-demand") -> str | None:
+        """The date of the price, ISO 8601. None if it is not known."""
+        return (self.spot_as_of or self.as_of) if term == "spot" else self.as_of
+
 
 @dataclass(frozen=True)
 class Catalog:
-    """Instances by name, in the order of the file."""
+    """One row for each instance and region. Rows of files with precedence come first."""
 
     instances: tuple[Instance, ...]
 
     def find(self, name: str) -> Instance:
-        """The instance called `name`, or `provider/name`.
+        """The first row that `[provider/]NAME[@REGION][:TERM]` names. Its term plays no part.
 
         Raises InputError, with the nearest names, if there is none.
         """
-        for instance in self.instances:
-            if name in {instance.name, instance.qualified_name}:
-                return instance
-        from gpubench.errors import nearest
+        return self._find(parse_price_name(name))
 
+    def find_price(self, name: str) -> tuple[Instance, Term, float]:
+        """The row and the term that `[provider/]NAME[@REGION][:TERM]` names, and USD an hour.
+
+        Raises InputError, with what is known, if there is no such row or its price is not known.
+        """
+        parsed = parse_price_name(name)
+        instance = self._find(parsed)
+        usd_per_hour = instance.usd_per_hour(parsed.term)
+        if usd_per_hour is not None:
+            return instance, parsed.term, usd_per_hour
+        others = [term for term in instance.known_terms() if term != parsed.term]
+        known = f"known are {', '.join(others)}" if others else "no price of it is known"
+        raise InputError(
+            f"the {parsed.term} price of '{instance.name}' in {instance.region} is not known "
+            f"({known}); give one with --usd-per-hour, or in a file with --prices"
+        )
+
+    def regions(self, name: str) -> tuple[Instance, ...]:
+        """Every row of the instance that `find` finds: one for each of its regions."""
+        found = self.find(name)
+        return tuple(i for i in self.instances if i.qualified_name == found.qualified_name)
+
+    def _find(self, asked: PriceName) -> Instance:
+        named = [
+            instance
+            for instance in self.instances
+            if instance.name == asked.instance and asked.provider in {None, instance.provider}
+        ]
+        for instance in named:
+            if asked.region in {None, instance.region}:
+                return instance
+        if named:
+            regions = dict.fromkeys(instance.region for instance in named)
+            raise InputError(
+                f"no price of '{asked.instance}' in region '{asked.region}' is known; known: "
+                f"{', '.join(regions)} (gpubench prices refresh gets others)"
+            )
         hint = nearest(
-            name.rpartition("/")[2],
-            (instance.name for instance in self.instances),
+            asked.instance,
+            dict.fromkeys(instance.name for instance in self.instances),
             otherwise="gpubench prices list shows all names",
         )
+        name = f"{asked.provider}/{asked.instance}" if asked.provider else asked.instance
         raise InputError(
             f"unknown instance '{name}'; {hint} (or give its price with --usd-per-hour)"
         )
 
     def select(
-        self, provider: str | None = None, accelerator: str | None = None
+        self,
+        provider: str | None = None,
+        accelerator: str | None = None,
+        region: str | None = None,
     ) -> tuple[Instance, ...]:
-        """Instances of one provider, or with one accelerator model ("A100" finds both sizes).
+        """Instances of one provider or region, or with one accelerator model.
 
-        Raises InputError if no provider or accelerator has this name.
+        "A100" finds both sizes. Raises InputError if no provider, accelerator or region has this
+        name.
         """
-        from gpubench.errors import nearest
-
+        if region is not None:
+            regions = {instance.region for instance in self.instances}
+            if region not in regions:
+                raise InputError(
+                    f"no prices of region '{region}' are known; {nearest(region, regions)}"
+                )
         if provider is not None:
             providers = {instance.provider for instance in self.instances}
             if provider not in providers:
@@ -108,6 +165,7 @@ class Catalog:
             instance
             for instance in self.instances
             if provider in {None, instance.provider}
+            and region in {None, instance.region}
             and (accelerator is None or _is_model(instance.accelerator, accelerator))
         )
 
@@ -140,8 +198,8 @@ def _instance(row: dict[str, str]) -> Instance:
         memory_gib=_number(row["memory_gib"]),
         on_demand_usd_per_hour=_number(row["on_demand_usd_per_hour"]),
         spot_usd_per_hour=_number(row["spot_usd_per_hour"]),
-        as_of=row["as_of"],
-        source=row["source"],
+        as_of=row["as_of"] or None,
+        source=row["source"] or None,
         spot_low_usd_per_hour=_number(row.get("spot_low_usd_per_hour")),
         spot_high_usd_per_hour=_number(row.get("spot_high_usd_per_hour")),
         spot_zone=row.get("spot_zone") or None,

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpubench.errors import InputError
-from gpubench.pricing import Catalog, Instance, bundled_catalog
+from gpubench.pricing.catalog import Catalog, Instance
+from gpubench.pricing.owned import Owned
+from gpubench.pricing.price_files import current_catalog
 from gpubench.results.result import Cost, Environment, Interval, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
@@ -47,47 +49,62 @@ def price(
     instances: Sequence[str] = (),
     usd_per_hour: float | None = None,
     catalog: Catalog | None = None,
+    owned: Owned | None = None,
+    measured_w: float | None = None,
 ) -> list[Cost]:
-    """Price one measurement on each of `instances`, and at `usd_per_hour` if it is given.
+    """Price one measurement on each of `instances`, at `usd_per_hour`, and on `owned` hardware.
 
-    If neither is given, it is priced on the instance that the machine says it is. The list is empty
-    if the machine does not tell its instance type, or if the catalog has no price for it.
-    `usd_per_hour` is the price of the hardware that was measured, so it is never extrapolated.
+    An instance is named as `gpubench.pricing.names` says. If no price is given, the measurement is
+    priced on the instance that the machine says it is. The list is empty if the machine does not
+    tell its instance type, or if the catalog has no price for it. `usd_per_hour` and `owned` are
+    about the hardware that was measured, so they are never extrapolated. `measured_w` is the mean
+    power of its GPUs, which owned hardware needs if its power is not given.
 
-    Raises InputError for an instance that is not in the catalog or has no price there, and for a
-    price that is negative, not a number, or over a thousand million dollars.
+    Raises InputError for an instance that is not in the catalog or has no price there, for a price
+    that is negative, not a number, or over a thousand million dollars, and if the power of owned
+    hardware is unknown.
     """
     if usd_per_hour is not None and not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
         raise InputError(f"--usd-per-hour {usd_per_hour} is not a price; write dollars, like 0.25")
-    catalog = catalog or bundled_catalog()
-    if not instances and usd_per_hour is None:
+    catalog = catalog or current_catalog()
+    if not instances and usd_per_hour is None and owned is None:
         instances = _detected(hardware, catalog)
     costs = [
-        _price_on(catalog.find(name), throughput_per_second, throughput_interval, hardware, catalog)
+        _price_on(name, throughput_per_second, throughput_interval, hardware, catalog)
         for name in dict.fromkeys(instances)
     ]
+    by_hand: list[tuple[float, str | None]] = []
     if usd_per_hour is not None:
-        costs.append(
-            Cost(
-                instance=None,
-                measured_here=None,
-                usd_per_hour=usd_per_hour,
-                usd_per_million=usd_per_million(usd_per_hour, throughput_per_second),
-                usd_per_million_interval=_cost_interval(usd_per_hour, throughput_interval),
-                hardware_note=_share_note(hardware),
-            )
+        by_hand.append((usd_per_hour, None))
+    if owned is not None:
+        by_hand.append((owned.usd_per_hour(measured_w), owned.source(measured_w)))
+    costs += [
+        Cost(
+            instance=None,
+            owned=source is not None,
+            measured_here=None,
+            usd_per_hour=usd,
+            usd_per_million=usd_per_million(usd, throughput_per_second),
+            usd_per_million_interval=_cost_interval(usd, throughput_interval),
+            price_source=source,
+            hardware_note=_share_note(hardware),
         )
+        for usd, source in by_hand
+    ]
     return costs
 
 
 def costs(
-    result: Result, instances: Sequence[str] = (), usd_per_hour: float | None = None
+    result: Result,
+    instances: Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    owned: Owned | None = None,
 ) -> list[Cost]:
     """The costs of a result. If no price is given here, those that its spec asks for are used.
 
-    Raises InputError for an instance that is not in the catalog or has no price there.
+    Raises InputError as `price` does.
     """
-    if not instances and usd_per_hour is None:
+    if not instances and usd_per_hour is None and owned is None:
         instances, usd_per_hour = result.spec.instance, result.spec.usd_per_hour
     return price(
         result.throughput_per_second,
@@ -95,6 +112,8 @@ def costs(
         measured_hardware(result.spec, result.environment),
         instances,
         usd_per_hour,
+        owned=owned,
+        measured_w=_power_w(result),
     )
 
 
@@ -103,14 +122,19 @@ def check_prices(instances: Sequence[str]) -> None:
     price(None, None, Hardware(None, (), 0, 1), instances)
 
 
-def reprice(result: Result, instances: Sequence[str], usd_per_hour: float | None) -> Result:
-    """The result with new costs; unchanged if neither is given. Raises as `costs` does."""
-    if not instances and usd_per_hour is None:
+def reprice(
+    result: Result,
+    instances: Sequence[str],
+    usd_per_hour: float | None,
+    owned: Owned | None = None,
+) -> Result:
+    """The result with new costs; unchanged if no price is given. Raises as `costs` does."""
+    if not instances and usd_per_hour is None and owned is None:
         return result
-    return result.model_copy(update={"costs": costs(result, instances, usd_per_hour)})
+    return result.model_copy(update={"costs": costs(result, instances, usd_per_hour, owned)})
 
 
-def search_costs(found: SearchResult) -> list[Cost]:
+def search_costs(found: SearchResult, owned: Owned | None = None) -> list[Cost]:
     """The costs of inferences at the highest rate of a search."""
     if found.max_rate_per_second is None:
         return []
@@ -122,19 +146,35 @@ def search_costs(found: SearchResult) -> list[Cost]:
         measured_hardware(found.spec, found.probes[-1].result.environment),
         found.spec.instance,
         found.spec.usd_per_hour,
+        owned=owned,
+        measured_w=_power_near_the_rate_w(found),
     )
 
 
 def reprice_search(
-    found: SearchResult, instances: Sequence[str], usd_per_hour: float | None
+    found: SearchResult,
+    instances: Sequence[str],
+    usd_per_hour: float | None,
+    owned: Owned | None = None,
 ) -> SearchResult:
-    """The search with new costs; unchanged if neither is given. Raises as `price` does."""
-    if not instances and usd_per_hour is None:
+    """The search with new costs; unchanged if no price is given. Raises as `price` does."""
+    if not instances and usd_per_hour is None and owned is None:
         return found
     prices = {"instance": tuple(instances), "usd_per_hour": usd_per_hour}
     priced = found.model_copy(update={"spec": found.spec.model_copy(update=prices)})
-    priced.costs = search_costs(priced)
+    priced.costs = search_costs(priced, owned)
     return priced
+
+
+def _power_w(result: Result) -> float | None:
+    return result.device.power_w if result.device else None
+
+
+def _power_near_the_rate_w(found: SearchResult) -> float | None:
+    """The mean power of the GPUs in the probes from which the highest rate comes."""
+    near = [_power_w(probe.result) for probe in found.probes if probe.near]
+    known = [power_w for power_w in near if power_w is not None]
+    return sum(known) / len(known) if known else None
 
 
 def usd_per_million(usd_per_hour: float, throughput_per_second: float | None) -> float | None:
@@ -161,25 +201,22 @@ def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval
 
 
 def _detected(hardware: Hardware, catalog: Catalog) -> list[str]:
+    """The name of the price of the machine's own instance: the first row that has one."""
     return [
-        instance.name
+        f"{instance.qualified_name}@{instance.region}"
         for instance in catalog.instances
         if instance.name == hardware.instance and instance.on_demand_usd_per_hour is not None
-    ]
+    ][:1]
 
 
 def _price_on(
-    instance: Instance,
+    name: str,
     throughput: float | None,
     interval: Interval | None,
     hardware: Hardware,
     catalog: Catalog,
 ) -> Cost:
-    usd_per_hour = instance.on_demand_usd_per_hour
-    if usd_per_hour is None:
-        raise InputError(
-            f"the catalog has no price for '{instance.name}'; give one with --usd-per-hour"
-        )
+    instance, term, usd_per_hour = catalog.find_price(name)
     scale = _whole_instance(instance, hardware, catalog)
     if throughput is not None:
         throughput *= scale
@@ -188,12 +225,14 @@ def _price_on(
     differences = _differences(instance, hardware, catalog)
     return Cost(
         instance=instance.name,
+        region=instance.region,
+        term=term,
         measured_here=_measured_here(instance, hardware, differences),
         extrapolated=scale != 1,
         usd_per_hour=usd_per_hour,
         usd_per_million=usd_per_million(usd_per_hour, throughput),
         usd_per_million_interval=_cost_interval(usd_per_hour, interval),
-        price_as_of=instance.as_of,
+        price_as_of=instance.price_as_of(term),
         price_source=instance.source,
         hardware_note="; ".join(differences) or None,
     )

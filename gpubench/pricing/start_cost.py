@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpubench.pricing.cost import measured_hardware, price
+from gpubench.pricing.owned import Owned
 from gpubench.results.cold_result import ColdFigures, ColdResult, StartCost
 
 
@@ -22,17 +23,28 @@ def with_costs(result: ColdResult) -> ColdResult:
 
 
 def reprice_starts(
-    result: ColdResult, instances: Sequence[str], usd_per_hour: float | None
+    result: ColdResult,
+    instances: Sequence[str],
+    usd_per_hour: float | None,
+    owned: Owned | None = None,
 ) -> ColdResult:
-    """The result with new costs; unchanged if neither is given. Raises as `with_costs` does."""
-    if not instances and usd_per_hour is None:
+    """The result with new costs; unchanged if no price is given. Raises as `with_costs` does.
+
+    The power of a start is not measured, so owned hardware must state its own.
+    """
+    if not instances and usd_per_hour is None and owned is None:
         return result
-    return _priced(result, instances, usd_per_hour)
+    return _priced(result, instances, usd_per_hour, owned)
 
 
-def _priced(result: ColdResult, instances: Sequence[str], usd_per_hour: float | None) -> ColdResult:
+def _priced(
+    result: ColdResult,
+    instances: Sequence[str],
+    usd_per_hour: float | None,
+    owned: Owned | None = None,
+) -> ColdResult:
     hardware = measured_hardware(result.spec, result.environment)
-    prices = price(None, None, hardware, instances, usd_per_hour)
+    prices = price(None, None, hardware, instances, usd_per_hour, owned=owned)
 
     def priced(figures: ColdFigures) -> ColdFigures:
         ready = figures.ready.p50 if figures.ready else None
@@ -42,6 +54,9 @@ def _priced(result: ColdResult, instances: Sequence[str], usd_per_hour: float | 
         costs = [
             StartCost(
                 instance=each.instance,
+                region=each.region,
+                term=each.term,
+                owned=each.owned,
                 measured_here=each.measured_here,
                 usd_per_hour=each.usd_per_hour,
                 usd_per_start=each.usd_per_hour / 3600 * billed_s,

@@ -11,10 +11,18 @@ import itertools
 from collections.abc import Iterable
 from io import StringIO
 
+from gpubench.pricing import age
 from gpubench.report.escape import csv_field
-from gpubench.report.notes import verdict
+from gpubench.report.notes import price_name, verdict
 from gpubench.report.settings import weights
-from gpubench.results.result import Cost, DeviceReport, Interval, Latency, Numerics, Result
+from gpubench.results.result import (
+    Cost,
+    DeviceReport,
+    Interval,
+    Latency,
+    Numerics,
+    Result,
+)
 from gpubench.statistics.percentiles import PERCENTS, percentile_key
 
 # Columns for the answers that a model names, and for percentiles that a report asked for.
@@ -129,6 +137,11 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "artifact_bytes": result.engine.artifact_bytes,
         **_more_latency_fields(latency),
         **_repeats_fields(result),
+        "price_name": price_name(cost) if cost else None,
+        "price_region": cost.region if cost else None,
+        "price_term": cost.term if cost and cost.instance else None,
+        "price_is_old": age.is_old(cost.price_as_of) if cost else None,
+        **_electricity_fields(result),
     }
 
 
@@ -184,6 +197,16 @@ def _numerics_fields(numerics: Numerics | None) -> dict[str, CsvField]:
     return {
         f"numerics_{name}": figure if isinstance(figure, (int, float, bool, str)) else None
         for name, figure in named
+    }
+
+
+def _electricity_fields(result: Result) -> dict[str, CsvField]:
+    use, gpus = result.electricity, result.device.gpus if result.device else []
+    notes = (f"{gpu.device} {gpu.energy_note}" for gpu in gpus if gpu.energy_note)
+    return {
+        "gpu_energy_notes": "; ".join(notes),
+        "electricity_usd_per_million_inferences": use.usd_per_million if use else None,
+        "grams_co2_per_million_inferences": use.grams_co2_per_million if use else None,
     }
 
 

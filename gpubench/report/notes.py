@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gpubench.pricing import age, bundled_catalog
 from gpubench.report.format import count
 from gpubench.results.cold_result import StartCost
 from gpubench.results.result import Cost, Reason, Result
 
 
 def price_name(cost: Cost | StartCost) -> str:
-    """The name of a price: an instance, or the price that --usd-per-hour gives."""
-    return cost.instance or f"at ${cost.usd_per_hour:g}/h"
+    """The name of a price: 'g5.xlarge', 'g5.xlarge eu-west-1 spot', 'owned', 'at $0.25/h'.
+
+    The region is left out where the bundled list has the instance in it, and so is 'on-demand'.
+    """
+    if cost.owned:
+        return "owned"
+    if cost.instance is None:
+        return f"at ${cost.usd_per_hour:g}/h"
+    parts = [cost.instance]
+    if cost.region is not None and not _is_bundled(cost.instance, cost.region):
+        parts.append(cost.region)
+    if cost.term != "on-demand":
+        parts.append(cost.term)
+    return " ".join(parts)
+
+
+def _is_bundled(instance: str, region: str) -> bool:
+    return any(i.name == instance and i.region == region for i in bundled_catalog().instances)
 
 
 def prices(costs: Sequence[Cost | StartCost]) -> str:
@@ -19,7 +36,8 @@ def prices(costs: Sequence[Cost | StartCost]) -> str:
     sources: dict[str, list[str]] = {}
     for cost in costs:
         source = ", ".join(part for part in (cost.price_source, cost.price_as_of) if part)
-        price = f"{cost.instance or 'by hand'} ${cost.usd_per_hour:g}/h"
+        named = price_name(cost) if cost.instance or cost.owned else "by hand"
+        price = f"{named} ${_usd_per_hour(cost)}/h"
         listed = sources.setdefault(source, [])
         if price not in listed:
             listed.append(price)
@@ -28,8 +46,23 @@ def prices(costs: Sequence[Cost | StartCost]) -> str:
     )
 
 
+def _usd_per_hour(cost: Cost | StartCost) -> str:
+    """Listed prices are not rounded. That of owned hardware is computed, and has many digits."""
+    return f"{cost.usd_per_hour:.4g}" if cost.owned else f"{cost.usd_per_hour:g}"
+
+
+def age_note(as_of: str | None) -> tuple[str, ...]:
+    """How old a price is, if it is too old to be relied on. Otherwise empty."""
+    if not age.is_old(as_of):
+        return ()
+    return (
+        f"the price is {age.days_old(as_of)} days old; gpubench prices refresh, or give "
+        "--usd-per-hour",
+    )
+
+
 def cost_notes(cost: Cost | StartCost) -> tuple[str, ...]:
-    """How the priced hardware differs from the measured. Empty if it is the same."""
+    """How the priced hardware differs from the measured, and whether the price is old."""
     name = price_name(cost)
     difference = f": {cost.hardware_note}" if cost.hardware_note else ""
     notes = []
@@ -44,7 +77,18 @@ def cost_notes(cost: Cost | StartCost) -> tuple[str, ...]:
         notes.append(f"{name}: measured on a part of it{difference}")
     if isinstance(cost, Cost) and cost.extrapolated:
         notes.append(f"{name}: extrapolated from the GPUs measured to those that are billed")
+    notes += [f"{name}: {note}" for note in age_note(cost.price_as_of)]
     return tuple(notes)
+
+
+def contradicting_meters(result: Result) -> tuple[str, ...]:
+    """Why there is no energy although GPUs report it. Empty if their meters agree."""
+    gpus = result.device.gpus if result.device else []
+    return tuple(
+        f"{gpu.device}: {gpu.energy_note}"
+        for gpu in gpus
+        if gpu.energy_note and gpu.energy_disagreement is not None and gpu.energy_j is None
+    )
 
 
 def answer_notes(result: Result) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from gpubench.report.latency import (
 )
 from gpubench.report.notes import (
     answer_notes,
+    contradicting_meters,
     cost_notes,
     failure_note,
     price_name,
@@ -52,6 +53,10 @@ LEGEND = (
     "ms is the round trip of a request, over n requests."
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
+ELECTRICITY = (
+    "electricity and gCO2: from the energy of the GPUs alone. The price of a cloud instance "
+    "already contains its electricity."
+)
 HOW_TO_PRICE = (
     "No price: the machine does not say which instance it is. To price these results without "
     "measuring again: gpubench report DIR --instance NAME (names: gpubench prices list), "
@@ -132,6 +137,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
         *repeats.remarks(results),
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
+        *([ELECTRICITY] if any(r.electricity for r in results) else []),
         *([] if has_price else [HOW_TO_PRICE]),
         *(latency_remarks(results[0], percents) if len(results) == 1 else []),
     ]
@@ -147,9 +153,18 @@ def throughput_text(result: Result) -> str:
     return with_interval(result.throughput_per_second, result.throughput_interval)
 
 
-def figure_column(title: str, value: Callable[[Result], str], drop_order: int = 0) -> FilledColumn:
+def _no_notes(_: Result) -> tuple[str, ...]:
+    return ()
+
+
+def figure_column(
+    title: str,
+    value: Callable[[Result], str],
+    drop_order: int = 0,
+    notes: Callable[[Result], tuple[str, ...]] = _no_notes,
+) -> FilledColumn:
     return FilledColumn(
-        Column(title, drop_order=drop_order), lambda result: DraftCell(value(result))
+        Column(title, drop_order=drop_order), lambda result: DraftCell(value(result), notes(result))
     )
 
 
@@ -194,14 +209,16 @@ def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:
 def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The columns about GPUs that are not empty in all of these results."""
     return [
-        figure_column(title, text, drop_order)
-        for title, text, drop_order in (
-            ("each GPU /s", _each_gpu, 4),
-            ("GPU W", _power, 6),
-            ("J /inference", _energy, 5),
-            ("throttled", _throttled, 7),
+        figure_column(title, text, drop_order, notes)
+        for title, text, drop_order, notes in (
+            ("each GPU /s", _each_gpu, 4, _no_notes),
+            ("GPU W", _power, 6, _no_notes),
+            ("J /inference", _energy, 5, contradicting_meters),
+            ("electricity $/million", _electricity_usd, 0, _no_notes),
+            ("gCO2 /million", _electricity_grams, 0, _no_notes),
+            ("throttled", _throttled, 7, _no_notes),
         )
-        if any(text(result) != ABSENT for result in results)
+        if any(text(result) != ABSENT or notes(result) for result in results)
     ]
 
 
@@ -238,6 +255,15 @@ def _power(result: Result) -> str:
 
 def _energy(result: Result) -> str:
     return number(result.device.energy_j_per_inference if result.device else None, digits=3)
+
+
+def _electricity_usd(result: Result) -> str:
+    return usd(result.electricity.usd_per_million if result.electricity else None)
+
+
+def _electricity_grams(result: Result) -> str:
+    use = result.electricity
+    return number(use.grams_co2_per_million if use else None, digits=3)
 
 
 def _throttled(result: Result) -> str:

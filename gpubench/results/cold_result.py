@@ -90,7 +90,10 @@ class ColdFigure(Part):
 class StartCost(Part):
     """The price of one cold start on one instance."""
 
-    instance: str | None  # None: the price comes from --usd-per-hour
+    instance: str | None  # None: the price comes from --usd-per-hour, or the hardware is owned
+    region: str | None = None
+    term: Literal["on-demand", "spot", "1-year", "3-year"] = "on-demand"
+    owned: bool = False  # the price comes from --capital-usd
     measured_here: bool | None  # whether this instance was measured; None: unknown
     usd_per_hour: float
     usd_per_start: float

@@ -274,6 +274,10 @@ class GpuReport(GpuFigures):
     workers: list[int] = []  # their numbers, as in the samples
     throughput_per_second: float | None = None
     energy_from: Literal["counter", "power"] | None = None  # the GPU's counter, or power x time
+    # The integral of the power readings, divided by the energy of the counter in the same time,
+    # minus 1. None: they were not compared. `energy_note` says why, or why there is no energy.
+    energy_disagreement: float | None = None
+    energy_note: str | None = None
     # Share of the window in which each cause lowered the clock: "power-cap", "heat", ...
     clock_events: dict[str, float] | None = None
 
@@ -346,9 +350,10 @@ class InputRepetition(Part):
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
-    instance: str | None  # None: the price comes from --usd-per-hour
+    instance: str | None  # None: the price comes from --usd-per-hour, or the hardware is owned
     region: str | None = None
     term: Literal["on-demand", "spot", "1-year", "3-year"] = "on-demand"
+    owned: bool = False  # the price comes from --capital-usd
     measured_here: bool | None  # whether this instance was measured; None: unknown
     extrapolated: bool = False  # multiplied from some GPUs of the instance to all
     usd_per_hour: float
@@ -357,6 +362,34 @@ class Cost(Part):
     price_as_of: str | None = None
     price_source: str | None = None
     hardware_note: str | None = None  # how the priced hardware differs from the measured
+
+    def has_price_of(self, other: Cost) -> bool:
+        """Whether both are costs at the same price.
+
+        The power of owned hardware differs a little between repeats, and so does its price. Older
+        results do not have the region, which plays no part: it changes nothing but the price.
+        """
+        if self.owned or other.owned:
+            return self.owned == other.owned
+        return _price(self) == _price(other)
+
+
+def _price(cost: Cost) -> tuple[str | None, str, float]:
+    return cost.instance, cost.term, cost.usd_per_hour
+
+
+class ElectricityUse(Part):
+    """The electricity of a million inferences: the energy of the GPUs, with figures of the user.
+
+    It is computed when a run directory is read; no file holds it.
+    """
+
+    usd_per_kwh: float | None = None
+    grams_co2_per_kwh: float | None = None
+    pue: float  # power of the building for each watt of the machine
+    kwh_per_million: float  # PUE included
+    usd_per_million: float | None = None
+    grams_co2_per_million: float | None = None
 
 
 class SampleFile(Part):
@@ -469,6 +502,7 @@ class Result(Part):
     memory: Memory = Memory()
     inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed
     costs: list[Cost] = []
+    electricity: ElectricityUse | None = None  # None: not asked for, or energy was not measured
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
     error: Failure | None = None

@@ -252,8 +252,9 @@ class Spec(BaseModel):
     )
     instance: Names = Field(
         default=(),
-        description="Price the measurement on this instance (see gpubench prices list). "
-        "Repeatable, or a list. [default: the instance of this machine, if it is known]",
+        description="Price the measurement on this instance (see gpubench prices list): "
+        "NAME[@REGION][:TERM], the term being spot, 1-year or 3-year. Repeatable, or a list. "
+        "[default: the instance of this machine, if it is known]",
     )
     usd_per_hour: Number | None = Field(
         default=None,

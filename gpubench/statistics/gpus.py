@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeVar
 
 from gpubench.results.result import ClockFrequency, Clocks, DeviceReport, GpuReport
 from gpubench.statistics.analysis import Analysis
@@ -11,6 +13,13 @@ from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
 
 _NS_PER_S = 1e9
+
+# The energy counter and the power readings are compared if there are as many readings, over as much
+# time. From Ampere on a power reading is the mean of the last second, so at either end of a shorter
+# time it would say too much about what was before.
+_FEWEST_READINGS = 10
+_SHORTEST_S = 5.0
+_MOST_DISAGREEMENT = 0.1
 
 _Number = TypeVar("_Number", int, float)
 
@@ -54,8 +63,8 @@ def _gpu_report(
     readings: Sequence[Reading],
     gpu: Gpu | None,
 ) -> GpuReport:
-    counted_w = _power_from_counter(readings)
-    power_w = _mean(_known(readings, lambda r: r.power_w)) if counted_w is None else counted_w
+    power = _power(readings)
+    power_w = power.watts
     energy_j = None if power_w is None or window_seconds is None else power_w * window_seconds
     events = _clock_events(readings)
     throttled_share = _share_with(readings, HEAT_OR_PROTECTION)
@@ -77,7 +86,9 @@ def _gpu_report(
         throttled_share=throttled_share,
         power_w=power_w,
         energy_j=energy_j,
-        energy_from=None if energy_j is None else "power" if counted_w is None else "counter",
+        energy_from=None if energy_j is None else power.source,
+        energy_disagreement=power.disagreement,
+        energy_note=power.note,
         energy_j_per_inference=_per_inference(energy_j, inferences),
         temperature_c=max(_known(readings, lambda r: r.temperature_c), default=None),
         utilization=None if utilization_percent is None else utilization_percent / 100,
@@ -139,6 +150,57 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _clock(mhz: Sequence[float]) -> ClockFrequency | None:
     return ClockFrequency(mean=sum(mhz) / len(mhz), min=min(mhz)) if mhz else None
+
+
+@dataclass(frozen=True)
+class _Power:
+    """The mean power of a GPU, and how well its two meters agree."""
+
+    watts: float | None = None
+    source: Literal["counter", "power"] | None = None
+    disagreement: float | None = None  # integral of the readings / energy of the counter, minus 1
+    note: str | None = None  # why there is no power, or why the meters were not compared
+
+
+def _power(readings: Sequence[Reading]) -> _Power:
+    """The power by the energy counter, which is checked against the power readings.
+
+    If the two meters contradict each other, it is unknown which of them is right, and there is
+    neither power nor energy. Without a counter it is the mean of the power readings.
+    """
+    read_w = _mean(_known(readings, lambda r: r.power_w))
+    counted_w = _power_from_counter(readings)
+    if counted_w is None:
+        if read_w is None:
+            return _Power()
+        return _Power(read_w, "power", note="not checked: the energy counter reports nothing")
+    measured = [
+        (r.time_ns / _NS_PER_S, r.power_w, r.energy_j)
+        for r in readings
+        if r.power_w is not None and r.energy_j is not None
+    ]
+    if not measured:
+        return _Power(counted_w, "counter", note="not checked: there are no power readings")
+    (start_s, _, start_j), (end_s, _, end_j) = measured[0], measured[-1]
+    if len(measured) < _FEWEST_READINGS or end_s - start_s < _SHORTEST_S or end_j <= start_j:
+        return _Power(
+            counted_w,
+            "counter",
+            note=f"not checked: {len(measured)} power readings in {end_s - start_s:.1f} s; "
+            f"{_FEWEST_READINGS} in {_SHORTEST_S:g} s are needed",
+        )
+    integral_j = sum(
+        (after_s - before_s) * (before_w + after_w) / 2
+        for (before_s, before_w, _), (after_s, after_w, _) in pairwise(measured)
+    )
+    disagreement = integral_j / (end_j - start_j) - 1
+    if abs(disagreement) > _MOST_DISAGREEMENT:
+        return _Power(
+            disagreement=disagreement,
+            note=f"the power readings add up to {1 + disagreement:.2f} times the energy of the "
+            "counter, so neither is used",
+        )
+    return _Power(counted_w, "counter", disagreement)
 
 
 def _power_from_counter(readings: Sequence[Reading]) -> float | None:

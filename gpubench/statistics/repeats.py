@@ -295,7 +295,7 @@ def _cost(measured: Sequence[Result], cost: Cost) -> Cost:
 def same_price(result: Result, cost: Cost) -> Cost | None:
     """The cost of `result` at the price of another cost. None if it does not have that price."""
     for each in result.costs:
-        if (each.instance, each.usd_per_hour) == (cost.instance, cost.usd_per_hour):
+        if each.has_price_of(cost):
             return each
     return None
 

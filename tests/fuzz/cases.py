@@ -87,20 +87,22 @@ _FLAGS = {
     ),
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
-        *("--each-repeat", "--percentiles"),
+        *("--each-repeat", "--percentiles", "--prices"),
+        *("--capital-usd", "--years", "--usd-per-kwh", "--grams-co2-per-kwh", "--pue", "--watts"),
     ),
     "plan": (
         *("--objective", "--allow", "--only", "--instance", "--usd-per-hour", "--all"),
         *("--format", "--output", "--json"),
     ),
     "compare": (
-        *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force"),
+        *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force", "--prices"),
         *("--by", "--within", "--spread", "--fail-if", "--step-summary"),
     ),
     "ab": (*_SETTINGS, "--", "--rounds", "--fail-if", "--json", "--output", "--format"),
     "prices": (
         *("list", "show", "refresh", "--provider", "--accelerator", "--region", "--instance"),
-        *("--accept", "--dry-run", "--api-key"),
+        *("--accept", "--dry-run", "--api-key", "--term", "--sort", "--max-usd-per-hour"),
+        *("--format", "--output", "--prices"),
     ),
     "build": (
         *("--model", "--weights", "--runtime", "--precision", "--batch", "--seq-len", "--seed"),

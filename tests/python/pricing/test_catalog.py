@@ -23,6 +23,7 @@ def test_every_row_of_the_file_is_an_instance_with_a_price_and_its_source() -> N
     for instance in instances:
         assert instance.on_demand_usd_per_hour is not None
         assert instance.on_demand_usd_per_hour > 0
+        assert instance.as_of
         assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", instance.as_of)
         assert instance.source
         assert (instance.accelerator is None) == (instance.accelerator_count == 0)

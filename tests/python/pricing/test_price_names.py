@@ -1,0 +1,93 @@
+"""The name of a price: instance, region, term."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from factories import result
+
+from gpubench.errors import InputError
+from gpubench.pricing import bundled_catalog
+from gpubench.pricing.catalog import Catalog
+from gpubench.pricing.cost import Hardware, price
+from gpubench.pricing.names import PriceName, parse_price_name
+
+G5 = dataclasses.replace(
+    bundled_catalog().find("g5.xlarge"), spot_usd_per_hour=0.4, three_year_usd_per_hour=0.5
+)
+IRELAND = dataclasses.replace(G5, region="eu-west-1", on_demand_usd_per_hour=1.1, as_of=None)
+CATALOG = Catalog((G5, IRELAND))
+ANY = Hardware(None, (), 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("g5.xlarge", PriceName("g5.xlarge")),
+        ("aws/g5.xlarge", PriceName("g5.xlarge", "aws")),
+        ("g5.xlarge:spot", PriceName("g5.xlarge", term="spot")),
+        ("g5.xlarge:1y", PriceName("g5.xlarge", term="1-year")),
+        ("aws/g5.xlarge@eu-west-1:3-year", PriceName("g5.xlarge", "aws", "eu-west-1", "3-year")),
+        ("n1-standard-4+1xT4@us-central1", PriceName("n1-standard-4+1xT4", None, "us-central1")),
+    ],
+)
+def test_a_name_has_a_provider_a_region_and_a_term_if_they_are_written(
+    text: str, name: PriceName
+) -> None:
+    assert parse_price_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["", "/g5.xlarge", "aws/", "g5.xlarge@", "@eu-west-1", ":spot"])
+def test_a_name_with_an_empty_part_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not the name of a price; write"):
+        parse_price_name(text)
+
+
+@pytest.mark.parametrize("text", ["g5.xlarge:sopt", "g5.xlarge:"])
+def test_an_unknown_term_is_answered_with_the_terms(text: str) -> None:
+    with pytest.raises(InputError, match=r"unknown term .*on-demand, spot"):
+        parse_price_name(text)
+
+
+def test_without_a_region_it_is_the_first_row_and_without_a_term_on_demand() -> None:
+    assert CATALOG.find_price("g5.xlarge") == (G5, "on-demand", 1.006)
+    assert CATALOG.find_price("g5.xlarge@eu-west-1") == (IRELAND, "on-demand", 1.1)
+    assert CATALOG.find_price("aws/g5.xlarge:spot") == (G5, "spot", 0.4)
+
+
+def test_an_unknown_region_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(InputError, match=r"region 'mars-1' is known; known: us-east-1, eu-west-1"):
+        CATALOG.find_price("g5.xlarge@mars-1")
+
+
+def test_a_term_whose_price_is_unknown_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(
+        InputError, match=r"1-year price of 'g5.xlarge' .*known are on-demand, spot, 3-year"
+    ):
+        CATALOG.find_price("g5.xlarge:1-year")
+
+
+def test_a_cost_carries_the_region_the_term_and_the_date_of_its_price() -> None:
+    spot_later = dataclasses.replace(G5, spot_as_of="2026-10-30")
+    costs = price(
+        10.0, None, ANY, ["g5.xlarge@us-east-1", "g5.xlarge:spot"], catalog=Catalog((spot_later,))
+    )
+    assert [(c.region, c.term, c.usd_per_hour, c.price_as_of) for c in costs] == [
+        ("us-east-1", "on-demand", 1.006, "2026-07-20"),
+        ("us-east-1", "spot", 0.4, "2026-10-30"),
+    ]
+
+
+def test_the_machines_own_instance_has_the_first_row_with_an_on_demand_price() -> None:
+    only_spot = dataclasses.replace(G5, on_demand_usd_per_hour=None)
+    own = Hardware("g5.xlarge", (), 0, 4)
+    [cost] = price(10.0, None, own, catalog=Catalog((only_spot, IRELAND)))
+    assert (cost.region, cost.usd_per_hour) == ("eu-west-1", 1.1)
+    assert price(10.0, None, own, catalog=Catalog((only_spot,))) == []
+
+
+def test_the_key_of_a_cell_does_not_depend_on_its_prices() -> None:
+    plain, priced = result(), result(instance="g5.xlarge@us-east-1")
+    assert priced.costs[0].region == "us-east-1"
+    assert plain.spec.key("machine") == priced.spec.key("machine")
