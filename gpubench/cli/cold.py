@@ -35,7 +35,6 @@ _SETTINGS = (
 
 
 def _settings(command: Decorated) -> Decorated:
-    command = prices_option(command)
     for name in reversed(_SETTINGS):
         command = setting_option(name)(command)
     return command
@@ -73,6 +72,7 @@ def _option(name: str, metavar: str, text: str, **details: Any) -> Callable[[Dec
     "With --rate: when an idle instance is stopped. [default: the break-even idle time]",
 )
 @_settings
+@prices_option
 @click.option(
     "--output",
     cls=Option,

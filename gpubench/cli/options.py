@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,40 +91,50 @@ usd_per_hour_option = click.option(
 )
 
 
-def _take_prices(context: click.Context, _: click.Parameter, path: str | None) -> None:
-    """Let this process and those that it starts read the file too, until the command has ended."""
-    if path is None:
-        return
+def prices_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag --prices. While the command runs, everything reads that file too."""
+
+    @functools.wraps(command)
+    def with_prices(*arguments: Any, prices: str | None, **flags: Any) -> Any:
+        with _price_file(prices):
+            return command(*arguments, **flags)
+
+    return click.option(
+        "--prices",
+        cls=Option,
+        section="Prices",
+        type=Known(files=True),
+        metavar="FILE.csv",
+        help="Prices of your own, which override those that gpubench knows (see gpubench prices).",
+    )(with_prices)
+
+
+@contextmanager
+def _price_file(path: str | None) -> Iterator[None]:
+    """Name one more file in the environment, so that processes that are started read it too.
+
+    Raises InputError if it cannot be used.
+    """
     from gpubench.pricing.price_files import VARIABLE, current_catalog
 
+    if path is None:
+        yield
+        return
     if not path or os.pathsep in path:
         raise InputError(
             f"--prices '{path}' cannot be used; give a file whose name does not contain "
             f"'{os.pathsep}'"
         )
     before = os.environ.get(VARIABLE)
-
-    def restore() -> None:
+    os.environ[VARIABLE] = os.pathsep.join(filter(None, (before, os.path.abspath(path))))
+    try:
+        current_catalog()
+        yield
+    finally:
         if before is None:
-            os.environ.pop(VARIABLE, None)
+            del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = before
-
-    context.call_on_close(restore)
-    os.environ[VARIABLE] = os.pathsep.join(filter(None, (before, os.path.abspath(path))))
-    current_catalog()  # so that a file that is wrong ends the command before anything starts
-
-
-prices_option = click.option(
-    "--prices",
-    cls=Option,
-    section="Prices",
-    type=Known(files=True),
-    metavar="FILE.csv",
-    expose_value=False,
-    callback=_take_prices,
-    help="Prices of your own, which override those that gpubench knows (see gpubench prices).",
-)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from importlib.resources import files
 from gpubench.errors import InputError, nearest
 from gpubench.pricing.names import TERMS, PriceName, Term, parse_price_name
 
+__all__ = ["COLUMNS", "Catalog", "Instance", "Term", "bundled_catalog", "read_catalog"]
+
 # The columns of a file of prices, in their order.
 COLUMNS = (
     *("provider", "instance", "region"),

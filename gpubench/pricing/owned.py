@@ -55,8 +55,9 @@ class Owned:
         watts = self.watts if self.watts is not None else measured_w
         power = "" if watts is None else f"{watts:.4g} W"
         measured = " (GPUs, measured)" if self.watts is None else ""
+        unit = "year" if self.years == 1 else "years"
         return (
-            f"${self.capital_usd:,.10g} over {self.years:g} years, {power}{measured} x PUE "
+            f"${self.capital_usd:,.10g} over {self.years:g} {unit}, {power}{measured} x PUE "
             f"{self.pue:g} at ${self.usd_per_kwh:g}/kWh"
         )
 

@@ -173,6 +173,64 @@ def test_energy_is_that_of_the_counter_over_the_window_and_of_all_gpus() -> None
     assert report(readings).energy_j_per_inference is None  # one GPU's share is not the whole
 
 
+def two_meters(counted_w: float, read_w: float, period_s: float = 0.2) -> DeviceReport:
+    """A GPU whose counter and whose power readings say this, read from 2 s to 10 s."""
+    times = [2 + period_s * number for number in range(int(8 / period_s) + 1)]
+    readings = [
+        Reading(int(t * S), energy_j=1e6 + counted_w * t, power_w=read_w + (-1) ** n)
+        for n, t in enumerate(times)
+    ]
+    return report({"cuda:0": readings}, ("cuda:0", "cuda:0"))
+
+
+@pytest.mark.parametrize("read_w", [92.0, 100.0, 108.0])
+def test_two_meters_that_agree_within_10_percent_give_the_energy_of_the_counter(
+    read_w: float,
+) -> None:
+    [gpu] = two_meters(100.0, read_w).gpus
+    assert (gpu.energy_from, gpu.energy_note) == ("counter", None)
+    assert gpu.energy_j == pytest.approx(1000)
+    assert gpu.energy_disagreement == pytest.approx(read_w / 100 - 1, abs=0.001)
+
+
+@pytest.mark.parametrize(("read_w", "times"), [(80.0, "0.80"), (150.0, "1.50")])
+def test_two_meters_that_contradict_each_other_give_no_energy_and_the_reason(
+    read_w: float, times: str
+) -> None:
+    both = two_meters(100.0, read_w)
+    [gpu] = both.gpus
+    assert (gpu.power_w, gpu.energy_j, gpu.energy_j_per_inference, gpu.energy_from) == (None,) * 4
+    assert (both.power_w, both.energy_j, both.energy_j_per_inference) == (None,) * 3
+    assert gpu.energy_note is not None
+    assert f"add up to {times} times the energy of the counter" in gpu.energy_note
+
+
+def test_few_readings_are_no_check_and_that_is_said() -> None:
+    [gpu] = two_meters(100.0, 150.0, period_s=1.0).gpus
+    assert gpu.energy_j == pytest.approx(1000)
+    assert gpu.energy_disagreement is None
+    assert gpu.energy_note == "not checked: 9 power readings in 8.0 s; 10 in 5 s are needed"
+
+
+def test_a_gpu_with_one_meter_says_that_it_was_not_checked() -> None:
+    counter = [Reading((2 + t) * S, energy_j=1e6 + 100 * t) for t in range(9)]
+    power = [Reading((2 + t) * S, power_w=50.0) for t in range(9)]
+    both = report({"cuda:0": counter, "cuda:1": power})
+    assert [gpu.energy_note for gpu in both.gpus] == [
+        "not checked: there are no power readings",
+        "not checked: the energy counter reports nothing",
+    ]
+
+
+def test_the_readings_of_a_board_are_checked_as_they_come() -> None:
+    nvml = FakeNvml()  # 120 W, and 1 J more at each reading
+    sensor = find(nvml, GPU)
+    readings = [replace(sensor.read(), time_ns=(2 + t) * S) for t in range(10)]
+    [gpu] = report({"cuda:0": readings}, ("cuda:0", "cuda:0")).gpus
+    assert gpu.energy_j is None
+    assert gpu.energy_disagreement == pytest.approx(119)
+
+
 @pytest.mark.parametrize("counter", [[7.0, 7.0], [7.0, 3.0], [7.0]])
 def test_a_counter_that_does_not_rise_is_not_used(counter: list[float]) -> None:
     readings = [Reading((2 + i) * S, energy_j=j, power_w=50.0) for i, j in enumerate(counter)]

@@ -104,6 +104,7 @@ def test_an_n1_with_gpus_has_a_name_that_its_source_states_as_made_up() -> None:
             vcpus * 0.031611 + 3.75 * vcpus * 0.004237 + gpus * 0.35
         )
         assert (instance.accelerator, instance.accelerator_count) == ("T4", gpus)
+        assert instance.source is not None
         assert instance.source.endswith("sum of SKUs; the name of the combination is gpubench's")
     assert found["n1-standard-4"].accelerator is None
 
