@@ -104,6 +104,7 @@ class OperatingPoint:
     search: SearchResult | None  # the search that this is the answer of
     verdict: Verdict
     documents: tuple[Place, ...]
+    is_in_an_answer: bool = False  # a search found its rate from this open loop and others
 
 
 @dataclass(frozen=True)
@@ -400,7 +401,7 @@ class _Collected:
 
     def add_cell(self, result: Result, places: tuple[Place, ...], objective: Objective) -> None:
         self._add_prices(result.spec)
-        self._add_result(result, places, objective, result.verdict)
+        self._add_result(result, places, objective)
 
     def add_search(
         self, found: SearchResult, places: tuple[Place, ...], objective: Objective
@@ -430,7 +431,8 @@ class _Collected:
                 )
             )
         for probe in found.probes:
-            self._add_result(probe.result, places, objective, probe.result.verdict)
+            is_in_an_answer = probe.near and rate is not None
+            self._add_result(probe.result, places, objective, is_in_an_answer)
 
     def _add_prices(self, spec: Spec) -> None:
         self._instances |= dict.fromkeys(spec.instance)
@@ -442,7 +444,7 @@ class _Collected:
         result: Result,
         places: tuple[Place, ...],
         objective: Objective,
-        verdict: Verdict,
+        is_in_an_answer: bool = False,
     ) -> None:
         if result.error is not None:
             self._failed.append(result)
@@ -466,8 +468,9 @@ class _Collected:
                 keeps_busy=(spec.clients or 0) >= in_flight and spec.dynamic_batch is None,
                 result=result,
                 search=None,
-                verdict=verdict,
+                verdict=result.verdict,
                 documents=places,
+                is_in_an_answer=is_in_an_answer,
             )
         )
 

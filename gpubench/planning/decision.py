@@ -72,6 +72,7 @@ class Knee:
     highest_x: float  # where the throughput is highest
     highest_throughput_per_second: float
     count: int  # points of the curve
+    is_last: bool  # no larger x was measured, so the curve may still rise
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,8 @@ def _refuse_several_machines(documents: Documents) -> None:
 
 def _front_points(measured: MeasuredSetting, prices: GivenPrices) -> list[FrontPoint]:
     points = []
-    for point in measured.points:
+    # The answer of a search says more than each of the open loops from which it comes.
+    for point in (each for each in measured.points if not each.is_in_an_answer):
         for cost in point_costs(point, measured, prices):
             if cost.usd_per_million is None or point.latency_ms is None:
                 continue
@@ -338,7 +340,14 @@ def knees(documents: Documents, workload: Workload, objective: Objective) -> tup
         highest = max(range(len(ys)), key=ys.__getitem__)
         found.append(
             Knee(
-                axis, points[index].result, xs[index], ys[index], xs[highest], ys[highest], len(xs)
+                axis=axis,
+                at=points[index].result,
+                x=xs[index],
+                throughput_per_second=ys[index],
+                highest_x=xs[highest],
+                highest_throughput_per_second=ys[highest],
+                count=len(xs),
+                is_last=xs[index] == max(xs),
             )
         )
     return tuple(found)

@@ -23,11 +23,12 @@ _OBSTACLE_NOTES: dict[Obstacle, str] = {
     "outputs-differ": "wrong answers: the outputs differ from the fp32 reference",
 }
 
-LEGEND = (
-    "inferences /s: of one whole instance, within the objective; ± is the 95% interval. "
-    "≥: a lower bound of the rate, from open loops. ≤: an upper bound, from closed loops. "
-    "~: neither, from closed loops that do not keep all workers busy."
-)
+LEGEND = "inferences /s: of one whole instance, within the objective; ± is the 95% interval."
+_BOUND_LEGEND: dict[Bound, str] = {
+    "at-least": "≥: a lower bound of the rate, so the cost is an upper bound.",
+    "at-most": "≤: an upper bound of the rate, so the cost is a lower bound.",
+    "none": "~: no bound, because the clients of the closed loop do not keep all workers busy.",
+}
 FRONT = (
     "Each row is a measured rate. No other measured rate of this model is both cheaper and faster."
 )
@@ -85,8 +86,16 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         columns,
         results,
         [each.cost for each in shown],
-        [LEGEND],
+        _candidate_remarks(decision, shown),
     )
+
+
+def _candidate_remarks(decision: Decision, shown: Sequence[Candidate]) -> list[str]:
+    bounds = {each.bound for each in shown}
+    legend = [LEGEND, *(text for bound, text in _BOUND_LEGEND.items() if bound in bounds)]
+    left_out = len(decision.candidates) - len(shown) + len(decision.unmet)
+    more = f"Not shown: {left_out} more, which --all shows."
+    return [" ".join(legend), *([more] if left_out else [])]
 
 
 def _front(decision: Decision, plan: DeploymentPlan) -> Table:
@@ -148,7 +157,7 @@ def _knees(decision: Decision, plan: DeploymentPlan) -> Table:
         *_setting_columns(results),
         *_machine_column(results),
         (Column("over", "left"), [DraftCell(each.axis) for each in curves]),
-        (Column("knee"), [DraftCell(number(each.x, 3)) for each in curves]),
+        (Column("knee"), [_knee_cell(each) for each in curves]),
         (Column("inferences /s"), [DraftCell(number(k.throughput_per_second, 3)) for k in curves]),
         (
             Column(f"P{plan.objective.percent} ms"),
@@ -158,7 +167,7 @@ def _knees(decision: Decision, plan: DeploymentPlan) -> Table:
             Column("highest /s"),
             [DraftCell(number(k.highest_throughput_per_second, 3)) for k in curves],
         ),
-        (Column("at"), [DraftCell(number(each.highest_x, 3)) for each in curves]),
+        (Column("at"), [DraftCell(f"{each.highest_x:g}") for each in curves]),
     ]
     return _table("knees", decision, plan, columns, results, [], [KNEES])
 
@@ -237,6 +246,11 @@ def _evidence(evidence: EvidenceKind, obstacles: Sequence[Obstacle], verdict: Ve
         codes = ", ".join(reason.code for reason in verdict.reasons)
         notes.append(f"suspect: {codes or 'no verdict'}; gpubench report DIR has the remedies")
     return DraftCell(evidence.replace("-", " "), tuple(notes))
+
+
+def _knee_cell(each: Knee) -> DraftCell:
+    notes = ("the largest value that was measured: the curve may still rise",)
+    return DraftCell(f"{each.x:g}", notes if each.is_last else ())
 
 
 def _percentile(each: Knee, plan: DeploymentPlan) -> float | None:

@@ -138,4 +138,5 @@ def _knee(each: Knee, plan: DeploymentPlan) -> Json:
         "highest_x": each.highest_x,
         "highest_throughput_per_second": each.highest_throughput_per_second,
         "points": each.count,
+        "is_last": each.is_last,
     }

@@ -12,7 +12,7 @@ from gpubench.planning.candidates import (
     deployed_settings,
 )
 from gpubench.planning.decision import Decision, DeploymentPlan
-from gpubench.report.format import change, count, milliseconds, number, seconds, usd
+from gpubench.report.format import count, milliseconds, number, seconds, two_digits, usd
 from gpubench.report.notes import price_name
 from gpubench.results.result import Cost, Interval, Result
 from gpubench.spec.objective import Objective
@@ -110,7 +110,7 @@ def rate_text(candidate: Candidate, objective: Objective) -> str:
     percentile = f"P{objective.percent}"
     match candidate.bound:
         case "estimate":
-            return f"{rate} with {objective_text(objective)}"
+            return f"{rate} with {objective_text(objective)}{_without_interval(candidate)}"
         case "at-least" if candidate.point.search is not None:
             return f"at least {rate} with {objective_text(objective)}"
         case "at-least":
@@ -123,6 +123,14 @@ def rate_text(candidate: Candidate, objective: Objective) -> str:
             )
         case _:
             return f"{rate} in a closed loop ({percentile} {milliseconds(candidate.latency_ms)} ms)"
+
+
+def _without_interval(candidate: Candidate) -> str:
+    """Why the rate of a search has no interval, if it has none."""
+    search = candidate.point.search
+    if candidate.interval is not None or search is None or search.note is None:
+        return ""
+    return f" (no interval: {search.note})"
 
 
 def _uncertain(candidate: Candidate) -> str:
@@ -182,7 +190,12 @@ def decision_sentence(decision: Decision, plan: DeploymentPlan) -> str:
     winner = decision.winner
     if winner is not None:
         return " ".join(
-            [f"Deploy {_offer(winner, plan.objective)}.", *_next(decision), *_cheaper(decision)]
+            [
+                f"Deploy {_offer(winner, plan.objective)}.",
+                *_allowed(winner),
+                *_next(decision),
+                *_cheaper(decision),
+            ]
         )
     if decision.candidates:
         return _no_winner(decision, plan)
@@ -199,6 +212,13 @@ def _offer(candidate: Candidate, objective: Objective) -> str:
     )
 
 
+def _allowed(winner: Candidate) -> list[str]:
+    """What speaks against the winner, and was allowed."""
+    if not winner.obstacles:
+        return []
+    return [f"You allowed that {'; '.join(obstacle_text(e, winner) for e in winner.obstacles)}."]
+
+
 def _next(decision: Decision) -> list[str]:
     winner, other = decision.winner, decision.next_best
     if winner is None or other is None:
@@ -209,7 +229,8 @@ def _next(decision: Decision) -> list[str]:
         setting = f"the same with {what_differs(winner, other)}"
     text = f"Next best: {setting}, {where}: {cost_text(other)}"
     if winner.usd_per_million and other.usd_per_million:
-        text += f", {change(other.usd_per_million / winner.usd_per_million)}"
+        more = other.usd_per_million / winner.usd_per_million - 1
+        text += f", {two_digits(more)} more" if more > 0 else ", the same"
     return [f"{text}.", *_told_apart(winner, other)]
 
 

@@ -57,7 +57,7 @@ def test_the_answer_is_the_first_sentence(
     assert capsys.readouterr().out.splitlines()[0] == (
         "Deploy resnet50 in bf16 with onnxruntime, batch 1, 2 workers, on c7i.xlarge: 31.0/s each "
         "with P95 within 100ms, $1.60 a million (1.55 to 1.65). Next best: resnet50 in fp32 with "
-        "torchscript, batch 1, 2 workers, on c7i.xlarge: $2.75 a million (2.68 to 2.83), +72%."
+        "torchscript, batch 1, 2 workers, on c7i.xlarge: $2.75 a million (2.68 to 2.83), 72% more."
     )
 
 
@@ -118,6 +118,7 @@ def test_what_is_allowed_can_win(quick: str, capsys: pytest.CaptureFixture[str])
     assert cli.main(["plan", quick, "--objective", "p95:200ms", *allow]) == 0
     out = capsys.readouterr().out
     assert "Deploy resnet50 in bf16" in out
+    assert "You allowed that only a closed loop was measured" in out
     assert "These are different models or inputs, so their costs are not compared." in out
 
 

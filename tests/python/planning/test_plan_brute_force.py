@@ -165,6 +165,24 @@ def test_a_knee_over_the_batch_size() -> None:
     (found,) = decide(documents(*cells), OBJECTIVE).decisions[0].knees
     assert (found.axis, found.x, found.throughput_per_second) == ("batch", 4, 290.0)
     assert (found.highest_x, found.highest_throughput_per_second, found.count) == (8, 300.0, 4)
+    assert found.is_last is False
+
+
+def test_a_knee_at_the_largest_value_is_marked() -> None:
+    cells = [closed_loop(100.0 * batch, 10.0, batch=batch) for batch in (1, 2, 4)]
+    (found,) = decide(documents(*cells), OBJECTIVE).decisions[0].knees
+    assert (found.x, found.is_last) == (4, True)
+
+
+def test_the_front_has_the_answer_of_a_search_and_not_the_probes_that_it_comes_from() -> None:
+    near, far = open_loop(10.0, 99.0, 110.0), open_loop(6.0, 40.0, 50.0)
+    found = search(10.0, (9.0, 11.0), probes=(far, near))
+    found.probes[0].near = False
+    front = decide(documents(found), OBJECTIVE).decisions[0].front
+    assert [(each.rate_per_second, each.latency_ms) for each in front] == [
+        (10.0, 100.0),
+        (6.0, 40.0),
+    ]
 
 
 def test_a_knee_over_workers_ignores_what_follows_from_them() -> None:
