@@ -73,7 +73,7 @@ def command(
         raise InputError(
             f"--accept {strange[0]}: --instance does not name it; name it there too, or remove it"
         )
-    path = user_file.default_path()
+    path = user_file.path_of_user_file()
     user_file.read(path)  # a file that cannot be used is refused before anything is downloaded
     say([f"reading the prices of {provider}, {region}"])
     answer = read_prices(provider, region, only, datetime.now(UTC), api_key, url=url)
@@ -92,13 +92,14 @@ def command(
         )
     warn(f"{provider} has no usable price of {name} in {region}" for name in unknown)
     with nullcontext() if dry_run else user_file.locked(path):
-        file = user_file.read(path)
-        judged = judge(answer, file.known_prices(provider, region), accepted, only)
+        rows = user_file.read(path)
+        prices = user_file.known_prices(rows, provider, region)
+        judged = judge(answer, prices, accepted, only)
         refused_spot = {each.name for each in judged.refusals if each.term == "spot"}
         if not dry_run:
             all_spot = {each.name for each in judged.instances}
-            file.merge(judged.instances, refused_spot if answer.has_spot else all_spot)
-            user_file.write(path, file)
+            keep_spot = refused_spot if answer.has_spot else all_spot
+            user_file.write(path, user_file.merged(rows, judged.instances, keep_spot))
     shown = [changes(judged.changes)] if judged.changes else []
     shown += [refusals(judged.refusals)] if judged.refusals else []
     terminal.show(shown)

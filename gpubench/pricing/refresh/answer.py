@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.catalog import Instance
+from gpubench.pricing.names import Term
 
 
 @dataclass(frozen=True)

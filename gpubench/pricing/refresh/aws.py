@@ -22,7 +22,8 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.catalog import Instance
+from gpubench.pricing.names import Term
 from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
 from gpubench.pricing.refresh.fetch import Downloads
 from gpubench.pricing.refresh.hardware import MachineHardware, aws, is_wanted_on_aws

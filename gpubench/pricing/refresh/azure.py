@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.catalog import Instance
+from gpubench.pricing.names import TERMS, Term
 from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
 from gpubench.pricing.refresh.hardware import azure, has_part_of_a_gpu
 from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
@@ -38,7 +39,6 @@ _PAGE_SIZES = (100, 1000)  # the interface has used both
 _HOURS_OF_A_YEAR = 8760
 _YEARS = {"1 Year": 1, "3 Years": 3}
 _YEAR_TERMS: dict[int, Term] = {1: "1-year", 3: "3-year"}
-_TERMS: tuple[Term, ...] = ("on-demand", "spot", "1-year", "3-year")
 _OTHER_PRODUCTS = re.compile(r"\bWindows\b| Win$|Dedicated Host|Cloud ?Services", re.IGNORECASE)
 _SPOT = re.compile(r"\bSpot\b")
 
@@ -78,7 +78,7 @@ def read(
     instances = []
     for name, hardware in known.items():
         prices: dict[Term, Quote] = {}
-        for term in _TERMS:
+        for term in TERMS:
             try:
                 quote = _current(rows.get((name, term), []))
             except PriceConflictError as error:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.catalog import Instance
+from gpubench.pricing.names import TERMS, Term
 from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
 from gpubench.pricing.refresh.hardware import MachineHardware, composed, google
 from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
@@ -41,7 +42,6 @@ _PATH = "/v1/services/6F81-5844-456A/skus"  # Compute Engine
 _PAGE_SIZE = 1000
 _MOST_PAGES = 500
 _HOURS_OF_A_MONTH = 730  # Google bills a month of storage as 730 hours
-_TERMS: tuple[Term, ...] = ("on-demand", "spot", "1-year", "3-year")
 _COMMITTED: dict[str, Term] = {"1": "1-year", "3": "3-year"}
 
 
@@ -122,7 +122,7 @@ def read(
     refusals: list[Refusal] = []
     for name, hardware in known.items():
         prices: dict[Term, Quote] = {}
-        for term in _TERMS:
+        for term in TERMS:
             try:
                 quote = _sum(_parts(name, hardware), term, quotes)
             except PriceConflictError as error:

@@ -25,7 +25,8 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gpubench.pricing.catalog import Instance, Term
+from gpubench.pricing.catalog import Instance
+from gpubench.pricing.names import TERMS, Term
 from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
 from gpubench.pricing.refresh.hardware import family
 
@@ -35,7 +36,6 @@ _SAME = 1e-8  # relative; a price file has ten digits
 _SMALLEST_SHARE, _LARGEST_SHARE = 0.02, 1.05  # of the on-demand price
 ACCEPT_ALL = "all"
 
-_TERMS: tuple[Term, ...] = ("on-demand", "spot", "1-year", "3-year")
 Prices = Mapping[Term, float]  # the known prices of an instance
 
 
@@ -93,7 +93,7 @@ def judge(
         if "3-year" in terms:
             instance = replace(instance, three_year_usd_per_hour=None)
         kept.append(instance)
-        for term in _TERMS:
+        for term in TERMS:
             old, new = before.get(term), instance.usd_per_hour(term)
             if new is not None and (old is None or not math.isclose(old, new, rel_tol=_SAME)):
                 changes.append(PriceChange(instance.name, term, old, new))
@@ -107,7 +107,7 @@ def _is_accepted(name: str, accept: Collection[str]) -> bool:
 def _refused(instance: Instance, before: Prices, expected: float | None) -> list[Refusal]:
     on_demand = instance.on_demand_usd_per_hour
     found: list[Refusal] = []
-    for term in _TERMS:
+    for term in TERMS:
         price = instance.usd_per_hour(term)
         if price is None or on_demand is None:
             continue

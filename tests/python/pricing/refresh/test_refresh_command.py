@@ -18,6 +18,7 @@ no_credentials = pytest.importorskip("botocore.exceptions").NoCredentialsError
 GOOGLE = ("--provider", "gcp", "--region", "us-central1")
 AZURE = ("--provider", "azure", "--region", "eastus")
 AZURE_PAGES = ("azure_eastus_1.json", "azure_eastus_2.json")
+HOME = "provider,instance,region,on_demand_usd_per_hour,accelerator_count\nhome,box,cellar,0.2,0\n"
 T4 = "Standard_NC4as_T4_v3"
 
 
@@ -40,7 +41,7 @@ def refresh(server: PriceServer, *arguments: str) -> int:
 
 
 def rows() -> dict[str, dict[str, str]]:
-    text = user_file.default_path().read_text()
+    text = user_file.path_of_user_file().read_text()
     return {row["instance"]: row for row in csv.DictReader(text.splitlines())}
 
 
@@ -58,7 +59,7 @@ def test_prices_of_aws_are_written_with_source_date_and_skus_and_spot_is_told_to
     assert "spot prices of AWS were not read" in captured.err
     assert "Unable to locate credentials" in captured.err
     assert "r8g.4xlarge" in captured.out
-    assert f"0 refused; written to {user_file.default_path()}" in captured.out
+    assert f"0 refused; written to {user_file.path_of_user_file()}" in captured.out
 
 
 def test_a_dry_run_shows_the_changes_and_writes_nothing(
@@ -66,7 +67,7 @@ def test_a_dry_run_shows_the_changes_and_writes_nothing(
 ) -> None:
     with serve(data(*AZURE_PAGES)) as server:
         assert refresh(server, *AZURE, "--dry-run") == 0
-    assert not user_file.default_path().parent.exists()
+    assert not user_file.path_of_user_file().parent.exists()
     out = capsys.readouterr().out
     assert "nothing was written to" in out
     line = next(line for line in out.splitlines() if T4 in line and "spot" in line)
@@ -85,7 +86,7 @@ def test_a_name_that_the_provider_does_not_have_changes_nothing(
 ) -> None:
     with serve(data(*AZURE_PAGES)) as server:
         assert refresh(server, *AZURE, "--instance", "Standard_Nothing") == 1
-    assert not user_file.default_path().exists()
+    assert not user_file.path_of_user_file().exists()
     assert "no usable price of Standard_Nothing in eastus" in capsys.readouterr().err
 
 
@@ -135,12 +136,12 @@ def test_a_price_of_0_cannot_be_accepted() -> None:
 def test_an_answer_whose_second_page_fails_changes_nothing(
     second: Reply, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = user_file.default_path()
+    path = user_file.path_of_user_file()
     path.parent.mkdir(parents=True)
-    path.write_text("provider,instance,region\nhome,box,cellar\n")
+    path.write_text(HOME)
     with serve([*data(AZURE_PAGES[0]), second]) as server:
         assert refresh(server, *AZURE) == 1
-    assert path.read_text() == "provider,instance,region\nhome,box,cellar\n"
+    assert path.read_text() == HOME
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("gpubench: ")
     assert "no price was changed" in error
@@ -155,7 +156,7 @@ def test_two_providers_share_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.headers[0]["X-Goog-Api-Key"] == "secret-key"
     assert {"azure", "gcp"} == {row["provider"] for row in rows().values()}
     assert rows()["n1-standard-4+1xT4"]["accelerator"] == "T4"
-    assert "secret-key" not in user_file.default_path().read_text()
+    assert "secret-key" not in user_file.path_of_user_file().read_text()
 
 
 def test_a_region_without_any_price_is_probably_mistyped(
@@ -196,13 +197,13 @@ def test_bad_input_is_told_in_one_line_before_anything_is_asked(
 def test_a_price_file_that_cannot_be_used_is_told_before_anything_is_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = user_file.default_path()
+    path = user_file.path_of_user_file()
     path.parent.mkdir(parents=True)
     path.write_text("my notes\n")
     with serve([Reply(b"{}")]) as server:
         assert refresh(server, *AZURE) == 2
     assert not server.paths
-    assert f"{path}:1: it has no column provider" in capsys.readouterr().err
+    assert f"{path}:1: unknown column 'my notes'" in capsys.readouterr().err
 
 
 def test_a_second_refresh_finds_nothing_new(capsys: pytest.CaptureFixture[str]) -> None:

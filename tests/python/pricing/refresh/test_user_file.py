@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gpubench.errors import GpubenchError, InputError
-from gpubench.pricing import bundled_catalog
-from gpubench.pricing.catalog import read_catalog
+from gpubench.errors import GpubenchError
+from gpubench.pricing import Instance, bundled_catalog
+from gpubench.pricing.price_files import current_catalog
 from gpubench.pricing.refresh import user_file
 
 G5 = replace(
@@ -27,38 +27,39 @@ G5 = replace(
 )
 
 
+HEADER = "provider,instance,region,on_demand_usd_per_hour,accelerator_count\n"
+
+
 def written(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def merge(path: Path, *instances: object, keep_spot: tuple[str, ...] = ()) -> None:
-    file = user_file.read(path)
-    file.merge([each for each in instances if isinstance(each, type(G5))], keep_spot)
-    user_file.write(path, file)
+def merge(path: Path, *instances: Instance, keep_spot: tuple[str, ...] = ()) -> None:
+    user_file.write(path, user_file.merged(user_file.read(path), instances, keep_spot))
 
 
 def test_a_file_that_was_written_is_read_as_the_same_instance(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     merge(path, G5)
-    assert read_catalog(path.read_text().splitlines()).instances == (G5,)
+    (read,) = user_file.read(path)
+    assert replace(read, file=None) == G5
 
 
-def test_rows_of_other_regions_and_providers_and_unknown_columns_stay(tmp_path: Path) -> None:
+def test_rows_of_other_regions_and_providers_stay(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     path.write_text(
-        "note,provider,instance,region,on_demand_usd_per_hour\n"
-        "mine,aws,g5.xlarge,eu-west-1,1.123\n"
-        "old,aws,g5.xlarge,us-east-1,9\n"
-        "own,home,box,cellar,0.2\n"
+        HEADER + "aws,g5.xlarge,eu-west-1,1.123,1\naws,g5.xlarge,us-east-1,9,1\n"
+        "home,box,cellar,0.2,0\n"
     )
     merge(path, G5)
     rows = written(path)
-    assert [(row["note"], row["region"], row["on_demand_usd_per_hour"]) for row in rows] == [
-        ("mine", "eu-west-1", "1.123"),
-        ("old", "us-east-1", "1.006"),
-        ("own", "cellar", "0.2"),
+    assert [(row["region"], row["on_demand_usd_per_hour"]) for row in rows] == [
+        ("eu-west-1", "1.123"),
+        ("us-east-1", "1.006"),
+        ("cellar", "0.2"),
     ]
-    assert rows[1]["sku_ids"] == "A B"
+    assert [row["sku_ids"] for row in rows] == ["", "A B", ""]
+    assert [row["source"] for row in rows] == ["", G5.source, ""]
 
 
 def test_kept_spot_prices_keep_their_date(tmp_path: Path) -> None:
@@ -84,47 +85,23 @@ def test_kept_spot_prices_may_be_those_of_the_bundled_catalog(tmp_path: Path) ->
 
 def test_known_prices_are_those_of_the_file_and_then_of_the_bundled_catalog(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
-    path.write_text(
-        "provider,instance,region,on_demand_usd_per_hour\naws,g5.xlarge,us-east-1,1.5\n"
-    )
-    known = user_file.read(path).known_prices("aws", "us-east-1")
+    path.write_text(HEADER + "aws,g5.xlarge,us-east-1,1.5,1\n")
+    rows = user_file.read(path)
+    known = user_file.known_prices(rows, "aws", "us-east-1")
     assert known["g5.xlarge"] == {"on-demand": 1.5}
     assert known["g5.2xlarge"]["on-demand"] == 1.212
-    assert user_file.read(path).known_prices("aws", "eu-west-1") == {}
+    assert user_file.known_prices(rows, "aws", "eu-west-9") == {}
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("instance,region\n", r":1: it has no column provider"),
-        ("", r":1: it has no column provider"),
-        ("provider,instance,region\naws,g5.xlarge\n", r":2: the row has more or fewer fields"),
-        ("provider,instance,region\na,b,c,d\n", r":2: the row has more or fewer fields"),
-        (
-            "provider,instance,region,spot_usd_per_hour\na,b,c,-1\n",
-            r":2: spot_usd_per_hour is '-1'; give a number above 0",
-        ),
-        (
-            "provider,instance,region,on_demand_usd_per_hour\na,b,c,nan\n",
-            r":2: on_demand_usd_per_hour is 'nan'",
-        ),
-        ('provider,instance,region\n"a"b,c,d\n', r":2: this is not CSV"),
-    ],
-)
-def test_a_file_that_is_no_price_file_is_refused_with_its_line(
-    text: str, problem: str, tmp_path: Path
+def test_prices_that_were_refreshed_are_those_that_reports_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "prices.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=problem):
-        user_file.read(path)
-
-
-def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "prices.csv"
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="it is not UTF-8"):
-        user_file.read(path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    path = user_file.path_of_user_file()
+    with user_file.locked(path):
+        merge(path, replace(G5, on_demand_usd_per_hour=1.25))
+    assert current_catalog().find_price("g5.xlarge")[2] == 1.25
+    assert current_catalog().find_price("g5.xlarge:spot")[2] == 0.4
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
@@ -134,13 +111,3 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
         user_file.locked(tmp_path / "file" / "prices.csv"),
     ):
         pass
-
-
-def test_the_file_is_in_the_users_folder_of_settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert user_file.default_path() == tmp_path / "gpubench" / "prices.csv"
-    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert user_file.default_path() == tmp_path / ".config" / "gpubench" / "prices.csv"
