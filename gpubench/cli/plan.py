@@ -8,15 +8,15 @@ import click
 
 from gpubench.cli.completion import FolderParam, Known
 from gpubench.cli.options import (
+    AskedPrices,
     check_output_file,
     chosen_format,
     format_option,
-    instance_option,
     json_file,
     json_option,
     output_option,
+    price_options,
     split_names,
-    usd_per_hour_option,
 )
 from gpubench.cli.output import emit, emit_tables, warn, write_result
 from gpubench.cli.sections import Command
@@ -53,8 +53,7 @@ def _obstacles() -> tuple[str, ...]:
     help="Leave out results with another value of this setting, for example inputs=host. "
     "Repeatable.",
 )
-@instance_option
-@usd_per_hour_option
+@price_options
 @click.option("--all", "every", is_flag=True, help="Show every candidate, not only the cheapest.")
 @format_option
 @output_option
@@ -64,8 +63,7 @@ def command(
     objective: str,
     allow: tuple[str, ...],
     only: tuple[str, ...],
-    instance: tuple[str, ...],
-    usd_per_hour: float | None,
+    asked: AskedPrices,
     every: bool,
     format_name: str | None,
     output: Path | None,
@@ -95,10 +93,12 @@ def command(
     planned = plan(
         directories,
         objective,
-        split_names(instance),
-        usd_per_hour,
+        asked.instances,
+        asked.usd_per_hour,
         split_names(allow),
         only,
+        asked.owned,
+        asked.electricity,
     )
     warn(planned.problems)
     said = sentences(planned)

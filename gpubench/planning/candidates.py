@@ -24,6 +24,7 @@ from gpubench.errors import InputError, nearest
 from gpubench.planning.axis import setting_value
 from gpubench.planning.search_repeats import combined_searches
 from gpubench.pricing.cost import measured_hardware, price
+from gpubench.pricing.owned import Owned
 from gpubench.results.result import OUTPUTS_DIFFER, Cost, Interval, Result, Verdict
 from gpubench.results.run_directory import search_key
 from gpubench.results.search_result import SearchResult
@@ -49,9 +50,15 @@ class GivenPrices:
 
     instances: tuple[str, ...] = ()
     usd_per_hour: float | None = None
+    owned: Owned | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.instances) or self.usd_per_hour is not None
+        return bool(self.instances) or self.is_of_one_machine
+
+    @property
+    def is_of_one_machine(self) -> bool:
+        """Whether a price is that of the machine that was measured, and not of an instance."""
+        return self.usd_per_hour is not None or self.owned is not None
 
 
 AS_STORED = GivenPrices()
@@ -275,7 +282,14 @@ def point_costs(
     hardware = measured_hardware(point.result.spec, point.result.environment)
     figures = point.rate_per_second, point.interval, hardware
     if prices:
-        return price(*figures, prices.instances, prices.usd_per_hour)
+        power_w = point.result.device.power_w if point.result.device else None
+        return price(
+            *figures,
+            prices.instances,
+            prices.usd_per_hour,
+            owned=prices.owned,
+            measured_w=power_w,
+        )
     if not measured.instances and not measured.usd_per_hours:
         return price(*figures)
     costs = price(*figures, measured.instances) if measured.instances else []
@@ -283,8 +297,13 @@ def point_costs(
 
 
 def price_key(cost: Cost | None) -> str:
-    """What two costs have in common if they are the same price of an hour."""
-    return "" if cost is None else f"{cost.instance} {cost.region} {cost.term} {cost.usd_per_hour}"
+    """What two costs have in common if they are the same price of an hour.
+
+    The price of owned hardware differs a little with the power that was measured.
+    """
+    if cost is None or cost.owned:
+        return "owned" if cost else ""
+    return f"{cost.instance} {cost.region} {cost.term} {cost.usd_per_hour}"
 
 
 def whole_instance(rate_per_second: float, cost: Cost | None) -> float:

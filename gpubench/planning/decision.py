@@ -39,6 +39,8 @@ from gpubench.planning.candidates import (
 )
 from gpubench.planning.knee import knee
 from gpubench.pricing.cost import check_prices
+from gpubench.pricing.energy import with_electricity
+from gpubench.pricing.owned import Electricity, Owned
 from gpubench.results.result import Cost, Result
 from gpubench.results.run_directory import open_run
 from gpubench.results.search_result import SearchResult
@@ -105,24 +107,27 @@ def plan(
     usd_per_hour: float | None = None,
     allow: Iterable[str] = (),
     only: Sequence[str] = (),
+    owned: Owned | None = None,
+    electricity: Electricity | None = None,
 ) -> DeploymentPlan:
     """Which measured setting, on which instance, is cheapest within `objective` ("p95:100ms").
 
-    `directories` are run directories: paths or URLs. `instance` and `usd_per_hour` price the
-    results anew. `allow` names obstacles with which a candidate may win nevertheless, and `only`
-    ("inputs=host") leaves out results with other settings. Nothing is measured, and no file is
-    changed.
+    `directories` are run directories: paths or URLs. `instance`, `usd_per_hour` and `owned`
+    hardware price the results anew; `electricity` adds its figures to them. `allow` names
+    obstacles with which a candidate may win nevertheless, and `only` ("inputs=host") leaves out
+    results with other settings. Nothing is measured, and no file is changed.
 
     Raises InputError for anything that cannot be used, and if nothing was measured.
     """
     if isinstance(objective, str):
         objective = parse_objective(objective)
     allowed = parse_obstacles(allow)
-    prices = GivenPrices(tuple(instance), usd_per_hour)
+    prices = GivenPrices(tuple(instance), usd_per_hour, owned)
     check_prices(prices.instances)
     if isinstance(directories, (str, Path)):
         directories = [directories]
     documents, problems = read_documents(directories)
+    documents = _with_electricity(documents, electricity)
     decided = decide(filtered(documents, only), objective, prices, allowed)
     return replace(decided, directories=tuple(map(str, directories)), problems=problems)
 
@@ -166,6 +171,23 @@ def read_documents(directories: Sequence[str | Path]) -> tuple[Documents, tuple[
     return Documents(tuple(cells.values()), tuple(searches.values())), tuple(problems)
 
 
+def _with_electricity(documents: Documents, asked: Electricity | None) -> Documents:
+    if asked is None:
+        return documents
+
+    def priced(found: SearchResult) -> SearchResult:
+        probes = [
+            each.model_copy(update={"result": with_electricity(each.result, asked)})
+            for each in found.probes
+        ]
+        return found.model_copy(update={"probes": probes})
+
+    return Documents(
+        tuple((place, with_electricity(result, asked)) for place, result in documents.cells),
+        tuple((place, priced(found)) for place, found in documents.searches),
+    )
+
+
 def decide(
     documents: Documents,
     objective: Objective,
@@ -177,7 +199,7 @@ def decide(
     Raises InputError as `measured_settings` and `candidates` do, and if one price of an hour is
     given for several machines.
     """
-    if prices.usd_per_hour is not None:
+    if prices.is_of_one_machine:
         _refuse_several_machines(documents)
     by_workload: dict[Workload, list[MeasuredSetting]] = {}
     for each in measured_settings(documents, objective):
@@ -275,8 +297,8 @@ def _refuse_several_machines(documents: Documents) -> None:
     machines = len({_machine(each) for each in results})
     if machines > 1:
         raise InputError(
-            f"--usd-per-hour is the price of one machine, and these results are from {machines}; "
-            "give --instance NAME,NAME, or plan each directory alone"
+            "--usd-per-hour and --capital-usd are the price of one machine, and these results are "
+            f"from {machines}; give --instance NAME,NAME, or plan each directory alone"
         )
 
 

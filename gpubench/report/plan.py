@@ -9,7 +9,7 @@ from gpubench.planning.decision import Decision, DeploymentPlan, Knee
 from gpubench.report.format import ABSENT, milliseconds, number, usd, with_interval
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.plan_sentences import objective_text, workload_text
-from gpubench.report.results import cost_figure
+from gpubench.report.results import ELECTRICITY, cost_figure, electricity_columns
 from gpubench.report.settings import machine_name, settings_columns
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Result, Verdict
@@ -77,6 +77,7 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         (Column("inferences /s"), [_rate_cell(each) for each in shown]),
         (Column(percentile), [DraftCell(milliseconds(each.latency_ms)) for each in shown]),
         (Column("$/million"), [_cost_cell(each) for each in shown]),
+        *_electricity_columns(results),
         (Column("evidence", "left"), [_evidence_cell(each) for each in shown]),
     ]
     return _table(
@@ -95,7 +96,12 @@ def _candidate_remarks(decision: Decision, shown: Sequence[Candidate]) -> list[s
     legend = [LEGEND, *(text for bound, text in _BOUND_LEGEND.items() if bound in bounds)]
     left_out = len(decision.candidates) - len(shown) + len(decision.unmet)
     more = f"Not shown: {left_out} more, which --all shows."
-    return [" ".join(legend), *([more] if left_out else [])]
+    has_electricity = any(each.result.electricity for each in shown)
+    return [
+        " ".join(legend),
+        *([ELECTRICITY] if has_electricity else []),
+        *([more] if left_out else []),
+    ]
 
 
 def _front(decision: Decision, plan: DeploymentPlan) -> Table:
@@ -210,6 +216,14 @@ def _machine_column(results: Sequence[Result]) -> list[_Filled]:
     if len(set(names)) < 2:
         return []
     return [(Column("measured on", "left", drop_order=1), [DraftCell(name) for name in names])]
+
+
+def _electricity_columns(results: Sequence[Result]) -> list[_Filled]:
+    """What was asked for about electricity and is known of at least one of these results."""
+    return [
+        (filled.column, [filled.cell(result) for result in results])
+        for filled in electricity_columns(results)
+    ]
 
 
 def _price(cost: Cost | None, result: Result) -> str:

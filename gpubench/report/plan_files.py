@@ -11,7 +11,7 @@ from gpubench.report import escape
 from gpubench.report.comparison_files import Json
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv
 from gpubench.report.plan_sentences import decision_sentence, setting_text
-from gpubench.results.result import Cost
+from gpubench.results.result import Cost, Result
 
 SCHEMA = 1
 
@@ -95,6 +95,7 @@ def _candidate(candidate: Candidate) -> Json:
         "obstacles": [*candidate.obstacles],
         "reasons": [reason.code for reason in candidate.point.verdict.reasons],
         "cost": _cost(candidate.cost),
+        "electricity": _electricity(candidate.result),
     }
 
 
@@ -102,6 +103,12 @@ def _cost(cost: Cost | None) -> Json:
     if cost is None:
         return None
     fields: dict[str, Json] = cost.model_dump(mode="json")
+    return fields
+
+
+def _electricity(result: Result) -> Json:
+    use = result.electricity
+    fields: dict[str, Json] | None = use.model_dump(mode="json") if use else None
     return fields
 
 

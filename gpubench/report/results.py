@@ -222,6 +222,18 @@ def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
     ]
 
 
+def electricity_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The columns about electricity that are not empty in all of these results."""
+    return [
+        figure_column(title, text)
+        for title, text in (
+            ("electricity $/million", _electricity_usd),
+            ("gCO2 /million", _electricity_grams),
+        )
+        if any(text(result) != ABSENT for result in results)
+    ]
+
+
 def memory_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The columns about memory that are not empty in all of these results."""
     return [

@@ -92,6 +92,7 @@ _FLAGS = {
     ),
     "plan": (
         *("--objective", "--allow", "--only", "--instance", "--usd-per-hour", "--all"),
+        *("--prices", "--capital-usd", "--years", "--usd-per-kwh", "--watts"),
         *("--format", "--output", "--json"),
     ),
     "compare": (

@@ -16,7 +16,7 @@ from planning_results import closed_loop, open_loop, search
 
 import gpubench
 from gpubench.cli import program as cli
-from gpubench.results.result import Result
+from gpubench.results.result import DeviceReport, Result
 from gpubench.results.run_directory import open_run
 from gpubench.results.search_result import SearchResult
 
@@ -243,6 +243,21 @@ def test_planning_changes_no_file_and_loads_neither_torch_nor_the_core(quick: st
     done = subprocess.run([sys.executable, "-c", program, *argv], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert digests() == before
+
+
+def test_electricity_is_that_of_the_winner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = open_loop(100.0, 20.0, 25.0, machine=G5)
+    cell.device = DeviceReport(energy_j_per_inference=3.6)  # 1 kWh a million
+    url = written(tmp_path, cell)
+    argv = ["plan", url, *PLAN, "--usd-per-kwh", "0.25", "--grams-co2-per-kwh", "400"]
+    assert cli.main([*argv, "--format", "json"]) == 0
+    (decided,) = json.loads(capsys.readouterr().out)["decisions"]
+    use = decided["candidates"][0]["electricity"]
+    assert (use["usd_per_million"], use["grams_co2_per_million"]) == pytest.approx((0.25, 400))
+    assert cli.main(argv) == 0
+    assert "electricity" in capsys.readouterr().out
 
 
 def test_plan_from_python(searched: str) -> None:

@@ -18,7 +18,8 @@ from gpubench.planning.candidates import (
     filtered,
 )
 from gpubench.planning.decision import Decision, decide, parse_obstacles
-from gpubench.results.result import Result
+from gpubench.pricing.owned import Owned
+from gpubench.results.result import DeviceReport, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import parse_objective
 
@@ -205,9 +206,29 @@ def test_a_price_by_hand_is_that_of_the_machine_measured() -> None:
     assert won.usd_per_million == pytest.approx(10.0)
 
 
+def test_owned_hardware_is_priced_at_the_power_that_was_measured_at_each_rate() -> None:
+    low, high = (open_loop(rate, 50.0, 60.0, machine=G5) for rate in (10.0, 20.0))
+    low.device, high.device = DeviceReport(power_w=100.0), DeviceReport(power_w=200.0)
+    prices = GivenPrices((), None, Owned(capital_usd=0, years=1, usd_per_kwh=1.0))
+    (decided,) = decide(documents(low, high), P95_100MS, prices).decisions
+    assert decided.winner is not None
+    assert decided.winner.cost is not None
+    assert decided.winner.cost.owned
+    assert decided.winner.cost.usd_per_hour == pytest.approx(0.2)
+    assert decided.next_best is None  # it is one price, although the power differs
+    with pytest.raises(InputError, match="are the price of one machine"):
+        decide(documents(low, open_loop(5.0, 50.0, machine=G4DN)), P95_100MS, prices)
+
+
+def test_terms_of_an_instance_are_different_candidates() -> None:
+    found = decision(search(10.0), instances=("c7i.xlarge", "c7i.xlarge:spot"))
+    assert [each.cost.term for each in found.candidates if each.cost] == ["spot", "on-demand"]
+    assert found.winner is found.candidates[0]
+
+
 def test_a_price_by_hand_is_refused_for_several_machines() -> None:
     found = documents(search(10.0), search(20.0, machine=G5))
-    with pytest.raises(InputError, match=r"--usd-per-hour is the price of one machine.*from 2"):
+    with pytest.raises(InputError, match=r"are the price of one machine.*from 2"):
         decide(found, P95_100MS, GivenPrices((), 0.36))
 
 
