@@ -221,7 +221,8 @@ def test_owned_hardware_is_priced_at_the_power_that_was_measured_at_each_rate() 
 
 
 def test_terms_of_an_instance_are_different_candidates() -> None:
-    found = decision(search(10.0), instances=("c7i.xlarge", "c7i.xlarge:spot"))
+    names = ("g5.4xlarge", "g5.4xlarge:spot")
+    found = decision(search(10.0, machine=G5), instances=names)
     assert [each.cost.term for each in found.candidates if each.cost] == ["spot", "on-demand"]
     assert found.winner is found.candidates[0]
 
