@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,9 +221,16 @@ def test_owned_hardware_is_priced_at_the_power_that_was_measured_at_each_rate() 
         decide(documents(low, open_loop(5.0, 50.0, machine=G4DN)), P95_100MS, prices)
 
 
-def test_terms_of_an_instance_are_different_candidates() -> None:
-    names = ("g5.4xlarge", "g5.4xlarge:spot")
-    found = decision(search(10.0, machine=G5), instances=names)
+def test_terms_of_an_instance_are_different_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text(
+        "provider,instance,region,on_demand_usd_per_hour,spot_usd_per_hour,as_of\n"
+        "aws,c7i.xlarge,us-east-1,0.2,0.1,2026-07-20\n"
+    )
+    monkeypatch.setenv("GPUBENCH_PRICES", str(file))
+    found = decision(search(10.0), instances=("c7i.xlarge", "c7i.xlarge:spot"))
     assert [each.cost.term for each in found.candidates if each.cost] == ["spot", "on-demand"]
     assert found.winner is found.candidates[0]
 
