@@ -26,6 +26,7 @@ from gpubench.report.notes import (
     answer_notes,
     cost_notes,
     failure_note,
+    price_name,
     prices,
     reason_codes,
     verdict,
@@ -166,8 +167,7 @@ def _table(
     if comparison.shared_differences:
         facts.append(("differ in", " · ".join(map(_described, comparison.shared_differences))))
     facts.append(("all cells", shared_settings(left + right)))
-    if costs := [cost for result in left + right if (cost := chosen_cost(result))]:
-        facts.append(("prices", prices(costs)))
+    facts += _price_facts(left, right)
     remarks = [LEGEND]
     if any(_answered(pairs)):
         remarks.append(
@@ -182,6 +182,15 @@ def _table(
     for side, results in (("A", comparison.only_a), ("B", comparison.only_b)):
         remarks += [f"Only in {side}: {result.spec.describe()}" for result in results]
     return make_table(columns, rows, facts, remarks)
+
+
+def _price_facts(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str, str]]:
+    """The prices; for each side if the two have different prices of the same instance."""
+    a, b = ([cost for result in side if (cost := chosen_cost(result))] for side in (left, right))
+    is_shared = {cost.instance for cost in a} & {cost.instance for cost in b}
+    if is_shared and set(map(price_name, a)) != set(map(price_name, b)):
+        return [("prices of A", prices(a)), ("prices of B", prices(b))]
+    return [("prices", prices(a + b))] if a + b else []
 
 
 def _shares_processes(result: Result) -> bool:

@@ -11,6 +11,7 @@ from gpubench.planning.metrics import COLUMNS, chosen_cost
 from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv
+from gpubench.report.notes import price_name
 from gpubench.results.result import Interval, Result
 
 Json = str | float | bool | None | Interval | list["Json"] | dict[str, "Json"]
@@ -116,6 +117,8 @@ def _json_pair(pair: Pair) -> dict[str, Json]:
         "differences": {d.setting: {"a": d.a, "b": d.b} for d in pair.differences},
         "a_instance": a_cost.instance if a_cost else None,
         "b_instance": b_cost.instance if b_cost else None,
+        "a_price": price_name(a_cost) if a_cost else None,
+        "b_price": price_name(b_cost) if b_cost else None,
         "a_answers_agree": pair.a.answers_agree,
         "b_answers_agree": pair.b.answers_agree,
         "unpaired_rounds": pair.rounds.unpaired,

@@ -77,6 +77,20 @@ def test_two_prices_of_one_instance_have_different_names_everywhere(
     ]
 
 
+def test_a_comparison_says_which_price_each_side_has(
+    run_directory: str, prices: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compare", run_directory, run_directory, "--prices", prices]
+    argv += ["--instance-a", "g5.4xlarge", "--instance-b", "g5.4xlarge:spot"]
+    table = shown(capsys, *argv, "--format", "markdown")
+    assert "**prices of A**: g5.4xlarge eu-west-1 $1.8/h" in table
+    assert "**prices of B**: g5.4xlarge eu-west-1 spot $0.9/h" in table
+    for pair in json.loads(shown(capsys, *argv, "--format", "json"))["pairs"]:
+        assert pair["a_price"] == "g5.4xlarge eu-west-1"
+        assert pair["b_price"] == "g5.4xlarge eu-west-1 spot"
+        assert pair["usd_per_million"]["b_over_a"] == pytest.approx(0.5)
+
+
 def test_the_file_holds_for_one_command_and_for_what_it_starts(
     prices: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

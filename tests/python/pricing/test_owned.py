@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from factories import G5, result
+from factories import G5, cold_result, result
 
 from gpubench.errors import InputError
-from gpubench.pricing.cost import costs, reprice
+from gpubench.pricing.cost import costs, reprice, reprice_search
 from gpubench.pricing.energy import with_electricity
 from gpubench.pricing.owned import Electricity, Owned, electricity, owned_hardware
-from gpubench.results.result import DeviceReport, Result
+from gpubench.pricing.start_cost import reprice_starts
+from gpubench.results.result import DeviceReport, Result, Verdict
+from gpubench.results.search_result import ObjectiveInfo, Probe, SearchResult
 from gpubench.statistics.repeats import same_price
 
 # 8760 USD over one year are 1 USD an hour; 500 W at PUE 2 draw 1 kWh an hour.
@@ -67,6 +69,45 @@ def test_repeats_with_different_power_have_the_same_price_and_other_prices_are_o
     assert same_price(b, owned) is b.costs[1]
     assert same_price(b, in_cloud) is b.costs[0]
     assert not in_cloud.has_price_of(in_cloud.model_copy(update={"term": "spot"}))
+
+
+def test_a_search_has_the_power_of_the_probes_from_which_its_rate_comes() -> None:
+    probes = [
+        Probe(
+            load="open",
+            requests=10,
+            late=0,
+            effective=10.0,
+            near=near,
+            result=on_gpu(power_w),
+        )
+        for power_w, near in ((100.0, False), (480.0, True), (520.0, True))
+    ]
+    found = SearchResult(
+        spec=probes[0].result.spec,
+        objective=ObjectiveInfo(percentile="p95", latency_ms=100.0),
+        max_rate_per_second=50.0,
+        probes=probes,
+        verdict=Verdict(status="valid"),
+    )
+    priced = reprice_search(found, (), None, Owned(8760.0, 1.0, usd_per_kwh=0.25, pue=2.0))
+    assert [cost.usd_per_hour for cost in priced.costs] == [pytest.approx(1.25)]
+    assert found.costs == []
+
+
+def test_a_start_is_priced_on_owned_hardware_whose_power_is_stated() -> None:
+    starts = cold_result(instance="c7i.xlarge@us-east-1")
+    [figures] = starts.figures
+    assert [(c.instance, c.region, c.term) for c in figures.costs] == [
+        ("c7i.xlarge", "us-east-1", "on-demand")
+    ]
+    [figures] = reprice_starts(starts, (), None, BOX).figures
+    [cost] = figures.costs
+    assert figures.billed_seconds is not None
+    assert (cost.owned, cost.instance) == (True, None)
+    assert cost.usd_per_start == pytest.approx(1.25 / 3600 * figures.billed_seconds)
+    with pytest.raises(InputError, match="add --watts"):
+        reprice_starts(starts, (), None, Owned(8760.0, 1.0, usd_per_kwh=0.25))
 
 
 @pytest.mark.parametrize(

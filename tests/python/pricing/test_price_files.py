@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpubench.errors import InputError
 from gpubench.pricing import bundled_catalog, current_catalog
@@ -184,6 +186,27 @@ def test_a_file_that_is_absent_a_folder_or_too_large_is_refused(tmp_path: Path) 
     ):
         with pytest.raises(InputError, match=f"these prices cannot be read: .*{reason}"):
             read_price_file(path, bundled_catalog())
+
+
+LINE = st.lists(st.text(max_size=8) | st.sampled_from(["aws", "g5.xlarge", "1e999", '"'])).map(
+    ",".join
+)
+
+
+@settings(deadline=None)
+@given(lines=st.lists(LINE), first=st.sampled_from([HEADER, ""]), junk=st.binary(max_size=8))
+def test_whatever_a_file_contains_it_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], first: str, junk: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes("\n".join([first, *lines]).encode(errors="replace") + junk)
+    refusal = ""
+    try:
+        rows = read_price_file(path, bundled_catalog())
+    except InputError as error:
+        rows, refusal = (), str(error)
+    assert refusal.isprintable()
+    assert all(row.on_demand_usd_per_hour for row in rows)
 
 
 def test_a_file_that_changes_or_goes_cannot_fail_what_was_measured(
