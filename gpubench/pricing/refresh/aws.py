@@ -56,7 +56,6 @@ _TERM_COLUMNS = ("termtype", "leasecontractlength", "purchaseoption", "offeringc
 _OTHER_COLUMNS = (
     *("sku", "priceperunit", "currency", "instance type", "vcpu", "memory", "gpu", "region code"),
 )
-_PUBLISHED = "publication date"
 
 
 def read(
@@ -136,78 +135,83 @@ class _List:
         self.hardware: dict[str, MachineHardware] = {}
         self.quotes = Quotes[tuple[str, Term]]()
         self.refusals: list[Refusal] = []
+        self._region = region
+        self._names = names
+        self._skipped: set[str] = set()
         rows = csv.reader(lines)
         try:
-            place = self._columns(rows)
-            needed = max(place.values())
-            filters = [(place[column], values) for column, values in _FILTERS.items()]
-            skipped: set[str] = set()
+            self._place = self._columns(rows)
+            most = max(self._place.values())
+            filters = [(self._place[column], values) for column, values in _FILTERS.items()]
             for row in rows:
-                if len(row) <= needed:
+                if row and len(row) <= most:
                     raise _other_form(f"line {rows.line_num} has too few columns")
-                if all(row[index] in values for index, values in filters):
-                    self._take(row, place, region, names, skipped)
+                if row and all(row[index] in values for index, values in filters):
+                    self._take(row)
         except csv.Error as error:
             raise _other_form(f"line {rows.line_num}: {error}") from None
 
     def _columns(self, rows: Iterator[list[str]]) -> dict[str, int]:
+        """The index of each column. Afterwards, the first row of prices comes next."""
         for row, _ in zip(rows, range(_LINES_BEFORE_THE_COLUMNS), strict=False):
-            if len(row) == 2 and row[0].casefold() == _PUBLISHED:
+            if len(row) == 2 and row[0].casefold() == "publication date":
                 self.published = row[1][:10]
             if row and row[0].casefold() == "sku":
                 place = {title.casefold(): index for index, title in enumerate(row)}
-                for column in (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS):
-                    if column not in place:
-                        raise _other_form(f"it has no column '{column}'")
-                return {
-                    column: place[column] for column in (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS)
-                }
+                needed = (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS)
+                if missing := [column for column in needed if column not in place]:
+                    raise _other_form(f"it has no column '{missing[0]}'")
+                return {column: place[column] for column in needed}
         raise _other_form("it has no line with the names of the columns")
 
-    def _take(
-        self,
-        row: list[str],
-        place: dict[str, int],
-        region: str,
-        names: frozenset[str],
-        skipped: set[str],
-    ) -> None:
-        of_term, lease, option, offering = (row[place[column]] for column in _TERM_COLUMNS)
+    def _take(self, row: list[str]) -> None:
+        of_term, lease, option, offering = (row[self._place[each]] for each in _TERM_COLUMNS)
         term = _TERMS.get((of_term, lease, option, offering))
-        name = row[place["instance type"]]
-        if term is None or row[place["region code"]] != region or name in skipped:
+        name, region = row[self._place["instance type"]], row[self._place["region code"]]
+        if term is None or region != self._region or name in self._skipped:
             return
-        if name not in names and not is_wanted_on_aws(name):
-            skipped.add(name)
-            return
-        if row[place["currency"]] != "USD":
+        currency = row[self._place["currency"]]
+        if currency != "USD":
             raise GpubenchError(
-                f"the AWS price list of {region} is in {row[place['currency']]}, not in USD; "
-                "no price was changed; write a price file with prices that you have converted"
+                f"the AWS price list of {region} is in {currency}, not in USD; no price was changed; "
+                "write a price file with prices that you have converted"
             )
         if name not in self.hardware:
-            hardware = self._hardware(row, place, name, name in names)
+            hardware = self._hardware(row, name)
             if hardware is None:
-                skipped.add(name)
+                self._skipped.add(name)
                 return
             self.hardware[name] = hardware
-        self.quotes.add((name, term), _number(row[place["priceperunit"]]), row[place["sku"]])
+        sku_id, price = row[self._place["sku"]], row[self._place["priceperunit"]]
+        self.quotes.add((name, term), _number(price), sku_id)
 
-    def _hardware(
-        self, row: list[str], place: dict[str, int], name: str, is_named: bool
-    ) -> MachineHardware | None:
-        vcpus, gpus = row[place["vcpu"]], row[place["gpu"]] or "0"
+    def _hardware(self, row: list[str], name: str) -> MachineHardware | None:
+        """None: the instance is not wanted, or there is a refusal that says why."""
+        is_named = name in self._names
+        if not is_named and not is_wanted_on_aws(name):
+            return None
+        gpus = row[self._place["gpu"]]
         try:
-            if not gpus.isdigit():
+            if gpus not in {"", "NA"} and not gpus.isdigit():
                 raise ValueError(f"it has a part of a GPU ({gpus})")
-            memory_gib = _number(row[place["memory"]].removesuffix(" GiB").replace(",", ""))
-            hardware = aws(name, int(vcpus), memory_gib, int(gpus))
+            gpu_count = int(gpus) if gpus.isdigit() else 0
+            vcpus = _figure(row[self._place["vcpu"]], "number of vCPUs")
+            memory_gib = _figure(row[self._place["memory"]].removesuffix(" GiB"), "memory")
+            hardware = aws(name, int(vcpus), memory_gib, gpu_count)
             if hardware is None and is_named:
                 raise ValueError("the model of its accelerators is not known to gpubench")
         except ValueError as error:
             self.refusals.append(Refusal(name, "on-demand", None, str(error), is_final=True))
             return None
         return hardware
+
+
+def _figure(text: str, what: str) -> float:
+    """A figure of the hardware. Raises ValueError, with a message for users, for another text."""
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        raise ValueError(f"its {what} is '{text[:40]}' in the price list") from None
 
 
 def _number(text: str) -> float:

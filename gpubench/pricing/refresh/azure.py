@@ -67,7 +67,7 @@ def read(
         row = _row(item)
         if row is not None:
             listed.add(row.name)
-            if row.name in known and row.begins <= today and not (row.ends and row.ends <= today):
+            if row.name in known and row.begins <= today and not (row.ends and row.ends < today):
                 rows.setdefault((row.name, row.term), []).append(row)
     refusals = [
         Refusal(name, "on-demand", None, _why_unknown(name), is_final=True)

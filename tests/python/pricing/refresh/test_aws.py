@@ -155,6 +155,29 @@ def test_hardware_that_contradicts_the_bundled_catalog_is_refused() -> None:
     assert any("8 vCPUs and 1 GPUs in the price list" in each.reason for each in found.refusals)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("vCPU", "NA", "its number of vCPUs is 'NA' in the price list"),
+        ("Memory", "NA", "its memory is 'NA' in the price list"),
+        ("GPU", "0.5", "it has a part of a GPU (0.5)"),
+    ],
+)
+def test_hardware_that_is_no_figure_refuses_one_instance_and_not_the_list(
+    column: str, value: str, reason: str
+) -> None:
+    found = answer(changed(column, value))
+    assert [each.reason for each in found.refusals] == [reason]
+    assert "g5.xlarge" not in by_name(found)
+    assert "g5.2xlarge" in by_name(found)
+
+
+def test_accelerators_that_the_list_does_not_count_are_those_of_the_bundled_catalog() -> None:
+    for value in ("", "NA"):
+        g5 = by_name(answer(changed("GPU", value)))["g5.xlarge"]
+        assert (g5.accelerator, g5.accelerator_count) == ("A10G", 1)
+
+
 def test_prices_in_another_currency_are_refused() -> None:
     with pytest.raises(GpubenchError, match="is in CNY, not in USD; no price was changed"):
         answer(changed("Currency", "CNY"))
@@ -178,6 +201,11 @@ def test_a_row_that_breaks_off_is_refused() -> None:
     body = (DATA / "aws_us-east-1.csv").read_bytes()
     with pytest.raises(GpubenchError, match="line 48 has too few columns"):
         answer([Reply(body[: body.rindex(b'"g9x.xlarge"')])])
+
+
+def test_an_empty_line_at_the_end_is_no_row() -> None:
+    body = (DATA / "aws_us-east-1.csv").read_bytes()
+    assert answer([Reply(body + b"\n")]) == answer([Reply(body)])
 
 
 def test_the_file_of_the_region_is_asked_for() -> None:

@@ -98,6 +98,7 @@ def test_the_row_counts_that_began_last_and_has_not_ended() -> None:
         linux_row(retailPrice=0.4, effectiveStartDate="2027-01-01T00:00:00Z"),
     ]
     assert by_name(answer([page(rows)]))[T4].on_demand_usd_per_hour == 0.5
+    assert by_name(answer([page(rows)], today="2026-12-31"))[T4].on_demand_usd_per_hour == 0.5
     later = by_name(answer([page(rows)], today="2027-02-01"))
     assert later[T4].on_demand_usd_per_hour == 0.4
 
