@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from gpubench.pricing.catalog import Instance
-from gpubench.pricing.names import Term
+from gpubench.pricing.names import TERMS, Term
+from gpubench.pricing.refresh.hardware import MachineHardware
+from gpubench.pricing.refresh.quotes import PriceConflictError, Quote
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,60 @@ class ProviderAnswer:
     refusals: tuple[Refusal, ...] = ()
     has_spot: bool = True
     notices: tuple[str, ...] = ()  # sentences for the user
+
+
+@dataclass
+class AnswerBuilder:
+    """Makes an answer, one instance after another."""
+
+    provider: str
+    region: str
+    as_of: str  # ISO 8601
+    commitment: str  # what kind the prices for one and three years need
+    instances: list[Instance] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def refuse(self, name: str, term: Term, reason: str) -> None:
+        self.refusals.append(Refusal(name, term, None, reason, is_final=True))
+
+    def add(
+        self,
+        name: str,
+        hardware: MachineHardware,
+        source: str,
+        price_of: Callable[[Term], Quote | None],
+    ) -> None:
+        """Add an instance if it has an on-demand price. A conflict of prices is a refusal."""
+        prices: dict[Term, Quote] = {}
+        for term in TERMS:
+            try:
+                if (quote := price_of(term)) is not None:
+                    prices[term] = quote
+            except PriceConflictError as error:
+                self.refuse(name, term, str(error))
+        if "on-demand" not in prices:
+            return
+        usd = {term: quote.usd for term, quote in prices.items()}
+        skus = dict.fromkeys(sku for quote in prices.values() for sku in quote.sku_ids)
+        instance = Instance(
+            provider=self.provider,
+            name=name,
+            region=self.region,
+            accelerator=hardware.accelerator,
+            accelerator_count=hardware.accelerator_count,
+            accelerator_memory_gib=hardware.accelerator_memory_gib,
+            vcpus=hardware.vcpus,
+            memory_gib=hardware.memory_gib,
+            on_demand_usd_per_hour=usd["on-demand"],
+            spot_usd_per_hour=usd.get("spot"),
+            as_of=self.as_of,
+            source=source,
+            one_year_usd_per_hour=usd.get("1-year"),
+            three_year_usd_per_hour=usd.get("3-year"),
+            commitment=self.commitment if {"1-year", "3-year"} & set(usd) else None,
+            sku_ids=" ".join(skus),
+        )
+        self.instances.append(instance)
+
+    def answer(self, has_spot: bool = True) -> ProviderAnswer:
+        return ProviderAnswer(tuple(self.instances), tuple(self.refusals), has_spot)

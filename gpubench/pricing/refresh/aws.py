@@ -19,15 +19,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance
 from gpubench.pricing.names import Term
-from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
+from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer, Refusal
 from gpubench.pricing.refresh.fetch import Downloads
 from gpubench.pricing.refresh.hardware import MachineHardware, aws, is_wanted_on_aws
-from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
+from gpubench.pricing.refresh.quotes import Quote, Quotes
 
 URL = "https://pricing.us-east-1.amazonaws.com"
 COMMITMENT = "reserved instance, standard, no upfront payment"
@@ -73,51 +73,10 @@ def read(
         f"{url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv", parse, _MOST_BYTES
     )
     source = f"AWS price list, {region}, Linux, shared tenancy, published {listed.published}"
-    instances = []
-    refusals = list(listed.refusals)
+    builder = AnswerBuilder("aws", region, today, COMMITMENT, refusals=listed.refusals)
     for name, hardware in listed.hardware.items():
-        prices: dict[Term, Quote] = {}
-        for term in _TERMS.values():
-            try:
-                quote = listed.quotes.get((name, term))
-            except PriceConflictError as error:
-                refusals.append(Refusal(name, term, None, str(error), is_final=True))
-                continue
-            if quote is not None:
-                prices[term] = quote
-        if "on-demand" in prices:
-            instances.append(_instance(name, region, hardware, prices, today, source))
-    return ProviderAnswer(tuple(instances), tuple(refusals), has_spot=False)
-
-
-def _instance(
-    name: str,
-    region: str,
-    hardware: MachineHardware,
-    prices: dict[Term, Quote],
-    today: str,
-    source: str,
-) -> Instance:
-    one, three = prices.get("1-year"), prices.get("3-year")
-    skus = dict.fromkeys(sku for quote in prices.values() for sku in quote.sku_ids)
-    return Instance(
-        provider="aws",
-        name=name,
-        region=region,
-        accelerator=hardware.accelerator,
-        accelerator_count=hardware.accelerator_count,
-        accelerator_memory_gib=hardware.accelerator_memory_gib,
-        vcpus=hardware.vcpus,
-        memory_gib=hardware.memory_gib,
-        on_demand_usd_per_hour=prices["on-demand"].usd,
-        spot_usd_per_hour=None,
-        as_of=today,
-        source=source,
-        one_year_usd_per_hour=one.usd if one else None,
-        three_year_usd_per_hour=three.usd if three else None,
-        commitment=COMMITMENT if one or three else None,
-        sku_ids=" ".join(skus),
-    )
+        builder.add(name, hardware, source, partial(listed.price, name))
+    return builder.answer(has_spot=False)
 
 
 def _lines(body: BinaryIO) -> Iterator[str]:
@@ -151,6 +110,10 @@ class _List:
         except csv.Error as error:
             raise _other_form(f"line {rows.line_num}: {error}") from None
 
+    def price(self, name: str, term: Term) -> Quote | None:
+        """Raises PriceConflictError if there are several prices, or only 0."""
+        return self.quotes.get((name, term))
+
     def _columns(self, rows: Iterator[list[str]]) -> dict[str, int]:
         """The index of each column. Afterwards, the first row of prices comes next."""
         for row, _ in zip(rows, range(_LINES_BEFORE_THE_COLUMNS), strict=False):
@@ -173,8 +136,8 @@ class _List:
         currency = row[self._place["currency"]]
         if currency != "USD":
             raise GpubenchError(
-                f"the AWS price list of {region} is in {currency}, not in USD; no price was changed; "
-                "write a price file with prices that you have converted"
+                f"the AWS price list of {region} is in {currency}, not in USD; no price was "
+                "changed; write a price file with prices that you have converted"
             )
         if name not in self.hardware:
             hardware = self._hardware(row, name)

@@ -18,15 +18,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance
-from gpubench.pricing.names import TERMS, Term
-from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
+from gpubench.pricing.names import Term
+from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer
 from gpubench.pricing.refresh.hardware import azure, has_part_of_a_gpu
-from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
+from gpubench.pricing.refresh.quotes import Quote, Quotes
 
 if TYPE_CHECKING:
     from gpubench.pricing.refresh.fetch import Downloads
@@ -53,6 +53,9 @@ class _Row:
     ends: str | None
 
 
+_Rows = dict[tuple[str, Term], list[_Row]]
+
+
 def read(
     downloads: Downloads, region: str, names: Sequence[str], today: str, url: str = URL
 ) -> ProviderAnswer:
@@ -61,7 +64,7 @@ def read(
     Raises GpubenchError if a page cannot be read or has another form.
     """
     known = azure()
-    rows: dict[tuple[str, Term], list[_Row]] = {}
+    rows: _Rows = {}
     listed: set[str] = set()
     for item in _items(downloads, region, url):
         row = _row(item)
@@ -69,48 +72,14 @@ def read(
             listed.add(row.name)
             if row.name in known and row.begins <= today and not (row.ends and row.ends < today):
                 rows.setdefault((row.name, row.term), []).append(row)
-    refusals = [
-        Refusal(name, "on-demand", None, _why_unknown(name), is_final=True)
-        for name in names
-        if name in listed and name not in known
-    ]
+    builder = AnswerBuilder("azure", region, today, COMMITMENT)
+    for name in names:
+        if name in listed and name not in known:
+            builder.refuse(name, "on-demand", _why_unknown(name))
     source = f"Azure retail prices, {region}, Linux"
-    instances = []
     for name, hardware in known.items():
-        prices: dict[Term, Quote] = {}
-        for term in TERMS:
-            try:
-                quote = _current(rows.get((name, term), []))
-            except PriceConflictError as error:
-                refusals.append(Refusal(name, term, None, str(error), is_final=True))
-                continue
-            if quote is not None:
-                prices[term] = quote
-        if "on-demand" not in prices:
-            continue
-        spot, one, three = prices.get("spot"), prices.get("1-year"), prices.get("3-year")
-        skus = dict.fromkeys(sku for quote in prices.values() for sku in quote.sku_ids)
-        instances.append(
-            Instance(
-                provider="azure",
-                name=name,
-                region=region,
-                accelerator=hardware.accelerator,
-                accelerator_count=hardware.accelerator_count,
-                accelerator_memory_gib=hardware.accelerator_memory_gib,
-                vcpus=hardware.vcpus,
-                memory_gib=hardware.memory_gib,
-                on_demand_usd_per_hour=prices["on-demand"].usd,
-                spot_usd_per_hour=spot.usd if spot else None,
-                as_of=today,
-                source=source,
-                one_year_usd_per_hour=one.usd if one else None,
-                three_year_usd_per_hour=three.usd if three else None,
-                commitment=COMMITMENT if one or three else None,
-                sku_ids=" ".join(skus),
-            )
-        )
-    return ProviderAnswer(tuple(instances), tuple(refusals))
+        builder.add(name, hardware, source, partial(_price, rows, name))
+    return builder.answer()
 
 
 def _why_unknown(name: str) -> str:
@@ -119,12 +88,13 @@ def _why_unknown(name: str) -> str:
     return "its hardware is not known to gpubench, and the interface does not state it"
 
 
-def _current(rows: Sequence[_Row]) -> Quote | None:
+def _price(rows: _Rows, name: str, term: Term) -> Quote | None:
     """The price of the rows that began last, without those at $0. None without rows.
 
     Raises PriceConflictError if these rows differ, or if all rows are at $0.
     """
-    usable = [row for row in rows if row.usd_per_hour > 0] or list(rows)
+    listed = rows.get((name, term), [])
+    usable = [row for row in listed if row.usd_per_hour > 0] or listed
     quotes = Quotes[str]()
     for row in usable:
         if row.begins == max(each.begins for each in usable):

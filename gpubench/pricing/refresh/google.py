@@ -23,13 +23,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from gpubench.errors import GpubenchError
-from gpubench.pricing.catalog import Instance
-from gpubench.pricing.names import TERMS, Term
-from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
+from gpubench.pricing.names import Term
+from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer
 from gpubench.pricing.refresh.hardware import MachineHardware, composed, google
 from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
 
@@ -118,47 +118,13 @@ def read(
     for name in names:
         if name not in known and (hardware := composed(name, known)) is not None:
             known[name] = hardware
-    instances: list[Instance] = []
-    refusals: list[Refusal] = []
+    builder = AnswerBuilder("gcp", region, today, COMMITMENT)
     for name, hardware in known.items():
-        prices: dict[Term, Quote] = {}
-        for term in TERMS:
-            try:
-                quote = _sum(_parts(name, hardware), term, quotes)
-            except PriceConflictError as error:
-                refusals.append(Refusal(name, term, None, str(error), is_final=True))
-                continue
-            if quote is not None:
-                prices[term] = quote
-        if "on-demand" in prices:
-            instances.append(_instance(name, region, hardware, prices, today))
-    return ProviderAnswer(tuple(instances), tuple(refusals))
-
-
-def _instance(
-    name: str, region: str, hardware: MachineHardware, prices: dict[Term, Quote], today: str
-) -> Instance:
-    spot, one, three = prices.get("spot"), prices.get("1-year"), prices.get("3-year")
-    skus = dict.fromkeys(sku for quote in prices.values() for sku in quote.sku_ids)
-    made_up = "; the name of the combination is gpubench's" if "+" in name else ""
-    return Instance(
-        provider="gcp",
-        name=name,
-        region=region,
-        accelerator=hardware.accelerator,
-        accelerator_count=hardware.accelerator_count,
-        accelerator_memory_gib=hardware.accelerator_memory_gib,
-        vcpus=hardware.vcpus,
-        memory_gib=hardware.memory_gib,
-        on_demand_usd_per_hour=prices["on-demand"].usd,
-        spot_usd_per_hour=spot.usd if spot else None,
-        as_of=today,
-        source=f"Google Cloud Billing Catalog, {region}, sum of SKUs{made_up}",
-        one_year_usd_per_hour=one.usd if one else None,
-        three_year_usd_per_hour=three.usd if three else None,
-        commitment=COMMITMENT if one or three else None,
-        sku_ids=" ".join(skus),
-    )
+        parts = _parts(name, hardware)
+        made_up = "; the name of the combination is gpubench's" if "+" in name else ""
+        source = f"Google Cloud Billing Catalog, {region}, sum of SKUs{made_up}"
+        builder.add(name, hardware, source, partial(_sum, parts, quotes))
+    return builder.answer()
 
 
 def _parts(name: str, hardware: MachineHardware) -> dict[_Part, float]:
@@ -177,7 +143,7 @@ def _parts(name: str, hardware: MachineHardware) -> dict[_Part, float]:
     return parts
 
 
-def _sum(parts: dict[_Part, float], term: Term, quotes: Quotes[tuple[_Part, Term]]) -> Quote | None:
+def _sum(parts: dict[_Part, float], quotes: Quotes[tuple[_Part, Term]], term: Term) -> Quote | None:
     """The price of all parts. None if one of them has no price for this term."""
     usd = 0.0
     skus: list[str] = []
