@@ -430,7 +430,7 @@ class _Collected:
             self._searches.append(found)
         rate = found.max_rate_per_second
         says_something = _same_percentile(found, objective) or _is_as_strict(found, objective)
-        if rate is not None and found.error is None and says_something:
+        if rate is not None and rate > 0 and found.error is None and says_something:
             batch = found.spec.batch
             interval = found.interval
             self._points.append(
@@ -473,7 +473,7 @@ class _Collected:
         if spec.open_loop:
             requests = result.offered_per_second if spec.rate is None else spec.rate
             rate = None if requests is None else requests * spec.batch
-        if rate is None:
+        if rate is None or rate <= 0:
             return
         percentile = f"p{objective.percent}"
         in_flight = (spec.workers or 1) * (spec.depth or 1)

@@ -122,6 +122,8 @@ class Place:
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         status = self.command(["report", str(folder), "--format", form, "--usd-per-hour", "1"])
         self.command(["compare", str(folder), str(folder), "--format", forms[self._forms % 3]])
+        plan = ["plan", str(folder), "--objective", "p95:200ms", "--allow", "closed-loop,suspect"]
+        self.command([*plan, "--usd-per-hour", "1", "--format", form])
         with contextlib.suppress(InputError):
             open_run(folder).has("tried")
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
