@@ -35,8 +35,7 @@ def _obstacles() -> tuple[str, ...]:
     "--objective",
     required=True,
     metavar="PERCENTILE:LATENCY",
-    help="What every answer must meet, for example p95:100ms: 95% of all requests take at most "
-    "100 ms.",
+    help="For example p95:100ms: 95% of all requests take at most 100 ms.",
 )
 @click.option(
     "--allow",

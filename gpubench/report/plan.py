@@ -87,14 +87,14 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         columns,
         results,
         [each.cost for each in shown],
-        _candidate_remarks(decision, shown),
+        _candidate_remarks(decision, shown, every),
     )
 
 
-def _candidate_remarks(decision: Decision, shown: Sequence[Candidate]) -> list[str]:
+def _candidate_remarks(decision: Decision, shown: Sequence[Candidate], every: bool) -> list[str]:
     bounds = {each.bound for each in shown}
     legend = [LEGEND, *(text for bound, text in _BOUND_LEGEND.items() if bound in bounds)]
-    left_out = len(decision.candidates) - len(shown) + len(decision.unmet)
+    left_out = 0 if every else len(decision.candidates) - len(shown) + len(decision.unmet)
     more = f"Not shown: {left_out} more, which --all shows."
     has_electricity = any(each.result.electricity for each in shown)
     return [

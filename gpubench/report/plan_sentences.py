@@ -101,7 +101,9 @@ def place_text(result: Result, cost: Cost | None) -> str:
         return f"on {price_name(cost)}"
     where = result.environment.instance
     machine = f"on {where}" if where else "on the machine measured"
-    return machine if cost is None else f"{machine} {price_name(cost)}"
+    if cost is None:
+        return machine
+    return f"{machine}, owned" if cost.owned else f"{machine} {price_name(cost)}"
 
 
 def rate_text(candidate: Candidate, objective: Objective) -> str:

@@ -157,6 +157,18 @@ def test_a_directory_and_its_copy_count_once(
     assert len(candidate["documents"]) == 1
 
 
+def test_all_shows_every_candidate_and_what_misses_the_objective(
+    quick: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["plan", quick, "--objective", "p95:100ms", "--format", "markdown"]
+    cli.main(argv)
+    assert "Not shown: 3 more, which --all shows." in capsys.readouterr().out
+    cli.main([*argv, "--all"])
+    out = capsys.readouterr().out
+    assert "Not shown" not in out
+    assert len([line for line in out.splitlines() if line.rstrip().endswith("| missed    |")]) == 5
+
+
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html", "csv", "json"])
 def test_every_format_has_the_winner(
     searched: str, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
