@@ -11,6 +11,7 @@
 run      measures one cell and returns a Result.
 search   finds the highest rate of requests that meets an objective, and returns a SearchResult.
 sweep    measures a grid of cells into a run directory, and returns their Results.
+search_grid  finds the setting of a grid that serves the most within an objective.
 combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
 compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
 plan     reads run directories, and says which setting is cheapest within an objective.
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gpubench.measure.cell import Interrupted, run
     from gpubench.measure.progress import Progress
     from gpubench.measure.search import SearchInterrupted, search
+    from gpubench.measure.search_sweep import search_grid
     from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
     from gpubench.planning.compare import compare
@@ -75,6 +77,7 @@ __all__ = [
     "plan",
     "run",
     "search",
+    "search_grid",
     "sweep",
 ]
 
@@ -96,6 +99,7 @@ _HOME = {
     "plan": "gpubench.planning.decision",
     "run": "gpubench.measure.cell",
     "search": "gpubench.measure.search",
+    "search_grid": "gpubench.measure.search_sweep",
     "sweep": "gpubench.measure.sweep",
 }
 

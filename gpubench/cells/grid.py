@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -232,8 +232,15 @@ def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
         )
 
 
-def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -> PlannedCells:
+def cells(
+    grids: Sequence[Grid],
+    machine: Machine,
+    max_cells: int = MAX_CELLS,
+    resolved: Callable[[Spec, Machine], Cell] = resolve,
+) -> PlannedCells:
     """The cells to measure on this machine, each once, in the order of the grids.
+
+    `resolved` makes the cell of a spec, and raises InputError as `resolve` does.
 
     Raises InputError if there are more than `max_cells` cells, or if a cell is not valid. Also
     raises it if this machine cannot measure a cell and the grid does not say `unavailable: skip`.
@@ -248,7 +255,7 @@ def cells(grids: Sequence[Grid], machine: Machine, max_cells: int = MAX_CELLS) -
             continue
         for spec in valid:
             try:
-                cell = resolve(spec, machine)
+                cell = resolved(spec, machine)
             except InputError as error:
                 if not grid.skip_unavailable:
                     raise InputError(f"{grid.origin}: {error}") from None

@@ -23,6 +23,7 @@ from gpubench.errors import InputError
 
 if TYPE_CHECKING:
     from gpubench.report.table import Table
+    from gpubench.results.search_result import SearchResult
 
 
 @click.command("report", cls=Command)
@@ -79,6 +80,7 @@ def command(
     from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
     from gpubench.report.search import search_tables
+    from gpubench.report.search_sweep import by_objective, sweep_tables
     from gpubench.report.sizes import size_plots, size_tables
     from gpubench.results.run_directory import open_run
     from gpubench.system.packages import missing
@@ -108,9 +110,12 @@ def command(
         warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
 
     def tables() -> list[Table]:
-        of_searches = (table for found in searches for table in search_tables(found))
+        of_searches = [table for group in by_objective(searches) for table in of_group(group)]
         of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
         return [*of_cells, *size_tables(results), *of_searches, *cold_tables(cold)]
+
+    def of_group(group: list[SearchResult]) -> list[Table]:
+        return sweep_tables(group) if len(group) > 1 else search_tables(group[0])
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
     if has_plots:

@@ -9,6 +9,7 @@ import click
 from gpubench.cli.program import FAILED, GATE_FAILED, fail
 from gpubench.cli.sections import Option
 from gpubench.results.result import Result
+from gpubench.results.search_result import SearchResult
 
 require_option = click.option(
     "--require",
@@ -34,6 +35,25 @@ def status(repeats: Iterable[Result], require: str | None) -> int:
         codes = ", ".join(reason.code for reason in cell.verdict.reasons)
         fail(
             f"--require {require}: {cell.spec.describe()} is {cell.verdict.status}: {codes}",
+            GATE_FAILED,
+        )
+    return GATE_FAILED if bad else 0
+
+
+def search_status(searches: Iterable[SearchResult], require: str | None) -> int:
+    """The exit status of a sweep with an objective.
+
+    With `require`, each setting with a rate whose verdict is not valid is named on standard error.
+    """
+    searches = list(searches)
+    if any(found.error is not None for found in searches):
+        return FAILED
+    found = [each for each in searches if each.max_rate_per_second is not None]
+    bad = [each for each in found if require and each.verdict.status != require]
+    for each in bad:
+        codes = ", ".join(reason.code for reason in each.verdict.reasons)
+        fail(
+            f"--require {require}: {each.spec.describe()} is {each.verdict.status}: {codes}",
             GATE_FAILED,
         )
     return GATE_FAILED if bad else 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpubench.cli.cell_progress import rounds_lines
-from gpubench.cli.completion import Known
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import json_file, json_option, prices_option, quiet_option
 from gpubench.cli.output import emit_tables, write_result
 from gpubench.cli.repeats import (
@@ -19,17 +19,11 @@ from gpubench.cli.repeats import (
     run_directory,
     tell_nothing_measured,
 )
-from gpubench.cli.sections import Command, Option
+from gpubench.cli.sections import Command
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
-from gpubench.spec.objective import (
-    DEFAULT_PROBES,
-    DEFAULT_TOLERANCE,
-    PERCENTS,
-    SearchSettings,
-    parse_objective,
-)
+from gpubench.spec.objective import SearchSettings
 from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import ONCE, Repetition
 from gpubench.spec.spec import Spec
@@ -41,36 +35,7 @@ if TYPE_CHECKING:
 
 
 @click.command("search", cls=Command)
-@click.option(
-    "--objective",
-    cls=Option,
-    section="Objective",
-    required=True,
-    metavar="PERCENTILE:LATENCY",
-    type=Known([f"p{percent}:" for percent in PERCENTS]),
-    help=f"A percentile ({', '.join(f'p{percent}' for percent in PERCENTS)}) and the latency that "
-    "it must keep, for example p99:10ms.",
-)
-@click.option(
-    "--tolerance",
-    cls=Option,
-    section="Objective",
-    type=float,
-    default=DEFAULT_TOLERANCE,
-    show_default=True,
-    metavar="SHARE",
-    help="End when the 95% confidence interval is within this share of the rate.",
-)
-@click.option(
-    "--probes",
-    cls=Option,
-    section="Objective",
-    type=int,
-    default=DEFAULT_PROBES,
-    show_default=True,
-    metavar="N",
-    help="End after this many open loops.",
-)
+@objective_options(required=True)
 @setting_options
 @prices_option
 @json_option("the result")
@@ -79,8 +44,8 @@ if TYPE_CHECKING:
 @repeat_options
 def command(
     objective: str,
-    tolerance: float,
-    probes: int,
+    tolerance: float | None,
+    probes: int | None,
     json_path: str | None,
     output: str | None,
     quiet: bool,
@@ -98,7 +63,8 @@ def command(
     repeated, flags = repetition(flags)
     spec = make_spec(given(flags))
     json_output = json_file(json_path)
-    settings = SearchSettings(parse_objective(objective), tolerance, probes)
+    settings = search_settings(objective, tolerance, probes)
+    assert settings is not None
 
     if output is None and repeated == ONCE:
         repeats, interrupted = _search_once(spec, settings, quiet)

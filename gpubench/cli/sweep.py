@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gpubench.cells.grid import MAX_CELLS, override, parse_grids, read_grids
+from gpubench.cells.grid import MAX_CELLS, Grid, override, parse_grids, read_grids
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
 from gpubench.cli.output import emit_tables
 from gpubench.cli.repeats import repeat_options, repetition
-from gpubench.cli.require import require_option, status
+from gpubench.cli.require import require_option, search_status, status
 from gpubench.cli.sections import Command, Option
+from gpubench.cli.setting_progress import SettingProgress
 from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
 from gpubench.report.results import result_tables
+from gpubench.report.search_sweep import sweep_tables
+from gpubench.spec.objective import SearchSettings
+from gpubench.spec.repetition import ONCE
+
+_STOPPED = "stopped; what was measured is in {}. The same command goes on from there"
 
 
 @click.command("sweep", cls=Command)
@@ -45,6 +53,11 @@ from gpubench.report.results import result_tables
 )
 @require_option
 @repeat_options
+@objective_options(
+    required=False,
+    text="Find the setting that serves the most within an objective, for example p95:100ms. Each "
+    "cell is then a search; what cannot win is not searched to the end.",
+)
 @setting_options
 @prices_option
 def command(
@@ -53,6 +66,9 @@ def command(
     quiet: bool,
     max_cells: int,
     require: str | None,
+    objective: str | None,
+    tolerance: float | None,
+    probes: int | None,
     **flags: Any,
 ) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
@@ -65,10 +81,19 @@ def command(
     Example:
       gpubench sweep --model resnet50 --batch 1,4,8 --workers 1,2 \\
           --output results
+      gpubench sweep --model resnet50 --batch 1,4,8 --precision fp32,bf16 \\
+          --objective p95:100ms --output best
     """
     if not output.strip():
         raise InputError("--output: it is empty; give a directory or a URL")
     repeated, flags = repetition(flags)
+    wanted = search_settings(objective, tolerance, probes)
+    if wanted is not None and repeated != ONCE:
+        raise InputError(
+            "--repeats, --until, --max-time and --fresh: with --objective every setting is "
+            "searched once; leave them out, then repeat the best one with gpubench search "
+            "--repeats N --output DIR"
+        )
     settings = as_axes(given(flags))
     grids = (
         parse_grids(settings, "the command line")
@@ -76,15 +101,38 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
+    if wanted is not None:
+        return _search(grids, output, wanted, quiet, max_cells, require)
     progress = CellProgress(quiet, repeated)
     with foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
         swept = sweep_grids(grids, output, progress, max_cells, repeated)
     if swept.interrupted:
-        tell(f"stopped; what was measured is in {output}. The same command goes on from there")
+        tell(_STOPPED.format(output))
         raise KeyboardInterrupt
 
     progress.tell_where_time_went()
     emit_tables(result_tables(swept.results), None)
     return status(swept.results, require)
+
+
+def _search(
+    grids: Sequence[Grid],
+    output: str,
+    wanted: SearchSettings,
+    quiet: bool,
+    max_cells: int,
+    require: str | None,
+) -> int:
+    """Search every setting for its highest rate, and show which one is the best."""
+    progress = SettingProgress(quiet, wanted)
+    with foreign_code(quiet):
+        from gpubench.measure.search_sweep import search_grids
+
+        swept = search_grids(grids, output, wanted, progress, max_cells)
+    if swept.interrupted:
+        tell(_STOPPED.format(output))
+        raise KeyboardInterrupt
+    emit_tables(sweep_tables(swept.searches), None)
+    return search_status(swept.searches, require)

@@ -11,7 +11,7 @@ from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
     from gpubench.results.cold_result import ColdStart
-    from gpubench.results.search_result import Probe, ProbeLoad
+    from gpubench.results.search_result import Probe, ProbeLoad, SearchResult
     from gpubench.statistics.crossing import Crossing
 
 
@@ -20,7 +20,8 @@ class Progress:
 
     The methods of this class do nothing; override the ones that you need. `run` calls `stage`. A
     sweep calls `stage` and the methods about cells; a search calls `stage` and the methods about
-    probes; cold starts call those about starts. In each `spec` all defaults are filled in.
+    probes; a sweep with an objective calls these, `planned` and the methods about settings; cold
+    starts call those about starts. In each `spec` all defaults are filled in.
     """
 
     def stage(self, name: str) -> None:
@@ -66,6 +67,23 @@ class Progress:
 
     def search_begins(self, number: int, seconds_left: float | None) -> None:
         """A repeat of a search begins. The first has `number` 1, and its `seconds_left` is None."""
+
+    def setting_begins(
+        self, number: int, of: int, setting: str, seconds_left: float | None
+    ) -> None:
+        """A sweep with an objective begins to screen or to search a setting, which has this name.
+
+        Each of the two stages counts from 1. `seconds_left` is the most that the searches take.
+        """
+
+    def screened(self, found: SearchResult, elapsed_s: float) -> None:
+        """The closed loops of a setting were measured, and its document was written."""
+
+    def contenders(self, searches: int, most_s: float) -> None:
+        """All settings are screened. So many may still win; their open loops take at most this."""
+
+    def setting_ended(self, found: SearchResult, elapsed_s: float) -> None:
+        """A setting was searched to the end, or dropped, and its document was written."""
 
     def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
         """A measurement of a search begins. `spec` has its rate or its number of clients."""

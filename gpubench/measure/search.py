@@ -5,8 +5,8 @@ spec, objective -> unloaded and saturated closed loops -> open loops at rates ->
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Unpack, overload
 
 from gpubench.cells.resolve import cell_of, resolve
@@ -15,7 +15,7 @@ from gpubench.measure.cell import Bench, Interrupted
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, search_costs
 from gpubench.results.result import Failure, Result, Verdict
-from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, SearchResult
+from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, Pruned, SearchResult
 from gpubench.spec.cell import Cell
 from gpubench.spec.objective import (
     DEFAULT_PROBES,
@@ -37,6 +37,7 @@ from gpubench.statistics.crossing import (
     locate,
     tally,
 )
+from gpubench.statistics.pruning import Loser, by_capacity, by_probes, is_slowed
 from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import Machine, this_machine
 
@@ -52,6 +53,7 @@ _LEAST_STEP = 0.6
 _LATE_REQUESTS = 30
 _LEAST_WINDOW_S = 10.0
 _MOST_REQUESTS = 1_000_000
+_LONGEST_WARMUP_S = 60.0  # of --warmup auto
 
 
 class SearchInterrupted(KeyboardInterrupt):
@@ -108,7 +110,11 @@ def search(
     spec = given_spec(spec, settings)
     check_spec(spec)
     check_prices(spec.instance)
-    return _Search(spec, objective, progress or Progress()).run(tolerance, probes)
+    machine, progress = this_machine(), progress or Progress()
+    search = StagedSearch(resolved(spec, machine), objective, progress, Bench(machine, progress))
+    search.screen()
+    search.locate(tolerance, probes)
+    return search.found
 
 
 def check_spec(spec: Spec) -> None:
@@ -141,24 +147,29 @@ def find(
     tolerance: float = DEFAULT_TOLERANCE,
     most_probes: int = DEFAULT_PROBES,
     located: Callable[[Crossing], None] = lambda crossing: None,
+    earlier: Sequence[Tally] = (),
+    give_up: Callable[[Sequence[Tally], Crossing], bool] = lambda tallies, crossing: False,
 ) -> Crossing:
     """Probe rates below `capacity` until the rate with `late_share` late requests is known.
 
     `tally_at` measures at one rate; its errors are passed on. Rates are in requests per second.
+    `earlier` are probes that were measured before. It also ends when `give_up` says so.
     """
     top = capacity * MOST_LOAD
     centre = min(first_rate, top)
     slope = expected_slope(centre / capacity, late_share)
-    tallies: list[Tally] = []
+    tallies = list(earlier)
     while True:
+        if tallies:
+            crossing = locate(tallies, centre, slope, capacity, late_share)
+            located(crossing)
+            known = len(tallies) >= most_probes or _is_known(crossing, tolerance, top)
+            if known or give_up(tallies, crossing):
+                return crossing
+            centre, slope = crossing.centre, crossing.slope
         rate = centre * (1 + _OFFSETS[len(tallies) % len(_OFFSETS)] / slope)
         floor = _LEAST_STEP * min((probed.rate for probed in tallies), default=0.0)
         tallies.append(tally_at(min(max(rate, floor), top)))
-        crossing = locate(tallies, centre, slope, capacity, late_share)
-        located(crossing)
-        if len(tallies) >= most_probes or _is_known(crossing, tolerance, top):
-            return crossing
-        centre, slope = crossing.centre, crossing.slope
 
 
 def _is_known(crossing: Crossing, tolerance: float, top: float) -> bool:
@@ -174,55 +185,169 @@ class _Failed(Exception):
     """A measurement ended with an error. The result of the search already holds the error."""
 
 
-class _Search:
-    """One search: its settings, and what it has found until now."""
+@dataclass(frozen=True)
+class Rival:
+    """Another setting of a sweep, which this search must beat to be of use."""
 
-    def __init__(self, spec: Spec, objective: Objective, progress: Progress) -> None:
-        machine = this_machine()
-        cell = resolved(spec, machine)
+    to_beat: float  # inferences per second: see gpubench.statistics.pruning
+    name: str
+
+
+class StagedSearch:
+    """One search, in two stages: what `found` holds until now, and what comes next.
+
+    `screen` measures the closed loops, `locate` the open ones. A stage that fails sets the error of
+    `found`, and the next one then does nothing. On Ctrl-C both raise SearchInterrupted.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        objective: Objective,
+        progress: Progress,
+        bench: Bench,
+        earlier: Sequence[Probe] = (),
+    ) -> None:
+        """`cell` is what `resolved` returned.
+
+        `earlier` are probes of the same search that were measured before, and are not repeated.
+        """
         self._most_in_flight, self._seed = cell.most_in_flight, cell.load_seed
-        self._spec = cell.spec
+        self._cell, self._spec = cell, cell.spec
         self._objective = objective
         self._progress = progress
-        self._bench = Bench(machine, progress)
-        self._found = SearchResult(spec=self._spec, objective=objective_info(objective))
+        self._bench = bench
+        self.found = SearchResult(spec=self._spec, objective=objective_info(objective))
+        self.measured = 0  # probes that this search measured
+        for probe in earlier:
+            self.found.probes.append(probe)
+            self.found.environment = probe.result.environment
 
-    def run(self, tolerance: float, most_probes: int) -> SearchResult:
+    @property
+    def ended(self) -> bool:
+        """Whether the closed loops have failed, or answer the question already."""
+        return self.found.error is not None or self.found.note is not None
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether `screen` has nothing left to measure."""
+        return self.ended or {"unloaded", "saturated"} <= {p.load for p in self.found.probes}
+
+    @property
+    def opened(self) -> int:
+        """The number of open loops until now."""
+        return len(self._open_loops())
+
+    @property
+    def probe_s(self) -> float:
+        """About the longest time of the warm-up and the window of an open loop."""
+        spec = self.found.spec
+        window_s = spec.duration or (spec.requests or 0) / self.expected_rate
+        return window_s + (_LONGEST_WARMUP_S if isinstance(spec.warmup, str) else spec.warmup)
+
+    @property
+    def capacity(self) -> float:
+        """Requests per second of the saturated loop, which `screen` has measured."""
+        assert self.found.capacity_per_second is not None
+        return self.found.capacity_per_second
+
+    @property
+    def expected_rate(self) -> float:
+        """The rate that theory expects for the crossing, in requests per second."""
+        unloaded = self._closed("unloaded")
+        assert unloaded is not None
+        waiting_s = self._objective.latency_s - (unloaded.result.latency_ms.mean or 0.0) / 1e3
+        load = expected_load(self._objective.late_share, waiting_s, self.capacity)
+        return self.capacity * load
+
+    def screen(self) -> None:
+        """Measure one client, and then the capacity if one client meets the objective."""
+        self._guarded(self._screen)
+
+    def locate(self, tolerance: float, most_probes: int, rival: Rival | None = None) -> None:
+        """Measure open loops and conclude. With a rival, end as soon as this setting cannot win."""
+        if not self.ended:
+            self._guarded(lambda: self._locate(tolerance, most_probes, rival))
+
+    def _guarded(self, stage: Callable[[], None]) -> None:
         try:
-            unloaded = self._unloaded()
-            if self._is_late(unloaded):
-                self._found.note = "no rate meets this: even a single client misses it"
-                unloaded.near = True
-                self._found.verdict = _verdict(self._found)
-            else:
-                self._conclude(self._find(unloaded, tolerance, most_probes))
+            stage()
         except _Failed:
             pass
         except KeyboardInterrupt as stop:
-            self._found.error = (
+            self.found.error = (
                 stop.result.error if isinstance(stop, Interrupted) else None
             ) or Failure(stage="measure", message="interrupted between two measurements")
-            raise SearchInterrupted(self._found) from None
-        return self._found
+            raise SearchInterrupted(self.found) from None
 
-    def _find(self, unloaded: Probe, tolerance: float, most_probes: int) -> Crossing:
-        allowed = self._objective.late_share
+    def _screen(self) -> None:
+        unloaded = self._closed("unloaded") or self._unloaded()
+        if self._is_late(unloaded):
+            self.found.note = "no rate meets this: even a single client misses it"
+            unloaded.near = True
+            self.found.verdict = _verdict(self.found)
+            return
         unloaded_s = (unloaded.result.latency_ms.mean or 0.0) / 1e3
-        capacity = self._capacity(unloaded_s)
+        saturated = self._closed("saturated") or self._saturated(unloaded_s)
+        assert saturated.result.throughput_per_second is not None
+        capacity = saturated.result.throughput_per_second / self._spec.batch
+        self.found.capacity_per_second = capacity
         self._fix_window(capacity)
-        return find(
+
+    def _locate(self, tolerance: float, most_probes: int, rival: Rival | None) -> None:
+        if rival is not None and self._lacks_capacity(rival):
+            return
+        first_rate = self._spec.rate or self.expected_rate
+        if rival is not None:  # the rate to beat decides soonest, unless more is expected
+            first_rate = max(first_rate, rival.to_beat / self._spec.batch)
+        late_share = self._objective.late_share
+
+        def cannot_win(tallies: Sequence[Tally], crossing: Crossing) -> bool:
+            if rival is None or any(is_slowed(p.result.verdict) for p in self._open_loops()):
+                return False
+            loser = by_probes(tallies, crossing, late_share, self._spec.batch, rival.to_beat)
+            if loser is not None:
+                self._drop(loser, rival)
+            return loser is not None
+
+        crossing = find(
             self._tally_at,
-            self._spec.rate or self._first_rate(unloaded_s, capacity),
-            capacity,
-            allowed,
+            first_rate,
+            self.capacity,
+            late_share,
             tolerance,
             most_probes,
             self._progress.located,
+            [_tally_of(probe) for probe in self._open_loops()],
+            cannot_win,
+        )
+        self._conclude(crossing)
+
+    def _lacks_capacity(self, rival: Rival) -> bool:
+        saturated = self._closed("saturated")
+        if saturated is None or is_slowed(saturated.result.verdict):
+            return False
+        loser = by_capacity(saturated.result.throughput_interval, rival.to_beat)
+        if loser is not None:
+            self._drop(loser, rival)
+            saturated.near = True
+            self.found.verdict = _verdict(self.found)
+        return loser is not None
+
+    def _drop(self, loser: Loser, rival: Rival) -> None:
+        batch = self._spec.batch
+        self.found.pruned = Pruned(
+            reason=loser.reason,
+            figure=loser.figure / batch,
+            limit=loser.limit / batch,
+            best=rival.name,
         )
 
-    def _first_rate(self, unloaded_s: float, capacity: float) -> float:
-        waiting_s = self._objective.latency_s - unloaded_s
-        return capacity * expected_load(self._objective.late_share, waiting_s, capacity)
+    def _closed(self, load: ProbeLoad) -> Probe | None:
+        return next((probe for probe in self.found.probes if probe.load == load), None)
+
+    def _open_loops(self) -> list[Probe]:
+        return [probe for probe in self.found.probes if probe.load == "open"]
 
     def _unloaded(self) -> Probe:
         requests = _CLOSED_LOOP_REQUESTS[self._objective.percent]
@@ -231,16 +356,12 @@ class _Search:
     def _is_late(self, probe: Probe) -> bool:
         return probe.late > self._objective.late_share * probe.requests
 
-    def _capacity(self, unloaded_s: float) -> float:
-        """The throughput of a closed loop in which some requests always wait, in requests/s."""
+    def _saturated(self, unloaded_s: float) -> Probe:
+        """A closed loop in which some requests always wait. Its throughput is the capacity."""
         in_flight = self._most_in_flight
         enough = round(_SATURATED_S * in_flight / max(unloaded_s, _SATURATED_S / _MOST_REQUESTS))
         requests = max(_CLOSED_LOOP_REQUESTS[self._objective.percent], enough)
-        saturated = self._closed_loop("saturated", clients=2 * in_flight, requests=requests)
-        assert saturated.result.throughput_per_second is not None
-        capacity = saturated.result.throughput_per_second / self._spec.batch
-        self._found.capacity_per_second = capacity
-        return capacity
+        return self._closed_loop("saturated", clients=2 * in_flight, requests=requests)
 
     def _fix_window(self, capacity: float) -> None:
         """Set the window of the open loops, if the spec does not set it."""
@@ -248,7 +369,7 @@ class _Search:
             return
         enough_s = _LATE_REQUESTS / self._objective.late_share / (capacity / 2)
         window_s = max(enough_s, min(_LEAST_WINDOW_S, _MOST_REQUESTS / capacity))
-        self._spec = self._found.spec = self._spec.model_copy(update={"duration": window_s})
+        self._spec = self.found.spec = self._spec.model_copy(update={"duration": window_s})
 
     def _closed_loop(self, load: ProbeLoad, clients: int, requests: int) -> Probe:
         return self._measure(
@@ -256,12 +377,12 @@ class _Search:
         )
 
     def _tally_at(self, rate: float) -> Tally:
-        seed = self._seed + len(self._found.probes)
-        probe = self._measure("open", rate=rate, load_seed=seed)
-        return Tally(rate, probe.requests, probe.late, probe.effective)
+        seed = self._seed + len(self.found.probes)
+        return _tally_of(self._measure("open", rate=rate, load_seed=seed))
 
     def _measure(self, load: ProbeLoad, **settings: Any) -> Probe:
         """Measure one probe and store it, even if the run fails or is interrupted."""
+        self.measured += 1
         spec = self._spec.model_copy(update=settings)
         self._progress.probe_begins(load, spec)
         try:
@@ -272,8 +393,8 @@ class _Search:
         probe = self._keep(load, result)
         if result.error is None and probe.requests == 0:
             reason = "the window has no request; raise --duration, or give --requests"
-            self._found.error = Failure(stage="measure", message=reason)
-        if self._found.error is not None:
+            self.found.error = Failure(stage="measure", message=reason)
+        if self.found.error is not None:
             raise _Failed
         self._progress.probe_ended(probe)
         return probe
@@ -295,23 +416,28 @@ class _Search:
             effective=late.effective,
             result=result.with_samples(None, None),
         )
-        self._found.environment = result.environment
-        self._found.probes.append(probe)
-        self._found.error = result.error
+        self.found.environment = result.environment
+        self.found.probes.append(probe)
+        self.found.error = result.error
         return probe
 
     def _conclude(self, crossing: Crossing) -> None:
-        """Set the rate, the verdict and the costs that follow from the crossing."""
-        found = self._found
-        assert found.capacity_per_second is not None
-        answer = conclude(crossing, found.capacity_per_second, self._objective.late_share)
-        found.max_rate_per_second = answer.rate
-        found.interval, found.note = answer.interval, answer.note
+        """Set the verdict and, unless the setting was dropped, the rate and the costs."""
+        found = self.found
         rates = {t.rate for t in crossing.near}
         for probe in found.probes:
             probe.near = probe.load == "open" and probe.rate_per_second in rates
         found.verdict = _verdict(found)
+        if found.pruned is not None:
+            return
+        answer = conclude(crossing, self.capacity, self._objective.late_share)
+        found.max_rate_per_second = answer.rate
+        found.interval, found.note = answer.interval, answer.note
         found.costs = search_costs(found)
+
+
+def _tally_of(probe: Probe) -> Tally:
+    return Tally(probe.rate_per_second or 0.0, probe.requests, probe.late, probe.effective)
 
 
 def objective_info(objective: Objective) -> ObjectiveInfo:

@@ -77,7 +77,7 @@ def search_repeatedly(
         search_once = partial(_in_new_process, settings=settings, machine=machine)
     else:
         search_once = partial(search_and_write, settings=settings, progress=progress)
-    key = _key(cell.spec, settings, machine)
+    key = document_name(cell.spec, settings, machine)
     names = [repeat_name(key, number) for number in range(1, repetition.repeats + 1)]
     with directory.locked():
         directory.check_writable()
@@ -122,7 +122,8 @@ def _varied(spec: Spec, cell: Cell, number: int) -> Spec:
     return spec.model_copy(update={"load_seed": seed})
 
 
-def _key(spec: Spec, settings: SearchSettings, machine: Machine) -> str:
+def document_name(spec: Spec, settings: SearchSettings, machine: Machine) -> str:
+    """The name of the document of a search, without a suffix. `spec` is that of `resolved`."""
     objective = f"p{settings.objective.percent}:{settings.objective.latency_s!r}"
     text = f"{spec.key(machine.identity)} {objective} {settings.tolerance!r} {settings.probes}"
     return search_name(hashlib.sha256(text.encode()).hexdigest()[:16])

@@ -28,6 +28,8 @@ def combined_search(repeats: Sequence[SearchResult]) -> SearchResult:
     average. Everything else, the probes included, is that of the repeat with the median rate. If no
     repeat found a rate, it is the last one.
     """
+    # A sweep with an objective may have dropped the first one, and `search` made the others.
+    repeats = [each for each in repeats if each.pruned is None] or repeats[:1]
     if len(repeats) == 1:
         return repeats[0]
     rates = {n: r for n, each in enumerate(repeats) if (r := _rate(each)) is not None}

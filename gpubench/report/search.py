@@ -62,7 +62,7 @@ def _answer(found: SearchResult) -> Table:
         DraftCell(objective_text(found)),
         DraftCell(
             with_interval(found.max_rate_per_second, found.interval),
-            (found.note,) if found.note else (),
+            tuple(filter(None, [found.note, _dropped(found)])),
         ),
         DraftCell(_of_capacity(found)),
         *(_cost_cell(found, cost) for cost in found.costs),
@@ -72,6 +72,17 @@ def _answer(found: SearchResult) -> Table:
     if not found.costs and found.max_rate_per_second is not None:
         remarks.append(HOW_TO_PRICE)
     return make_table(columns, [row], facts, remarks)
+
+
+def _dropped(found: SearchResult) -> str | None:
+    """That a sweep has not searched this setting to the end, if so."""
+    pruned = found.pruned
+    if pruned is None:
+        return None
+    return (
+        f"dropped ({pruned.reason}): its highest rate is at most {number(pruned.figure)}/s, and "
+        f"{pruned.best} serves more than {number(pruned.limit)}/s of its size"
+    )
 
 
 def _repeats(found: SearchResult) -> list[str]:

@@ -319,12 +319,13 @@ class RunDirectory:
         return from_parquet(data, f"{self.url}/{name}")
 
     def has_search(self, name: str) -> bool:
-        """Whether this search was made. One that failed or was interrupted is made again.
+        """Whether this search was made to the end. If not, it is made again.
 
         Raises InputError if the file cannot be read.
         """
         try:
-            return self._read_search(name).error is None
+            found = self._read_search(name)
+            return found.error is None and found.pruned is None
         except (FileNotFoundError, InputError):
             return False
         except OSError as error:

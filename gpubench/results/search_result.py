@@ -28,6 +28,8 @@ from gpubench.spec.spec import Spec
 
 # One client; twice as many clients as requests in service; an open loop.
 ProbeLoad = Literal["unloaded", "saturated", "open"]
+# Why a sweep with an objective did not search a setting to the end: see docs/search.md.
+PruneReason = Literal["capacity", "late", "crossing"]
 
 
 class ObjectiveInfo(Part):
@@ -59,6 +61,15 @@ class SearchRepeats(Part):
     max_rate_per_second: RepeatedFigure | None = None
 
 
+class Pruned(Part):
+    """Why a sweep did not search this setting to the end. Rates are in requests per second."""
+
+    reason: PruneReason
+    figure: float  # for certain, no rate above this one meets the objective
+    limit: float  # the rate to beat: another setting serves at least as many inferences at it
+    best: str  # that setting, in words
+
+
 class SearchResult(Part):
     """The highest rate that meets an objective. Attributes have the names of the JSON keys."""
 
@@ -76,6 +87,7 @@ class SearchResult(Part):
     capacity_per_second: float | None = (
         None  # in requests; of a closed loop with more clients than fit
     )
+    pruned: Pruned | None = None  # None: it was searched to the end, or it failed
     verdict: Verdict = Verdict(status="suspect")
     probes: list[Probe] = Field(default_factory=list)
     costs: list[Cost] = Field(default_factory=list)  # at the highest rate
