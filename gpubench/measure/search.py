@@ -220,7 +220,7 @@ class StagedSearch:
         self.found = SearchResult(spec=self._spec, objective=objective_info(objective))
         self.measured = 0  # probes that this search measured
         for probe in earlier:
-            self.found.probes.append(probe)
+            self.found.probes.append(probe.model_copy(update={"near": False}))
             self.found.environment = probe.result.environment
 
     @property

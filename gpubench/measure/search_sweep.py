@@ -185,7 +185,8 @@ class _Setting:
     def write(self, series: str, is_last: bool) -> None:
         """Write what is known now, unless the document says exactly that."""
         found = self.search.found if self.search is not None else None
-        if found is None or self._says(found):
+        if found is None or (is_last and self._says(found)):
+            self.search = None
             return
         found.repeat = Repeat(number=1, of=1, round=1, series=series, process=THIS_PROCESS)
         if not is_last and self.search is not None and not self.search.ended:

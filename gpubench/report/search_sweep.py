@@ -109,10 +109,10 @@ def _best(group: Sequence[SearchResult]) -> str:
         return f"{objective}: no setting of {group[0].spec.model} meets it{_closest(group)}."
     best = (valid or ranked)[0]
     rate = with_interval(_rate(best), _interval(best))
-    text = f"{objective}: {name(best)} serves the most, {rate}/s"
-    text += "".join(
-        f", {usd(cost.usd_per_million)} $/million {price_name(cost)}" for cost in best.costs
-    )
+    text = f"{objective}: the best setting is {name(best)}: {rate}/s"
+    for cost in best.costs:
+        place = f"on {cost.instance}" if cost.instance else price_name(cost)
+        text += f", ${usd(cost.usd_per_million)} a million inferences {place}"
     if not valid:
         text += " (its verdict is suspect: see the table)"
     text += "."

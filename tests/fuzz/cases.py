@@ -80,6 +80,7 @@ _FLAGS = {
     "sweep": (
         *(*_SETTINGS, *_REPEATS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells"),
+        *("--objective", "--tolerance", "--probes"),
     ),
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -137,6 +138,22 @@ def screened(setting: Made, random: np.random.Generator) -> Measured:
     return found
 
 
+@lru_cache(maxsize=1000)  # both sweeps of a landscape often measure the same
+def open_loop(setting: Made, service_ns: int, rate: float, window_s: float, seed: int) -> Tally:
+    settle, count = round(2 * rate), max(1, round(rate * window_s))
+    due = core.poisson_arrivals(rate, settle + count, seed)
+    service = (
+        core.exponential_service(service_ns, len(due), seed + 2**40)
+        if setting.exponential
+        else service_ns
+    )
+    samples = collect(
+        core.simulate(core.OpenLoop(due), service_ns=service, executors=setting.workers)
+    )
+    latency_ns = samples.latency_ns[np.argsort(samples.scheduled_ns)][settle:]
+    return tally(rate, latency_ns, 0, round(setting.latency_s * 1e9))
+
+
 def locate(found: Measured, to_beat: float | None, seed: int) -> None:
     """The open loops. Without `to_beat` they are those of a whole search."""
     setting, batch = found.setting, found.setting.batch
@@ -151,18 +168,7 @@ def locate(found: Measured, to_beat: float | None, seed: int) -> None:
     def tally_at(rate: float) -> Tally:
         seeds.append(seed + len(seeds))
         found.seconds += window_s
-        settle, count = round(2 * rate), max(1, round(rate * window_s))
-        due = core.poisson_arrivals(rate, settle + count, seeds[-1])
-        service = (
-            core.exponential_service(service_ns, len(due), seeds[-1] + 2**40)
-            if setting.exponential
-            else service_ns
-        )
-        samples = collect(
-            core.simulate(core.OpenLoop(due), service_ns=service, executors=setting.workers)
-        )
-        latency_ns = samples.latency_ns[np.argsort(samples.scheduled_ns)][settle:]
-        return tally(rate, latency_ns, 0, round(setting.latency_s * 1e9))
+        return open_loop(setting, service_ns, rate, window_s, seeds[-1])
 
     losers: list[Loser] = []
 
