@@ -83,7 +83,7 @@ def landscape(seed: int, variants: int = 4) -> list[Made]:
     bent = random.uniform(0.75, 1.05)  # exponent of the batch
     latency_s = random.uniform(3, 20) * (fixed_s + each_s)
     exponential = random.random() < 0.5
-    made = []
+    made: list[Made] = []
     for batch in (1, 2, 4, 8, 16):
         for workers in (1, 2):
             for factor in factors:

@@ -38,7 +38,8 @@ def test_without_an_interval_the_rate_to_beat_is_lower_and_with_few_probes_unkno
 def test_a_capacity_counts_with_the_upper_end_of_its_interval() -> None:
     lost = by_capacity((95.0, 99.0), to_beat=99 * MOST_LOAD + 0.1)
     assert lost is not None
-    assert (lost.reason, lost.figure) == ("capacity", pytest.approx(99 * MOST_LOAD))
+    assert lost.reason == "capacity"
+    assert lost.figure == pytest.approx(99 * MOST_LOAD)
     assert by_capacity((95.0, 99.0), to_beat=99 * MOST_LOAD - 0.1) is None
     assert by_capacity(None, to_beat=1e9) is None, "without an interval nothing is certain"
 
