@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from gpubench.errors import InputError, nearest
 from gpubench.planning.axis import setting_value
 from gpubench.planning.search_repeats import combined_searches
-from gpubench.pricing.cost import measured_hardware, price
+from gpubench.pricing.cost import measured_hardware, price, usd_per_million
 from gpubench.pricing.owned import Owned
 from gpubench.results.result import OUTPUTS_DIFFER, Cost, Interval, Result, Verdict
 from gpubench.results.run_directory import search_key
@@ -167,6 +167,24 @@ class Unmet:
 
 
 @dataclass(frozen=True)
+class StoredPrice:
+    """A price that was stored with a result, as the cost of another rate."""
+
+    cost: Cost
+    factor: float  # from the rate that was measured to that of the whole instance
+
+    def at(self, rate_per_second: float, interval: Interval | None) -> Cost:
+        """The cost at this rate, which is that of the hardware that was measured."""
+
+        def usd(rate: float) -> float | None:
+            return usd_per_million(self.cost.usd_per_hour, rate * self.factor)
+
+        ends = (usd(interval[1]), usd(interval[0])) if interval and interval[0] > 0 else None
+        figures = {"usd_per_million": usd(rate_per_second), "usd_per_million_interval": ends}
+        return self.cost.model_copy(update=figures)
+
+
+@dataclass(frozen=True)
 class MeasuredSetting:
     """Everything that is known about one setting."""
 
@@ -175,8 +193,7 @@ class MeasuredSetting:
     points: tuple[OperatingPoint, ...]  # that have a latency or are answers of searches
     searches: tuple[SearchResult, ...]  # for this objective, whether they found a rate or not
     failed: tuple[Result, ...]
-    instances: tuple[str, ...]  # that the documents ask for
-    usd_per_hours: tuple[float, ...]
+    stored: tuple[StoredPrice, ...]  # the newest of each price
 
 
 def workload_of(spec: Spec) -> Workload:
@@ -250,8 +267,8 @@ def candidates(
 ) -> list[Candidate] | Unmet:
     """The candidates of one setting, one for each price; or why it has none.
 
-    The prices are those given here, or else those that the documents ask for, or else that of the
-    instance that the machine says it is. Without any there is one candidate, which has no price.
+    The prices are those given here, or else those that are stored with the results, which have not
+    changed since. Without any there is one candidate, which has no price.
     Of several points, one without an obstacle (but for those `allowed`) goes first, then the kind
     of evidence decides, then certainty, and then the higher rate.
 
@@ -279,31 +296,28 @@ def point_costs(
     point: OperatingPoint, measured: MeasuredSetting, prices: GivenPrices = AS_STORED
 ) -> list[Cost]:
     """The costs of a million inferences at the rate of a point. Raises as `candidates` does."""
-    hardware = measured_hardware(point.result.spec, point.result.environment)
-    figures = point.rate_per_second, point.interval, hardware
-    if prices:
-        power_w = point.result.device.power_w if point.result.device else None
-        return price(
-            *figures,
-            prices.instances,
-            prices.usd_per_hour,
-            owned=prices.owned,
-            measured_w=power_w,
-        )
-    if not measured.instances and not measured.usd_per_hours:
-        return price(*figures)
-    costs = price(*figures, measured.instances) if measured.instances else []
-    return costs + [cost for each in measured.usd_per_hours for cost in price(*figures, (), each)]
+    if not prices:
+        return [each.at(point.rate_per_second, point.interval) for each in measured.stored]
+    return price(
+        point.rate_per_second,
+        point.interval,
+        measured_hardware(point.result.spec, point.result.environment),
+        prices.instances,
+        prices.usd_per_hour,
+        owned=prices.owned,
+        measured_w=point.result.device.power_w if point.result.device else None,
+    )
 
 
 def price_key(cost: Cost | None) -> str:
-    """What two costs have in common if they are the same price of an hour.
+    """What two costs have in common if they are the same price, perhaps of different days.
 
     The price of owned hardware differs a little with the power that was measured.
     """
     if cost is None or cost.owned:
         return "owned" if cost else ""
-    return f"{cost.instance} {cost.region} {cost.term} {cost.usd_per_hour}"
+    by_hand = cost.usd_per_hour if cost.instance is None else ""
+    return f"{cost.instance} {cost.region} {cost.term} {by_hand}"
 
 
 def whole_instance(rate_per_second: float, cost: Cost | None) -> float:
@@ -404,8 +418,7 @@ class _Collected:
         self._points: list[OperatingPoint] = []
         self._searches: list[SearchResult] = []
         self._failed: list[Result] = []
-        self._instances: dict[str, None] = {}
-        self._usd_per_hours: dict[float, None] = {}
+        self._stored: dict[str, StoredPrice] = {}
 
     def measured(self) -> MeasuredSetting:
         return MeasuredSetting(
@@ -414,18 +427,15 @@ class _Collected:
             tuple(self._points),
             tuple(self._searches),
             tuple(self._failed),
-            tuple(self._instances),
-            tuple(self._usd_per_hours),
+            tuple(self._stored.values()),
         )
 
     def add_cell(self, result: Result, places: tuple[Place, ...], objective: Objective) -> None:
-        self._add_prices(result.spec)
         self._add_result(result, places, objective)
 
     def add_search(
         self, found: SearchResult, places: tuple[Place, ...], objective: Objective
     ) -> None:
-        self._add_prices(found.spec)
         if is_for(found, objective):
             self._searches.append(found)
         rate = found.max_rate_per_second
@@ -453,10 +463,17 @@ class _Collected:
             is_in_an_answer = probe.near and rate is not None
             self._add_result(probe.result, places, objective, is_in_an_answer)
 
-    def _add_prices(self, spec: Spec) -> None:
-        self._instances |= dict.fromkeys(spec.instance)
-        if spec.usd_per_hour is not None:
-            self._usd_per_hours[spec.usd_per_hour] = None
+    def _add_prices(self, result: Result) -> None:
+        rate = result.throughput_per_second
+        for cost in result.costs:
+            factor = 1.0
+            if cost.extrapolated:
+                if not rate or not cost.usd_per_million:
+                    continue
+                factor = whole_instance(rate, cost) / rate
+            known = self._stored.setdefault(price_key(cost), StoredPrice(cost, factor))
+            if (cost.price_as_of or "") > (known.cost.price_as_of or ""):
+                self._stored[price_key(cost)] = StoredPrice(cost, factor)
 
     def _add_result(
         self,
@@ -465,6 +482,7 @@ class _Collected:
         objective: Objective,
         is_in_an_answer: bool = False,
     ) -> None:
+        self._add_prices(result)
         if result.error is not None:
             self._failed.append(result)
             return
@@ -589,7 +607,7 @@ def _unmet(measured: MeasuredSetting, ended: Sequence[SearchResult]) -> Unmet:
     seen = [point for point in measured.points if point.search is None and point.latency_ms]
     best = min(seen, key=lambda point: point.latency_ms or math.inf, default=None)
     workload, note = measured.workload, ended[-1].note if ended else None
-    pruned = [p for each in ended if (p := getattr(each, "pruned", None)) is not None]
+    pruned = [each.pruned for each in ended if each.pruned is not None]
     if pruned:
         at_most = pruned[-1].figure * measured.result.spec.batch
         note = f"a sweep dropped it: at most {at_most:.3g}/s, and {pruned[-1].best} serves more"

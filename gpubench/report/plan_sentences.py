@@ -274,9 +274,18 @@ def _no_winner(decision: Decision, plan: DeploymentPlan) -> str:
             f"No setting of {subject} can be recommended.",
             f"The cheapest is {_offer(best, plan.objective)}.",
             f"Against it: {'; '.join(against)}.",
+            *_dropped(decision),
             *_remedies(best, plan),
         ]
     )
+
+
+def _dropped(decision: Decision) -> list[str]:
+    """Settings that were not searched to the end, and might be recommended."""
+    dropped = sum(each.reason == "pruned" for each in decision.unmet)
+    if not dropped:
+        return []
+    return [f"A sweep dropped {count(dropped, 'other setting')}, which gpubench search can find."]
 
 
 def _remedies(best: Candidate, plan: DeploymentPlan) -> list[str]:

@@ -21,7 +21,7 @@ from gpubench.planning.candidates import (
 from gpubench.planning.decision import Decision, decide, parse_obstacles
 from gpubench.pricing.owned import Owned
 from gpubench.results.result import DeviceReport, Result
-from gpubench.results.search_result import SearchResult
+from gpubench.results.search_result import Pruned, SearchResult
 from gpubench.spec.objective import parse_objective
 
 P95_100MS = parse_objective("p95:100ms")
@@ -221,6 +221,19 @@ def test_owned_hardware_is_priced_at_the_power_that_was_measured_at_each_rate() 
         decide(documents(low, open_loop(5.0, 50.0, machine=G4DN)), P95_100MS, prices)
 
 
+def test_without_a_price_here_the_newest_stored_one_counts_even_if_no_list_has_it() -> None:
+    loops = [open_loop(rate, 50.0, 60.0) for rate in (10.0, 20.0)]
+    for loop, usd_per_hour, day in zip(
+        loops, (0.72, 0.36), ("2026-08-01", "2026-07-01"), strict=True
+    ):
+        price = {"instance": "no-longer", "usd_per_hour": usd_per_hour, "price_as_of": day}
+        loop.costs = [loop.costs[0].model_copy(update=price)]
+    won = winner(*loops)
+    assert won.cost is not None
+    assert won.cost.price_as_of == "2026-08-01"
+    assert won.usd_per_million == pytest.approx(10.0)  # at 20 per second
+
+
 def test_terms_of_an_instance_are_different_candidates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +359,18 @@ def test_repeats_of_a_search_in_two_directories_are_combined() -> None:
     (candidate,) = decide(same, P95_100MS).decisions[0].candidates
     assert candidate.rate_per_second == pytest.approx(11.0)
     assert [each.url for each in candidate.documents] == ["run", "other"]
+
+
+def test_what_a_sweep_dropped_is_no_candidate_and_says_why() -> None:
+    dropped = search(None, probes=(closed_loop(40.0, 50.0, batch=2),))
+    dropped.pruned = Pruned(reason="late", figure=6.0, limit=7.0, best="batch 1")
+    found = decision(dropped, search(31.0))
+    assert found.winner is not None
+    assert found.winner.spec.batch == 1
+    assert found.best_with_obstacles is None  # not its closed loop, which is faster
+    (unmet,) = found.unmet
+    assert unmet.reason == "pruned"
+    assert unmet.note == "a sweep dropped it: at most 12/s, and batch 1 serves more"
 
 
 def test_the_load_and_the_method_are_no_part_of_a_setting() -> None:
