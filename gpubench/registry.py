@@ -9,7 +9,7 @@ docs/extending.md).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,20 @@ class ModelEntry:
     checks: str | None = None
     states_precision: bool = True  # False: the precision of the file is unknown
     convolutional: bool = False  # most of its operations are convolutions
+    input_names: tuple[str, ...] = ()  # the inputs of its module, in order; empty: not known here
 
 
+_BERT = ModelEntry(
+    "gpubench.models.bert",
+    seq_len=128,
+    max_seq_len=512,
+    input_names=("input_ids", "attention_mask", "token_type_ids"),
+)
 MODELS: dict[str, ModelEntry] = {
-    "bert-base": ModelEntry("gpubench.models.bert", seq_len=128, max_seq_len=512),
-    "bert-large": ModelEntry("gpubench.models.bert", seq_len=128, max_seq_len=512),
-    "distilbert": ModelEntry("gpubench.models.bert", seq_len=128, max_seq_len=512),
-    "resnet50": ModelEntry("gpubench.models.resnet", convolutional=True),
+    "bert-base": _BERT,
+    "bert-large": _BERT,
+    "distilbert": replace(_BERT, input_names=_BERT.input_names[:2]),
+    "resnet50": ModelEntry("gpubench.models.resnet", convolutional=True, input_names=("x",)),
     "synthetic": ModelEntry(None),
 }
 
@@ -44,9 +51,9 @@ MODELS: dict[str, ModelEntry] = {
 _FUNCTION = ModelEntry(
     "gpubench.models.own", runs_code=True, has_weights=True, checks="gpubench.models.own_source"
 )
+_FUNCTION_NAMES = (r"(?!hub:).+\.py:[A-Za-z_]\w*", r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _OWN: dict[str, ModelEntry] = {
-    r"(?!hub:).+\.py:[A-Za-z_]\w*": _FUNCTION,
-    r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*": _FUNCTION,
+    **dict.fromkeys(_FUNCTION_NAMES, _FUNCTION),
     r"(?i:.+\.(pt|pth|ts|jit))": ModelEntry(
         "gpubench.models.torchscript_file",
         runs_code=True,
@@ -87,6 +94,11 @@ def model_entry(model: str) -> ModelEntry | None:
         return MODELS[model]
     matching = (own for form, own in _OWN.items() if re.fullmatch(form, model))
     return next(matching, None)
+
+
+def is_function(name: str) -> bool:
+    """Whether a setting names a function: FILE.py:function or module:function."""
+    return any(re.fullmatch(form, name) for form in _FUNCTION_NAMES)
 
 
 def local_path(model: str) -> str | None:

@@ -40,7 +40,7 @@ _GRID_KEYS = ("only_on", "unavailable")
 # The axes, first the one that changes least often. Neighbouring cells then share an engine.
 _AXIS_ORDER = (
     "model", "weights", "seed", "device", "inputs", "runtime", "precision", "memory_format",
-    "seq_len", "batch",
+    "seq_len", "batch", "eval", "eval_metric",
 )  # fmt: skip
 
 
@@ -190,20 +190,28 @@ def expand(grid: Grid) -> list[Spec]:
                 f"{grid.location('model')}: model: '{refused}' is not allowed; give a name"
             )
         spec = make_spec(settings, grid.origin, grid.lines)
-        if reason := _untrusted_code(spec, grid.untrusted):
-            location = grid.location("model")
+        if found := _untrusted_code(spec, grid.untrusted):
+            setting, reason = found
             raise InputError(
-                f"{location}: model: {reason}; if you trust this file, add --allow-code"
+                f"{grid.location(setting)}: {setting}: {reason}; if you trust this file, add "
+                "--allow-code"
             )
         specs.append(spec)
     return specs
 
 
-def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> str | None:
-    """Why one of the untrusted settings makes code run; None if none does."""
-    if "model" in untrusted:
-        return needs_code(spec)
-    return brings_code(spec) if "weights" in untrusted else None
+def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> tuple[str, str] | None:
+    """(setting, why it makes code run) of the first untrusted setting that does; None: none does.
+
+    Code of a folder that `weights` names is reported as that of the model.
+    """
+    if "model" in untrusted and (reason := needs_code(spec)):
+        return "model", reason
+    if "weights" in untrusted and (reason := brings_code(spec)):
+        return "model", reason
+    if "eval" in untrusted and spec.eval_is_function:
+        return "eval", f"{spec.eval} runs code"
+    return None
 
 
 def _axes(grid: Grid) -> dict[str, Sequence[Any]]:

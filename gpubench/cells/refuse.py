@@ -13,7 +13,9 @@ from gpubench.cells.devices import native_precision
 from gpubench.cells.foreign_code import brings_code
 from gpubench.engines import refusals
 from gpubench.errors import InputError
+from gpubench.models.labelled_parquet import read_labels
 from gpubench.models.local_files import onnx_data
+from gpubench.models.own_source import missing_function
 from gpubench.registry import MODELS, RUNTIMES, local_path
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad, TraceLoad
 from gpubench.spec.spec import Spec
@@ -43,6 +45,31 @@ def refuse_missing_model(spec: Spec) -> None:
         )
 
 
+def refuse_labelled_data(cell: Cell) -> None:
+    """Raises InputError if --eval names no function, or a file that is no labelled data.
+
+    The labels of a file are read, and its columns are compared with the inputs of the model as far
+    as these are known without loading it.
+    """
+    if cell.eval is None:
+        return
+    if cell.spec.eval_is_function:
+        if reason := missing_function(cell.eval, "--eval"):
+            raise InputError(reason)
+        return
+    labelled = read_labels(Path(cell.eval))
+    labelled.refuse_missing(_input_names(cell), cell.model)
+
+
+def _input_names(cell: Cell) -> tuple[str, ...]:
+    """The names of the model's inputs; empty if they are known only when it is loaded."""
+    if cell.model.lower().endswith(".onnx"):
+        from gpubench.models.onnx_signature import read_signature
+
+        return tuple(input_.name for input_ in read_signature(Path(cell.model)).inputs)
+    return cell.model_entry.input_names
+
+
 def refuse_code(spec: Spec) -> None:
     """Raises InputError if the model's folder contains code and the user has not allowed it."""
     if not spec.allow_code and (reason := brings_code(spec)):
@@ -59,6 +86,7 @@ def refuse_by_its_file(cell: Cell) -> None:
 def refuse_impossible(cell: Cell, machine: Machine) -> None:
     """Raises InputError, with the reason and the fix, if this machine cannot measure the cell."""
     refuse_by_its_file(cell)
+    refuse_labelled_data(cell)
     if cell.on_cpu:
         _refuse_on_cpu(cell, machine)
     else:

@@ -102,6 +102,7 @@ _STAGES = {
     "reference": "reference outputs",
     "build": "building engines",
     "check": "checking engines",
+    "accuracy": "measuring the accuracy",
     "inputs": "making requests",
     "capture": "capturing CUDA graphs",
     "start": "starting workers",

@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "allow_emulated": "",
     },
     "Window": {"warmup": "TIME", "duration": "TIME", "requests": "N"},
+    "Accuracy": {"eval": "FILE|FUNCTION", "eval_metric": "", "max_drop": "SHARE"},
     "Prices": {"instance": "NAME", "usd_per_hour": "X"},
 }
 
@@ -63,6 +64,7 @@ _COMPLETED = {
     "weights": Known(("random", "pretrained", "hub:"), files=True),
     "inputs_file": Known(files=True),
     "runtime": Known(RUNTIMES),
+    "eval": Known(files=True),
     "device": Known(("auto", "cpu", "cuda:0", "all")),
     "arrivals": Known(("poisson", "constant", "burst:", "trace:")),
     "instance": Known(instances),

@@ -11,6 +11,7 @@ from gpubench.measure.run import MeasuredRun
 from gpubench.measure.stage_times import StageTimes
 from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.result import (
+    Accuracy,
     EngineInfo,
     Environment,
     Failure,
@@ -41,6 +42,7 @@ class Attempt:
 
     engine: EngineInfo | None = None
     numerics: Numerics | None = None
+    accuracy: Accuracy | None = None
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     run: MeasuredRun | None = None
     error: Failure | None = None
@@ -63,6 +65,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             harness=Harness(executor=executor, not_captured=attempt.not_captured),
             verdict=Verdict(status="suspect"),
             numerics=attempt.numerics,
+            accuracy=attempt.accuracy,
             seconds=attempt.times.seconds(),
             error=attempt.error,
         )
@@ -95,6 +98,8 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         cpu_threads=_threads_always_busy(cell),
         cores=here.cores,
         numerics=attempt.numerics,
+        accuracy=attempt.accuracy,
+        max_drop=cell.max_drop,
         precision=cell.precision,
         runtime=cell.runtime,
         inputs=cell.inputs,
@@ -133,6 +138,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         verdict=judge(analysis, evidence),
         device=device,
         numerics=attempt.numerics,
+        accuracy=attempt.accuracy,
         achieved=achieved(
             engine.flops, analysis.throughput_per_second, cell.precision, _gpu_names(cell, run)
         ),

@@ -64,9 +64,9 @@ def run(
 ) -> Result:
     """Measure one cell on this machine, given as a Spec or as settings (model="resnet50", batch=4).
 
-    `progress.stage` is called when a stage begins: load, build, check, capture, measure. `keep` is
-    called with the complete result, while signals are still deferred. If a stage fails, the result
-    has `error` set, and holds what was measured before.
+    `progress.stage` is called when a stage begins: load, build, check, accuracy, capture, measure.
+    `keep` is called with the complete result, while signals are still deferred. If a stage fails,
+    the result has `error` set, and holds what was measured before.
 
     The signal handlers of the calling program stay in place, with one exception: if SIGINT has the
     default handler of Python, Ctrl-C is deferred while the result is made. A KeyboardInterrupt from
@@ -157,7 +157,7 @@ class Bench:
 
         prepared = self._prepare(cell)
         attempt.engine = prepared.describe(cell, self._machine)
-        attempt.numerics = prepared.numerics
+        attempt.numerics, attempt.accuracy = prepared.numerics, prepared.accuracy
         if not cell.on_cpu:
             from gpubench.measure.cuda_graphs import NotCapturable
 
@@ -207,6 +207,8 @@ class Bench:
         key = engine_key(cell)
         if self._prepared is not None and self._key == key:
             self._times.share("load", "flops", "reference", "build", "check", "inputs")
+            if cell.eval is not None:
+                self._times.share("accuracy")
             return self._prepared
         if self._shared.forget_other_model(cell) and self._long_lived is not None:
             self._long_lived.release()  # the model itself may be garbage for the collector

@@ -21,6 +21,7 @@ from gpubench.cells.devices import native_precision
 from gpubench.engines import memory_format, precision
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError
+from gpubench.measure.accuracy import Evaluation, measure_accuracy, open_data
 from gpubench.measure.output_check import check
 from gpubench.measure.python_workers import (
     ModelWorker,
@@ -43,7 +44,7 @@ from gpubench.models.base import (
 )
 from gpubench.models.local_files import state_of_files
 from gpubench.registry import MODELS
-from gpubench.results.result import EngineInfo, Numerics
+from gpubench.results.result import Accuracy, EngineInfo, Numerics
 from gpubench.spec.cell import Cell, ClosedLoad
 from gpubench.system.cpu_threads import on_ending_thread, set_interop_threads
 from gpubench.system.machine import Machine, usable_cores
@@ -52,11 +53,11 @@ from gpubench.system.process_memory import ResidentPeak
 if TYPE_CHECKING:
     from gpubench.measure.cuda_graphs import Captured, Shape
 
-# The settings on which an engine and its inputs depend. Cells that differ only in other settings
-# share both.
+# The settings on which an engine, its inputs and its accuracy depend. Cells that differ only in
+# other settings share all three.
 _ENGINE_SETTINGS = (
     "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
-    "memory_format", "batch", "seq_len", "devices", "inputs", "seed",
+    "memory_format", "batch", "seq_len", "devices", "inputs", "seed", "eval", "eval_metric",
 )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ class Prepared:
     build_seconds: float
     first_inference_seconds: float
     numerics: Numerics | None  # None: there is no reference to compare with
+    accuracy: Accuracy | None = None  # None: there is no --eval
     processing: PrePostProcessing | None = None
     requests: list[object] = field(default_factory=list)  # what clients send to `processing`
     # Makes another request, as `processing` or the model takes it, not yet in the engine's format.
@@ -194,7 +196,9 @@ def prepare(
     shared: Shared | None = None,
     times: StageTimes | None = None,
 ) -> Prepared:
-    """Load the model, build its engine, and check its outputs. `enter` is called for each stage.
+    """Load the model, build its engine, check its outputs and measure its accuracy.
+
+    `enter` is called for each stage.
 
     `shared` may hold what an earlier cell has made. `times` gets the parts of the stages.
 
@@ -219,6 +223,7 @@ class _Loaded:
     seconds: float  # that loading took, for this cell or for an earlier one
     flops: float | None
     reference: Reference
+    evaluation: Evaluation | None  # None: there is no --eval
 
 
 def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: StageTimes) -> _Loaded:
@@ -240,13 +245,22 @@ def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: Stage
                 "requests from host memory and returns results to host memory; use --inputs host"
             )
         _refuse_memory_format(model, cell)
+        data = open_data(model, cell)
         flops = _flops(model, cell, shared, times) if model.callable_on_cpu else None
         if shared.references.has(model, cell):
             times.share("reference")
         else:
             times.enter("reference")
         reference = shared.references.get(model, cell)  # first, since building changes the model
-        return _Loaded(to_build, kept.seconds, flops, reference)
+        evaluation = None
+        if data is not None:
+            enter("accuracy")
+            if shared.evaluations.has(model, cell):
+                times.share("accuracy")
+            else:
+                times.enter("accuracy")
+            evaluation = shared.evaluations.get(model, cell, data)
+        return _Loaded(to_build, kept.seconds, flops, reference, evaluation)
 
 
 def _flops(model: LoadedModel, cell: Cell, shared: Shared, times: StageTimes) -> float | None:
@@ -282,6 +296,11 @@ def _build(
         times.enter("check")
         with memory_format.explained(cell):
             checked = check(engine, loaded.reference, cell.precision)
+        accuracy = None
+        if loaded.evaluation is not None:
+            enter("accuracy")
+            times.enter("accuracy")
+            accuracy = measure_accuracy(engine, loaded.evaluation, cell.batch)
     engines = {device: _device_engine(model, engine, cell, shared, times)}
     for device in further:  # each device needs another copy: building moves the model to its device
         on_device = cell.on(device)
@@ -299,6 +318,7 @@ def _build(
         build_seconds=build_seconds,
         first_inference_seconds=checked.first_inference_seconds,
         numerics=checked.numerics,
+        accuracy=accuracy,
         make_request=partial(_make_request, model.processing, model.make_inputs, cell.batch),
         processing=model.processing,
         requests=make_requests(model.processing, cell) if model.processing else [],

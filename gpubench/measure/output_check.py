@@ -34,7 +34,7 @@ def check(engine: Engine, reference: Reference, precision: str) -> CheckedEngine
     outputs: list[Tensors] = []
     seconds: list[float] = []
     for request in reference.requests:
-        on_host, elapsed_s = _run_engine(engine, request)
+        on_host, elapsed_s = run_engine(engine, request)
         outputs.append(on_host)
         seconds.append(elapsed_s)
     if reference.outputs is None:
@@ -50,12 +50,12 @@ def check(engine: Engine, reference: Reference, precision: str) -> CheckedEngine
     )
     numerics.reference_repeat_error = reference.repeat_error
     if reference.repeat_error is None and outputs_differ(numerics, precision, device):
-        again, _ = _run_engine(engine, reference.requests[0])
+        again, _ = run_engine(engine, reference.requests[0])
         numerics.engine_repeat_error = repeat_error(again, outputs[0])
     return CheckedEngine(numerics, seconds[0])
 
 
-def _run_engine(engine: Engine, request: Tensors) -> tuple[Tensors, float]:
+def run_engine(engine: Engine, request: Tensors) -> tuple[Tensors, float]:
     """(outputs in host memory, seconds)."""
     inputs = engine.cast(copies(request))
     started = time.monotonic()

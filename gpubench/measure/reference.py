@@ -60,7 +60,7 @@ class References:
         """Whether `get` needs no run of `model`."""
         return (
             cell.model in MODELS
-            and self._weights == _weights_of(model, cell)
+            and self._weights == weights_of(model, cell)
             and (cell.seed, cell.seq_len) in self._references
         )
 
@@ -69,14 +69,15 @@ class References:
         if cell.model not in MODELS:
             return make_reference(model, cell.seed, cell.batch)
         if not self.has(model, cell):
-            if self._weights != (weights := _weights_of(model, cell)):
+            if self._weights != (weights := weights_of(model, cell)):
                 self._references, self._weights = {}, weights
             reference = make_reference(model, cell.seed, _PRESET_BATCH)
             self._references[cell.seed, cell.seq_len] = reference
         return _with_batch(self._references[cell.seed, cell.seq_len], cell.batch)
 
 
-def _weights_of(model: LoadedModel, cell: Cell) -> tuple[object, ...]:
+def weights_of(model: LoadedModel, cell: Cell) -> tuple[object, ...]:
+    """What identifies the weights of a preset."""
     # Random weights follow from the seed. Other weights are in files, which can change.
     weights = None if cell.weights == "random" else model.weights_digest
     return cell.model, cell.weights, weights
@@ -124,17 +125,17 @@ def make_reference(model: LoadedModel, seed: int, batch: int) -> Reference:
     if not model.callable_on_cpu:
         return Reference(requests, None, model.answers)
     with torch.inference_mode():
-        outputs = [_run_model(model.module, request) for request in requests]
+        outputs = [run_model(model.module, request) for request in requests]
         rounded = tuple(_changed_by_rounding(tensor, generator) for tensor in requests[0])
-        rounding_errors = relative_errors(_run_model(model.module, rounded), outputs[0])
+        rounding_errors = relative_errors(run_model(model.module, rounded), outputs[0])
         if max(rounding_errors, default=0.0) > MOST_ROUNDING_ERROR:
-            error = repeat_error(_run_model(model.module, requests[0]), outputs[0])
+            error = repeat_error(run_model(model.module, requests[0]), outputs[0])
             if error is not None:
                 return Reference(requests, outputs, model.answers, repeat_error=error)
     return Reference(requests, outputs, model.answers, rounding_errors)
 
 
-def _run_model(module: torch.nn.Module, request: Tensors) -> Tensors:
+def run_model(module: torch.nn.Module, request: Tensors) -> Tensors:
     """The outputs of the module. Inputs and outputs are copied, since it may write to either."""
     return copies(as_tuple(module(*copies(request))))
 

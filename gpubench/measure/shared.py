@@ -1,4 +1,4 @@
-"""What the cells of a sweep share: a model's weights, its operations, its reference, its requests.
+"""What the cells of a sweep share: a model's weights, operations, reference, answers and requests.
 
 Only presets share these, since everything that they depend on is known. A user's own model is
 loaded and run again for each cell: its files, or what its function returns, may have changed.
@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import torch
 
+from gpubench.measure.accuracy import Evaluations
 from gpubench.measure.python_workers import KeptRequests
 from gpubench.measure.reference import References
 from gpubench.models.base import LoadedModel, load, preset_inputs
@@ -74,6 +75,7 @@ class Shared:
 
     def __init__(self, *, keep: bool) -> None:
         self.references = References()
+        self.evaluations = Evaluations()
         self.requests = KeptRequests() if keep else None
         self.flops: dict[tuple[str, int | None], float | None] = {}  # by model and seq_len
         self._keep = keep

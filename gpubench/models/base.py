@@ -59,6 +59,8 @@ class LoadedModel:
     fixed_batch: int | None = None
     # Whether the batch is the first dimension of every input. Only then requests can be joined.
     batch_first: bool = True
+    # The names of the inputs, in order. Empty: those of the parameters of `module.forward`.
+    input_names: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:

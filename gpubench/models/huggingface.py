@@ -123,7 +123,9 @@ def _with_inputs(model: Any, configuration: Any, cell: Cell, label: str) -> Load
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         return tuple(make(generator, samples) for make in makers.values())
 
-    return LoadedModel(_LeadingTensors(model, tuple(makers)).eval(), label, make_inputs)
+    names = tuple(makers)
+    module = _LeadingTensors(model, names).eval()
+    return LoadedModel(module, label, make_inputs, input_names=names)
 
 
 def _modalities(model: Any, parameters: Any) -> tuple[str, ...]:
@@ -194,4 +196,6 @@ def _with_file(model: Any, path: Path, cell: Cell, label: str) -> LoadedModel:
     def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
         return draw_samples(tensors, axes, generator, samples)
 
-    return LoadedModel(_LeadingTensors(model, tuple(arrays)).eval(), label, make_inputs)
+    names = tuple(arrays)
+    module = _LeadingTensors(model, names).eval()
+    return LoadedModel(module, label, make_inputs, input_names=names)

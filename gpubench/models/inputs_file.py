@@ -15,7 +15,7 @@ from gpubench.spec.dtypes import BY_NAME, Dtype
 _BY_ORDER = re.compile(r"arr_(\d+)")  # the names that numpy.savez gives to arrays without names
 
 # NumPy's letters for kinds of formats, by the kinds of gpubench.spec.dtypes.
-_KINDS = {"float": "f", "integer": "iu", "bool": "b"}
+KINDS = {"float": "f", "integer": "iu", "bool": "b"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def check_kind(name: str, array: Any, dtype: Dtype) -> None:
 
     A float64 array is valid for a float32 input.
     """
-    if array.dtype.kind not in _KINDS[dtype.kind]:
+    if array.dtype.kind not in KINDS[dtype.kind]:
         raise ValueError(
             f"--inputs-file: {name} is {array.dtype}, and the model takes {dtype.name}; convert "
             "the array with .astype"

@@ -11,21 +11,24 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from gpubench.errors import InputError
-from gpubench.registry import local_path
+from gpubench.registry import is_function, local_path
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
 
 def files_of(cell: Cell) -> list[Path]:
-    """The existing files of the cell's model, weights and inputs. Presets have no files.
+    """The existing files of the cell's model, weights, inputs and labelled data.
 
     For a folder these are the files directly inside it, which are the ones that transformers reads.
     For Python code it is the file itself, without the modules that it imports.
     """
     files: list[Path] = []
     weights = None if cell.weights in {"random", "pretrained"} else cell.weights
-    paths = (local_path(cell.model), weights, cell.inputs_file)
+    labelled = cell.eval
+    if labelled is not None and is_function(labelled):
+        labelled = local_path(labelled)
+    paths = (local_path(cell.model), weights, cell.inputs_file, labelled)
     for path in (Path(path) for path in paths if path):
         try:
             if not path.exists():  # weights on a hub

@@ -104,6 +104,7 @@ def load(cell: Cell) -> LoadedModel:
         make_inputs,
         fixed_batch=described.fixed_batch,
         batch_first=described.joinable,
+        input_names=tuple(input_.name for input_ in described.inputs),
     )
 
 

@@ -10,7 +10,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -58,15 +59,10 @@ class OwnModel:
 
 def load(cell: Cell) -> LoadedModel:
     """Call the function that `cell.model` names. Its random numbers come from the seed."""
-    source, _, name = cell.model.rpartition(":")  # a file or a module, and its function
-    folder = os.path.dirname(os.path.abspath(source)) if source.endswith(".py") else ""
-    with importable(folder):
-        function = getattr(_module(source), name, None)
-        if not callable(function):
-            raise GpubenchError(f"--model {cell.model}: {source} has no function {name}")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(cell.seed)
-            model = function()
+    with user_function(cell.model, "--model") as function, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cell.seed)
+        model = function()
+    name = cell.model.rpartition(":")[2]
     if isinstance(model, tuple) and len(model) == 2:
         module, inputs = model
         model = OwnModel(module, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
@@ -83,6 +79,21 @@ def load(cell: Cell) -> LoadedModel:
     if isinstance(model.inputs, tuple):
         _check_examples(model.inputs, cell.model)
     return _loaded(model, cell)
+
+
+@contextmanager
+def user_function(name: str, flag: str) -> Iterator[Callable[[], object]]:
+    """The function `name`, which `flag` gives. In the block it can import modules of its folder.
+
+    Raises GpubenchError if there is no such function.
+    """
+    source, _, function_name = name.rpartition(":")  # a file or a module, and its function
+    folder = os.path.dirname(os.path.abspath(source)) if source.endswith(".py") else ""
+    with importable(folder):
+        function = getattr(_module(source, flag), function_name, None)
+        if not callable(function):
+            raise GpubenchError(f"{flag} {name}: {source} has no function {function_name}")
+        yield function
 
 
 def _kind(value: object) -> str:
@@ -103,22 +114,26 @@ def _check_examples(examples: Tensors, model: str) -> None:
         )
 
 
-def _module(source: str) -> ModuleType:
+def _module(source: str, flag: str) -> ModuleType:
     if source.endswith(".py"):
-        return _run_file(Path(source))
+        return _run_file(Path(source), flag)
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:
         raise GpubenchError(
-            f"--model: no module named {error.name}; run gpubench in the folder of the module, "
+            f"{flag}: no module named {error.name}; run gpubench in the folder of the module, "
             "install it, or give FILE.py:function"
         ) from error
 
 
-def _run_file(path: Path) -> ModuleType:
-    """The module of a file. Its name is unique, even if files have the same name."""
+def _run_file(path: Path, flag: str) -> ModuleType:
+    """The module of a file. Its name is unique, even if files have the same name.
+
+    A file that has both the model and the labelled data is executed once for each: the classes of
+    the model stay in the module in which they were made.
+    """
     digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    name = f"gpubench_user_model_{digest}"
+    name = f"gpubench_user_{flag.removeprefix('--')}_{digest}"
     found = importlib.util.spec_from_file_location(name, path)
     assert found is not None
     assert found.loader is not None

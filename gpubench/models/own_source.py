@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 
 
 def refusal(cell: Cell) -> str | None:
-    """Why the cell's function cannot be called, and what to change; None if it may exist."""
-    source, _, function = cell.model.rpartition(":")  # a file or a module, and its function
+    """Why the cell's model function cannot be called, and what to change; None if it may exist."""
+    return missing_function(cell.model, "--model")
+
+
+def missing_function(name: str, flag: str) -> str | None:
+    """Why the function `name`, which `flag` gives, cannot be called; None if it may exist."""
+    source, _, function = name.rpartition(":")  # a file or a module, and its function
     if source.endswith(".py"):
         path = Path(source)
     else:
         found = source_of(source)
         if not isinstance(found, Path):
-            return None if found is None else f"--model {cell.model}: {found}"
+            return None if found is None else f"{flag} {name}: {found}"
         path = found
     reason = _missing_in(path, function)
-    return None if reason is None else f"--model {cell.model}: {reason}"
+    return None if reason is None else f"{flag} {name}: {reason}"
 
 
 def source_of(module: str) -> Path | str | None:

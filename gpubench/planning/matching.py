@@ -22,7 +22,10 @@ from gpubench.statistics.repeats import combined, grouped
 # All other settings say what was measured, and must be equal.
 _OF_THE_MACHINE = frozenset({"device", "threads"})
 _OF_THE_METHOD = frozenset(
-    {"depth", "wait", "warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"}
+    {
+        *("depth", "wait", "warmup", "duration", "requests", "seed", "load_seed"),
+        *("allow_emulated", "eval", "eval_metric", "max_drop"),
+    }
 )
 _FULL_PRECISION = frozenset({"fp32", "tf32"})
 

@@ -16,6 +16,7 @@ from gpubench.report.escape import csv_field
 from gpubench.report.notes import price_name, verdict
 from gpubench.report.settings import weights
 from gpubench.results.result import (
+    Accuracy,
     Cost,
     DeviceReport,
     Interval,
@@ -142,6 +143,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "price_term": cost.term if cost and cost.instance else None,
         "price_is_old": age.is_old(cost.price_as_of) if cost else None,
         **_electricity_fields(result),
+        **_accuracy_fields(result.accuracy),
     }
 
 
@@ -207,6 +209,20 @@ def _electricity_fields(result: Result) -> dict[str, CsvField]:
         "gpu_energy_notes": "; ".join(notes),
         "electricity_usd_per_million_inferences": use.usd_per_million if use else None,
         "grams_co2_per_million_inferences": use.grams_co2_per_million if use else None,
+    }
+
+
+def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, CsvField]:
+    """Shares: 0.01 is one percentage point. Empty fields if --eval was not given."""
+    return {
+        "accuracy_metric": accuracy.metric if accuracy else None,
+        "accuracy": accuracy.value if accuracy else None,
+        **interval_fields("accuracy", accuracy.interval if accuracy else None),
+        "accuracy_samples": accuracy.samples if accuracy else None,
+        "accuracy_reference": accuracy.reference if accuracy else None,
+        "accuracy_drop": accuracy.drop if accuracy else None,
+        **interval_fields("accuracy_drop", accuracy.drop_interval if accuracy else None),
+        "accuracy_data": accuracy.data.name if accuracy else None,
     }
 
 

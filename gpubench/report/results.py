@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gpubench.report import repeats
+from gpubench.report.accuracy import accuracy_columns, accuracy_facts, accuracy_remarks
 from gpubench.report.format import (
     ABSENT,
     gibibytes,
@@ -104,6 +105,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
         *_arithmetic_column(results),
         *_gpu_columns(results),
         *memory_columns(results),
+        *accuracy_columns(results),
         *cost_columns(results),
         FilledColumn(Column("verdict", "left"), verdict_cell(results)),
     ]
@@ -125,6 +127,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     peaks = dict.fromkeys(r.achieved.peak_source for r in results if r.achieved.peak_source)
     if peaks:
         facts.append(("peak", "; ".join(peaks)))
+    facts += accuracy_facts(results)
     costs = costs_of(results)
     return [*facts, ("prices", prices(costs))] if costs else facts
 
@@ -138,6 +141,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
         *([ELECTRICITY] if any(r.electricity for r in results) else []),
+        *accuracy_remarks(results),
         *([] if has_price else [HOW_TO_PRICE]),
         *(latency_remarks(results[0], percents) if len(results) == 1 else []),
     ]

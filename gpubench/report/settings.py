@@ -189,6 +189,7 @@ _SETTINGS = (
     Setting("input shape", lambda r: r.spec.input_shape, "input shape {}".format),
     Setting("dimensions", lambda r: r.spec.dim, "dimensions {}".format),
     Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
+    Setting("labelled data", lambda r: r.spec.eval, lambda value: None),
     Setting("device", _devices, "device {}".format),
     Setting(
         "inputs",

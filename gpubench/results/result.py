@@ -315,6 +315,31 @@ class Numerics(Part):
     engine_repeat_error: float | None = None
 
 
+class AccuracyData(Part):
+    """The labelled samples with which an accuracy was measured."""
+
+    name: str  # the value of --eval
+    sha256: str | None = None  # of the file; None: a function yields the samples
+
+
+class Accuracy(Part):
+    """How often the engine is right on the user's own data: see docs/accuracy.md.
+
+    All figures but `samples` are shares: 0.76 is 76%, and a drop of 0.01 is one percentage point.
+    """
+
+    metric: Literal["top1", "f1", "exact-match"]
+    value: float
+    interval: Interval | None = None  # 95%
+    samples: int
+    # The same metric of the fp32 eager model on the same samples. None: the CPU cannot run it.
+    reference: float | None = None
+    drop: float | None = None  # reference - value
+    drop_interval: Interval | None = None  # 95%, from the samples on which the two differ
+    data: AccuracyData
+    note: str | None = None  # what a reader must know about the figures
+
+
 class Achieved(Part):
     """The arithmetic of the window, and how far it is from the limit of the GPUs."""
 
@@ -408,8 +433,8 @@ class CellSeconds(Part):
 
     STAGES: ClassVar[frozenset[str]] = frozenset(
         {
-            "load", "flops", "reference", "build", "check", "inputs", "capture", "start", "warmup",
-            "measure", "analyse",
+            "load", "flops", "reference", "build", "check", "accuracy", "inputs", "capture",
+            "start", "warmup", "measure", "analyse",
         }
     )  # fmt: skip
 
@@ -418,6 +443,7 @@ class CellSeconds(Part):
     reference: float | None = None  # the outputs of the fp32 eager model
     build: float | None = None  # the engine: convert, trace, compile; or read it from the cache
     check: float | None = None  # the engine's first inferences, compared with the reference
+    accuracy: float | None = None  # the engine and the fp32 eager model on the data of --eval
     inputs: float | None = None  # making the inputs of the requests
     capture: float | None = None  # CUDA graphs
     start: float | None = None  # workers and telemetry
@@ -498,6 +524,7 @@ class Result(Part):
     verdict: Verdict
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
+    accuracy: Accuracy | None = None  # None: --eval was not given
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
     inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed

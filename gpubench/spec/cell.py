@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
-from gpubench.spec.settings import Inputs, MemoryFormat, Precision, Wait
+from gpubench.spec.settings import EvalMetric, Inputs, MemoryFormat, Precision, Wait
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ class Cell:
     service: ServiceTime | None  # of the model 'synthetic'; None: a real model is executed
     seed: int
     allow_code: bool
+    eval: str | None  # the data of --eval; None: the accuracy is not measured
+    eval_metric: EvalMetric
+    max_drop: float | None  # as a share: 0.01 is one percentage point
 
     runtime: str
     runtime_entry: RuntimeEntry

@@ -13,6 +13,7 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 Inputs = Literal["device", "host", "pinned"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
+EvalMetric = Literal["auto", "top1", "f1", "exact-match"]
 
 # Where the inputs are, in a sentence.
 INPUTS_ARE: dict[str, str] = {
@@ -56,5 +57,8 @@ class Settings(TypedDict, total=False):
     allow_code: bool
     service_time: Time | None
     service_dist: ServiceDistribution | None
+    eval: str | None
+    eval_metric: EvalMetric
+    max_drop: str | float | None
     instance: str | list[str] | tuple[str, ...]
     usd_per_hour: float | None

@@ -25,11 +25,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gpubench.errors import InputError, nearest
-from gpubench.registry import MODELS, RUNTIMES, ModelEntry, model_entry
+from gpubench.registry import MODELS, RUNTIMES, ModelEntry, is_function, model_entry
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.explain import explain
 from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
 from gpubench.spec.settings import (
+    EvalMetric,
     Inputs,
     MemoryFormat,
     Precision,
@@ -37,6 +38,7 @@ from gpubench.spec.settings import (
     Settings,
     Wait,
 )
+from gpubench.spec.share import parse_share
 
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
@@ -78,6 +80,16 @@ def _dims_or_none(value: Any) -> Any:
         raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
 
 
+def _share_or_none(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return parse_share(value, "--max-drop")
+    except InputError as error:
+        problem = str(error).removeprefix("--max-drop ")
+        raise PydanticCustomError("refused", "{problem}", {"problem": problem}) from None
+
+
 def _model_hint(name: str) -> str:
     if name.endswith(".py"):
         return f"name the function in it, as in {name}:classifier"
@@ -102,6 +114,7 @@ Whole = Annotated[int, BeforeValidator(_no_switch)]
 Number = Annotated[float, BeforeValidator(_no_switch)]
 Duration = Annotated[float, BeforeValidator(_duration_or_none)]
 WarmUpTime = Annotated[float | Literal["auto"], BeforeValidator(_auto_or_duration)]
+Share = Annotated[float, BeforeValidator(_share_or_none)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
@@ -250,6 +263,22 @@ class Spec(BaseModel):
         description="Only for the model synthetic: distribution of the service time. "
         "[default: constant]",
     )
+    eval: str | None = Field(
+        default=None,
+        description="Measure the accuracy of the engine on this labelled data, before the window: "
+        "a Parquet file, or FILE.py:function or module:function that yields (inputs, labels). See "
+        "docs/accuracy.md.",
+    )
+    eval_metric: EvalMetric = Field(
+        default="auto",
+        description="What the accuracy is. auto: top1 if a label is one class, exact-match if it "
+        "is a start and an end or a list.",
+    )
+    max_drop: Share | None = Field(
+        default=None,
+        description="Largest drop of the accuracy from that of the fp32 model. 1% is one "
+        "percentage point. The result is suspect unless the drop is certain to be smaller.",
+    )
     instance: Names = Field(
         default=(),
         description="Price the measurement on this instance (see gpubench prices list): "
@@ -302,6 +331,7 @@ class Spec(BaseModel):
         self._load_fits()
         self._devices_fit()
         self._batches_fit()
+        self._evaluation_fits()
         return self
 
     def _runtime_fits(self, known: ModelEntry) -> None:
@@ -397,6 +427,23 @@ class Spec(BaseModel):
                     "--inputs-file has the shapes; they are mutually exclusive, remove one of the "
                     "two",
                 )
+
+    def _evaluation_fits(self) -> None:
+        """--eval, --eval-metric and --max-drop, as far as possible without reading a file."""
+        if self.eval is None:
+            for name in ("eval_metric", "max_drop"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    _refuse(name, "it belongs to --eval; give --eval FILE, or remove it")
+            return
+        if self.synthetic:
+            _refuse("eval", "the model synthetic gives no answers; remove it")
+        if self.eval.endswith(".py"):
+            _refuse("eval", f"name the function in it, as in {self.eval}:samples")
+
+    @property
+    def eval_is_function(self) -> bool:
+        """Whether --eval names a function, which is code, and not a file of data."""
+        return self.eval is not None and is_function(self.eval)
 
     @property
     def open_loop(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Literal, TypeGuard
 from gpubench.results.result import (
     NOT_DETERMINISTIC,
     OUTPUTS_DIFFER,
+    Accuracy,
     InputRepetition,
     Numerics,
     Reason,
@@ -23,6 +24,7 @@ from gpubench.results.result import (
 )
 from gpubench.spec.settings import Inputs
 from gpubench.statistics import Analysis, Change
+from gpubench.statistics.accuracy import samples_to_decide
 from gpubench.statistics.offered import least_kept_up
 from gpubench.statistics.warm_up import LEAST_CHANGE as WARM_UP_CHANGE
 
@@ -146,6 +148,8 @@ class Evidence:
     throttled_share: float | None = None  # of the window, of the GPU with the largest share
     other_gpu_processes: int | None = None  # on the GPU with the most
     numerics: Numerics | None = None
+    accuracy: Accuracy | None = None
+    max_drop: float | None = None  # of the accuracy; None: any
     precision: str | None = None
     runtime: str | None = None
     inputs: Inputs | None = None
@@ -170,6 +174,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _machine(evidence)
     yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
+    yield from _accuracy(evidence.accuracy, evidence.max_drop)
     yield from _device(analysis, evidence)
 
 
@@ -472,6 +477,29 @@ def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None
     if runtime == "eager":
         return "look for state in forward, and operators that differ by device"
     return "no other precision will help; use --runtime eager, report a bug"
+
+
+def _accuracy(accuracy: Accuracy | None, most: float | None) -> Iterator[Reason]:
+    """Whether it is certain that the drop is at most --max-drop, and if not, why not."""
+    if accuracy is None or most is None or accuracy.drop is None or accuracy.drop_interval is None:
+        return
+    low, high = accuracy.drop_interval
+    if low > most:
+        yield Reason(
+            code="accuracy-drop",
+            figure=accuracy.drop,
+            limit=most,
+            remedy="less accurate than the fp32 model: choose another --precision or --runtime",
+        )
+    elif high > most:
+        needed = samples_to_decide(accuracy.drop, (low, high), most, accuracy.samples)
+        more = "more" if needed is None else f"about {needed:,}"
+        yield Reason(
+            code="accuracy-drop-unsure",
+            figure=high,
+            limit=most,
+            remedy=f"the drop may be this large: measure it with {more} samples",
+        )
 
 
 def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
