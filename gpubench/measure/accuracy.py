@@ -30,7 +30,7 @@ from gpubench.spec.settings import EvalMetric
 from gpubench.statistics.accuracy import (
     IGNORED,
     NO_ANSWER,
-    Metric,
+    AccuracyMetric,
     Scores,
     drop_interval,
     interval,
@@ -40,7 +40,7 @@ from gpubench.statistics.accuracy import (
 # The fp32 model of a preset runs batches of this size: it computes each sample on its own.
 _PRESET_BATCH = 4
 
-Kind = Literal["class", "span", "sequence"]
+AnswerKind = Literal["class", "span", "sequence"]
 
 _RANDOM_WEIGHTS = (
     "the weights are random, so the accuracy says nothing; the drop says how often the answers "
@@ -54,7 +54,7 @@ class LabelledAnswers:
 
     labels: NDArray[np.int64]
     answers: NDArray[np.int64]
-    kind: Kind
+    kind: AnswerKind
     classes: int | None  # that an answer can be; None: unknown
 
 
@@ -150,7 +150,7 @@ def measure_accuracy(engine: Engine, evaluation: Evaluation, batch: int) -> Accu
     )
 
 
-def _metric(asked: EvalMetric, kind: Kind) -> Metric:
+def _metric(asked: EvalMetric, kind: AnswerKind) -> AccuracyMetric:
     if asked != "auto":
         return asked
     return "top1" if kind == "class" else "exact-match"
@@ -179,8 +179,9 @@ def _answers(
     run: Callable[[Tensors], Tensors], data: LabelledData, batch: int, names: tuple[str, ...]
 ) -> LabelledAnswers:
     """Run all samples in batches of `batch`, and read the answers from the outputs."""
-    labels, answers = [], []
-    kind: Kind = "class"
+    labels: list[NDArray[np.int64]] = []
+    answers: list[NDArray[np.int64]] = []
+    kind: AnswerKind = "class"
     classes: int | None = None
     for labelled in data.batches(batch):
         outputs = run(labelled.inputs)
@@ -188,7 +189,7 @@ def _answers(
         _refuse_other_answers(kind, names, data.name)
         found, classes = _read(outputs, kind, names, batch, data.name)
         if not labels and data.known_labels is not None:  # all of them, before most of the work
-            _check_labels(data.known_labels[0], kind, found, classes, data.name)
+            _check_labels(data.known_labels, kind, found, classes, data.name)
         _check_labels(labelled.labels, kind, found, classes, data.name, _count(labels))
         labels.append(labelled.labels)
         answers.append(found[: labelled.count])
@@ -199,13 +200,13 @@ def _count(parts: list[NDArray[np.int64]]) -> int:
     return sum(map(len, parts))
 
 
-def _kind(labels: NDArray[np.int64], spans: bool) -> Kind:
+def _kind(labels: NDArray[np.int64], spans: bool) -> AnswerKind:
     if spans:
         return "span"
     return "class" if labels.ndim == 1 else "sequence"
 
 
-def _refuse_other_answers(kind: Kind, names: tuple[str, ...], data: str) -> None:
+def _refuse_other_answers(kind: AnswerKind, names: tuple[str, ...], data: str) -> None:
     if kind == "class" and {"start", "end"} <= set(names):
         raise GpubenchError(
             f"--eval {data}: the model answers with a start and an end; give the columns start and "
@@ -214,7 +215,7 @@ def _refuse_other_answers(kind: Kind, names: tuple[str, ...], data: str) -> None
 
 
 def _read(
-    outputs: Tensors, kind: Kind, names: tuple[str, ...], batch: int, data: str
+    outputs: Tensors, kind: AnswerKind, names: tuple[str, ...], batch: int, data: str
 ) -> tuple[NDArray[np.int64], int | None]:
     """(the answer for each sample of a batch, how many classes or positions there are).
 
@@ -267,7 +268,7 @@ def _largest(
 
 def _check_labels(
     labels: NDArray[np.int64],
-    kind: Kind,
+    kind: AnswerKind,
     answers: NDArray[np.int64],
     classes: int | None,
     data: str,
@@ -284,14 +285,13 @@ def _check_labels(
         bad |= labels >= classes
     if kind == "sequence":
         bad &= labels != IGNORED
-    what = "position" if kind == "span" else "class"
+    what = "positions" if kind == "span" else "classes"
     if bad.any():
         place = tuple(int(each) for each in np.argwhere(bad)[0])
         most = "" if classes is None else f" to {classes - 1:,}"
         raise GpubenchError(
             f"--eval {data}: the label of sample {first + place[0]:,} is {labels[place]}, and the "
-            f"{what}es".replace("positiones", "positions")
-            + f" of the model are 0{most}; correct it"
+            f"{what} of the model are 0{most}; correct it"
         )
     if kind == "span" and (backwards := np.flatnonzero(labels[:, 1] < labels[:, 0])).size:
         raise GpubenchError(

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,14 +56,14 @@ class LabelledBatch:
         return len(self.labels)
 
 
-class LabelledData(Protocol):
+class LabelledData(ABC):
     """Labelled samples that can be read again and again."""
 
     name: str
-    sha256: str | None  # of the file; None: a function yields the samples
-    # All labels and whether they are spans; None: they are known only when they are read.
-    known_labels: tuple[NDArray[np.int64], bool] | None
+    sha256: str | None = None  # of the file; None: a function yields the samples
+    known_labels: NDArray[np.int64] | None = None  # None: known only when they are read
 
+    @abstractmethod
     def batches(self, size: int) -> Iterator[LabelledBatch]:
         """The samples in batches of `size`. Raises GpubenchError for samples that do not fit."""
 
@@ -103,7 +104,8 @@ def input_names(model: LoadedModel, count: int) -> tuple[str, ...]:
     """
     names = list(model.input_names)
     if not names and isinstance(model.module, torch.jit.ScriptModule):
-        names = [argument.name for argument in model.module.forward.schema.arguments][1:]
+        forward: Any = model.module.forward
+        names = [argument.name for argument in forward.schema.arguments][1:]
     elif not names:
         parameters = inspect.signature(model.module.forward).parameters.values()
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -138,14 +140,13 @@ def _joined(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return torch.cat([first, second]) if len(first) else second
 
 
-class _FromFile:
+class _FromFile(LabelledData):
     def __init__(self, name: str, inputs: Sequence[RequestInput], model: str) -> None:
         self.name, self._inputs = name, inputs
         self._file: LabelledParquet = read_labels(Path(name))
         self._file.refuse_missing([input_.name for input_ in inputs], model)
         next(self._file.chunks(inputs))  # its columns fit; other rows may still have other sizes
-        self.known_labels = self._file.labels, self._file.spans
-        self.sha256: str | None = self._file.sha256
+        self.known_labels, self.sha256 = self._file.labels, self._file.sha256
 
     def batches(self, size: int) -> Iterator[LabelledBatch]:
         return _in_batches(self._chunks(), size, lambda: self._file.spans)
@@ -158,10 +159,7 @@ class _FromFile:
             yield tuple(map(torch.Tensor.to, tensors, dtypes)), labels
 
 
-class _FromFunction:
-    sha256 = None
-    known_labels = None
-
+class _FromFunction(LabelledData):
     def __init__(
         self,
         name: str,
@@ -185,7 +183,7 @@ class _FromFunction:
         self._digest = digest.hexdigest()
 
     def _chunks(self, digest: hashlib.blake2b) -> _Chunks:
-        found = False
+        form: tuple[bool, tuple[int, ...]] | None = None  # of the labels
         with user_function(self.name, "--eval") as function, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             yielded = function()
@@ -195,12 +193,17 @@ class _FromFunction:
                     "(inputs, labels)"
                 )
             for number, batch in enumerate(yielded, 1):
-                tensors, labels = self._checked(batch, f"--eval {self.name}: batch {number}")
+                where = f"--eval {self.name}: batch {number}"
+                tensors, labels = self._checked(batch, where)
+                before, form = form, (self._spans, labels.shape[1:])
+                if before not in {None, form}:
+                    raise GpubenchError(
+                        f"{where}: its labels have another form than those before; give all the same"
+                    )
                 for tensor in (*tensors, torch.from_numpy(labels)):
                     add_tensor(digest, "", tensor)
-                found = True
                 yield tensors, labels
-        if not found:
+        if form is None:
             raise GpubenchError(f"--eval {self.name}: it yields no samples; yield some")
 
     def _checked(self, batch: object, where: str) -> tuple[Tensors, NDArray[np.int64]]:

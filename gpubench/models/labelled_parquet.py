@@ -33,6 +33,7 @@ MOST_BYTES = 64 << 30
 MOST_SAMPLES = 10_000_000
 _CHUNK_BYTES = 64 << 20  # of inputs that are in memory at the same time
 _MOST_CHUNK = 4096  # samples
+_PIECE_BYTES = 1 << 20
 
 _REMEDY = "write a Parquet file with a column for each input of the model, and a column label"
 
@@ -77,8 +78,11 @@ class LabelledParquet:
 
     @cached_property
     def sha256(self) -> str:
+        digest = hashlib.sha256()
         with open_regular(self.path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while piece := file.read(_PIECE_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
 
 
 def read_labels(path: Path) -> LabelledParquet:

@@ -114,7 +114,7 @@ Whole = Annotated[int, BeforeValidator(_no_switch)]
 Number = Annotated[float, BeforeValidator(_no_switch)]
 Duration = Annotated[float, BeforeValidator(_duration_or_none)]
 WarmUpTime = Annotated[float | Literal["auto"], BeforeValidator(_auto_or_duration)]
-Share = Annotated[float, BeforeValidator(_share_or_none)]
+GivenShare = Annotated[float, BeforeValidator(_share_or_none)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 
 
@@ -274,7 +274,7 @@ class Spec(BaseModel):
         description="What the accuracy is. auto: top1 if a label is one class, exact-match if it "
         "is a start and an end or a list.",
     )
-    max_drop: Share | None = Field(
+    max_drop: GivenShare | None = Field(
         default=None,
         description="Largest drop of the accuracy from that of the fp32 model. 1% is one "
         "percentage point. The result is suspect unless the drop is certain to be smaller.",

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from gpubench.results.result import Interval
 
-Metric = Literal["top1", "f1", "exact-match"]
+AccuracyMetric = Literal["top1", "f1", "exact-match"]
 Answers = NDArray[np.int64]
 
 NO_ANSWER = -1
@@ -61,7 +61,7 @@ class Scores:
 
 
 def scores(
-    metric: Metric, labels: Answers, answers: Answers, *, spans: bool, classes: int | None
+    metric: AccuracyMetric, labels: Answers, answers: Answers, *, spans: bool, classes: int | None
 ) -> Scores:
     """The scores of `answers`. `classes` is how many classes the model has; None: unknown.
 
@@ -114,7 +114,7 @@ def _class_f1(labels: Answers, answers: Answers, classes: int | None) -> NDArray
     for_right[present] = 2 / sizes / len(present)
     change = for_label[labels] + np.where(answers >= 0, for_answer[answers], 0.0)
     change += np.where(right, for_right[labels], 0.0)
-    return each.mean() + change
+    return np.asarray(each.mean() + change, np.float64)
 
 
 def interval(found: Scores) -> Interval:
@@ -152,7 +152,7 @@ def samples_to_decide(drop: float, within: Interval, most: float, samples: int) 
     if distance * _MOST_USEFUL <= half:
         return None
     needed = samples * _FOR_80_PERCENT * (half / distance) ** 2
-    unit = 10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1)
+    unit = int(10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1))
     return math.ceil(needed / unit) * unit
 
 
