@@ -465,8 +465,13 @@ def test_a_preset_and_an_onnx_file_say_what_they_take_before_they_are_loaded() -
     data = labelled()
     message = refused(model="distilbert", eval=data)
     assert "no column input_ids, attention_mask; distilbert takes input_ids" in message
-    names = {"input_names": ["features"], "verbose": False}
-    torch.onnx.export(torch.nn.Linear(16, 3).eval(), (torch.zeros(1, 16),), "net.onnx", **names)
+    torch.onnx.export(
+        torch.nn.Linear(16, 3).eval(),
+        (torch.zeros(1, 16),),
+        "net.onnx",
+        input_names=["features"],
+        verbose=False,
+    )
     assert "no column features; net.onnx takes features" in refused(model="net.onnx", eval=data)
 
 
