@@ -198,7 +198,7 @@ class _FromFunction(LabelledData):
                 before, form = form, (self._spans, labels.shape[1:])
                 if before not in {None, form}:
                     raise GpubenchError(
-                        f"{where}: its labels have another form than those before; give all the same"
+                        f"{where}: its labels have another form than those before; give all one"
                     )
                 for tensor in (*tensors, torch.from_numpy(labels)):
                     add_tensor(digest, "", tensor)
