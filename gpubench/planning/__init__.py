@@ -1,1 +1,1 @@
-"""Comparisons of several results."""
+"""What to make of several results: comparisons, and what to rent."""

@@ -84,7 +84,9 @@ class Decision:
     workload: Workload
     winner: Candidate | None
     next_best: Candidate | None  # the next that may win
-    best_with_obstacles: Candidate | None  # cheaper than the winner, but may not win
+    # Cheaper than the winner, but may not win. Without a winner, the cheapest one; of closed loops
+    # only if nothing else was measured.
+    best_with_obstacles: Candidate | None
     candidates: tuple[Candidate, ...]  # the cheapest first
     unmet: tuple[Unmet, ...]  # the lowest latency first
     front: tuple[FrontPoint, ...]  # the cheapest first
@@ -244,6 +246,8 @@ def _decision(
         may_win = []
     winner = may_win[0] if may_win else None
     best = ordered[0] if ordered and ordered[0] is not winner else None
+    if winner is None:
+        best = next((each for each in ordered if "closed-loop" not in each.obstacles), best)
     fit = [each for each in points if allowed.issuperset(each.obstacles)]
     others = [each for each in points if each.point.evidence != "closed-loop"]
     return Decision(

@@ -199,8 +199,8 @@ def decision_sentence(decision: Decision, plan: DeploymentPlan) -> str:
                 *_cheaper(decision),
             ]
         )
-    if decision.candidates:
-        return _no_winner(decision, plan)
+    if decision.best_with_obstacles is not None:
+        return _no_winner(decision, decision.best_with_obstacles, plan)
     return _unmet(decision, plan.objective)
 
 
@@ -263,8 +263,7 @@ def _cheaper(decision: Decision) -> list[str]:
     ]
 
 
-def _no_winner(decision: Decision, plan: DeploymentPlan) -> str:
-    best = decision.candidates[0]
+def _no_winner(decision: Decision, best: Candidate, plan: DeploymentPlan) -> str:
     against = [obstacle_text(each, best) for each in best.obstacles if each not in plan.allowed]
     if not against:
         against = ["several machines were measured, and their prices are not known"]

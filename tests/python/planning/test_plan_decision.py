@@ -179,6 +179,16 @@ def test_a_candidate_with_an_obstacle_cannot_win_unless_it_is_allowed(
     assert winner(found, dearer, allow=(obstacle,)).rate_per_second == 10.0
 
 
+def test_without_a_winner_a_closed_loop_is_named_only_if_there_is_nothing_else() -> None:
+    loop, found = closed_loop(30.0, 50.0), search(10.0, precision="bf16", reasons=(DRIFT,))
+    named = decision(loop, found).best_with_obstacles
+    assert named is not None
+    assert named.evidence == "search"
+    named = decision(loop).best_with_obstacles
+    assert named is not None
+    assert named.evidence == "closed-loop"
+
+
 def test_a_valid_measurement_goes_before_a_suspect_one_of_the_same_setting() -> None:
     won = winner(open_loop(12.0, 80.0, 90.0, reasons=(DRIFT,)), open_loop(9.0, 50.0, 60.0))
     assert won.rate_per_second == 9.0
