@@ -43,7 +43,7 @@ def _obstacles() -> tuple[str, ...]:
     type=Known(_obstacles),
     metavar="OBSTACLE",
     help="Let results win that have this against them: closed-loop, suspect, outputs-differ, "
-    "other-hardware, extrapolated. Repeatable, or a list.",
+    "accuracy-drop, other-hardware, extrapolated. Repeatable, or a list.",
 )
 @click.option(
     "--only",

@@ -37,11 +37,24 @@ EvidenceKind = Literal["search", "open-loop", "closed-loop"]
 # What the rate of a candidate is: the highest rate that meets the objective, a lower bound of it,
 # or an upper bound of it. "none": neither of the two bounds.
 Bound = Literal["estimate", "at-least", "at-most", "none"]
-Obstacle = Literal["closed-loop", "suspect", "outputs-differ", "other-hardware", "extrapolated"]
+Obstacle = Literal[
+    "closed-loop", "suspect", "outputs-differ", "accuracy-drop", "other-hardware", "extrapolated"
+]
 OBSTACLES: tuple[Obstacle, ...] = get_args(Obstacle)
 
+# Verdict codes about the outputs. They are true of a setting at every load.
+_OUTPUT_CODES: dict[str, Obstacle] = {
+    OUTPUTS_DIFFER: "outputs-differ",
+    "accuracy-drop": "accuracy-drop",
+    "accuracy-drop-unsure": "accuracy-drop",
+}
 _OF_THE_LOAD = frozenset({"clients", "rate", "arrivals"})
-OF_THE_METHOD = frozenset({"warmup", "duration", "requests", "seed", "load_seed", "allow_emulated"})
+OF_THE_METHOD = frozenset(
+    {
+        *("warmup", "duration", "requests", "seed", "load_seed"),
+        *("allow_emulated", "eval", "eval_metric", "max_drop"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -194,6 +207,7 @@ class MeasuredSetting:
     searches: tuple[SearchResult, ...]  # for this objective, whether they found a rate or not
     failed: tuple[Result, ...]
     stored: tuple[StoredPrice, ...]  # the newest of each price
+    wrong: frozenset[Obstacle]  # what any of its results says about its outputs
 
 
 def workload_of(spec: Spec) -> Workload:
@@ -285,7 +299,7 @@ def candidates(
     for point in fitting:
         costs: list[Cost | None] = [*point_costs(point, measured, prices)]
         for cost in costs or [None]:
-            candidate = _candidate(measured.workload, point, cost, objective)
+            candidate = _candidate(measured, point, cost, objective)
             by_price.setdefault(price_key(cost), []).append(candidate)
     return [
         min(each, key=lambda c: _preference(c, objective, allowed)) for each in by_price.values()
@@ -330,21 +344,21 @@ def whole_instance(rate_per_second: float, cost: Cost | None) -> float:
     return cost.usd_per_hour / 3600 / cost.usd_per_million * 1e6
 
 
-def obstacles(point: OperatingPoint, cost: Cost | None) -> tuple[Obstacle, ...]:
+def obstacles(
+    measured: MeasuredSetting, point: OperatingPoint, cost: Cost | None
+) -> tuple[Obstacle, ...]:
     """What speaks against renting this, in the order of `OBSTACLES`."""
     codes = {reason.code for reason in point.verdict.reasons}
-    others = codes - {OUTPUTS_DIFFER}
-    is_suspect = point.verdict.status == "suspect" and (bool(others) or not codes)
-    found: dict[Obstacle, bool] = {
-        "closed-loop": point.evidence == "closed-loop",
-        "suspect": is_suspect,
-        "outputs-differ": OUTPUTS_DIFFER in codes or point.result.answers_agree is False,
-        "other-hardware": cost is not None
-        and cost.instance is not None
-        and cost.measured_here is not True,
-        "extrapolated": cost is not None and cost.extrapolated,
-    }
-    return tuple(name for name in OBSTACLES if found[name])
+    found = set(measured.wrong)
+    if point.evidence == "closed-loop":
+        found.add("closed-loop")
+    if point.verdict.status == "suspect" and not (codes and codes <= _OUTPUT_CODES.keys()):
+        found.add("suspect")
+    if cost is not None and cost.instance is not None and cost.measured_here is not True:
+        found.add("other-hardware")
+    if cost is not None and cost.extrapolated:
+        found.add("extrapolated")
+    return tuple(name for name in OBSTACLES if name in found)
 
 
 def combined_cells(documents: Documents) -> list[tuple[Result, tuple[Place, ...]]]:
@@ -419,6 +433,7 @@ class _Collected:
         self._searches: list[SearchResult] = []
         self._failed: list[Result] = []
         self._stored: dict[str, StoredPrice] = {}
+        self._wrong: set[Obstacle] = set()
 
     def measured(self) -> MeasuredSetting:
         return MeasuredSetting(
@@ -428,6 +443,7 @@ class _Collected:
             tuple(self._searches),
             tuple(self._failed),
             tuple(self._stored.values()),
+            frozenset(self._wrong),
         )
 
     def add_cell(self, result: Result, places: tuple[Place, ...], objective: Objective) -> None:
@@ -436,6 +452,7 @@ class _Collected:
     def add_search(
         self, found: SearchResult, places: tuple[Place, ...], objective: Objective
     ) -> None:
+        self._add_outputs(found.verdict)
         if is_for(found, objective):
             self._searches.append(found)
         rate = found.max_rate_per_second
@@ -463,6 +480,10 @@ class _Collected:
             is_in_an_answer = probe.near and rate is not None
             self._add_result(probe.result, places, objective, is_in_an_answer)
 
+    def _add_outputs(self, verdict: Verdict) -> None:
+        codes = (reason.code for reason in verdict.reasons)
+        self._wrong |= {_OUTPUT_CODES[code] for code in codes if code in _OUTPUT_CODES}
+
     def _add_prices(self, result: Result) -> None:
         rate = result.throughput_per_second
         for cost in result.costs:
@@ -483,6 +504,7 @@ class _Collected:
         is_in_an_answer: bool = False,
     ) -> None:
         self._add_prices(result)
+        self._add_outputs(result.verdict)
         if result.error is not None:
             self._failed.append(result)
             return
@@ -561,14 +583,14 @@ def _rank(point: OperatingPoint, objective: Objective) -> int | None:
 
 
 def _candidate(
-    workload: Workload, point: OperatingPoint, cost: Cost | None, objective: Objective
+    measured: MeasuredSetting, point: OperatingPoint, cost: Cost | None, objective: Objective
 ) -> Candidate:
     rate = whole_instance(point.rate_per_second, cost)
     factor = rate / point.rate_per_second if point.rate_per_second else 1.0
     bounds: tuple[Bound, ...] = ("estimate", "at-least", "at-most", "none")
     at_most = point.at_most_ms
     return Candidate(
-        workload=workload,
+        workload=measured.workload,
         cost=cost,
         point=point,
         bound=bounds[_rank(point, objective) or 0],
@@ -577,7 +599,7 @@ def _candidate(
         is_certain=point.interval is not None
         if point.search is not None
         else at_most is not None and _within(at_most, objective.latency_s * 1e3),
-        obstacles=obstacles(point, cost),
+        obstacles=obstacles(measured, point, cost),
     )
 
 

@@ -320,7 +320,7 @@ def _front_points(measured: MeasuredSetting, prices: GivenPrices) -> list[FrontP
                     rate_per_second=whole_instance(point.rate_per_second, cost),
                     usd_per_million=cost.usd_per_million,
                     latency_ms=point.latency_ms,
-                    obstacles=obstacles(point, cost),
+                    obstacles=obstacles(measured, point, cost),
                 )
             )
     return points

@@ -21,6 +21,7 @@ _COST_BOUND: dict[Bound, str] = {"estimate": "", "at-least": "≤ ", "at-most": 
 _OBSTACLE_NOTES: dict[Obstacle, str] = {
     "closed-loop": "closed loop: its clients wait for each other, so its rate is an upper bound",
     "outputs-differ": "wrong answers: the outputs differ from the fp32 reference",
+    "accuracy-drop": "accuracy: it drops by more than --max-drop, or may do so",
 }
 
 LEGEND = "inferences /s: of one whole instance, within the objective; ± is the 95% interval."

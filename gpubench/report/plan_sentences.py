@@ -170,6 +170,8 @@ def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
             return f"its verdict is suspect ({codes})" if codes else "its verdict is suspect"
         case "outputs-differ":
             return "its outputs differ from those of the fp32 model"
+        case "accuracy-drop":
+            return "its accuracy drops by more than --max-drop, or may do so"
         case "other-hardware":
             name = price_name(candidate.cost) if candidate.cost else "the instance"
             if candidate.cost is not None and candidate.cost.measured_here is None:
@@ -301,7 +303,7 @@ def _remedies(best: Candidate, plan: DeploymentPlan) -> list[str]:
         return [allow, f"To settle it, run: {command}"]
     if "suspect" in left:
         return ["Read its reasons with gpubench report, and measure it again.", allow]
-    if "outputs-differ" in left:
+    if "outputs-differ" in left or "accuracy-drop" in left:
         return ["Choose another --precision or --runtime.", allow]
     return [f"Measure all GPUs of {name}, with --device all.", allow]
 

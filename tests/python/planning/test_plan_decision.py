@@ -179,6 +179,16 @@ def test_a_candidate_with_an_obstacle_cannot_win_unless_it_is_allowed(
     assert winner(found, dearer, allow=(obstacle,)).rate_per_second == 10.0
 
 
+@pytest.mark.parametrize("code", ["outputs-differ", "accuracy-drop", "accuracy-drop-unsure"])
+def test_wrong_outputs_are_those_of_the_setting_at_every_load(code: str) -> None:
+    wrong = WRONG_ANSWERS.model_copy(update={"code": code})
+    found = decision(search(10.0), closed_loop(12.0, 50.0, reasons=(wrong,)))
+    assert found.winner is None
+    (candidate,) = found.candidates
+    assert candidate.obstacles == (code.removesuffix("-unsure"),)
+    assert candidate.evidence == "search"
+
+
 def test_without_a_winner_a_closed_loop_is_named_only_if_there_is_nothing_else() -> None:
     loop, found = closed_loop(30.0, 50.0), search(10.0, precision="bf16", reasons=(DRIFT,))
     named = decision(loop, found).best_with_obstacles
