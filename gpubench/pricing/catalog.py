@@ -100,7 +100,7 @@ class Catalog:
         if usd_per_hour is not None:
             return instance, parsed.term, usd_per_hour
         others = [term for term in instance.known_terms() if term != parsed.term]
-        known = f"known are {', '.join(others)}" if others else "no price of it is known"
+        known = f"known: {', '.join(others)}" if others else "no price of it is known"
         raise InputError(
             f"the {parsed.term} price of '{instance.name}' in {instance.region} is not known "
             f"({known}); give one with --usd-per-hour, or in a file with --prices"

@@ -24,9 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from gpubench.errors import InputError, nearest
-from gpubench.files.untrusted import read_regular
 from gpubench.pricing.catalog import COLUMNS, Catalog, Instance, bundled_catalog
-from gpubench.spec.spec import MOST_USD_PER_HOUR
 
 VARIABLE = "GPUBENCH_PRICES"
 MOST_BYTES = 32 << 20  # about 100,000 rows
@@ -82,6 +80,8 @@ def read_price_file(path: str | Path, known: Catalog) -> tuple[Instance, ...]:
 
     Raises InputError, with the file and the line, for a file that cannot be used.
     """
+    from gpubench.files.untrusted import read_regular  # imports yaml
+
     try:
         data = read_regular(path, MOST_BYTES)
     except OSError as error:
@@ -243,6 +243,8 @@ def _check_date(text: str, name: str) -> None:
 
 
 def _price(text: str, name: str) -> float:
+    from gpubench.spec.spec import MOST_USD_PER_HOUR  # imports pydantic, which names need not
+
     value = _number(text, name)
     if not 0 < value <= MOST_USD_PER_HOUR:
         raise _Wrong(f"{name} {text} is not a price; write US dollars above 0, like 0.25")

@@ -16,6 +16,7 @@ from gpubench.results.cold_result import (
     ColdFigures,
     ColdResult,
     ColdStart,
+    StartCost,
     StartSeconds,
 )
 
@@ -131,10 +132,7 @@ def _sentence(row: _Row) -> str | None:
     if figures.ready.p95 is not None:
         image_s = row.result.image.seconds if row.result.image else 0.0
         takes += f" (P95 {seconds_text(figures.ready.p95 + image_s)})"
-    priced = [
-        f"${usd(cost.usd_per_start)} {'on ' if cost.instance else ''}{price_name(cost)}"
-        for cost in figures.costs
-    ]
+    priced = [f"${usd(cost.usd_per_start)} {_where(cost)}" for cost in figures.costs]
     costs = f" and costs {', '.join(priced)}" if priced else ""
     idle = seconds_text(break_even_idle_s(figures.billed_seconds))
     return (
@@ -227,6 +225,12 @@ def _image_columns(results: Sequence[ColdResult]) -> list[_FilledColumn]:
         return DraftCell(number(row.figures.billed_seconds, 3))
 
     return [(Column("image s"), image), (Column("image + ready P50 s"), with_image)]
+
+
+def _where(cost: StartCost) -> str:
+    if cost.owned:
+        return "on owned hardware"
+    return f"on {price_name(cost)}" if cost.instance else price_name(cost)
 
 
 def _cost_cell(name: str) -> Callable[[_Row], DraftCell]:

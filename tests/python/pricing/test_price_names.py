@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
-from factories import result
+from factories import a_machine, result
 
+from gpubench.cells.grid import cells, read_grids
 from gpubench.errors import InputError
 from gpubench.pricing import bundled_catalog
 from gpubench.pricing.catalog import Catalog
@@ -63,7 +65,7 @@ def test_an_unknown_region_is_answered_with_those_that_are_known() -> None:
 
 def test_a_term_whose_price_is_unknown_is_answered_with_those_that_are_known() -> None:
     with pytest.raises(
-        InputError, match=r"1-year price of 'g5.xlarge' .*known are on-demand, spot, 3-year"
+        InputError, match=r"1-year price of 'g5.xlarge' .*known: on-demand, spot, 3-year"
     ):
         CATALOG.find_price("g5.xlarge:1-year")
 
@@ -85,6 +87,15 @@ def test_the_machines_own_instance_has_the_first_row_with_an_on_demand_price() -
     [cost] = price(10.0, None, own, catalog=Catalog((only_spot, IRELAND)))
     assert (cost.region, cost.usd_per_hour) == ("eu-west-1", 1.1)
     assert price(10.0, None, own, catalog=Catalog((only_spot,))) == []
+
+
+def test_yaml_names_prices_in_the_same_way(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("model: synthetic\ninstance: [g5.xlarge@us-east-1:1y, aws/c7i.xlarge]\n")
+    planned = cells(read_grids(file), a_machine())
+    assert [cell.spec.instance for cell in planned.cells] == [
+        ("g5.xlarge@us-east-1:1y", "aws/c7i.xlarge")
+    ]
 
 
 def test_the_key_of_a_cell_does_not_depend_on_its_prices() -> None:

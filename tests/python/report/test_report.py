@@ -445,6 +445,20 @@ def test_figures_of_gpus_have_columns_if_any_result_has_them() -> None:
     assert row["throughput_by_gpu_inferences_per_second"] == "cuda:0 361.2; cuda:1 362.2"
 
 
+def test_energy_whose_meters_contradict_each_other_is_a_dash_with_the_reason() -> None:
+    told = result(machine=G5)
+    note = "the power readings add up to 1.50 times the energy of the counter, so neither is used"
+    gpu = GpuReport(device="cuda:0", energy_disagreement=0.5, energy_note=note)
+    told.device = DeviceReport(gpus=[gpu])
+    shown = markdown.text(result_tables([told]))
+    assert "| J /inference |" in shown
+    assert "– ¹ |" in shown
+    assert f"¹ cuda:0: {note}" in shown
+    [row] = csv_module.DictReader(io.StringIO(csv.text([("key", told)])))
+    assert row["gpu_energy_joules_per_inference"] == ""
+    assert row["gpu_energy_notes"] == f"cuda:0 {note}"
+
+
 FIGURE = st.floats(allow_nan=False) | st.sampled_from([5e-324, 1e-320, 1e308, -1e308, 1e30, 0.0])
 
 
