@@ -55,8 +55,8 @@ LEGEND = (
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
 ELECTRICITY = (
-    "electricity and gCO2: from the energy of the GPUs alone. The price of a cloud instance "
-    "already contains its electricity."
+    "electricity and gCO2: from the energy of the GPUs alone. The price of a cloud instance, or of "
+    "owned hardware, already contains its electricity."
 )
 HOW_TO_PRICE = (
     "No price: the machine does not say which instance it is. To price these results without "
