@@ -94,6 +94,11 @@ def read_labels(path: Path) -> LabelledParquet:
     try:
         status = os.stat(path)
         state = (status.st_mtime_ns, status.st_size)
+    except FileNotFoundError:
+        raise InputError(
+            f"--eval {path}: there is no such file; give a Parquet file, or a function as "
+            "FILE.py:function"
+        ) from None
     except OSError:  # opening it raises an error with the reason
         state = (0, 0)
     return _read_labels(path, state)

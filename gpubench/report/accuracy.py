@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpubench.report.format import ABSENT, integer, number
+from gpubench.report.format import ABSENT, integer, with_interval
 from gpubench.report.settings import FilledColumn
 from gpubench.report.table import Column, DraftCell
 from gpubench.results.result import Accuracy, Interval, Result
@@ -12,8 +12,7 @@ from gpubench.results.result import Accuracy, Interval, Result
 METRICS = {"top1": "top-1", "f1": "F1", "exact-match": "exact match"}
 
 _REMARK = (
-    "accuracy in percent, and drop in percentage points from the fp32 model on the same samples, "
-    "each with its 95% interval."
+    "accuracy is in percent; drop is in percentage points, from the fp32 model on the same samples."
 )
 
 
@@ -41,26 +40,20 @@ def accuracy_remarks(results: Sequence[Result]) -> list[str]:
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
-    """'76.1 (75.2 to 77.0)', in percent."""
-    return ABSENT if accuracy is None else _with_ends(accuracy.value, accuracy.interval)
+    """'76.1 ±0.9', in percent."""
+    return ABSENT if accuracy is None else _in_percent(accuracy.value, accuracy.interval)
 
 
 def drop_text(accuracy: Accuracy | None) -> str:
-    """'0.3 (0.1 to 0.5)', in percentage points."""
+    """'0.3 ±0.2', in percentage points."""
     if accuracy is None or accuracy.drop is None:
         return ABSENT
-    return _with_ends(accuracy.drop, accuracy.drop_interval)
+    return _in_percent(accuracy.drop, accuracy.drop_interval)
 
 
-def _with_ends(share: float, interval: Interval | None) -> str:
-    """Both ends of the interval, since it is not symmetric near 0% and 100%."""
-    if interval is None:
-        return number(100 * share)
-    decimals = 2 if interval[1] - interval[0] < 0.01 else 1
-    figure, low, high = (  # adding 0.0 makes -0.0 positive
-        f"{round(100 * each, decimals) + 0.0:.{decimals}f}" for each in (share, *interval)
-    )
-    return f"{figure} ({low} to {high})"
+def _in_percent(share: float, interval: Interval | None) -> str:
+    ends = None if interval is None else (100 * interval[0], 100 * interval[1])
+    return with_interval(100 * share, ends)
 
 
 def _accuracy_cell(result: Result) -> DraftCell:

@@ -250,6 +250,17 @@ def test_a_file_cannot_set_allow_code(tmp_path: Path, text: str) -> None:
         expand(read_grids(path)[0])
 
 
+def test_labelled_data_of_a_file_run_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("model: resnet50\neval: [val.parquet, evil.py:samples]")
+    with pytest.raises(InputError, match=r"yaml:2: eval: evil\.py:samples runs code; if you trust"):
+        expand(read_grids(path)[0])
+    trusted = expand(read_grids(path, allow_code=True)[0])
+    assert [spec.eval for spec in trusted] == ["val.parquet", "evil.py:samples"]
+    (grid,) = override(read_grids(path), {"eval": "mine.py:samples"})
+    assert expand(grid)[0].eval == "mine.py:samples"
+
+
 @pytest.mark.parametrize("model", [b"evil:f", 5, None, {"a": "evil:f"}, bytearray(b"evil:f")])
 def test_a_model_must_be_a_string_and_not_convertible_to_one(model: object) -> None:
     """pydantic decodes bytes to text. A check of the written value alone would not see the name."""

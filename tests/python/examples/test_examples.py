@@ -10,6 +10,7 @@ import pytest
 import yaml
 from small_models import make_presets_small
 
+import gpubench
 from gpubench.cells.grid import cells, read_grids
 from gpubench.cli.program import program
 from gpubench.planning.gates import parse_gate
@@ -34,6 +35,21 @@ def test_the_python_example_measures_every_batch_size(
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in printed] == ["batch 1", "batch 2"]
     assert all("per million on c7i.xlarge" in line for line in printed)
+
+
+def test_the_classifier_is_right_on_its_own_samples() -> None:
+    result = gpubench.run(
+        model=f"{EXAMPLES / 'eval_function.py'}:classifier",
+        eval=f"{EXAMPLES / 'eval_function.py'}:samples",
+        runtime="eager",
+        device="cpu",
+        requests=1,
+        warmup=0,
+    )
+    assert result.error is None
+    assert result.accuracy is not None
+    assert (result.accuracy.samples, result.accuracy.drop) == (1000, 0.0)
+    assert result.accuracy.value > 0.999
 
 
 def gpubench_commands(workflow: Path) -> list[list[str]]:

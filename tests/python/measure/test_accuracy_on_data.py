@@ -451,7 +451,7 @@ def test_files_that_are_not_there_or_no_parquet() -> None:
     model = "models.py:classifier"
     Path("text.parquet").write_text("text")
     message = refused(model=model, eval="gone.parquet")
-    assert "gone.parquet: it cannot be read: No such file" in message
+    assert "gone.parquet: there is no such file; give a Parquet file" in message
     assert "it is not a Parquet file" in refused(model=model, eval="text.parquet")
     assert "it is a folder" in refused(model=model, eval=".")
     assert "name the function in it, as in models.py:samples" in refused(

@@ -29,6 +29,8 @@ from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, DraftCell, make_table
 from gpubench.results.result import (
+    Accuracy,
+    AccuracyData,
     Achieved,
     DeviceReport,
     Failure,
@@ -180,6 +182,32 @@ def test_csv_has_the_arithmetic_in_full_precision() -> None:
     assert rows[0]["achieved_flops_per_second"] == "23800000000000.0"
     assert rows[0]["achieved_peak_share"] == "0.34"
     assert rows[0]["achieved_peak_source"] == "1 x NVIDIA A10G: 70 TFLOP/s in amp"
+
+
+def test_the_accuracy_on_own_data_has_columns_and_a_note() -> None:
+    measured = result()
+    measured.accuracy = Accuracy(
+        metric="f1",
+        value=0.7613,
+        interval=(0.7521, 0.7703),
+        samples=8000,
+        reference=0.765,
+        drop=0.0037,
+        drop_interval=(0.0012, 0.0063),
+        data=AccuracyData(name="val.parquet"),
+        note="the weights are random",
+    )
+    shown = terminal.text(result_tables([measured, result(precision="bf16")]), 200)
+    assert "F1 of 8,000 samples of val.parquet" in shown
+    assert "76.1 ±0.9" in shown
+    assert "0.4 ±0.3" in shown
+    assert "the weights are random" in shown
+    first, second = csv_module.DictReader(io.StringIO(csv.text([("a", measured), ("b", result())])))
+    assert first["accuracy"] == "0.7613"
+    assert first["accuracy_drop_high"] == "0.0063"
+    assert first["accuracy_data"] == "val.parquet"
+    assert second["accuracy"] == ""
+    assert "accuracy" not in terminal.text(result_tables([result()]), 200)
 
 
 def test_csv_says_whether_the_answers_agree_with_the_reference_and_by_how_much() -> None:

@@ -13,7 +13,16 @@ from factories import as_cell
 from gpubench import core
 from gpubench.measure.collect import collect
 from gpubench.measure.loads import offered_load
-from gpubench.results.result import InputRepetition, Lag, Numerics, Stages, StageSummary, WarmUp
+from gpubench.results.result import (
+    Accuracy,
+    AccuracyData,
+    InputRepetition,
+    Lag,
+    Numerics,
+    Stages,
+    StageSummary,
+    WarmUp,
+)
 from gpubench.results.samples import Samples
 from gpubench.spec.parse import make_spec
 from gpubench.statistics import Analysis, Change, ClosedLoopRule, analyse
@@ -114,6 +123,19 @@ def test_130_requests_on_a_noisy_machine_are_valid(workers: int) -> None:
 
 LONGEST_REMEDY = 90  # characters: a footnote of a table is one short line
 
+
+def dropped(drop: float, low: float, high: float) -> Accuracy:
+    return Accuracy(
+        metric="top1",
+        value=0.8 - drop,
+        samples=1000,
+        reference=0.8,
+        drop=drop,
+        drop_interval=(low, high),
+        data=AccuracyData(name="val.parquet"),
+    )
+
+
 RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
     "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
@@ -146,6 +168,11 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         Evidence(numerics=Numerics(reference_repeat_error=0.2, cosine=0.9)),
     ),
     "outputs-differ": (lambda a: a, Evidence(numerics=Numerics(cosine=0.9))),
+    "accuracy-drop": (lambda a: a, Evidence(accuracy=dropped(0.03, 0.02, 0.04), max_drop=0.01)),
+    "accuracy-drop-unsure": (
+        lambda a: a,
+        Evidence(accuracy=dropped(0.004, -0.004, 0.012), max_drop=0.01),
+    ),
     "unproven-on-gpus": (lambda a: a, Evidence(unproven_on_gpus="2 GPUs")),
     "input-bound": (
         lambda a: replace(a, input_gap_ms=0.6, launch_gap_ms=0.1, stages=stages(1)),
@@ -178,6 +205,25 @@ def test_an_automatic_warm_up_that_reached_its_limit_is_judged_by_what_it_found(
     assert codes(healthy(), Evidence(warmup=too_noisy_to_tell)) == []
     found = WarmUp(settled_seconds=3.0, settled_requests=100, slower=0.2)
     assert codes(healthy(), Evidence(warmup=found)) == []
+
+
+def test_a_drop_that_is_certain_to_be_within_the_limit_is_no_reason() -> None:
+    small = dropped(0.004, 0.001, 0.007)
+    assert codes(healthy(), Evidence(accuracy=small, max_drop=0.01)) == []
+    assert codes(healthy(), Evidence(accuracy=dropped(0.5, 0.4, 0.6))) == []  # no --max-drop
+    better = dropped(-0.03, -0.05, -0.01)
+    assert codes(healthy(), Evidence(accuracy=better, max_drop=0.01)) == []
+
+
+def test_an_unsure_drop_says_how_many_samples_to_give() -> None:
+    evidence = Evidence(accuracy=dropped(0.004, -0.004, 0.012), max_drop=0.01)
+    (reason,) = judge(healthy(), evidence).reasons
+    assert reason.figure == 0.012
+    # 1,000 * 2.04 * (0.008 / 0.006)**2, rounded up
+    assert reason.remedy.endswith("measure it with about 3,700 samples")
+    evidence = Evidence(accuracy=dropped(0.01, 0.0, 0.02), max_drop=0.01)
+    (reason,) = judge(healthy(), evidence).reasons
+    assert reason.remedy.endswith("measure it with more samples")
 
 
 @pytest.mark.parametrize("code", RAISED)
