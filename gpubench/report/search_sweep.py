@@ -13,7 +13,6 @@ from gpubench.report.notes import (
     cost_notes,
     price_name,
     prices,
-    reason_notes,
 )
 from gpubench.report.results import cost_figure
 from gpubench.report.search import HOW_TO_PRICE, objective_text
@@ -27,11 +26,12 @@ from gpubench.report.settings import (
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Interval, Result
 from gpubench.results.search_result import SearchResult
+from gpubench.spec.objective import DEFAULT_TOLERANCE
 from gpubench.spec.varied import varied_text
 
 LEGEND = (
     "/s and $/million count inferences; ± is the 95% interval. capacity: a closed loop that is "
-    "always busy. Each document search-KEY.json has its probes."
+    "always busy. Each document search-KEY.json has its probes, and the figures of its verdict."
 )
 # The columns of settings that a search chooses by itself.
 _CHOSEN = frozenset({"clients", "rate /s", "window"})
@@ -60,14 +60,20 @@ def by_objective(searches: Iterable[SearchResult]) -> list[list[SearchResult]]:
 
 
 def outcome(found: SearchResult) -> str:
-    """What became of a setting, in one line: '31.2 ±0.9/s', 'dropped: ...', 'no rate: ...'."""
+    """What became of a setting, in one line: '31.2 ±0.9/s, valid', 'dropped: ...'."""
     if found.error is not None:
         return f"failed in {found.error.stage}: {' '.join(found.error.message.split())}"
     if found.pruned is not None:
         return f"dropped: {_why_dropped(found)}"
     if found.max_rate_per_second is None:
-        return f"no rate: {found.note}"
+        return _no_rate(found)
     return f"{with_interval(_rate(found), _interval(found))}/s, {found.verdict.status}"
+
+
+def _no_rate(found: SearchResult) -> str:
+    if found.capacity_per_second is not None:
+        return f"no rate: {found.note}"
+    return f"{found.note} ({found.objective.percentile.upper()} {_unloaded(found)} ms)"
 
 
 def _why_dropped(found: SearchResult) -> str:
@@ -114,7 +120,8 @@ def _best(group: Sequence[SearchResult]) -> str:
         place = f"on {cost.instance}" if cost.instance else price_name(cost)
         text += f", ${usd(cost.usd_per_million)} a million inferences {place}"
     if not valid:
-        text += " (its verdict is suspect: see the table)"
+        text += " (its verdict is suspect: see the table"
+        text += ", so it dropped no other setting)" if len(group) > 1 else ")"
     text += "."
     suspect = [each for each in ranked if each is not best and each not in valid]
     faster = [each for each in suspect if (_rate(each) or 0.0) > (_rate(best) or 0.0)]
@@ -150,9 +157,15 @@ def _names(searches: Sequence[SearchResult], name: Callable[[SearchResult], str]
 
 
 def _overlap(one: SearchResult, other: SearchResult) -> bool:
-    """Whether the intervals overlap. Without an interval, nothing is certain."""
-    a, b = _interval(one), _interval(other)
-    return a is None or b is None or (a[0] <= b[1] and b[0] <= a[1])
+    """Whether the intervals of the rates overlap."""
+    a, b = _range(one), _range(other)
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def _range(found: SearchResult) -> Interval:
+    """The interval of the rate, or what a rate without one may be: see statistics.pruning."""
+    rate, error = _rate(found) or 0.0, 2 * DEFAULT_TOLERANCE
+    return _interval(found) or (rate * (1 - error), rate * (1 + error))
 
 
 def _rate(found: SearchResult) -> float | None:
@@ -182,7 +195,6 @@ def _table(searches: Sequence[SearchResult]) -> Table:
         Column("outcome", "left"),
         Column("verdict", "left", drop_order=2),
     ]
-    reasons = reason_notes(results)
     rows = [
         [
             *cells,
@@ -191,9 +203,9 @@ def _table(searches: Sequence[SearchResult]) -> Table:
             DraftCell(with_interval(_rate(found), _interval(found)), _note(found)),
             *(_cost_cell(found, name) for name in costs),
             _outcome_cell(found),
-            DraftCell(found.verdict.status, reasons(result)),
+            DraftCell(found.verdict.status, _codes(found)),
         ]
-        for found, cells, result in zip(searches, settings, results, strict=True)
+        for found, cells in zip(searches, settings, strict=True)
     ]
     facts = [
         ("machine", machine_name(results[0].environment)),
@@ -237,6 +249,12 @@ def _capacity(found: SearchResult) -> str:
     return number(None if capacity is None else capacity * found.spec.batch)
 
 
+def _codes(found: SearchResult) -> tuple[str, ...]:
+    """The reasons of the verdict without their figures, which are in the document."""
+    codes = [reason.code for reason in found.verdict.reasons]
+    return (f"suspect: {', '.join(codes)}",) if codes else ()
+
+
 def _note(found: SearchResult) -> tuple[str, ...]:
     has_rate = found.max_rate_per_second is not None
     return (found.note,) if has_rate and found.note else ()
@@ -256,5 +274,5 @@ def _outcome_cell(found: SearchResult) -> DraftCell:
     if found.pruned is not None:
         return DraftCell(f"dropped: {found.pruned.reason}", (outcome(found),))
     if found.max_rate_per_second is None:
-        return DraftCell("no rate", (f"no rate: {found.note}",))
+        return DraftCell("no rate", (_no_rate(found),))
     return DraftCell("found")

@@ -290,6 +290,7 @@ def test_an_objective_that_nothing_meets(
     assert cli.main(["sweep", *flags, "--output", str(tmp_path / "run"), "--quiet"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "no setting of synthetic meets it; the best P95 of a single client is 12.0 ms" in shown
+    assert "no rate meets this: even a single client misses it (P95 12.0 ms)" in shown
     assert len(bench.measured) == 3, "one client answers the question"
 
 
