@@ -217,6 +217,7 @@ def _table(searches: Sequence[SearchResult]) -> Table:
         facts.append(("prices", prices([cost for found in searches for cost in found.costs])))
     has_rate = any(found.max_rate_per_second is not None for found in searches)
     remarks = [LEGEND, *([HOW_TO_PRICE] if has_rate and not costs else [])]
+    remarks += _remedies(searches)
     return make_table(titles, rows, facts, [*remarks, *best_sentences(searches)])
 
 
@@ -253,6 +254,14 @@ def _codes(found: SearchResult) -> tuple[str, ...]:
     """The reasons of the verdict without their figures, which are in the document."""
     codes = [reason.code for reason in found.verdict.reasons]
     return (f"suspect: {', '.join(codes)}",) if codes else ()
+
+
+def _remedies(searches: Sequence[SearchResult]) -> list[str]:
+    """One line for each reason of a verdict."""
+    remedies: dict[str, str] = {}
+    for reason in (reason for found in searches for reason in found.verdict.reasons):
+        remedies.setdefault(reason.code, reason.remedy)
+    return [f"{code}: {remedy}" for code, remedy in remedies.items()]
 
 
 def _note(found: SearchResult) -> tuple[str, ...]:

@@ -300,7 +300,10 @@ def test_require_valid_looks_at_settings_with_a_rate(
     bench.reasons = staticmethod(lambda spec: (BUSY,) if spec.rate else ())
     run = ["sweep", *FLAGS, "--output", str(tmp_path / "run"), "--quiet", "--require", "valid"]
     assert cli.main(run) == 3
-    assert "is suspect: cpu-busy" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "is suspect: cpu-busy" in captured.err
+    assert captured.out.count("\ncpu-busy: end other programs\n") == 1, "one line for each reason"
+    assert "so it dropped no other setting" in " ".join(captured.out.split())
 
 
 @pytest.mark.parametrize(
