@@ -31,6 +31,7 @@ add_library(gpubench_core STATIC
   csrc/src/cuda/synthetic_executor.cpp
   csrc/src/delay_executor.cpp
   csrc/src/executor.cpp
+  csrc/src/fleet.cpp
   csrc/src/memory.cpp
   csrc/src/process.cpp
   csrc/src/request_source.cpp
@@ -61,4 +62,5 @@ set_target_properties(gpubench_core PROPERTIES EXPORT_NAME core POSITION_INDEPEN
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 
 # A seed gives the same schedule on processors with and without fused multiply-add.
-set_source_files_properties(csrc/src/arrivals.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+set_source_files_properties(csrc/src/arrivals.cpp csrc/src/fleet.cpp
+                            PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -7,6 +7,7 @@ pybind11_add_module(_core MODULE
   csrc/bindings/convert.cpp
   csrc/bindings/cuda.cpp
   csrc/bindings/cuda_calibrate.cpp
+  csrc/bindings/fleet.cpp
   csrc/bindings/gil_watchdog.cpp
   csrc/bindings/module.cpp
   csrc/bindings/python_executor.cpp

@@ -1,6 +1,6 @@
 """The timed request queue: request sources, executors, the runner, and `simulate`.
 
-`simulate` is the runner in simulated time. All times are int64 nanoseconds of the monotonic clock.
+`simulate` is the runner in simulated time, `simulate_fleet` a fleet of instances. All times are int64 nanoseconds of the monotonic clock.
 docs/core.md describes the design, docs/cuda.md that of the submodule `cuda`.
 """
 
@@ -16,6 +16,7 @@ try:
         CudaUnavailable,
         DelayExecutor,
         Executor,
+        FleetOutcome,
         LiveQueue,
         OpenLoop,
         Outcome,
@@ -31,6 +32,7 @@ try:
         now_ns,
         poisson_arrivals,
         simulate,
+        simulate_fleet,
     )
 except ImportError as error:
     if "subinterpreter" in str(error):  # the core refuses subinterpreters; pip would not help
@@ -66,6 +68,7 @@ __all__ = [
     "CudaUnavailable",
     "DelayExecutor",
     "Executor",
+    "FleetOutcome",
     "LiveQueue",
     "OpenLoop",
     "Outcome",
@@ -81,4 +84,5 @@ __all__ = [
     "now_ns",
     "poisson_arrivals",
     "simulate",
+    "simulate_fleet",
 ]

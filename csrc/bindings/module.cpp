@@ -15,10 +15,12 @@
 
 #include "convert.hpp"
 #include "cuda.hpp"
+#include "fleet.hpp"
 #include "gil.hpp"
 #include "gpubench/gpubench.hpp"
 #include "python_executor.hpp"
 #include "python_runner.hpp"
+#include "signals.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -87,9 +89,6 @@ gpubench::run_options to_options(const integer_argument& max_batch,
   return options;
 }
 
-// How often a simulation or a wait is interrupted to look for signals.
-constexpr std::int64_t signal_interval_ns = 100'000'000;
-
 // Waits for room in short slices, so that it reacts to Ctrl-C.
 bool submit(gpubench::live_queue& queue, const integer_argument& given_id,
             const std::optional<real_argument>& wait_s) {
@@ -109,24 +108,6 @@ bool submit(gpubench::live_queue& queue, const integer_argument& given_id,
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
 }
-
-// A predicate for simulate(). It throws the exception of a signal handler, and never returns true.
-// It looks for signals only at intervals, because it needs the GIL for that.
-class signal_check {
- public:
-  bool operator()() {
-    const std::int64_t now_ns = gpubench::now_ns();
-    if (now_ns < next_ns_) return false;
-    next_ns_ = now_ns + signal_interval_ns;
-    with_gil([] {
-      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    });
-    return false;
-  }
-
- private:
-  std::int64_t next_ns_ = gpubench::now_ns() + signal_interval_ns;
-};
 
 // One member of all records, as a strided view that keeps `owner` alive.
 template <class Column, class Record>
@@ -454,6 +435,8 @@ PYBIND11_MODULE(all_of_core, m, py::multiple_interpreters::not_supported()) {
       "The same as a runner, in simulated time: exact, immediate and deterministic. Each batch "
       "takes the next service time, in the order of departure. Ctrl-C, or another exception of a "
       "signal handler, ends it within a second without a result.");
+
+  bind_fleet(m);
 
   m.def("abandoned_workers", &gpubench::abandoned_workers,
         "How many workers of this process were abandoned because their executor did not return. If "

@@ -23,6 +23,17 @@ _PRECISE = {
     "service_ns: typing.Any": (
         "service_ns: int | numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]"
     ),
+    "until_ns: typing.Any": (
+        "until_ns: numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]"
+    ),
+    "due_ns: typing.Any | None": (
+        "due_ns: numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int] | None"
+    ),
+    "service_ns: collections.abc.Sequence": (
+        "service_ns: collections.abc.Sequence[\n"
+        "        int | numpy.typing.NDArray[numpy.int64] | collections.abc.Sequence[int]\n    ]"
+    ),
+    "balancing: str": 'balancing: typing.Literal["random", "least-requests", "shared"]',
     "run: typing.Any": (
         "run: collections.abc.Callable[[numpy.typing.NDArray[numpy.int64]], object]"
     ),

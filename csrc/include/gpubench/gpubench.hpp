@@ -7,6 +7,7 @@
 #include "gpubench/delay_executor.hpp"
 #include "gpubench/error.hpp"
 #include "gpubench/executor.hpp"
+#include "gpubench/fleet.hpp"
 #include "gpubench/process.hpp"
 #include "gpubench/request.hpp"
 #include "gpubench/request_source.hpp"
