@@ -1,7 +1,8 @@
 """The timed request queue: request sources, executors, the runner, and `simulate`.
 
-`simulate` is the runner in simulated time, `simulate_fleet` a fleet of instances. All times are int64 nanoseconds of the monotonic clock.
-docs/core.md describes the design, docs/cuda.md that of the submodule `cuda`.
+`simulate` is the runner in simulated time, and `simulate_fleet` a fleet of instances in simulated
+time. All times are int64 nanoseconds of the monotonic clock. docs/core.md describes the design,
+docs/cuda.md that of the submodule `cuda`.
 """
 
 from pathlib import Path

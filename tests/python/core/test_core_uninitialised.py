@@ -22,6 +22,7 @@ ARGUMENTS = {
     "offsets": (1,),
     "arena_bytes": (1,),
     "gathers": (1,),
+    "latency_ns": (1,),
 }
 
 
