@@ -19,6 +19,7 @@ from gpubench.cli.options import (
     split_names,
 )
 from gpubench.cli.output import emit, emit_tables, warn, write_result
+from gpubench.cli.plan_load import LoadFlags, answers, load_options, requested
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
@@ -54,6 +55,7 @@ def _obstacles() -> tuple[str, ...]:
 )
 @price_options
 @click.option("--all", "every", is_flag=True, help="Show every candidate, not only the cheapest.")
+@load_options
 @format_option
 @output_option
 @json_option("the plan")
@@ -67,6 +69,7 @@ def command(
     format_name: str | None,
     output: Path | None,
     json_path: str | None,
+    load_flags: LoadFlags,
 ) -> int:
     """Say which measured setting, on which instance, is the cheapest within an objective.
 
@@ -77,9 +80,11 @@ def command(
     \b
     Example:
       gpubench plan results/g5 results/c7i --objective p95:100ms
+      gpubench plan results/g5 --objective p95:100ms --rate 5000 --spare 1
     """
     from gpubench.planning.decision import plan
     from gpubench.report import escape, html, markdown, terminal
+    from gpubench.report.fleet import load_csv, load_json, load_sentence, load_tables
     from gpubench.report.plan import plan_tables
     from gpubench.report.plan_files import csv_text, json_text
     from gpubench.report.plan_sentences import sentences
@@ -89,6 +94,7 @@ def command(
     json_output = json_file(json_path)
     if not directories:
         raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
+    request = requested(load_flags)
     planned = plan(
         directories,
         objective,
@@ -100,27 +106,31 @@ def command(
         asked.electricity,
     )
     warn(planned.problems)
+    loads = [] if request is None else answers(planned, request)
     said = sentences(planned)
+    said += [load_sentence(each, planned.objective) for each in loads]
+    document = json_text(planned, [load_json(each) for each in loads])
 
     def show() -> None:
         tables = plan_tables(planned, every)
+        tables += [each for load in loads for each in load_tables(load, planned.objective)]
         match form:
             case "markdown":
-                answers = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
-                emit(answers + markdown.text(tables), output)
+                above = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
+                emit(above + markdown.text(tables), output)
             case "html":
                 emit(html.page(f"Plan for {objective}", tables, answers=said), output)
             case "csv":
-                emit(csv_text(planned), output)
+                emit(load_csv(loads) if loads else csv_text(planned), output)
             case "json":
-                emit(json_text(planned), output)
+                emit(document, output)
             case _:
-                answers = "".join(f"{escape.terminal(each)}\n\n" for each in said)
+                above = "".join(f"{escape.terminal(each)}\n\n" for each in said)
                 if output is None:
-                    emit(answers, None)
+                    emit(above, None)
                     emit_tables(tables, None)
                 else:
-                    emit(answers + terminal.text(tables), output)
+                    emit(above + terminal.text(tables), output)
 
-    write_result(json_text(planned), json_path, json_output, show)
+    write_result(document, json_path, json_output, show)
     return 0 if all(each.winner is not None for each in planned.decisions) else 1

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubench.cli.completion import Known
+from gpubench.cli.options import Decorated
 from gpubench.cli.sections import Option
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
-    from gpubench.planning.autoscaling import Balancing, Policy, StartTime
+    from gpubench.planning.autoscaling import Policy, StartTime
     from gpubench.planning.candidates import Candidate
-    from gpubench.planning.decision import Plan
-    from gpubench.planning.fleet import Autoscaling, Fleet, LoadAnswer
+    from gpubench.planning.decision import DeploymentPlan
+    from gpubench.planning.fleet import Autoscaling, Balancing, Fleet, LoadAnswer
     from gpubench.planning.traffic import Load
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # The flags that mean something only with --autoscale, by the name of their value.
 _OF_THE_AUTOSCALER = {
@@ -32,7 +30,6 @@ _OF_THE_AUTOSCALER = {
     "balancing": "--balancing",
     "serverless_usd_per_hour": "--serverless-usd-per-hour",
 }
-_BALANCINGS = ("least-requests", "random", "shared")
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,12 @@ class LoadFlags:
     evaluation_period: str | None = None
     balancing: str | None = None
     serverless_usd_per_hour: float | None = None
+
+
+def _balancings() -> tuple[str, ...]:
+    from gpubench.planning.fleet import BALANCINGS
+
+    return BALANCINGS
 
 
 def _option(*names: str, help_text: str, metavar: str, type: Any = str) -> Any:
@@ -106,9 +109,10 @@ _OPTIONS = (
     ),
     _option(
         "--balancing",
-        type=Known(_BALANCINGS),
-        metavar="|".join(_BALANCINGS),
-        help_text="Which instance gets a request. [default: least-requests]",
+        type=Known(_balancings),
+        metavar="RULE",
+        help_text="Which instance gets a request: least-requests, random or shared. [default: "
+        "least-requests]",
     ),
     _option(
         "--serverless-usd-per-hour",
@@ -215,7 +219,7 @@ def _utilisation(text: str | None) -> float:
 
 
 def _balancing(flags: LoadFlags) -> Balancing:
-    from gpubench.planning.autoscaling import BALANCINGS
+    from gpubench.planning.fleet import BALANCINGS
 
     found = [each for each in BALANCINGS if each == (flags.balancing or BALANCINGS[0])]
     if not found:
@@ -234,18 +238,18 @@ def _seconds(text: str | None, flag: str) -> float | None:
         raise InputError(f"{flag}: {error}") from None
 
 
-def answers(plan: Plan, request: LoadRequest) -> list[LoadAnswer]:
+def answers(plan: DeploymentPlan, request: LoadRequest) -> list[LoadAnswer]:
     """What the load needs, for each workload of the plan. Measures nothing.
 
     Raises InputError if it needs a time of a start that is not known.
     """
     from gpubench.planning.fleet import LoadAnswer, fleets
-    from gpubench.pricing import bundled_catalog
+    from gpubench.pricing.price_files import current_catalog
 
     found = []
     for decision in plan.decisions:
         may_win = [each for each in decision.candidates if plan.allowed.issuperset(each.obstacles)]
-        made = fleets(may_win, request.load, request.spare, bundled_catalog())
+        made = fleets(may_win, request.load, request.spare, current_catalog())
         if decision.winner is None:
             made = []
         autoscaling = _autoscaling(plan, request, made[0]) if made and request.policy else None
@@ -253,7 +257,7 @@ def answers(plan: Plan, request: LoadRequest) -> list[LoadAnswer]:
     return found
 
 
-def _autoscaling(plan: Plan, request: LoadRequest, fleet: Fleet) -> Autoscaling:
+def _autoscaling(plan: DeploymentPlan, request: LoadRequest, fleet: Fleet) -> Autoscaling:
     from dataclasses import replace
 
     from gpubench.planning.autoscaling import Simulated, service_times, simulate
@@ -262,13 +266,14 @@ def _autoscaling(plan: Plan, request: LoadRequest, fleet: Fleet) -> Autoscaling:
     assert request.policy is not None
     start = _start(plan, request, fleet.candidate)
     policy = replace(request.policy, start_s=start.seconds)
-    service = service_times(fleet.candidate)
+    rate = fleet.size.rate_per_instance
+    service = service_times(fleet.candidate, plan.directories, rate * policy.target_utilisation)
 
     def simulated(policy: Policy) -> Simulated:
         return simulate(
             request.load,
             service,
-            fleet.size.rate_per_instance,
+            rate,
             policy,
             plan.objective,
             request.balancing,
@@ -290,7 +295,7 @@ def _autoscaling(plan: Plan, request: LoadRequest, fleet: Fleet) -> Autoscaling:
     )
 
 
-def _start(plan: Plan, request: LoadRequest, candidate: Candidate) -> StartTime:
+def _start(plan: DeploymentPlan, request: LoadRequest, candidate: Candidate) -> StartTime:
     from gpubench.planning.autoscaling import StartTime, measured_start
 
     if request.start_s is not None:

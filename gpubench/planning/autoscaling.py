@@ -9,16 +9,18 @@ simulated from measured service times: nothing is measured here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpubench import core
 from gpubench.errors import InputError
-from gpubench.planning.fleet import HOURS_A_MONTH
+from gpubench.planning.candidates import setting_key
+from gpubench.planning.fleet import HOURS_A_MONTH, Balancing
 from gpubench.planning.traffic import Load
 from gpubench.results.run_directory import open_run
 from gpubench.results.samples import Samples
@@ -28,9 +30,9 @@ from gpubench.statistics.percentiles import rank
 if TYPE_CHECKING:
     from gpubench.planning.candidates import Candidate
     from gpubench.results.result import Result
+    from gpubench.results.run_directory import RunDirectory
+    from gpubench.spec.spec import Spec
 
-Balancing = Literal["least-requests", "random", "shared"]
-BALANCINGS: tuple[Balancing, ...] = get_args(Balancing)
 
 _NS = 1e9
 _NEVER = np.iinfo(np.int64).max
@@ -275,11 +277,15 @@ def _report_period_s(span_s: float) -> float:
     return _REPORT_PERIODS_S[-1]
 
 
-def service_times(candidate: Candidate) -> ServiceTimes:
-    """The service times of a candidate, from its samples, or else from its mean stages.
+def service_times(
+    candidate: Candidate, directories: Sequence[str], rate_per_second: float
+) -> ServiceTimes:
+    """The service times of a candidate's setting, from samples, or else from its mean stages.
 
-    Documents of searches have no samples. Raises InputError if a sample file cannot be read, and
-    if the result has no stages.
+    Of the cells of this setting in `directories`, measured on a machine of the same kind, those
+    nearest to `rate_per_second` (inferences) are taken; open loops come before closed ones. Without
+    samples the service time is constant. Raises InputError if a sample file cannot be read, and if
+    the result has no stages either.
     """
     spec = candidate.spec
     largest, delay_s = spec.dynamic_batch_limits()
@@ -287,23 +293,46 @@ def service_times(candidate: Candidate) -> ServiceTimes:
     # An instance with more GPUs than were measured has as many workers on each of them.
     factor = round(candidate.rate_per_second / candidate.point.rate_per_second)
     workers = (spec.workers or 1) * (spec.depth or 1) * max(1, factor)
-    parts = []
-    if candidate.point.search is None:
-        for document in candidate.documents:
-            part = open_run(document.url).read_samples(document.name)
-            if part is not None and len(part):
-                parts.append(part)
+    parts, load = _samples_near(candidate, directories, rate_per_second / max(1, factor))
     if parts:
         count, times = _times_by_size(parts, most_joined)
-        note = f"service times of {count:,} measured batches"
+        note = f"service times of {count:,} batches, measured {load}"
     else:
         mean_ns = round(_mean_service_ms(candidate.result) * 1e6)
         times = (np.array([mean_ns], np.int64),) * most_joined
         note = (
             f"constant service time of {mean_ns / 1e6:.3g} ms, the mean that was measured, because "
-            "there are no samples; real times vary, so real percentiles are higher"
+            "no samples of this setting are there; real times vary, so real percentiles are higher"
         )
     return ServiceTimes(times, workers, round(delay_s * _NS), spec.batch, note)
+
+
+def _samples_near(
+    candidate: Candidate, directories: Sequence[str], rate_per_second: float
+) -> tuple[list[Samples], str]:
+    """Samples of all repeats of the best load of this setting, and that load in words."""
+    wanted = setting_key(candidate.result)
+    by_load: dict[tuple[bool, float, str], list[tuple[RunDirectory, str]]] = {}
+    for url in directories:
+        run = open_run(url)
+        for key, result in run.read_all(searches=True, cold=True).cells:
+            if result.error is None and setting_key(result) == wanted:
+                load = _load_of(result.spec, rate_per_second)
+                by_load.setdefault(load, []).append((run, key))
+    for load in sorted(by_load):
+        found = [run.read_samples(key) for run, key in by_load[load]]
+        parts = [part for part in found if part is not None and len(part)]
+        if parts:
+            return parts, load[2]
+    return [], ""
+
+
+def _load_of(spec: Spec, rate_per_second: float) -> tuple[bool, float, str]:
+    """How good a load is for the simulation, the best first, and the load in words."""
+    if spec.rate is None:
+        return True, -float(spec.clients or 0), f"with {spec.clients or 'a trace of'} clients"
+    rate = spec.rate * spec.batch
+    return False, abs(rate - rate_per_second), f"at {rate:.4g} inferences/s"
 
 
 def _times_by_size(
@@ -341,7 +370,7 @@ def _times_by_size(
 def _mean_service_ms(result: Result) -> float:
     """From the departure of a batch to its completion, on average."""
     stages = result.stages_ms
-    means = [
+    means: list[float] = [
         stage.mean
         for name in type(stages).model_fields
         if name not in {"queue", "batching"} and (stage := getattr(stages, name)) is not None
@@ -370,7 +399,7 @@ _OF_THE_START = (
 )
 
 
-def measured_start(directories: tuple[str, ...], candidate: Candidate) -> StartTime | None:
+def measured_start(directories: Sequence[str], candidate: Candidate) -> StartTime | None:
     """The P95 of the measured cold starts of a candidate's setting. None: there are none.
 
     With fewer than 20 starts there is no P95, and the longest start counts. Raises InputError if a

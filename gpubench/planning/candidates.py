@@ -262,13 +262,13 @@ def measured_settings(documents: Documents, objective: Objective) -> list[Measur
     _refuse_mixed([each.spec for each, _ in cells] + [each.spec for each, _ in searches])
     found: dict[str, _Collected] = {}
     for result, places in cells:
-        found.setdefault(_setting_key(result), _Collected(result)).add_cell(
+        found.setdefault(setting_key(result), _Collected(result)).add_cell(
             result, places, objective
         )
     for search, places in searches:
         if search.probes:
             last = search.probes[-1].result
-            key = _setting_key(last.model_copy(update={"spec": search.spec}))
+            key = setting_key(last.model_copy(update={"spec": search.spec}))
             found.setdefault(key, _Collected(last)).add_search(search, places, objective)
     return [each.measured() for each in found.values()]
 
@@ -416,7 +416,7 @@ def deployed_settings(spec: Spec) -> dict[str, str | float | int | bool | None]:
     return {name: value for name, value in spec.measured_settings().items() if name not in left_out}
 
 
-def _setting_key(result: Result) -> str:
+def setting_key(result: Result) -> str:
     """What two documents have in common if they are about the same setting."""
     settings = deployed_settings(result.spec)
     if result.spec.device != "cpu":  # which GPUs of the machine were used does not matter

@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from gpubench.errors import InputError
 from gpubench.planning.traffic import Load
-from gpubench.pricing.catalog import Catalog, Term
+from gpubench.pricing.catalog import Catalog
+from gpubench.pricing.names import TERMS, Term
 
 if TYPE_CHECKING:
     from gpubench.planning.autoscaling import Simulated
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from gpubench.results.result import Cost
 
 HOURS_A_MONTH = 730.0
-TERMS: tuple[Term, ...] = ("on-demand", "spot", "1-year", "3-year")
+# Which instance gets a request; docs/autoscaling.md says what each means.
+Balancing = Literal["least-requests", "random", "shared"]
+BALANCINGS: tuple[Balancing, ...] = get_args(Balancing)
 _MOST_INSTANCES = 1_000_000
 
 
@@ -137,11 +140,9 @@ def _order(fleet: Fleet) -> tuple[bool, float, float]:
 
 
 def _prices(cost: Cost | None, catalog: Catalog) -> dict[Term, float]:
-    """The known prices of an hour of the instance. Without a name there is only the given one."""
-    if cost is None:
+    """The known prices of an hour of the instance. Empty for a price without an instance."""
+    if cost is None or cost.instance is None:
         return {}
-    if cost.instance is None:
-        return {cost.term: cost.usd_per_hour}
     found: dict[Term, float] = {}
     for instance in catalog.instances:
         if instance.name == cost.instance and cost.region in {None, instance.region}:
@@ -163,7 +164,7 @@ class Autoscaling:
     serverless_usd_per_hour: float | None
     service_note: str  # where the service times come from
     start_note: str  # where the time of a start comes from
-    balancing: str
+    balancing: Balancing
 
 
 @dataclass(frozen=True)

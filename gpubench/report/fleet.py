@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gpubench.planning.fleet import TERMS, Autoscaling, Fleet, LoadAnswer
+from gpubench.planning.fleet import Autoscaling, Fleet, LoadAnswer
 from gpubench.planning.traffic import Load
+from gpubench.pricing.names import TERMS
+from gpubench.report.csv import CsvField, to_csv
 from gpubench.report.format import (
     ABSENT,
     count,
@@ -35,11 +37,11 @@ FLEETS = (
 _Filled = tuple[Column, list[str]]
 
 
-def load_sentences(answer: LoadAnswer, objective: Objective) -> list[str]:
+def load_sentence(answer: LoadAnswer, objective: Objective) -> str:
     """The answer: how many of which instance, and what they cost in a month."""
     if not answer.fleets:
         subject = workload_text(answer.decision.workload)
-        return [f"No fleet of {subject} is planned, because no setting can be recommended."]
+        return f"No fleet of {subject} is planned, because no setting can be recommended."
     sentences = [_fleet_sentence(answer)]
     if answer.fleets[0].candidate is not answer.decision.winner and answer.decision.winner:
         sentences.append(
@@ -47,7 +49,7 @@ def load_sentences(answer: LoadAnswer, objective: Objective) -> list[str]:
         )
     if answer.autoscaling is not None:
         sentences += _autoscaling_sentences(answer, answer.autoscaling, objective)
-    return [" ".join(sentences)]
+    return " ".join(sentences)
 
 
 def _fleet_sentence(answer: LoadAnswer) -> str:
@@ -80,7 +82,7 @@ def _autoscaling_sentences(
     text = (
         f"Autoscaled from {policy.least} to {policy.most}: {number(_mean(scaled), 3)} instances on "
         f"average{_month(answer, scaled)}, {_quality(scaled, objective)}; "
-        f"a constant {constant.policy.most}{_month(answer, constant)}, "
+        f"with {constant.policy.most} all the time{_month(answer, constant)}, "
         f"{_quality(constant, objective)}."
     )
     sentences = [text]
@@ -290,6 +292,35 @@ def load_json(answer: LoadAnswer) -> dict[str, Json]:
         else _simulated_json(from_zero, _serverless_usd(from_zero, price)),
     }
     return document
+
+
+def load_csv(answers: Sequence[LoadAnswer]) -> str:
+    """One row for each fleet, the cheapest of each workload first, in full precision."""
+    rows: list[dict[str, CsvField]] = []
+    for answer in answers:
+        for place, fleet in enumerate(answer.fleets, start=1):
+            size, cost = fleet.size, fleet.candidate.cost
+            rows.append(
+                {
+                    "model": answer.decision.workload.model,
+                    "rank": place,
+                    "cell": fleet.candidate.spec.describe(),
+                    "instance": cost.instance if cost else None,
+                    "region": cost.region if cost else None,
+                    "term": cost.term if cost else None,
+                    "usd_per_hour": cost.usd_per_hour if cost else None,
+                    "peak_per_second": size.peak_per_second,
+                    "mean_per_second": size.mean_per_second,
+                    "rate_per_instance": size.rate_per_instance,
+                    "instances": size.instances,
+                    "spare": size.spare,
+                    "utilisation": size.utilisation,
+                    "utilisation_after_loss": size.utilisation_after_loss,
+                    "usd_per_month": fleet.usd_per_month,
+                    "usd_per_million": fleet.usd_per_million,
+                }
+            )
+    return to_csv(rows)
 
 
 def _fleet_json(fleet: Fleet) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from gpubench.planning.candidates import Candidate, Unmet, deployed_settings
@@ -25,8 +26,11 @@ def csv_text(plan: DeploymentPlan) -> str:
     return to_csv(rows)
 
 
-def json_text(plan: DeploymentPlan) -> str:
-    """One document. Absent values are null. Rates are inferences per second."""
+def json_text(plan: DeploymentPlan, loads: Sequence[Json] = ()) -> str:
+    """One document. Absent values are null. Rates are inferences per second.
+
+    `loads`: what a load needs, as `gpubench.report.fleet.load_json` writes it.
+    """
     document: dict[str, Json] = {
         "schema": SCHEMA,
         "objective": {
@@ -36,6 +40,7 @@ def json_text(plan: DeploymentPlan) -> str:
         "allowed": [*sorted(plan.allowed)],
         "directories": [*plan.directories],
         "decisions": [_decision(each, plan) for each in plan.decisions],
+        "loads": [*loads],  # one for each decision if a load was given
     }
     return escape.json_text(
         json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

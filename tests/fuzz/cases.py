@@ -94,7 +94,9 @@ _FLAGS = {
     "plan": (
         *("--objective", "--allow", "--only", "--instance", "--usd-per-hour", "--all"),
         *("--prices", "--capital-usd", "--years", "--usd-per-kwh", "--watts"),
-        *("--format", "--output", "--json"),
+        *("--format", "--output", "--json", "--rate", "--traffic", "--spare", "--autoscale"),
+        *("--target-utilisation", "--scale-up-delay", "--evaluation-period", "--balancing"),
+        *("--serverless-usd-per-hour", "--scale-down-delay"),
     ),
     "compare": (
         *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force", "--prices"),
