@@ -110,7 +110,8 @@ void bind_fleet(py::module_& m) {
           "The latency of a rank (rank 1 is the smallest) among all requests, or those of a "
           "period. It is never too low, and at most 0.4% too high. Raises ValueError if there is "
           "no such rank or period.")
-      .def_property_readonly("launched_ns", instance_column(&gpubench::instance_record::launched_ns),
+      .def_property_readonly("launched_ns",
+                             instance_column(&gpubench::instance_record::launched_ns),
                              "Per instance: when it was launched.")
       .def_property_readonly("serving_ns", instance_column(&gpubench::instance_record::serving_ns),
                              "Per instance: when it began to serve.")
@@ -166,10 +167,9 @@ void bind_fleet(py::module_& m) {
       },
       "until_ns"_a, "rate_per_second"_a, py::kw_only(), "due_ns"_a = py::none(), "service_ns"_a,
       "workers"_a = 1, "max_batch"_a = 1, "max_delay_ns"_a = 0, "least"_a = 1, "most"_a = 1,
-      "first"_a = 1, "target_per_second"_a = 1.0, "period_ns"_a = 15'000'000'000,
-      "start_ns"_a = 0, "scale_down_delay_ns"_a = 300'000'000'000,
-      "balancing"_a = "least-requests", "late_after_ns"_a = py::none(),
-      "report_period_ns"_a = py::none(), "seed"_a = 0,
+      "first"_a = 1, "target_per_second"_a = 1.0, "period_ns"_a = 15'000'000'000, "start_ns"_a = 0,
+      "scale_down_delay_ns"_a = 300'000'000'000, "balancing"_a = "least-requests",
+      "late_after_ns"_a = py::none(), "report_period_ns"_a = py::none(), "seed"_a = 0,
       "Instances that start and stop serve a load, in simulated time. The load has steps: "
       "`rate_per_second` requests arrive at random (Poisson) until `until_ns`; or requests arrive "
       "at `due_ns`. Each instance has `workers`, and `service_ns` holds the service times of its "

@@ -25,7 +25,9 @@ fleet_options constant_service(std::int64_t service_ns) {
   return options;
 }
 
-fleet_load at(times due_ns, std::int64_t span_ns) { return {{{span_ns, 1}}, std::move(due_ns)}; }
+fleet_load at(times due_ns, std::int64_t span_ns) {
+  return {{{span_ns, 1}}, std::move(due_ns)};
+}
 
 std::uint64_t late(const fleet_outcome& outcome) {
   std::uint64_t sum = 0;
@@ -128,8 +130,8 @@ void a_day_worked_out_by_hand() {
   }
   CHECK(result.instances[0].removed_ns == never_ns && result.instances[0].stopped_ns == never_ns);
   // From 1 s to 3 s 30 requests arrive every 66.7 ms at an instance that takes 100 ms for each: all
-  // but the first wait. The three at 3.0, 3.2 and 3.4 s find 10, 9 and 8 before them. The one at 3.6 s
-  // goes to an idle instance.
+  // but the first wait. The three at 3.0, 3.2 and 3.4 s find 10, 9 and 8 before them. The one
+  // at 3.6 s goes to an idle instance.
   CHECK(late(result) == 29 + 3);
   CHECK(result.instances[0].busy_ns + result.instances[1].busy_ns + result.instances[2].busy_ns ==
         4'500'000'000);
@@ -152,7 +154,8 @@ void a_removed_instance_answers_the_requests_that_it_has() {
   options.scaling.most = options.scaling.first = 2;
   options.scaling.scale_down_delay_ns = 0;
   options.instance.service_ns = {{5'000'000'000}};
-  const fleet_outcome result = simulate_fleet(at({900'000'000, 900'000'001}, 9'000'000'000), options);
+  const fleet_outcome result =
+      simulate_fleet(at({900'000'000, 900'000'001}, 9'000'000'000), options);
   CHECK(result.instances[1].removed_ns == 1'000'000'000);
   CHECK(result.instances[1].stopped_ns / 10 == 590'000'000);
   CHECK(result.periods[0].latency.at_rank(2) <= 5'000'000'000);
@@ -161,7 +164,8 @@ void a_removed_instance_answers_the_requests_that_it_has() {
 void a_request_launches_an_instance_if_there_is_none() {
   fleet_options options = autoscaled();
   options.scaling.least = options.scaling.first = 0;
-  const fleet_outcome result = simulate_fleet(at({500'000'000, 700'000'000}, 9'000'000'000), options);
+  const fleet_outcome result =
+      simulate_fleet(at({500'000'000, 700'000'000}, 9'000'000'000), options);
   CHECK((launches(result) == times{500'000'000}));
   CHECK(result.instances[0].serving_ns == 2'000'000'000);
   // Served from 2.0 and from 2.1 s: latencies of 1.6 and 1.5 s.
@@ -242,8 +246,8 @@ void mean_latencies_are_those_of_queueing_theory() {
 void arrivals_follow_the_rate() {
   fleet_options options = constant_service(0);
   options.report_period_ns = 1'000'000'000'000;
-  const fleet_load load{{{1'000'000'000'000, 100}, {2'000'000'000'000, 0}, {3'000'000'000'000, 300}},
-                        {}};
+  const fleet_load load{
+      {{1'000'000'000'000, 100}, {2'000'000'000'000, 0}, {3'000'000'000'000, 300}}, {}};
   const fleet_outcome result = simulate_fleet(load, options);
   const auto count = [&](std::size_t i) {
     return static_cast<double>(result.periods[i].latency.count());
