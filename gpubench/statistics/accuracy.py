@@ -126,7 +126,8 @@ def interval(found: Scores) -> Interval:
         half = math.sqrt(weight * share * (1 - share) + weight * weight / 4) / (1 + weight)
     else:
         centre, half = _wald(np.append(found.each, [0.0, 0.0, 1.0, 1.0]))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return min(low, found.mean), max(high, found.mean)  # they may differ by rounding
 
 
 def drop_interval(reference: Scores, found: Scores) -> Interval:
