@@ -145,7 +145,7 @@ def published(
             time=datetime.now(UTC).isoformat(timespec="seconds"),  # of this document
             gpubench="not used",
             python="not printed",
-            cpu="a CPU that is not printed",
+            cpu="an unknown CPU",
             cores=instance.vcpus or 1,
             gpus=[GPUS[instance.accelerator or ""]],
             instance=stated_instance,

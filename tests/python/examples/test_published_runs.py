@@ -76,6 +76,47 @@ def test_compare_has_the_true_ratios_of_the_study(
     assert (min(of_large_batches), max(of_large_batches)) == pytest.approx((1.33, 3.48), abs=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("only", "answer"),
+    [
+        (
+            [],
+            "amp, batch 8, on g5.4xlarge: at most 1,419/s each, at least $0.318 a million",
+        ),
+        (
+            ["--only", "batch=1"],
+            "amp, batch 1, on g4dn.4xlarge: at most 180/s each, at least $1.86 a million",
+        ),
+    ],
+)
+def test_plan_gives_the_answers_on_the_page(
+    folder: Path, capsys: pytest.CaptureFixture[str], only: list[str], answer: str
+) -> None:
+    runs = [str(folder / "g5_vs_g4dn" / name) for name in ("g5.4xlarge", "g4dn.4xlarge")]
+    allowed = ["--allow", "suspect,closed-loop"]
+    capsys.readouterr()
+    assert main(["plan", *runs, "--objective", "p95:8ms", *allowed, *only, "--json", "-"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    [found] = [each for each in plan["decisions"] if each["workload"]["model"] == "resnet50"]
+    best = found["candidates"][found["winner"]]
+    assert answer == (
+        f"{best['settings']['precision']}, batch {best['settings']['batch']}, on "
+        f"{best['cost']['instance']}: at most {best['rate_per_second']:,.0f}/s each, at least "
+        f"${best['cost']['usd_per_million']:.3g} a million"
+    )
+    assert answer in PAGE.read_text()
+
+
+def test_plan_recommends_no_published_figure_unless_it_is_allowed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [str(folder / "g5_vs_g4dn" / name) for name in ("g5.4xlarge", "g4dn.4xlarge")]
+    capsys.readouterr()
+    assert main(["plan", *runs, "--objective", "p95:8ms", "--json", "-"]) == 1
+    plan = json.loads(capsys.readouterr().out)
+    assert [each["winner"] for each in plan["decisions"]] == [None, None]
+
+
 def test_bert_large_has_costs_and_no_latency(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
