@@ -6,8 +6,8 @@ gpubench sweep --model examples/pruned_resnet50.py:whole,examples/pruned_resnet5
 gpubench report results/pruned
 
 torch-pruning (MIT) removes the channels with the smallest weights, and with them everything that
-reads or writes them. So the layers become smaller, and every runtime is faster. What the model
-loses, --eval shows: train the pruned network further on your data, and let `pruned` load it.
+reads or writes them. So the layers become smaller, and every runtime has less to compute. A pruned
+network has to be trained further on its data: let `pruned` load the weights after that.
 
 Both functions make the same random weights, so speed and size are right, and accuracy means
 nothing. Channels are removed in groups of 8, which GPUs and CPUs compute faster.

@@ -122,12 +122,19 @@ class RuntimeEntry:
     built_for_batches: bool = False
     # It executes models in the memory format of --memory-format. Others choose a layout themselves.
     takes_memory_format: bool = False
+    # The precisions in which it has kernels for 2:4 sparse weights.
+    sparse_precisions: tuple[str, ...] = ()
     # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
     run_on_gpus: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
-    "eager": RuntimeEntry("gpubench.engines.eager", takes_memory_format=True, run_on_gpus=True),
+    "eager": RuntimeEntry(
+        "gpubench.engines.eager",
+        takes_memory_format=True,
+        sparse_precisions=("fp16", "bf16"),
+        run_on_gpus=True,
+    ),
     "torchscript": RuntimeEntry(
         "gpubench.engines.torchscript", takes_memory_format=True, run_on_gpus=True
     ),
@@ -141,6 +148,10 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         "gpubench.engines.aotinductor", compiled_for_workers=True, run_on_gpus=True
     ),
     "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime"),
-    "tensorrt": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
+    "tensorrt": RuntimeEntry(
+        "gpubench.engines.tensorrt.engine",
+        built_for_batches=True,
+        sparse_precisions=("fp16", "bf16", "int8"),
+    ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
 }

@@ -83,3 +83,10 @@ def native_precision(cell: Cell, machine: Machine) -> bool:
         return True
     available = torch_gpus.torch_gpus()
     return all(available[_number(device)].native_bf16 for device in cell.devices)
+
+
+def without_sparse_kernels(cell: Cell) -> str | None:
+    """The name of a GPU of the cell that cannot multiply 2:4 sparse weights; None if all can."""
+    available = torch_gpus.torch_gpus()
+    chosen = (available[_number(device)] for device in cell.devices)
+    return next((gpu.name for gpu in chosen if not gpu.has_sparse_kernels), None)

@@ -9,7 +9,7 @@ import importlib
 import os
 from pathlib import Path
 
-from gpubench.cells.devices import native_precision
+from gpubench.cells.devices import native_precision, without_sparse_kernels
 from gpubench.cells.foreign_code import brings_code
 from gpubench.engines import refusals
 from gpubench.errors import InputError
@@ -102,6 +102,8 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
         _refuse_trace(cell.load, cell.spec.requests)
     if cell.memory_format != "contiguous":
         _refuse_memory_format(cell)
+    if cell.sparsity != "none":
+        _refuse_sparsity(cell)
     if cell.service is not None:  # no model is executed
         return
     reason = refusals.on_cpu(cell) if cell.on_cpu else None
@@ -132,6 +134,39 @@ def _refuse_memory_format(cell: Cell) -> None:
         f"--memory-format {cell.memory_format}: {cell.runtime} chooses the memory format itself; "
         f"{remedy}"
     )
+
+
+def _refuse_sparsity(cell: Cell) -> None:
+    """Raises InputError if the cell's device, runtime, precision or model has no sparse kernels."""
+    setting = f"--sparsity {cell.sparsity}"
+    if cell.on_cpu:
+        raise InputError(
+            f"{setting}: CPUs have no kernels for it; it needs an NVIDIA GPU from Ampere on "
+            "(A100, A10G, L4, H100); remove it"
+        )
+    if cell.service is not None or cell.model_entry.convolutional:
+        raise InputError(
+            f"{setting}: it is for linear layers, and {cell.model} has none or very few; remove it"
+        )
+    supported = cell.runtime_entry.sparse_precisions
+    if not supported:
+        names = [
+            name
+            for name, runtime in RUNTIMES.items()
+            if runtime.sparse_precisions and name in (cell.model_entry.runtimes or RUNTIMES)
+        ]
+        remedy = f"choose --runtime {' or '.join(names)}, or remove it" if names else "remove it"
+        raise InputError(f"{setting}: {cell.runtime} has no kernels for it; {remedy}")
+    if cell.precision not in supported:
+        raise InputError(
+            f"{setting}: {cell.runtime} has kernels for it in {', '.join(supported)}, and not in "
+            f"{cell.precision}; choose one of them with --precision"
+        )
+    if gpu := without_sparse_kernels(cell):
+        raise InputError(
+            f"{setting}: {gpu} has no kernels for it, which came with Ampere (A100, A10G); remove "
+            "it, or choose another --device"
+        )
 
 
 def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:

@@ -105,6 +105,7 @@ def cell_of(spec: Spec) -> Cell:
         precision=spec.precision,
         precision_given="precision" in spec.model_fields_set,
         memory_format=spec.memory_format,
+        sparsity=spec.sparsity,
         devices=spec.devices,
         inputs=spec.inputs,
         workers=spec.workers,

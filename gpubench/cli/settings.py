@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "runtime": "NAME",
         "precision": "",
         "memory_format": "",
+        "sparsity": "",
         "allow_code": "",
         "service_time": "TIME",
         "service_dist": "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import memory_format, precision, weights_bytes
+from gpubench.engines import memory_format, precision, sparse_linear, weights_bytes
 from gpubench.engines.base import Engine
 from gpubench.models.base import LoadedModel
 
@@ -24,6 +24,8 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     for parameter in module.parameters():  # a ScriptModule has no requires_grad_
         if parameter.is_floating_point():
             parameter.requires_grad_(cell.precision == "amp")  # see precision.thread_modes
+    if cell.sparsity == "2:4":
+        sparse_linear.compress(module)
     return Engine(
         forward=module,
         device=torch.device(cell.device),

@@ -202,6 +202,8 @@ def _unproven_on_gpus(cell: Cell) -> str | None:
         return f"--runtime {cell.runtime}"
     if cell.precision in {"int8", "fp8"}:
         return f"--precision {cell.precision}"
+    if cell.sparsity != "none":
+        return f"--sparsity {cell.sparsity}"
     if len(cell.devices) > 1:
         return f"{len(cell.devices)} GPUs"
     return None

@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 # other settings share all three.
 _ENGINE_SETTINGS = (
     "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
-    "memory_format", "batch", "seq_len", "devices", "inputs", "seed", "eval", "eval_metric",
+    "memory_format", "sparsity", "batch", "seq_len", "devices", "inputs", "seed", "eval",
+    "eval_metric",
 )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def weights_of(model: LoadedModel, cell: Cell) -> tuple[object, ...]:
     """What identifies the weights of a preset."""
     # Random weights follow from the seed. Other weights are in files, which can change.
     weights = None if cell.weights == "random" else model.weights_digest
-    return cell.model, cell.weights, weights
+    return cell.model, cell.weights, cell.sparsity, weights
 
 
 def _with_batch(reference: Reference, batch: int) -> Reference:

@@ -111,4 +111,4 @@ class Shared:
 def _key(cell: Cell) -> tuple[object, ...]:
     """What the weights of a preset depend on."""
     seed = cell.seed if cell.weights == "random" else None
-    return cell.model, cell.weights, seed, state_of_files(cell)
+    return cell.model, cell.weights, cell.sparsity, seed, state_of_files(cell)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 import torch
 
 from gpubench.errors import GpubenchError
+from gpubench.models.sparsity import prune_2_of_4
 from gpubench.registry import model_entry
 from gpubench.spec.input_shapes import RequestInput
 
@@ -95,7 +96,8 @@ def add_tensor(digest: hashlib.blake2b, name: str, tensor: torch.Tensor) -> None
 def load(cell: Cell) -> LoadedModel:
     """Load the model of `cell`, with the model file that the registry names for it.
 
-    Raises GpubenchError if the weights cannot be fetched, or do not fit the model.
+    Raises GpubenchError if the weights cannot be fetched, or do not fit the model, or if its layers
+    cannot be pruned.
     """
     known = model_entry(cell.model)
     if known is None or known.file is None:
@@ -103,7 +105,10 @@ def load(cell: Cell) -> LoadedModel:
     logging.getLogger("torch.utils._pytree").addFilter(_is_not_about_torchao)
     loader = cast(Callable[["Cell"], LoadedModel], importlib.import_module(known.file).load)
     with _without_prompts():
-        return loader(cell)
+        loaded = loader(cell)
+    if cell.sparsity == "2:4":
+        prune_2_of_4(loaded.module, cell.model)
+    return loaded
 
 
 def preset_inputs(cell: Cell) -> MakeInputs | None:

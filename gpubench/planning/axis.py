@@ -12,7 +12,7 @@ from gpubench.planning.matching import Value
 from gpubench.registry import RUNTIMES
 from gpubench.results.result import Result
 from gpubench.spec.durations import parse_duration
-from gpubench.spec.settings import MemoryFormat, Precision
+from gpubench.spec.settings import MemoryFormat, Precision, Sparsity
 from gpubench.spec.spec import PRICING_FIELDS, Spec
 
 _DURATIONS = frozenset({"service_time", "warmup", "duration"})
@@ -20,6 +20,7 @@ _ORDERS = {
     "runtime": tuple(RUNTIMES),
     "precision": get_args(Precision),
     "memory_format": get_args(MemoryFormat),
+    "sparsity": get_args(Sparsity),
 }
 
 

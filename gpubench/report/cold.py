@@ -58,6 +58,7 @@ _SETTINGS = (
     _Setting("weights", lambda r: r.engine.weights),
     _Setting("sequence length", lambda r: str(r.spec.seq_len) if r.spec.seq_len else None),
     _Setting("memory format", lambda r: r.spec.memory_format),
+    _Setting("sparsity", lambda r: r.spec.sparsity),
     _Setting("input shape", lambda r: r.spec.input_shape),
     _Setting("dimensions", lambda r: r.spec.dim),
     _Setting("inputs file", lambda r: r.spec.inputs_file),

@@ -126,6 +126,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "gpubench_version": environment.gpubench,
         "torch_version": environment.torch,
         "driver_version": environment.driver,
+        "sparsity": spec.sparsity,
         "parameters": result.engine.parameters,
         "flops_per_inference": result.engine.flops,
         "achieved_flops_per_second": result.achieved.flops_per_second,

@@ -25,6 +25,7 @@ _SEARCH_FLAGS = (
     *("model", "weights", "input_shape", "dim", "inputs_file", "runtime", "precision"),
     *(
         "memory_format",
+        "sparsity",
         "batch",
         "seq_len",
         "inputs",
@@ -68,6 +69,8 @@ def setting_text(spec: Spec) -> str:
         parts = [f"{spec.model} in {spec.precision} with {spec.runtime}"]
         if spec.memory_format != "contiguous":
             parts.append(spec.memory_format)
+        if spec.sparsity != "none":
+            parts.append(f"{spec.sparsity} sparsity")
     parts.append(f"batch {spec.batch}")
     if spec.dynamic_batch is not None:
         parts.append(f"dynamic batch {spec.dynamic_batch}")

@@ -83,7 +83,8 @@ def _variant(result: Result) -> object:
     spec = result.spec
     return (
         spec.model, spec.weights, spec.seq_len, spec.input_shape, spec.dim, spec.runtime,
-        spec.precision, spec.clients is None, result.environment.model_dump_json(exclude={"time"}),
+        spec.precision, spec.sparsity, spec.clients is None,
+        result.environment.model_dump_json(exclude={"time"}),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
-from gpubench.spec.settings import EvalMetric, Inputs, MemoryFormat, Precision, Wait
+from gpubench.spec.settings import EvalMetric, Inputs, MemoryFormat, Precision, Sparsity, Wait
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Cell:
     precision: Precision
     precision_given: bool  # False: the precision is the default, or that of the model's file
     memory_format: MemoryFormat
+    sparsity: Sparsity
 
     devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1")
     inputs: Inputs

@@ -10,6 +10,7 @@ from typing import Literal, Required, TypeAlias, TypedDict
 # fp64 is what some ONNX files compute in; nothing is converted to it.
 Precision = Literal["fp32", "tf32", "amp", "fp16", "bf16", "int8", "fp8", "fp64"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Sparsity = Literal["none", "2:4"]
 Inputs = Literal["device", "host", "pinned"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
@@ -36,6 +37,7 @@ class Settings(TypedDict, total=False):
     runtime: str
     precision: Precision
     memory_format: MemoryFormat
+    sparsity: Sparsity
     batch: int
     seq_len: int | None
     device: str

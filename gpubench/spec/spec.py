@@ -36,6 +36,7 @@ from gpubench.spec.settings import (
     Precision,
     ServiceDistribution,
     Settings,
+    Sparsity,
     Wait,
 )
 from gpubench.spec.share import parse_share
@@ -162,6 +163,11 @@ class Spec(BaseModel):
         default="contiguous",
         description="Order of images and of the weights of convolutions in memory: contiguous "
         "(NCHW, as the model makes them) or channels_last (NHWC).",
+    )
+    sparsity: Sparsity = Field(
+        default="none",
+        description="2:4 keeps the two largest of each four weights of linear layers, and uses the "
+        "sparse kernels of NVIDIA GPUs from Ampere on.",
     )
     batch: Whole = Field(default=1, ge=1, le=MOST_SAMPLES, description="Samples per request.")
     seq_len: Whole | None = Field(
@@ -488,9 +494,10 @@ class Spec(BaseModel):
         else:
             load = self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
         layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
+        sparse = "" if self.sparsity == "none" else f" {self.sparsity} sparse"
         return (
-            f"{self.model} {self.runtime} {self.precision}{layout}, batch {self.batch}, {load}, "
-            f"workers {self.workers}"
+            f"{self.model} {self.runtime} {self.precision}{layout}{sparse}, batch {self.batch}, "
+            f"{load}, workers {self.workers}"
         )
 
     def measured_settings(self) -> dict[str, Any]:

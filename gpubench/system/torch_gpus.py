@@ -21,6 +21,10 @@ class TorchGpu:
         return self.capability >= (8, 0)  # from Ampere on; TF32 likewise
 
     @property
+    def has_sparse_kernels(self) -> bool:
+        return self.capability >= (8, 0)
+
+    @property
     def has_tf32(self) -> bool:
         return self.capability >= (8, 0)
 

@@ -100,6 +100,8 @@ class Builder:
         self._config = self._builder.create_builder_config()
         if cell.precision != "tf32":
             self._config.clear_flag(trt.BuilderFlag.TF32)
+        if cell.sparsity == "2:4":
+            self._config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         self._set_batches(batches, known)
         is_rtx = cell.runtime == "tensorrt-rtx"
         if is_rtx:

@@ -149,6 +149,8 @@ def _entry(source: _Source, cell: Cell, capability: tuple[int, int], batches: Ba
         "gpu": cache_key.hardware(cell) if cell.runtime == "tensorrt" else None,
         "library": version_of(cell.runtime),
     }
+    if cell.sparsity != "none":
+        target["sparsity"] = cell.sparsity
     if cell.dims or cell.given_inputs or cell.inputs_file:
         target["sizes"] = [dict(cell.dims), str(cell.given_inputs), str(cell.inputs_file)]
     return cache_key.entry(
