@@ -32,7 +32,7 @@ def whole() -> gpubench.OwnModel:
 
 def pruned() -> gpubench.OwnModel:
     network = resnet50()
-    prune(network, torch.zeros(1, 3, SIZE, SIZE), kept_whole=[network.fc])
+    prune(network, torch.zeros(1, 3, SIZE, SIZE), kept_whole=[network.get_submodule("fc")])
     return own_model(network)
 
 
@@ -53,7 +53,8 @@ def prune(
 
 def resnet50() -> torch.nn.Module:
     torch.manual_seed(0)
-    return torchvision.models.resnet50(weights=None).eval()
+    network: torch.nn.Module = torchvision.models.resnet50(weights=None)
+    return network.eval()
 
 
 def own_model(network: torch.nn.Module) -> gpubench.OwnModel:
