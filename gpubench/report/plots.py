@@ -141,7 +141,7 @@ def result_plots(results: Iterable[Result]) -> tuple[list[Plot], list[str]]:
         plots += drawn
         if not drawn:
             remarks.append(f"No plot of {subject}: it has fewer than two figures.")
-    return _named_apart(plots), remarks
+    return named_apart(plots), remarks
 
 
 def _plots(subject: str, measured: list[_Measured]) -> Iterator[Plot]:
@@ -416,7 +416,7 @@ def file_name(*words: str) -> str:
     return re.sub(r"[^\w.]+", "-", "-".join(words))[:_LONGEST_NAME].strip("-.").lower()
 
 
-def _named_apart(plots: Iterable[Plot]) -> list[Plot]:
+def named_apart(plots: Iterable[Plot]) -> list[Plot]:
     """Plots whose file names would be equal get a number."""
     seen: dict[str, int] = {}
     named = []

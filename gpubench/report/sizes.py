@@ -1,16 +1,17 @@
-"""Models side by side: how large they are, how fast they are, and what an inference costs.
+"""Models side by side: how large they are, what an inference costs, and how often it is right.
 
-A table and a plot, for results of at least two models.
+A table and plots, for results of at least two models, or of one model with at least two accuracies.
 
 A *variant* is a model with everything that may change its size or its outputs: weights, sizes of
-the inputs, runtime and precision. A variant has one row and one point: its cell with the highest
-throughput. If any of its cells is valid, it is a valid one; a cell with wrong outputs is taken only
+the inputs, runtime, precision, sparsity; and the data of its accuracy. A variant has one row and
+one point: its cell with the highest throughput. If any of its cells is valid, it is a valid one; a cell with wrong outputs is taken only
 if there is no other. Closed and open loops are different variants, because the throughput of an
 open loop is what was offered. Each machine has its own table.
 
-The plot has the cost on the y-axis, or the throughput if there is no price. On the x-axis it has
-the arithmetic of an inference. Both axes begin at zero, so a model on the line from the origin to
-another one costs as much for each operation.
+The plots have the cost on the y-axis, or the throughput if there is no price. On the x-axis they
+have the accuracy, in one plot for each metric and data. If no accuracy was measured, there is one
+plot, with the arithmetic of an inference. Both of its axes begin at zero, so a model on the line
+from the origin to another one costs as much for each operation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gpubench.report.accuracy import (
+    METRICS,
+    accuracy_columns,
+    accuracy_facts,
+    accuracy_remarks,
+)
 from gpubench.report.format import ABSENT, count, number
 from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, verdict
 from gpubench.report.plots import (
@@ -30,6 +37,7 @@ from gpubench.report.plots import (
     Point,
     file_name,
     make_point,
+    named_apart,
 )
 from gpubench.report.results import (
     ARITHMETIC,
@@ -83,7 +91,7 @@ def _variant(result: Result) -> object:
     spec = result.spec
     return (
         spec.model, spec.weights, spec.seq_len, spec.input_shape, spec.dim, spec.runtime,
-        spec.precision, spec.sparsity, spec.clients is None,
+        spec.precision, spec.sparsity, spec.clients is None, spec.eval, spec.eval_metric,
         result.environment.model_dump_json(exclude={"time"}),
     )  # fmt: skip
 
@@ -101,7 +109,8 @@ def _rank(result: Result) -> tuple[bool, bool, float]:
 
 
 def _comparable(results: Sequence[Result]) -> bool:
-    return len({result.spec.model for result in results}) > 1
+    models = {result.spec.model for result in results}
+    return len(models) > 1 or sum(result.accuracy is not None for result in results) > 1
 
 
 def _table(results: Sequence[Result]) -> Table:
@@ -117,6 +126,7 @@ def _table(results: Sequence[Result]) -> Table:
         figure_column("inferences /s", throughput_text),
         percentile_column(95, results),
         *cost_columns(results),
+        *accuracy_columns(results),
         FilledColumn(Column("verdict", "left"), verdict_cell(results)),
     ]
     has_arithmetic = any(result.engine.flops is not None for result in results)
@@ -126,9 +136,15 @@ def _table(results: Sequence[Result]) -> Table:
         rows=[[filled.cell(result) for filled in columns] for result in results],
         facts=[
             ("models on", machine_name(results[0].environment)),
+            *accuracy_facts(results),
             *([("prices", prices(costs))] if costs else []),
         ],
-        remarks=[VARIANTS, SIZES, *([ARITHMETIC] if has_arithmetic else [])],
+        remarks=[
+            VARIANTS,
+            SIZES,
+            *([ARITHMETIC] if has_arithmetic else []),
+            *accuracy_remarks(results),
+        ],
     )
 
 
@@ -174,7 +190,7 @@ class _Entry:
 
 
 def size_plots(results: Iterable[Result]) -> list[Plot]:
-    """Cost against arithmetic. A plot has at least two points.
+    """Cost against accuracy, or against arithmetic. A plot has at least two points.
 
     Colours are models and shapes are their variants. Colours do not suffice for many models: then
     there is one plot for each runtime and precision, and all have the same scales.
@@ -182,7 +198,25 @@ def size_plots(results: Iterable[Result]) -> list[Plot]:
     rows = [row for group in by_machine(results) for row in variants(group)]
     if not _comparable(rows):
         return []
-    return list(_plots(_ARITHMETIC, rows))
+    measured = dict.fromkeys(
+        (row.accuracy.metric, row.accuracy.data.name) for row in rows if row.accuracy
+    )
+    quantities = [_accuracy_of(metric, data) for metric, data in measured] or [_ARITHMETIC]
+    return named_apart(plot for quantity in quantities for plot in _plots(quantity, rows))
+
+
+def _accuracy_of(metric: str, data: str) -> _Quantity:
+    """Accuracies are comparable only if they have the same metric and the same data."""
+
+    def value(result: Result) -> tuple[float, Interval | None] | None:
+        accuracy = result.accuracy
+        if accuracy is None or (accuracy.metric, accuracy.data.name) != (metric, data):
+            return None
+        interval = accuracy.interval
+        return 100 * accuracy.value, interval and (100 * interval[0], 100 * interval[1])
+
+    axis = Axis(f"{METRICS[metric]} accuracy on {data} (%)", begins_at_zero=False)
+    return _Quantity(f"{METRICS[metric]} accuracy", axis, value)
 
 
 def _plots(quantity: _Quantity, rows: Sequence[Result]) -> Iterator[Plot]:

@@ -38,7 +38,8 @@ def test_only_linear_layers_whose_sizes_fit_are_pruned() -> None:
         pass
 
     fits, convolution = torch.nn.Linear(64, 32), torch.nn.Conv2d(64, 32, 1)
-    layers = [fits, torch.nn.Linear(64, 10), torch.nn.Linear(60, 32), Subclass(64, 32), convolution]
+    others = [torch.nn.Linear(64, 10), torch.nn.Linear(60, 32), Subclass(64, 32)]
+    layers: list[torch.nn.Linear | torch.nn.Conv2d] = [fits, *others, convolution]
     before = [layer.weight.detach().clone() for layer in layers]
     sparsity.prune_2_of_4(torch.nn.Sequential(*layers), "mine.py:net")
     zeros = [int((layer.weight == 0).sum()) / layer.weight.numel() for layer in layers]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import pytest
 from factories import DRIFT, G4DN, G5, WRONG_ANSWERS, failed, repeated, result
 
-from gpubench.report import svg
+from gpubench.report import markdown, svg, terminal
 from gpubench.report.sizes import size_plots, size_tables, variants
-from gpubench.results.result import Result
+from gpubench.results.result import Accuracy, AccuracyData, Result
 
 
 def sized(
@@ -20,13 +20,28 @@ def sized(
     parameters: int | None = 25_557_032,
     flops: float | None = 8.2e9,
     artifact_bytes: int | None = 100 * 2**20,
+    accuracy: float | None = None,
+    drop: float | None = None,
+    data: str = "labelled.parquet",
+    metric: Literal["top1", "f1"] = "top1",
     **settings: Any,
 ) -> Result:
     measured = result(throughput, 50.0, model=model, instance="c7i.xlarge", **settings)
     engine = measured.engine.model_copy(
         update={"parameters": parameters, "flops": flops, "artifact_bytes": artifact_bytes}
     )
-    return measured.model_copy(update={"engine": engine})
+    figures = None
+    if accuracy is not None:
+        figures = Accuracy(
+            metric=metric,
+            value=accuracy,
+            interval=(accuracy - 0.01, accuracy + 0.01),
+            samples=5000,
+            reference=None if drop is None else accuracy + drop,
+            drop=drop,
+            data=AccuracyData(name=data),
+        )
+    return measured.model_copy(update={"engine": engine, "accuracy": figures})
 
 
 def distilbert(throughput: float = 40.0, **settings: Any) -> Result:
@@ -45,6 +60,11 @@ def test_one_model_has_neither_table_nor_plot() -> None:
     assert size_plots(cells) == []
 
 
+def test_one_model_with_two_accuracies_has_both() -> None:
+    cells = [sized(accuracy=0.761), sized(50, precision="bf16", accuracy=0.760)]
+    assert len(size_tables(cells)) == len(size_plots(cells)) == 1
+
+
 def test_a_row_has_the_sizes_the_speed_and_the_price_of_a_model() -> None:
     [table] = size_tables([bert(), distilbert()])
     titles = [column.title for column in table.columns]
@@ -56,6 +76,7 @@ def test_a_row_has_the_sizes_the_speed_and_the_price_of_a_model() -> None:
     assert (small["inferences /s"], small["P95 ms"]) == ("40.0 ±0.8", "50.0")
     assert small["$/million c7i.xlarge"] == "1.24 ±0.03"
     assert small["verdict"] == "valid"
+    assert "accuracy" not in titles
 
 
 def test_a_size_that_no_model_has_is_no_column() -> None:
@@ -113,7 +134,57 @@ def test_each_machine_has_its_table() -> None:
     assert [machine.split(" · ")[0] for machine in machines] == ["g5.4xlarge", "g4dn.4xlarge"]
 
 
-def test_cost_is_plotted_against_the_arithmetic() -> None:
+def test_accuracy_and_drop_are_columns_where_they_were_measured() -> None:
+    cells = [bert(accuracy=0.92, drop=0.0), distilbert(accuracy=0.905, drop=0.012), sized()]
+    shown = terminal.text(size_tables(cells), 250)
+    assert "90.5 (89.5 to 91.5)" in shown
+    assert "1.2" in shown
+    assert {"accuracy", "drop"} <= set(markdown.text(size_tables(cells)).split())
+
+
+def test_cost_is_plotted_against_accuracy() -> None:
+    cells = [bert(accuracy=0.92), distilbert(accuracy=0.905), sized()]
+    [plot] = size_plots(cells)
+    assert plot.name == "models-cost-top-1-accuracy"
+    assert plot.x
+    assert not plot.x.begins_at_zero
+    [small, large] = plot.lines
+    assert (small.name, large.name) == ("distilbert", "bert-base")
+    [point] = small.points
+    assert (point.x, point.y) == (90.5, cells[1].costs[0].usd_per_million)
+    assert point.x_interval == pytest.approx((89.5, 91.5))
+    assert "Not drawn for lack of a figure: 1 of 3 variants." in plot.remarks
+
+
+def test_accuracies_on_other_data_have_another_plot() -> None:
+    cells = [
+        make(accuracy=0.9, data=data, precision=precision)
+        for make in (bert, distilbert)
+        for data, precision in (("a.parquet", "fp32"), ("b.parquet", "bf16"))
+    ]
+    plots = size_plots(cells)
+    assert [plot.name for plot in plots] == [
+        "models-cost-top-1-accuracy",
+        "models-cost-top-1-accuracy-2",
+    ]
+    assert [plot.x and "a.parquet" in plot.x.title for plot in plots] == [True, False]
+    assert [len(line.points) for plot in plots for line in plot.lines] == [1] * 4
+
+
+def test_each_metric_has_its_plot() -> None:
+    cells = [
+        bert(accuracy=0.92),
+        distilbert(accuracy=0.9),
+        bert(accuracy=0.88, metric="f1", precision="bf16"),
+        distilbert(accuracy=0.87, metric="f1", precision="bf16"),
+    ]
+    assert [plot.name for plot in size_plots(cells)] == [
+        "models-cost-top-1-accuracy",
+        "models-cost-f1-accuracy",
+    ]
+
+
+def test_without_accuracy_cost_is_plotted_against_the_arithmetic() -> None:
     [plot] = size_plots([bert(), distilbert()])
     assert plot.name == "models-cost-arithmetic"
     assert [line.name for line in plot.lines] == ["distilbert", "bert-base"]
