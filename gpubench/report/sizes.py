@@ -3,10 +3,11 @@
 A table and plots, for results of at least two models, or of one model with at least two accuracies.
 
 A *variant* is a model with everything that may change its size or its outputs: weights, sizes of
-the inputs, runtime, precision, sparsity; and the data of its accuracy. A variant has one row and
-one point: its cell with the highest throughput. If any of its cells is valid, it is a valid one; a cell with wrong outputs is taken only
-if there is no other. Closed and open loops are different variants, because the throughput of an
-open loop is what was offered. Each machine has its own table.
+the inputs, runtime, precision and sparsity, and with the data of its accuracy. A variant has one
+row and one point: its cell with the highest throughput. If any of its cells is valid, it is a valid
+one; a cell with wrong outputs is taken only if there is no other. Closed and open loops are
+different variants, because the throughput of an open loop is what was offered. Each machine has its
+own table.
 
 The plots have the cost on the y-axis, or the throughput if there is no price. On the x-axis they
 have the accuracy, in one plot for each metric and data. If no accuracy was measured, there is one

@@ -137,7 +137,7 @@ def test_each_machine_has_its_table() -> None:
 def test_accuracy_and_drop_are_columns_where_they_were_measured() -> None:
     cells = [bert(accuracy=0.92, drop=0.0), distilbert(accuracy=0.905, drop=0.012), sized()]
     shown = terminal.text(size_tables(cells), 250)
-    assert "90.5 (89.5 to 91.5)" in shown
+    assert "90.5" in shown
     assert "1.2" in shown
     assert {"accuracy", "drop"} <= set(markdown.text(size_tables(cells)).split())
 
