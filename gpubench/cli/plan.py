@@ -85,9 +85,11 @@ def command(
     from gpubench.planning.decision import plan
     from gpubench.report import escape, html, markdown, terminal
     from gpubench.report.fleet import load_csv, load_json, load_sentence, load_tables
-    from gpubench.report.plan import plan_tables
+    from gpubench.report.plan import models_side_by_side, plan_tables
     from gpubench.report.plan_files import csv_text, json_text
     from gpubench.report.plan_sentences import sentences
+    from gpubench.report.sizes import size_plots, size_tables
+    from gpubench.system.packages import missing
 
     form = chosen_format(format_name, output)
     check_output_file(output)
@@ -109,17 +111,26 @@ def command(
     loads = [] if request is None else answers(planned, request)
     said = sentences(planned)
     said += [load_sentence(each, planned.objective) for each in loads]
+    models = models_side_by_side(planned)
     document = json_text(planned, [load_json(each) for each in loads])
 
     def show() -> None:
         tables = plan_tables(planned, every)
         tables += [each for load in loads for each in load_tables(load, planned.objective)]
+        tables += size_tables(models)
         match form:
             case "markdown":
                 above = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
                 emit(above + markdown.text(tables), output)
             case "html":
-                emit(html.page(f"Plan for {objective}", tables, answers=said), output)
+                plots, remarks = [], []
+                if models and (problem := missing("plots", "matplotlib")):
+                    remarks.append(f"No plot of the models: {problem}")
+                elif models:
+                    from gpubench.report import svg
+
+                    plots = [svg.element(svg.draw(each), each.name) for each in size_plots(models)]
+                emit(html.page(f"Plan for {objective}", tables, plots, remarks, said), output)
             case "csv":
                 emit(load_csv(loads) if loads else csv_text(planned), output)
             case "json":

@@ -58,6 +58,29 @@ def plan_tables(plan: DeploymentPlan, every: bool = False) -> list[Table]:
     return tables
 
 
+def models_side_by_side(plan: DeploymentPlan) -> list[Result]:
+    """For `size_tables`, if the plan is about several models: their settings at their rates.
+
+    A setting whose answer comes from a search has the latency of the probe nearest to its rate.
+    """
+    by_point: dict[int, list[Candidate]] = {}
+    for each in (each for decision in plan.decisions for each in decision.candidates):
+        by_point.setdefault(id(each.point), []).append(each)
+    if len({candidates[0].spec.model for candidates in by_point.values()}) < 2:
+        return []
+    return [
+        candidates[0].result.model_copy(
+            update={
+                "throughput_per_second": candidates[0].point.rate_per_second,
+                "throughput_interval": candidates[0].point.interval,
+                "costs": [each.cost for each in candidates if each.cost],
+                "verdict": candidates[0].point.verdict,
+            }
+        )
+        for candidates in by_point.values()
+    ]
+
+
 def cheapest_of_each(decision: Decision, allowed: frozenset[Obstacle]) -> list[Candidate]:
     """The cheapest candidate of each price; one that may win, if there is any."""
     best: dict[str, Candidate] = {}

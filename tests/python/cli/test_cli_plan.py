@@ -182,6 +182,27 @@ def test_every_format_has_the_winner(
     assert "onnxruntime" in file.read_text()
 
 
+def test_several_models_are_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One row stands for a model in a runtime and precision. The page has the plot, too."""
+    measured = quick_start()
+    for each in measured:
+        each.engine.flops = 8e9 if each.spec.model == "resnet50" else 22e9
+    quick = written(tmp_path / "quickstart", *measured)
+    argv = ["plan", quick, "--objective", "p95:200ms", "--format", "markdown"]
+    cli.main(argv)
+    table = capsys.readouterr().out.partition("parameters M")[2]
+    assert "bert-base" in table
+    assert "resnet50" in table
+    assert table.count("| resnet50") == 2  # fp32 and bf16
+    cli.main([*argv, "--only", "model=resnet50"])
+    assert "parameters M" not in capsys.readouterr().out
+    page = tmp_path / "plan.html"
+    cli.main([*argv[:-2], "--output", str(page)])
+    assert "Cost of models against arithmetic" in page.read_text()
+
+
 def test_csv_has_one_row_for_each_candidate(
     searched: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
