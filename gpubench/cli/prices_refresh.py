@@ -26,7 +26,7 @@ from gpubench.cli.sections import Command
     multiple=True,
     metavar="NAME",
     type=Known(instances),
-    help="PriceChange only this instance, or a list. Repeatable.",
+    help="Change only this instance, or a list. Repeatable.",
 )
 @click.option(
     "--accept",
@@ -94,7 +94,8 @@ def command(
     with nullcontext() if dry_run else user_file.locked(path):
         rows = user_file.read(path)
         prices = user_file.known_prices(rows, provider, region)
-        judged = judge(answer, prices, accepted, only)
+        by_hand = user_file.written_by_hand(rows, provider, region)
+        judged = judge(answer, prices, accepted, only, by_hand)
         refused_spot = {each.name for each in judged.refusals if each.term == "spot"}
         if not dry_run:
             all_spot = {each.name for each in judged.instances}

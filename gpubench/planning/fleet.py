@@ -145,7 +145,7 @@ def _prices(cost: Cost | None, catalog: Catalog) -> dict[Term, float]:
         return {}
     found: dict[Term, float] = {}
     for instance in catalog.instances:
-        if instance.name == cost.instance and cost.region in {None, instance.region}:
+        if (instance.name, instance.region) == (cost.instance, cost.region):
             for term in TERMS:
                 usd_per_hour = instance.usd_per_hour(term)
                 if usd_per_hour is not None:

@@ -53,10 +53,18 @@ class Instance:
     commitment: str | None = None  # what kind, for example "savings plan, no upfront payment"
     sku_ids: str | None = None  # the provider's ids of these prices, separated by spaces
     file: str | None = None  # the user's file that the row comes from; None: the bundled list
+    # A price of the file that `gpubench prices refresh` writes, of a place that is not in the
+    # bundled list. Otherwise a refresh of a second region would change what a name means.
+    needs_region: bool = False
 
     @property
     def qualified_name(self) -> str:
         return f"{self.provider}/{self.name}"
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What a row is for. A row overrides another one of the same place."""
+        return self.provider, self.name, self.region
 
     def usd_per_hour(self, term: Term = "on-demand") -> float | None:
         """The price of an hour. None if it is not known. For spot it is the median."""
@@ -87,23 +95,35 @@ class Catalog:
 
         Raises InputError, with the nearest names, if there is none.
         """
-        return self._find(parse_price_name(name))
+        return self._named(parse_price_name(name))[0]
 
     def find_price(self, name: str) -> tuple[Instance, Term, float]:
         """The row and the term that `[provider/]NAME[@REGION][:TERM]` names, and USD an hour.
 
-        Raises InputError, with what is known, if there is no such row or its price is not known.
+        Without a region it is the first row that does not need one. If this price of it is not
+        known, it is the only row whose price is known.
+
+        Raises InputError, with what is known, if there is no such row, if its price is not known,
+        or if it is known in several other regions.
         """
-        parsed = parse_price_name(name)
-        instance = self._find(parsed)
-        usd_per_hour = instance.usd_per_hour(parsed.term)
-        if usd_per_hour is not None:
-            return instance, parsed.term, usd_per_hour
-        others = [term for term in instance.known_terms() if term != parsed.term]
-        known = f"known: {', '.join(others)}" if others else "no price of it is known"
+        asked = parse_price_name(name)
+        named = self._named(asked)
+        usual = [i for i in named if asked.region or not i.needs_region][:1]
+        found = _known([(i, asked.term) for i in usual]) or _known(
+            [(i, asked.term) for i in named if not asked.region]
+        )
+        if len(found) == 1:
+            return found[0]
+        where = f"the {asked.term} price of '{asked.instance}'"
+        if found:
+            places = ", ".join(f"{i.name}@{i.region}" for i, _, _ in found)
+            raise InputError(f"{where} is known in several regions; choose one of {places}")
+        others = _known([(i, term) for i in named for term in TERMS])
+        known = ", ".join(dict.fromkeys(term for _, term, _ in others))
         raise InputError(
-            f"the {parsed.term} price of '{instance.name}' in {instance.region} is not known "
-            f"({known}); give one with --usd-per-hour, or in a file with --prices"
+            f"{where}{f' in {asked.region}' if asked.region else ''} is not known "
+            f"({f'known: {known}' if known else 'no price of it is known'}); give one with "
+            "--usd-per-hour, or in a file with --prices"
         )
 
     def regions(self, name: str) -> tuple[Instance, ...]:
@@ -111,15 +131,15 @@ class Catalog:
         found = self.find(name)
         return tuple(i for i in self.instances if i.qualified_name == found.qualified_name)
 
-    def _find(self, asked: PriceName) -> Instance:
+    def _named(self, asked: PriceName) -> list[Instance]:
+        """The rows of an instance, at least one; with a region those in it."""
         named = [
             instance
             for instance in self.instances
             if instance.name == asked.instance and asked.provider in {None, instance.provider}
         ]
-        for instance in named:
-            if asked.region in {None, instance.region}:
-                return instance
+        if there := [each for each in named if asked.region in {None, each.region}]:
+            return there
         if named:
             regions = dict.fromkeys(instance.region for instance in named)
             raise InputError(
@@ -211,6 +231,15 @@ def _instance(row: dict[str, str]) -> Instance:
         commitment=row.get("commitment") or None,
         sku_ids=row.get("sku_ids") or None,
     )
+
+
+def _known(prices: Iterable[tuple[Instance, Term]]) -> list[tuple[Instance, Term, float]]:
+    """Those of the prices that are known, in US dollars an hour."""
+    return [
+        (instance, term, usd_per_hour)
+        for instance, term in prices
+        if (usd_per_hour := instance.usd_per_hour(term)) is not None
+    ]
 
 
 def _number(text: str | None) -> float | None:

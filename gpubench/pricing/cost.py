@@ -201,12 +201,12 @@ def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval
 
 
 def _detected(hardware: Hardware, catalog: Catalog) -> list[str]:
-    """The name of the price of the machine's own instance: the first row that has one."""
-    return [
-        f"{instance.qualified_name}@{instance.region}"
-        for instance in catalog.instances
-        if instance.name == hardware.instance and instance.on_demand_usd_per_hour is not None
-    ][:1]
+    """The name of the price of the machine's own instance. Empty if it has none, or several."""
+    try:
+        instance, _, _ = catalog.find_price(hardware.instance or "")
+    except InputError:
+        return []
+    return [f"{instance.qualified_name}@{instance.region}"]
 
 
 def _price_on(

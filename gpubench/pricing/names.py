@@ -1,7 +1,7 @@
 """The name of a price: `[provider/]INSTANCE[@REGION][:TERM]`, as in `aws/g5.xlarge@us-east-1:spot`.
 
-It is written like this wherever an instance is named: flags, YAML and Python. Without a region it
-is the first row of the catalog with this instance. Without a term it is the on-demand price.
+It is written like this wherever an instance is named: flags, YAML and Python. What it means without
+a region: `Catalog.find_price`. Without a term it is the on-demand price.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ A row overrides the row of the same provider, instance and region as a whole. On
 inherited where the file does not state it: from the same instance in any region. A file has the
 columns of `catalog.csv`. It needs `provider`, `instance`, `region` and the price of some term.
 
+A name without a region means a row of the named files, then one of the bundled list's region. In
+the first file, which a refresh writes, rows of other regions need the region in the name.
+
 The files are untrusted: their size is limited, and every field is checked. An error names the file
 and the line. Each set of files is read once in a process, so a file that changes while something is
 measured cannot fail the measurement.
@@ -19,6 +22,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -41,14 +45,9 @@ _NAME = re.compile(r"[A-Za-z0-9._+-]+")
 
 def current_catalog() -> Catalog:
     """The bundled list with the user's own prices. Raises InputError for a file that is wrong."""
-    return _catalog(price_files())
-
-
-def price_files() -> tuple[str, ...]:
-    """The user's own files. A later one has precedence."""
-    user = user_file()
+    own = user_file()
     named = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
-    return (*([str(user)] if user is not None and user.exists() else []), *named)
+    return _catalog(str(own) if own is not None and own.exists() else None, tuple(named))
 
 
 def user_file() -> Path | None:
@@ -62,17 +61,22 @@ def user_file() -> Path | None:
 
 
 @cache
-def _catalog(paths: tuple[str, ...]) -> Catalog:
+def _catalog(own: str | None, named: tuple[str, ...]) -> Catalog:
     catalog = bundled_catalog()
-    for path in paths:
+    if own is not None:
+        places = {each.place for each in catalog.instances}
+        rows = read_price_file(own, catalog)
+        rows = tuple(replace(row, needs_region=row.place not in places) for row in rows)
+        catalog = with_precedence(rows, catalog)
+    for path in named:
         catalog = with_precedence(read_price_file(path, catalog), catalog)
     return catalog
 
 
 def with_precedence(rows: tuple[Instance, ...], catalog: Catalog) -> Catalog:
     """The catalog with `rows` before its own. They override those of the same place."""
-    overridden = {_place(row) for row in rows}
-    return Catalog((*rows, *(i for i in catalog.instances if _place(i) not in overridden)))
+    overridden = {row.place for row in rows}
+    return Catalog((*rows, *(i for i in catalog.instances if i.place not in overridden)))
 
 
 def read_price_file(path: str | Path, known: Catalog) -> tuple[Instance, ...]:
@@ -100,7 +104,7 @@ def read_price_file(path: str | Path, known: Catalog) -> tuple[Instance, ...]:
     for line, fields in _rows(text, path):
         try:
             row = _instance(fields, str(path), hardware)
-            before = lines.setdefault(_place(row), line)
+            before = lines.setdefault(row.place, line)
             if before != line:
                 raise _Wrong(f"{row.name} in {row.region} is in line {before} too; remove one")
         except _Wrong as wrong:
@@ -112,10 +116,6 @@ def read_price_file(path: str | Path, known: Catalog) -> tuple[Instance, ...]:
 
 class _Wrong(ValueError):
     """What is wrong with a row."""
-
-
-def _place(row: Instance) -> tuple[str, str, str]:
-    return row.provider, row.name, row.region
 
 
 def _rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -141,6 +141,8 @@ def _rows(text: str, path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _check_header(header: list[str], path: str | Path) -> None:
     known = (*COLUMNS, "currency")
     for name in header:
+        if not name.isprintable():
+            raise InputError(f"{path}:1: the name of a column contains a control character")
         if name not in known:
             raise InputError(f"{path}:1: unknown column '{name[:100]}'; {nearest(name, known)}")
         if header.count(name) > 1:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from gpubench.errors import GpubenchError
 from gpubench.pricing.catalog import Instance
 from gpubench.pricing.names import TERMS, Term
 from gpubench.pricing.refresh.hardware import MachineHardware
 from gpubench.pricing.refresh.quotes import PriceConflictError, Quote
+
+
+def other_form(answer: str, problem: str) -> GpubenchError:
+    """The error for an answer that this version cannot read. `answer` is its subject."""
+    return GpubenchError(
+        f"{answer} has another form than this version of gpubench knows: {problem}; no price was "
+        "changed"
+    )
+
+
+def not_in_usd(prices: str, currency: str) -> GpubenchError:
+    """The error for prices in another currency. `prices` is its subject, in the plural."""
+    return GpubenchError(
+        f"{prices} are in {currency or 'an unknown currency'}, not in USD; no price was changed; "
+        "write a price file with prices that you have converted"
+    )
+
+
+def text_of(item: Mapping[str, object], key: str) -> str:
+    """The text of a key of a JSON object. Empty if there is none."""
+    value = item.get(key)
+    return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True)

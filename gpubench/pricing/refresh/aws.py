@@ -22,15 +22,21 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
-from gpubench.errors import GpubenchError
 from gpubench.pricing.names import Term
-from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer, Refusal
+from gpubench.pricing.refresh.answer import (
+    AnswerBuilder,
+    ProviderAnswer,
+    Refusal,
+    not_in_usd,
+    other_form,
+)
 from gpubench.pricing.refresh.fetch import Downloads
 from gpubench.pricing.refresh.hardware import MachineHardware, aws, is_wanted_on_aws
 from gpubench.pricing.refresh.quotes import Quote, Quotes
 
 URL = "https://pricing.us-east-1.amazonaws.com"
 COMMITMENT = "reserved instance, standard, no upfront payment"
+_ANSWER = "the AWS price list"
 _MOST_BYTES = 4 << 30
 _LINES_BEFORE_THE_COLUMNS = 20
 
@@ -83,7 +89,7 @@ def _lines(body: BinaryIO) -> Iterator[str]:
     try:
         yield from io.TextIOWrapper(body, encoding="utf-8", newline="")
     except UnicodeDecodeError:
-        raise _other_form("it is not UTF-8") from None
+        raise other_form(_ANSWER, "it is not UTF-8") from None
 
 
 class _List:
@@ -104,11 +110,11 @@ class _List:
             filters = [(self._place[column], values) for column, values in _FILTERS.items()]
             for row in rows:
                 if row and len(row) <= most:
-                    raise _other_form(f"line {rows.line_num} has too few columns")
+                    raise other_form(_ANSWER, f"line {rows.line_num} has too few columns")
                 if row and all(row[index] in values for index, values in filters):
                     self._take(row)
         except csv.Error as error:
-            raise _other_form(f"line {rows.line_num}: {error}") from None
+            raise other_form(_ANSWER, f"line {rows.line_num}: {error}") from None
 
     def price(self, name: str, term: Term) -> Quote | None:
         """Raises PriceConflictError if there are several prices, or only 0."""
@@ -123,9 +129,9 @@ class _List:
                 place = {title.casefold(): index for index, title in enumerate(row)}
                 needed = (*_FILTERS, *_TERM_COLUMNS, *_OTHER_COLUMNS)
                 if missing := [column for column in needed if column not in place]:
-                    raise _other_form(f"it has no column '{missing[0]}'")
+                    raise other_form(_ANSWER, f"it has no column '{missing[0]}'")
                 return {column: place[column] for column in needed}
-        raise _other_form("it has no line with the names of the columns")
+        raise other_form(_ANSWER, "it has no line with the names of the columns")
 
     def _take(self, row: list[str]) -> None:
         of_term, lease, option, offering = (row[self._place[each]] for each in _TERM_COLUMNS)
@@ -135,10 +141,7 @@ class _List:
             return
         currency = row[self._place["currency"]]
         if currency != "USD":
-            raise GpubenchError(
-                f"the AWS price list of {region} is in {currency}, not in USD; no price was "
-                "changed; write a price file with prices that you have converted"
-            )
+            raise not_in_usd(f"the AWS prices of {region}", currency)
         if name not in self.hardware:
             hardware = self._hardware(row, name)
             if hardware is None:
@@ -162,7 +165,7 @@ class _List:
             memory_gib = _figure(row[self._place["memory"]].removesuffix(" GiB"), "memory")
             hardware = aws(name, int(vcpus), memory_gib, gpu_count)
             if hardware is None and is_named:
-                raise ValueError("the model of its accelerators is not known to gpubench")
+                raise ValueError("gpubench does not know its accelerators")
         except ValueError as error:
             self.refusals.append(Refusal(name, "on-demand", None, str(error), is_final=True))
             return None
@@ -181,11 +184,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _other_form(f"'{text[:40]}' is not a number") from None
-
-
-def _other_form(problem: str) -> GpubenchError:
-    return GpubenchError(
-        f"the AWS price list has another form than this version of gpubench knows: {problem}; no "
-        "price was changed"
-    )
+        raise other_form(_ANSWER, f"'{text[:40]}' is not a number") from None

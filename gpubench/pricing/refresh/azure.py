@@ -22,9 +22,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from gpubench.errors import GpubenchError
 from gpubench.pricing.names import Term
-from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer
+from gpubench.pricing.refresh.answer import (
+    AnswerBuilder,
+    ProviderAnswer,
+    not_in_usd,
+    other_form,
+    text_of,
+)
 from gpubench.pricing.refresh.hardware import azure, has_part_of_a_gpu
 from gpubench.pricing.refresh.quotes import Quote, Quotes
 
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from gpubench.pricing.refresh.fetch import Downloads
 
 URL = "https://prices.azure.com"
+_ANSWER = "the answer of Azure"
 COMMITMENT = "reservation"
 _PATH = "/api/retail/prices"
 _MOST_PAGES = 500
@@ -115,62 +121,47 @@ def _items(downloads: Downloads, region: str, url: str) -> Iterator[Mapping[str,
         page = downloads.json(page_url)
         items = page.get("Items")
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise _other_form("a page has no list 'Items'")
+            raise other_form(_ANSWER, "a page has no list 'Items'")
         yield from items
         count += len(items)
         link = page.get("NextPageLink")
         if link and not isinstance(link, str):
-            raise _other_form("'NextPageLink' is not a text")
+            raise other_form(_ANSWER, "'NextPageLink' is not a text")
         if link and items:
             page_url = f"{url}{_PATH}?{urlsplit(link).query}"  # at the host that was asked
         elif len(items) in _PAGE_SIZES:  # in March 2023 the link was missing on full pages
             page_url = f"{start}&$skip={count}"
         else:
             return
-    raise _other_form(f"it has more than {_MOST_PAGES} pages")
+    raise other_form(_ANSWER, f"it has more than {_MOST_PAGES} pages")
 
 
 def _row(item: Mapping[str, object]) -> _Row | None:
     """The row of a Linux machine that anybody can rent by the hour. None: another kind."""
-    kind = _text(item, "type")
-    product, sku_name = _text(item, "productName"), _text(item, "skuName")
-    labels = f"{sku_name} {_text(item, 'meterName')}"
-    name = _text(item, "armSkuName")
+    kind = text_of(item, "type")
+    product, sku_name = text_of(item, "productName"), text_of(item, "skuName")
+    labels = f"{sku_name} {text_of(item, 'meterName')}"
+    name = text_of(item, "armSkuName")
     if not name or _OTHER_PRODUCTS.search(product) or "low priority" in labels.casefold():
         return None
     if kind not in {"Consumption", "Reservation"} or item.get("isPrimaryMeterRegion") is False:
         return None
-    if _text(item, "unitOfMeasure") != "1 Hour":
+    if text_of(item, "unitOfMeasure") != "1 Hour":
         return None
-    if (currency := _text(item, "currencyCode")) != "USD":
-        raise GpubenchError(
-            f"the prices of Azure came in {currency or 'an unknown currency'}, not in USD; no "
-            "price was changed"
-        )
+    if (currency := text_of(item, "currencyCode")) != "USD":
+        raise not_in_usd("the prices of Azure", currency)
     price = item.get("retailPrice")
     if not isinstance(price, int | float) or isinstance(price, bool):
-        raise _other_form(f"'retailPrice' of {name} is not a number")
+        raise other_form(_ANSWER, f"'retailPrice' of {name} is not a number")
     term: Term = "spot" if _SPOT.search(labels) else "on-demand"
     usd_per_hour = float(price)
     if kind == "Reservation":
-        years = _YEARS.get(_text(item, "reservationTerm"))
+        years = _YEARS.get(text_of(item, "reservationTerm"))
         if years is None:
             return None
         term, usd_per_hour = _YEAR_TERMS[years], usd_per_hour / (years * _HOURS_OF_A_YEAR)
     elif item.get("tierMinimumUnits"):
         return None
-    begins = _text(item, "effectiveStartDate")[:10]
-    ends = _text(item, "effectiveEndDate")[:10] or None
-    return _Row(name, term, usd_per_hour, _text(item, "meterId"), begins, ends)
-
-
-def _text(item: Mapping[str, object], key: str) -> str:
-    value = item.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _other_form(problem: str) -> GpubenchError:
-    return GpubenchError(
-        "the answer of Azure has another form than this version of gpubench knows: "
-        f"{problem}; no price was changed"
-    )
+    begins = text_of(item, "effectiveStartDate")[:10]
+    ends = text_of(item, "effectiveEndDate")[:10] or None
+    return _Row(name, term, usd_per_hour, text_of(item, "meterId"), begins, ends)

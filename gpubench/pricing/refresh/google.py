@@ -15,7 +15,8 @@ description counts. A price is `units` (a text) plus `nanos` (billionths). If th
 free, the first tier with a price counts.
 
 References: https://cloud.google.com/billing/v1/how-tos/catalog-api and, for the local SSDs that are
-part of a machine type, https://cloud.google.com/compute/docs/disks/local-ssd
+part of a machine type, https://cloud.google.com/compute/docs/accelerator-optimized-machines:
+375 GiB for each GPU of A2 Ultra, 6,000 GiB for 8 GPUs of A3 High and Mega, 12,000 of A3 Ultra.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from gpubench.errors import GpubenchError
 from gpubench.pricing.names import Term
-from gpubench.pricing.refresh.answer import AnswerBuilder, ProviderAnswer
+from gpubench.pricing.refresh.answer import (
+    AnswerBuilder,
+    ProviderAnswer,
+    not_in_usd,
+    other_form,
+    text_of,
+)
 from gpubench.pricing.refresh.hardware import MachineHardware, composed, google
 from gpubench.pricing.refresh.quotes import PriceConflictError, Quote, Quotes
 
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from gpubench.pricing.refresh.fetch import Downloads
 
 URL = "https://cloudbilling.googleapis.com"
+_ANSWER = "the answer of Google"
 COMMITMENT = "committed use discount on resources"
 _PATH = "/v1/services/6F81-5844-456A/skus"  # Compute Engine
 _PAGE_SIZE = 1000
@@ -109,11 +116,11 @@ def read(
     """
     quotes = Quotes[tuple[_Part, Term]]()
     for sku in _skus(downloads, key, url):
-        description = _text(sku, "description")
+        description = text_of(sku, "description")
         found = _part(description, _usage_type(sku))
         if found is None or region not in _texts(sku.get("serviceRegions")):
             continue
-        quotes.add(found, _usd(sku, found[0], description), _text(sku, "skuId"))
+        quotes.add(found, _usd(sku, found[0], description), text_of(sku, "skuId"))
     known = google()
     for name in names:
         if name not in known and (hardware := composed(name, known)) is not None:
@@ -192,28 +199,25 @@ def _usd(sku: Mapping[str, object], part: _Part, description: str) -> float:
     latest = infos[-1] if isinstance(infos, list) and infos else None
     expression = _mapping(_mapping(latest).get("pricingExpression"))
     rates = expression.get("tieredRates")
-    unit = _text(expression, "usageUnit")
+    unit = text_of(expression, "usageUnit")
     if not isinstance(rates, list) or not rates:
-        raise _other_form(f"'{description}' has no price")
+        raise other_form(_ANSWER, f"'{description}' has no price")
     if unit != _UNITS[part.kind]:
-        raise _other_form(f"'{description}' is priced by {unit}, not by {_UNITS[part.kind]}")
+        expected = _UNITS[part.kind]
+        raise other_form(_ANSWER, f"'{description}' is priced by {unit}, not by {expected}")
     prices = [_money(_mapping(_mapping(rate).get("unitPrice")), description) for rate in rates]
     usd = next((price for price in prices if price > 0), 0.0)
     return usd / _HOURS_OF_A_MONTH if part.kind == "ssd" else usd
 
 
 def _money(price: Mapping[str, object], description: str) -> float:
-    currency = price.get("currencyCode")
-    if currency != "USD":
-        raise GpubenchError(
-            f"the prices of Google came in {currency or 'an unknown currency'}, not in USD; no "
-            "price was changed"
-        )
+    if (currency := text_of(price, "currencyCode")) != "USD":
+        raise not_in_usd("the prices of Google", currency)
     units, nanos = price.get("units", "0"), price.get("nanos", 0)
     try:
         return int(str(units)) + int(str(nanos)) / 1e9
     except ValueError:
-        raise _other_form(f"the price of '{description}' is not a number") from None
+        raise other_form(_ANSWER, f"the price of '{description}' is not a number") from None
 
 
 def _skus(downloads: Downloads, key: str, url: str) -> Iterator[Mapping[str, object]]:
@@ -225,24 +229,19 @@ def _skus(downloads: Downloads, key: str, url: str) -> Iterator[Mapping[str, obj
         page = downloads.json(f"{url}{_PATH}?{urlencode(query)}", {"X-Goog-Api-Key": key})
         skus = page.get("skus", [])
         if not isinstance(skus, list) or not all(isinstance(sku, dict) for sku in skus):
-            raise _other_form("a page has no list 'skus'")
+            raise other_form(_ANSWER, "a page has no list 'skus'")
         yield from skus
-        token = _text(page, "nextPageToken")
+        token = text_of(page, "nextPageToken")
         if not token:
             return
         if token in tokens:
-            raise _other_form("a page was answered twice")
+            raise other_form(_ANSWER, "a page was answered twice")
         tokens.add(token)
-    raise _other_form(f"it has more than {_MOST_PAGES} pages")
+    raise other_form(_ANSWER, f"it has more than {_MOST_PAGES} pages")
 
 
 def _usage_type(sku: Mapping[str, object]) -> str:
-    return _text(_mapping(sku.get("category")), "usageType")
-
-
-def _text(item: Mapping[str, object], key: str) -> str:
-    value = item.get(key)
-    return value if isinstance(value, str) else ""
+    return text_of(_mapping(sku.get("category")), "usageType")
 
 
 def _texts(value: object) -> list[object]:
@@ -251,10 +250,3 @@ def _texts(value: object) -> list[object]:
 
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
-
-
-def _other_form(problem: str) -> GpubenchError:
-    return GpubenchError(
-        "the answer of Google has another form than this version of gpubench knows: "
-        f"{problem}; no price was changed"
-    )

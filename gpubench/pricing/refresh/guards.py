@@ -6,6 +6,9 @@ A price is refused if
 - it is out of line with its family: in a family of instances, the price is nearly a * accelerators
   + b * vCPUs. With the prices of the bundled catalog, no instance is more than 15% off. More than
   30% is refused,
+- it is more than three times the price that the bundled catalog has for another region, or less
+  than a third of it,
+- your own file has a price of the instance without SKU ids, so that you wrote it yourself,
 - it is a spot or committed price of more than 105% or less than 2% of the on-demand price.
 
 If the on-demand price of an instance is refused, its row stays as it was. A committed price that is
@@ -25,13 +28,14 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gpubench.pricing.catalog import Instance
+from gpubench.pricing.catalog import Instance, bundled_catalog
 from gpubench.pricing.names import TERMS, Term
 from gpubench.pricing.refresh.answer import ProviderAnswer, Refusal
 from gpubench.pricing.refresh.hardware import family
 
 LARGEST_CHANGE = 0.3
 LARGEST_DEVIATION = 0.3
+LARGEST_RATIO_OF_REGIONS = 3.0
 _SAME = 1e-8  # relative; a price file has ten digits
 _SMALLEST_SHARE, _LARGEST_SHARE = 0.02, 1.05  # of the on-demand price
 ACCEPT_ALL = "all"
@@ -63,11 +67,13 @@ def judge(
     known: Mapping[str, Prices],
     accept: Collection[str] = (),
     only: Collection[str] = (),
+    by_hand: Collection[str] = (),
 ) -> Judgement:
     """Separates the prices that can be believed from the others.
 
     `known` has the prices that were known before, by the name of the instance. `accept` has names
-    of instances, or "all". With `only`, all instances are judged, and these are returned.
+    of instances, or "all". With `only`, all instances are judged, and these are returned. `by_hand`
+    has the names of instances whose known price the user wrote.
     """
     expected = _expected(answer.instances)
     kept: list[Instance] = []
@@ -80,7 +86,7 @@ def judge(
         refused = (
             []
             if _is_accepted(instance.name, accept)
-            else _refused(instance, before, expected.get(instance.name))
+            else _refused(instance, before, expected.get(instance.name), instance.name in by_hand)
         )
         refusals += refused
         terms = {each.term for each in refused}
@@ -104,7 +110,9 @@ def _is_accepted(name: str, accept: Collection[str]) -> bool:
     return ACCEPT_ALL in accept or name in accept
 
 
-def _refused(instance: Instance, before: Prices, expected: float | None) -> list[Refusal]:
+def _refused(
+    instance: Instance, before: Prices, expected: float | None, is_by_hand: bool
+) -> list[Refusal]:
     on_demand = instance.on_demand_usd_per_hour
     found: list[Refusal] = []
     for term in TERMS:
@@ -118,11 +126,26 @@ def _refused(instance: Instance, before: Prices, expected: float | None) -> list
         if term == "on-demand":
             if expected is not None and abs(price / expected - 1) > LARGEST_DEVIATION:
                 reasons.append(f"it is out of line with its family, which suggests ${expected:.4g}")
+            if is_by_hand:
+                reasons.append("your price file has a price without SKU ids, which is your own")
+            reasons += _far_from_another_region(instance, price)
         elif not _SMALLEST_SHARE <= price / on_demand <= _LARGEST_SHARE:
             reasons.append(f"it is {price / on_demand:.3g} times the on-demand price")
         if reasons:
             found.append(Refusal(instance.name, term, price, "; ".join(reasons)))
     return found
+
+
+def _far_from_another_region(instance: Instance, price: float) -> list[str]:
+    """What is wrong with the price beside that of the bundled catalog, which has one region."""
+    return [
+        f"it is {price / other:.3g} times the price in {each.region}"
+        for each in bundled_catalog().instances
+        if each.qualified_name == instance.qualified_name
+        and each.region != instance.region
+        and (other := each.on_demand_usd_per_hour) is not None
+        and not 1 / LARGEST_RATIO_OF_REGIONS <= price / other <= LARGEST_RATIO_OF_REGIONS
+    ]
 
 
 def _expected(instances: Sequence[Instance]) -> dict[str, float]:

@@ -48,6 +48,9 @@ def family(provider: str, name: str) -> str:
     return re.sub(r"-\d+g?(?=\+|$)", "-#", re.sub(r"\+\d+x", "+", name))
 
 
+# Families without accelerators. The price list counts GPUs alone: other families may have
+# accelerators that it does not state, such as Inferentia (inf1), Trainium (trn2) or Gaudi (dl1).
+_AWS_WITHOUT_ACCELERATORS = re.compile(r"(a|c|d|h|hpc|i|im|is|m|r|t|x|z)\d.*|u(\d|-).*")
 # General purpose, compute optimised and memory optimised families from the sixth generation on.
 _AWS_CPU_FAMILY = re.compile(r"[cmr][6-9]\d*[aig]")
 
@@ -67,12 +70,16 @@ def aws(name: str, vcpus: int, memory_gib: float, gpus: int) -> MachineHardware 
                 f"{hardware.accelerator_count} in the bundled catalog"
             )
         return hardware
+    of_name = family("aws", name)
     if gpus == 0:
-        has_accelerators = any(
-            hardware.accelerator_count for hardware in _family_of("aws", name, known)
-        )
-        return None if has_accelerators else MachineHardware(None, 0, None, vcpus, memory_gib)
-    relatives = [each for each in _family_of("aws", name, known) if each.accelerator_count]
+        if _AWS_WITHOUT_ACCELERATORS.fullmatch(of_name) is None:
+            return None
+        return MachineHardware(None, 0, None, vcpus, memory_gib)
+    relatives = [
+        hardware
+        for each, hardware in known.items()
+        if family("aws", each) == of_name and hardware.accelerator_count
+    ]
     if not relatives:
         return None
     model, memory = relatives[0].accelerator, relatives[0].accelerator_memory_gib
@@ -88,13 +95,6 @@ def is_wanted_on_aws(name: str) -> bool:
 @cache
 def _aws_families() -> frozenset[str]:
     return frozenset(family("aws", each) for each in bundled("aws"))
-
-
-def _family_of(
-    provider: str, name: str, known: dict[str, MachineHardware]
-) -> list[MachineHardware]:
-    wanted = family(provider, name)
-    return [hardware for each, hardware in known.items() if family(provider, each) == wanted]
 
 
 # Memory for each vCPU in GiB, and the sizes in vCPUs. Microsoft's pages "Dsv5 sizes series",
@@ -127,8 +127,10 @@ def has_part_of_a_gpu(azure_name: str) -> bool:
     return _AZURE_PART_OF_A_GPU.fullmatch(azure_name) is not None
 
 
-# Google's machine types beyond the bundled catalog. Google's pages "GPU machine types" and "General
-# purpose machine family" list them.
+# Google's machine types beyond the bundled catalog. Sources: for those with GPUs
+# https://cloud.google.com/compute/docs/accelerator-optimized-machines, which states vCPUs, memory,
+# GPU memory of all 8 GPUs (640, 1,128, 1,440 GB) and local SSDs; for the others
+# https://cloud.google.com/compute/docs/general-purpose-machines.
 _GOOGLE_GPU = {
     "a3-megagpu-8g": MachineHardware("H100", 8, 80.0, 208, 1872.0),
     "a3-ultragpu-8g": MachineHardware("H200", 8, 141.0, 224, 2952.0),

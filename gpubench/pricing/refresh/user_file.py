@@ -55,23 +55,28 @@ def known_prices(rows: Rows, provider: str, region: str) -> dict[str, dict[Term,
     }
 
 
+def written_by_hand(rows: Rows, provider: str, region: str) -> frozenset[str]:
+    """The instances whose row in the file has no SKU ids, so no refresh wrote it."""
+    return frozenset(
+        each.name
+        for each in rows
+        if (each.provider, each.region) == (provider, region) and each.sku_ids is None
+    )
+
+
 def merged(rows: Rows, instances: Iterable[Instance], keep_spot: Collection[str]) -> Rows:
     """The rows with those of `instances` replaced or added.
 
     For those named in `keep_spot`, the spot prices that are known remain.
     """
-    known = {_place(each): each for each in with_precedence(rows, bundled_catalog()).instances}
-    by_place = {_place(each): each for each in rows}
+    known = {each.place: each for each in with_precedence(rows, bundled_catalog()).instances}
+    by_place = {each.place: each for each in rows}
     for instance in instances:
-        before = known.get(_place(instance))
+        before = known.get(instance.place)
         if instance.name in keep_spot and before is not None:
             instance = _with_spot_of(before, instance)
-        by_place[_place(instance)] = instance
+        by_place[instance.place] = instance
     return tuple(by_place.values())
-
-
-def _place(instance: Instance) -> tuple[str, str, str]:
-    return instance.provider, instance.name, instance.region
 
 
 def _with_spot_of(before: Instance, instance: Instance) -> Instance:

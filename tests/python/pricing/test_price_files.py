@@ -13,7 +13,6 @@ from gpubench.pricing import bundled_catalog, current_catalog
 from gpubench.pricing.catalog import Catalog, Instance
 from gpubench.pricing.price_files import (
     MOST_BYTES,
-    price_files,
     read_price_file,
     user_file,
     with_precedence,
@@ -48,7 +47,6 @@ def test_a_later_file_overrides_the_same_instance_in_the_same_region_only(
     first = written(tmp_path / "a.csv", HEADER, "aws,g5.xlarge,us-east-1,3")
     second = written(tmp_path / "b.csv", HEADER, "aws,g5.xlarge,us-east-1,4")
     monkeypatch.setenv("GPUBENCH_PRICES", f"{first}:{second}")
-    assert price_files() == (str(config), str(first), str(second))
     catalog = current_catalog()
     assert [i.on_demand_usd_per_hour for i in catalog.regions("g5.xlarge")] == [4]
     assert catalog.find("g5.xlarge").file == str(second)
@@ -61,6 +59,20 @@ def test_a_row_of_a_new_region_comes_before_the_bundled_one(tmp_path: Path) -> N
     rows = read(tmp_path / "p.csv", HEADER, "aws,g5.xlarge,eu-west-1,1.1")
     catalog = with_precedence(rows, bundled_catalog())
     assert [i.region for i in catalog.regions("g5.xlarge")] == ["eu-west-1", "us-east-1"]
+
+
+def test_a_name_without_a_region_means_a_named_file_then_the_region_of_the_bundled_list(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(config, HEADER, "aws,g5.xlarge,eu-west-1,1.1", "aws,g5.2xlarge,us-east-1,2")
+    assert current_catalog().find_price("g5.xlarge")[2] == 1.006
+    assert current_catalog().find_price("g5.2xlarge")[2] == 2
+    assert current_catalog().find_price("g5.xlarge@eu-west-1")[2] == 1.1
+    named = written(tmp_path / "a.csv", HEADER, "aws,g5.xlarge,eu-west-3,1.2")
+    monkeypatch.setenv("GPUBENCH_PRICES", f"{named}")
+    assert current_catalog().find_price("g5.xlarge")[2] == 1.2
+    monkeypatch.setenv("GPUBENCH_PRICES", f"{config}")
+    assert current_catalog().find_price("g5.xlarge")[2] == 1.1
 
 
 def test_without_files_the_catalog_is_the_bundled_one(config: Path) -> None:

@@ -11,7 +11,7 @@ from factories import a_machine, result
 from gpubench.cells.grid import cells, read_grids
 from gpubench.errors import InputError
 from gpubench.pricing import bundled_catalog
-from gpubench.pricing.catalog import Catalog
+from gpubench.pricing.catalog import Catalog, Instance
 from gpubench.pricing.cost import Hardware, price
 from gpubench.pricing.names import PriceName, parse_price_name
 
@@ -58,6 +58,45 @@ def test_without_a_region_it_is_the_first_row_and_without_a_term_on_demand() -> 
     assert CATALOG.find_price("aws/g5.xlarge:spot") == (G5, "spot", 0.4)
 
 
+def own(region: str, **prices: float | None) -> Instance:
+    """A row that a refresh wrote, for a region that is not in the bundled list."""
+    return dataclasses.replace(IRELAND, region=region, needs_region=True, **prices)
+
+
+def test_a_region_that_a_refresh_added_does_not_change_what_a_name_without_a_region_means() -> None:
+    catalog = Catalog((own("eu-west-1"), G5))
+    assert catalog.find_price("g5.xlarge") == (G5, "on-demand", 1.006)
+    assert catalog.find_price("g5.xlarge@eu-west-1")[2] == 1.1
+
+
+def test_a_price_that_is_known_in_one_other_region_only_is_that_of_this_region() -> None:
+    no_spot = dataclasses.replace(G5, spot_usd_per_hour=None)
+    catalog = Catalog((own("eu-west-1", spot_usd_per_hour=0.3), no_spot))
+    assert catalog.find_price("g5.xlarge")[0].region == "us-east-1"
+    instance, term, usd_per_hour = catalog.find_price("g5.xlarge:spot")
+    assert (instance.region, term, usd_per_hour) == ("eu-west-1", "spot", 0.3)
+
+
+def test_a_price_that_is_known_in_several_other_regions_needs_one_of_them() -> None:
+    no_spot = dataclasses.replace(G5, spot_usd_per_hour=None)
+    rows = (own("eu-west-1", spot_usd_per_hour=0.3), own("eu-west-3", spot_usd_per_hour=0.2))
+    with pytest.raises(
+        InputError, match=r"several regions; choose one of g5.xlarge@eu-west-1, g5.xlarge@eu-west-3"
+    ):
+        Catalog((*rows, no_spot)).find_price("g5.xlarge:spot")
+    with pytest.raises(InputError, match=r"on-demand price of 'g5.xlarge' is known in several"):
+        Catalog(rows).find_price("g5.xlarge")
+    assert Catalog(rows[:1]).find_price("g5.xlarge")[0].region == "eu-west-1"
+
+
+def test_with_a_region_no_price_of_another_region_is_taken() -> None:
+    no_spot = dataclasses.replace(G5, spot_usd_per_hour=None)
+    with pytest.raises(
+        InputError, match=r"'g5.xlarge' in us-east-1 is not known \(known: on-demand, 3-year\)"
+    ):
+        Catalog((own("eu-west-1"), no_spot)).find_price("g5.xlarge@us-east-1:spot")
+
+
 def test_an_unknown_region_is_answered_with_those_that_are_known() -> None:
     with pytest.raises(InputError, match=r"region 'mars-1' is known; known: us-east-1, eu-west-1"):
         CATALOG.find_price("g5.xlarge@mars-1")
@@ -81,12 +120,13 @@ def test_a_cost_carries_the_region_the_term_and_the_date_of_its_price() -> None:
     ]
 
 
-def test_the_machines_own_instance_has_the_first_row_with_an_on_demand_price() -> None:
+def test_the_machines_own_instance_is_priced_as_its_name_without_a_region() -> None:
     only_spot = dataclasses.replace(G5, on_demand_usd_per_hour=None)
-    own = Hardware("g5.xlarge", (), 0, 4)
-    [cost] = price(10.0, None, own, catalog=Catalog((only_spot, IRELAND)))
+    this = Hardware("g5.xlarge", (), 0, 4)
+    [cost] = price(10.0, None, this, catalog=Catalog((only_spot, IRELAND)))
     assert (cost.region, cost.usd_per_hour) == ("eu-west-1", 1.1)
-    assert price(10.0, None, own, catalog=Catalog((only_spot,))) == []
+    assert price(10.0, None, this, catalog=Catalog((only_spot,))) == []
+    assert price(10.0, None, this, catalog=Catalog((own("a"), own("b")))) == []
 
 
 def test_yaml_names_prices_in_the_same_way(tmp_path: Path) -> None:

@@ -129,7 +129,18 @@ def test_a_part_of_a_gpu_and_an_unknown_gpu_are_never_written_as_a_machine_witho
     assert {"g6f.large", "g9x.xlarge"}.isdisjoint(by_name(found))
     reasons = {refusal.name: refusal.reason for refusal in found.refusals}
     assert "part of a GPU (0.125)" in reasons["g6f.large"]
-    assert "not known" in reasons["g9x.xlarge"]
+    assert "does not know its accelerators" in reasons["g9x.xlarge"]
+
+
+@pytest.mark.parametrize("name", ["inf1.xlarge", "trn2.48xlarge", "dl1.24xlarge", "f2.6xlarge"])
+def test_accelerators_that_the_list_does_not_count_are_never_left_out(name: str) -> None:
+    """AWS states no GPU for Inferentia, Trainium, Gaudi and FPGAs."""
+    rows = list(csv.reader(io.StringIO((DATA / "aws_us-east-1.csv").read_text())))
+    rows[6][rows[5].index("Instance Type")], rows[6][rows[5].index("GPU")] = name, "NA"
+    found = answer([Reply(as_csv(rows))], (name,))
+    assert name not in by_name(found)
+    (refusal,) = [each for each in found.refusals if each.name == name]
+    assert (refusal.reason, refusal.is_final) == ("gpubench does not know its accelerators", True)
 
 
 def test_two_different_prices_for_one_instance_are_refused_with_their_skus() -> None:
@@ -179,7 +190,9 @@ def test_accelerators_that_the_list_does_not_count_are_those_of_the_bundled_cata
 
 
 def test_prices_in_another_currency_are_refused() -> None:
-    with pytest.raises(GpubenchError, match="is in CNY, not in USD; no price was changed"):
+    with pytest.raises(
+        GpubenchError, match="us-east-1 are in CNY, not in USD; no price"
+    ):
         answer(changed("Currency", "CNY"))
 
 

@@ -135,7 +135,7 @@ def test_sizes_of_general_cpu_families_have_the_memory_of_their_family() -> None
 
 
 def test_prices_in_another_currency_are_refused() -> None:
-    with pytest.raises(GpubenchError, match="came in EUR, not in USD; no price was changed"):
+    with pytest.raises(GpubenchError, match="are in EUR, not in USD; no price was changed"):
         answer([page([linux_row(currencyCode="EUR")])])
 
 

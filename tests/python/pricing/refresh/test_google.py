@@ -201,7 +201,7 @@ def test_skus_of_other_regions_do_not_count() -> None:
         ("usageUnit", "mo", "is priced by mo, not by h"),
         ("tieredRates", [], "has no price"),
         ("nanos", "many", "is not a number"),
-        ("currencyCode", "EUR", "came in EUR, not in USD"),
+        ("currencyCode", "EUR", "are in EUR, not in USD"),
     ],
 )
 def test_a_price_of_another_form_is_refused(change: str, value: object, problem: str) -> None:

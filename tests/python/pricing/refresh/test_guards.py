@@ -57,6 +57,27 @@ def test_a_region_in_which_everything_costs_more_is_in_line() -> None:
     assert not judged(*dearer).refusals
 
 
+@pytest.mark.parametrize(
+    ("factor", "is_refused"), [(0.3, True), (0.4, False), (2.9, False), (3.1, True)]
+)
+def test_a_price_of_a_new_region_is_held_against_that_of_the_bundled_one(
+    factor: float, is_refused: bool
+) -> None:
+    """A family of one size in a region whose prices were not known has no other check."""
+    found = judged(replace(G5, region="sa-east-1", on_demand_usd_per_hour=1.006 * factor))
+    assert [each.reason for each in found.refusals] == (
+        [f"it is {factor:g} times the price in us-east-1"] if is_refused else []
+    )
+
+
+def test_a_price_that_the_user_wrote_is_replaced_only_if_that_is_accepted() -> None:
+    known: dict[str, Prices] = {"g5.xlarge": {"on-demand": 0.9}}
+    kept = judge(ProviderAnswer((G5,)), known, by_hand=("g5.xlarge",))
+    assert "which is your own" in kept.refusals[0].reason
+    assert not kept.instances
+    assert judge(ProviderAnswer((G5,)), known, ("g5.xlarge",), (), ("g5.xlarge",)).instances
+
+
 @pytest.mark.parametrize(("old", "is_refused"), [(0.78, False), (0.77, True), (1.5, True)])
 def test_a_change_of_more_than_30_percent_is_refused(old: float, is_refused: bool) -> None:
     found = judged(G5, known={"g5.xlarge": {"on-demand": old}})

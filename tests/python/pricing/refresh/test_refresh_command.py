@@ -113,6 +113,17 @@ def test_a_refused_price_stays_as_it_was_the_rest_is_written_and_the_status_is_3
     assert "1 refused" in out
 
 
+def test_a_price_that_the_user_wrote_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    path = user_file.path_of_user_file()
+    path.parent.mkdir(parents=True)
+    path.write_text(f"provider,instance,region,on_demand_usd_per_hour\nazure,{T4},eastus,0.5\n")
+    with serve(data(*AZURE_PAGES)) as server:
+        assert refresh(server, *AZURE) == 3
+    assert rows()[T4]["on_demand_usd_per_hour"] == "0.5"
+    assert len(rows()) == 21
+    assert "which is your own" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("accept", [T4, f"{T4},Standard_D2s_v5", "all"])
 def test_an_accepted_price_is_written(accept: str) -> None:
     with serve(doubled()) as server:

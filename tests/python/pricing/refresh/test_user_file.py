@@ -93,6 +93,13 @@ def test_known_prices_are_those_of_the_file_and_then_of_the_bundled_catalog(tmp_
     assert user_file.known_prices(rows, "aws", "eu-west-9") == {}
 
 
+def test_a_row_without_sku_ids_was_written_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(HEADER + "aws,g5.2xlarge,us-east-1,1,1\naws,g5.4xlarge,eu-west-1,1,1\n")
+    merge(path, G5)
+    assert user_file.written_by_hand(user_file.read(path), "aws", "us-east-1") == {"g5.2xlarge"}
+
+
 def test_prices_that_were_refreshed_are_those_that_reports_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
