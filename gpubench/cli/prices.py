@@ -82,6 +82,7 @@ def list_prices(
     Example:
       gpubench prices list --provider aws --accelerator T4,A10G --sort price
     """
+    from gpubench.errors import InputError
     from gpubench.pricing import current_catalog
     from gpubench.pricing.names import parse_term
     from gpubench.report import html, markdown
@@ -89,6 +90,8 @@ def list_prices(
 
     form = chosen_format(format_name, output)
     check_output_file(output)
+    if max_usd_per_hour is not None and not max_usd_per_hour > 0:
+        raise InputError(f"--max-usd-per-hour {max_usd_per_hour:g} must be above 0")
     catalog = current_catalog()
     chosen = (
         catalog.select(*names)
@@ -99,23 +102,25 @@ def list_prices(
         )
     )
     found = list(dict.fromkeys(instance for instances in chosen for instance in instances))
+    asked_term = parse_term(term or "on-demand")
     if term is not None or max_usd_per_hour is not None:
-        found = tables.affordable(found, parse_term(term or "on-demand"), max_usd_per_hour)
+        found = tables.affordable(found, asked_term, max_usd_per_hour)
     if sort is not None:
-        found = tables.in_order(found, sort, parse_term(term or "on-demand"))
+        found = tables.in_order(found, sort, asked_term)
+    table = tables.price_list(found, asked_term if sort == "usd-per-gpu" else None)
     if not found:
         warn(["no instance fits all that was asked for"])
     match form:
         case "markdown":
-            emit(markdown.text([tables.price_list(found)]), output)
+            emit(markdown.text([table]), output)
         case "html":
-            emit(html.page("Prices of instances", [tables.price_list(found)]), output)
+            emit(html.page("Prices of instances", [table]), output)
         case "csv":
             emit(tables.csv_text(found), output)
         case "json":
             emit(tables.json_text(found), output)
         case _:
-            emit_tables([tables.price_list(found)], output)
+            emit_tables([table], output)
 
 
 @command.command("show")

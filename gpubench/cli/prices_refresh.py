@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from gpubench.cli.options import split_names
 from gpubench.cli.output import say, warn
 from gpubench.cli.program import GATE_FAILED
 from gpubench.cli.sections import Command
+
+if TYPE_CHECKING:
+    from gpubench.pricing.refresh import Judgement, ProviderAnswer
 
 
 @click.command("refresh", cls=Command)
@@ -54,18 +58,15 @@ def command(
 ) -> int | None:
     """Read current prices from a cloud into your own price file.
 
-    Prices that cannot be right are refused and listed with the reason. If one is, the exit status
-    is 3.
+    It shows the prices that changed, and with --dry-run or --instance the new ones too. Prices that
+    cannot be right are refused and listed with the reason. If one is, the exit status is 3.
 
     \b
     Example:
       gpubench prices refresh --provider aws --region us-east-1 --dry-run
     """
-    from gpubench.errors import GpubenchError, InputError
+    from gpubench.errors import InputError
     from gpubench.pricing.refresh import check_region, judge, read_prices, user_file
-    from gpubench.report import terminal
-    from gpubench.report.format import count
-    from gpubench.report.price_changes import changes, refusals
 
     only, accepted = split_names(names), split_names(accept)
     check_region(provider, region)
@@ -77,13 +78,35 @@ def command(
     user_file.read(path)  # a file that cannot be used is refused before anything is downloaded
     say([f"reading the prices of {provider}, {region}"])
     answer = read_prices(provider, region, only, datetime.now(UTC), api_key, url=url)
+    warn(answer.notices)
+    _check_answer(answer, provider, region, only)
+    with nullcontext() if dry_run else user_file.locked(path):
+        rows = user_file.read(path)
+        prices = user_file.known_prices(rows, provider, region)
+        by_hand = user_file.written_by_hand(rows, provider, region)
+        judged = judge(answer, prices, accepted, only, by_hand)
+        if not dry_run:
+            refused_spot = {each.name for each in judged.refusals if each.term == "spot"}
+            all_spot = {each.name for each in judged.instances}
+            keep_spot = refused_spot if answer.has_spot else all_spot
+            user_file.write(path, user_file.merged(rows, judged.instances, keep_spot))
+    written = f"nothing was written to {path}" if dry_run else f"written to {path}"
+    _show(judged, written, with_new=dry_run or bool(only))
+    return GATE_FAILED if judged.refusals else None
+
+
+def _check_answer(
+    answer: ProviderAnswer, provider: str, region: str, only: tuple[str, ...]
+) -> None:
+    """Warns of instances in `only` that have no price. Raises GpubenchError if there is none."""
+    from gpubench.errors import GpubenchError
+
     if not answer.instances:
         raise GpubenchError(
             f"{provider} has no usable price for {region}; no price was changed; check the name of "
             "the region"
         )
-    warn(answer.notices)
-    known = {each.name for each in answer.instances} | {each.name for each in answer.refusals}
+    known = {each.name for each in (*answer.instances, *answer.refusals)}
     unknown = [name for name in only if name not in known]
     if only and len(unknown) == len(only):
         raise GpubenchError(
@@ -91,22 +114,20 @@ def command(
             "changed; check the name and docs/prices.md for the instances that are read"
         )
     warn(f"{provider} has no usable price of {name} in {region}" for name in unknown)
-    with nullcontext() if dry_run else user_file.locked(path):
-        rows = user_file.read(path)
-        prices = user_file.known_prices(rows, provider, region)
-        by_hand = user_file.written_by_hand(rows, provider, region)
-        judged = judge(answer, prices, accepted, only, by_hand)
-        refused_spot = {each.name for each in judged.refusals if each.term == "spot"}
-        if not dry_run:
-            all_spot = {each.name for each in judged.instances}
-            keep_spot = refused_spot if answer.has_spot else all_spot
-            user_file.write(path, user_file.merged(rows, judged.instances, keep_spot))
-    shown = [changes(judged.changes)] if judged.changes else []
+
+
+def _show(judged: Judgement, written: str, with_new: bool) -> None:
+    """The prices that changed, with `with_new` those that are new too, and those refused."""
+    from gpubench.report import terminal
+    from gpubench.report.format import count
+    from gpubench.report.price_changes import changes, refusals
+
+    changed = [each for each in judged.changes if each.old_usd_per_hour is not None]
+    listed = judged.changes if with_new else changed
+    shown = [changes(listed)] if listed else []
     shown += [refusals(judged.refusals)] if judged.refusals else []
     terminal.show(shown)
-    written = "nothing was written to" if dry_run else "written to"
     print(
-        f"{count(len(judged.instances), 'instance')} read, {count(len(judged.changes), 'price')} "
-        f"new or changed, {len(judged.refusals)} refused; {written} {path}"
+        f"{count(len(judged.instances), 'instance')} read; prices: {len(changed)} changed, "
+        f"{len(judged.changes) - len(changed)} new, {len(judged.refusals)} refused; {written}"
     )
-    return GATE_FAILED if judged.refusals else None

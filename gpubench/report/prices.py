@@ -61,18 +61,30 @@ def in_order(instances: Iterable[Instance], sort: str, term: Term) -> list[Insta
     return sorted(instances, key=place)
 
 
-def price_list(instances: Sequence[Instance]) -> Table:
-    """One row for each instance and region. Unknown figures are a dash."""
+def price_list(instances: Sequence[Instance], per_gpu: Term | None = None) -> Table:
+    """One row for each instance and region. Unknown figures are a dash.
+
+    `per_gpu` adds the price of one accelerator with this term.
+    """
+    names = [instance.name for instance in instances]
+    region = (
+        Column("region", "left", drop_order=4)
+        if len(set(names)) == len(names)
+        else Column("region", "left", is_key=True)
+    )
     columns: list[tuple[Column, Callable[[Instance], DraftCell]]] = [
         (Column("instance", "left", is_key=True), lambda i: DraftCell(i.name)),
         (Column("provider", "left"), lambda i: DraftCell(i.provider)),
-        (Column("region", "left", drop_order=4), lambda i: DraftCell(i.region)),
+        (region, lambda i: DraftCell(i.region)),
         (Column("accelerators", "left"), lambda i: DraftCell(accelerators(i))),
         (Column("GiB each", drop_order=2), lambda i: _figure_cell(i.accelerator_memory_gib)),
         (Column("vCPUs"), lambda i: _figure_cell(i.vcpus)),
         (Column("memory GiB", drop_order=3), lambda i: _figure_cell(i.memory_gib)),
         (Column("on-demand $/h"), lambda i: _figure_cell(i.on_demand_usd_per_hour)),
-        (Column("spot $/h"), lambda i: _figure_cell(i.spot_usd_per_hour)),
+        (
+            Column("spot $/h"),
+            lambda i: DraftCell(_figure(i.spot_usd_per_hour), age_note(i.spot_as_of)),
+        ),
         (Column("1-year $/h"), lambda i: _figure_cell(i.one_year_usd_per_hour)),
         (Column("3-year $/h"), lambda i: _figure_cell(i.three_year_usd_per_hour)),
         (
@@ -81,6 +93,9 @@ def price_list(instances: Sequence[Instance]) -> Table:
         ),
         (Column("file", "left", drop_order=5), lambda i: DraftCell(i.file or "bundled")),
     ]
+    if per_gpu is not None:
+        title = f"{per_gpu} $/h per GPU"
+        columns.insert(-2, (Column(title), lambda i: _figure_cell(_usd_per_gpu(i, per_gpu))))
     unused = {
         "1-year $/h": all(i.one_year_usd_per_hour is None for i in instances),
         "3-year $/h": all(i.three_year_usd_per_hour is None for i in instances),
@@ -114,6 +129,7 @@ def instance_facts(instance: Instance) -> list[tuple[str, str]]:
         ("SKUs", instance.sku_ids),
         ("file", instance.file),
         *(("note", note) for note in age_note(instance.as_of)),
+        *(("note", f"spot: {note}") for note in age_note(instance.spot_as_of)),
     ]
     return [(label, text) for label, text in facts if text is not None]
 

@@ -95,7 +95,7 @@ def with_spot(answer: ProviderAnswer, region: str, now: datetime) -> ProviderAns
     except ImportError:
         return _without_spot(answer, _NO_BOTO3)
     except (BotoCoreError, ClientError, GpubenchError) as error:
-        return _without_spot(answer, one_line(error))
+        return _without_spot(answer, f"{one_line(error)}; docs/prices.md says what boto3 needs")
     instances = tuple(_priced(each, prices.get(each.name), now) for each in answer.instances)
     return replace(answer, instances=instances, has_spot=True)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -215,6 +216,45 @@ def test_a_list_is_filtered_and_sorted(prices: str, capsys: pytest.CaptureFixtur
     assert [(row["instance"], row["region"]) for row in spot] == [("g5.4xlarge", "eu-west-1")]
     names = [row["instance"] for row in listed(capsys, "--sort", "name")]
     assert names == sorted(names)
+
+
+def test_a_list_sorted_by_the_price_of_a_gpu_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--provider", "gcp", "--accelerator", "T4,L4", "--sort", "usd-per-gpu")
+    table = shown(capsys, "prices", "list", *asked, "--term", "spot", "--format", "markdown")
+    header, _, first = [line for line in table.splitlines() if line.startswith("|")][:3]
+    assert "spot $/h per GPU" in header
+    assert first.split().count("0.397336") == 2  # of one L4, and of the machine with one
+
+
+def test_two_rows_of_one_instance_have_their_region_at_any_width(
+    prices: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "eu-west-1" in shown(capsys, "prices", "list", "--prices", prices)
+    assert "us-east-1" not in shown(capsys, "prices", "list", "--provider", "aws")
+
+
+def test_an_old_spot_price_is_marked_though_the_row_is_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh without an account keeps the spot prices that were known, with their date."""
+    monkeypatch.setattr("gpubench.pricing.age.today", lambda: date(2026, 11, 27))
+    path = tmp_path / "p.csv"
+    path.write_text(
+        "provider,instance,region,on_demand_usd_per_hour,as_of,spot_usd_per_hour,spot_as_of\n"
+        "aws,g5.xlarge,us-east-1,1,2026-11-20,0.4,2026-01-01\n"
+    )
+    note = "the price is 330 days old"
+    assert note in shown(capsys, "prices", "list", "--prices", str(path))
+    assert f"spot: {note}" in shown(capsys, "prices", "show", "g5.xlarge", "--prices", str(path))
+
+
+@pytest.mark.parametrize("price", ["nan", "-1", "0"])
+def test_a_price_limit_that_nothing_can_meet_is_refused(
+    price: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["prices", "list", "--max-usd-per-hour", price]) == 2
+    assert "must be above 0" in capsys.readouterr().err
 
 
 def test_a_list_as_csv_is_a_file_of_prices(

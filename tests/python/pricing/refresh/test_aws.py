@@ -190,9 +190,7 @@ def test_accelerators_that_the_list_does_not_count_are_those_of_the_bundled_cata
 
 
 def test_prices_in_another_currency_are_refused() -> None:
-    with pytest.raises(
-        GpubenchError, match="us-east-1 are in CNY, not in USD; no price"
-    ):
+    with pytest.raises(GpubenchError, match="us-east-1 are in CNY, not in USD; no price"):
         answer(changed("Currency", "CNY"))
 
 

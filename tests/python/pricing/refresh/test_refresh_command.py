@@ -58,8 +58,9 @@ def test_prices_of_aws_are_written_with_source_date_and_skus_and_spot_is_told_to
     captured = capsys.readouterr()
     assert "spot prices of AWS were not read" in captured.err
     assert "Unable to locate credentials" in captured.err
-    assert "r8g.4xlarge" in captured.out
-    assert f"0 refused; written to {user_file.path_of_user_file()}" in captured.out
+    assert "r8g.4xlarge" not in captured.out  # it is new
+    assert "0 changed, 6 new, 0 refused" in captured.out
+    assert captured.out.endswith(f"written to {user_file.path_of_user_file()}\n")
 
 
 def test_a_dry_run_shows_the_changes_and_writes_nothing(
@@ -226,4 +227,4 @@ def test_a_second_refresh_finds_nothing_new(capsys: pytest.CaptureFixture[str]) 
     assert written[0] == written[1]
     assert len(written[1]) == 21
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("21 instances read, 0 prices new or changed, 0 refused; written to ")
+    assert last.startswith("21 instances read; prices: 0 changed, 0 new, 0 refused; written to ")
