@@ -106,7 +106,7 @@ def _check_answer(
             f"{provider} has no usable price for {region}; no price was changed; check the name of "
             "the region"
         )
-    known = {each.name for each in (*answer.instances, *answer.refusals)}
+    known = {each.name for each in answer.instances} | {each.name for each in answer.refusals}
     unknown = [name for name in only if name not in known]
     if only and len(unknown) == len(only):
         raise GpubenchError(

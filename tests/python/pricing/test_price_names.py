@@ -58,9 +58,11 @@ def test_without_a_region_it_is_the_first_row_and_without_a_term_on_demand() -> 
     assert CATALOG.find_price("aws/g5.xlarge:spot") == (G5, "spot", 0.4)
 
 
-def own(region: str, **prices: float | None) -> Instance:
+def own(region: str, spot_usd_per_hour: float = 0.4) -> Instance:
     """A row that a refresh wrote, for a region that is not in the bundled list."""
-    return dataclasses.replace(IRELAND, region=region, needs_region=True, **prices)
+    return dataclasses.replace(
+        IRELAND, region=region, needs_region=True, spot_usd_per_hour=spot_usd_per_hour
+    )
 
 
 def test_a_region_that_a_refresh_added_does_not_change_what_a_name_without_a_region_means() -> None:
