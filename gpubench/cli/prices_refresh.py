@@ -76,7 +76,8 @@ def command(
         )
     path = user_file.path_of_user_file()
     user_file.read(path)  # a file that cannot be used is refused before anything is downloaded
-    say([f"reading the prices of {provider}, {region}"])
+    size = " (some hundred megabytes)" if provider == "aws" else ""
+    say([f"reading the prices of {provider}, {region}{size}"])
     answer = read_prices(provider, region, only, datetime.now(UTC), api_key, url=url)
     warn(answer.notices)
     _check_answer(answer, provider, region, only)

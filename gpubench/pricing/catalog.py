@@ -122,8 +122,8 @@ class Catalog:
         known = ", ".join(dict.fromkeys(term for _, term, _ in others))
         raise InputError(
             f"{where}{f' in {asked.region}' if asked.region else ''} is not known "
-            f"({f'known: {known}' if known else 'no price of it is known'}); give one with "
-            "--usd-per-hour, or in a file with --prices"
+            f"({f'known: {known}' if known else 'no price of it is known'}); gpubench prices "
+            "refresh may get it, or give one with --usd-per-hour or --prices"
         )
 
     def regions(self, name: str) -> tuple[Instance, ...]:

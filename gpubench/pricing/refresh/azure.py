@@ -30,7 +30,7 @@ from gpubench.pricing.refresh.answer import (
     other_form,
     text_of,
 )
-from gpubench.pricing.refresh.hardware import azure, has_part_of_a_gpu
+from gpubench.pricing.refresh.hardware import azure
 from gpubench.pricing.refresh.quotes import Quote, Quotes
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ URL = "https://prices.azure.com"
 _ANSWER = "the answer of Azure"
 COMMITMENT = "reservation"
 _PATH = "/api/retail/prices"
+_UNKNOWN = "gpubench does not know its hardware, which may have a part of a GPU"
 _MOST_PAGES = 500
 _PAGE_SIZES = (100, 1000)  # the interface has used both
 _HOURS_OF_A_YEAR = 8760
@@ -81,17 +82,11 @@ def read(
     builder = AnswerBuilder("azure", region, today, COMMITMENT)
     for name in names:
         if name in listed and name not in known:
-            builder.refuse(name, "on-demand", _why_unknown(name))
+            builder.refuse(name, "on-demand", _UNKNOWN)
     source = f"Azure retail prices, {region}, Linux"
     for name, hardware in known.items():
         builder.add(name, hardware, source, partial(_price, rows, name))
     return builder.answer()
-
-
-def _why_unknown(name: str) -> str:
-    if has_part_of_a_gpu(name):
-        return "it has a part of a GPU, and gpubench prices whole GPUs"
-    return "its hardware is not known to gpubench, and the interface does not state it"
 
 
 def _price(rows: _Rows, name: str, term: Term) -> Quote | None:

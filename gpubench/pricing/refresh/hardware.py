@@ -97,19 +97,14 @@ def _aws_families() -> frozenset[str]:
     return frozenset(family("aws", each) for each in bundled("aws"))
 
 
-# Memory for each vCPU in GiB, and the sizes in vCPUs. Microsoft's pages "Dsv5 sizes series",
-# "Dasv5 sizes series" and "Fsv2 sizes series" list them.
+# Memory for each vCPU in GiB, and the sizes in vCPUs. Sources:
+# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series, dasv5-series,
+# and https://learn.microsoft.com/azure/virtual-machines/sizes/compute-optimized/fsv2-series.
 _AZURE_CPU = {
     "Standard_D{}s_v5": (4, (2, 4, 8, 16, 32, 48, 64, 96)),
     "Standard_D{}as_v5": (4, (2, 4, 8, 16, 32, 48, 64, 96)),
     "Standard_F{}s_v2": (2, (2, 4, 8, 16, 32, 48, 64, 72)),
 }
-
-# Sizes with a part of a GPU. Interfaces that count GPUs report them as one.
-_AZURE_PART_OF_A_GPU = re.compile(
-    r"Standard_NV(6|12|18)adm?s_A10_v5|Standard_NV(4|8|16)as_v4|Standard_NV(4|8|12)ads_V710_v5"
-    r"|Standard_NC(6|8|12|16)ads_A10_v4"
-)
 
 
 def azure() -> dict[str, MachineHardware]:
@@ -121,10 +116,6 @@ def azure() -> dict[str, MachineHardware]:
                 pattern.format(vcpus), MachineHardware(None, 0, None, vcpus, float(gib * vcpus))
             )
     return known
-
-
-def has_part_of_a_gpu(azure_name: str) -> bool:
-    return _AZURE_PART_OF_A_GPU.fullmatch(azure_name) is not None
 
 
 # Google's machine types beyond the bundled catalog. Sources: for those with GPUs

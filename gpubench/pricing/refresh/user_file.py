@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,16 +94,13 @@ def _with_spot_of(before: Instance, instance: Instance) -> Instance:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of the price file. Creates its folder. Raises GpubenchError if it cannot."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = exclusive(path.with_name(f".{path.name}.lock"))
-        lock.__enter__()
-    except OSError as error:
-        raise GpubenchError(f"{path} cannot be written: {error.strerror}") from None
-    try:
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(path.with_name(f".{path.name}.lock")))
+        except OSError as error:
+            raise GpubenchError(f"{path} cannot be written: {error.strerror}") from None
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def write(path: Path, rows: Rows) -> None:

@@ -123,10 +123,7 @@ def test_a_size_with_a_part_of_a_gpu_is_never_written_as_one_with_a_gpu() -> Non
     found = answer(data(*PAGES), asked)
     assert set(asked).isdisjoint(by_name(found))
     reasons = {refusal.name: refusal.reason for refusal in found.refusals}
-    assert reasons["Standard_NV6ads_A10_v5"] == (
-        "it has a part of a GPU, and gpubench prices whole GPUs"
-    )
-    assert "hardware is not known" in reasons["Standard_ND96isr_H200_v5"]
+    assert all("does not know its hardware" in reasons[name] for name in asked)
 
 
 def test_sizes_of_general_cpu_families_have_the_memory_of_their_family() -> None:
