@@ -66,10 +66,16 @@ def command(
       gpubench prices refresh --provider aws --region us-east-1 --dry-run
     """
     from gpubench.errors import InputError
+    from gpubench.pricing.names import PriceName, parse_price_name
     from gpubench.pricing.refresh import check_region, judge, read_prices, user_file
 
     only, accepted = split_names(names), split_names(accept)
     check_region(provider, region)
+    for name in only:
+        if parse_price_name(name) != PriceName(name):
+            raise InputError(
+                f"--instance {name}: write the name alone, without provider, region and term"
+            )
     if only and (strange := [name for name in accepted if name not in {*only, "all"}]):
         raise InputError(
             f"--accept {strange[0]}: --instance does not name it; name it there too, or remove it"

@@ -98,8 +98,9 @@ def _aws_families() -> frozenset[str]:
 
 
 # Memory for each vCPU in GiB, and the sizes in vCPUs. Sources:
-# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series, dasv5-series,
-# and https://learn.microsoft.com/azure/virtual-machines/sizes/compute-optimized/fsv2-series.
+# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dsv5-series,
+# https://learn.microsoft.com/azure/virtual-machines/sizes/general-purpose/dasv5-series,
+# https://learn.microsoft.com/azure/virtual-machines/sizes/compute-optimized/fsv2-series.
 _AZURE_CPU = {
     "Standard_D{}s_v5": (4, (2, 4, 8, 16, 32, 48, 64, 96)),
     "Standard_D{}as_v5": (4, (2, 4, 8, 16, 32, 48, 64, 96)),

@@ -192,6 +192,7 @@ def test_a_region_without_any_price_is_probably_mistyped(
         (("--provider", "gcp", "--region", "us-central1-a"), "write it like us-central1"),
         (GOOGLE, "set GPUBENCH_GCP_API_KEY, or give --api-key"),
         ((*GOOGLE, "--api-key", "line\nbreak"), "a key has letters, digits, - and _ only"),
+        ((*AZURE, "--instance", f"azure/{T4}"), "write the name alone, without provider"),
         ((*AZURE, "--instance", T4, "--accept", "other"), "--instance does not name it"),
     ],
 )
