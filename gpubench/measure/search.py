@@ -6,7 +6,7 @@ spec, objective -> unloaded and saturated closed loops -> open loops at rates ->
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Unpack, overload
 
 from gpubench.cells.resolve import cell_of, resolve
@@ -37,7 +37,7 @@ from gpubench.statistics.crossing import (
     locate,
     tally,
 )
-from gpubench.statistics.pruning import Loser, by_capacity, by_probes, is_slowed
+from gpubench.statistics.pruning import Best, Loser, by_capacity, by_probes, is_slowed
 from gpubench.statistics.verdicts import TOO_FEW_INDEPENDENT
 from gpubench.system.machine import Machine, this_machine
 
@@ -185,14 +185,6 @@ class _Failed(Exception):
     """A measurement ended with an error. The result of the search already holds the error."""
 
 
-@dataclass(frozen=True)
-class Rival:
-    """Another setting of a sweep, which this search must beat to be of use."""
-
-    to_beat: float  # inferences per second: see gpubench.statistics.pruning
-    name: str
-
-
 class StagedSearch:
     """One search, in two stages: what `found` holds until now, and what comes next.
 
@@ -264,10 +256,10 @@ class StagedSearch:
         """Measure one client, and then the capacity if one client meets the objective."""
         self._guarded(self._screen)
 
-    def locate(self, tolerance: float, most_probes: int, rival: Rival | None = None) -> None:
-        """Measure open loops and conclude. With a rival, end as soon as this setting cannot win."""
+    def locate(self, tolerance: float, most_probes: int, best: Best | None = None) -> None:
+        """Measure open loops and conclude. It ends as soon as it cannot beat `best`."""
         if not self.ended:
-            self._guarded(lambda: self._locate(tolerance, most_probes, rival))
+            self._guarded(lambda: self._locate(tolerance, most_probes, best))
 
     def _guarded(self, stage: Callable[[], None]) -> None:
         try:
@@ -294,20 +286,20 @@ class StagedSearch:
         self.found.capacity_per_second = capacity
         self._fix_window(capacity)
 
-    def _locate(self, tolerance: float, most_probes: int, rival: Rival | None) -> None:
-        if rival is not None and self._lacks_capacity(rival):
+    def _locate(self, tolerance: float, most_probes: int, best: Best | None) -> None:
+        if best is not None and self._lacks_capacity(best):
             return
         first_rate = self._spec.rate or self.expected_rate
-        if rival is not None:  # the rate to beat decides soonest, unless more is expected
-            first_rate = max(first_rate, rival.to_beat / self._spec.batch)
+        if best is not None:  # the rate to beat decides soonest, unless more is expected
+            first_rate = max(first_rate, best.to_beat() / self._spec.batch)
         late_share = self._objective.late_share
 
         def cannot_win(tallies: Sequence[Tally], crossing: Crossing) -> bool:
-            if rival is None or any(is_slowed(p.result.verdict) for p in self._open_loops()):
+            if best is None or any(is_slowed(p.result.verdict) for p in self._open_loops()):
                 return False
-            loser = by_probes(tallies, crossing, late_share, self._spec.batch, rival.to_beat)
+            loser = by_probes(tallies, crossing, late_share, self._spec.batch, best)
             if loser is not None:
-                self._drop(loser, rival)
+                self._drop(loser, best)
             return loser is not None
 
         crossing = find(
@@ -323,24 +315,24 @@ class StagedSearch:
         )
         self._conclude(crossing)
 
-    def _lacks_capacity(self, rival: Rival) -> bool:
+    def _lacks_capacity(self, best: Best) -> bool:
         saturated = self._closed("saturated")
         if saturated is None or is_slowed(saturated.result.verdict):
             return False
-        loser = by_capacity(saturated.result.throughput_interval, rival.to_beat)
+        loser = by_capacity(saturated.result.throughput_interval, best)
         if loser is not None:
-            self._drop(loser, rival)
+            self._drop(loser, best)
             saturated.near = True
             self.found.verdict = _verdict(self.found)
         return loser is not None
 
-    def _drop(self, loser: Loser, rival: Rival) -> None:
+    def _drop(self, loser: Loser, best: Best) -> None:
         batch = self._spec.batch
         self.found.pruned = Pruned(
             reason=loser.reason,
             figure=loser.figure / batch,
             limit=loser.limit / batch,
-            best=rival.name,
+            best=best.name,
         )
 
     def _closed(self, load: ProbeLoad) -> Probe | None:

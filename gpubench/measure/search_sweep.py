@@ -25,7 +25,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell import Bench
 from gpubench.measure.fresh import THIS_PROCESS
 from gpubench.measure.progress import Progress
-from gpubench.measure.search import Rival, SearchInterrupted, StagedSearch, resolved
+from gpubench.measure.search import SearchInterrupted, StagedSearch, resolved
 from gpubench.measure.search_rounds import document_name
 from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice_search
@@ -41,7 +41,7 @@ from gpubench.spec.objective import (
     parse_objective,
 )
 from gpubench.spec.varied import varied_text
-from gpubench.statistics.pruning import rate_to_beat
+from gpubench.statistics.pruning import Best, best_of
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine, this_machine
 
@@ -221,7 +221,7 @@ class _Race:
             _Setting(cell, document_name(cell.spec, wanted, machine), directory, text)
             for cell, text in zip(planned, texts, strict=True)
         ]
-        self._rivals: dict[tuple[object, ...], Rival] = {}
+        self._best: dict[tuple[object, ...], Best] = {}
         for setting in self._all:
             if setting.complete and setting.stored is not None:
                 self._compare(setting, setting.stored)
@@ -280,8 +280,8 @@ class _Race:
                 self._progress.setting_ended(search.found, elapsed_s)
 
     def _locate(self, setting: _Setting, search: StagedSearch) -> None:
-        rival = self._rivals.get(setting.cell.spec.workload)
-        search.locate(self._wanted.tolerance, self._wanted.probes, rival)
+        best = self._best.get(setting.cell.spec.workload)
+        search.locate(self._wanted.tolerance, self._wanted.probes, best)
 
     def _stage(
         self, bench: Bench, setting: _Setting, stage: Callable[[], None], is_last: bool
@@ -313,11 +313,11 @@ class _Race:
         batch = found.spec.batch
         interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
         near = sum(probe.near for probe in found.probes)
-        to_beat = rate_to_beat(rate * batch, interval, near, self._wanted.tolerance)
+        new = best_of(rate * batch, interval, near, setting.text)
         workload = setting.cell.spec.workload
-        rival = self._rivals.get(workload)
-        if to_beat and (rival is None or to_beat > rival.to_beat):
-            self._rivals[workload] = Rival(to_beat, setting.text)
+        best = self._best.get(workload)
+        if new is not None and (best is None or new.to_beat() > best.to_beat()):
+            self._best[workload] = new
 
     def _most_s(self, contenders: Sequence[tuple[_Setting, StagedSearch]]) -> float:
         """The time of all warm-ups and windows, if no contender is dropped."""

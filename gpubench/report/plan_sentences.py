@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Sequence
 
 from gpubench.planning.candidates import (
     Candidate,
@@ -110,8 +111,8 @@ def place_text(result: Result, cost: Cost | None) -> str:
 
 
 def rate_text(candidate: Candidate, objective: Objective) -> str:
-    """'31.0/s each with P95 within 100ms', or 'at least 31.0/s each, with P95 67.0 ms'."""
-    rate = f"{number(candidate.rate_per_second, 3)}/s each"
+    """'31.0 inferences/s each with P95 within 100ms', or 'at least ..., with P95 67.0 ms'."""
+    rate = f"{number(candidate.rate_per_second, 3)} inferences/s each"
     percentile = f"P{objective.percent}"
     match candidate.bound:
         case "estimate":
@@ -167,7 +168,7 @@ def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
         case "closed-loop":
             if candidate.bound == "none":
                 return "only a closed loop was measured, whose clients do not keep all workers busy"
-            return "only a closed loop was measured, which gives an upper bound of the rate"
+            return "only a closed loop was measured"
         case "suspect":
             codes = ", ".join(reason.code for reason in candidate.point.verdict.reasons)
             return f"its verdict is suspect ({codes})" if codes else "its verdict is suspect"
@@ -179,7 +180,7 @@ def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
             name = price_name(candidate.cost) if candidate.cost else "the instance"
             if candidate.cost is not None and candidate.cost.measured_here is None:
                 return f"the machine measured does not say whether it is a {name}"
-            return f"{name} is not the hardware that was measured"
+            return f"it was not measured on {name}"
         case _:
             return "its rate was multiplied from the GPUs measured to those of the instance"
 
@@ -223,7 +224,13 @@ def _allowed(winner: Candidate) -> list[str]:
     """What speaks against the winner, and was allowed."""
     if not winner.obstacles:
         return []
-    return [f"You allowed that {'; '.join(obstacle_text(e, winner) for e in winner.obstacles)}."]
+    return [f"You allowed that {_and(obstacle_text(each, winner) for each in winner.obstacles)}."]
+
+
+def _and(clauses: Iterable[str]) -> str:
+    """'a', 'a, and b', 'a, b, and c'."""
+    *first, last = clauses
+    return ", and ".join([", ".join(first), last] if first else [last])
 
 
 def _next(decision: Decision) -> list[str]:
@@ -261,7 +268,7 @@ def _cheaper(decision: Decision) -> list[str]:
     other = decision.best_with_obstacles
     if other is None:
         return []
-    against = "; ".join(obstacle_text(each, other) for each in other.obstacles)
+    against = _and(obstacle_text(each, other) for each in other.obstacles)
     where = place_text(other.result, other.cost)
     return [
         f"{setting_text(other.spec)}, {where}, may be cheaper ({cost_text(other)}), but {against}."
@@ -269,17 +276,20 @@ def _cheaper(decision: Decision) -> list[str]:
 
 
 def _no_winner(decision: Decision, best: Candidate, plan: DeploymentPlan) -> str:
-    against = [obstacle_text(each, best) for each in best.obstacles if each not in plan.allowed]
-    if not against:
-        against = ["several machines were measured, and their prices are not known"]
-    subject = workload_text(decision.workload)
+    left = [each for each in best.obstacles if each not in plan.allowed]
+    if not left:
+        return (
+            f"Which setting of {workload_text(decision.workload)} is the cheapest is not known: "
+            "several machines were measured, and no price of them is known. Add --instance "
+            "NAME,NAME (gpubench prices list)."
+        )
+    first = "Fastest" if best.cost is None else "Cheapest"
     return " ".join(
         [
-            f"No setting of {subject} can be recommended.",
-            f"The cheapest is {_offer(best, plan.objective)}.",
-            f"Against it: {'; '.join(against)}.",
+            f"{first} until now: {_offer(best, plan.objective)}.",
+            f"It cannot be recommended: {_and(obstacle_text(each, best) for each in left)}.",
             *_dropped(decision),
-            *_remedies(best, plan),
+            _remedy(best, left, plan),
         ]
     )
 
@@ -292,27 +302,24 @@ def _dropped(decision: Decision) -> list[str]:
     return [f"A sweep dropped {count(dropped, 'other setting')}, which gpubench search can find."]
 
 
-def _remedies(best: Candidate, plan: DeploymentPlan) -> list[str]:
+def _remedy(best: Candidate, left: Sequence[Obstacle], plan: DeploymentPlan) -> str:
     """What would remove the obstacles, and how to decide in spite of them."""
-    left = [each for each in best.obstacles if each not in plan.allowed]
-    if not left:
-        return ["Add --instance NAME or --usd-per-hour X."]
-    command = search_command(best.spec, plan)
+    accept = f"accept it with --allow {','.join(left)}"
     name = price_name(best.cost) if best.cost is not None else "the instance"
-    allow = f"To decide nevertheless, add --allow {','.join(left)}."
-    if "other-hardware" in left:
-        return [allow, f"To settle it, run this on {name}: {command}"]
-    if "closed-loop" in left:
-        return [allow, f"To settle it, run: {command}"]
+    if "other-hardware" in left or "closed-loop" in left:
+        where = f" on {name}" if "other-hardware" in left else ""
+        return f"Either {accept}, or run this{where}: {search_command(best, plan)}"
+    remedy = f"measure all GPUs of {name}, with --device all"
     if "suspect" in left:
-        return ["Read its reasons with gpubench report, and measure it again.", allow]
-    if "outputs-differ" in left or "accuracy-drop" in left:
-        return ["Choose another --precision or --runtime.", allow]
-    return [f"Measure all GPUs of {name}, with --device all.", allow]
+        remedy = "read its reasons with gpubench report, and measure it again"
+    elif "outputs-differ" in left or "accuracy-drop" in left:
+        remedy = "choose another --precision or --runtime"
+    return f"Either {accept}, or {remedy}."
 
 
-def search_command(spec: Spec, plan: DeploymentPlan) -> str:
+def search_command(candidate: Candidate, plan: DeploymentPlan) -> str:
     """The search that measures what a closed loop cannot say."""
+    spec, cost = candidate.spec, candidate.cost
     words = ["gpubench", "search"]
     for name in _SEARCH_FLAGS:
         field = Spec.model_fields[name]
@@ -321,6 +328,10 @@ def search_command(spec: Spec, plan: DeploymentPlan) -> str:
             is_time = name == "service_time"
             text = seconds(value) if is_time else str(value)
             words += [f"--{name.replace('_', '-')}", shlex.quote(text)]
+    if len(spec.devices) > 1:
+        words += ["--device", spec.device]
+    if cost is not None and cost.instance is not None:
+        words += ["--instance", cost.instance]
     objective = plan.objective
     words += ["--objective", f"p{objective.percent}:{seconds(objective.latency_s)}"]
     words += ["--output", shlex.quote(plan.directories[0]) if plan.directories else "DIR"]

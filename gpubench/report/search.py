@@ -81,7 +81,7 @@ def _dropped(found: SearchResult) -> str | None:
         return None
     return (
         f"dropped ({pruned.reason}): its highest rate is at most {number(pruned.figure)}/s, and "
-        f"{pruned.best} serves more than {number(pruned.limit)}/s of its size"
+        f"the rate to beat is {number(pruned.limit)}/s ({pruned.best})"
     )
 
 

@@ -26,8 +26,8 @@ from gpubench.report.settings import (
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Interval, Result
 from gpubench.results.search_result import SearchResult
-from gpubench.spec.objective import DEFAULT_TOLERANCE
 from gpubench.spec.varied import varied_text
+from gpubench.statistics.pruning import ERROR_WITHOUT_INTERVAL
 
 LEGEND = (
     "/s and $/million count inferences; ± is the 95% interval. capacity: a closed loop that is "
@@ -87,7 +87,7 @@ def _why_dropped(found: SearchResult) -> str:
         "late": f"too many requests are late at {figure}/s already",
         "crossing": f"its highest rate is at most {figure}/s",
     }
-    return f"{facts[pruned.reason]}, and {pruned.best} serves more than {limit}/s"
+    return f"{facts[pruned.reason]}, and the rate to beat is {limit}/s ({pruned.best})"
 
 
 def best_sentences(searches: Sequence[SearchResult]) -> list[str]:
@@ -164,7 +164,7 @@ def _overlap(one: SearchResult, other: SearchResult) -> bool:
 
 def _range(found: SearchResult) -> Interval:
     """The interval of the rate, or what a rate without one may be: see statistics.pruning."""
-    rate, error = _rate(found) or 0.0, 2 * DEFAULT_TOLERANCE
+    rate, error = _rate(found) or 0.0, ERROR_WITHOUT_INTERVAL
     return _interval(found) or (rate * (1 - error), rate * (1 + error))
 
 

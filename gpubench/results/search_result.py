@@ -66,7 +66,7 @@ class Pruned(Part):
 
     reason: PruneReason
     figure: float  # for certain, no rate above this one meets the objective
-    limit: float  # the rate to beat: another setting serves at least as many inferences at it
+    limit: float  # the rate to beat: that of another setting, less the error of the comparison
     best: str  # that setting, in words
 
 

@@ -1,14 +1,14 @@
 """Which settings cannot have the highest rate. `sweep --objective` does not search them to the end.
 
 All rates here are in inferences per second, since settings differ in their batch size. The *rate to
-beat* is below the lower end of the best interval found until now, by the spread between runs. A
-setting is dropped when one of these is certain:
+beat* is that of the best setting found until now, less the error of a comparison with it. A setting
+is dropped when one of these is certain:
 
     capacity   98% of its capacity, the highest load that a search probes, is below the rate to beat
     late       too many requests are late at a rate that is not above the rate to beat
-    crossing   the interval of its own crossing ends below the rate to beat
+    crossing   its own crossing is below the rate to beat
 
-The caller takes the rate to beat from valid results only. docs/search.md has the method, and how
+The caller takes the best setting from valid results only. docs/search.md has the method, and how
 often it finds the same winner as a sweep that searches every setting to the end.
 """
 
@@ -24,9 +24,12 @@ from gpubench.statistics.comparison import SPREAD
 from gpubench.statistics.crossing import LEAST_PROBES, MOST_LOAD, Crossing, Tally
 from gpubench.statistics.student import incomplete_beta
 
-# Two settings are measured in different runs. Their ratio differs between runs by this factor, in
-# 95 of 100 cases, if each has the spread that `compare` assumes (2%, docs/comparing.md).
-RUN_SPREAD = math.exp(1.96 * math.sqrt(2) * SPREAD)
+# Two settings are measured in different runs. The logarithm of their ratio differs between runs by
+# this, in 95 of 100 cases, if each has the spread that `compare` assumes (2%, docs/comparing.md).
+RUN_SPREAD = 1.96 * math.sqrt(2) * SPREAD
+# Relative error of a search that has enough probes near its crossing, and no interval: over three
+# times the largest root mean square error of such searches in the table of docs/search.md.
+ERROR_WITHOUT_INTERVAL = 0.1
 # Of a false "too many requests are late", for each probe.
 _ERROR = 0.01
 # Reasons of a verdict that may make a setting look slower than it is.
@@ -42,19 +45,36 @@ class Loser:
     limit: float  # the rate to beat
 
 
-def rate_to_beat(
-    rate: float, interval: Interval | None, near_probes: int, tolerance: float
-) -> float | None:
-    """The rate to beat that follows from a search. None: the rate is too uncertain.
+@dataclass(frozen=True)
+class Best:
+    """The best setting until now, which others must beat to be of use."""
 
-    `near_probes` is the number of open loops near its crossing. A search that has enough of them
-    and no interval is right within twice the tolerance: see the table in docs/search.md.
+    rate: float
+    error: float  # with 95% confidence, the logarithm of the rate is at most this much lower
+    name: str
+
+    def to_beat(self, own_error: float = 0.0) -> float:
+        """What the upper end of a setting's rate must reach. `own_error` is that of its logarithm.
+
+        The three errors are independent, so that of the ratio of the two rates is the root of the
+        sum of their squares. The upper end is above the setting's rate by `own_error` already.
+        """
+        return self.rate * math.exp(own_error - math.hypot(own_error, self.error, RUN_SPREAD))
+
+
+def best_of(rate: float, interval: Interval | None, near_probes: int, name: str) -> Best | None:
+    """A search as the one to beat. None: its rate is too uncertain.
+
+    `near_probes` is the number of open loops near its crossing.
     """
-    if interval is not None:
-        return interval[0] / RUN_SPREAD
-    if near_probes < LEAST_PROBES:
-        return None
-    return rate * (1 - 2 * tolerance) / RUN_SPREAD
+    low, _ = _bounds(rate, interval, near_probes) or (0.0, 0.0)
+    return Best(rate, math.log(rate / low), name) if low > 0 else None
+
+
+def _bounds(rate: float, interval: Interval | None, near_probes: int) -> Interval | None:
+    if interval is None and near_probes >= LEAST_PROBES:
+        return rate * (1 - ERROR_WITHOUT_INTERVAL), rate * (1 + ERROR_WITHOUT_INTERVAL)
+    return interval
 
 
 def is_slowed(verdict: Verdict) -> bool:
@@ -62,26 +82,30 @@ def is_slowed(verdict: Verdict) -> bool:
     return any(reason.code in _SLOWED for reason in verdict.reasons)
 
 
-def by_capacity(capacity_interval: Interval | None, to_beat: float) -> Loser | None:
+def by_capacity(capacity_interval: Interval | None, best: Best) -> Loser | None:
     """A loser if its capacity is too low. The interval is that of a saturated closed loop."""
-    if capacity_interval is None:
+    if capacity_interval is None or capacity_interval[0] <= 0:
         return None
-    most = MOST_LOAD * capacity_interval[1]
+    low, high = capacity_interval
+    most, to_beat = MOST_LOAD * high, best.to_beat(math.log(high / low) / 2)
     return Loser("capacity", most, to_beat) if most < to_beat else None
 
 
 def by_probes(
-    tallies: Sequence[Tally], crossing: Crossing, late_share: float, batch: int, to_beat: float
+    tallies: Sequence[Tally], crossing: Crossing, late_share: float, batch: int, best: Best
 ) -> Loser | None:
     """A loser if its open loops show it. `batch` is the number of inferences in a request."""
-    limit = to_beat / batch
-    below = sorted((t for t in tallies if t.rate <= limit), key=lambda t: -t.rate)
+    to_beat = best.to_beat()
+    below = sorted((t for t in tallies if t.rate <= to_beat / batch), key=lambda t: -t.rate)
     # The late share rises with the rate. So what is late at lower rates is late at this one, too.
     for count in range(1, len(below) + 1):
         if _surely_late(below[:count], late_share):
             return Loser("late", below[0].rate * batch, to_beat)
-    if crossing.interval is not None and crossing.interval[1] < limit:
-        return Loser("crossing", crossing.interval[1] * batch, to_beat)
+    bounds = _bounds(crossing.rate, crossing.interval, len(crossing.near))
+    if bounds is not None and 0 < crossing.rate <= bounds[1]:
+        high = bounds[1] * batch
+        to_beat = best.to_beat(math.log(bounds[1] / crossing.rate))
+        return Loser("crossing", high, to_beat) if high < to_beat else None
     return None
 
 

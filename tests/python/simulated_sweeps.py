@@ -24,7 +24,7 @@ from gpubench.measure.search import find
 from gpubench.results.result import Interval
 from gpubench.results.search_result import PruneReason
 from gpubench.statistics.crossing import Crossing, Tally, conclude, expected_load, tally
-from gpubench.statistics.pruning import Loser, by_capacity, by_probes, rate_to_beat
+from gpubench.statistics.pruning import Best, Loser, best_of, by_capacity, by_probes
 
 PERCENT, LATE = 95, 0.05
 TOLERANCE = 0.05
@@ -154,10 +154,10 @@ def open_loop(setting: Made, service_ns: int, rate: float, window_s: float, seed
     return tally(rate, latency_ns, 0, round(setting.latency_s * 1e9))
 
 
-def locate(found: Measured, to_beat: float | None, seed: int) -> None:
-    """The open loops. Without `to_beat` they are those of a whole search."""
+def locate(found: Measured, best: Best | None, seed: int) -> None:
+    """The open loops. Without `best` they are those of a whole search."""
     setting, batch = found.setting, found.setting.batch
-    if to_beat is not None and by_capacity(found.capacity_interval, to_beat):
+    if best is not None and by_capacity(found.capacity_interval, best):
         found.dropped = "capacity"
         return
     run = math.exp(np.random.default_rng(seed).normal(0, RUN_SPREAD))
@@ -173,13 +173,13 @@ def locate(found: Measured, to_beat: float | None, seed: int) -> None:
     losers: list[Loser] = []
 
     def cannot_win(tallies: Sequence[Tally], crossing: Crossing) -> bool:
-        if to_beat is None:
+        if best is None:
             return False
-        loser = by_probes(tallies, crossing, LATE, batch, to_beat)
+        loser = by_probes(tallies, crossing, LATE, batch, best)
         losers.extend([loser] if loser else [])
         return loser is not None
 
-    first = max(found.expected, to_beat or 0.0) / batch
+    first = max(found.expected, best.to_beat() if best else 0.0) / batch
     crossing = find(tally_at, first, found.capacity, LATE, TOLERANCE, give_up=cannot_win)
     if losers:
         found.dropped = losers[0].reason
@@ -194,12 +194,13 @@ def sweep(settings: Sequence[Made], seed: int, pruned: bool) -> list[Measured]:
     """Every setting, in the order in which a sweep with an objective searches them."""
     random = np.random.default_rng(seed)
     found = [screened(setting, random) for setting in settings]
-    best: float | None = None
+    best: Best | None = None
     for each in sorted((f for f in found if not f.misses), key=lambda f: -f.expected):
         locate(each, best if pruned else None, 1_000_000 * seed + 1_000 * each.setting.number)
         if each.rate is not None:
-            rate = rate_to_beat(each.rate, each.interval, each.near, TOLERANCE)
-            best = max(best or 0.0, rate or 0.0) or None
+            new = best_of(each.rate, each.interval, each.near, str(each.setting.number))
+            if new is not None and (best is None or new.to_beat() > best.to_beat()):
+                best = new
     return found
 
 

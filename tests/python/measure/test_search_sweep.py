@@ -267,9 +267,7 @@ def test_the_command_names_the_best_setting(
     shown = " ".join(captured.out.split())
     assert "P95 within 100ms: the best setting is synthetic, batch 4: 117 ±3/s, $2.37" in shown
     assert "dropped: capacity" in shown
-    assert (
-        "98% of its capacity is at most 98.10/s, and synthetic, batch 4 serves more than" in shown
-    )
+    assert "98% of its capacity is at most 98.10/s, and the rate to beat is 11" in shown
     assert "[screen 1/3] synthetic, batch 1\n" in captured.err
     assert "3 settings to search" in captured.err
     assert captured.err.count("    dropped: ") == 2
