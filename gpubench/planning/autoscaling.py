@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gpubench import core
 from gpubench.errors import InputError
-from gpubench.planning.candidates import setting_key
 from gpubench.planning.fleet import HOURS_A_MONTH, Balancing
+from gpubench.planning.measured import setting_key
 from gpubench.planning.traffic import Load
 from gpubench.results.run_directory import open_run
 from gpubench.results.samples import Samples

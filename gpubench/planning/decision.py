@@ -6,44 +6,34 @@ docs/planning.md has the rules. Pure functions, but for `plan`, which reads run 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from gpubench.errors import InputError, nearest
 from gpubench.planning.candidates import (
     AS_STORED,
     OBSTACLES,
-    OF_THE_METHOD,
     Candidate,
-    Documents,
     GivenPrices,
-    MeasuredSetting,
     Obstacle,
-    OperatingPoint,
-    Place,
     Unmet,
-    Workload,
     candidates,
-    combined_cells,
-    filtered,
-    is_for,
-    measured_settings,
-    nearest_probe,
     obstacles,
     point_costs,
-    searches_of,
-    whole_instance,
-    workload_of,
 )
-from gpubench.planning.knee import knee
+from gpubench.planning.curves import Knee, knees
+from gpubench.planning.documents import Documents, electrified, filtered, read_documents
+from gpubench.planning.measured import (
+    MeasuredSetting,
+    OperatingPoint,
+    Workload,
+    measured_settings,
+    whole_instance,
+)
 from gpubench.pricing.cost import check_prices
-from gpubench.pricing.energy import with_electricity
 from gpubench.pricing.owned import Electricity, Owned
 from gpubench.results.result import Cost, Result
-from gpubench.results.run_directory import open_run
-from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective, parse_objective
 
 
@@ -57,24 +47,6 @@ class FrontPoint:
     usd_per_million: float
     latency_ms: float  # the percentile of the objective
     obstacles: tuple[Obstacle, ...]
-
-
-CurveAxis = Literal["batch", "clients", "rate", "workers"]
-AXES: tuple[CurveAxis, ...] = ("batch", "clients", "rate", "workers")
-
-
-@dataclass(frozen=True)
-class Knee:
-    """Where a curve of throughput against one setting becomes flat."""
-
-    axis: CurveAxis
-    at: Result
-    x: float
-    throughput_per_second: float
-    highest_x: float  # where the throughput is highest
-    highest_throughput_per_second: float
-    count: int  # points of the curve
-    is_last: bool  # no larger x was measured, so the curve may still rise
 
 
 @dataclass(frozen=True)
@@ -129,7 +101,7 @@ def plan(
     if isinstance(directories, (str, Path)):
         directories = [directories]
     documents, problems = read_documents(directories)
-    documents = _with_electricity(documents, electricity)
+    documents = electrified(documents, electricity)
     decided = decide(filtered(documents, only), objective, prices, allowed)
     return replace(decided, directories=tuple(map(str, directories)), problems=problems)
 
@@ -143,51 +115,6 @@ def parse_obstacles(names: Iterable[str]) -> frozenset[Obstacle]:
             raise InputError(f"--allow: unknown obstacle '{name}'; {nearest(name, known)}")
         found.add(known[name])
     return frozenset(found)
-
-
-def read_documents(directories: Sequence[str | Path]) -> tuple[Documents, tuple[str, ...]]:
-    """Every cell and every search of these directories, and what could not be read.
-
-    Raises InputError as `RunDirectory.read_all` does, and if there is no cell and no search.
-    """
-    if not directories:
-        raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
-    # A directory and its copy have the same documents, and a document counts once.
-    cells: dict[tuple[str, str], tuple[Place, Result]] = {}
-    searches: dict[tuple[str, str], tuple[Place, SearchResult]] = {}
-    problems: list[str] = []
-    for url in dict.fromkeys(map(str, directories)):
-        contents = open_run(url).read_all(searches=True, cold=True)
-        problems += contents.problems
-        for name, result in contents.cells:
-            where = result.environment.model_dump_json()
-            cells.setdefault((name, where), (Place(url, name), result))
-        for name, found in contents.searches:
-            where = found.environment.model_dump_json() if found.environment else ""
-            searches.setdefault((name, where), (Place(url, name), found))
-    if not cells and not searches:
-        raise InputError(
-            f"{directories[0]} holds no cell and no search; measure with gpubench sweep --output "
-            f"{directories[0]}"
-        )
-    return Documents(tuple(cells.values()), tuple(searches.values())), tuple(problems)
-
-
-def _with_electricity(documents: Documents, asked: Electricity | None) -> Documents:
-    if asked is None:
-        return documents
-
-    def priced(found: SearchResult) -> SearchResult:
-        probes = [
-            each.model_copy(update={"result": with_electricity(each.result, asked)})
-            for each in found.probes
-        ]
-        return found.model_copy(update={"probes": probes})
-
-    return Documents(
-        tuple((place, with_electricity(result, asked)) for place, result in documents.cells),
-        tuple((place, priced(found)) for place, found in documents.searches),
-    )
 
 
 def decide(
@@ -341,80 +268,3 @@ def pareto(
         if second < best[1] or figures(point) == best:
             front.append(point)
     return front
-
-
-def knees(documents: Documents, workload: Workload, objective: Objective) -> tuple[Knee, ...]:
-    """The knee of every curve with three points or more.
-
-    The points of a curve are cells that differ only in one number (and in what follows from it,
-    such as the threads of each of more workers), with their throughputs; or searches for the
-    objective, with the rates that they found.
-    """
-    curves: dict[str, list[_CurvePoint]] = {}
-    for each in _curve_points(documents, workload, objective):
-        for axis in AXES:
-            if each.settings[axis] is not None:
-                curves.setdefault(_curve(each, axis), []).append(each)
-    found = []
-    for name, points in curves.items():
-        axis = _axis_of(name)
-        xs = [float(each.settings[axis] or 0) for each in points]
-        ys = [each.throughput_per_second for each in points]
-        index = knee(list(zip(xs, ys, strict=True))) if len(set(xs)) == len(xs) else None
-        if index is None:
-            continue
-        highest = max(range(len(ys)), key=ys.__getitem__)
-        found.append(
-            Knee(
-                axis=axis,
-                at=points[index].result,
-                x=xs[index],
-                throughput_per_second=ys[index],
-                highest_x=xs[highest],
-                highest_throughput_per_second=ys[highest],
-                count=len(xs),
-                is_last=xs[index] == max(xs),
-            )
-        )
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class _CurvePoint:
-    result: Result
-    settings: dict[str, str | float | int | bool | None]
-    throughput_per_second: float  # inferences
-    evidence: str  # cells and searches are in different curves
-
-
-def _curve_points(
-    documents: Documents, workload: Workload, objective: Objective
-) -> Iterator[_CurvePoint]:
-    for result, _ in combined_cells(documents):
-        rate = result.throughput_per_second
-        if rate is not None and result.error is None and workload_of(result.spec) == workload:
-            yield _CurvePoint(result, result.spec.measured_settings(), rate, "cell")
-    for found, _ in searches_of(documents):
-        rate = found.max_rate_per_second
-        if rate is not None and is_for(found, objective) and workload_of(found.spec) == workload:
-            settings = found.spec.measured_settings() | {"rate": None}
-            result = nearest_probe(found, rate)
-            yield _CurvePoint(result, settings, rate * found.spec.batch, "search")
-
-
-def _curve(point: _CurvePoint, axis: CurveAxis) -> str:
-    """What the points of a curve along `axis` have in common."""
-    follows = {"workers": {"threads", "depth"}, "clients": {"depth"}}.get(axis, set())
-    settings = {
-        name: value
-        for name, value in point.settings.items()
-        if name not in OF_THE_METHOD | follows | {axis}
-    }
-    if point.settings["clients"] == point.settings["workers"]:
-        settings["clients"] = "workers"
-    environment = point.result.environment.model_dump_json(exclude={"time"})
-    return f"{axis} {point.evidence} {settings} {environment}"
-
-
-def _axis_of(curve: str) -> CurveAxis:
-    return next(axis for axis in AXES if curve.startswith(f"{axis} "))

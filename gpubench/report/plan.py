@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gpubench.planning.candidates import Bound, Candidate, EvidenceKind, Obstacle
-from gpubench.planning.decision import Decision, DeploymentPlan, Knee
+from gpubench.planning.candidates import Bound, Candidate, Obstacle
+from gpubench.planning.curves import Knee
+from gpubench.planning.decision import Decision, DeploymentPlan
+from gpubench.planning.measured import EvidenceKind
 from gpubench.report.format import ABSENT, milliseconds, number, usd, with_interval
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.plan_sentences import objective_text, workload_text

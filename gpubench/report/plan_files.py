@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from gpubench.planning.candidates import Candidate, Unmet, deployed_settings
-from gpubench.planning.decision import Decision, DeploymentPlan, FrontPoint, Knee
+from gpubench.planning.candidates import Candidate, Unmet
+from gpubench.planning.curves import Knee
+from gpubench.planning.decision import Decision, DeploymentPlan, FrontPoint
+from gpubench.planning.measured import deployed_settings
 from gpubench.report import escape
 from gpubench.report.comparison_files import Json
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv

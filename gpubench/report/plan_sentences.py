@@ -5,14 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from gpubench.planning.candidates import (
-    Candidate,
-    Obstacle,
-    Unmet,
-    Workload,
-    deployed_settings,
-)
+from gpubench.planning.candidates import Candidate, Obstacle, Unmet
 from gpubench.planning.decision import Decision, DeploymentPlan
+from gpubench.planning.measured import Workload, deployed_settings
 from gpubench.report.format import count, milliseconds, number, seconds, two_digits, usd
 from gpubench.report.notes import price_name
 from gpubench.results.result import Cost, Interval, Result

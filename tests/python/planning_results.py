@@ -6,7 +6,7 @@ from typing import Any
 
 from factories import environment, result
 
-from gpubench.planning.candidates import Documents, Place
+from gpubench.planning.documents import Documents, Place
 from gpubench.results.result import Latency, Reason, Result, Verdict
 from gpubench.results.search_result import ObjectiveInfo, Probe, SearchResult
 

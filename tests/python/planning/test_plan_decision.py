@@ -10,15 +10,9 @@ from factories import DRIFT, G4DN, G5, WRONG_ANSWERS, failed, repeated
 from planning_results import C7I, closed_loop, documents, open_loop, search
 
 from gpubench.errors import InputError
-from gpubench.planning.candidates import (
-    AS_STORED,
-    Candidate,
-    Documents,
-    GivenPrices,
-    Obstacle,
-    filtered,
-)
+from gpubench.planning.candidates import AS_STORED, Candidate, GivenPrices, Obstacle
 from gpubench.planning.decision import Decision, decide, parse_obstacles
+from gpubench.planning.documents import Documents, filtered
 from gpubench.pricing.owned import Owned
 from gpubench.results.result import DeviceReport, Result
 from gpubench.results.search_result import Pruned, SearchResult
