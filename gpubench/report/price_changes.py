@@ -24,7 +24,7 @@ _REFUSALS = (
 
 
 def changes(found: Iterable[PriceChange]) -> Table:
-    """One row for each price that is new or differs from the known one."""
+    """One row for each price. A dash is one that was not known, or is not listed any more."""
     rows = []
     for each in found:
         old, new = each.old_usd_per_hour, each.new_usd_per_hour
@@ -42,8 +42,8 @@ def refusals(found: Sequence[Refusal]) -> Table:
     )
 
 
-def _change(old: float | None, new: float) -> str:
-    if old is None:
+def _change(old: float | None, new: float | None) -> str:
+    if old is None or new is None:
         return ABSENT
     change = new / old - 1
     return "<0.1%" if abs(change) < 0.0005 else f"{change:+.1%}"

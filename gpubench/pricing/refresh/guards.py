@@ -45,12 +45,12 @@ Prices = Mapping[Term, float]  # the known prices of an instance
 
 @dataclass(frozen=True)
 class PriceChange:
-    """A price that is new or differs from the known one."""
+    """A price that is new, differs from the known one, or is not listed any more (None)."""
 
     name: str
     term: Term
     old_usd_per_hour: float | None
-    new_usd_per_hour: float
+    new_usd_per_hour: float | None
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,18 @@ def judge(
         if "3-year" in terms:
             instance = replace(instance, three_year_usd_per_hour=None)
         kept.append(instance)
+        unread = terms if answer.has_spot else terms | {"spot"}
         for term in TERMS:
             old, new = before.get(term), instance.usd_per_hour(term)
-            if new is not None and (old is None or not math.isclose(old, new, rel_tol=_SAME)):
+            if term not in unread and not _is_same(old, new):
                 changes.append(PriceChange(instance.name, term, old, new))
     return Judgement(tuple(kept), tuple(changes), tuple(refusals))
+
+
+def _is_same(old: float | None, new: float | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    return math.isclose(old, new, rel_tol=_SAME)
 
 
 def _is_accepted(name: str, accept: Collection[str]) -> bool:

@@ -135,6 +135,13 @@ def test_only_the_named_instances_are_returned_but_all_of_the_family_judge_them(
     assert [each.name for each in found.refusals] == ["g5.xlarge"]
 
 
+def test_a_price_that_is_not_listed_any_more_is_a_change() -> None:
+    known: dict[str, Prices] = {"g5.xlarge": {"on-demand": 1.006, "spot": 0.4}}
+    (gone,) = judged(G5, known=known).changes
+    assert (gone.term, gone.old_usd_per_hour, gone.new_usd_per_hour) == ("spot", 0.4, None)
+    assert not judge(ProviderAnswer((G5,), has_spot=False), known).changes
+
+
 def test_an_unchanged_price_is_no_change() -> None:
     found = judged(G5, known={"g5.xlarge": {"on-demand": 1.006}})
     assert not found.changes
