@@ -22,6 +22,7 @@ from gpubench.planning.measured import (
     Workload,
     is_as_strict,
     is_for,
+    met_every_probe,
     price_key,
     whole_instance,
     within,
@@ -200,13 +201,12 @@ def _candidate(
 ) -> Candidate:
     rate = whole_instance(point.rate_per_second, cost)
     factor = rate / point.rate_per_second if point.rate_per_second else 1.0
-    bounds: tuple[Bound, ...] = ("estimate", "at-least", "at-most", "none")
     at_most = point.at_most_ms
     return Candidate(
         workload=measured.workload,
         cost=cost,
         point=point,
-        bound=bounds[_rank(point, objective) or 0],
+        bound=_bound(point, objective),
         rate_per_second=rate,
         interval=point.interval and (point.interval[0] * factor, point.interval[1] * factor),
         is_certain=point.interval is not None
@@ -214,6 +214,14 @@ def _candidate(
         else at_most is not None and within(at_most, objective.latency_s * 1e3),
         obstacles=obstacles(measured, point, cost),
     )
+
+
+def _bound(point: OperatingPoint, objective: Objective) -> Bound:
+    bounds: tuple[Bound, ...] = ("estimate", "at-least", "at-most", "none")
+    rank = _rank(point, objective) or 0
+    if rank == 0 and point.search is not None and met_every_probe(point.search, objective):
+        return "at-least"
+    return bounds[rank]
 
 
 def _preference(

@@ -345,6 +345,14 @@ def is_for(found: SearchResult, objective: Objective) -> bool:
     return _same_percentile(found, objective) and math.isclose(found.objective.latency_ms, limit)
 
 
+def met_every_probe(found: SearchResult, objective: Objective) -> bool:
+    """Whether a search found only rates that meet its objective, so that higher ones may do so."""
+    near = [each for each in found.probes if each.near]
+    return found.interval is None and all(
+        each.late <= objective.late_share * each.requests for each in near
+    )
+
+
 def _same_percentile(found: SearchResult, objective: Objective) -> bool:
     return found.objective.percentile == f"p{objective.percent}"
 

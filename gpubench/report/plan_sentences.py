@@ -113,7 +113,7 @@ def rate_text(candidate: Candidate, objective: Objective) -> str:
         case "estimate":
             return f"{rate} with {objective_text(objective)}{_without_interval(candidate)}"
         case "at-least" if candidate.point.search is not None:
-            return f"at least {rate} with {objective_text(objective)}"
+            return f"at least {rate} with {objective_text(objective)}{_without_interval(candidate)}"
         case "at-least":
             figure = f"{percentile} {milliseconds(candidate.latency_ms)} ms"
             return f"at least {rate}, with {figure}{_uncertain(candidate)}"
@@ -294,7 +294,10 @@ def _dropped(decision: Decision) -> list[str]:
     dropped = sum(each.reason == "pruned" for each in decision.unmet)
     if not dropped:
         return []
-    return [f"A sweep dropped {count(dropped, 'other setting')}, which gpubench search can find."]
+    return [
+        f"A sweep dropped {count(dropped, 'other setting')} as slower; gpubench search measures "
+        "each to the end."
+    ]
 
 
 def _remedy(best: Candidate, left: Sequence[Obstacle], plan: DeploymentPlan) -> str:

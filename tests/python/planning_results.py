@@ -43,10 +43,12 @@ def search(
     reasons: tuple[Reason, ...] = (),
     note: str | None = None,
     machine: dict[str, Any] = C7I,
+    late: int = 51,
     **settings: Any,
 ) -> SearchResult:
     """A search that found `rate` requests per second. It has one probe at this rate, or `probes`.
 
+    `late` of 1000 requests of each probe are late.
     That probe has no latency, so that it is no evidence of its own.
     """
     if not probes:
@@ -68,7 +70,7 @@ def search(
                 load="open" if each.spec.open_loop else "unloaded",
                 rate_per_second=each.spec.rate,
                 requests=1000,
-                late=50,
+                late=late,
                 effective=500.0,
                 near=each.spec.open_loop,
                 result=each,

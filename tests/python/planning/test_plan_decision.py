@@ -61,6 +61,14 @@ def test_of_two_searches_the_one_with_the_narrower_interval_counts() -> None:
     assert winner(search(10.0, (9.5, 10.5)), search(11.0, (9.0, 13.0))).rate_per_second == 10.0
 
 
+def test_a_search_whose_probes_all_met_the_objective_is_a_lower_bound() -> None:
+    met = "met at every rate probed: raise --probes to go higher"
+    assert winner(search(10.0, note=met, late=50)).bound == "at-least"
+    assert winner(search(10.0, note="5 probes near the crossing")).bound == "estimate"
+    # The interval of several searches comes from their rates, whatever a single one says.
+    assert winner(search(10.0, (9.0, 11.0), late=50)).bound == "estimate"
+
+
 def test_the_highest_open_loop_that_certainly_meets_the_objective_is_a_lower_bound() -> None:
     loops = [
         open_loop(8.0, 40.0, 45.0),
