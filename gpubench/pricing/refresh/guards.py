@@ -4,7 +4,7 @@ A price is refused if
 
 - it changed by more than 30% since the price that was known (not for spot prices, which do that),
 - it is out of line with its family: in a family of instances, the price is nearly a * accelerators
-  + b * vCPUs. With the prices of the bundled catalog, no instance is more than 15% off. More than
+  + b * vCPUs. With the prices of the bundled catalog, no instance is more than 8% off. More than
   30% is refused,
 - it is more than three times the price that the bundled catalog has for another region, or less
   than a third of it,
