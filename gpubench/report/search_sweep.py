@@ -27,7 +27,6 @@ from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Interval, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.varied import varied_text
-from gpubench.statistics.pruning import ERROR_WITHOUT_INTERVAL
 
 LEGEND = (
     "/s and $/million count inferences; ± is the 95% interval. capacity: a closed loop that is "
@@ -164,6 +163,8 @@ def _overlap(one: SearchResult, other: SearchResult) -> bool:
 
 def _range(found: SearchResult) -> Interval:
     """The interval of the rate, or what a rate without one may be: see statistics.pruning."""
+    from gpubench.statistics.pruning import ERROR_WITHOUT_INTERVAL  # imports numpy
+
     rate, error = _rate(found) or 0.0, ERROR_WITHOUT_INTERVAL
     return _interval(found) or (rate * (1 - error), rate * (1 + error))
 
