@@ -32,6 +32,7 @@ add_library(gpubench_core STATIC
   csrc/src/delay_executor.cpp
   csrc/src/executor.cpp
   csrc/src/fleet.cpp
+  csrc/src/latency_histogram.cpp
   csrc/src/memory.cpp
   csrc/src/process.cpp
   csrc/src/request_source.cpp

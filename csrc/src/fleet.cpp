@@ -9,6 +9,9 @@
 #include <tuple>
 #include <utility>
 
+#include "autoscaler.hpp"
+#include "balancer.hpp"
+#include "fleet_arrivals.hpp"
 #include "gpubench/error.hpp"
 #include "memory.hpp"
 #include "random.hpp"
@@ -88,60 +91,6 @@ void check(const scaling_options& scaling, std::size_t workers) {
   check_span(scaling.scale_down_delay_ns, 0, "scale_down_delay_ns");
 }
 
-// The times of a list.
-class scheduled_arrivals {
- public:
-  explicit scheduled_arrivals(const fleet_load& load) : due_ns_(load.due_ns) {}
-
-  std::int64_t due_ns() const noexcept {
-    return next_ < due_ns_.size() ? due_ns_[next_] : never_ns;
-  }
-  void pop() noexcept { ++next_; }
-
- private:
-  const std::vector<std::int64_t>& due_ns_;
-  std::size_t next_ = 0;
-};
-
-// A Poisson process whose rate changes from step to step. The integral of the rate between two
-// arrivals is exponential with mean 1 (Cinlar, Introduction to Stochastic Processes, 1975, section
-// 4.7). Times are generated one by one.
-class poisson_arrivals_of_steps {
- public:
-  poisson_arrivals_of_steps(const fleet_load& load, std::uint64_t seed)
-      : steps_(load.steps), random_(stream(seed, arrivals_stream)) {
-    pop();
-  }
-
-  std::int64_t due_ns() const noexcept { return due_ns_; }
-
-  void pop() noexcept {
-    for (double left = exponential(random_); step_ < steps_.size();) {
-      const rate_step& step = steps_[step_];
-      const double per_ns = step.per_second * 1e-9;
-      const double rest_ns = static_cast<double>(step.until_ns - begin_ns_) - within_ns_;
-      if (left < per_ns * rest_ns) {
-        within_ns_ += left / per_ns;
-        due_ns_ = std::min(begin_ns_ + static_cast<std::int64_t>(within_ns_), step.until_ns - 1);
-        return;
-      }
-      left -= per_ns * rest_ns;
-      begin_ns_ = step.until_ns;
-      within_ns_ = 0;
-      ++step_;
-    }
-    due_ns_ = never_ns;
-  }
-
- private:
-  const std::vector<rate_step>& steps_;
-  generator random_;
-  std::size_t step_ = 0;
-  std::int64_t begin_ns_ = 0;  // of the step; a double could not hold late times to the nanosecond
-  double within_ns_ = 0;       // since then
-  std::int64_t due_ns_ = never_ns;
-};
-
 // Waiting requests, for form_batch().
 class waiting_requests {
  public:
@@ -156,88 +105,6 @@ class waiting_requests {
 
  private:
   std::deque<std::int64_t> due_ns_;
-};
-
-// The instances that serve, in groups with the same number of unfinished requests.
-class balancer {
- public:
-  balancer(balancing_rule rule, std::uint64_t seed)
-      : by_requests_(rule == balancing_rule::least_requests),
-        random_(stream(seed, balancing_stream)) {}
-
-  bool empty() const noexcept { return size_ == 0; }
-
-  void add(std::size_t instance) {
-    if (places_.size() <= instance) places_.resize(instance + 1);
-    insert(instance, 0);
-    ++size_;
-  }
-
-  void remove(std::size_t instance) {
-    erase(instance);
-    places_[instance].serves = false;
-    --size_;
-  }
-
-  // An instance that does not serve is ignored.
-  void set_requests(std::size_t instance, std::size_t requests) {
-    if (!by_requests_ || instance >= places_.size() || !places_[instance].serves) return;
-    erase(instance);
-    insert(instance, requests);
-  }
-
-  // REQUIRES: an instance serves.
-  std::size_t choose() {
-    while (groups_[least_].empty()) ++least_;
-    const auto& group = groups_[least_];
-    return group.size() == 1 ? group[0] : group[below(random_, group.size())];
-  }
-
- private:
-  struct place {
-    std::size_t group = 0;
-    std::size_t index = 0;
-    bool serves = false;
-  };
-
-  void insert(std::size_t instance, std::size_t group) {
-    if (groups_.size() <= group) groups_.resize(group + 1);
-    places_[instance] = {group, groups_[group].size(), true};
-    groups_[group].push_back(instance);
-    least_ = std::min(least_, group);
-  }
-
-  void erase(std::size_t instance) {
-    const place from = places_[instance];
-    auto& group = groups_[from.group];
-    group[from.index] = group.back();
-    places_[group[from.index]].index = from.index;
-    group.pop_back();
-  }
-
-  const bool by_requests_;
-  generator random_;
-  std::vector<std::vector<std::size_t>> groups_;  // by the number of unfinished requests
-  std::vector<place> places_;                     // by instance
-  std::size_t least_ = 0;                         // no group before it has an instance
-  std::size_t size_ = 0;
-};
-
-// The largest number of instances that was desired in the last `window_ns`.
-class recent_maximum {
- public:
-  explicit recent_maximum(std::int64_t window_ns) : window_ns_(window_ns) {}
-
-  void add(std::int64_t at_ns, std::size_t desired) {
-    while (!entries_.empty() && entries_.back().second <= desired) entries_.pop_back();
-    entries_.emplace_back(at_ns, desired);
-    while (entries_.front().first < at_ns - window_ns_) entries_.pop_front();
-  }
-  std::size_t value() const noexcept { return entries_.front().second; }
-
- private:
-  const std::int64_t window_ns_;
-  std::deque<std::pair<std::int64_t, std::size_t>> entries_;  // falling
 };
 
 enum class event_kind : std::uint8_t { completion, ready, timer };  // in their order at one time
@@ -278,7 +145,7 @@ class fleet {
         arrivals_(std::move(arrivals)),
         service_random_(stream(options.seed, service_stream)),
         balancer_(options.balancing, options.seed),
-        desired_(scaling_.scale_down_delay_ns),
+        autoscaler_(scaling_, span_ns),
         batch_(options.instance.batch.max_batch) {
     outcome_.span_ns = span_ns;
     period_ns_ = std::min(options.report_period_ns, span_ns);
@@ -287,13 +154,11 @@ class fleet {
 
   fleet_outcome run(const std::function<bool()>& stop) {
     for (std::size_t i = 0; i < scaling_.first; ++i) launch(0, 0);
-    desired_.add(0, scaling_.first);
-    if (scaling_.least < scaling_.most) schedule_evaluation();
 
     std::size_t handled = 0;
     for (std::int64_t now = 0;;) {
       if (stop && ++handled % stop_interval == 0 && stop()) break;
-      now = std::min(arrivals_.due_ns(), next_evaluation_ns_);
+      now = std::min(arrivals_.due_ns(), autoscaler_.due_ns());
       if (!events_.empty()) now = std::min(now, events_.top().at_ns);
       if (now == never_ns) break;
       if (now > latest_ns) {
@@ -314,9 +179,9 @@ class fleet {
       if (next.kind == event_kind::ready) begin_to_serve(next.instance, now);
       if (next.kind == event_kind::timer) look_again(next.instance);
     }
-    if (next_evaluation_ns_ == now) evaluate(now);
+    if (autoscaler_.due_ns() == now) scale(now);
     for (; arrivals_.due_ns() == now; arrivals_.pop()) {
-      ++arrived_;
+      autoscaler_.count_arrival();
       route(now, now);
     }
     for (const std::size_t instance : changed_) depart_all(instance, now);
@@ -497,28 +362,10 @@ class fleet {
     }
   }
 
-  // The autoscaler.
-
-  void evaluate(std::int64_t now) {
-    const double seconds = static_cast<double>(scaling_.period_ns) * 1e-9;
-    const double wanted = static_cast<double>(arrived_) / seconds / scaling_.target_per_second;
-    arrived_ = 0;
-    // An exact multiple of the target must not be rounded up because of the last bit.
-    const double whole = std::ceil(wanted * (1 - 1e-12));
-    std::size_t desired = scaling_.most;
-    if (whole < static_cast<double>(scaling_.most)) desired = static_cast<std::size_t>(whole);
-    desired = std::max(desired, scaling_.least);
-    if (shared_.waiting.size() > 0) desired = std::max<std::size_t>(desired, 1);
-    desired_.add(now, desired);
-    while (active_.size() < desired) launch(now, scaling_.start_ns);
-    while (active_.size() > desired_.value()) remove_last(now);
-    schedule_evaluation();
-  }
-
-  // The autoscaler ends with the load.
-  void schedule_evaluation() {
-    evaluated_ns_ += scaling_.period_ns;
-    next_evaluation_ns_ = evaluated_ns_ < outcome_.span_ns ? evaluated_ns_ : never_ns;
+  void scale(std::int64_t now) {
+    const autoscaler::range wanted = autoscaler_.evaluate(shared_.waiting.size() > 0);
+    while (active_.size() < wanted.least) launch(now, scaling_.start_ns);
+    while (active_.size() > wanted.most) remove_last(now);
   }
 
   void check_memory(std::size_t waiting) {
@@ -548,7 +395,7 @@ class fleet {
   Arrivals arrivals_;
   generator service_random_;
   balancer balancer_;
-  recent_maximum desired_;
+  autoscaler autoscaler_;
   std::vector<request> batch_;  // the one that is being formed
 
   std::vector<simulated_instance> instances_;  // all that were ever launched
@@ -562,9 +409,6 @@ class fleet {
   std::vector<std::size_t> free_;
   std::priority_queue<event, std::vector<event>, std::greater<>> events_;
 
-  std::uint64_t arrived_ = 0;  // requests since the last evaluation
-  std::int64_t evaluated_ns_ = 0;
-  std::int64_t next_evaluation_ns_ = never_ns;
   std::int64_t period_ns_ = 0;
   std::size_t memory_for_ = first_memory_check;
   std::size_t memory_for_instances_ = first_memory_check;
@@ -572,55 +416,7 @@ class fleet {
   fleet_outcome outcome_;
 };
 
-// Values below 512 have a counter each. Larger ones are counted by their first 9 bits.
-constexpr int histogram_bits = 9;
-constexpr std::uint64_t first_shared_value = 1 << histogram_bits;
-
-std::size_t counter_of(std::uint64_t value) noexcept {
-  if (value < first_shared_value) return value;
-  const int shift = 64 - __builtin_clzll(value) - histogram_bits;
-  return (static_cast<std::size_t>(shift) << (histogram_bits - 1)) + (value >> shift);
-}
-
-// The largest value that is counted there.
-std::uint64_t largest_of(std::size_t counter) noexcept {
-  if (counter < first_shared_value) return counter;
-  const std::size_t shift = (counter >> (histogram_bits - 1)) - 1;
-  const std::uint64_t first_bits = counter - (shift << (histogram_bits - 1));
-  return ((first_bits + 1) << shift) - 1;
-}
-
 }  // namespace
-
-void latency_histogram::add(std::int64_t latency_ns) {
-  const std::size_t counter = counter_of(static_cast<std::uint64_t>(latency_ns));
-  if (counter >= counts_.size()) counts_.resize(counter + 1);
-  ++counts_[counter];
-  ++count_;
-  largest_ns_ = std::max(largest_ns_, latency_ns);
-}
-
-void latency_histogram::add(const latency_histogram& other) {
-  if (counts_.size() < other.counts_.size()) counts_.resize(other.counts_.size());
-  for (std::size_t i = 0; i < other.counts_.size(); ++i) counts_[i] += other.counts_[i];
-  count_ += other.count_;
-  largest_ns_ = std::max(largest_ns_, other.largest_ns_);
-}
-
-std::int64_t latency_histogram::at_rank(std::uint64_t rank) const {
-  if (rank == 0 || rank > count_) {
-    throw invalid_argument("rank is " + std::to_string(rank) + "; give a rank from 1 to " +
-                           std::to_string(count_) + ", the number of requests");
-  }
-  std::uint64_t passed = 0;
-  for (std::size_t i = 0; i < counts_.size(); ++i) {
-    passed += counts_[i];
-    if (passed >= rank) {
-      return std::min(static_cast<std::int64_t>(largest_of(i)), largest_ns_);
-    }
-  }
-  return largest_ns_;
-}
 
 fleet_outcome simulate_fleet(const fleet_load& load, const fleet_options& options,
                              const std::function<bool()>& stop) {

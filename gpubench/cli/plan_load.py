@@ -15,10 +15,11 @@ from gpubench.cli.sections import Option
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
-    from gpubench.planning.autoscaling import Policy, StartTime
+    from gpubench.planning.autoscaling import Policy
     from gpubench.planning.candidates import Candidate
     from gpubench.planning.decision import DeploymentPlan
     from gpubench.planning.fleet import Autoscaling, Balancing, Fleet, LoadAnswer
+    from gpubench.planning.service_times import StartTime
     from gpubench.planning.traffic import Load
 
 # The flags that mean something only with --autoscale, by the name of their value.
@@ -260,14 +261,16 @@ def answers(plan: DeploymentPlan, request: LoadRequest) -> list[LoadAnswer]:
 def _autoscaling(plan: DeploymentPlan, request: LoadRequest, fleet: Fleet) -> Autoscaling:
     from dataclasses import replace
 
-    from gpubench.planning.autoscaling import Simulated, service_times, simulate
+    from gpubench.planning.autoscaling import Simulated, check_most, simulate
     from gpubench.planning.fleet import Autoscaling
+    from gpubench.planning.service_times import service_times
 
     assert request.policy is not None
     start = _start(plan, request, fleet.candidate)
     policy = replace(request.policy, start_s=start.seconds)
     rate = fleet.size.rate_per_instance
     service = service_times(fleet.candidate, plan.directories, rate * policy.target_utilisation)
+    check_most(policy, request.load, service, fleet.size.needed)
 
     def simulated(policy: Policy) -> Simulated:
         return simulate(
@@ -296,7 +299,7 @@ def _autoscaling(plan: DeploymentPlan, request: LoadRequest, fleet: Fleet) -> Au
 
 
 def _start(plan: DeploymentPlan, request: LoadRequest, candidate: Candidate) -> StartTime:
-    from gpubench.planning.autoscaling import StartTime, measured_start
+    from gpubench.planning.service_times import StartTime, measured_start
 
     if request.start_s is not None:
         return StartTime(request.start_s, "as given")

@@ -46,6 +46,11 @@ class Size:
     mean_per_second: float
 
     @property
+    def needed(self) -> int:
+        """Without the spare ones."""
+        return self.instances - self.spare
+
+    @property
     def utilisation(self) -> float:
         """At the peak, with all instances."""
         return self.peak_per_second / (self.instances * self.rate_per_instance)
@@ -53,7 +58,7 @@ class Size:
     @property
     def utilisation_after_loss(self) -> float:
         """At the peak, without the spare instances."""
-        return self.peak_per_second / ((self.instances - self.spare) * self.rate_per_instance)
+        return self.peak_per_second / (self.needed * self.rate_per_instance)
 
     def usd_per_month(self, usd_per_hour: float) -> float:
         return self.instances * usd_per_hour * HOURS_A_MONTH
@@ -66,10 +71,13 @@ class Size:
 def size(load: Load, rate_per_instance: float, spare: int = 0) -> Size:
     """The number of instances for the peak of `load`.
 
-    Raises InputError if `spare` is negative, and for more than a million instances.
+    Raises InputError for a `spare` that is not allowed, and for more than a million instances.
     """
-    if spare < 0:
-        raise InputError(f"--spare {spare}: give the number of instances that may fail, 0 or more")
+    if not 0 <= spare <= _MOST_INSTANCES:
+        raise InputError(
+            f"--spare {spare}: give the number of instances that may fail, from 0 to "
+            f"{_MOST_INSTANCES:,}"
+        )
     # A load of exactly n times the rate needs n instances, whatever the last bit of the quotient.
     needed = max(1, math.ceil(load.peak_per_second / rate_per_instance * (1 - 1e-12)))
     if needed + spare > _MOST_INSTANCES:

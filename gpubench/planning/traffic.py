@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST_PER_SECOND = 1e9
 _LONGEST_S = 366 * 24 * 3600.0
+_SHORTEST_S = 1e-6  # times that differ by less are equal
+_AFTER_ALL_DATES_S = 1e11  # since 1970; time stamps in milliseconds are larger
 _MOST_BYTES = 256 << 20
 _MOST_RATES = 1_000_000
 _LONGEST_LINE = 1000  # bytes
@@ -117,14 +119,14 @@ def read_traffic(path: Path) -> Load:
             if first is None:
                 reader.refuse(None, "it is empty; write the line time,rate, and rows like 8:00,120")
             number, text = first
-            columns = [column.strip().lower() for column in text.split(",")]
+            columns = [column.lower() for column in _columns(text)]
             if columns == ["time", "rate"]:
                 return _rates(reader, lines)
             if len(columns) > 1 or columns[0][:1].isalpha():
                 reader.refuse(
                     number,
                     f"'{_shown(text)}' is not the header; a file of rates begins with the line "
-                    "time,rate",
+                    "time,rate, and a file of time stamps has no header",
                 )
             return _trace(reader, first, lines)
     except OSError as error:
@@ -169,6 +171,12 @@ class _Reader:
     def seconds(self, number: int, text: str) -> float:
         """A time, in seconds after the first one of the file."""
         form, seconds = self._parsed(number, text)
+        if seconds >= _AFTER_ALL_DATES_S:
+            self.refuse(
+                number,
+                f"the time {_shown(text)} is after the year 5000; a time without a unit is in "
+                "seconds, so divide milliseconds by 1000",
+            )
         if self._form is None:
             self._form, self._form_line, self._first = form, number, seconds
             self.begins_at = None if form == "seconds" else text
@@ -208,12 +216,12 @@ def _rates(reader: _Reader, lines: Iterator[_Line]) -> Load:
     for number, text in lines:
         if rows and rows[-1][2] is None:
             reader.refuse(number, f"line {rows[-1][0]} says that the load ends; put that line last")
-        columns = [column.strip() for column in text.split(",")]
+        columns = _columns(text)
         if len(columns) != 2:
             reader.refuse(number, f"'{_shown(text)}' is not a time and a rate, like 8:00,120")
         time_s = reader.seconds(number, columns[0])
         rate = None if columns[1].lower() == "end" else _rate(reader, number, columns[1])
-        if rows and time_s == rows[-1][1]:
+        if rows and abs(time_s - rows[-1][1]) < _SHORTEST_S:
             reader.refuse(number, f"the time is that of line {rows[-1][0]}; give each time once")
         if rows and time_s < rows[-1][1]:
             reader.refuse(
@@ -296,7 +304,7 @@ def _trace(reader: _Reader, first: _Line, lines: Iterator[_Line]) -> Load:
 
     times_s = np.fromiter(times(), np.float64)
     last_s = float(times_s[-1])
-    if last_s == 0:
+    if last_s < _SHORTEST_S:
         reader.refuse(None, "all its times are equal; a trace needs two different times")
     # The time after the last inference is the mean gap.
     span_s = last_s * len(times_s) / (len(times_s) - 1)
@@ -315,6 +323,11 @@ def _trace(reader: _Reader, first: _Line, lines: Iterator[_Line]) -> Load:
 def _check_span(reader: _Reader, span_s: float) -> None:
     if span_s > _LONGEST_S:
         reader.refuse(None, "it is longer than 366 days; give a shorter part of it")
+
+
+def _columns(text: str) -> list[str]:
+    """The columns of a row. Some programs write each of them in quotes."""
+    return [column.strip().strip('"') for column in text.split(",")]
 
 
 def _shown(text: str) -> str:

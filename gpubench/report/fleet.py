@@ -78,16 +78,20 @@ def _autoscaling_sentences(
     answer: LoadAnswer, simulated: Autoscaling, objective: Objective
 ) -> list[str]:
     scaled, constant = simulated.scaled, simulated.constant
-    policy = scaled.policy
+    policy, size = scaled.policy, answer.fleets[0].size
+    spare = f" ({size.spare} of them spare)" if size.spare else ""
     text = (
         f"Autoscaled from {policy.least} to {policy.most}: {number(_mean(scaled), 3)} instances on "
         f"average{_month(answer, scaled)}, {_quality(scaled, objective)}; "
-        f"with {constant.policy.most} all the time{_month(answer, constant)}, "
+        f"with {constant.policy.most} all the time{spare}{_month(answer, constant)}, "
         f"{_quality(constant, objective)}."
     )
     sentences = [text]
     if scaled.late_share > objective.late_share:
-        sentences.append(f"The autoscaled fleet does not meet {objective_text(objective)}.")
+        missed = f"The autoscaled fleet does not meet {objective_text(objective)}"
+        if policy.most < size.needed:
+            missed += f": its MAX is {policy.most}, and the peak needs {size.needed} instances"
+        sentences.append(f"{missed}.")
     if simulated.from_zero is not None and simulated.serverless_usd_per_hour is not None:
         usd_a_month = _serverless_usd(simulated.from_zero, simulated.serverless_usd_per_hour)
         sentences.append(
@@ -217,6 +221,11 @@ def _comparison(answer: LoadAnswer, simulated: Autoscaling, objective: Objective
         "instances: on average over the load, billed from the launch to the stop. A month consists "
         f"of {number(simulated.scaled.months_factor, 3)} such loads.",
     ]
+    if simulated.from_zero is not None:
+        remarks.append(
+            "serverless: the autoscaler with a minimum of 0. Only the time in which an instance "
+            "starts or has requests is paid."
+        )
     return _table("with and without an autoscaler", answer, columns, remarks)
 
 
@@ -238,7 +247,11 @@ def _hours(answer: LoadAnswer, simulated: Autoscaling, objective: Objective) -> 
         (Column(f"P{objective.percent} ms"), [milliseconds(row.percentile_ms) for row in rows]),
         (Column("late"), [integer(row.late) for row in rows]),
     ]
-    return _table("the autoscaled fleet over time", answer, columns, [])
+    remark = (
+        "instances: on average, with those that start. utilisation: inferences /s, as a share of "
+        "what these instances serve within the objective."
+    )
+    return _table("the autoscaled fleet over time", answer, columns, [remark])
 
 
 def _rate(row: PeriodRow) -> float:

@@ -8,6 +8,7 @@
 #include "gpubench/error.hpp"
 #include "gpubench/executor.hpp"
 #include "gpubench/fleet.hpp"
+#include "gpubench/latency_histogram.hpp"
 #include "gpubench/process.hpp"
 #include "gpubench/request.hpp"
 #include "gpubench/request_source.hpp"

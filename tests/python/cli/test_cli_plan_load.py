@@ -157,11 +157,22 @@ def test_the_tables_have_the_times_of_the_file(
         assert text in out
 
 
+def test_a_maximum_below_what_the_peak_needs_is_said(
+    searched: str, morning: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = "--traffic", morning, "--autoscale", "1:2", "--scale-up-delay", "30s", "--spare", "1"
+    assert cli.main(["plan", searched, *PLAN, *flags]) == 0
+    sentence = capsys.readouterr().out.splitlines()[2]
+    assert "its MAX is 2, and the peak needs 10 instances." in sentence
+    assert "with 11 all the time (1 of them spare)" in sentence
+
+
 def test_service_times_come_from_the_samples_nearest_to_the_target(
     tmp_path: Path, morning: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = samples(400)
-    slow = replace(slow, completed_ns=slow.departed_ns + 30_000_000)
+    departed = slow.departed_ns[0] + np.arange(400, dtype=np.int64) * 30_000_000
+    slow = replace(slow, departed_ns=departed, completed_ns=departed + 30_000_000)
     url = written(tmp_path / "run", open_loop(20.0, 50.0, 60.0), measured=slow)
     other = written(tmp_path / "other", open_loop(5.0, 50.0, 60.0), measured=samples(300))
     flags = "--traffic", morning, "--autoscale", "1:40", "--scale-up-delay", "1m"
@@ -231,6 +242,10 @@ def test_csv_has_a_row_for_each_fleet(searched: str, capsys: pytest.CaptureFixtu
         (
             ["--rate", "5", "--autoscale", "1:2", "--serverless-usd-per-hour", "-1"],
             "--serverless-usd-per-hour -1.0 is not a price",
+        ),
+        (
+            ["--rate", "5000", "--autoscale", "2:20", "--scale-up-delay", "90s"],
+            "--autoscale 2:20: 20 instances execute at most 2,000 inferences/s",
         ),
         (["--traffic", "no-such.csv"], "--traffic no-such.csv: No such file"),
         (["--rate", "1e8"], "needs 3,333,334 instances"),

@@ -142,6 +142,20 @@ print(core.simulate(source, service_ns=1, stop_after_completions=5).completed)
     assert ended(script).stdout == "interrupted\n5\n"
 
 
+def test_ctrl_c_ends_the_simulation_of_a_fleet() -> None:
+    script = """
+import signal
+from gpubench import core
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+try:
+    core.simulate_fleet([10**18], [1e3], service_ns=[1])  # 32 years
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert ended(script).stdout == "interrupted\n"
+
+
 def test_ctrl_c_ends_a_wait_for_room_in_a_live_queue() -> None:
     script = """
 import signal

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gpubench import core
 from gpubench.errors import InputError
 from gpubench.planning.autoscaling import (
     Policy,
-    ServiceTimes,
     Simulated,
+    check_most,
     simulate,
 )
+from gpubench.planning.scale_to_zero import scaled_to_zero
+from gpubench.planning.service_times import ServiceTimes
 from gpubench.planning.traffic import Load, Step, constant_load
 from gpubench.spec.objective import Objective
 
@@ -131,12 +135,52 @@ def test_a_seed_and_a_balancing_change_the_outcome() -> None:
         ({"most": 10**6}, "100,000"),
         ({"target_utilisation": 0.0}, "--target-utilisation 0"),
         ({"target_utilisation": 1.5}, "--target-utilisation 1.5"),
-        ({"period_s": 0.0}, "--evaluation-period must be more than 0"),
+        ({"period_s": 0.0}, "--evaluation-period must be at least 1 s"),
     ],
 )
 def test_policies_that_are_not_allowed(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(constant_load(1.0), replace(Policy(1, 2), **changes))
+
+
+@pytest.mark.parametrize("start_s", [0.0, 5.0])
+def test_one_instance_that_stops_when_idle_is_that_of_the_closed_form(start_s: float) -> None:
+    """Poisson arrivals, 1 in 500 s; an instance stops after 500 s without one."""
+    rate, timeout_s, period_s = 1 / 500, 500.0, 5.0
+    load = Load("t", (Step(20_000 / rate, rate),))
+    policy = Policy(0, 1, 1.0, start_s, timeout_s, period_s)
+    found = simulate(load, service(0.0), 10.0, policy, Objective(95, 1e-9), "random")
+    # The last request is seen at the end of its period, and the evaluation after the timeout stops.
+    expected = scaled_to_zero(rate, timeout_s + 1.5 * period_s, start_s)
+    assert found.instance_hours * 3600 / found.span_s == pytest.approx(
+        expected.billed_share, rel=0.03
+    )
+    if start_s:
+        assert found.late_share == pytest.approx(expected.waiting_share, rel=0.03)
+
+
+def test_p95_of_mm1_is_that_of_the_closed_form() -> None:
+    """The latency of M/M/1 is exponential with the mean 1 / (capacity - rate)."""
+    times = core.exponential_service(0.1e9, 100_000, seed=5)
+    exponential = ServiceTimes((times,), 1, 0, 1, "test")
+    load = Load("t", (Step(100_000.0, 5.0),))
+    found = run(load, Policy(1, 1), exponential)
+    assert found.percentile_ms == pytest.approx(math.log(20) / (10 - 5) * 1e3, rel=0.03)
+    assert found.late_share == pytest.approx(math.exp(-0.25 * (10 - 5)), rel=0.03)
+
+
+def test_a_maximum_that_cannot_execute_the_mean_load_is_refused() -> None:
+    load = Load("t", (Step(60.0, 10.0), Step(120.0, 50.0)))  # 30/s; an instance executes 10/s
+    check_most(Policy(1, 3), load, service(), 5)
+    with pytest.raises(InputError) as caught:
+        check_most(Policy(1, 2), load, service(), 5)
+    assert str(caught.value) == (
+        "--autoscale 1:2: 2 instances execute at most 20 inferences/s, and the load has 30 on "
+        "average; give a MAX of 5 for the peak"
+    )
+    # Batches of up to 4 requests of 2 inferences take as long as one.
+    check_most(Policy(1, 1), load, service(joined=4), 5)
+    check_most(Policy(1, 1), load, service(0.0), 5)
 
 
 def test_a_load_that_is_too_long_to_simulate_is_refused() -> None:

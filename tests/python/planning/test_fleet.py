@@ -38,7 +38,8 @@ def test_the_peak_decides_and_idle_time_is_paid() -> None:
 
 
 def test_impossible_sizes() -> None:
-    with pytest.raises(InputError, match="--spare -1"):
-        size(constant_load(1.0), 1.0, -1)
+    for spare in (-1, 10_000_000):
+        with pytest.raises(InputError, match=f"--spare {spare}: give .*, from 0 to 1,000,000"):
+            size(constant_load(1.0), 1.0, spare)
     with pytest.raises(InputError, match="more than a million"):
         size(constant_load(1e9), 1.0)

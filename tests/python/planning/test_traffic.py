@@ -29,6 +29,11 @@ def test_a_rate_holds_until_the_next_row_and_the_last_as_long_as_the_one_before(
     assert load.mean_per_second == pytest.approx(26)
 
 
+def test_columns_may_be_quoted_and_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    load = read(tmp_path, b'\xef\xbb\xbf"time","rate"\r\n"0","10"\r\n"60","end"\r\n')
+    assert steps(load) == [(60, 10)]
+
+
 @pytest.mark.parametrize(
     ("begin", "middle", "end"),
     [
@@ -97,6 +102,10 @@ def test_rates_may_change_at_any_time_but_a_regular_file_has_no_gap(tmp_path: Pa
         ("time,rate\n0,0\n60,0\n", "every rate is 0"),
         ("time,rate\n0,5\n60,end\n70,5\n", "line 4: line 3 says that the load ends"),
         ("time,rate\n0,1\n40000000,2\n", "longer than 366 days"),
+        ("time,rate\n0,5\n1e-9,6\n", "line 3: the time is that of line 2"),
+        ("time\n0\n1\n", "line 1: 'time' is not the header; a file of rates begins"),
+        ("1764000000000\n1764000000100\n", "line 1: the time 1764000000000 is after the year"),
+        ("time,rate\n9999-12-31T23:00,5\n", "line 2: the time 9999-12-31T23:00 is after"),
         ("5\n4\n", "line 2: the time is earlier than the one before it"),
         ("5\n5\n", "all its times are equal"),
         ("5\nx\n", "line 2: 'x' is not a time"),
