@@ -40,7 +40,9 @@ _MOST_BYTES = 256 << 20
 _MOST_RATES = 1_000_000
 _LONGEST_LINE = 1000  # bytes
 _USUAL_SHARE = 0.9  # of the steps: then a longer step is a gap
-_CONSTANT_LOAD_S = 3600.0
+# A constant load is simulated for so many inferences, but from an hour to 30 days.
+_CONSTANT_INFERENCES = 10_000
+_CONSTANT_HOURS = 1, 30 * 24
 # The peak of a trace is the highest number of inferences in such a time.
 PEAK_WINDOW_S = 60.0
 
@@ -96,13 +98,18 @@ class Load:
 
 
 def constant_load(rate_per_second: float) -> Load:
-    """A constant rate. It is simulated for an hour. Raises InputError for an impossible rate."""
+    """A constant rate, for a time in which a percentile can be simulated.
+
+    Raises InputError for an impossible rate.
+    """
     if not 0 < rate_per_second <= MOST_PER_SECOND:
         raise InputError(
             f"--rate {rate_per_second:g}: give the inferences per second of the load, from more "
             f"than 0 to {MOST_PER_SECOND:g}"
         )
-    steps = (Step(_CONSTANT_LOAD_S, rate_per_second),)
+    shortest, longest = _CONSTANT_HOURS
+    hours = min(_CONSTANT_INFERENCES / rate_per_second / 3600, longest)
+    steps = (Step(max(shortest, math.ceil(hours)) * 3600.0, rate_per_second),)
     return Load(f"--rate {rate_per_second:g}", steps, is_constant=True)
 
 

@@ -103,6 +103,8 @@ def _autoscaling_sentences(
 
 def _quality(simulated: Simulated, objective: Objective) -> str:
     """'P95 34.0 ms, 0.21% late'."""
+    if simulated.percentile_ms is None:
+        return "no request came"
     return (
         f"P{objective.percent} {milliseconds(simulated.percentile_ms)} ms, "
         f"{two_digits(simulated.late_share)} late"

@@ -167,6 +167,14 @@ def test_a_maximum_below_what_the_peak_needs_is_said(
     assert "with 11 all the time (1 of them spare)" in sentence
 
 
+def test_a_load_without_a_request_has_no_percentile(
+    searched: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = "--rate", "1e-9", "--autoscale", "0:2", "--scale-up-delay", "30s"
+    assert cli.main(["plan", searched, *PLAN, *flags]) == 0
+    assert capsys.readouterr().out.splitlines()[2].count("no request came") == 2
+
+
 def test_service_times_come_from_the_samples_nearest_to_the_target(
     tmp_path: Path, morning: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

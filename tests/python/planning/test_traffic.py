@@ -127,6 +127,11 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
             read_traffic(path)
 
 
+def test_a_constant_rate_lasts_for_enough_inferences_for_a_percentile() -> None:
+    hours = [constant_load(rate).span_s / 3600 for rate in (1e9, 5.0, 0.1, 1e-300)]
+    assert hours == [1, 1, 28, 720]  # 10,000 inferences at 0.1/s take 27.8 hours
+
+
 @pytest.mark.parametrize("rate", [0, -5, float("nan"), float("inf"), 1e10])
 def test_impossible_rates(rate: float) -> None:
     with pytest.raises(InputError, match="give the inferences per second"):
