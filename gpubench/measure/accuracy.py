@@ -249,17 +249,16 @@ def _largest(
         output = output.squeeze(-1)
     if is_integer and output.ndim == ndim and len(output) == batch:
         return output.long().numpy(), None
-    wanted = ndim + 1
     if (
         not output.is_floating_point()
-        or output.ndim != wanted
+        or output.ndim != ndim + 1
         or len(output) != batch
-        or (output.shape[-1] < 2)
+        or output.shape[-1] < 2
     ):
         raise GpubenchError(
-            f"--eval {data}: the output {list(output.shape)} of the model holds no answers to such "
-            f"labels; it needs {'a value for each class' if ndim == 1 else 'classes'} in the last "
-            f"of {wanted} dimensions, and the batch in the first"
+            f"--eval {data}: the model returns {list(output.shape)}, which are no answers to such "
+            f"labels; let it return [batch, {'places, ' if ndim == 2 else ''}classes] with two "
+            "classes or more, or the numbers of the classes as integers"
         )
     values = output.float()
     found = values.argmax(-1).masked_fill(values.isnan().any(-1), NO_ANSWER)

@@ -35,6 +35,8 @@ _CHUNK_BYTES = 64 << 20  # of inputs that are in memory at the same time
 _MOST_CHUNK = 4096  # samples
 _PIECE_BYTES = 1 << 20
 
+_GIVE_CLASSES = "give integers: the number of the class, or a list of them"
+_DECODE = "decode images and texts before, or give a function that does it (docs/accuracy.md)"
 _REMEDY = "write a Parquet file with a column for each input of the model, and a column label"
 
 
@@ -121,11 +123,12 @@ def _read_labels(path: Path, state: tuple[int, int]) -> LabelledParquet:
             raise InputError(f"--eval {path}: the column {repeated[0]} is there twice; remove one")
         spans = {"start", "end"} <= set(columns)
         if spans == ("label" in columns):
-            which = (
-                "both label and start, end; remove one of the two"
-                if spans
-                else (f"no column label, and no columns start and end; it has {', '.join(columns)}")
-            )
+            which = "both label and start, end; remove one of the two"
+            if not spans:
+                which = (
+                    f"no column label, and no columns start and end, but {', '.join(columns)}; "
+                    "rename the column with the labels"
+                )
             raise InputError(f"--eval {path}: it has {which}")
         names = ["start", "end"] if spans else ["label"]
         table = file.read(columns=names, use_threads=False)
@@ -162,10 +165,7 @@ def _labels(column: Any, name: str, path: Path) -> NDArray[np.int64]:
 
     values, sizes = _unnested(column, name, path)
     if values.dtype.kind not in "iub" or len(sizes) > 1:
-        raise InputError(
-            f"--eval {path}: the column {name} holds {column.type}; give integers: the number of "
-            "the class, or a list of them"
-        )
+        raise InputError(f"--eval {path}: the column {name} holds {column.type}; {_GIVE_CLASSES}")
     if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise InputError(f"--eval {path}: a label in {name} is larger than a class can be")
     return values.astype(np.int64).reshape(len(column), *sizes)
@@ -223,28 +223,25 @@ def _unnested(
             raise InputError(f"--eval {path}: the lists in {name} are empty; give values")
         sizes.append(int(lengths[0]))
         column = column.flatten()
-    if (
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return column.to_numpy(zero_copy_only=False), tuple(sizes)
+    is_bytes = (
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
-        or (pa.types.is_fixed_size_binary(kind))
-    ):
-        return _from_bytes(column, name, path, sizes, input_)
-    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    if not numeric:
-        raise InputError(
-            f"--eval {path}: the column {name} holds {kind}; give numbers, or lists of numbers"
-        )
-    return column.to_numpy(zero_copy_only=False), tuple(sizes)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+    if input_ is not None and is_bytes and not sizes:
+        return _from_bytes(column, name, path, input_)
+    remedy = _GIVE_CLASSES if input_ is None else f"give numbers, or lists of numbers; {_DECODE}"
+    raise InputError(f"--eval {path}: the column {name} holds {kind}; {remedy}")
 
 
 def _from_bytes(
-    column: Any, name: str, path: Path, sizes: Sequence[int], input_: RequestInput | None
+    column: Any, name: str, path: Path, input_: RequestInput
 ) -> tuple[NDArray[Any], tuple[int, ...]]:
     """Little-endian values of the format of the input, in the order of the rows of its tensor."""
     import numpy as np
 
-    if input_ is None or sizes:
-        raise InputError(f"--eval {path}: the column {name} holds bytes; give integers")
     if input_.dtype == "bfloat16":
         raise InputError(f"--eval {path}: {name} holds bytes of bfloat16; give lists of numbers")
     dtype = np.dtype(input_.dtype).newbyteorder("<")
@@ -254,6 +251,6 @@ def _from_bytes(
     if wrong is not None:
         raise InputError(
             f"--eval {path}: {name} has {wrong:,} bytes in a row, and the model takes {needed:,}: "
-            f"{list(input_.sizes)} of {input_.dtype}"
+            f"{list(input_.sizes)} of {input_.dtype}; {_DECODE}"
         )
     return np.frombuffer(b"".join(rows), dtype), input_.sizes

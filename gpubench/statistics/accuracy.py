@@ -54,6 +54,10 @@ class Scores:
 
     each: NDArray[np.float64]
     of_right_answers: bool  # each score is 0 or 1
+    # The difference between a right and a wrong sample among those that the intervals add. It is 1
+    # for a share. For the F1 of classes it follows from the rarest class: if only 10 of 1000
+    # samples are of class 1, one of them changes F1 as much as 50 samples change a share.
+    added: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -72,7 +76,7 @@ def scores(
             return Scores(_span_f1(labels, answers), of_right_answers=False)
         if labels.ndim > 1:
             raise ValueError("f1 needs one class for each sample, or a start and an end")
-        return Scores(_class_f1(labels, answers, classes), of_right_answers=False)
+        return _class_f1(labels, answers, classes)
     right = answers == labels
     if right.ndim > 1:
         right |= (labels == IGNORED) & (not spans)
@@ -92,29 +96,32 @@ def _span_f1(labels: Answers, answers: Answers) -> NDArray[np.float64]:
     return np.where(valid, 2 * common / np.maximum(lengths, 1), 0.0)
 
 
-def _class_f1(labels: Answers, answers: Answers, classes: int | None) -> NDArray[np.float64]:
+def _class_f1(labels: Answers, answers: Answers, classes: int | None) -> Scores:
     """Two classes: F1 of class 1. More: the mean of the F1 of each class that occurs as a label."""
-    present = np.unique(labels)
-    if classes == 2 or (classes is None and present.max() <= _POSITIVE):
-        if _POSITIVE not in present:
-            raise ValueError("no sample has the label 1, so f1 is not defined; add such samples")
-        present = np.array([_POSITIVE])
     count = len(labels)
-    right = labels == answers
-    most = 1 + int(max(labels.max(), answers.max(), 0))
-    hits = np.bincount(labels[right], minlength=most)[present]
-    given = np.bincount(answers[answers >= 0], minlength=most)[present]
-    sizes = (np.bincount(labels, minlength=most)[present] + given) / count  # mean of 2 TP + FP + FN
-    each = 2 * hits / count / sizes
-    # What a sample adds for its label, and for the class of its answer. Classes that no label has
-    # are not averaged.
-    for_label, for_answer = np.zeros(most), np.zeros(most)
-    for_label[present] = for_answer[present] = -each / sizes / len(present)
-    for_right = np.zeros(most)
-    for_right[present] = 2 / sizes / len(present)
-    change = for_label[labels] + np.where(answers >= 0, for_answer[answers], 0.0)
-    change += np.where(right, for_right[labels], 0.0)
-    return np.asarray(each.mean() + change, np.float64)
+    present, places, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    is_binary = classes == 2 or (classes is None and present[-1] <= _POSITIVE)
+    # Place of the class of each answer in `present`. The last place is for all other answers.
+    other = len(present)
+    found = np.searchsorted(present, answers).clip(max=other - 1)
+    found = np.where(present[found] == answers, found, other)
+    averaged = np.append(present == _POSITIVE if is_binary else present >= 0, False)
+    if not averaged.any():
+        raise ValueError("no sample has the label 1, so f1 is not defined; add such samples")
+    right = places == found
+    hits = np.bincount(places[right], minlength=other + 1)
+    sizes = np.append(sizes, 0)
+    means = (sizes + np.bincount(found, minlength=other + 1)) / count  # of 2 TP + FP + FN
+    means = np.where(averaged, means, np.inf)  # F1 of the classes that are not averaged: 0
+    each = 2 * hits / count / means
+    # What a sample adds for its label and for the class of its answer, and if the two are the same.
+    number = averaged.sum()
+    change = -(each / means)[places] - (each / means)[found] + np.where(right, 2 / means[places], 0)
+    return Scores(
+        each.sum() / number + change / number,
+        of_right_answers=False,
+        added=count / (2 if is_binary else number) / sizes[averaged].min(),
+    )
 
 
 def interval(found: Scores) -> Interval:
@@ -125,14 +132,16 @@ def interval(found: Scores) -> Interval:
         centre = (share + weight / 2) / (1 + weight)
         half = math.sqrt(weight * share * (1 - share) + weight * weight / 4) / (1 + weight)
     else:
-        centre, half = _wald(np.append(found.each, [0.0, 0.0, 1.0, 1.0]))
+        two = [found.mean * (1 - found.added)] * 2  # as far from the mean as 0 and 1, or further
+        centre, half = _wald(np.append(found.each, [*two, *(each + found.added for each in two)]))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return min(low, found.mean), max(high, found.mean)  # they may differ by rounding
 
 
 def drop_interval(reference: Scores, found: Scores) -> Interval:
     """The 95% interval of the drop: the metric of `reference` less that of `found`."""
-    centre, half = _wald(np.append(reference.each - found.each, [1.0, -1.0]))
+    added = reference.added  # the same as that of `found`: it depends only on the labels
+    centre, half = _wald(np.append(reference.each - found.each, [added, -added]))
     return centre - half, centre + half
 
 
@@ -142,20 +151,20 @@ def _wald(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def samples_to_decide(drop: float, within: Interval, most: float, samples: int) -> int | None:
-    """How many samples will probably show whether a drop is larger than `most`, if it stays.
+    """How many samples will show in 80% of all cases whether a drop is above `most`, if it stays.
 
-    The distance from the drop to the ends of its interval `within` falls with the root of the
-    number of samples. With this many, the interval is clear of `most` in 80% of all cases. None:
-    the drop is so close to `most` that no number is useful.
+    `within` is its interval with so many `samples`. None: the drop is so close to `most` that no
+    number is useful.
     """
-    distance = abs(drop - most)
-    half = drop - within[0] if drop > most else within[1] - drop
-    if distance * _MOST_USEFUL <= half:
+    variance = max(0.0, ((within[1] - within[0]) / 2 / _Z * (samples + 2)) ** 2 - 2) / samples
+    counts = samples * np.geomspace(1, _MOST_USEFUL, 2000)
+    half = _Z * np.sqrt(variance * counts + 2) / (counts + 2)  # two differences are added
+    enough = counts[abs(drop - most) - _Z_80 * np.sqrt(variance / counts) > half]
+    if not len(enough):
         return None
-    needed = samples * _FOR_80_PERCENT * (half / distance) ** 2
-    unit = int(10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1))
-    return math.ceil(needed / unit) * unit
+    unit = int(10 ** max(0, math.floor(math.log10(enough[0])) - 1))
+    return math.ceil(enough[0] / unit) * unit
 
 
-_FOR_80_PERCENT = ((_Z + NormalDist().inv_cdf(0.8)) / _Z) ** 2
-_MOST_USEFUL = 30  # more than 30**2 times as many samples is no advice
+_Z_80 = NormalDist().inv_cdf(0.8)
+_MOST_USEFUL = 1000  # more than so many times as many samples is no advice

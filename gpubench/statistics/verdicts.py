@@ -174,7 +174,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _machine(evidence)
     yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
-    yield from _accuracy(evidence.accuracy, evidence.max_drop)
+    yield from _accuracy(evidence)
     yield from _device(analysis, evidence)
 
 
@@ -479,10 +479,14 @@ def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None
     return "no other precision will help; use --runtime eager, report a bug"
 
 
-def _accuracy(accuracy: Accuracy | None, most: float | None) -> Iterator[Reason]:
+def _accuracy(evidence: Evidence) -> Iterator[Reason]:
     """Whether it is certain that the drop is at most --max-drop, and if not, why not."""
+    accuracy, most = evidence.accuracy, evidence.max_drop
     if accuracy is None or most is None or accuracy.drop is None or accuracy.drop_interval is None:
         return
+    engine = evidence.runtime, evidence.precision, evidence.device
+    if engine == ("eager", "fp32", "cpu") and accuracy.drop == 0:
+        return  # it is the fp32 model itself
     low, high = accuracy.drop_interval
     if low > most:
         yield Reason(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gpubench.results.result import Interval
 from gpubench.statistics.accuracy import (
     IGNORED,
     NO_ANSWER,
@@ -18,6 +21,7 @@ from gpubench.statistics.accuracy import (
 )
 
 Integers = NDArray[np.int64]
+Coverage = tuple[float, float]  # how often the interval of the accuracy, and of the drop, is right
 
 
 def integers(*values: object) -> Integers:
@@ -148,85 +152,117 @@ def test_a_sample_alone_has_an_interval() -> None:
 @pytest.mark.parametrize("drop", [0.0, 0.03])
 def test_with_so_many_samples_it_is_usually_decided(drop: float) -> None:
     """The number that samples_to_decide gives is enough in about 80% of all cases."""
-    generator, most, count = np.random.default_rng(3), 0.015, 300
-    right = np.zeros(count)
-    worse, better = int(count * (0.02 + drop)), int(count * 0.02)
-    engine = right.copy()
-    engine[:worse], engine[worse : worse + better] = -1, 1
-    within = drop_interval(Scores(right, True), Scores(engine, True))
+    most, count = 0.015, 300
+
+    def found(worse: int, better: int, of: int) -> Interval:
+        gain = np.repeat([-1.0, 1.0, 0.0], [worse, better, of - worse - better])
+        return drop_interval(Scores(np.zeros(of), True), Scores(gain, True))
+
+    within = found(round(count * (0.02 + drop)), round(count * 0.02), count)
     needed = samples_to_decide(drop, within, most, count)
     assert needed is not None
     assert needed > count
+    shares = [0.02 + drop, 0.02, 0.96 - drop]
+    drawn = np.random.default_rng(3).multinomial(needed, shares, 400)
+    ends = [found(worse, better, needed) for worse, better, _ in drawn]
+    assert 0.7 < np.mean([not low <= most <= high for low, high in ends]) < 0.9
 
-    def decides() -> bool:
-        kinds = generator.random(needed)
-        gain = np.where(kinds < 0.02 + drop, -1.0, np.where(kinds < 0.04 + drop, 1.0, 0.0))
-        low, high = drop_interval(Scores(np.zeros(needed), True), Scores(gain, True))
-        return not low <= most <= high
 
-    assert 0.65 < np.mean([decides() for _ in range(400)]) < 0.95
+@pytest.mark.parametrize("samples", [20, 133, 275])
+def test_276_samples_without_a_difference_are_enough_for_1_percent(samples: int) -> None:
+    def same(count: int) -> Interval:
+        return drop_interval(Scores(np.ones(count), True), Scores(np.ones(count), True))
+
+    assert same(275)[1] > 0.01 > same(276)[1]
+    assert samples_to_decide(0.0, same(samples), 0.01, samples) == 280
 
 
 def test_a_drop_at_the_limit_cannot_be_decided() -> None:
     assert samples_to_decide(0.01, (0.0, 0.02), 0.01, 1000) is None
 
 
-# (samples, share of right answers of the reference, of samples that only the engine has wrong,
-# and of samples that only the reference has wrong)
-CASES = [
-    (100, 0.8, 0.05, 0.02),
-    (400, 0.95, 0.01, 0.01),
-    (1000, 0.76, 0.03, 0.01),
-    (200, 0.9, 0, 0),
-]
 RUNS = 2000
 
 
-@pytest.mark.parametrize(("count", "accuracy", "lost", "gained"), CASES)
-def test_the_intervals_hold_the_true_value(
-    count: int, accuracy: float, lost: float, gained: float
-) -> None:
-    generator = np.random.default_rng(4)
-    kinds = generator.random((RUNS, count))
-    both = accuracy - lost
-    reference = (kinds < accuracy).astype(float)
-    engine = ((kinds < both) | (kinds > 1 - gained)).astype(float)
-    value_held = drop_held = 0
-    for ours, theirs in zip(engine, reference, strict=True):
-        found, expected = Scores(ours, True), Scores(theirs, True)
+def held(runs: Iterable[tuple[Scores, Scores, int]], value: float, drop: float) -> Coverage:
+    """How often the intervals hold these. A run: (of the reference, of the engine, how often)."""
+    total, of_value, of_drop = 0, 0, 0
+    for expected, found, times in runs:
+        total += times
         low, high = interval(found)
-        value_held += low <= both + gained <= high
+        of_value += times * (low <= value <= high)
         low, high = drop_interval(expected, found)
-        drop_held += low <= lost - gained <= high
-    assert 0.93 < value_held / RUNS < 0.98
-    assert 0.94 < drop_held / RUNS <= 1.0
+        of_drop += times * (low <= drop <= high)
+    return of_value / total, of_drop / total
+
+
+def coverage_of_shares(count: int, accuracy: float, lost: float, gained: float) -> Coverage:
+    """`lost`: the share of samples that only the engine has wrong; `gained`: only the reference."""
+    shares = [accuracy - lost, lost, gained, 1 - accuracy - gained]
+    drawn = np.random.default_rng(4).multinomial(count, shares, RUNS)
+    kinds, times = np.unique(drawn, axis=0, return_counts=True)
+    runs = (
+        (Scores(np.repeat([1.0, 1, 0, 0], row), True), Scores(np.repeat([1.0, 0, 1, 0], row), True))
+        for row in kinds
+    )
+    of_each = ((*both, int(often)) for both, often in zip(runs, times, strict=True))
+    return held(of_each, accuracy - lost + gained, lost - gained)
+
+
+def coverage_of_f1(count: int, classes: Sequence[float], right: float, same: float) -> Coverage:
+    """Of `classes`, with these shares. The other answers, and those that differ, are at random."""
+    generator = np.random.default_rng(5)
+    labels = generator.choice(len(classes), 20_000, p=classes)
+    guesses = generator.integers(0, len(classes), (2, len(labels)))
+    reference = np.where(generator.random(len(labels)) < right, labels, guesses[0])
+    engine = np.where(generator.random(len(labels)) < same, reference, guesses[1])
+
+    def f1(rows: Integers) -> tuple[Scores, Scores]:
+        given = (reference[rows], engine[rows])
+        expected, found = (of_classes("f1", labels[rows], each, len(classes)) for each in given)
+        return expected, found
+
+    expected, found = f1(np.arange(len(labels)))
+    runs = ((*f1(generator.integers(0, len(labels), count)), 1) for _ in range(RUNS // 2))
+    return held(runs, found.mean, expected.mean - found.mean)
 
 
 @pytest.mark.parametrize(
-    ("count", "classes", "right"), [(200, 2, 0.8), (400, 5, 0.7), (300, 3, 0.97)]
+    "case", [(100, 0.8, 0.05, 0.02), (400, 0.95, 0.01, 0.01), (1000, 0.76, 0.03, 0.01)]
 )
-def test_the_intervals_of_f1_hold_the_true_value(count: int, classes: int, right: float) -> None:
-    generator, runs = np.random.default_rng(5), 1000
+def test_the_intervals_hold_the_true_value(case: tuple[int, float, float, float]) -> None:
+    of_value, of_drop = coverage_of_shares(*case)
+    assert 0.93 < of_value < 0.98
+    assert 0.94 < of_drop < 0.99
 
-    def answers_of(labels: Integers, share: float) -> Integers:
-        other = generator.integers(0, classes, len(labels))
-        return np.where(generator.random(len(labels)) < share, labels, other)
 
-    def f1(labels: Integers, answers: Integers) -> Scores:
-        return of_classes("f1", labels, answers, classes=classes)
+F1_CASES: Sequence[tuple[int, Sequence[float], float, float]] = (
+    (200, (0.5, 0.5), 0.8, 0.95),
+    (400, (0.2, 0.2, 0.2, 0.2, 0.2), 0.7, 0.95),
+    (1000, (0.97, 0.03), 0.98, 0.99),
+    (1000, (0.5, 0.3, 0.15, 0.04, 0.01), 0.98, 0.998),
+)
 
-    many = generator.integers(0, classes, 2_000_000)
-    reference = answers_of(many, right)
-    engine = np.where(generator.random(len(many)) < 0.95, reference, answers_of(many, 0.0))
-    true_value = f1(many, engine).mean
-    true_drop = f1(many, reference).mean - true_value
-    value_held = drop_held = 0
-    for _ in range(runs):
-        rows = generator.integers(0, len(many), count)
-        found, expected = f1(many[rows], engine[rows]), f1(many[rows], reference[rows])
-        low, high = interval(found)
-        value_held += low <= true_value <= high
-        low, high = drop_interval(expected, found)
-        drop_held += low <= true_drop <= high
-    assert 0.925 < value_held / runs < 0.985
-    assert 0.935 < drop_held / runs <= 1.0
+
+@pytest.mark.parametrize("case", F1_CASES)
+def test_the_intervals_of_f1_hold_the_true_value(
+    case: tuple[int, Sequence[float], float, float],
+) -> None:
+    of_value, of_drop = coverage_of_f1(*case)
+    assert 0.93 < of_value < 0.995
+    assert of_drop > 0.94
+
+
+def test_the_intervals_of_f1_are_those_of_a_share_of_the_samples_of_a_rare_class() -> None:
+    """All right, 10 samples of class 1 among 1000: one mistake more would cost 1/20 of F1."""
+    labels = np.repeat([0, 1], [990, 10])
+    found = of_classes("f1", labels, labels, 2)
+    half = 1.959964 * 2**0.5 * 50 / 1002
+    assert drop_interval(found, found) == pytest.approx((-half, half), rel=1e-5)
+    assert 0.7 < interval(found)[0] < 0.85
+
+
+def test_f1_takes_any_integers_as_answers() -> None:
+    labels, answers = integers(0, 1, 10**12, 1), integers(-7, 1, 10**12, 2**62)
+    found = of_classes("f1", labels, answers)
+    assert found.mean == pytest.approx((0 + 2 / 3 + 1) / 3)
