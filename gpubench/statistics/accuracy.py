@@ -162,8 +162,9 @@ def samples_to_decide(drop: float, within: Interval, most: float, samples: int) 
     enough = counts[abs(drop - most) - _Z_80 * np.sqrt(variance / counts) > half]
     if not len(enough):
         return None
-    unit = int(10 ** max(0, math.floor(math.log10(enough[0])) - 1))
-    return math.ceil(enough[0] / unit) * unit
+    needed = float(enough[0])
+    unit = int(10 ** max(0, math.floor(math.log10(needed)) - 1))
+    return math.ceil(needed / unit) * unit
 
 
 _Z_80 = NormalDist().inv_cdf(0.8)
