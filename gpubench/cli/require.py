@@ -30,14 +30,7 @@ def status(repeats: Iterable[Result], require: str | None) -> int:
     repeats = list(repeats)
     if any(result.error is not None for result in repeats):
         return FAILED
-    bad = [cell for cell in combine(repeats) if require and cell.verdict.status != require]
-    for cell in bad:
-        codes = ", ".join(reason.code for reason in cell.verdict.reasons)
-        fail(
-            f"--require {require}: {cell.spec.describe()} is {cell.verdict.status}: {codes}",
-            GATE_FAILED,
-        )
-    return GATE_FAILED if bad else 0
+    return _tell_invalid(combine(repeats), require)
 
 
 def search_status(searches: Iterable[SearchResult], require: str | None) -> int:
@@ -48,8 +41,11 @@ def search_status(searches: Iterable[SearchResult], require: str | None) -> int:
     searches = list(searches)
     if any(found.error is not None for found in searches):
         return FAILED
-    found = [each for each in searches if each.max_rate_per_second is not None]
-    bad = [each for each in found if require and each.verdict.status != require]
+    return _tell_invalid((s for s in searches if s.max_rate_per_second is not None), require)
+
+
+def _tell_invalid(measured: Iterable[Result | SearchResult], require: str | None) -> int:
+    bad = [each for each in measured if require and each.verdict.status != require]
     for each in bad:
         codes = ", ".join(reason.code for reason in each.verdict.reasons)
         fail(

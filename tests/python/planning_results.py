@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from factories import environment, result
 
 from gpubench.planning.documents import Documents, Place
 from gpubench.results.result import Latency, Reason, Result, Verdict
+from gpubench.results.run_directory import open_run
+from gpubench.results.samples import Samples
 from gpubench.results.search_result import ObjectiveInfo, Probe, SearchResult
 
 C7I: dict[str, Any] = {
@@ -88,3 +91,15 @@ def documents(*found: Result | SearchResult) -> Documents:
         tuple((Place("run", f"cell{n}"), each) for n, each in enumerate(cells)),
         tuple((Place("run", f"search-{n:016x}"), each) for n, each in enumerate(searches)),
     )
+
+
+def written(folder: Path, *found: Result | SearchResult, measured: Samples | None = None) -> str:
+    """The URL of a run directory with these results. Every cell has the same samples."""
+    run = open_run(folder)
+    run.check_writable()
+    for number, each in enumerate(found):
+        if isinstance(each, SearchResult):
+            run.write_search(f"search-{number:016x}", each)
+        else:
+            run.write(f"{number:016x}", each, measured)
+    return run.url

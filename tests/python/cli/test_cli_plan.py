@@ -12,27 +12,14 @@ from pathlib import Path
 
 import pytest
 from factories import DRIFT, G4DN, G5, cold_result, quick_start
-from planning_results import closed_loop, open_loop, search
+from planning_results import closed_loop, open_loop, search, written
 
 import gpubench
 from gpubench.cli import program as cli
-from gpubench.results.result import DeviceReport, Result
+from gpubench.results.result import DeviceReport
 from gpubench.results.run_directory import open_run
-from gpubench.results.search_result import SearchResult
 
 PLAN = "--objective", "p95:100ms"
-
-
-def written(folder: Path, *found: Result | SearchResult) -> str:
-    """A run directory with these results."""
-    run = open_run(folder)
-    run.check_writable()
-    for number, each in enumerate(found):
-        if isinstance(each, SearchResult):
-            run.write_search(f"search-{number:016x}", each)
-        else:
-            run.write(f"{number:016x}", each)
-    return run.url
 
 
 @pytest.fixture

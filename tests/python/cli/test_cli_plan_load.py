@@ -12,29 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from factories import DRIFT, cold_result, samples
-from planning_results import C7I, closed_loop, open_loop, search
+from planning_results import C7I, closed_loop, open_loop, search, written
 
 from gpubench.cli import program as cli
-from gpubench.results.result import Result, Stages, StageSummary
+from gpubench.results.result import Stages, StageSummary
 from gpubench.results.run_directory import open_run
-from gpubench.results.samples import Samples
 from gpubench.results.search_result import SearchResult
 
 PLAN = "--objective", "p95:100ms"
 C7I_USD_PER_HOUR = 0.1785
 MORNING = "time,rate\n8:00,40\n8:10,300\n8:20,120\n9:00,end\n"
-
-
-def written(folder: Path, *found: Result | SearchResult, measured: Samples | None = None) -> str:
-    """A run directory with these results. Every cell has the same samples."""
-    run = open_run(folder)
-    run.check_writable()
-    for number, each in enumerate(found):
-        if isinstance(each, SearchResult):
-            run.write_search(f"search-{number:016x}", each)
-        else:
-            run.write(f"{number:016x}", each, measured)
-    return run.url
 
 
 def with_stages(found: SearchResult) -> SearchResult:
