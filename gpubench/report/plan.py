@@ -12,7 +12,7 @@ from gpubench.report.format import ABSENT, milliseconds, number, usd, with_inter
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.plan_sentences import objective_text, workload_text
 from gpubench.report.results import ELECTRICITY, cost_figure, electricity_columns
-from gpubench.report.settings import machine_name, settings_columns
+from gpubench.report.settings import machine_name, settings_columns, shared_settings
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Result, Verdict
 
@@ -114,6 +114,7 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         results,
         [each.cost for each in shown],
         _candidate_remarks(decision, shown, every),
+        states_settings=True,
     )
 
 
@@ -215,6 +216,7 @@ def _table(
     results: Sequence[Result],
     costs: Iterable[Cost | None],
     remarks: Iterable[str],
+    states_settings: bool = False,  # those that have no column
 ) -> Table:
     facts = [
         (title, f"{workload_text(decision.workload)}, {objective_text(plan.objective)}"),
@@ -222,6 +224,8 @@ def _table(
     machines = list(dict.fromkeys(machine_name(each.environment) for each in results))
     if len(machines) == 1:
         facts.append(("machine", machines[0]))
+    if states_settings:
+        facts.append(("all settings", shared_settings(results)))
     priced = [each for each in costs if each is not None]
     if priced:
         facts.append(("prices", prices(priced)))
