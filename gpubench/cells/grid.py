@@ -100,6 +100,19 @@ def parse_grids(document: object, origin: str) -> list[Grid]:
     return _parse(document, origin, None)
 
 
+def grids_of(
+    source: str | Path | Mapping[str, object] | Sequence[Mapping[str, object]],
+    allow_code: bool = False,
+) -> list[Grid]:
+    """The grids of a sweep file, given its path, or of what such a file holds.
+
+    Raises what `read_grids` and `parse_grids` raise.
+    """
+    if isinstance(source, (str, Path)):
+        return read_grids(Path(source), allow_code)
+    return parse_grids(dict(source) if isinstance(source, Mapping) else list(source), "sweep")
+
+
 def _parse(document: object, origin: str, file: str | None) -> list[Grid]:
     if isinstance(document, list):
         return [
@@ -271,3 +284,19 @@ def cells(
             else:
                 found.setdefault(cell.spec, cell)
     return PlannedCells(list(found.values()), dict(skipped))
+
+
+def sweep_cells(
+    grids: Sequence[Grid],
+    machine: Machine,
+    max_cells: int = MAX_CELLS,
+    resolved: Callable[[Spec, Machine], Cell] = resolve,
+) -> PlannedCells:
+    """As `cells`. Also raises InputError if there is none."""
+    planned = cells(grids, machine, max_cells, resolved)
+    if not planned.cells:
+        raise InputError(
+            "this sweep has no cell for this machine; see its only_on and unavailable, or give "
+            "another --device or --precision"
+        )
+    return planned

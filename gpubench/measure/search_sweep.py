@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gpubench.cells.grid import MAX_CELLS, Grid, cells, parse_grids, read_grids
+from gpubench.cells.grid import MAX_CELLS, Grid, grids_of, sweep_cells
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell import Bench
 from gpubench.measure.fresh import THIS_PROCESS
@@ -75,13 +75,8 @@ def search_grid(
     """
     if isinstance(objective, str):
         objective = parse_objective(objective)
-    parsed = (
-        read_grids(Path(grids), allow_code)
-        if isinstance(grids, (str, Path))
-        else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
-    )
     settings = SearchSettings(objective, tolerance, probes)
-    outcome = search_grids(parsed, output, settings, progress, max_cells)
+    outcome = search_grids(grids_of(grids, allow_code), output, settings, progress, max_cells)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome.searches
@@ -103,12 +98,7 @@ def search_grids(
     for grid in grids:
         _refuse(grid)
     machine = this_machine()
-    planned = cells(grids, machine, max_cells, resolved)
-    if not planned.cells:
-        raise InputError(
-            "this sweep has no cell for this machine; see its only_on and unavailable, or give "
-            "another --device or --precision"
-        )
+    planned = sweep_cells(grids, machine, max_cells, resolved)
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, cells, parse_grids, read_grids
+from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
 from gpubench.measure.fresh import refuse_unreachable
 from gpubench.measure.progress import Progress
@@ -67,12 +67,7 @@ def sweep(
     measured is on disk.
     """
     repetition = parse_repetition(repeats, until, fresh, max_time)
-    parsed = (
-        read_grids(Path(grids), allow_code)
-        if isinstance(grids, (str, Path))
-        else parse_grids(dict(grids) if isinstance(grids, Mapping) else list(grids), "sweep")
-    )
-    outcome = sweep_grids(parsed, output, progress, max_cells, repetition)
+    outcome = sweep_grids(grids_of(grids, allow_code), output, progress, max_cells, repetition)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome.results
@@ -91,12 +86,7 @@ def sweep_grids(
     none; also raises what `measure_cells` raises.
     """
     machine = this_machine()
-    planned = cells(grids, machine, max_cells)
-    if not planned.cells:
-        raise InputError(
-            "this sweep has no cell for this machine; see its only_on and unavailable, or give "
-            "another --device or --precision"
-        )
+    planned = sweep_cells(grids, machine, max_cells)
     return measure_cells(planned, output, machine, progress, repetition)
 
 
