@@ -4,10 +4,11 @@
     in the order of  open loops, until the rate is known, or until it
     expected rates:  is certain that another setting serves more       -> rate, or dropped
 
-Settings of the same workload (`Spec.workload`) compete. Their machine is the same, so the highest
-rate is also the cheapest. Each setting is one document `search-KEY.json`, which `gpubench search`
-would also write; that of a dropped setting has `pruned`. A second sweep takes the probes from these
-documents, and decides again which settings to drop. docs/search.md explains the method.
+Settings of the same workload compete (`spec.workload.competition`). Their machine is the same, so
+the highest rate is also the cheapest. Each setting is one document `search-KEY.json`, which
+`gpubench search` would also write; that of a dropped setting has `pruned`. A second sweep takes the
+probes from these documents, and decides again which settings to drop. docs/search.md explains the
+method.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from gpubench.spec.objective import (
     parse_objective,
 )
 from gpubench.spec.varied import varied_text
+from gpubench.spec.workload import competition
 from gpubench.statistics.pruning import Best, best_of
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine, this_machine
@@ -211,7 +213,7 @@ class _Race:
             _Setting(cell, document_name(cell.spec, wanted, machine), directory, text)
             for cell, text in zip(planned, texts, strict=True)
         ]
-        self._best: dict[tuple[object, ...], Best] = {}
+        self._best: dict[Hashable, Best] = {}
         for setting in self._all:
             if setting.complete and setting.stored is not None:
                 self._compare(setting, setting.stored)
@@ -270,7 +272,7 @@ class _Race:
                 self._progress.setting_ended(search.found, elapsed_s)
 
     def _locate(self, setting: _Setting, search: StagedSearch) -> None:
-        best = self._best.get(setting.cell.spec.workload)
+        best = self._best.get(competition(setting.cell.spec))
         search.locate(self._wanted.tolerance, self._wanted.probes, best)
 
     def _stage(
@@ -304,7 +306,7 @@ class _Race:
         interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)
         near = sum(probe.near for probe in found.probes)
         new = best_of(rate * batch, interval, near, setting.text)
-        workload = setting.cell.spec.workload
+        workload = competition(setting.cell.spec)
         best = self._best.get(workload)
         if new is not None and (best is None or new.to_beat() > best.to_beat()):
             self._best[workload] = new

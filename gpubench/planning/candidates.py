@@ -19,7 +19,6 @@ from gpubench.planning.measured import (
     EvidenceKind,
     MeasuredSetting,
     OperatingPoint,
-    Workload,
     is_as_strict,
     is_for,
     met_every_probe,
@@ -33,6 +32,7 @@ from gpubench.results.result import Cost, Interval, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective
 from gpubench.spec.spec import Spec
+from gpubench.spec.workload import Workload
 
 # What the rate of a candidate is: the highest rate that meets the objective, a lower bound of it,
 # or an upper bound of it. "none": neither of the two bounds.

@@ -10,15 +10,14 @@ from gpubench.planning.documents import Documents
 from gpubench.planning.knee import knee
 from gpubench.planning.measured import (
     OF_THE_METHOD,
-    Workload,
     combined_cells,
     is_for,
     nearest_probe,
     searches_of,
-    workload_of,
 )
 from gpubench.results.result import Result
 from gpubench.spec.objective import Objective
+from gpubench.spec.workload import Workload, workload_of
 
 CurveAxis = Literal["batch", "clients", "rate", "workers"]
 AXES: tuple[CurveAxis, ...] = ("batch", "clients", "rate", "workers")

@@ -27,7 +27,6 @@ from gpubench.planning.documents import Documents, electrified, filtered, read_d
 from gpubench.planning.measured import (
     MeasuredSetting,
     OperatingPoint,
-    Workload,
     measured_settings,
     whole_instance,
 )
@@ -35,6 +34,7 @@ from gpubench.pricing.cost import check_prices
 from gpubench.pricing.owned import Electricity, Owned
 from gpubench.results.result import Cost, Result
 from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective
 from gpubench.spec.settings import INPUTS_ARE
 from gpubench.spec.spec import Spec
+from gpubench.spec.workload import Workload, workload_of
 from gpubench.statistics.repeats import combined, grouped
 
 EvidenceKind = Literal["search", "open-loop", "closed-loop"]
@@ -46,20 +47,6 @@ OF_THE_METHOD = frozenset(
         *("allow_emulated", "eval", "eval_metric", "max_drop"),
     }
 )
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What an inference computes. Costs are compared only within one workload."""
-
-    model: str
-    weights: str
-    seq_len: int | None
-    input_shape: str | None
-    dim: str | None
-    inputs_file: str | None
-    service_time: float | None  # seconds
-    service_dist: str | None
 
 
 @dataclass(frozen=True)
@@ -111,19 +98,6 @@ class MeasuredSetting:
     failed: tuple[Result, ...]
     stored: tuple[StoredPrice, ...]  # the newest of each price
     wrong: frozenset[OutputObstacle]  # what any of its results says about its outputs
-
-
-def workload_of(spec: Spec) -> Workload:
-    return Workload(
-        spec.model,
-        spec.weights,
-        spec.seq_len,
-        spec.input_shape,
-        spec.dim,
-        spec.inputs_file,
-        spec.service_time,
-        spec.service_dist,
-    )
 
 
 def measured_settings(documents: Documents, objective: Objective) -> list[MeasuredSetting]:

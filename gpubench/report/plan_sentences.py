@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from gpubench.planning.candidates import Candidate, Obstacle, Unmet
 from gpubench.planning.decision import Decision, DeploymentPlan
-from gpubench.planning.measured import Workload, deployed_settings
+from gpubench.planning.measured import deployed_settings
 from gpubench.report.format import count, milliseconds, number, seconds, two_digits, usd
 from gpubench.report.notes import price_name
 from gpubench.results.result import Cost, Interval, Result
 from gpubench.spec.objective import Objective
 from gpubench.spec.spec import Spec
+from gpubench.spec.workload import Workload
 
 HOW_TO_PRICE = "no price is known: add --instance NAME (gpubench prices list), or --usd-per-hour X"
 

@@ -5,7 +5,7 @@ Rates are in inferences per second here, since the settings may differ in their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from gpubench.report.format import ABSENT, milliseconds, number, usd, with_interval
 from gpubench.report.notes import (
@@ -27,6 +27,7 @@ from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Interval, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.varied import varied_text
+from gpubench.spec.workload import competition
 
 LEGEND = (
     "/s and $/million count inferences; ± is the 95% interval. capacity: a closed loop that is "
@@ -94,9 +95,9 @@ def best_sentences(searches: Sequence[SearchResult]) -> list[str]:
 
     The searches have the same objective.
     """
-    groups: dict[tuple[object, ...], list[SearchResult]] = {}
+    groups: dict[Hashable, list[SearchResult]] = {}
     for found in searches:
-        groups.setdefault(found.spec.workload, []).append(found)
+        groups.setdefault(competition(found.spec), []).append(found)
     return [_best(group) for group in groups.values()]
 
 

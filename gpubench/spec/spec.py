@@ -466,14 +466,6 @@ class Spec(BaseModel):
         """Whether no model is executed, and the core makes the service times up."""
         return self.model == "synthetic"
 
-    @property
-    def workload(self) -> tuple[object, ...]:
-        """What each request executes. Cells with the same workload can replace each other."""
-        return (
-            *(self.model, self.weights, self.seed, self.seq_len, self.input_shape, self.dim),
-            *(self.inputs_file, self.inputs, self.arrivals, self.service_time, self.service_dist),
-        )
-
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""
         if self.dynamic_batch is None:
