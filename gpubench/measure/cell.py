@@ -138,6 +138,7 @@ class Bench:
                 interrupted = attempt.run.interrupted
             if attempt.run is not None or not interrupted:
                 keep(result)
+                self._progress.measured(result)
         if interrupted or deferral.pressed:
             raise Interrupted(result)
         return result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,18 @@ class Progress:
     The methods of this class do nothing; override the ones that you need. `run` calls `stage`. A
     sweep calls `stage` and the methods about cells; a search calls `stage` and the methods about
     probes; a sweep with an objective calls these, `planned` and the methods about settings; cold
-    starts call those about starts. In each `spec` all defaults are filled in.
+    starts call those about starts. Each but the last calls `measured`. In each `spec` all defaults
+    are filled in.
     """
 
     def stage(self, name: str) -> None:
         """A stage of a cell begins: load, build, check, capture or measure."""
+
+    def measured(self, result: Result) -> None:
+        """A measurement ended: a cell, a repeat, or a probe of a search, perhaps with an error.
+
+        The result is complete and kept. It has its samples, unless another process measured it.
+        """
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         """A sweep begins. `skipped` counts the cells that it leaves out, by the reason.
@@ -102,3 +110,18 @@ class Progress:
 
     def start_ended(self, start: ColdStart, seconds_left: float | None) -> None:
         """A start ended, perhaps with an error. `seconds_left` is known only after the first."""
+
+
+class Listeners(Progress):
+    """Tells several listeners of the progress, in this order."""
+
+    def __init__(self, *listeners: Progress) -> None:
+        for name in vars(Progress):
+            if not name.startswith("_"):
+                told = [getattr(listener, name) for listener in listeners]
+                setattr(self, name, partial(_tell_all, told))
+
+
+def _tell_all(told: Sequence[Callable[..., None]], *arguments: object, **named: object) -> None:
+    for each in told:
+        each(*arguments, **named)

@@ -192,9 +192,15 @@ def _measurer(
 ) -> Iterator[Measure]:
     """A function that measures a turn and writes its document."""
     if fresh:
-        yield lambda turn, repeat: measure_in_new_process(
-            turn.of.cell, turn.of.directory, turn.name, repeat, machine
-        )
+
+        def measure_fresh(turn: Turn, repeat: Repeat) -> Result:
+            result = measure_in_new_process(
+                turn.of.cell, turn.of.directory, turn.name, repeat, machine
+            )
+            progress.measured(result)
+            return result
+
+        yield measure_fresh
         return
     several_engines = len({engine_group(turn.of) for turn in rounds[0]}) > 1
     last_round = 0

@@ -74,7 +74,9 @@ def search_repeatedly(
     directory = open_run(output)
     if repetition.fresh:
         refuse_unreachable(directory)
-        search_once = partial(_in_new_process, settings=settings, machine=machine)
+        search_once = partial(
+            _in_new_process, settings=settings, machine=machine, progress=progress
+        )
     else:
         search_once = partial(search_and_write, settings=settings, progress=progress)
     key = document_name(cell.spec, settings, machine)
@@ -175,6 +177,7 @@ def _in_new_process(
     name: str,
     repeat: Repeat,
     machine: Machine,
+    progress: Progress,
 ) -> None:
     """As `search_and_write`, in a new process. If it dies, the document has the error."""
     status = run_process(
@@ -189,8 +192,10 @@ def _in_new_process(
         )
     )
     with suppress(InputError):  # there is no document
-        written = directory.read_search(name).repeat
-        if written is not None and written.series == repeat.series:
+        found = directory.read_search(name)
+        if found.repeat is not None and found.repeat.series == repeat.series:
+            for probe in found.probes:
+                progress.measured(probe.result)
             return
     failed = SearchResult(
         spec=spec,

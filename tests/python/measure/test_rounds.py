@@ -35,7 +35,7 @@ class Recorder(Progress):
     def __init__(self) -> None:
         self.plan: tuple[int, int] = (0, 0)
         self.estimate: tuple[int, int, float | None] | None = None
-        self.measured: list[Result] = []
+        self.results: list[Result] = []
         self.rounds: tuple[int, int] = (0, 0)
         self.unreached: dict[int | None, float | None] = {}  # by workers
 
@@ -46,7 +46,7 @@ class Recorder(Progress):
         self.estimate = (cells, rounds, run_s)
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
-        self.measured.append(result)
+        self.results.append(result)
 
     def rounds_ended(
         self, ended: int, planned: int, unreached: Sequence[tuple[Spec, float | None]]
@@ -125,7 +125,7 @@ def test_each_repeat_is_a_document_with_its_samples(tmp_path: Path) -> None:
     keys = {path.name.partition(".")[0] for path in tmp_path.glob("*.json")}
     assert keys == {f"{key[:16]}{n}" for key in keys for n in ("", "-2", "-3")}
     assert all((tmp_path / f"{key}.parquet").exists() for key in keys)
-    repeats = [result.repeat for result in recorder.measured]
+    repeats = [result.repeat for result in recorder.results]
     assert [repeat.round for repeat in repeats if repeat] == [1, 1, 2, 2, 3, 3]
     assert {repeat.number - repeat.round for repeat in repeats if repeat} == {0}
     assert len({(repeat.series, repeat.process, repeat.of) for repeat in repeats if repeat}) == 1
@@ -230,9 +230,9 @@ def test_until_ends_when_every_throughput_is_known(
     assert recorder.rounds == (7, 20)  # all cells go on, so that each round has all pairs
     assert recorder.unreached == {}
     gpubench.sweep(GRID, tmp_path, recorder, until="2%")
-    assert len(recorder.measured) == 14, "the documents of the first sweep say that it is known"
+    assert len(recorder.results) == 14, "the documents of the first sweep say that it is known"
     gpubench.sweep(GRID, tmp_path, recorder, until="1.5%", repeats=9)
-    assert len(recorder.measured) == 18
+    assert len(recorder.results) == 18
     assert recorder.rounds == (9, 9)
     assert recorder.unreached == {}
 
@@ -294,7 +294,7 @@ def test_no_round_begins_that_would_end_too_late(
     recorder = Recorder()
     gpubench.sweep(GRID, tmp_path, recorder, repeats=4, max_time=limit)
     assert recorder.rounds == (rounds, 4)
-    assert len(recorder.measured) == 2 * rounds
+    assert len(recorder.results) == 2 * rounds
 
 
 def test_the_remaining_time_is_that_of_each_cell(

@@ -56,10 +56,10 @@ CRASHES = [
 
 class Counter(Progress):
     def __init__(self) -> None:
-        self.measured = 0
+        self.ended = 0
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
-        self.measured += 1
+        self.ended += 1
 
 
 @pytest.mark.parametrize(("write", "point"), CRASHES)
@@ -86,7 +86,7 @@ def test_a_killed_sweep_continues_after_the_complete_cells(
 
     counter = Counter()
     assert len(gpubench.sweep(GRID, run, counter)) == 2
-    assert counter.measured == 2 - whole
+    assert counter.ended == 2 - whole
     cells = open_run(run).read_all().cells
     names = [f"{key}.{suffix}" for key, _ in cells for suffix in ("json", "parquet")]
     assert {path.name for path in run.iterdir()} == set(names)
