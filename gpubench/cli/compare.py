@@ -100,9 +100,10 @@ def command(
     from gpubench.planning.compare import compare_each
     from gpubench.planning.gates import apply_gates, parse_gate
     from gpubench.report import comparison as tables
-    from gpubench.report import comparison_files, html, terminal
-    from gpubench.report.comparison_sentences import gate_sentences
+    from gpubench.report import comparison_files, terminal
+    from gpubench.report.comparison_sentences import gate_sentences, headline
     from gpubench.report.comparison_summary import summary
+    from gpubench.report.page.page import page
     from gpubench.spec.share import parse_share
 
     form = chosen_format(format_name, output)
@@ -127,7 +128,12 @@ def command(
         case "markdown":
             emit(summary(named, tested), output)
         case "html":
-            emit(html.page(f"{a} and {b}" if setting is None else f"{a} by {by}", wide), output)
+            title = f"{a} and {b}" if setting is None else f"{a} by {by}"
+            said = [
+                *(headline(*each) for each in named),
+                *(gate_sentences(tested) if tested else []),
+            ]
+            emit(page(title, wide, said=said), output)
         case "csv":
             emit(comparison_files.csv_text(compared), output)
         case "json":

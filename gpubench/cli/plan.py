@@ -83,13 +83,14 @@ def command(
       gpubench plan results/g5 --objective p95:100ms --rate 5000 --spare 1
     """
     from gpubench.planning.decision import plan
-    from gpubench.report import escape, html, markdown, terminal
+    from gpubench.report import escape, markdown, terminal
     from gpubench.report.fleet import load_csv, load_json, load_sentence, load_tables
+    from gpubench.report.page.answers import answers_of
+    from gpubench.report.page.page import page
     from gpubench.report.plan import models_side_by_side, plan_tables
     from gpubench.report.plan_files import csv_text, json_text
     from gpubench.report.plan_sentences import sentences
-    from gpubench.report.sizes import size_plots, size_tables
-    from gpubench.system.packages import missing
+    from gpubench.report.sizes import size_tables
 
     form = chosen_format(format_name, output)
     check_output_file(output)
@@ -110,7 +111,8 @@ def command(
     warn(planned.problems)
     loads = [] if request is None else answers(planned, request)
     said = sentences(planned)
-    said += [load_sentence(each, planned.objective) for each in loads]
+    of_loads = [load_sentence(each, planned.objective) for each in loads]
+    said += of_loads
     models = models_side_by_side(planned)
     document = json_text(planned, [load_json(each) for each in loads])
 
@@ -123,14 +125,8 @@ def command(
                 above = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
                 emit(above + markdown.text(tables), output)
             case "html":
-                plots, remarks = [], []
-                if models and (problem := missing("plots", "matplotlib")):
-                    remarks.append(f"No plot of the models: {problem}")
-                elif models:
-                    from gpubench.report import svg
-
-                    plots = [svg.element(svg.draw(each), each.name) for each in size_plots(models)]
-                emit(html.page(f"Plan for {objective}", tables, plots, remarks, said), output)
+                shown = answers_of(planned)
+                emit(page(f"Plan for {objective}", tables, answers=shown, said=of_loads), output)
             case "csv":
                 emit(load_csv(loads) if loads else csv_text(planned), output)
             case "json":

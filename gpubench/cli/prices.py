@@ -85,8 +85,9 @@ def list_prices(
     from gpubench.errors import InputError
     from gpubench.pricing import current_catalog
     from gpubench.pricing.names import parse_term
-    from gpubench.report import html, markdown
+    from gpubench.report import markdown
     from gpubench.report import prices as tables
+    from gpubench.report.page.page import page
 
     form = chosen_format(format_name, output)
     check_output_file(output)
@@ -114,7 +115,7 @@ def list_prices(
         case "markdown":
             emit(markdown.text([table]), output)
         case "html":
-            emit(html.page("Prices of instances", [table]), output)
+            emit(page("Prices of instances", [table]), output)
         case "csv":
             emit(tables.csv_text(found), output)
         case "json":

@@ -42,12 +42,19 @@ if TYPE_CHECKING:
     help="The latency percentiles of the tables, such as 50,95,99.9. Files have the usual ones and "
     "these.  [default: 50,95,99]",
 )
+@click.option("--title", metavar="TEXT", help="The title of the HTML page.  [default: DIR]")
+@click.option(
+    "--objective",
+    metavar="PERCENTILE:LATENCY",
+    help="The latency objective that the HTML page shows first, for example p95:100ms.  [default: "
+    "that of the searches, or one that half of the settings can meet]",
+)
 @click.option(
     "--plots",
     "plots_folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Also write the plots of the HTML page into this folder, each as an SVG file.",
+    help="Also write plots into this folder, each as an SVG file.",
 )
 def command(
     directory: str,
@@ -56,6 +63,8 @@ def command(
     asked: AskedPrices,
     each_repeat: bool,
     percentiles: str | None,
+    title: str | None,
+    objective: str | None,
     plots_folder: Path | None,
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
@@ -68,14 +77,17 @@ def command(
     Example:
       gpubench report results --instance g5.xlarge,g5.xlarge:spot,g4dn.xlarge
     """
+    from gpubench.planning.candidates import GivenPrices
+    from gpubench.planning.documents import Documents, Place
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.energy import with_electricity
     from gpubench.pricing.start_cost import reprice_starts
-    from gpubench.report import csv, html, json, markdown, svg
+    from gpubench.report import csv, json, markdown, svg
     from gpubench.report.cold import cold_tables
     from gpubench.report.format import count
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
+    from gpubench.report.page.run_page import run_page
     from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.results import result_tables
@@ -83,13 +95,18 @@ def command(
     from gpubench.report.search_sweep import by_objective, sweep_tables
     from gpubench.report.sizes import size_plots, size_tables
     from gpubench.results.run_directory import open_run
+    from gpubench.spec.objective import parse_objective
     from gpubench.system.packages import missing
 
     form = chosen_format(format_name, output)
     check_output_file(output)
-    has_plots = form == "html" or plots_folder is not None
+    has_plots = plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)
+    if form != "html" and (objective is not None or title is not None):
+        flag = "--objective" if objective is not None else "--title"
+        raise InputError(f"{flag} is for the page; add --format html, or --output FILE.html")
+    limit = None if objective is None else parse_objective(objective)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_run(directory)
     contents = run.read_all(searches=True, cold=True)
@@ -128,8 +145,20 @@ def command(
         case "markdown":
             emit(markdown.text(tables()), output)
         case "html":
-            figures = [svg.element(document, name) for name, document in drawn.items()]
-            emit(html.page(directory, tables(), figures, remarks), output)
+            documents = Documents(
+                tuple((Place(directory, key), result) for key, result in contents.cells),
+                tuple((Place(directory, name), found) for name, found in contents.searches),
+            )
+            page = run_page(
+                title or directory,
+                documents,
+                [*results, *searches],
+                tables(),
+                objective=limit,
+                prices=GivenPrices(*prices),
+                directories=[directory],
+            )
+            emit(page, output)
         case "csv":
             emit(csv.text(shown), output)
             if cold:

@@ -122,8 +122,10 @@ def decide(
     objective: Objective,
     prices: GivenPrices = AS_STORED,
     allowed: frozenset[Obstacle] = frozenset(),
+    *,
+    with_curves: bool = True,
 ) -> DeploymentPlan:
-    """The decision for each workload.
+    """The decision for each workload. Without `with_curves` it has no front and no knees.
 
     Raises InputError as `measured_settings` and `candidates` do, and if one price of an hour is
     given for several machines.
@@ -144,14 +146,15 @@ def decide(
                 unmet.append(made)
             else:
                 found += made
-            points += _front_points(each, prices)
+            if with_curves:
+                points += _front_points(each, prices)
         decisions.append(
             _decision(
                 workload,
                 found,
                 unmet,
                 points,
-                knees(documents, workload, objective),
+                knees(documents, workload, objective) if with_curves else (),
                 allowed,
             )
         )

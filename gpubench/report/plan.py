@@ -100,9 +100,9 @@ def _candidates(decision: Decision, plan: DeploymentPlan, every: bool) -> Table:
         *_setting_columns(results),
         *_machine_column(results),
         (Column("price", "left"), [DraftCell(_price(c.cost, c.result)) for c in shown]),
-        (Column("inferences /s"), [_rate_cell(each) for each in shown]),
+        (Column("inferences /s"), [rate_cell(each) for each in shown]),
         (Column(percentile), [DraftCell(milliseconds(each.latency_ms)) for each in shown]),
-        (Column("$/million"), [_cost_cell(each) for each in shown]),
+        (Column("$/million"), [cost_cell(each) for each in shown]),
         *_electricity_columns(results),
         (Column("evidence", "left"), [_evidence_cell(each) for each in shown]),
     ]
@@ -262,7 +262,7 @@ def _price(cost: Cost | None, result: Result) -> str:
     return ABSENT if cost is None else price_name(cost)
 
 
-def _rate_cell(candidate: Candidate) -> DraftCell:
+def rate_cell(candidate: Candidate) -> DraftCell:
     figure = with_interval(candidate.rate_per_second, candidate.interval)
     if candidate.interval is None or candidate.bound != "estimate":
         figure = number(candidate.rate_per_second, 3)
@@ -271,7 +271,7 @@ def _rate_cell(candidate: Candidate) -> DraftCell:
     return DraftCell(_BOUND[candidate.bound] + figure, notes)
 
 
-def _cost_cell(candidate: Candidate) -> DraftCell:
+def cost_cell(candidate: Candidate) -> DraftCell:
     cost = candidate.cost
     if cost is None:
         return DraftCell(ABSENT)

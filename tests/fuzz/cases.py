@@ -88,7 +88,7 @@ _FLAGS = {
     ),
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
-        *("--each-repeat", "--percentiles", "--prices"),
+        *("--each-repeat", "--percentiles", "--prices", "--title", "--objective"),
         *("--capital-usd", "--years", "--usd-per-kwh", "--grams-co2-per-kwh", "--pue", "--watts"),
     ),
     "plan": (

@@ -172,7 +172,7 @@ def test_every_format_has_the_winner(
 def test_several_models_are_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One row stands for a model in a runtime and precision. The page has the plot, too."""
+    """One row stands for a model in a runtime and precision."""
     measured = quick_start()
     for each in measured:
         each.engine.flops = 8e9 if each.spec.model == "resnet50" else 22e9
@@ -187,7 +187,7 @@ def test_several_models_are_side_by_side(
     assert "parameters M" not in capsys.readouterr().out
     page = tmp_path / "plan.html"
     cli.main([*argv[:-2], "--output", str(page)])
-    assert "Cost of models against arithmetic" in page.read_text()
+    assert "parameters M" in page.read_text()
 
 
 def test_csv_has_one_row_for_each_candidate(

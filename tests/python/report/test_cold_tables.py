@@ -11,8 +11,9 @@ from golden import assert_golden
 
 from gpubench.cli import program as cli
 from gpubench.errors import InputError
-from gpubench.report import html, markdown, terminal
+from gpubench.report import markdown, terminal
 from gpubench.report.cold import cold_tables
+from gpubench.report.page.page import page
 from gpubench.results.cold_result import ColdResult, ContainerImage
 from gpubench.results.result import Failure
 from gpubench.results.run_directory import open_run
@@ -70,7 +71,7 @@ def test_a_report_shows_cold_starts_after_the_cells(
 
 
 def test_a_page_has_them_too() -> None:
-    assert "ready P95 s" in html.page("run", cold_tables(results()))
+    assert "ready P95 s" in page("run", cold_tables(results()))
 
 
 def test_json_has_them_by_kind_and_csv_says_that_it_leaves_them_out(
