@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "it, single runs get no verdict. [default: 2% between two series of repeats]",
 )
 @fail_if_option
-@format_option
+@format_option()
 @output_option
 @click.option(
     "--step-summary",

@@ -22,33 +22,35 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-FORMATS = ("terminal", "markdown", "html", "csv", "json")
-_FORMAT_OF_SUFFIX = {
-    "": "terminal",
-    ".txt": "terminal",
+# The format of a file, by the suffix of its name. A command writes some of these formats.
+FORMAT_OF_SUFFIX = {
     ".md": "markdown",
     ".html": "html",
     ".csv": "csv",
     ".json": "json",
+    ".parquet": "parquet",
+    ".svg": "svg",
+    ".png": "png",
+    ".txt": "terminal",
+    "": "terminal",
 }
-# Suffixes that stand for one format. A file with any other suffix may have any content.
-_PROMISING = frozenset(
-    {
-        *(".md", ".html", ".csv", ".json"),
-        *(".arrow", ".avro", ".feather", ".h5", ".jsonl", ".npy", ".npz", ".onnx", ".orc"),
-        *(".parquet", ".pickle", ".pkl", ".pt", ".sqlite", ".toml", ".tsv", ".xml", ".yaml"),
-        *(".doc", ".docx", ".htm", ".ipynb", ".markdown", ".ods", ".odt", ".pdf", ".ps", ".rst"),
-        *(".jpeg", ".jpg", ".png", ".svg", ".webp", ".py", ".tex", ".xls", ".xlsx", ".yml"),
-        *(".gz", ".tar", ".zip", ".zst"),
-    }
-)
+FORMATS = ("terminal", "markdown", "html", "csv", "json")  # that every command writes
 
-format_option = click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(FORMATS),
-    help="[default: by the name of --output (.md, .html, .csv, .json, .txt), else terminal]",
-)
+
+def format_option(formats: tuple[str, ...] = FORMATS) -> Callable[[Decorated], Decorated]:
+    """The flag --format of a command that writes these formats."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(formats),
+        help=f"[default: by the name of --output ({', '.join(_suffixes(formats))}), else terminal]",
+    )
+
+
+def _suffixes(formats: tuple[str, ...]) -> list[str]:
+    return [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if suffix and name in formats]
+
+
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -208,29 +210,35 @@ def json_option(what: str) -> Callable[[Decorated], Decorated]:
     )
 
 
-def chosen_format(format_name: str | None, output: Path | None) -> str:
+def chosen_format(
+    format_name: str | None, output: Path | None, formats: tuple[str, ...] = FORMATS
+) -> str:
     """The format that --format names, or else the suffix of --output.
 
-    Raises InputError if that suffix stands for another format.
+    `formats` are those that the command writes. Raises InputError if the suffix stands for none of
+    them.
     """
     if format_name is not None:
         return format_name
-    suffix = output.suffix.lower() if output else ""
-    if suffix not in _FORMAT_OF_SUFFIX:
+    chosen = FORMAT_OF_SUFFIX.get(output.suffix.lower() if output else "")
+    if chosen not in formats:
+        *most, last = _suffixes(formats)
         raise InputError(
-            f"--output {output}: {suffix} is no format of this command; it writes .md, .html, "
-            ".csv, .json and .txt, and what --format says into a file of any name"
+            f"--output {output}: this command does not write {output.suffix if output else ''}; "
+            f"it writes {', '.join(most)} and {last}, and what --format says into a file of any "
+            "name"
         )
-    return _FORMAT_OF_SUFFIX[suffix]
+    return chosen
 
 
-def check_suffix(path: Path, flag: str, suffixes: tuple[str, ...], format_name: str) -> None:
-    """Raises InputError if the suffix of a file stands for a format that it will not have."""
-    suffix = path.suffix.lower()
-    if suffix in _PROMISING and suffix not in suffixes:
+def check_suffix(path: Path, flag: str, suffix: str, format_name: str) -> None:
+    """Raises InputError if the name of a file ends in another suffix than this one.
+
+    A name without a suffix is accepted, such as /dev/stderr.
+    """
+    if path.suffix and path.suffix.lower() != suffix:
         raise InputError(
-            f"{flag} {path}: the file will be {format_name}; give it a name that ends in "
-            f"{' or '.join(suffixes)}"
+            f"{flag} {path}: the file will be {format_name}; give it a name that ends in {suffix}"
         )
 
 
@@ -269,7 +277,7 @@ def json_file(json_path: str | None) -> Path | None:
     """
     path = None if json_path in {None, "-"} else Path(json_path or "")
     if path is not None:
-        check_suffix(path, "--json", (".json",), "JSON")
+        check_suffix(path, "--json", ".json", "JSON")
     check_output_file(path, "--json")
     return path
 

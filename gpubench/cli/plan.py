@@ -56,7 +56,7 @@ def _obstacles() -> tuple[str, ...]:
 @price_options
 @click.option("--all", "every", is_flag=True, help="Show every candidate, not only the cheapest.")
 @load_options
-@format_option
+@format_option()
 @output_option
 @json_option("the plan")
 def command(

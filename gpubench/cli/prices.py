@@ -61,7 +61,7 @@ def command() -> None:
     type=click.Choice(_SORTS),
     help="Sort by this. [default: the order of the files, your own first]",
 )
-@format_option
+@format_option()
 @output_option
 @prices_option
 def list_prices(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("report", cls=Command)
 @click.argument("directory", metavar="DIR", type=FolderParam())
-@format_option
+@format_option()
 @output_option
 @price_options
 @click.option(

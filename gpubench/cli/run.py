@@ -112,7 +112,7 @@ def _check_samples(samples: Path, in_directory: bool) -> None:
         )
     if samples == Path("-"):
         raise InputError("--samples -: a Parquet file is not for reading; name a file")
-    check_suffix(samples, "--samples", (".parquet",), "Parquet")
+    check_suffix(samples, "--samples", ".parquet", "Parquet")
     check_output_file(samples, "--samples")
 
 

@@ -6,18 +6,21 @@ Spec -> Cell -> engine -> executors -> measured run (warm-up and window) -> Resu
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from gpubench import core
 from gpubench.cells.resolve import resolve
 from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
-from gpubench.measure.progress import Progress
-from gpubench.measure.run import MeasuredRun, hung_threads, measured_run
+from gpubench.measure.progress import Opening, Progress
+from gpubench.measure.run import AfterWarmUp, MeasuredRun, hung_threads, measured_run
 from gpubench.measure.stage_times import StageTimes
+from gpubench.measure.time_left import window_seconds
+from gpubench.measure.warm_up import WarmedUp
 from gpubench.results.result import Failure, Result
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import given_spec
@@ -152,7 +155,7 @@ class Bench:
         """Load the model, build the engine, and measure. Fills in the engine in `attempt`."""
         if cell.service is not None:
             self._enter("measure")
-            return measured_run(cell, synthetic_executors(cell), deferral, self._times)
+            return self._measured_run(cell, synthetic_executors(cell), deferral)
         from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
 
@@ -175,16 +178,15 @@ class Bench:
             else:
                 attempt.engine.captured = True
                 self._enter("measure")
-                return measured_run(cell, executors, deferral, self._times)
+                return self._measured_run(cell, executors, deferral)
         self._enter("measure")
         workers = prepared.workers(cell)
         make = prepared.make_request
         repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
-        run = measured_run(
+        run = self._measured_run(
             cell,
             torch_executors(workers),
             deferral,
-            self._times,
             None if repetition is None else repetition.run,
         )
         warm_up = run.warmup_samples
@@ -194,6 +196,28 @@ class Bench:
             samples=with_processing_times(run.samples, workers),
             warmup_samples=warm_up and with_processing_times(warm_up, workers),
         )
+
+    def _measured_run(
+        self,
+        cell: Cell,
+        executors: Sequence[core.Executor],
+        deferral: Deferral,
+        after_warm_up: AfterWarmUp | None = None,
+    ) -> MeasuredRun:
+        def opens(warmed_up: WarmedUp) -> None:
+            requests_per_second = warmed_up.requests_per_second
+            self._progress.window_opens(
+                Opening(
+                    seconds=window_seconds(cell, requests_per_second),
+                    warmup_per_second=requests_per_second * cell.batch,
+                    warmup_p95_ms=warmed_up.p95_ns / 1e6,
+                )
+            )
+
+        try:
+            return measured_run(cell, executors, deferral, self._times, after_warm_up, opens)
+        finally:
+            self._progress.window_closed()
 
     def _enter(self, stage: str) -> None:
         raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from gpubench.statistics.crossing import Crossing
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What is known when the measured window of a cell opens."""
+
+    seconds: float | None  # about how long it takes; None: that is not known
+    # What the warm-up measured. It is a closed loop, also where the window is an open one.
+    warmup_per_second: float  # inferences
+    warmup_p95_ms: float
+
+
 class Progress:
     """Receives the progress of a measurement. No method is called while requests are measured.
 
@@ -27,7 +38,16 @@ class Progress:
     """
 
     def stage(self, name: str) -> None:
-        """A stage of a cell begins: load, build, check, capture or measure."""
+        """A stage of a cell begins: load, build, check, accuracy, capture or measure.
+
+        The last one begins with the warm-up.
+        """
+
+    def window_opens(self, opening: Opening) -> None:
+        """The warm-up has ended. Until `window_closed` is called, no other method is."""
+
+    def window_closed(self) -> None:
+        """The measured window has ended. It is also called if an error kept it from opening."""
 
     def measured(self, result: Result) -> None:
         """A measurement ended: a cell, a repeat, or a probe of a search, perhaps with an error.

@@ -68,6 +68,7 @@ class MeasuredRun:
 
 # Arguments: the runner, the requests per second of the warm-up, and its length in seconds.
 AfterWarmUp = Callable[[core.Runner, float, float], None]
+BeforeWindow = Callable[[WarmedUp], None]
 
 
 def hung_threads() -> int:
@@ -81,10 +82,11 @@ def measured_run(
     deferral: Deferral | None = None,
     times: StageTimes | None = None,
     after_warm_up: AfterWarmUp | None = None,
+    before_window: BeforeWindow | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
 
-    `after_warm_up` may run further requests between the two.
+    `after_warm_up` may run further requests between the two. `before_window` is called last.
 
     From the measured run on, `deferral` defers signals until the caller ends it; without it, they
     are deferred until this function returns. A signal then ends the run, and nothing that was
@@ -105,6 +107,8 @@ def measured_run(
         warmed_up = warm_up(runner, cell)
         if after_warm_up is not None:
             after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
+        if before_window is not None:
+            before_window(warmed_up)
         run = _measure(runner, cell, warmed_up, peak, deferral or own_deferral, times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)

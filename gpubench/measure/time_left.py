@@ -10,14 +10,24 @@ from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
 
 def run_seconds(cell: Cell) -> float | None:
     """The warm-up and the measured run of a cell. None: it depends on how fast the cell is."""
+    window_s = window_seconds(cell)
+    return None if cell.warmup_s is None or window_s is None else cell.warmup_s + window_s
+
+
+def window_seconds(cell: Cell, requests_per_second: float | None = None) -> float | None:
+    """The measured run of a cell. None: it depends on how fast the cell is, and that is not known.
+
+    `requests_per_second` is the rate of its closed loop.
+    """
     load = cell.load
-    if cell.warmup_s is None:
-        return None
     if isinstance(load, ClosedLoad):
-        return None if load.duration_s is None else cell.warmup_s + load.duration_s
+        seconds = [] if load.duration_s is None else [load.duration_s]
+        if load.requests is not None and requests_per_second:
+            seconds.append(load.requests / requests_per_second)
+        return min(seconds, default=None)
     if isinstance(load, OpenLoad):
-        return cell.warmup_s + (load.settling + load.requests) / load.rate_per_second
-    return cell.warmup_s + float(load.trace.due_ns(load.rate_per_second)[-1]) / 1e9
+        return (load.settling + load.requests) / load.rate_per_second
+    return float(load.trace.due_ns(load.rate_per_second)[-1]) / 1e9
 
 
 class TimeLeft:

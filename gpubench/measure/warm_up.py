@@ -46,6 +46,7 @@ class WarmedUp:
     """What the warm-up measured."""
 
     requests_per_second: float
+    p95_ns: float  # of the latency
     slowest_batch_ns: int
     seconds: float
     # Only of --warmup auto: its requests, and what was found in them.
@@ -140,6 +141,7 @@ def _warmed_up(
 ) -> WarmedUp:
     return WarmedUp(
         requests_per_second=_requests_per_second(last),
+        p95_ns=float(np.percentile(last.latency_ns, 95)),
         slowest_batch_ns=int((last.completed_ns - last.departed_ns).max()),
         seconds=_seconds_since(began_ns),
         samples=samples,

@@ -13,7 +13,7 @@ import gpubench
 from gpubench.errors import InputError
 from gpubench.measure.assemble import assemble
 from gpubench.measure.cell import Bench
-from gpubench.measure.progress import Progress
+from gpubench.measure.progress import Listeners, Opening, Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell
@@ -165,3 +165,30 @@ def test_a_cell_whose_sample_file_is_missing_is_measured_again(tmp_path: Path) -
     assert recorder.plan == (2, 0)
     gpubench.sweep(GRID, tmp_path / "run", recorder)
     assert recorder.plan == (0, 2)
+
+
+def test_several_listeners_hear_all_in_the_same_order(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Stages(Progress):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def stage(self, name: str) -> None:
+            heard.append(f"{self.name} {name}")
+
+        def window_opens(self, opening: Opening) -> None:
+            assert opening.warmup_per_second > 0
+            assert opening.warmup_p95_ms > 0
+            assert opening.seconds is not None
+            heard.append(f"{self.name} opens")
+
+        def window_closed(self) -> None:
+            heard.append(f"{self.name} closed")
+
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
+            heard.append(f"{self.name} ended")
+
+    gpubench.sweep({**GRID, "workers": 1}, tmp_path / "run", Listeners(Stages("a"), Stages("b")))
+    what = ["measure", "opens", "closed", "ended"]
+    assert heard == [f"{name} {each}" for each in what for name in "ab"]
