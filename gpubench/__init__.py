@@ -13,8 +13,10 @@ search   finds the highest rate of requests that meets an objective, and returns
 sweep    measures a grid of cells into a run directory, and returns their Results.
 search_grid  finds the setting of a grid that serves the most within an objective.
 combine  makes one Result of the repeats of each cell, with intervals from between the repeats.
-compare  pairs the matching Results of two lists, and says which side is faster and cheaper.
-plan     reads run directories, and says which setting is cheapest within an objective.
+load     reads run directories into Results: tables, charts, data frames.
+report   writes what was measured into a file: HTML, Markdown, CSV, JSON, Parquet.
+compare  pairs the matching cells of two sides, and says which side is faster and cheaper.
+plan     says which of the settings in run directories is cheapest within an objective.
 ab       measures two settings in turn, and returns the pair of them.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gpubench import core
     from gpubench.errors import GpubenchError, InputError
     from gpubench.in_turn import ab
+    from gpubench.loaded import Results, load, report
     from gpubench.measure.cell import Interrupted, run
     from gpubench.measure.progress import Progress
     from gpubench.measure.search import SearchInterrupted, search
@@ -65,6 +68,7 @@ __all__ = [
     "OwnModel",
     "Progress",
     "Result",
+    "Results",
     "Samples",
     "SearchInterrupted",
     "SearchResult",
@@ -74,7 +78,9 @@ __all__ = [
     "combine",
     "compare",
     "core",
+    "load",
     "plan",
+    "report",
     "run",
     "search",
     "search_grid",
@@ -88,6 +94,7 @@ _HOME = {
     "OwnModel": "gpubench.models.own",
     "Progress": "gpubench.measure.progress",
     "Result": "gpubench.results.result",
+    "Results": "gpubench.loaded",
     "Samples": "gpubench.results.samples",
     "SearchInterrupted": "gpubench.measure.search",
     "SearchResult": "gpubench.results.search_result",
@@ -96,6 +103,7 @@ _HOME = {
     "ab": "gpubench.in_turn",
     "combine": "gpubench.statistics.repeats",
     "compare": "gpubench.planning.compare",
+    "load": "gpubench.loaded",
     "plan": "gpubench.planning.decision",
     "run": "gpubench.measure.cell",
     "search": "gpubench.measure.search",
@@ -107,8 +115,8 @@ _HOME = {
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name == "core":
-        return import_module("gpubench.core")
+    if name in {"core", "report"}:  # report is a module that can be called
+        return import_module(f"gpubench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gpubench' has no attribute '{name}'")
     return getattr(import_module(_HOME[name]), name)

@@ -8,9 +8,12 @@ an answer. Pure functions.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gpubench.displayed import Displayed
+from gpubench.planning.documents import Source, gather, listed
 from gpubench.planning.matching import CellRepeats, Difference, Match, match
 from gpubench.planning.metrics import COLUMNS, P95, THROUGHPUT, USD, Metric, chosen_cost
 from gpubench.results.result import Interval, Result
@@ -90,7 +93,7 @@ class Rounds:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Displayed):
     """The same cell in A and in B. `a` and `b` stand for all repeats of it."""
 
     a: Result
@@ -139,7 +142,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Displayed):
     pairs: tuple[Pair, ...]
     only_a: tuple[Result, ...]
     only_b: tuple[Result, ...]
@@ -159,8 +162,8 @@ class Comparison:
 
 
 def compare(
-    a: Sequence[Result],
-    b: Sequence[Result],
+    a: Source | Sequence[Source],
+    b: Source | Sequence[Source],
     force: bool = False,
     *,
     within: str | float = WITHIN,
@@ -168,16 +171,24 @@ def compare(
 ) -> Comparison:
     """Match the cells of two sides, and answer for each pair which side is better.
 
-    Repeats of a cell are combined, and paired by round if one series measured both sides. `within`
-    is the largest ratio that does not matter, as a share ("2%" or 0.02). `spread` is the standard
-    deviation between runs of the same cell, for repeats that are not paired: see
+    A side is a run directory or a JSON file (a path or URL), what `gpubench.load` returned, or
+    results. Repeats of a cell are combined, and paired by round if one series measured both sides.
+    `within` is the largest ratio that does not matter, as a share ("2%" or 0.02). `spread` is the
+    standard deviation between runs of the same cell, for repeats that are not paired: see
     docs/comparing.md.
 
     Raises InputError if cells match ambiguously or not at all. Without `force`, also if the sides
     of a pair did not measure the same work, for example with inputs in different places.
     """
-    (comparison,) = compare_each(a, [b], force, within=within, spread=spread)
+    (comparison,) = compare_each(_cells(a), [_cells(b)], force, within=within, spread=spread)
     return comparison
+
+
+def _cells(side: Source | Sequence[Source]) -> list[Result]:
+    documents, problems = gather(listed(side))
+    for problem in problems:
+        warnings.warn(problem, stacklevel=3)
+    return [result for _, result in documents.cells]
 
 
 def compare_each(

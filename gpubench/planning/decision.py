@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from gpubench.displayed import Displayed
 from gpubench.errors import InputError, nearest
 from gpubench.planning.candidates import (
     AS_STORED,
@@ -23,7 +23,14 @@ from gpubench.planning.candidates import (
     point_costs,
 )
 from gpubench.planning.curves import Knee, knees
-from gpubench.planning.documents import Documents, electrified, filtered, read_documents
+from gpubench.planning.documents import (
+    Documents,
+    Source,
+    electrified,
+    filtered,
+    listed,
+    read_documents,
+)
 from gpubench.planning.measured import (
     MeasuredSetting,
     OperatingPoint,
@@ -34,6 +41,7 @@ from gpubench.pricing.cost import check_prices
 from gpubench.pricing.owned import Electricity, Owned
 from gpubench.results.result import Cost, Result
 from gpubench.spec.objective import Objective, parse_objective
+from gpubench.spec.parse import names
 from gpubench.spec.workload import Workload
 
 
@@ -66,7 +74,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class DeploymentPlan:
+class DeploymentPlan(Displayed):
     objective: Objective
     allowed: frozenset[Obstacle]
     decisions: tuple[Decision, ...]  # one for each workload, by model
@@ -75,18 +83,19 @@ class DeploymentPlan:
 
 
 def plan(
-    directories: str | Path | Sequence[str | Path],
+    sources: Source | Sequence[Source],
     objective: str | Objective,
-    instance: Sequence[str] = (),
+    instance: str | Sequence[str] = (),
     usd_per_hour: float | None = None,
-    allow: Iterable[str] = (),
-    only: Sequence[str] = (),
+    allow: str | Iterable[str] = (),
+    only: str | Sequence[str] = (),
     owned: Owned | None = None,
     electricity: Electricity | None = None,
 ) -> DeploymentPlan:
     """Which measured setting, on which instance, is cheapest within `objective` ("p95:100ms").
 
-    `directories` are run directories: paths or URLs. `instance`, `usd_per_hour` and `owned`
+    `sources` are run directories or JSON files (paths or URLs), what `gpubench.load` returned, or
+    results of `run`, `sweep` and `search`. `instance`, `usd_per_hour` and `owned`
     hardware price the results anew; `electricity` adds its figures to them. `allow` names
     obstacles with which a candidate may win nevertheless, and `only` ("inputs=host") leaves out
     results with other settings. Nothing is measured, and no file is changed.
@@ -95,15 +104,13 @@ def plan(
     """
     if isinstance(objective, str):
         objective = parse_objective(objective)
-    allowed = parse_obstacles(allow)
-    prices = GivenPrices(tuple(instance), usd_per_hour, owned)
+    allowed = parse_obstacles(names(allow))
+    prices = GivenPrices(names(instance), usd_per_hour, owned)
     check_prices(prices.instances)
-    if isinstance(directories, (str, Path)):
-        directories = [directories]
-    documents, problems = read_documents(directories)
+    documents, problems = read_documents(listed(sources))
     documents = electrified(documents, electricity)
-    decided = decide(filtered(documents, only), objective, prices, allowed)
-    return replace(decided, directories=tuple(map(str, directories)), problems=problems)
+    decided = decide(filtered(documents, names(only)), objective, prices, allowed)
+    return replace(decided, directories=documents.directories, problems=problems)
 
 
 def parse_obstacles(names: Iterable[str]) -> frozenset[Obstacle]:

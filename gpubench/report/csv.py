@@ -35,16 +35,22 @@ CsvField = str | int | float | bool | None
 
 def text(cells: Iterable[tuple[str, Result]]) -> str:
     """`cells` are (key, result)."""
-    return to_csv([row for key, result in cells for row in _rows(key, result)])
+    return to_csv([row for key, result in cells for row in rows(key, result)])
 
 
-def to_csv(rows: list[dict[str, CsvField]]) -> str:
+def rows(key: str, result: Result) -> list[dict[str, CsvField]]:
+    """One row for each price of a cell, or a single one if it has none."""
+    costs: list[Cost | None] = [*result.costs] or [None]
+    return [{"cell": key, **result_fields(result, cost)} for cost in costs]
+
+
+def to_csv(fields: list[dict[str, CsvField]]) -> str:
     """A column for every key of any row. None and absent keys are empty fields."""
     out = StringIO()
-    columns = dict.fromkeys(name for row in rows for name in row)
+    columns = dict.fromkeys(name for row in fields for name in row)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([csv_field(name) for name in columns])
-    writer.writerows([csv_field(row.get(name)) for name in columns] for row in rows)
+    writer.writerows([csv_field(row.get(name)) for name in columns] for row in fields)
     return out.getvalue()
 
 
@@ -52,11 +58,6 @@ def interval_fields(name: str, interval: Interval | None) -> dict[str, CsvField]
     """Two columns for the ends of an interval: 'NAME_low', 'NAME_high'."""
     low, high = interval or (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
-
-
-def _rows(key: str, result: Result) -> list[dict[str, CsvField]]:
-    costs: list[Cost | None] = [*result.costs] or [None]
-    return [{"cell": key, **result_fields(result, cost)} for cost in costs]
 
 
 def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:

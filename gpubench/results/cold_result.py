@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gpubench.displayed import Displayed
 from gpubench.results.result import (
     SCHEMA,
     EngineInfo,
@@ -123,7 +124,7 @@ class ContainerImage(Part):
     seconds: float  # bytes / bytes_per_second
 
 
-class ColdResult(Part):
+class ColdResult(Displayed, Part):
     """The starts of one configuration. Attributes have the names of the JSON keys."""
 
     schema_: int = Field(SCHEMA, alias="schema")

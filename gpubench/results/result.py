@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from gpubench.displayed import Displayed
 from gpubench.errors import InputError
 from gpubench.files.untrusted import parse_json
 from gpubench.spec.spec import Spec
@@ -501,7 +502,7 @@ class Failure(Part):
     message: str
 
 
-class Result(Part):
+class Result(Displayed, Part):
     """One measured cell. Attributes have the names of the JSON keys."""
 
     # pydantic has a deprecated method `schema`, so the attribute has an underscore.

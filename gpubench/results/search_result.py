@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from gpubench.displayed import Displayed
 from gpubench.errors import InputError
 from gpubench.files.untrusted import parse_json
 from gpubench.results.result import (
@@ -70,7 +71,7 @@ class Pruned(Part):
     best: str  # that setting, in words
 
 
-class SearchResult(Part):
+class SearchResult(Displayed, Part):
     """The highest rate that meets an objective. Attributes have the names of the JSON keys."""
 
     schema_: int = Field(SCHEMA, alias="schema")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,6 +29,13 @@ def make_spec(
         problem = f"{spec.arrivals} arrivals need a rate; add --rate"
         raise InputError(located("arrivals", problem, lines.get("arrivals", origin)))
     return spec
+
+
+def names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Names as a program gives them: a list, or one text with commas between them."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return tuple(value)
 
 
 def given_spec(spec: Spec | None, settings: Mapping[str, Any]) -> Spec:

@@ -1,0 +1,208 @@
+"""Results as a Python program and a notebook use them: `gpubench.load`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from gpubench.displayed import Displayed
+from gpubench.errors import InputError
+from gpubench.planning.compare import Comparison, compare
+from gpubench.planning.decision import DeploymentPlan, plan
+from gpubench.planning.documents import (
+    AnyDocument,
+    Documents,
+    Place,
+    Source,
+    filtered,
+    gather,
+    listed,
+)
+from gpubench.pricing.cost import check_prices, reprice, reprice_search
+from gpubench.pricing.start_cost import reprice_starts
+from gpubench.results.cold_result import ColdResult
+from gpubench.results.result import Result
+from gpubench.results.run_directory import open_run
+from gpubench.results.search_result import SearchResult
+from gpubench.spec.objective import Objective
+from gpubench.spec.parse import names
+from gpubench.statistics.comparison import WITHIN
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from gpubench.results.samples import Samples
+
+
+class Results(Displayed, Sequence[Result]):
+    """Everything in run directories, as a sequence of the measured cells, oldest first.
+
+    Each repeat of a cell is an element. Tables and charts combine the repeats.
+    """
+
+    def __init__(self, documents: Documents, problems: Sequence[str] = ()) -> None:
+        self.documents = documents
+        self.problems = tuple(problems)  # files that could not be read, one line each
+
+    @property
+    def searches(self) -> tuple[SearchResult, ...]:
+        return tuple(found for _, found in self.documents.searches)
+
+    @property
+    def cold(self) -> tuple[ColdResult, ...]:
+        return tuple(found for _, found in self.documents.cold)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the cells' files, without a suffix."""
+        return tuple(place.name for place, _ in self.documents.cells)
+
+    def __len__(self) -> int:
+        return len(self.documents.cells)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        """One cell; or some of them as `Results`, without searches and cold starts."""
+        if isinstance(index, slice):
+            chosen = replace(self.documents, cells=self.documents.cells[index])
+            return Results(replace(chosen, searches=(), cold=()), self.problems)
+        return self.documents.cells[index][1]
+
+    def __repr__(self) -> str:
+        counts = {"cells": len(self), "searches": len(self.searches), "cold": len(self.cold)}
+        return f"<gpubench.Results: {', '.join(f'{n} {name}' for name, n in counts.items() if n)}>"
+
+    def samples(self, index: int) -> Samples | None:
+        """The time stamps of one cell. None if the cell has none, or is in no directory.
+
+        Raises InputError if the file is damaged.
+        """
+        place, result = self.documents.cells[index]
+        if result.samples is not None or not place.url:
+            return result.samples
+        return open_run(place.url).read_samples(place.name)
+
+    def to_arrow(self, *, each_repeat: bool = False) -> pyarrow.Table:
+        """The columns of `gpubench report --format csv`: docs/columns.md describes them.
+
+        There is one row for each cell and price, or, with `each_repeat`, for each repeat and price.
+        """
+        from gpubench.report.arrow import table
+
+        return table(self._rows(each_repeat))
+
+    def to_pandas(self, *, each_repeat: bool = False) -> pandas.DataFrame:
+        """The same as `to_arrow`. Absent figures are NaN, or pd.NA in columns of whole numbers.
+
+        Raises InputError if pandas is not installed.
+        """
+        from gpubench.system.packages import missing
+
+        if problem := missing("notebook", "pandas"):
+            raise InputError(problem)
+        from gpubench.report.arrow import frame
+
+        return frame(self.to_arrow(each_repeat=each_repeat))
+
+    def plan(self, objective: str | Objective, **options: Any) -> DeploymentPlan:
+        """Which of these settings is cheapest within an objective: see `gpubench.plan`."""
+        return plan(self, objective, **options)
+
+    def compare(
+        self,
+        other: Source | Sequence[Source],
+        force: bool = False,
+        *,
+        within: str | float = WITHIN,
+        spread: str | float | None = None,
+    ) -> Comparison:
+        """Whether `other` is faster or cheaper than these: see `gpubench.compare`."""
+        return compare(self, other, force, within=within, spread=spread)
+
+    def report(
+        self, output: str | Path, *, title: str | None = None, each_repeat: bool = False
+    ) -> None:
+        """Write a file whose format its suffix says: see `gpubench.report`."""
+        from gpubench.report.write import write
+
+        title = title or ", ".join(self.documents.directories) or "Results"
+        searches = self._named_searches()
+        cells = self._cells()
+        write(output, cells, searches, self.cold, title=title, each_repeat=each_repeat)
+
+    def _cells(self) -> list[tuple[str, Result]]:
+        return [(place.name, result) for place, result in self.documents.cells]
+
+    def _named_searches(self) -> list[tuple[str, SearchResult]]:
+        return [(place.name, found) for place, found in self.documents.searches]
+
+    def _rows(self, each_repeat: bool) -> list[tuple[str, Result]]:
+        from gpubench.report.repeats import one_for_each_cell
+
+        return self._cells() if each_repeat else one_for_each_cell(self._cells())
+
+
+def load(
+    sources: Source | Sequence[Source],
+    *,
+    instance: str | Sequence[str] = (),
+    usd_per_hour: float | None = None,
+    only: str | Sequence[str] = (),
+) -> Results:
+    """Read what was measured.
+
+    `sources` are run directories or JSON files (paths or URLs), or results of `run`, `sweep` and
+    `search`. `instance` and `usd_per_hour` price them again. `only` ("batch=8") leaves out results
+    with other settings. Files that cannot be read are warnings, and in `problems`.
+
+    Raises InputError if nothing can be read, or nothing is left.
+    """
+    prices = names(instance), usd_per_hour
+    check_prices(prices[0])
+    documents, problems = gather(listed(sources))
+    if not (documents.cells or documents.searches or documents.cold):
+        raise InputError("there is no result to load; measure with gpubench sweep --output DIR")
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
+    documents = filtered(documents, names(only))
+
+    documents = replace(
+        documents,
+        cells=_each(documents.cells, lambda result: reprice(result, *prices)),
+        searches=_each(documents.searches, lambda found: reprice_search(found, *prices)),
+        cold=_each(documents.cold, lambda found: reprice_starts(found, *prices)),
+    )
+    return Results(documents, problems)
+
+
+def _each(
+    documents: Sequence[tuple[Place, AnyDocument]], change: Callable[[AnyDocument], AnyDocument]
+) -> tuple[tuple[Place, AnyDocument], ...]:
+    return tuple((place, change(document)) for place, document in documents)
+
+
+def report(
+    sources: Source | Sequence[Source],
+    output: str | Path,
+    *,
+    title: str | None = None,
+    each_repeat: bool = False,
+) -> None:
+    """Write what was measured into a file for people or programs.
+
+    `sources` are those of `load`. The suffix of `output` says the format: .html, .md, .csv, .json,
+    .parquet or .txt. The repeats of a cell are combined, unless `each_repeat` is true.
+
+    Raises InputError if nothing can be read, or if the suffix says no format, and GpubenchError if
+    the file cannot be written.
+    """
+    load(sources).report(output, title=title, each_repeat=each_repeat)

@@ -1,0 +1,72 @@
+"""Documents from anywhere: a run directory, or a JSON file with one document or a list of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gpubench.errors import InputError
+from gpubench.files.untrusted import MOST_JSON_BYTES, parse_json, read_regular
+from gpubench.results.cold_result import ColdResult, parse_cold
+from gpubench.results.result import Result, parse_result
+from gpubench.results.run_directory import Contents, open_run
+from gpubench.results.search_result import SearchResult, parse_search
+
+
+def read_contents(path: str | Path) -> Contents:
+    """Everything at a path or URL: a run directory, or a JSON file as a command wrote it.
+
+    The name of a document of a file is that of the file, without the suffix. In a list, its place
+    (from 1) follows. Raises InputError if nothing can be read.
+    """
+    if not Path(path).is_file():
+        return open_run(path).read_all(searches=True, cold=True)
+    text = _text(Path(path))
+    document = parse_json(text, str(path))
+    if not isinstance(document, list):
+        return _contents([(Path(path).stem, parse(text, document, str(path)))])
+    if not document:
+        raise InputError(f"{path} is an empty list; measure with gpubench sweep --output DIR")
+    return _contents(
+        [
+            (f"{Path(path).stem}.{number}", parse(json.dumps(each), each, f"{path}, {number}"))
+            for number, each in enumerate(document, start=1)
+        ]
+    )
+
+
+def parse(text: str, document: object, origin: str) -> Result | SearchResult | ColdResult:
+    """The document of any kind. `document` is what `text` contains.
+
+    Raises InputError, which names `origin`, if this version does not read it.
+    """
+    keys = document if isinstance(document, dict) else {}
+    if keys.get("kind") == "cold":
+        return parse_cold(text, origin)
+    for name, key in (("plan", "decisions"), ("compare", "pairs"), ("compare", "comparisons")):
+        if key in keys:
+            raise InputError(
+                f"{origin} is what gpubench {name} wrote; give the run directory from which it "
+                "was made"
+            )
+    if "probes" in keys:
+        return parse_search(text, origin)
+    return parse_result(text, origin)
+
+
+def _contents(documents: list[tuple[str, Result | SearchResult | ColdResult]]) -> Contents:
+    return Contents(
+        cells=[(name, each) for name, each in documents if isinstance(each, Result)],
+        searches=[(name, each) for name, each in documents if isinstance(each, SearchResult)],
+        problems=[],
+        cold=[(name, each) for name, each in documents if isinstance(each, ColdResult)],
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, MOST_JSON_BYTES).decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not JSON; give a run directory or a result's JSON") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
