@@ -129,26 +129,23 @@ class Results(Displayed, Sequence[Result]):
         return compare(self, other, force, within=within, spread=spread)
 
     def report(
-        self, output: str | Path, *, title: str | None = None, each_repeat: bool = False
+        self,
+        output: str | Path,
+        *,
+        title: str | None = None,
+        objective: str | Objective | None = None,
+        each_repeat: bool = False,
     ) -> None:
         """Write a file whose format its suffix says: see `gpubench.report`."""
         from gpubench.report.write import write
 
-        title = title or ", ".join(self.documents.directories) or "Results"
-        searches = self._named_searches()
-        cells = self._cells()
-        write(output, cells, searches, self.cold, title=title, each_repeat=each_repeat)
-
-    def _cells(self) -> list[tuple[str, Result]]:
-        return [(place.name, result) for place, result in self.documents.cells]
-
-    def _named_searches(self) -> list[tuple[str, SearchResult]]:
-        return [(place.name, found) for place, found in self.documents.searches]
+        write(output, self.documents, title=title, objective=objective, each_repeat=each_repeat)
 
     def _rows(self, each_repeat: bool) -> list[tuple[str, Result]]:
         from gpubench.report.repeats import one_for_each_cell
 
-        return self._cells() if each_repeat else one_for_each_cell(self._cells())
+        cells = [(place.name, result) for place, result in self.documents.cells]
+        return cells if each_repeat else one_for_each_cell(cells)
 
 
 def load(
@@ -195,14 +192,16 @@ def report(
     output: str | Path,
     *,
     title: str | None = None,
+    objective: str | Objective | None = None,
     each_repeat: bool = False,
 ) -> None:
     """Write what was measured into a file for people or programs.
 
     `sources` are those of `load`. The suffix of `output` says the format: .html, .md, .csv, .json,
-    .parquet or .txt. The repeats of a cell are combined, unless `each_repeat` is true.
+    .parquet or .txt. `title` and `objective` ("p95:100ms") are for the HTML page. The repeats of a
+    cell are combined, unless `each_repeat` is true.
 
     Raises InputError if nothing can be read, or if the suffix says no format, and GpubenchError if
     the file cannot be written.
     """
-    load(sources).report(output, title=title, each_repeat=each_repeat)
+    load(sources).report(output, title=title, objective=objective, each_repeat=each_repeat)

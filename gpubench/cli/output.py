@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from gpubench.report.table import Table
 
 
-def emit(text: str, output: Path | None) -> None:
-    """Write text to a file, or to standard output."""
+def emit(text: str | bytes, output: Path | None) -> None:
+    """Write text or bytes to a file, or text to standard output."""
     if output is None:
+        assert isinstance(text, str)
         sys.stdout.write(text)
         return
     from gpubench.files.folder import write_file
 
     try:
-        write_file(output, text.encode())
+        write_file(output, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise GpubenchError(f"{output} cannot be written: {error.strerror}") from error
 

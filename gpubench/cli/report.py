@@ -9,6 +9,7 @@ import click
 
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.options import (
+    FORMATS,
     AskedPrices,
     check_output_file,
     chosen_format,
@@ -23,12 +24,14 @@ from gpubench.errors import InputError
 
 if TYPE_CHECKING:
     from gpubench.report.table import Table
-    from gpubench.results.search_result import SearchResult
+
+
+_FORMATS = (*FORMATS, "parquet")
 
 
 @click.command("report", cls=Command)
 @click.argument("directory", metavar="DIR", type=FolderParam())
-@format_option()
+@format_option(_FORMATS)
 @output_option
 @price_options
 @click.option(
@@ -83,22 +86,21 @@ def command(
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.energy import with_electricity
     from gpubench.pricing.start_cost import reprice_starts
-    from gpubench.report import csv, json, markdown, svg
-    from gpubench.report.cold import cold_tables
+    from gpubench.report import arrow, csv, json, markdown, svg
+    from gpubench.report.displayed import document_tables
     from gpubench.report.format import count
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
     from gpubench.report.page.run_page import run_page
     from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
-    from gpubench.report.results import result_tables
-    from gpubench.report.search import search_tables
-    from gpubench.report.search_sweep import by_objective, sweep_tables
-    from gpubench.report.sizes import size_plots, size_tables
+    from gpubench.report.sizes import size_plots
     from gpubench.results.run_directory import open_run
     from gpubench.spec.objective import parse_objective
     from gpubench.system.packages import missing
 
-    form = chosen_format(format_name, output)
+    form = chosen_format(format_name, output, _FORMATS)
+    if form == "parquet" and output is None:
+        raise InputError("--format parquet: a Parquet file is not for reading; add --output FILE")
     check_output_file(output)
     has_plots = plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
@@ -123,16 +125,11 @@ def command(
     cold = [reprice_starts(result, *prices) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
     searches = [reprice_search(each, *prices) for each in combined_searches(contents.searches)]
-    if searches and form in {"csv", "json"}:
+    if searches and form in {"csv", "json", "parquet"}:
         warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
 
     def tables() -> list[Table]:
-        of_searches = [table for group in by_objective(searches) for table in of_group(group)]
-        of_cells = result_tables(results, each_repeat=each_repeat, percents=percents)
-        return [*of_cells, *size_tables(results), *of_searches, *cold_tables(cold)]
-
-    def of_group(group: list[SearchResult]) -> list[Table]:
-        return sweep_tables(group) if len(group) > 1 else search_tables(group[0])
+        return document_tables(results, searches, cold, each_repeat=each_repeat, percents=percents)
 
     plots, remarks = result_plots(results) if has_plots else ([], [])
     if has_plots:
@@ -159,11 +156,12 @@ def command(
                 directories=[directory],
             )
             emit(page, output)
-        case "csv":
-            emit(csv.text(shown), output)
+        case "csv" | "parquet":
+            emit(csv.text(shown) if form == "csv" else arrow.parquet(shown), output)
             if cold:
                 left_out = count(len(cold), "document")
-                warn([f"CSV leaves out {left_out} of cold starts; --format json has them"])
+                format_title = "CSV" if form == "csv" else "Parquet"
+                warn([f"{format_title} leaves out {left_out} of cold starts; --format json has them"])
         case "json":
             emit(json.text([*(result for _, result in shown), *cold]), output)
         case _:

@@ -13,6 +13,7 @@ from gpubench.report import escape, terminal
 from gpubench.report.cold import cold_tables
 from gpubench.report.comparison import wide_table
 from gpubench.report.comparison_sentences import headline
+from gpubench.report.latency import DEFAULT_PERCENTS
 from gpubench.report.plan import plan_tables
 from gpubench.report.plan_sentences import sentences
 from gpubench.report.results import result_tables
@@ -23,6 +24,7 @@ from gpubench.report.table import Table, TableCell
 from gpubench.results.cold_result import ColdResult
 from gpubench.results.result import Result
 from gpubench.results.search_result import SearchResult
+from gpubench.statistics.percentiles import Percent
 
 
 def html(shown: object) -> str:
@@ -41,14 +43,16 @@ def text(shown: object) -> str:
 
 def document_tables(
     results: Sequence[Result],
-    searches: Sequence[tuple[str, SearchResult]] = (),
+    searches: Sequence[SearchResult] = (),
     cold: Sequence[ColdResult] = (),
     *,
     each_repeat: bool = False,
+    percents: Sequence[Percent] = DEFAULT_PERCENTS,
 ) -> list[Table]:
-    """The tables of everything in a run directory. `searches` are (name, search)."""
-    tables = [*result_tables(results, each_repeat=each_repeat), *size_tables(results)]
-    for group in by_objective(combined_searches(searches)):
+    """The tables of everything in a run directory. The repeats of searches are combined already."""
+    tables = result_tables(results, each_repeat=each_repeat, percents=percents)
+    tables += size_tables(results)
+    for group in by_objective(searches):
         tables += sweep_tables(group) if len(group) > 1 else search_tables(group[0])
     return [*tables, *cold_tables(cold)]
 
@@ -66,9 +70,15 @@ def _parts(shown: object) -> Parts:
 
 def _of_documents(shown: Documents) -> Parts:
     """What `gpubench.load` returns stands above this file."""
-    searches = [(place.name, found) for place, found in shown.searches]
-    cold = [found for _, found in shown.cold]
-    return [], document_tables([result for _, result in shown.cells], searches, cold)
+    return [], tables_of(shown)
+
+
+def tables_of(documents: Documents, each_repeat: bool = False) -> list[Table]:
+    """The tables of everything that was loaded."""
+    results = [result for _, result in documents.cells]
+    searches = combined_searches((place.name, found) for place, found in documents.searches)
+    cold = [found for _, found in documents.cold]
+    return document_tables(results, searches, cold, each_repeat=each_repeat)
 
 
 @_parts.register

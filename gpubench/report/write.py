@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import write_file
-from gpubench.report import arrow, csv, html, json, markdown, terminal
-from gpubench.report.displayed import document_tables
+from gpubench.planning.documents import Documents
+from gpubench.report import arrow, csv, json, markdown, terminal
+from gpubench.report.displayed import tables_of
+from gpubench.report.page.run_page import run_page
 from gpubench.report.repeats import one_for_each_cell
-from gpubench.results.cold_result import ColdResult
-from gpubench.results.result import Result
-from gpubench.results.search_result import SearchResult
+from gpubench.spec.objective import Objective, parse_objective
 
 SUFFIXES = (".html", ".md", ".csv", ".json", ".parquet", ".txt")
 
 
 def write(
     output: str | Path,
-    cells: Sequence[tuple[str, Result]],
-    searches: Sequence[tuple[str, SearchResult]] = (),
-    cold: Sequence[ColdResult] = (),
+    documents: Documents,
     *,
-    title: str = "Results",
+    title: str | None = None,
+    objective: str | Objective | None = None,
     each_repeat: bool = False,
 ) -> None:
-    """Write a file; `cells` and `searches` are (name, result). CSV and Parquet have only cells.
+    """Write a file. CSV and Parquet have only cells. `objective` is that of the page's answer.
 
     Raises InputError for a name that says no format, and GpubenchError if the file cannot be
     written.
@@ -38,25 +36,35 @@ def write(
         raise InputError(
             f"{path}: the name does not say a format; let it end in {', '.join(most)} or {last}"
         )
-    if suffix in {".csv", ".parquet"} and not cells:
+    if suffix in {".csv", ".parquet"} and not documents.cells:
         raise InputError(f"{path}: {suffix} has only cells, and there are none; write .html or .md")
-    shown = list(cells) if each_repeat else one_for_each_cell(cells)
-    results = [result for _, result in cells]
-    tables = document_tables(results, searches, cold, each_repeat=each_repeat)
+    limit = parse_objective(objective) if isinstance(objective, str) else objective
+    cells = [(place.name, result) for place, result in documents.cells]
+    shown = cells if each_repeat else one_for_each_cell(cells)
+    tables = tables_of(documents, each_repeat)
+    text: str | bytes
     match suffix:
         case ".html":
-            data = html.page(title, tables).encode()
+            text = run_page(
+                title or ", ".join(documents.directories) or "Results",
+                documents,
+                [each for _, each in (*documents.cells, *documents.searches)],
+                tables,
+                objective=limit,
+                directories=documents.directories,
+            )
         case ".md":
-            data = markdown.text(tables).encode()
+            text = markdown.text(tables)
         case ".csv":
-            data = csv.text(shown).encode()
+            text = csv.text(shown)
         case ".json":
-            data = json.text([*(result for _, result in shown), *cold]).encode()
+            cold = [found for _, found in documents.cold]
+            text = json.text([*(result for _, result in shown), *cold])
         case ".parquet":
-            data = arrow.parquet(shown)
+            text = arrow.parquet(shown)
         case _:
-            data = terminal.text(tables).encode()
+            text = terminal.text(tables)
     try:
-        write_file(path, data)
+        write_file(path, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {error.strerror}") from error

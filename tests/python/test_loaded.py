@@ -86,7 +86,7 @@ def test_without_pandas_an_error_names_the_extra(
         gpubench.load(run).to_pandas()
 
 
-@pytest.mark.parametrize("suffix", [".md", ".csv", ".json", ".parquet", ".txt"])
+@pytest.mark.parametrize("suffix", [".html", ".md", ".csv", ".json", ".parquet", ".txt"])
 def test_report_writes_the_format_that_the_name_says(run: Path, suffix: str) -> None:
     file = run.parent / f"out{suffix}"
     gpubench.report(run, file)
@@ -99,6 +99,16 @@ def test_report_writes_the_format_that_the_name_says(run: Path, suffix: str) -> 
         assert len(json.loads(written)) == 3  # cells, and the cold starts
     else:
         assert b"18.4" in written
+
+
+def test_the_command_writes_the_same_parquet_file(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(run), "--output", str(run.parent / "out.parquet")]) == 0
+    assert "Parquet leaves out 1 document of cold starts" in capsys.readouterr().err
+    assert pq.read_table(run.parent / "out.parquet").equals(gpubench.load(run).to_arrow())
+    assert main(["report", str(run), "--format", "parquet"]) == 2
+    assert "add --output FILE" in capsys.readouterr().err
 
 
 def test_report_writes_a_page(run: Path) -> None:
