@@ -161,7 +161,9 @@ def command(
             if cold:
                 left_out = count(len(cold), "document")
                 format_title = "CSV" if form == "csv" else "Parquet"
-                warn([f"{format_title} leaves out {left_out} of cold starts; --format json has them"])
+                warn(
+                    [f"{format_title} leaves out {left_out} of cold starts; --format json has them"]
+                )
         case "json":
             emit(json.text([*(result for _, result in shown), *cold]), output)
         case _:

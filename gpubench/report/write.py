@@ -48,7 +48,7 @@ def write(
             text = run_page(
                 title or ", ".join(documents.directories) or "Results",
                 documents,
-                [each for _, each in (*documents.cells, *documents.searches)],
+                [*(result for _, result in cells), *(found for _, found in documents.searches)],
                 tables,
                 objective=limit,
                 directories=documents.directories,
