@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from gpubench.displayed import Displayed
 from gpubench.errors import InputError, nearest
@@ -43,6 +44,8 @@ from gpubench.results.result import Cost, Result
 from gpubench.spec.objective import Objective, parse_objective
 from gpubench.spec.parse import names
 from gpubench.spec.workload import Workload
+
+_Point = TypeVar("_Point")
 
 
 @dataclass(frozen=True)
@@ -264,14 +267,14 @@ def _front_points(measured: MeasuredSetting, prices: GivenPrices) -> list[FrontP
 
 
 def pareto(
-    points: Iterable[FrontPoint], figures: Callable[[FrontPoint], tuple[float, float]]
-) -> list[FrontPoint]:
+    points: Iterable[_Point], figures: Callable[[_Point], tuple[float, float]]
+) -> list[_Point]:
     """The points that no other point dominates, by their first figure, in rising order.
 
     A point dominates another if neither of its two figures is larger, and one is smaller. So
     points with the same two figures are all kept, or none of them is. O(n log n).
     """
-    front: list[FrontPoint] = []
+    front: list[_Point] = []
     for point in sorted(points, key=figures):
         second = figures(point)[1]
         best = figures(front[-1]) if front else (math.inf, math.inf)

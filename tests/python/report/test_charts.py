@@ -1,0 +1,209 @@
+"""The charts of a run directory: their rows are the results, and their specifications are valid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from factories import DRIFT, G5, WRONG_ANSWERS, failed, quick_start, repeated, result
+
+from gpubench.report.charts import files
+from gpubench.report.charts.chart import ChartSet, Json, Row
+from gpubench.report.charts.result_charts import result_charts
+from gpubench.results.result import Achieved, Result
+
+
+def by_batch(**settings: Any) -> list[Result]:
+    return [result(10.0 * batch, 100.0 + batch, batch=batch, **settings) for batch in (1, 4, 16)]
+
+
+def many(count: int) -> list[Result]:
+    """Cells of three models, with three prices each."""
+    models, precisions, batches = ("resnet50", "bert-base", "distilbert"), ("fp32", "bf16"), 84
+    cells = [
+        result(
+            10.0 * batch**0.7 + len(model),
+            100.0 * batch**0.4,
+            model=model,
+            precision=precision,
+            batch=batch,
+            machine=G5,
+            instance=("g5.4xlarge", "g4dn.4xlarge", "g5.xlarge"),
+        )
+        for model in models
+        for precision in precisions
+        for batch in range(1, batches + 1)
+    ]
+    return cells[:count]
+
+
+def rows(charts: ChartSet, table: str, *names: str) -> list[tuple[Json, ...]]:
+    return [tuple(row[name] for name in names) for row in charts.tables[table]]
+
+
+def test_each_cell_is_a_row_with_its_figures_and_intervals() -> None:
+    charts = result_charts(by_batch())
+    assert rows(charts, "cells", "x", "throughput", "p95", "p95_low", "p95_high") == [
+        (
+            batch,
+            10.0 * batch,
+            100.0 + batch,
+            *(pytest.approx(f * (100 + batch)) for f in (0.98, 1.02)),
+        )
+        for batch in (1, 4, 16)
+    ]
+
+
+def test_the_front_has_the_cells_that_no_other_beats() -> None:
+    slow, dominated = result(5.0, 300.0, batch=2), result(39.0, 105.0, batch=8)
+    charts = result_charts([*by_batch(), slow, dominated])
+    assert [key for key, front in rows(charts, "cells", "x", "front") if front] == [1, 4, 16]
+
+
+def test_suspect_cells_are_on_the_front_only_if_there_are_no_valid_ones() -> None:
+    doubtful = result(1000.0, 1.0, batch=2, reasons=(DRIFT,))
+    wrong = result(2000.0, 0.5, batch=8, reasons=(WRONG_ANSWERS,))
+    mixed = result_charts([*by_batch(), doubtful, wrong])
+    assert [x for x, front in rows(mixed, "cells", "x", "front") if front] == [1, 4, 16]
+    only = result_charts([doubtful, wrong])
+    assert rows(only, "cells", "x", "front", "suspect", "wrong") == [
+        (2, True, True, False),
+        (8, False, True, True),
+    ]
+
+
+def test_the_front_of_the_cost_has_the_cheapest_of_each_latency() -> None:
+    charts = result_charts(by_batch(instance=("c7i.xlarge", "c7a.4xlarge")))
+    assert rows(charts, "costs", "price", "front") == [
+        (name, name == "c7i.xlarge") for _ in range(3) for name in ("c7i.xlarge", "c7a.4xlarge")
+    ]
+
+
+def test_a_row_is_named_by_the_number_of_its_row_in_the_tables() -> None:
+    charts = result_charts([*by_batch(), *by_batch(precision="bf16")][::-1])
+    assert rows(charts, "cells", "key", "cell") == [
+        ("1", "fp32 · batch 1"),
+        ("2", "fp32 · batch 4"),
+        ("3", "fp32 · batch 16"),
+        ("4", "bf16 · batch 1"),
+        ("5", "bf16 · batch 4"),
+        ("6", "bf16 · batch 16"),
+    ]
+    assert set(rows(charts, "cells", "colour")) == {("fp32",), ("bf16",)}
+
+
+def test_the_knee_of_a_line_has_its_share_of_the_peak() -> None:
+    cells = [
+        result(rate, batch=batch, achieved=Achieved(peak_share=share))
+        for batch, rate, share in ((1, 10, 0.1), (4, 40, 0.4), (16, 50, 0.5), (32, 51, 0.51))
+    ]
+    assert rows(result_charts(cells), "cells", "knee") == [
+        ("",), ("",), ("knee, 50% of peak",), ("",)
+    ]  # fmt: skip
+
+
+def test_the_repeats_of_a_cell_are_one_row_with_the_figures_of_each() -> None:
+    charts = result_charts([*repeated(100.0, 110.0, None), *by_batch(precision="bf16")])
+    [repeats] = [figures for (figures,) in rows(charts, "cells", "repeats_throughput") if figures]
+    assert repeats == [100.0, 110.0]
+
+
+def test_cells_without_figures_are_counted_below_the_chart() -> None:
+    charts = result_charts([*by_batch(), failed(batch=64)])
+    assert len(charts.tables["cells"]) == 3
+    assert all(
+        "Not drawn for lack of a figure: 1 of 4 cells." in chart.remarks
+        for chart in charts.charts
+        if chart.name == "trade-off"
+    )
+
+
+def test_there_is_a_reason_for_each_chart_that_is_absent() -> None:
+    charts = result_charts([failed()])
+    assert charts.charts == ()
+    assert any("latency against throughput" in remark for remark in charts.remarks)
+    assert result_charts([]).charts == ()
+
+
+def test_more_lines_than_colours_have_the_colour_of_their_first_setting() -> None:
+    cells = [
+        result(10.0 * batch, batch=batch, workers=workers, precision=precision)
+        for batch in (1, 2)
+        for workers in (1, 2, 4, 8)
+        for precision in ("fp32", "bf16")
+    ]
+    charts = result_charts(cells)
+    assert set(rows(charts, "cells", "colour")) == {("fp32",), ("bf16",)}
+    assert len(set(rows(charts, "cells", "shape"))) == 4
+
+
+def test_specifications_are_valid_and_use_only_tables_of_the_set() -> None:
+    import altair
+
+    charts = result_charts(quick_start(), objective_ms=100.0)
+    assert len(charts.charts) <= 6
+    for chart in charts.charts:
+        altair.Chart.from_dict(dict(chart.spec))  # validates
+        assert set(chart.data) == set(tables_of(chart.spec))
+        assert set(chart.data) <= set(charts.tables)
+        named = [parameter["name"] for parameter in chart.spec["params"]]  # type: ignore[index, call-overload, union-attr]
+        assert set(chart.parameters) <= set(named)
+
+
+def tables_of(spec: Json) -> list[str]:
+    """The names of the tables in a specification."""
+    if isinstance(spec, Mapping):
+        data = spec.get("data")
+        own = [str(data["name"])] if isinstance(data, Mapping) and "name" in data else []
+        return own + [name for value in spec.values() for name in tables_of(value)]
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        return [name for value in spec for name in tables_of(value)]
+    return []
+
+
+HOSTILE = "</script><b>&amp;'\"; datum.x + alert(1) \x1b[31m\u202e a.b[0] ${x} {{y}}"
+
+
+def test_names_are_values_and_never_a_part_of_a_specification() -> None:
+    cells = [cell.model_copy(deep=True) for cell in [*by_batch(), *by_batch(precision="bf16")]]
+    for cell in cells:
+        cell.spec.__dict__["model"] = HOSTILE
+        cell.spec.__dict__["runtime"] = f"{HOSTILE}{cell.spec.precision}"
+    charts = result_charts(cells)
+    for chart in charts.charts:
+        text = json.dumps(chart.spec)
+        assert "alert" not in text
+        assert "script" not in text
+        document = files.svg(charts, chart)
+        assert "<script" not in document
+        assert "\x1b" not in document
+        assert "\u202e" not in document
+        assert "datum.x + alert(1)" in document  # as a text
+
+
+def test_a_picture_has_a_mark_for_each_point() -> None:
+    charts = result_charts(by_batch())
+    document = files.svg(charts, charts.charts[0])
+    for batch in (1, 4, 16):
+        assert f"P95 ms: {100 + batch};" in document  # each mark has its figures as a label
+    assert document == files.svg(result_charts(by_batch()), charts.charts[0])
+    assert "<title>" in document or "P95 latency against throughput: resnet50" in document
+
+
+def test_500_cells_stay_small() -> None:
+    charts = result_charts(many(500))
+    assert len(charts.tables["cells"]) == 500
+    size = len(json.dumps({name: [*map(dict, each)] for name, each in charts.tables.items()}))
+    assert size < 1_000_000
+    assert sum(len(json.dumps(chart.spec)) for chart in charts.charts) < 100_000
+    assert len(charts.charts) <= 6
+
+
+def test_no_row_has_a_field_that_comes_from_a_result() -> None:
+    charts = result_charts(quick_start())
+    for table in charts.tables.values():
+        first: Row = table[0]
+        assert all(set(row) == set(first) for row in table)
+        assert all(name.isidentifier() for name in first)
