@@ -10,6 +10,7 @@ import click
 from gpubench.cli.ab_sides import two_sides
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
+from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import (
     fail_if_option,
@@ -165,12 +166,12 @@ def command(
 def _measure(
     a: Cell, b: Cell, machine: Machine, rounds: int, fresh: bool, output: str | None, quiet: bool
 ) -> MeasuredSides:
-    with foreign_code(quiet):
+    progress = _Progress(quiet, Repetition(2 * rounds, fresh=fresh))
+    with displayed(progress, quiet) as listener, foreign_code(quiet):
         from gpubench.measure.two_sides import measure_two_sides
 
-        progress = _Progress(quiet, Repetition(2 * rounds, fresh=fresh))
         measured = measure_two_sides(
-            a, b, machine, rounds, fresh=fresh, output=output, progress=progress
+            a, b, machine, rounds, fresh=fresh, output=output, progress=listener
         )
         finish()
     if progress.to_measure == 0:  # also where progress is not wanted: nobody expects old figures

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpubench.cli.completion import FolderParam
+from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import Decorated, json_file, json_option, prices_option, quiet_option
 from gpubench.cli.output import emit_tables, write_result
@@ -113,12 +114,12 @@ def command(
     json_output = json_file(json_path)
 
     interrupted = False
-    with foreign_code(quiet):
+    with displayed(_Progress(quiet), quiet) as progress, foreign_code(quiet):
         from gpubench.measure.cold import ColdInterrupted, ColdOptions, cold
 
         options = ColdOptions(repeats, page_cache, build_cache, image)
         try:
-            found = cold(spec, options, output, _Progress(quiet))
+            found = cold(spec, options, output, progress)
             finish()
         except ColdInterrupted as stop:
             found, interrupted = stop.result, True

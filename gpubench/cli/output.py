@@ -64,6 +64,16 @@ def say(sentences: Iterable[str]) -> None:
             print("gpubench:", shorten(escape.terminal(sentence)), file=sys.stderr)
 
 
+def summarise(quiet: bool, lines: Callable[[], Iterable[str]]) -> None:
+    """Say what was found on stderr, below the tables."""
+    from gpubench.cli.settings import tell
+
+    if not quiet:
+        flush()
+        for line in lines():
+            tell(line)
+
+
 def write_result(
     document: str,
     json_path: str | None,

@@ -9,6 +9,7 @@ import click
 
 from gpubench.cells.grid import PlannedCells
 from gpubench.cli.cell_progress import CellProgress
+from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.options import (
     check_output_file,
@@ -18,7 +19,7 @@ from gpubench.cli.options import (
     prices_option,
     quiet_option,
 )
-from gpubench.cli.output import emit_tables, write_result
+from gpubench.cli.output import emit_tables, summarise, write_result
 from gpubench.cli.repeats import (
     directory_option,
     repeat_options,
@@ -33,6 +34,7 @@ from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices
 from gpubench.report.results import result_tables
+from gpubench.report.summary import cell_lines
 from gpubench.results.result import Result
 from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import ONCE, Repetition
@@ -98,6 +100,7 @@ def command(
             write_samples(samples, results[0].samples)
 
     write_result(document, json_path, json_output, show, write_samples_file)
+    summarise(quiet, lambda: cell_lines(combine(results), output))
     if interrupted:
         raise KeyboardInterrupt
     return status(results, require)
@@ -124,11 +127,12 @@ def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
         held.append(result)
         finish()
 
-    with foreign_code(quiet):
+    progress = _Progress(spec.model, quiet)
+    with displayed(progress, quiet) as listener, foreign_code(quiet):
         from gpubench.measure.cell import Interrupted, run
 
         try:
-            run(spec, _Progress(spec.model, quiet), keep)
+            run(spec, listener, keep)
         except Interrupted as stop:
             return held or [stop.result], True
     return held, False
@@ -142,14 +146,18 @@ def _run_into_directory(
     Without `output` the run directory is a temporary one.
     """
     progress = CellProgress(quiet, repeated)
-    with run_directory(output) as directory, foreign_code(quiet):
+    with (
+        run_directory(output) as directory,
+        displayed(progress, quiet) as listener,
+        foreign_code(quiet),
+    ):
         from gpubench.cells.resolve import resolve
         from gpubench.measure.sweep import measure_cells
         from gpubench.system.machine import this_machine
 
         machine = this_machine()
         planned = PlannedCells([resolve(spec, machine)], {})
-        measured = measure_cells(planned, directory, machine, progress, repeated)
+        measured = measure_cells(planned, directory, machine, listener, repeated)
         finish()
     if progress.to_measure == 0:
         tell_nothing_measured(output)

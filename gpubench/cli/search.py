@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpubench.cli.cell_progress import rounds_lines
+from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import json_file, json_option, prices_option, quiet_option
-from gpubench.cli.output import emit_tables, write_result
+from gpubench.cli.output import emit_tables, summarise, write_result
 from gpubench.cli.repeats import (
     directory_option,
     repeat_options,
@@ -23,6 +24,7 @@ from gpubench.cli.sections import Command
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.measure.progress import Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
+from gpubench.report.summary import search_lines
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.parse import make_spec
 from gpubench.spec.repetition import ONCE, Repetition
@@ -82,6 +84,7 @@ def command(
         emit_tables(search_tables(found), None)
 
     write_result(found.to_json() + "\n", json_path, json_output, show)
+    summarise(quiet, lambda: search_lines(found, output))
     if interrupted:
         raise KeyboardInterrupt
     return 1 if any(each.error is not None for each in repeats) else 0
@@ -91,10 +94,9 @@ def _search_once(
     spec: Spec, settings: SearchSettings, quiet: bool
 ) -> tuple[list[SearchResult], bool]:
     """The result, and whether Ctrl-C ended the search."""
-    with foreign_code(quiet):
+    with displayed(SearchProgress(quiet), quiet) as progress, foreign_code(quiet):
         from gpubench.measure.search import SearchInterrupted, search
 
-        progress = SearchProgress(quiet)
         try:
             found = search(spec, settings.objective, settings.tolerance, settings.probes, progress)
             finish()
@@ -115,10 +117,15 @@ def _search_into_directory(
     Without `output` the run directory is a temporary one.
     """
     progress = SearchProgress(quiet, repeated)
-    with run_directory(output) as directory, foreign_code(quiet):
+    is_plain = quiet or repeated.fresh  # another process writes to the terminal itself
+    with (
+        run_directory(output) as directory,
+        displayed(progress, is_plain) as listener,
+        foreign_code(quiet),
+    ):
         from gpubench.measure.search_rounds import search_repeatedly
 
-        outcome = search_repeatedly(spec, settings, directory, progress, repeated)
+        outcome = search_repeatedly(spec, settings, directory, listener, repeated)
         finish()
     if progress.to_measure == 0:
         tell_nothing_measured(output)

@@ -11,10 +11,11 @@ import click
 from gpubench.cells.grid import MAX_CELLS, Grid, override, parse_grids, read_grids
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
+from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
-from gpubench.cli.output import emit_tables
+from gpubench.cli.output import emit_tables, summarise
 from gpubench.cli.repeats import repeat_options, repetition
 from gpubench.cli.require import require_option, search_status, status
 from gpubench.cli.sections import Command, Option
@@ -23,6 +24,7 @@ from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
 from gpubench.report.results import result_tables
 from gpubench.report.search_sweep import sweep_tables
+from gpubench.report.summary import cell_lines, sweep_lines
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import ONCE
 
@@ -104,16 +106,19 @@ def command(
     if wanted is not None:
         return _search(grids, output, wanted, quiet, max_cells, require)
     progress = CellProgress(quiet, repeated)
-    with foreign_code(quiet):
+    with displayed(progress, quiet) as listener, foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, progress, max_cells, repeated)
+        swept = sweep_grids(grids, output, listener, max_cells, repeated)
     if swept.interrupted:
         tell(_STOPPED.format(output))
         raise KeyboardInterrupt
 
+    from gpubench.statistics.repeats import combine
+
     progress.tell_where_time_went()
     emit_tables(result_tables(swept.results), None)
+    summarise(quiet, lambda: cell_lines(combine(swept.results), output))
     return status(swept.results, require)
 
 
@@ -127,12 +132,13 @@ def _search(
 ) -> int:
     """Search every setting for its highest rate, and show which one is the best."""
     progress = SettingProgress(quiet, wanted)
-    with foreign_code(quiet):
+    with displayed(progress, quiet) as listener, foreign_code(quiet):
         from gpubench.measure.search_sweep import search_grids
 
-        swept = search_grids(grids, output, wanted, progress, max_cells)
+        swept = search_grids(grids, output, wanted, listener, max_cells)
     if swept.interrupted:
         tell(_STOPPED.format(output))
         raise KeyboardInterrupt
     emit_tables(sweep_tables(swept.searches), None)
+    summarise(quiet, lambda: sweep_lines(swept.searches, output))
     return search_status(swept.searches, require)
