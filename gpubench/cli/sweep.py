@@ -22,11 +22,12 @@ from gpubench.cli.sections import Command, Option
 from gpubench.cli.setting_progress import SettingProgress
 from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
+from gpubench.report.forecast import forecast_tables
 from gpubench.report.results import result_tables
 from gpubench.report.search_sweep import sweep_tables
 from gpubench.report.summary import cell_lines, sweep_lines
 from gpubench.spec.objective import SearchSettings
-from gpubench.spec.repetition import ONCE
+from gpubench.spec.repetition import ONCE, Repetition
 
 _STOPPED = "stopped; what was measured is in {}. The same command goes on from there"
 
@@ -53,6 +54,14 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
     metavar="N",
     help="Refuse a sweep of more cells than this.",
 )
+@click.option(
+    "--dry-run",
+    cls=Option,
+    section="Output",
+    is_flag=True,
+    help="Only show what would be measured, with an estimate of the time and the money. Nothing is "
+    "measured or written.",
+)
 @require_option
 @repeat_options
 @objective_options(
@@ -67,6 +76,7 @@ def command(
     output: str,
     quiet: bool,
     max_cells: int,
+    dry_run: bool,
     require: str | None,
     objective: str | None,
     tolerance: float | None,
@@ -103,6 +113,8 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
+    if dry_run:
+        return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
         return _search(grids, output, wanted, quiet, max_cells, require)
     progress = CellProgress(quiet, repeated)
@@ -120,6 +132,25 @@ def command(
     emit_tables(result_tables(swept.results), None)
     summarise(quiet, lambda: cell_lines(combine(swept.results), output))
     return status(swept.results, require)
+
+
+def _dry_run(
+    grids: Sequence[Grid],
+    output: str,
+    max_cells: int,
+    repeated: Repetition,
+    wanted: SearchSettings | None,
+) -> int:
+    """Show what the sweep would measure."""
+    with foreign_code(quiet=True):
+        from gpubench.measure.forecast import forecast_cells, forecast_searches
+
+        if wanted is None:
+            forecast = forecast_cells(grids, output, max_cells, repeated)
+        else:
+            forecast = forecast_searches(grids, output, max_cells, wanted)
+    emit_tables(forecast_tables(forecast), None)
+    return 0
 
 
 def _search(

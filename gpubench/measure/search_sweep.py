@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gpubench.cells.grid import MAX_CELLS, Grid, grids_of, sweep_cells
+from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell import Bench
 from gpubench.measure.fresh import THIS_PROCESS
@@ -96,13 +96,8 @@ def search_grids(
     A setting that fails is stored with its error, and the others follow. Raises GpubenchError if
     the directory can no longer be written, or if a batch hangs.
     """
-    settings.check()
-    for grid in grids:
-        _refuse(grid)
     machine = this_machine()
-    planned = sweep_cells(grids, machine, max_cells, resolved)
-    for cell in planned.cells:
-        check_prices(cell.spec.instance)
+    planned = planned_settings(grids, settings, machine, max_cells)
     directory = open_run(output)
     progress = progress or Progress()
     with directory.locked():
@@ -116,6 +111,19 @@ def search_grids(
         except KeyboardInterrupt:
             interrupted = True
     return SearchSweepOutcome(race.results(), interrupted)
+
+
+def planned_settings(
+    grids: Sequence[Grid], settings: SearchSettings, machine: Machine, max_cells: int
+) -> PlannedCells:
+    """The settings of a sweep with an objective. Raises InputError as `search_grid` does."""
+    settings.check()
+    for grid in grids:
+        _refuse(grid)
+    planned = sweep_cells(grids, machine, max_cells, resolved)
+    for cell in planned.cells:
+        check_prices(cell.spec.instance)
+    return planned
 
 
 def _refuse(grid: Grid) -> None:

@@ -79,7 +79,7 @@ _FLAGS = {
     ),
     "sweep": (
         *(*_SETTINGS, *_REPEATS),
-        *("--output", "--require", "--quiet", "--allow-code", "--max-cells"),
+        *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
         *("--objective", "--tolerance", "--probes"),
     ),
     "cold": (
