@@ -165,9 +165,9 @@ def _sides(a: str, b: str | None, by: str | None) -> tuple[str | None, list[Side
 
 
 def _read(url: str) -> list[Result]:
-    from gpubench.results.run_directory import open_run
+    from gpubench.results.read import open_results
 
-    contents = open_run(url).read_all()
+    contents = open_results(url).read_all()
     warn(contents.problems)
     return [result for _, result in contents.cells]
 

@@ -73,6 +73,7 @@ def command(
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
     DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
+    It may also be a JSON file: one of such a folder, or what --json FILE.json wrote.
     The repeats of a cell are combined. With --instance, --usd-per-hour or --capital-usd the results
     are priced again; nothing is measured again.
 
@@ -94,7 +95,7 @@ def command(
     from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
     from gpubench.report.sizes import size_plots
-    from gpubench.results.run_directory import open_run
+    from gpubench.results.read import open_results
     from gpubench.spec.objective import parse_objective
     from gpubench.system.packages import missing
 
@@ -110,7 +111,7 @@ def command(
         raise InputError(f"{flag} is for the page; add --format html, or --output FILE.html")
     limit = None if objective is None else parse_objective(objective)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
-    run = open_run(directory)
+    run = open_results(directory)
     contents = run.read_all(searches=True, cold=True)
     prices = asked.instances, asked.usd_per_hour, asked.owned
     priced = [

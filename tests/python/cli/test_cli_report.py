@@ -365,7 +365,7 @@ def test_an_interrupt_is_130_and_a_failure_is_1(
         def fail(_: object) -> None:
             raise error
 
-        monkeypatch.setattr("gpubench.results.run_directory.open_run", fail)
+        monkeypatch.setattr("gpubench.results.read.open_results", fail)
 
     raising(KeyboardInterrupt())
     assert cli.main(["report", run_directory]) == 130
