@@ -10,8 +10,11 @@ from planning_results import search
 
 from gpubench.cli import program as cli
 from gpubench.errors import InputError
+from gpubench.results.cold_result import ColdResult
 from gpubench.results.read import open_results
+from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
+from gpubench.results.search_result import SearchResult
 
 
 @pytest.mark.parametrize("name", ["result.json", "search-x.json", "cold-x.JSON"])
@@ -41,7 +44,7 @@ def test_a_file_of_a_run_directory_brings_its_samples(tmp_path: Path) -> None:
 def test_reports_of_one_document(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    documents = {
+    documents: dict[str, Result | SearchResult | ColdResult] = {
         "search": search(9.0),
         "cold": cold_result(),
         "cell": quick_start()[0],
