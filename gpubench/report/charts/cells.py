@@ -248,21 +248,28 @@ def cell_names(panel: Panel) -> list[str]:
         if title != "model":
             parts.append([setting_text(title, filled.cell(r).text) for r in results])
     different = [texts for texts in parts if len(set(texts)) > 1]
-    if not different:
-        return [panel.name] * len(results)
-    return [_joined(texts) for texts in zip(*different, strict=True)]
+    names = [_joined(texts) for texts in zip(*different, strict=True)] or [panel.name] * len(
+        parts[0]
+    )
+    return [
+        name if names.count(name) == 1 else f"{name} (row {cell.key})"
+        for name, cell in zip(names, panel.cells, strict=True)
+    ]
 
 
-def remarks(cells: Sequence[Cell], costs: Sequence[Cost] = ()) -> Iterator[str]:
-    """What a reader of a chart of these cells must know."""
+def common_remarks(cells: Sequence[Cell]) -> Iterator[str]:
+    """What a reader of any chart of these cells must know."""
+    if not cells:
+        return
     results = [cell.result for cell in cells]
+    costs = [cost for result in results for cost in result.costs]
     reasons = dict.fromkeys(reason.code for r in results for reason in r.verdict.reasons)
     if reasons:
         yield f"Suspect: {', '.join(reasons)}."
     settings = settings_columns(results)
     notes = [
         *(note for result in results for note in answer_notes(result)),
-        *(note for result in results for filled in settings for note in filled.cell(result).notes),
+        *(note for filled in settings for result in results for note in filled.cell(result).notes),
         *(note for cost in costs for note in cost_notes(cost)),
     ]
     yield from dict.fromkeys(notes)
@@ -277,8 +284,8 @@ def remarks(cells: Sequence[Cell], costs: Sequence[Cost] = ()) -> Iterator[str]:
     yield " · ".join(part for part in shared if part)
 
 
-def marks_remark(rows: Sequence[Row]) -> str:
-    """What the marks of these rows mean."""
+def marks_remark(rows: Sequence[Row]) -> list[str]:
+    """What the marks of these rows mean. Empty if they have only points."""
     has_interval = any(
         value is not None for row in rows for name, value in row.items() if name.endswith("_low")
     )
@@ -288,7 +295,8 @@ def marks_remark(rows: Sequence[Row]) -> str:
         ("hollow: suspect, see its verdict", any(row["suspect"] for row in rows)),
         ("crossed: wrong answers", any(row["wrong"] for row in rows)),
     ]
-    return "; ".join(text for text, is_there in meanings if is_there)
+    text = "; ".join(meaning for meaning, is_there in meanings if is_there)
+    return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 
 def knee_remark(rows: Iterable[Row]) -> list[str]:
@@ -296,7 +304,7 @@ def knee_remark(rows: Iterable[Row]) -> list[str]:
     if not any(row["knee"] for row in rows):
         return []
     return [
-        f"knee: the first point of a line with {percent(KNEE)} of its highest throughput. of peak: "
+        f"Knee: the first point of a line with {percent(KNEE)} of its highest throughput. Of peak: "
         "its share of the peak FLOP/s of the GPUs."
     ]
 
@@ -355,9 +363,12 @@ def _knees(panel: Panel, of: Series) -> dict[str, str]:
     labels = {}
     for points in lines.values():
         index = knee([(x, y) for _, x, y in points])
-        if index is not None:
-            cell = points[index][0]
-            share = cell.result.achieved.peak_share
+        if index is None:
+            continue
+        cell, at, _ = points[index]
+        share = cell.result.achieved.peak_share
+        # At the last point, the throughput may still rise.
+        if share is not None or at < max(x for _, x, _ in points):
             labels[cell.key] = "knee" if share is None else f"knee, {percent(share)} of peak"
     return labels
 

@@ -38,3 +38,5 @@ class ChartSet:
     charts: tuple[Chart, ...]
     tables: Mapping[str, Sequence[Row]]
     remarks: tuple[str, ...] = ()  # why a chart is absent
+    # What is true of all charts: settings, machine, prices. Tables say it too, so a page need not.
+    common: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class Figure:
     name: str  # its field; the ends of its interval are NAME_low and NAME_high
     title: str
     is_log: bool = False
+    ticks: tuple[float, ...] = ()  # empty: where they are convenient
 
 
 def figure(name: str, title: str, rows: Sequence[Row]) -> Figure:
@@ -63,21 +64,9 @@ def y(of: Figure, field: str | None = None) -> alt.Y:
 
 
 def _axis(of: Figure) -> alt.Axis:
+    if of.ticks:
+        return alt.Axis(values=list(of.ticks), format=",~r")
     return alt.Axis(format=",~r") if of.is_log else alt.Axis(tickCount=6)
-
-
-def stroke(title: str | None) -> alt.Stroke | alt.StrokeValue:
-    """The colour of a line, or of the outline of a point; one colour for all without a title."""
-    if title is None:
-        return alt.StrokeValue(COLOURS[0])
-    return alt.Stroke("colour:N", sort=None, legend=None)
-
-
-def fill(title: str | None) -> alt.Fill | alt.FillValue:
-    """The same colour inside a point. It has the legend."""
-    if title is None:
-        return alt.FillValue(COLOURS[0])
-    return alt.Fill("colour:N", sort=None, title=title)
 
 
 @dataclass(frozen=True)
@@ -86,17 +75,38 @@ class Look:
 
     colour: str | None  # the title of the legend; None: one colour
     shape: str | None
-    shown: alt.Parameter
+    colours: Mapping[str, str]  # by the value of the field `colour`
+    shown: alt.Parameter  # a click on the legend chooses a colour; with shift, several
     size: int = 60  # of points, in square pixels
 
 
-def look(chart: str, colour: str | None, shape: str | None, rows: int) -> Look:
-    return Look(colour, shape, selection(chart), 60 if rows <= 100 else 30)
+def look(chart: str, titles: tuple[str | None, str | None], rows: Sequence[Row]) -> Look:
+    """`titles` are those of colours and shapes."""
+    shown = alt.selection_point(name=f"shown_in_{chart}", fields=["colour"], bind="legend")
+    return Look(*titles, _palette(rows), shown, 60 if len(rows) <= 100 else 30)
 
 
-def selection(chart: str) -> alt.Parameter:
-    """The colours that are shown. A click on the legend chooses one; with shift, several."""
-    return alt.selection_point(name=f"shown_in_{chart}", fields=["colour"], bind="legend")
+def _palette(rows: Sequence[Row]) -> dict[str, str]:
+    """A colour for each name, so that names of one panel have different ones if possible.
+
+    The order is that of the rows. So a name has the same colour in several charts of these rows.
+    """
+    panels: dict[str, set[str]] = {}  # of each name
+    for row in rows:
+        panels.setdefault(str(row["colour"]), set()).add(str(row["panel"]))
+    chosen: dict[str, str] = {}
+    for name, own in panels.items():
+        taken = {chosen[other] for other in chosen if panels[other] & own}
+        free = [colour for colour in COLOURS if colour not in taken]
+        chosen[name] = free[0] if free else COLOURS[len(chosen) % len(COLOURS)]
+    return chosen
+
+
+def colour(look: Look) -> alt.Color | alt.ColorValue:
+    if look.colour is None:
+        return alt.ColorValue(COLOURS[0])
+    scale = alt.Scale(domain=list(look.colours), range=list(look.colours.values()))
+    return alt.Color("colour:N", title=look.colour, scale=scale)
 
 
 def dimmed(shown: alt.Parameter, opacity: float = 1.0) -> Any:
@@ -126,30 +136,35 @@ def intervals(
     return encoded(
         bars.mark_rule(strokeWidth=1.2),
         **at,
-        stroke=stroke(look.colour),
+        color=colour(look),
         opacity=dimmed(look.shown, 0.7),
     )
 
 
 def points(
-    base: alt.Chart, x_of: Figure, y_of: Figure, look: Look, tooltip: Sequence[alt.Tooltip]
-) -> alt.Chart:
-    """One point for each row; hollow if it is suspect."""
+    base: alt.Chart,
+    x_of: Figure,
+    y_of: Figure,
+    look: Look,
+    tooltip: Sequence[alt.Tooltip],
+    *,
+    has_legend: bool = True,
+) -> list[alt.Chart]:
+    """One point for each row; hollow if it is suspect. One picture of a chart has the legend."""
     shape = {}
     if look.shape is not None:
         shape["shape"] = alt.Shape("shape:N", sort=None, title=look.shape)
     complete = base.transform_filter(f"isValid(datum.{x_of.name}) && isValid(datum.{y_of.name})")
-    return encoded(
-        complete.mark_point(size=look.size),
-        x=x(x_of),
-        y=y(y_of),
-        stroke=stroke(look.colour),
-        fill=fill(look.colour),
-        fillOpacity=alt.when("datum.suspect").then(alt.value(0)).otherwise(alt.value(1)),
-        opacity=dimmed(look.shown),
-        tooltip=tooltip,
-        **shape,
-    ).add_params(look.shown)
+    channels: dict[str, Any] = {
+        **{"x": x(x_of), "y": y(y_of), "color": colour(look), "opacity": dimmed(look.shown)},
+        **{"tooltip": tooltip, **shape},
+    }
+    hollow = complete.transform_filter("datum.suspect").mark_point(size=look.size, filled=False)
+    full = complete.transform_filter("!datum.suspect").mark_point(size=look.size, filled=True)
+    drawn = encoded(full, **channels)
+    if has_legend:
+        drawn = drawn.add_params(look.shown).properties(name=f"{look.shown.name}_points")
+    return [encoded(hollow, **channels), drawn]
 
 
 def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
@@ -158,10 +173,25 @@ def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
         base.mark_line(strokeWidth=1.2),
         x=x(x_of),
         y=y(y_of),
-        stroke=stroke(look.colour),
+        color=colour(look),
         detail=alt.Detail("line:N"),
         order=alt.Order("x:Q"),
         opacity=dimmed(look.shown, 0.6),
+    )
+
+
+def repeats(
+    base: alt.Chart, x_of: Figure, y_of: Figure, look: Look, x_field: str, y_field: str
+) -> alt.Chart:
+    """A small point for each repeat of a cell that has several."""
+    lists: list[Any] = [field for field in (x_field, y_field) if field.startswith("repeats_")]
+    repeated = base.transform_filter(f"isValid(datum.{lists[0]})").transform_flatten(lists)
+    return encoded(
+        repeated.mark_point(size=8, filled=True),
+        x=x(x_of, x_field),
+        y=y(y_of, y_field),
+        color=colour(look),
+        opacity=dimmed(look.shown, 0.5),
     )
 
 
@@ -241,30 +271,45 @@ def cell_tooltip(x_title: str | None) -> list[alt.Tooltip]:
 
 
 def in_panels(
-    layers: Sequence[alt.Chart], data: str, rows: Sequence[Row], transform: Sequence[Any] = ()
+    layers: Sequence[alt.Chart],
+    data: str,
+    rows: Sequence[Row],
+    transform: Sequence[Any] = (),
+    height: alt.Step | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
     """The layers in one panel, or in one for each value of `panel`, each with its own scales.
 
-    `transform` is applied to the rows before they are divided among the panels.
+    `transform` is applied to the rows before they are divided among the panels. `height` is that
+    of each row of a panel with bars.
     """
     names = {row["panel"] for row in rows if isinstance(row["panel"], str)}
     before = {"transform": list(transform)} if transform else {}
     if len(names) < 2:
         one = alt.layer(*layers, data=alt.NamedData(data))
-        return one.properties(width=PANEL_WIDTH, height=PANEL_HEIGHT, **before)
+        return one.properties(width=PANEL_WIDTH, height=height or PANEL_HEIGHT, **before)
     # The layers have no data of their own: with them, each panel would have all rows.
-    panel = alt.layer(*layers).properties(width=SMALL_WIDTH, height=SMALL_HEIGHT)
+    panel = alt.layer(*layers).properties(width=SMALL_WIDTH, height=height or SMALL_HEIGHT)
     header = alt.Header(labelAnchor="start")
     chart = panel.facet(
         facet=alt.Facet("panel:N", title=None, sort=None, header=header),
         columns=2,
         data=alt.NamedData(data),
     )
-    colours = {row["colour"] for row in rows if isinstance(row["colour"], str)}
-    own: Literal["independent", "shared"] = (
-        "independent" if len(colours) > len(COLOURS) else "shared"
-    )
     resolved: alt.FacetChart = chart.properties(**before).resolve_scale(
-        x="independent", y="independent", stroke=own, fill=own
+        x="independent", y="independent"
     )
     return resolved
+
+
+def stacked(charts: Sequence[Mapping[str, Json]], **outside: Json) -> dict[str, Json]:
+    """Specifications as one, one below the other. Parameters are named once, outside of them."""
+    parameters: dict[Json, Json] = {}
+    inner: list[Json] = []
+    for spec in charts:
+        own = spec.get("params", ())
+        assert isinstance(own, Sequence)
+        for each in own:
+            assert isinstance(each, Mapping)
+            parameters[str(each["name"])] = each
+        inner.append({k: v for k, v in spec.items() if k not in {"$schema", "config", "params"}})
+    return {"params": list(parameters.values()), "vconcat": inner, **outside}

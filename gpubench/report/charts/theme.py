@@ -58,6 +58,7 @@ def config(*, dark: bool = False, font: str = FONT) -> dict[str, Json]:
             "labelFontSize": 11,
             "labelLimit": LONGEST_LABEL,
             "symbolSize": 80,
+            "symbolOpacity": 1,
             "symbolLimit": 40,
         },
         "view": {"stroke": line},

@@ -12,10 +12,9 @@ from gpubench.report.charts.cells import (
     Series,
     absent_remark,
     marks_remark,
-    remarks,
     series,
 )
-from gpubench.report.charts.chart import Chart, Row
+from gpubench.report.charts.chart import Chart, Json, Row
 
 _FRONT = "The wide grey line is the Pareto front: no point on it is beaten in both figures."
 
@@ -27,7 +26,7 @@ def trade_off_chart(
     drawn = [row for row in rows if row["throughput"] is not None and row["p95"] is not None]
     if len(drawn) < 2:
         return "No chart of latency against throughput: it has fewer than two points."
-    look = marks.look("trade_off", *titles([series(panel) for panel in panels]), len(drawn))
+    look = marks.look("trade_off", titles([series(panel) for panel in panels]), drawn)
     x = marks.figure("throughput", "throughput (inferences/s)", drawn)
     y = marks.figure("p95", "P95 latency (ms)", drawn)
     base = alt.Chart()  # in a panel, the rows are those of the panel
@@ -38,8 +37,8 @@ def trade_off_chart(
     layers += [
         marks.intervals(base, x, y, look, "x"),
         marks.intervals(base, y, x, look, "y"),
-        *_repeats(base, x, y, drawn, look),
-        marks.points(base, x, y, look, marks.cell_tooltip(x_title)),
+        marks.repeats(base, x, y, look, "repeats_throughput", "repeats_p95"),
+        *marks.points(base, x, y, look, marks.cell_tooltip(x_title)),
         marks.crosses(base, x, y),
     ]
     notes = [_FRONT]
@@ -59,9 +58,8 @@ def trade_off_chart(
         data=("cells",),
         remarks=(
             *notes,
-            marks_remark(drawn),
+            *marks_remark(drawn),
             *absent_remark(len(drawn), len(cells)),
-            *remarks(cells),
         ),
         parameters=(marks.OBJECTIVE_MS,),
     )
@@ -82,22 +80,13 @@ def cost_chart(
     ]
     if len(drawn) < 2:
         return "No chart of the cost: fewer than two cells have a price and a P95 latency."
-    priced = [(cell, cost) for p in panels for cell in p.cells for cost in cell.result.costs]
     of = [
         series(panel, [(cell, cost) for cell in panel.cells for cost in cell.result.costs])
         for panel in panels
     ]
-    look = marks.look("cost", *titles(of), len(drawn))
+    look = marks.look("cost", titles(of), drawn)
     x = marks.figure("p95", "P95 latency (ms)", drawn)
     y = marks.figure("usd", "USD per million inferences", drawn)
-    cell = [
-        *("cell", "p50", "p95", "p95_low", "p95_high", "p99", "throughput", "throughput_low"),
-        *("throughput_high", "verdict", "reasons", "suspect", "wrong"),
-    ]
-    of_cell = {
-        "lookup": "key",
-        "from": {"data": {"name": "cells"}, "key": "key", "fields": cell},
-    }
     base = alt.Chart()
     tooltip = [
         alt.Tooltip("price:N", title="price"),
@@ -109,10 +98,10 @@ def cost_chart(
         marks.objective(base, x, "x"),
         marks.intervals(base, x, y, look, "x"),
         marks.intervals(base, y, x, look, "y"),
-        marks.points(base, x, y, look, tooltip),
+        *marks.points(base, x, y, look, tooltip),
         marks.crosses(base, x, y),
     ]
-    chart = marks.in_panels(layers, "costs", drawn, [of_cell]).add_params(
+    chart = marks.in_panels(layers, "costs", drawn, [of_cell()]).add_params(
         marks.objective_parameter(objective_ms)
     )
     cells = [each for panel in panels for each in panel.cells]
@@ -126,12 +115,23 @@ def cost_chart(
         data=("costs", "cells"),
         remarks=(
             _FRONT,
-            marks_remark(drawn),
+            *marks_remark(drawn),
             *absent_remark(len(keys), len(cells)),
-            *remarks(cells, [cost for _, cost in priced]),
         ),
         parameters=(marks.OBJECTIVE_MS,),
     )
+
+
+def of_cell() -> dict[str, Json]:
+    """The transform that gives a row of the table "costs" the figures of its cell."""
+    fields = [
+        *("cell", "p50", "p95", "p95_low", "p95_high", "p99", "throughput", "throughput_low"),
+        *("throughput_high", "verdict", "reasons", "suspect", "wrong"),
+    ]
+    return {
+        "lookup": "key",
+        "from": {"data": {"name": "cells"}, "key": "key", "fields": fields},
+    }
 
 
 def titled(title: str, panels: Sequence[Panel]) -> str:
@@ -153,27 +153,3 @@ def setting_title(panels: Sequence[Panel]) -> str | None:
     """What the numbers of the settings are; None if no panel has them."""
     found = dict.fromkeys(panel.setting.title for panel in panels if panel.setting)
     return " or ".join(found) or None
-
-
-def _repeats(
-    base: alt.Chart,
-    x: marks.Figure,
-    y: marks.Figure,
-    rows: Sequence[Row],
-    look: marks.Look,
-) -> list[alt.Chart]:
-    """A small point for each repeat of a cell that has several."""
-    if not any(row["repeats_p95"] for row in rows):
-        return []
-    repeated = base.transform_filter("isValid(datum.repeats_p95)").transform_flatten(
-        ["repeats_throughput", "repeats_p95"]
-    )
-    return [
-        marks.encoded(
-            repeated.mark_point(size=8, filled=True),
-            x=marks.x(x, "repeats_throughput"),
-            y=marks.y(y, "repeats_p95"),
-            fill=marks.fill(look.colour),
-            opacity=marks.dimmed(look.shown, 0.5),
-        )
-    ]

@@ -99,7 +99,8 @@ def test_the_knee_of_a_line_has_its_share_of_the_peak() -> None:
         result(rate, batch=batch, achieved=Achieved(peak_share=share))
         for batch, rate, share in ((1, 10, 0.1), (4, 40, 0.4), (16, 50, 0.5), (32, 51, 0.51))
     ]
-    assert rows(result_charts(cells), "cells", "knee") == [
+    charts = result_charts(cells)
+    assert rows(charts, "cells", "knee") == [
         ("",), ("",), ("knee, 50% of peak",), ("",)
     ]  # fmt: skip
 
@@ -166,6 +167,15 @@ def tables_of(spec: Json) -> list[str]:
 HOSTILE = "</script><b>&amp;'\"; datum.x + alert(1) \x1b[31m\u202e a.b[0] ${x} {{y}}"
 
 
+def without_domains(spec: Json) -> Json:
+    """The specification without lists of values of a field, which Vega never evaluates."""
+    if isinstance(spec, Mapping):
+        return {name: without_domains(value) for name, value in spec.items() if name != "domain"}
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        return [without_domains(value) for value in spec]
+    return spec
+
+
 def test_names_are_values_and_never_a_part_of_a_specification() -> None:
     cells = [cell.model_copy(deep=True) for cell in [*by_batch(), *by_batch(precision="bf16")]]
     for cell in cells:
@@ -173,7 +183,7 @@ def test_names_are_values_and_never_a_part_of_a_specification() -> None:
         cell.spec.__dict__["runtime"] = f"{HOSTILE}{cell.spec.precision}"
     charts = result_charts(cells)
     for chart in charts.charts:
-        text = json.dumps(chart.spec)
+        text = json.dumps(without_domains(chart.spec))
         assert "alert" not in text
         assert "script" not in text
         document = files.svg(charts, chart)
