@@ -31,6 +31,7 @@ COMMANDS = {
     "sweep": "Measure a grid of settings into a run directory.",
     "cold": "Measure how long a configuration takes to start.",
     "report": "Show what was measured, and what it costs.",
+    "export": "Write what was measured to an experiment tracker.",
     "plan": "Say which setting to rent, on which instance.",
     "compare": "Say which of two sides is faster and cheaper.",
     "ab": "Measure two settings in turn, and say which is better.",

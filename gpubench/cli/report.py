@@ -18,13 +18,15 @@ from gpubench.cli.options import (
     output_option,
     price_options,
 )
-from gpubench.cli.output import emit, emit_tables, warn
+from gpubench.cli.output import emit, emit_bytes, emit_tables, say, warn
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
     from gpubench.report.table import Table
-
+    from gpubench.results.read import OneFile
+    from gpubench.results.result import Result
+    from gpubench.results.run_directory import RunDirectory
 
 _FORMATS = (*FORMATS, "parquet")
 
@@ -59,6 +61,14 @@ _FORMATS = (*FORMATS, "parquet")
     metavar="FOLDER",
     help="Also write plots into this folder, each as an SVG file.",
 )
+@click.option(
+    "--trace",
+    "trace_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json[.gz]",
+    help="Also write one cell as a trace for Perfetto: its queue, workers and devices over time.",
+)
+@click.option("--cell", metavar="KEY", help="With --trace: the cell, or how its key begins.")
 def command(
     directory: str,
     format_name: str | None,
@@ -69,6 +79,8 @@ def command(
     title: str | None,
     objective: str | None,
     plots_folder: Path | None,
+    trace_file: Path | None,
+    cell: str | None,
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
@@ -103,6 +115,7 @@ def command(
     if form == "parquet" and output is None:
         raise InputError("--format parquet: a Parquet file is not for reading; add --output FILE")
     check_output_file(output)
+    _check_trace_file(trace_file, cell)
     has_plots = plots_folder is not None
     if has_plots and (problem := missing("plots", "matplotlib")):
         raise InputError(problem)
@@ -113,6 +126,8 @@ def command(
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
     run = open_results(directory)
     contents = run.read_all(searches=True, cold=True)
+    if trace_file is not None:
+        _write_trace(run, contents.cells, cell, trace_file)
     prices = asked.instances, asked.usd_per_hour, asked.owned
     priced = [
         (key, with_electricity(reprice(result, *prices), asked.electricity))
@@ -173,3 +188,27 @@ def command(
         for name, document in drawn.items():
             emit(document, plots_folder / f"{name}.svg")
         warn(remarks)
+
+
+def _check_trace_file(path: Path | None, cell: str | None) -> None:
+    """Raises InputError if the trace cannot be written, before anything is read."""
+    if path is None:
+        if cell is not None:
+            raise InputError("--cell is for --trace; add --trace FILE.json")
+        return
+    if not path.name.lower().endswith((".json", ".json.gz")):
+        raise InputError(f"--trace {path}: give it a name that ends in .json or .json.gz")
+    check_output_file(path, "--trace")
+
+
+def _write_trace(
+    run: RunDirectory, cells: list[tuple[str, Result]], wanted: str | None, path: Path
+) -> None:
+    import gzip
+
+    from gpubench.report.trace import chosen_cell, trace_of
+
+    trace = trace_of(run, *chosen_cell(cells, wanted, run.url))
+    data = trace.text.encode()
+    emit(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data, path)
+    say([f"{trace.remark}; open {path} at https://ui.perfetto.dev"])

@@ -100,6 +100,13 @@ def settings_columns(results: Sequence[Result]) -> list[FilledColumn]:
     return columns
 
 
+def labels(results: Sequence[Result]) -> list[str]:
+    """Each result in words: 'model resnet50, precision bf16, batch 4, workers 1'."""
+    columns = settings_columns(results)
+    cells = ([(c.column.title, c.cell(result).text) for c in columns] for result in results)
+    return [", ".join(f"{title} {text}" for title, text in row if text != ABSENT) for row in cells]
+
+
 def shared_settings(results: Sequence[Result]) -> str:
     """Settings that are equal in all cells and have no column: 'torchscript · warm-up 2s'."""
     phrases: list[str | None] = [

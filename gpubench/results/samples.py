@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 Nanoseconds = NDArray[np.int64]
 
+_NO_COLUMNS = frozenset(
+    {"filled", "unfinished_scheduled_ns"}
+)  # fields without a row for each request
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -47,13 +51,25 @@ class Samples:
         count = len(self.scheduled_ns)
         for name in (column.name for column in fields(self)):
             column = getattr(self, name)
-            if name in {"filled", "unfinished_scheduled_ns"} or column is None:
+            if name in _NO_COLUMNS or column is None:
                 continue
             if len(column) != count:
                 raise ValueError(f"{name} has {len(column)} rows, scheduled_ns has {count}")
 
     def __len__(self) -> int:
         return len(self.scheduled_ns)
+
+    def rows(self, chosen: slice | NDArray[np.intp]) -> Samples:
+        """These rows alone. Unfinished requests have no rows."""
+        columns: dict[str, Any] = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in _NO_COLUMNS
+        }
+        return Samples(
+            **{n: None if column is None else column[chosen] for n, column in columns.items()},
+            filled=self.filled,
+        )
 
     @property
     def latency_ns(self) -> Nanoseconds:
@@ -94,7 +110,7 @@ def concatenated(parts: Sequence[Samples]) -> Samples:
         return np.concatenate(columns)
 
     last = parts[-1]
-    same = {"batch", "warmup", "filled", "unfinished_scheduled_ns"}
+    same = _NO_COLUMNS | {"batch", "warmup"}
     return Samples(
         **{each.name: column(each.name) for each in fields(Samples) if each.name not in same},
         batch=np.concatenate(shifted),

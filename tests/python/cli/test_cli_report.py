@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from factories import G5, failed, quick_start, repeated, result
+import trace_rules
+from factories import G5, failed, quick_start, repeated, result, samples
 
 from gpubench.cli import program as cli
 from gpubench.results.run_directory import open_run, repeat_name
@@ -398,3 +400,52 @@ def test_a_failed_cell_is_in_the_report_and_the_report_itself_succeeds(
     run.write("b", failed("CUDA out of memory", machine=G5, batch=64))
     assert cli.main(["report", str(tmp_path)]) == 0
     assert "CUDA out of memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+def test_report_writes_a_trace_of_one_cell(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_run(tmp_path / "run")
+    run.check_writable()
+    run.write("ab", result(), samples(200))
+    run.write("ac", failed())
+    file = tmp_path / name
+    assert cli.main(["report", run.url, "--trace", str(file), "--cell", "ab"]) == 0
+    captured = capsys.readouterr()
+    assert "resnet50" in captured.out
+    assert captured.err == (
+        f"gpubench: the trace of ab has 200 requests; open {file} at https://ui.perfetto.dev\n"
+    )
+    data = gzip.decompress(file.read_bytes()) if name.endswith("gz") else file.read_bytes()
+    tracks = trace_rules.read(data.decode()).slices
+    names = {each.name for each in tracks["workers/worker 0"]}
+    assert names == {"batch", "batching", "submit", "compute"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--trace", "t.json"], "has 2 cells: ab (model resnet50, precision fp32, batch 1, "),
+        (["--trace", "t.json", "--cell", "x"], "--cell x: no key begins so; "),
+        (["--trace", "t.json", "--cell", "ac"], "ac.parquet does not exist: it failed in measure"),
+        (["--trace", "t.perfetto"], "give it a name that ends in .json or .json.gz"),
+        (["--trace", "no/such/t.json"], "cannot be written: No such file or directory"),
+        (["--cell", "ab"], "--cell is for --trace; add --trace FILE.json"),
+    ],
+)
+def test_a_trace_that_cannot_be_written(
+    flags: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = open_run("run")
+    run.check_writable()
+    run.write("ab", result(), samples(200))
+    run.write("ac", failed(batch=2))
+    assert cli.main(["report", "run", *flags]) == cli.BAD_INPUT
+    assert problem in only_line(capsys)
+    assert not Path("t.json").exists()

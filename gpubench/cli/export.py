@@ -1,0 +1,96 @@
+"""`gpubench export`: a run directory as runs of an experiment tracker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gpubench.cli.command_group import CommandGroup
+from gpubench.cli.completion import FolderParam
+from gpubench.cli.options import AskedPrices, price_options
+from gpubench.cli.output import say, warn
+from gpubench.errors import InputError
+
+if TYPE_CHECKING:
+    from gpubench.trackers.tracked import Tracked
+
+_LONGEST_NAME = 128
+
+_directory = click.argument("directory", metavar="DIR", type=FolderParam())
+
+
+@click.group("export", cls=CommandGroup)
+def command() -> None:
+    """Write what was measured to MLflow or Weights & Biases, with a run for each cell.
+
+    A run has the settings as parameters, the figures as metrics, the verdict as a tag, and the
+    result document as an artefact. One more run has the HTML page. Exporting again updates the same
+    runs.
+    """
+
+
+@command.command("mlflow")
+@_directory
+@click.option("--experiment", metavar="NAME", default="gpubench", show_default=True)
+@click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="Where MLflow keeps its runs.  [default: MLFLOW_TRACKING_URI, or a local store]",
+)
+@price_options
+def to_mlflow(
+    directory: str, experiment: str, tracking_uri: str | None, asked: AskedPrices
+) -> None:
+    """Write the cells of DIR to MLflow.
+
+    \b
+    Example:
+      gpubench export mlflow results --experiment resnet50 --tracking-uri http://localhost:5000
+    """
+    from gpubench.trackers import mlflow
+    from gpubench.trackers.tracked import check_package, summary
+
+    check_package("mlflow")
+    _check_name("--experiment", experiment)
+    exported = mlflow.export(_read(directory, asked), experiment, tracking_uri)
+    say([summary(exported, "MLflow")])
+
+
+@command.command("wandb")
+@_directory
+@click.option("--project", metavar="NAME", default="gpubench", show_default=True)
+@price_options
+def to_wandb(directory: str, project: str, asked: AskedPrices) -> None:
+    """Write the cells of DIR to Weights & Biases; with WANDB_MODE=offline, to the folder wandb.
+
+    \b
+    Example:
+      gpubench export wandb results --project resnet50
+    """
+    from gpubench.trackers import wandb
+    from gpubench.trackers.tracked import check_package, summary
+
+    check_package("wandb")
+    _check_name("--project", project, forbidden="/\\#?%:")
+    exported = wandb.export(_read(directory, asked), project)
+    say([summary(exported, "Weights & Biases")])
+
+
+def _check_name(flag: str, name: str, forbidden: str = "") -> None:
+    is_text = name.strip() and name.isprintable() and len(name) <= _LONGEST_NAME
+    if not is_text or set(name) & set(forbidden):
+        without = f" without any of {forbidden}" if forbidden else ""
+        raise InputError(
+            f"{flag} '{name}' cannot be a name; give 1 to {_LONGEST_NAME} characters{without}"
+        )
+
+
+def _read(directory: str, asked: AskedPrices) -> Tracked:
+    from gpubench.trackers.tracked import tracked
+
+    results = tracked(
+        directory, asked.instances, asked.usd_per_hour, asked.owned, asked.electricity
+    )
+    warn(results.problems)
+    return results

@@ -1,0 +1,1 @@
+"""Run directories as runs of experiment trackers, which other packages provide."""
