@@ -32,7 +32,13 @@ def command() -> None:
 
 @command.command("mlflow")
 @_directory
-@click.option("--experiment", metavar="NAME", default="gpubench", show_default=True)
+@click.option(
+    "--experiment",
+    metavar="NAME",
+    default="gpubench",
+    show_default=True,
+    help="The experiment that gets the runs.",
+)
 @click.option(
     "--tracking-uri",
     metavar="URI",
@@ -46,7 +52,7 @@ def to_mlflow(
 
     \b
     Example:
-      gpubench export mlflow results --experiment resnet50 --tracking-uri http://localhost:5000
+      gpubench export mlflow results --tracking-uri http://localhost:5000
     """
     from gpubench.trackers import mlflow
     from gpubench.trackers.tracked import check_package, summary
@@ -59,7 +65,13 @@ def to_mlflow(
 
 @command.command("wandb")
 @_directory
-@click.option("--project", metavar="NAME", default="gpubench", show_default=True)
+@click.option(
+    "--project",
+    metavar="NAME",
+    default="gpubench",
+    show_default=True,
+    help="The project that gets the runs.",
+)
 @price_options
 def to_wandb(directory: str, project: str, asked: AskedPrices) -> None:
     """Write the cells of DIR to Weights & Biases; with WANDB_MODE=offline, to the folder wandb.

@@ -61,15 +61,11 @@ class Samples:
 
     def rows(self, chosen: slice | NDArray[np.intp]) -> Samples:
         """These rows alone. Unfinished requests have no rows."""
-        columns: dict[str, Any] = {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if each.name not in _NO_COLUMNS
-        }
-        return Samples(
-            **{n: None if column is None else column[chosen] for n, column in columns.items()},
-            filled=self.filled,
-        )
+        columns: dict[str, Any] = {"filled": self.filled}
+        for name in (each.name for each in fields(self) if each.name not in _NO_COLUMNS):
+            column = getattr(self, name)
+            columns[name] = None if column is None else column[chosen]
+        return Samples(**columns)
 
     @property
     def latency_ns(self) -> Nanoseconds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from gpubench.errors import InputError, reason_of
@@ -78,9 +79,8 @@ class _Store:
 
     def _fill(self, run: Any, wanted: TrackedRun, parent: str | None) -> None:
         from mlflow.entities import Metric, Param, RunTag
-        from mlflow.utils.time import get_current_time_millis
 
-        identity, now = run.info.run_id, get_current_time_millis()
+        identity, now = run.info.run_id, round(time.time() * 1000)
         metrics = with_clean_names(wanted.metrics, _METRIC_NAMES)
         tags = {f"gpubench.{name}": value for name, value in wanted.tags.items()}
         if parent is not None:

@@ -88,7 +88,7 @@ def tracked(
     """
     run, name = open_run(directory), escape.terminal(str(directory))
     contents = run.read_all()
-    prices = instances, usd_per_hour, owned
+    prices = tuple(instances), usd_per_hour, owned
     priced = [
         (key, with_electricity(reprice(result, *prices), electricity))
         for key, result in contents.cells

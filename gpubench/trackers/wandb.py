@@ -57,7 +57,8 @@ def _write(wanted: TrackedRun, project: str, group: str) -> None:
     )
     config = wanted.parameters | {f"gpubench.{name}": value for name, value in wanted.tags.items()}
     run.config.update(config, allow_val_change=True)
-    run.summary.update(with_clean_names(wanted.metrics, _METRIC_NAMES))
+    for metric, value in with_clean_names(wanted.metrics, _METRIC_NAMES).items():
+        run.summary[metric] = value
     name, text = wanted.artifact
     artifact = wandb.Artifact(f"{wanted.id}-{name}", type="gpubench")
     with artifact.new_file(name, encoding="utf-8") as file:

@@ -88,11 +88,8 @@ _FLAGS = {
     ),
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
-<<<<<<< HEAD
         *("--each-repeat", "--percentiles", "--prices", "--title", "--objective"),
-=======
-        *("--each-repeat", "--percentiles", "--prices", "--trace", "--cell"),
->>>>>>> b8fd0af (report --trace writes a cell for Perfetto; export writes cells to MLflow and Weights & Biases)
+        *("--trace", "--cell"),
         *("--capital-usd", "--years", "--usd-per-kwh", "--grams-co2-per-kwh", "--pue", "--watts"),
     ),
     "export": ("mlflow", "wandb", "--experiment", "--tracking-uri", "--project", "--instance"),

@@ -282,7 +282,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["reprot"], "unknown command 'reprot'; did you mean report?"),
+        (["reprot"], "unknown command 'reprot'; did you mean report"),
         (["prices", "lst"], "unknown command 'lst'; did you mean list?"),
         (["--versoin"], "unknown flag --versoin; did you mean --version?"),
         (["report", "RUN", "--formt", "csv"], "unknown flag --formt; did you mean --format"),
