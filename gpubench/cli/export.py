@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubench.cli.command_group import CommandGroup
 from gpubench.cli.completion import FolderParam
-from gpubench.cli.options import AskedPrices, price_options
+from gpubench.cli.options import instance_option, prices_option, split_names, usd_per_hour_option
 from gpubench.cli.output import say, warn
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
-    from gpubench.trackers.tracked import Tracked
+    from gpubench.loaded import Results
 
 _LONGEST_NAME = 128
 
@@ -44,9 +44,14 @@ def command() -> None:
     metavar="URI",
     help="Where MLflow keeps its runs.  [default: MLFLOW_TRACKING_URI, or a local store]",
 )
-@price_options
+@instance_option
+@usd_per_hour_option
+@prices_option
 def to_mlflow(
-    directory: str, experiment: str, tracking_uri: str | None, asked: AskedPrices
+    directory: str,
+    experiment: str,
+    tracking_uri: str | None,
+    **prices: Any,
 ) -> None:
     """Write the cells of DIR to MLflow.
 
@@ -59,7 +64,7 @@ def to_mlflow(
 
     check_package("mlflow")
     _check_name("--experiment", experiment)
-    exported = mlflow.export(_read(directory, asked), experiment, tracking_uri)
+    exported = mlflow.export(_read(directory, **prices), experiment, tracking_uri)
     say([summary(exported, "MLflow")])
 
 
@@ -72,8 +77,10 @@ def to_mlflow(
     show_default=True,
     help="The project that gets the runs.",
 )
-@price_options
-def to_wandb(directory: str, project: str, asked: AskedPrices) -> None:
+@instance_option
+@usd_per_hour_option
+@prices_option
+def to_wandb(directory: str, project: str, **prices: Any) -> None:
     """Write the cells of DIR to Weights & Biases; with WANDB_MODE=offline, to the folder wandb.
 
     \b
@@ -85,7 +92,7 @@ def to_wandb(directory: str, project: str, asked: AskedPrices) -> None:
 
     check_package("wandb")
     _check_name("--project", project, forbidden="/\\#?%:")
-    exported = wandb.export(_read(directory, asked), project)
+    exported = wandb.export(_read(directory, **prices), project)
     say([summary(exported, "Weights & Biases")])
 
 
@@ -98,11 +105,13 @@ def _check_name(flag: str, name: str, forbidden: str = "") -> None:
         )
 
 
-def _read(directory: str, asked: AskedPrices) -> Tracked:
-    from gpubench.trackers.tracked import tracked
+def _read(directory: str, instance: tuple[str, ...], usd_per_hour: float | None) -> Results:
+    import warnings
 
-    results = tracked(
-        directory, asked.instances, asked.usd_per_hour, asked.owned, asked.electricity
-    )
+    from gpubench.loaded import load
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `problems` has them too
+        results = load(directory, instance=split_names(instance), usd_per_hour=usd_per_hour)
     warn(results.problems)
     return results

@@ -18,13 +18,12 @@ from gpubench.cli.options import (
     output_option,
     price_options,
 )
-from gpubench.cli.output import emit, emit_bytes, emit_tables, say, warn
+from gpubench.cli.output import emit, emit_tables, say, warn
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
     from gpubench.report.table import Table
-    from gpubench.results.read import OneFile
     from gpubench.results.result import Result
     from gpubench.results.run_directory import RunDirectory
 

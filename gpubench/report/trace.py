@@ -45,11 +45,11 @@ _IN_BATCH = ("batching", "fill", "submit", "preprocess", "h2d", "compute", "d2h"
 _ON_DEVICE = ("h2d", "compute", "d2h")
 
 Arg = str | int | float | bool | None
-Event = dict[str, object]
+TraceEvent = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Trace:
+class TraceFile:
     text: str  # the document
     remark: str  # one sentence: what is in it, and how much is left out
 
@@ -79,19 +79,19 @@ def chosen_cell(
     )
 
 
-def trace_of(run: RunDirectory, key: str, result: Result) -> Trace:
+def trace_of(run: RunDirectory, key: str, result: Result) -> TraceFile:
     """Raises InputError if the cell has no sample file, or if that cannot be used."""
     samples = run.read_samples(key)
     if samples is None:
         reason = f": it failed in {result.error.stage}" if result.error else ""
         raise InputError(
-            f"{run.url}/{key}.parquet does not exist{reason}; a trace needs the samples of a cell, "
-            "so measure it again, or choose another --cell"
+            f"there is no sample file {key}.parquet{reason}; a trace needs the samples of a cell: "
+            "measure it again with --output DIR, or choose another --cell"
         )
     return make_trace(key, result, samples)
 
 
-def make_trace(key: str, result: Result, samples: Samples) -> Trace:
+def make_trace(key: str, result: Result, samples: Samples) -> TraceFile:
     """The trace of one cell. It has at most MOST_REQUESTS requests, from shortly before the window.
 
     Raises InputError if no request completed, or if the stamps cannot be those of a run.
@@ -121,7 +121,7 @@ def make_trace(key: str, result: Result, samples: Samples) -> Trace:
         remark += f"; {left_out:,} are left out, before or after them"
     if len(shown) > MOST_SINGLE_REQUESTS:
         remark += f"; {MOST_SINGLE_REQUESTS:,} have slices of their own"
-    return Trace(
+    return TraceFile(
         f'{{"displayTimeUnit":"ns","otherData":{head},"traceEvents":[\n{lines}\n]}}\n', remark
     )
 
@@ -130,7 +130,7 @@ class _Tracks:
     """The tracks of a trace: groups, each with tracks in them. Makes the events of each."""
 
     def __init__(self, zero_ns: int) -> None:
-        self.names: list[Event] = []  # the events that name the tracks
+        self.names: list[TraceEvent] = []  # the events that name the tracks
         self.zero_ns = zero_ns
         self._groups: dict[str, int] = {}
         self._tracks: dict[tuple[str, str], int] = {}
@@ -148,7 +148,7 @@ class _Tracks:
         return {"pid": pid, "tid": self._tracks[group, track]}
 
     def _name(self, kind: str, name: str, pid: int, tid: int) -> None:
-        same: Event = {"ph": "M", "pid": pid, "tid": tid}
+        same: TraceEvent = {"ph": "M", "pid": pid, "tid": tid}
         self.names.append({"name": f"{kind}_name", **same, "args": {"name": terminal(name)}})
         self.names.append({"name": f"{kind}_sort_index", **same, "args": {"sort_index": tid}})
 
@@ -210,7 +210,7 @@ def _settings(key: str, result: Result) -> dict[str, Arg]:
 
 def _phases(
     tracks: _Tracks, result: Result, shown: Samples, settings: Mapping[str, Arg]
-) -> Iterator[Event]:
+) -> Iterator[TraceEvent]:
     """What counts: the warm-up, the measured window, and what follows it."""
     rows = result.window.counted
     if rows is None:
@@ -226,7 +226,7 @@ def _phases(
             yield {"name": name, "ph": "X", **where, **same}
 
 
-def _waiting(tracks: _Tracks, samples: Samples, end_ns: int) -> Iterator[Event]:
+def _waiting(tracks: _Tracks, samples: Samples, end_ns: int) -> Iterator[TraceEvent]:
     """A counter: the requests that are due and in no batch yet. At most MOST_REQUESTS values."""
     due = np.sort(np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns)))
     departed = np.sort(np.maximum(samples.departed_ns, samples.scheduled_ns))
@@ -242,7 +242,7 @@ def _waiting(tracks: _Tracks, samples: Samples, end_ns: int) -> Iterator[Event]:
 
 def _single_requests(
     tracks: _Tracks, result: Result, shown: Samples, first_row: int
-) -> Iterator[Event]:
+) -> Iterator[TraceEvent]:
     """Requests from the first one that counts, each with its time in the queue and in its batch."""
     begin = int(np.argmax(counted_samples(shown, result.window.counted)[0]))
     begin = min(begin, max(0, len(shown) - MOST_SINGLE_REQUESTS))
@@ -259,7 +259,7 @@ def _single_requests(
     where = tracks.at("requests", "each request")
     columns = zip(*map(tracks.times, stamps), part.batch.tolist(), strict=True)
     for row, (due, ready, departed, completed, batch) in enumerate(columns, first_row + begin):
-        same: Event = {"cat": "request", "id": str(row), **where}
+        same: TraceEvent = {"cat": "request", "id": str(row), **where}
         args = {"row of the sample file": row, "batch": batch}
         yield {"name": "request", "ph": "b", "ts": due, **same, "args": args}
         inner = ("queue", due, ready), ("batching", ready, departed), ("batch", departed, completed)
@@ -270,7 +270,7 @@ def _single_requests(
         yield {"name": "request", "ph": "e", "ts": completed, **same}
 
 
-def _batches(tracks: _Tracks, result: Result, shown: Samples) -> Iterator[Event]:
+def _batches(tracks: _Tracks, result: Result, shown: Samples) -> Iterator[TraceEvent]:
     """The batches of each worker with their stages in them, and what the devices did for them."""
     starts = shown.batch_starts
     batches = shown.rows(starts)
@@ -304,7 +304,7 @@ def _drawn(
     parts_ns: Mapping[str, Nanoseconds],
     args: Sequence[Mapping[str, Arg]],
     outer: str | None = None,
-) -> Iterator[Event]:
+) -> Iterator[TraceEvent]:
     """The parts of each batch, one after another, inside a slice with the name `outer`."""
     ends_ns = begins_ns + np.cumsum([np.zeros_like(begins_ns), *parts_ns.values()], axis=0)
     lanes = _lanes(workers, begins_ns.tolist(), ends_ns[-1].tolist())

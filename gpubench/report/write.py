@@ -45,14 +45,7 @@ def write(
     text: str | bytes
     match suffix:
         case ".html":
-            text = run_page(
-                title or ", ".join(documents.directories) or "Results",
-                documents,
-                [*(result for _, result in cells), *(found for _, found in documents.searches)],
-                tables,
-                objective=limit,
-                directories=documents.directories,
-            )
+            text = page_of(documents, title, limit, each_repeat)
         case ".md":
             text = markdown.text(tables)
         case ".csv":
@@ -68,3 +61,20 @@ def write(
         write_file(path, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def page_of(
+    documents: Documents,
+    title: str | None = None,
+    objective: Objective | None = None,
+    each_repeat: bool = False,
+) -> str:
+    """The HTML page of these documents."""
+    return run_page(
+        title or ", ".join(documents.directories) or "Results",
+        documents,
+        [*(result for _, result in documents.cells), *(each for _, each in documents.searches)],
+        tables_of(documents, each_repeat),
+        objective=objective,
+        directories=documents.directories,
+    )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpubench.errors import InputError, reason_of
-from gpubench.trackers.tracked import Exported, Tracked, TrackedRun, check_package, with_clean_names
+from gpubench.trackers.tracked import Exported, TrackedRun, check_package, tracked, with_clean_names
+
+if TYPE_CHECKING:
+    from gpubench.loaded import Results
 
 _METRIC_NAMES = r"A-Za-z0-9_.\- /"
 _ID, _DIGEST = "gpubench.id", "gpubench.digest"
 
 
 def export(
-    results: Tracked, experiment: str = "gpubench", tracking_uri: str | None = None
+    results: Results, experiment: str = "gpubench", tracking_uri: str | None = None
 ) -> Exported:
     """A run for each cell, nested in a run that has the page as an artefact.
 
@@ -22,14 +25,15 @@ def export(
     settings decide where they go. Raises InputError if MLflow is missing, or if it refuses them.
     """
     check_package("mlflow")
+    written = tracked(results)
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
         client = mlflow.MlflowClient(tracking_uri=tracking_uri or mlflow.get_tracking_uri())
         store = _Store(client, _experiment(client, experiment))
-        parent = store.write(results.page)
-        for cell in results.cells:
+        parent = store.write(written.page)
+        for cell in written.cells:
             store.write(cell, parent)
     except MlflowException as error:
         raise InputError(

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpubench.errors import InputError
-from gpubench.planning.candidates import GivenPrices
-from gpubench.planning.documents import Documents, Place
-from gpubench.pricing.cost import reprice
-from gpubench.pricing.energy import with_electricity
 from gpubench.report import escape
 from gpubench.report.csv import result_fields
 from gpubench.report.format import count
 from gpubench.report.notes import price_name, reason_codes, verdict
-from gpubench.report.page.run_page import run_page
 from gpubench.report.repeats import one_for_each_cell
-from gpubench.report.results import result_tables
 from gpubench.report.settings import labels, machine_name
-from gpubench.results.run_directory import open_run
+from gpubench.report.write import page_of
 from gpubench.system.packages import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gpubench.pricing.owned import Electricity, Owned
+    from gpubench.loaded import Results
     from gpubench.results.result import Cost, Result
 
 _LONGEST_NAME = 120  # characters; trackers allow at least 128
@@ -63,7 +55,6 @@ class Tracked:
     directory: str
     cells: list[TrackedRun]
     page: TrackedRun
-    problems: list[str]  # one line for each file that could not be read
 
 
 @dataclass(frozen=True)
@@ -75,49 +66,27 @@ class Exported:
     unchanged: int | None  # None: the tracker does not tell
 
 
-def tracked(
-    directory: str | Path,
-    instances: Sequence[str] = (),
-    usd_per_hour: float | None = None,
-    owned: Owned | None = None,
-    electricity: Electricity | None = None,
-) -> Tracked:
-    """Reads a run directory. The repeats of a cell are one run. With prices, it is priced again.
+def tracked(results: Results) -> Tracked:
+    """The runs of what was loaded. The repeats of a cell are one run.
 
-    Raises InputError if there is nothing to read.
+    Raises InputError if there is no cell.
     """
-    run, name = open_run(directory), escape.terminal(str(directory))
-    contents = run.read_all()
-    prices = tuple(instances), usd_per_hour, owned
-    priced = [
-        (key, with_electricity(reprice(result, *prices), electricity))
-        for key, result in contents.cells
-    ]
-    cells = one_for_each_cell(priced)
-    results = [result for _, result in cells]
-    runs = [
-        _of_cell(key, result, words)
-        for (key, result), words in zip(cells, labels(results), strict=True)
-    ]
-    documents = Documents(tuple((Place(name, key), result) for key, result in contents.cells), ())
-    every = [result for _, result in priced]
-    page = run_page(
-        name,
-        documents,
-        every,
-        result_tables(every),
-        prices=GivenPrices(*prices),
-        directories=[name],
-    )
-    of_page = TrackedRun(
-        id=f"page-{_safe_id(run.url)}",
+    documents = results.documents
+    if not documents.cells:
+        raise InputError("there is no cell to export; searches and cold starts are not exported")
+    cells = one_for_each_cell((place.name, result) for place, result in documents.cells)
+    words = labels([result for _, result in cells])
+    runs = [_of_cell(*cell, name) for cell, name in zip(cells, words, strict=True)]
+    name = escape.terminal(", ".join(documents.directories) or "results")
+    page = TrackedRun(
+        id=f"page-{_safe_id(' '.join(map(_absolute, documents.directories)))}",
         name=f"{name[-_LONGEST_NAME:]}: the page",
         tags={"directory": name},
         parameters={},
         metrics={},
-        artifact=("report.html", page),
+        artifact=("report.html", page_of(documents)),
     )
-    return Tracked(name, runs, of_page, contents.problems)
+    return Tracked(name, runs, page)
 
 
 def check_package(package: str) -> None:
@@ -190,6 +159,10 @@ def _of_cell(key: str, result: Result, name: str) -> TrackedRun:
 def _price(cost: Cost) -> str:
     is_by_hand = cost.instance is None and not cost.owned
     return f"{cost.usd_per_hour:g} USD per hour" if is_by_hand else price_name(cost)
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url else os.path.abspath(url)
 
 
 def _safe_id(key: str) -> str:

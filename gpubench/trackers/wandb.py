@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from gpubench.errors import InputError, reason_of
-from gpubench.trackers.tracked import Exported, Tracked, TrackedRun, check_package, with_clean_names
+from gpubench.trackers.tracked import Exported, TrackedRun, check_package, tracked, with_clean_names
+
+if TYPE_CHECKING:
+    from gpubench.loaded import Results
 
 # A dot in a name would make a tree of it.
 _METRIC_NAMES = "A-Za-z0-9_/"
@@ -11,7 +16,7 @@ _LONGEST_TAG = 64
 _LONGEST_GROUP = 100
 
 
-def export(results: Tracked, project: str = "gpubench") -> Exported:
+def export(results: Results, project: str = "gpubench") -> Exported:
     """A run for each cell, and one that has the page as an artefact, in one group.
 
     The id of a run is the key of its cell. So exporting twice updates the same run. With
@@ -19,17 +24,18 @@ def export(results: Tracked, project: str = "gpubench") -> Exported:
     InputError if the package is missing, or if it refuses the runs.
     """
     check_package("wandb")
+    written = tracked(results)
     import wandb
 
     try:
-        for run in (results.page, *results.cells):
-            _write(run, project, results.directory[-_LONGEST_GROUP:])
+        for run in (written.page, *written.cells):
+            _write(run, project, written.directory[-_LONGEST_GROUP:])
     except wandb.Error as error:
         raise InputError(
             f"Weights & Biases refuses the runs: {reason_of(error).rstrip('.')}; set "
             "WANDB_MODE=offline to keep them on this machine"
         ) from None
-    return Exported(1 + len(results.cells), 0, None)
+    return Exported(1 + len(written.cells), 0, None)
 
 
 def _write(wanted: TrackedRun, project: str, group: str) -> None:
@@ -56,7 +62,8 @@ def _write(wanted: TrackedRun, project: str, group: str) -> None:
         settings=settings,
     )
     config = wanted.parameters | {f"gpubench.{name}": value for name, value in wanted.tags.items()}
-    run.config.update(config, allow_val_change=True)
+    run_config: Any = run.config
+    run_config.update(config, allow_val_change=True)
     for metric, value in with_clean_names(wanted.metrics, _METRIC_NAMES).items():
         run.summary[metric] = value
     name, text = wanted.artifact

@@ -428,7 +428,7 @@ def test_report_writes_a_trace_of_one_cell(
     [
         (["--trace", "t.json"], "has 2 cells: ab (model resnet50, precision fp32, batch 1, "),
         (["--trace", "t.json", "--cell", "x"], "--cell x: no key begins so; "),
-        (["--trace", "t.json", "--cell", "ac"], "ac.parquet does not exist: it failed in measure"),
+        (["--trace", "t.json", "--cell", "ac"], "no sample file ac.parquet: it failed in measure"),
         (["--trace", "t.perfetto"], "give it a name that ends in .json or .json.gz"),
         (["--trace", "no/such/t.json"], "cannot be written: No such file or directory"),
         (["--cell", "ab"], "--cell is for --trace; add --trace FILE.json"),

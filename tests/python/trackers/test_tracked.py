@@ -8,6 +8,8 @@ import pytest
 from factories import DRIFT, G5, failed, quick_start, repeated, result
 
 from gpubench.errors import InputError
+from gpubench.loaded import Results, load
+from gpubench.planning.documents import Documents
 from gpubench.results.run_directory import open_run, repeat_name
 from gpubench.trackers.tracked import check_package, cleaned, tracked, with_clean_names
 
@@ -16,7 +18,7 @@ def test_a_cell_is_a_run(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     cell = result(machine=G5, reasons=(DRIFT,), instance="g5.4xlarge", usd_per_hour=3.0, batch=4)
     run.write("0ab", cell)
-    [found] = tracked(tmp_path).cells
+    [found] = tracked(load(tmp_path)).cells
     assert found.id == "0ab"
     assert found.parameters["model"] == "resnet50"
     assert found.parameters["batch"] == "4"
@@ -33,7 +35,7 @@ def test_a_cell_is_a_run(tmp_path: Path) -> None:
 
 def test_an_absent_figure_is_no_metric(tmp_path: Path) -> None:
     open_run(tmp_path).write("0ab", failed("out of memory"))
-    [found] = tracked(tmp_path).cells
+    [found] = tracked(load(tmp_path)).cells
     assert found.tags["verdict"] == "failed"
     assert found.tags["error"] == "measure: out of memory"
     assert "latency_p95_ms" not in found.metrics
@@ -43,7 +45,7 @@ def test_an_absent_figure_is_no_metric(tmp_path: Path) -> None:
 def test_repeats_are_one_run(tmp_path: Path) -> None:
     for number, cell in enumerate(repeated(96.0, 100.0, 104.0), 1):
         open_run(tmp_path).write(repeat_name("k", number), cell)
-    [found] = tracked(tmp_path).cells
+    [found] = tracked(load(tmp_path)).cells
     assert found.id == "k"
     assert found.metrics["repeats"] == 3
 
@@ -51,14 +53,14 @@ def test_repeats_are_one_run(tmp_path: Path) -> None:
 def test_names_say_what_differs(tmp_path: Path) -> None:
     for number, cell in enumerate(quick_start()):
         open_run(tmp_path).write(f"{number}", cell)
-    names = [run.name for run in tracked(tmp_path).cells]
+    names = [run.name for run in tracked(load(tmp_path)).cells]
     assert len(set(names)) == len(names)
     assert names[0].startswith("model bert-base, ")
 
 
 def test_prices_can_be_given(tmp_path: Path) -> None:
     open_run(tmp_path).write("k", result())
-    [found] = tracked(tmp_path, ["c7i.xlarge"], 0.5).cells
+    [found] = tracked(load(tmp_path, instance="c7i.xlarge", usd_per_hour=0.5)).cells
     priced = {name for name in found.metrics if name.startswith("usd_per_million")}
     assert priced == {
         "usd_per_million_inferences/c7i.xlarge",
@@ -68,7 +70,8 @@ def test_prices_can_be_given(tmp_path: Path) -> None:
 
 def test_the_digest_tells_whether_something_differs(tmp_path: Path) -> None:
     open_run(tmp_path).write("k", result())
-    first, same, priced = (tracked(tmp_path, names) for names in ([], [], ["c7i.xlarge"]))
+    instances: tuple[list[str], ...] = ([], [], ["c7i.xlarge"])
+    first, same, priced = (tracked(load(tmp_path, instance=names)) for names in instances)
     assert first.cells[0].digest == same.cells[0].digest != priced.cells[0].digest
     assert first.page.digest == same.page.digest != priced.page.digest
     assert first.page.id == priced.page.id
@@ -77,19 +80,15 @@ def test_the_digest_tells_whether_something_differs(tmp_path: Path) -> None:
 def test_texts_are_harmless(tmp_path: Path) -> None:
     key = "'; drop table runs --"
     open_run(tmp_path).write(key, result(model="\x1b[31m<b>\u202e/x.pt", input_shape="3"))
-    [found] = tracked(tmp_path).cells
+    [found] = tracked(load(tmp_path)).cells
     assert found.id.isalnum()
     assert "\x1b" not in found.name + found.parameters["model"] + found.artifact[1]
-    assert "<b>" not in tracked(tmp_path).page.artifact[1].replace("&lt;b&gt;", "")
+    assert "<b>" not in tracked(load(tmp_path)).page.artifact[1].replace("&lt;b&gt;", "")
 
 
-def test_problems_are_kept(tmp_path: Path) -> None:
-    open_run(tmp_path).write("k", result())
-    (tmp_path / "broken.json").write_text("{")
-    [problem] = tracked(tmp_path).problems
-    assert "broken.json" in problem
-    with pytest.raises(InputError, match="is not a directory"):
-        tracked(tmp_path / "no")
+def test_searches_alone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no cell to export"):
+        tracked(Results(Documents((), ())))
 
 
 def test_names_that_are_not_allowed() -> None:
