@@ -20,6 +20,7 @@ plan     says which of the settings in run directories is cheapest within an obj
 ab       measures two settings in turn, and returns the pair of them.
 Spec     the settings of a cell. run and search also take these settings directly.
 Progress is told how a run, a search or a sweep goes; override what you want to hear of.
+Metrics  is a Progress that serves metrics for Prometheus.
 core     the queue, the workers and the clock, written in C++.
 
 `help(gpubench.Spec)` and `gpubench run --help` explain every setting. Settings that are not valid,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from gpubench.measure.search_sweep import search_grid
     from gpubench.measure.sweep import sweep
     from gpubench.models.own import OwnModel
+    from gpubench.monitor.metrics import Metrics
     from gpubench.planning.compare import compare
     from gpubench.planning.decision import plan
     from gpubench.results.result import Result
@@ -65,6 +67,7 @@ __all__ = [
     "GpubenchError",
     "InputError",
     "Interrupted",
+    "Metrics",
     "OwnModel",
     "Progress",
     "Result",
@@ -91,6 +94,7 @@ _HOME = {
     "GpubenchError": "gpubench.errors",
     "InputError": "gpubench.errors",
     "Interrupted": "gpubench.measure.cell",
+    "Metrics": "gpubench.monitor.metrics",
     "OwnModel": "gpubench.models.own",
     "Progress": "gpubench.measure.progress",
     "Result": "gpubench.results.result",

@@ -11,6 +11,7 @@ from gpubench.cells.grid import PlannedCells
 from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.metrics import metrics_options
 from gpubench.cli.options import (
     check_output_file,
     check_suffix,
@@ -31,7 +32,7 @@ from gpubench.cli.require import require_option, status
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.errors import InputError
-from gpubench.measure.progress import Progress
+from gpubench.measure.progress import Listeners, Progress
 from gpubench.pricing.cost import check_prices
 from gpubench.report.results import result_tables
 from gpubench.report.summary import cell_lines
@@ -58,12 +59,14 @@ from gpubench.system.interrupts import finish
 @quiet_option
 @require_option
 @repeat_options
+@metrics_options
 def command(
     json_path: str | None,
     samples: Path | None,
     output: str | None,
     quiet: bool,
     require: str | None,
+    metrics: Progress,
     **flags: Any,
 ) -> int:
     """Measure one model at one point: throughput, latency, and the price of a million inferences.
@@ -81,9 +84,9 @@ def command(
         _check_samples(samples, in_directory)
 
     if in_directory:
-        results, interrupted = _run_into_directory(spec, output, repeated, quiet)
+        results, interrupted = _run_into_directory(spec, output, repeated, quiet, metrics)
     else:
-        results, interrupted = _run_once(spec, quiet)
+        results, interrupted = _run_once(spec, quiet, metrics)
     if not results:
         raise KeyboardInterrupt
     from gpubench.statistics.repeats import combine
@@ -119,7 +122,7 @@ def _check_samples(samples: Path, in_directory: bool) -> None:
     check_output_file(samples, "--samples")
 
 
-def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
+def _run_once(spec: Spec, quiet: bool, metrics: Progress) -> tuple[list[Result], bool]:
     """The result, and whether Ctrl-C ended the measurement."""
     held: list[Result] = []
 
@@ -128,7 +131,7 @@ def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
         finish()
 
     progress = _Progress(spec.model, quiet)
-    with displayed(progress, quiet) as listener, foreign_code(quiet):
+    with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.measure.cell import Interrupted, run
 
         try:
@@ -139,7 +142,7 @@ def _run_once(spec: Spec, quiet: bool) -> tuple[list[Result], bool]:
 
 
 def _run_into_directory(
-    spec: Spec, output: str | None, repeated: Repetition, quiet: bool
+    spec: Spec, output: str | None, repeated: Repetition, quiet: bool, metrics: Progress
 ) -> tuple[list[Result], bool]:
     """The repeats, and whether Ctrl-C ended the measurement. It is made as a sweep of one cell.
 
@@ -148,7 +151,7 @@ def _run_into_directory(
     progress = CellProgress(quiet, repeated)
     with (
         run_directory(output) as directory,
-        displayed(progress, quiet) as listener,
+        displayed(Listeners(progress, metrics), quiet) as listener,
         foreign_code(quiet),
     ):
         from gpubench.cells.resolve import resolve

@@ -10,6 +10,7 @@ import click
 from gpubench.cli.cell_progress import rounds_lines
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.metrics import metrics_options
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import json_file, json_option, prices_option, quiet_option
 from gpubench.cli.output import emit_tables, summarise, write_result
@@ -22,7 +23,7 @@ from gpubench.cli.repeats import (
 )
 from gpubench.cli.sections import Command
 from gpubench.cli.settings import given, setting_options, tell
-from gpubench.measure.progress import Progress
+from gpubench.measure.progress import Listeners, Progress
 from gpubench.report.format import elapsed, milliseconds, number, with_interval
 from gpubench.report.summary import search_lines
 from gpubench.spec.objective import SearchSettings
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @directory_option
 @quiet_option
 @repeat_options
+@metrics_options
 def command(
     objective: str,
     tolerance: float | None,
@@ -51,6 +53,7 @@ def command(
     json_path: str | None,
     output: str | None,
     quiet: bool,
+    metrics: Progress,
     **flags: Any,
 ) -> int:
     """Find the highest rate of requests that still meets an objective, and what it costs.
@@ -69,9 +72,11 @@ def command(
     assert settings is not None
 
     if output is None and repeated == ONCE:
-        repeats, interrupted = _search_once(spec, settings, quiet)
+        repeats, interrupted = _search_once(spec, settings, quiet, metrics)
     else:
-        repeats, interrupted = _search_into_directory(spec, settings, output, repeated, quiet)
+        repeats, interrupted = _search_into_directory(
+            spec, settings, output, repeated, quiet, metrics
+        )
     if not repeats:
         raise KeyboardInterrupt
     from gpubench.planning.search_repeats import combined_search
@@ -91,10 +96,13 @@ def command(
 
 
 def _search_once(
-    spec: Spec, settings: SearchSettings, quiet: bool
+    spec: Spec, settings: SearchSettings, quiet: bool, metrics: Progress
 ) -> tuple[list[SearchResult], bool]:
     """The result, and whether Ctrl-C ended the search."""
-    with displayed(SearchProgress(quiet), quiet) as progress, foreign_code(quiet):
+    with (
+        displayed(Listeners(SearchProgress(quiet), metrics), quiet) as progress,
+        foreign_code(quiet),
+    ):
         from gpubench.measure.search import SearchInterrupted, search
 
         try:
@@ -111,6 +119,7 @@ def _search_into_directory(
     output: str | None,
     repeated: Repetition,
     quiet: bool,
+    metrics: Progress,
 ) -> tuple[list[SearchResult], bool]:
     """The repeats, and whether Ctrl-C ended the search.
 
@@ -120,7 +129,7 @@ def _search_into_directory(
     is_plain = quiet or repeated.fresh  # another process writes to the terminal itself
     with (
         run_directory(output) as directory,
-        displayed(progress, is_plain) as listener,
+        displayed(Listeners(progress, metrics), is_plain) as listener,
         foreign_code(quiet),
     ):
         from gpubench.measure.search_rounds import search_repeatedly

@@ -13,6 +13,7 @@ from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.metrics import metrics_options
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
 from gpubench.cli.output import emit_tables, summarise
@@ -22,6 +23,7 @@ from gpubench.cli.sections import Command, Option
 from gpubench.cli.setting_progress import SettingProgress
 from gpubench.cli.settings import as_axes, given, setting_options, tell
 from gpubench.errors import InputError
+from gpubench.measure.progress import Listeners, Progress
 from gpubench.report.forecast import forecast_tables
 from gpubench.report.results import result_tables
 from gpubench.report.search_sweep import sweep_tables
@@ -71,6 +73,7 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
 )
 @setting_options
 @prices_option
+@metrics_options
 def command(
     file: Path | None,
     output: str,
@@ -81,6 +84,7 @@ def command(
     objective: str | None,
     tolerance: float | None,
     probes: int | None,
+    metrics: Progress,
     **flags: Any,
 ) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
@@ -116,9 +120,9 @@ def command(
     if dry_run:
         return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
-        return _search(grids, output, wanted, quiet, max_cells, require)
+        return _search(grids, output, wanted, quiet, max_cells, require, metrics)
     progress = CellProgress(quiet, repeated)
-    with displayed(progress, quiet) as listener, foreign_code(quiet):
+    with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
         swept = sweep_grids(grids, output, listener, max_cells, repeated)
@@ -160,10 +164,11 @@ def _search(
     quiet: bool,
     max_cells: int,
     require: str | None,
+    metrics: Progress,
 ) -> int:
     """Search every setting for its highest rate, and show which one is the best."""
     progress = SettingProgress(quiet, wanted)
-    with displayed(progress, quiet) as listener, foreign_code(quiet):
+    with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.measure.search_sweep import search_grids
 
         swept = search_grids(grids, output, wanted, listener, max_cells)

@@ -71,14 +71,24 @@ VALUE = st.recursive(
 FAST = ("--model", "synthetic", "--service-time", "10us", "--warmup", "0", "--requests", "30")
 _SETTINGS = tuple("--" + name.replace("_", "-") for name in Spec.model_fields)
 _REPEATS = ("--repeats", "--until", "--max-time")
+_METRICS = ("--metrics-port", "--metrics-push", "--metrics-otlp")
 _FLAGS = {
-    "run": (*_SETTINGS, *_REPEATS, "--json", "--samples", "--output", "--require", "--quiet"),
+    "run": (
+        *_SETTINGS,
+        *_REPEATS,
+        *_METRICS,
+        "--json",
+        "--samples",
+        "--output",
+        "--require",
+        "--quiet",
+    ),
     "search": (
-        *(*_SETTINGS, *_REPEATS),
+        *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--objective", "--tolerance", "--probes", "--json", "--output", "--quiet"),
     ),
     "sweep": (
-        *(*_SETTINGS, *_REPEATS),
+        *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
         *("--objective", "--tolerance", "--probes"),
     ),
