@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["counter", "gauge", "histogram"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 Stage = Literal["load", "build", "check", "accuracy", "capture", "measure"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -26,7 +26,7 @@ GPU = ("device", "gpu")
 
 @dataclass(frozen=True)
 class Definition:
-    kind: Kind
+    kind: MetricKind
     labels: tuple[str, ...]
     unit: str
     text: str

@@ -1,8 +1,8 @@
 """The child process: serves the metrics, and sends them when the measuring process has ended.
 
-Standard input brings Settings in the first line, then an Update in each line. Its end means that
-the measuring process closed it or died. Standard output says {"port": ...} or {"error": ...} once
-the metrics are served, and at the end {"warnings": [...]}.
+Standard input brings ExportSettings in the first line, then an Update in each line. Its end means
+that the measuring process closed it or died. Standard output says {"port": ...} or {"error": ...}
+once the metrics are served, and at the end {"warnings": [...]}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from gpubench.monitor.series import Series
+    from gpubench.monitor.series import MetricSeries
 
 # Measuring goes first where both need a core.
 _NICENESS = 10
@@ -28,7 +28,7 @@ _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """None: not asked for."""
 
     address: tuple[str, int] | None
@@ -43,11 +43,11 @@ def main() -> None:
     try:
         from prometheus_client import CollectorRegistry, start_http_server
 
-        from gpubench.monitor.series import Series
+        from gpubench.monitor.series import MetricSeries
         from gpubench.monitor.update import parse_update
 
-        settings = Settings(**json.loads(sys.stdin.buffer.readline()))
-        series, registry = Series(), CollectorRegistry(auto_describe=False)
+        settings = ExportSettings(**json.loads(sys.stdin.buffer.readline()))
+        series, registry = MetricSeries(), CollectorRegistry(auto_describe=False)
         registry.register(series)
         port = None
         if settings.address is not None:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _send(
-    settings: Settings, series: Series, registry: CollectorRegistry, began_ns: int
+    settings: ExportSettings, series: MetricSeries, registry: CollectorRegistry, began_ns: int
 ) -> Iterator[str]:
     """Send the final metrics. Yields a line for each failure."""
     host = socket.gethostname()

@@ -21,7 +21,7 @@ from gpubench.errors import InputError
 from gpubench.measure.progress import Progress
 from gpubench.monitor.addresses import parse_address, parse_url, url_of
 from gpubench.monitor.definitions import STAGES
-from gpubench.monitor.exporter import Settings
+from gpubench.monitor.exporter import ExportSettings
 from gpubench.monitor.update import Update
 from gpubench.system.packages import missing
 
@@ -60,7 +60,7 @@ class Metrics(Progress):
         otlp: str | None = None,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
-        settings = Settings(
+        settings = ExportSettings(
             None if port is None else parse_address(str(port)),
             push and parse_url(push, "--metrics-push", "http://gateway:9091"),
             otlp and parse_url(otlp, "--metrics-otlp", "http://collector:4318", "/v1/metrics"),

@@ -22,7 +22,7 @@ from gpubench.monitor.definitions import BUCKETS_S, METRICS, MOST_SERIES
 from gpubench.monitor.update import Update
 
 
-class Series(Collector):
+class MetricSeries(Collector):
     """The present values. One thread updates them, and others collect them."""
 
     def __init__(self) -> None:

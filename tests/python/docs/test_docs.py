@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 import gpubench
+from gpubench.monitor.definitions import METRICS
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -110,3 +111,15 @@ def test_every_section_says_what_it_means_why_the_remedy_and_an_example() -> Non
         body = re.split("^## ", section, flags=re.MULTILINE)[0]
         for part in ("What it means", "How it comes about", "How to get rid of it", "Example"):
             assert f"**{part}" in body, f"{section.splitlines()[0]}: {part}"
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    rows = [
+        tuple(cell.strip().replace("`", "") for cell in line.strip("|").split("|"))
+        for line in (ROOT / "docs/monitoring.md").read_text().splitlines()
+        if line.startswith("| `gpubench_")
+    ]
+    assert rows == [
+        (name, each.kind, ", ".join(each.labels) or "–", each.unit, each.text.replace("`", ""))
+        for name, each in METRICS.items()
+    ]
