@@ -58,13 +58,16 @@ def main() -> None:
         _tell({"error": getattr(error, "strerror", None) or str(error)})
         return
     _tell({"port": port})
+    told = False
     for line in sys.stdin.buffer:
         try:
             update = parse_update(line)
         except ValueError:  # the measuring process died while it wrote the line
             break
         series.update(update)
-    _tell({"warnings": list(_send(settings, series, registry, began_ns))})
+        told = True
+    # An empty push would remove the metrics of an earlier job.
+    _tell({"warnings": list(_send(settings, series, registry, began_ns)) if told else []})
 
 
 def _send(

@@ -62,8 +62,10 @@ class Metrics(Progress):
     ) -> None:
         settings = ExportSettings(
             None if port is None else parse_address(str(port)),
-            push and parse_url(push, "--metrics-push", "http://gateway:9091"),
-            otlp and parse_url(otlp, "--metrics-otlp", "http://collector:4318", "/v1/metrics"),
+            None if push is None else parse_url(push, "--metrics-push", "http://gateway:9091"),
+            None
+            if otlp is None
+            else parse_url(otlp, "--metrics-otlp", "http://collector:4318", "/v1/metrics"),
         )
         needed = ["prometheus_client"] + ["opentelemetry"] * (otlp is not None)
         if problem := missing("metrics", *needed):

@@ -239,6 +239,14 @@ def test_otlp_has_the_same_figures() -> None:
     )
 
 
+def test_a_command_that_measures_nothing_pushes_nothing(tmp_path: Path) -> None:
+    with receiver() as gateway:
+        arguments = ("run", "--model", "nope", "--metrics-push", gateway.url)
+        _, errors = command(*arguments, folder=tmp_path).communicate(timeout=120)
+        assert "unknown model 'nope'" in errors
+        assert gateway.bodies == {}
+
+
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
