@@ -20,7 +20,7 @@ from gpubench.cli.options import (
     quiet_option,
     within_option,
 )
-from gpubench.cli.output import emit, emit_tables, say, warn, write_result
+from gpubench.cli.output import emit, emit_sentence, emit_tables, say, warn, write_result
 from gpubench.cli.program import FAILED, GATE_FAILED
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import setting_options, tell
@@ -29,7 +29,7 @@ from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.gates import Gate, GateResult, apply_gates, parse_gate
 from gpubench.planning.matching import other_stages, refuse_other_load
 from gpubench.planning.metrics import USD
-from gpubench.report import comparison_files, escape, terminal
+from gpubench.report import comparison_files, terminal
 from gpubench.report.comparison import tall_table, wide_table
 from gpubench.report.comparison_sentences import gate_sentences, latency_sentence, sentence
 from gpubench.report.comparison_summary import summary
@@ -205,7 +205,7 @@ def _tested(
 def _show(comparison: Comparison, names: tuple[str, str]) -> None:
     (pair,) = comparison.pairs
     for text in (sentence, latency_sentence):
-        emit(escape.terminal(text(pair, comparison.within, *names)) + ".\n", None)
+        emit_sentence(f"{text(pair, comparison.within, *names)}.")
     emit("\n", None)
     wide = wide_table(comparison, *names)
     fits = terminal.fits(wide, terminal.shown_width())

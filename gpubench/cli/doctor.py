@@ -15,6 +15,7 @@ from gpubench.cli.options import json_file, json_option
 from gpubench.cli.output import emit
 from gpubench.cli.sections import Command
 from gpubench.cli.settings import tell
+from gpubench.cli.streams import wrapped
 from gpubench.report.format import ABSENT, two_digits
 
 if TYPE_CHECKING:
@@ -119,9 +120,11 @@ def _truth(findings: list[Finding], shown: TextIO | None) -> tuple[dict[str, obj
 
 def _show(finding: Finding, file: TextIO) -> None:
     status = click.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
-    click.echo(f"{status} {finding.check}: {finding.found}", file=file)
+    indent = " " * 9
+    said = f"{indent}{finding.check}: {finding.found}"
+    click.echo(status + wrapped(said, file).removeprefix(" " * 8), file=file)
     if finding.remedy:
-        click.echo(f"{'':8}   -> {finding.remedy}", file=file)
+        click.echo(wrapped(f"{'':8}   -> {finding.remedy}", file, " " * 14), file=file)
 
 
 def _show_rows(check: ClockCheck) -> None:

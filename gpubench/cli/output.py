@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpubench.cli.streams import flush
+from gpubench.cli.streams import flush, wrapped
 from gpubench.errors import GpubenchError, shorten
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ def append(text: str, path: Path) -> None:
         raise GpubenchError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def emit_sentence(text: str) -> None:
+    """Show a sentence about the results on standard output."""
+    from gpubench.report import escape
+
+    emit(wrapped(escape.terminal(text), sys.stdout) + "\n", None)
+
+
 def emit_tables(tables: list[Table], output: Path | None) -> None:
     """Show tables on the terminal, in its width and colours, or write them plainly to a file."""
     from gpubench.report import terminal
@@ -52,7 +59,8 @@ def warn(problems: Iterable[str]) -> None:
     from gpubench.report import escape
 
     for problem in problems:
-        print("gpubench: warning:", shorten(escape.terminal(problem)), file=sys.stderr)
+        text = f"gpubench: warning: {shorten(escape.terminal(problem))}"
+        print(wrapped(text, sys.stderr), file=sys.stderr)
 
 
 def say(sentences: Iterable[str]) -> None:
@@ -61,7 +69,8 @@ def say(sentences: Iterable[str]) -> None:
 
     with suppress(OSError):  # the results are written, whether or not anybody reads this
         for sentence in sentences:
-            print("gpubench:", shorten(escape.terminal(sentence)), file=sys.stderr)
+            text = f"gpubench: {shorten(escape.terminal(sentence))}"
+            print(wrapped(text, sys.stderr), file=sys.stderr)
 
 
 def summarise(quiet: bool, lines: Callable[[], Iterable[str]]) -> None:

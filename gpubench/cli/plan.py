@@ -18,7 +18,7 @@ from gpubench.cli.options import (
     price_options,
     split_names,
 )
-from gpubench.cli.output import emit, emit_tables, warn, write_result
+from gpubench.cli.output import emit, emit_sentence, emit_tables, warn, write_result
 from gpubench.cli.plan_load import LoadFlags, answers, load_options, requested
 from gpubench.cli.sections import Command
 from gpubench.errors import InputError
@@ -132,11 +132,13 @@ def command(
             case "json":
                 emit(document, output)
             case _:
-                above = "".join(f"{escape.terminal(each)}\n\n" for each in said)
                 if output is None:
-                    emit(above, None)
+                    for each in said:
+                        emit_sentence(each)
+                        emit("\n", None)
                     emit_tables(tables, None)
                 else:
+                    above = "".join(f"{escape.terminal(each)}\n\n" for each in said)
                     emit(above + terminal.text(tables), output)
 
     write_result(document, json_path, json_output, show)

@@ -12,6 +12,7 @@ import click
 from gpubench.cli.completion import Known, instances
 from gpubench.cli.options import Decorated, split_names
 from gpubench.cli.sections import Option
+from gpubench.cli.streams import wrapped
 from gpubench.errors import shorten
 from gpubench.registry import MODELS, RUNTIMES
 from gpubench.report import escape
@@ -128,4 +129,5 @@ def tell(line: str, quiet: bool = False) -> None:
     """Progress: on stderr, so that stdout holds results alone. A measurement goes on without it."""
     if not quiet:
         with suppress(OSError):
-            print(shorten(escape.terminal(line)), file=sys.stderr, flush=True)
+            text = wrapped(shorten(escape.terminal(line)), sys.stderr)
+            print(text, file=sys.stderr, flush=True)

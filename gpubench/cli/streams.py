@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import shutil
 import sys
+from typing import TextIO
 
 _FIRST_OF_OUR_OWN = 3  # the descriptors below are the standard streams
 
@@ -28,6 +30,22 @@ def separate() -> None:
     sys.stdout = _writer(own, getattr(sys.stdout, "encoding", None))
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
+
+
+def wrapped(text: str, file: TextIO, indent: str = "") -> str:
+    """The text with line breaks between words, for a terminal. Elsewhere it stays one line.
+
+    Every line but the first begins with `indent`, or with the blanks with which the text begins.
+    """
+    if not file.isatty():
+        return text
+    from gpubench.report.wrap import lines
+
+    blanks = text[: len(text) - len(text.lstrip(" "))]
+    indent = indent or blanks
+    room = max(1, shutil.get_terminal_size().columns - len(indent))
+    first, *rest = lines(text, room)
+    return "\n".join([blanks + first, *(indent + line for line in rest)])
 
 
 def flush() -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 
 from rich import box
@@ -17,12 +17,13 @@ from rich.table import Column as RichColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from gpubench.report import escape
+from gpubench.report import escape, wrap
 from gpubench.report.table import Column, Table, TableCell, superscript, with_texts
 
 FILE_WIDTH = 160  # for files and pipes: usually enough for all columns
 
 _WIDE_GAP, _NARROW_GAP = 2, 1  # blanks between columns
+_KEYS_SHARE = 0.6  # of the width, for the columns that identify a row, if the table does not fit
 _STYLES = {"valid": "green", "suspect": "yellow", "failed": "red"}
 
 
@@ -56,31 +57,36 @@ def _print(tables: Iterable[Table], console: Console) -> None:
         if number:
             console.print()
         if table.facts:
-            console.print(_facts(table))
+            console.print(_facts(table, console.width))
             console.print()
+        table = _narrowed(table, console.width)
         layout = _layout(table, console.width)
         for block in layout.blocks:
             console.print(_body(table, block, layout.gap))
             console.print()
         if table.notes:
-            console.print(_notes(table))
+            console.print(_notes(table, console.width))
         shown = {index for block in layout.blocks for index in block}
         left_out = [c.title for i, c in enumerate(table.columns) if i not in shown]
         for remark in (*table.remarks, *_left_out(left_out)):
-            console.print(Text(remark, style="dim"))
+            console.print(Text(wrap.with_short_words(remark, console.width), style="dim"))
 
 
-def _facts(table: Table) -> RichTable:
-    grid = RichTable.grid(padding=(0, 2))
-    for label, fact in table.facts:
-        grid.add_row(Text(label, style="bold"), Text(fact))
-    return grid
+def _facts(table: Table, width: int) -> RichTable:
+    labels = [Text(label, style="bold") for label, _ in table.facts]
+    return _labelled(labels, [fact for _, fact in table.facts], width, gap=2)
 
 
-def _notes(table: Table) -> RichTable:
-    grid = RichTable.grid(padding=(0, 1))
-    for note in table.notes:
-        grid.add_row(Text(superscript([note.mark])), Text(note.text))
+def _notes(table: Table, width: int) -> RichTable:
+    marks = [Text(superscript([note.mark])) for note in table.notes]
+    return _labelled(marks, [note.text for note in table.notes], width, gap=1)
+
+
+def _labelled(labels: Sequence[Text], texts: Sequence[str], width: int, gap: int) -> RichTable:
+    room = max(1, width - max(label.cell_len for label in labels) - gap)
+    grid = RichTable.grid(padding=(0, gap))
+    for label, text in zip(labels, texts, strict=True):
+        grid.add_row(label, Text(wrap.with_short_words(text, room)))
     return grid
 
 
@@ -142,12 +148,55 @@ def _width(table: Table, index: int) -> int:
     column = table.columns[index]
     room_for_marks = _mark_width(table, index) if column.align == "right" else 0
     cells = [row[index] for row in table.rows]
-    widths = [cell_len(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
+    widths = [_line_width(cell.text) + max(room_for_marks, len(_marks(cell))) for cell in cells]
     return max([_longest_word(column.title), *widths])
+
+
+def _line_width(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
 
 
 def _longest_word(title: str) -> int:
     return max(map(cell_len, title.split()), default=0)
+
+
+def _narrowed(table: Table, width: int) -> Table:
+    """The table with line breaks in texts that would leave too little room for the figures.
+
+    If the whole table does not fit, the columns that identify a row get this share of the width at
+    most, as far as their texts can be broken at good places; and no column gets more than half.
+    """
+    if _body_width(table, range(len(table.columns)), _NARROW_GAP) <= width:
+        return table
+    narrow = table
+    half = width // 2
+    texts = [index for index, column in enumerate(table.columns) if column.align == "left"]
+    for index in texts:
+        if _width(narrow, index) > half:
+            narrow = _with_lines(narrow, table, index, half)
+    keys = [index for index, column in enumerate(table.columns) if column.is_key]
+    for index in sorted(set(keys) & set(texts), key=lambda i: _width(narrow, i), reverse=True):
+        excess = _body_width(narrow, keys, _NARROW_GAP) - round(_KEYS_SHARE * width)
+        least = max(wrap.least_width(row[index].text) for row in table.rows)
+        if excess > 0:
+            narrowest = max(least, _width(narrow, index) - excess)
+            narrow = _with_lines(narrow, table, index, narrowest)
+    return narrow
+
+
+def _with_lines(narrow: Table, table: Table, index: int, width: int) -> Table:
+    """`narrow` with the texts of one column of `table`, in lines of at most `width` characters."""
+    width = max(1, width - _mark_width(table, index))
+    rows = tuple(
+        tuple(
+            replace(cell, text="\n".join(wrap.lines(original[index].text, width)))
+            if number == index
+            else cell
+            for number, cell in enumerate(row)
+        )
+        for row, original in zip(narrow.rows, table.rows, strict=True)
+    )
+    return replace(narrow, rows=rows)
 
 
 @dataclass(frozen=True)
