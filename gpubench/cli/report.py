@@ -140,6 +140,14 @@ def command(
     cold = [reprice_starts(result, *prices) for _, result in contents.cold]
     shown = cells if each_repeat else one_for_each_cell(cells)
     searches = [reprice_search(each, *prices) for each in combined_searches(contents.searches)]
+    if form in {"csv", "parquet"} and not shown:
+        raise InputError(
+            f"{directory} has no cells, and {form} holds only these; choose html or json"
+        )
+    if unmeasured := [each for each in searches if not each.probes]:
+        failures = {each.error.message for each in unmeasured if each.error is not None}
+        reason = f": {'; '.join(sorted(failures))}" if failures else ""
+        warn([f"{len(unmeasured)} of the searches ended before the first measurement{reason}"])
     if searches and form in {"csv", "json", "parquet"}:
         warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
 

@@ -61,10 +61,11 @@ def read_documents(sources: Sequence[Source]) -> tuple[Documents, tuple[str, ...
     if not sources:
         raise InputError("plan needs a run directory; measure with gpubench sweep --output DIR")
     documents, problems = gather(sources)
-    if not documents.cells and not documents.searches:
+    if not documents.cells and not any(found.probes for _, found in documents.searches):
         name = sources[0] if isinstance(sources[0], (str, Path)) else "this"
         raise InputError(
-            f"{name} holds no cell and no search; measure with gpubench sweep --output DIR"
+            f"{name} holds no cell and no search with a measurement; measure with gpubench sweep "
+            "--output DIR"
         )
     return documents, problems
 

@@ -136,7 +136,7 @@ def reprice(
 
 def search_costs(found: SearchResult, owned: Owned | None = None) -> list[Cost]:
     """The costs of inferences at the highest rate of a search."""
-    if found.max_rate_per_second is None:
+    if found.max_rate_per_second is None or not found.probes:
         return []
     batch = found.spec.batch
     interval = found.interval and (found.interval[0] * batch, found.interval[1] * batch)

@@ -214,23 +214,26 @@ class RunDirectory:
         """
         try:
             found = self._folder.exists()
-            keys = (
-                [
-                    name[:-5]
-                    for name in self._folder.names()
-                    if name.endswith(".json")
-                    and not name.startswith(".")
-                    and (searches or not name.startswith(_SEARCH))
-                    and (cold or not name.startswith(_COLD))
-                ]
-                if found
-                else []
-            )
+            documents = [
+                name[:-5]
+                for name in (self._folder.names() if found else [])
+                if name.endswith(".json") and not name.startswith(".")
+            ]
         except Exception as error:
             raise InputError(f"{self.url} cannot be read: {_reason(error)}") from None
         if not found:
             raise InputError(
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
+            )
+        keys = [
+            key
+            for key in documents
+            if (searches or not key.startswith(_SEARCH)) and (cold or not key.startswith(_COLD))
+        ]
+        if documents and not keys:
+            raise InputError(
+                f"{self.url} holds only searches or cold starts; give results of gpubench run or "
+                "sweep"
             )
         cells: list[tuple[str, Result]] = []
         found_searches: list[tuple[str, SearchResult]] = []

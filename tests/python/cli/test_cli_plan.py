@@ -223,7 +223,10 @@ def test_json_goes_to_stdout_alone_or_beside_the_table(
         (["plan", "RUN", *PLAN, "--allow", "closed"], "did you mean closed-loop?"),
         (["plan", "RUN", *PLAN, "--only", "batch=9"], "--only: no cell has batch=9"),
         (["plan", "EMPTY", *PLAN], "holds no results; measure with gpubench sweep"),
-        (["plan", "COLD", *PLAN], "holds no cell and no search; measure with gpubench sweep"),
+        (
+            ["plan", "COLD", *PLAN],
+            "holds no cell and no search with a measurement; measure with gpubench sweep",
+        ),
         (["plan", "nowhere", *PLAN], "nowhere is not a directory; measure with gpubench sweep"),
     ],
 )
