@@ -100,13 +100,16 @@ def make_trace(key: str, result: Result, samples: Samples) -> TraceFile:
     opens_ns = result.window.counted.from_ns if result.window.counted else None
     chosen = _shown_rows(samples, opens_ns)
     shown = samples.rows(chosen)
-    stamps = [shown.scheduled_ns, shown.departed_ns]
+    stamps = [shown.scheduled_ns, shown.departed_ns, shown.completed_ns]
     stamps += [] if shown.device_ns is None else [shown.device_ns]
-    tracks = _Tracks(zero_ns=min(int(each.min()) for each in stamps))
+    tracks = _Tracks(
+        zero_ns=min(int(each.min()) for each in stamps),
+        end_ns=max(int(each.max()) for each in stamps),
+    )
     settings = _settings(key, result)
     events = [
-        *_phases(tracks, result, shown, settings),
-        *_waiting(tracks, samples, int(shown.completed_ns.max())),
+        *_phases(tracks, result, settings),
+        *_waiting(tracks, samples),
         *_single_requests(tracks, result, shown, chosen.start),
         *_batches(tracks, result, shown),
     ]
@@ -129,9 +132,9 @@ def make_trace(key: str, result: Result, samples: Samples) -> TraceFile:
 class _Tracks:
     """The tracks of a trace: groups, each with tracks in them. Makes the events of each."""
 
-    def __init__(self, zero_ns: int) -> None:
+    def __init__(self, zero_ns: int, end_ns: int) -> None:
         self.names: list[TraceEvent] = []  # the events that name the tracks
-        self.zero_ns = zero_ns
+        self.zero_ns, self.end_ns = zero_ns, end_ns
         self._groups: dict[str, int] = {}
         self._tracks: dict[tuple[str, str], int] = {}
         self._numbers = itertools.count(1)
@@ -208,15 +211,13 @@ def _settings(key: str, result: Result) -> dict[str, Arg]:
     }
 
 
-def _phases(
-    tracks: _Tracks, result: Result, shown: Samples, settings: Mapping[str, Arg]
-) -> Iterator[TraceEvent]:
+def _phases(tracks: _Tracks, result: Result, settings: Mapping[str, Arg]) -> Iterator[TraceEvent]:
     """What counts: the warm-up, the measured window, and what follows it."""
     rows = result.window.counted
     if rows is None:
         return
-    end_ns = int(shown.completed_ns.max())
-    ends_ns = np.clip([tracks.zero_ns, rows.from_ns, rows.to_ns, end_ns], tracks.zero_ns, end_ns)
+    window = sorted((rows.from_ns, rows.to_ns))
+    ends_ns = np.clip([tracks.zero_ns, *window, tracks.end_ns], tracks.zero_ns, tracks.end_ns)
     names = "warm-up (does not count)", "measured window", "after the window"
     where = tracks.at("requests", "phases")
     begins, durations = tracks.times(ends_ns[:-1]), microseconds(np.diff(ends_ns))
@@ -226,12 +227,12 @@ def _phases(
             yield {"name": name, "ph": "X", **where, **same}
 
 
-def _waiting(tracks: _Tracks, samples: Samples, end_ns: int) -> Iterator[TraceEvent]:
+def _waiting(tracks: _Tracks, samples: Samples) -> Iterator[TraceEvent]:
     """A counter: the requests that are due and in no batch yet. At most MOST_REQUESTS values."""
     due = np.sort(np.concatenate((samples.scheduled_ns, samples.unfinished_scheduled_ns)))
     departed = np.sort(np.maximum(samples.departed_ns, samples.scheduled_ns))
     changes = np.unique(np.concatenate((due, departed, [tracks.zero_ns])))
-    changes = changes[(changes >= tracks.zero_ns) & (changes <= end_ns)]
+    changes = changes[(changes >= tracks.zero_ns) & (changes <= tracks.end_ns)]
     changes = changes[:: -(-len(changes) // MOST_REQUESTS)]
     waiting = np.searchsorted(due, changes, "right") - np.searchsorted(departed, changes, "right")
     is_new = np.diff(waiting, prepend=-1) != 0

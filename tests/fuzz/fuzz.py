@@ -21,6 +21,7 @@ from typing import Any
 
 import cases
 import pytest
+import trace_rules
 from factories import result
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -30,8 +31,9 @@ from gpubench.cli.program import main
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure import search
 from gpubench.measure.cell import Bench
+from gpubench.report.trace import make_trace
 from gpubench.results.parquet import from_parquet
-from gpubench.results.result import Result
+from gpubench.results.result import CountedRows, Result
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell
 from gpubench.spec.trace import read_trace
@@ -137,7 +139,10 @@ class Place:
                 read = from_parquet(data, "run.parquet")
         except InputError as error:
             return _refused(error)
-        assert len(read) >= 0
+        with contextlib.suppress(InputError), watched():
+            cell = result()
+            cell.window.counted = CountedRows(stamp="completed_ns", from_ns=10**15, to_ns=10**16)
+            trace_rules.read(make_trace("run", cell, read).text)
         return 0
 
     def trace(self, data: bytes) -> int:

@@ -232,6 +232,12 @@ def test_stamps_that_contradict_each_other_still_nest(seed: int) -> None:
     trace_rules.read(make_trace("k", measured(samples, rows), replace(samples, **columns)).text)
 
 
+def test_requests_that_complete_before_they_are_due_still_have_a_trace() -> None:
+    samples, rows = closed(1)
+    early = replace(samples, completed_ns=np.zeros_like(samples.completed_ns))
+    trace_rules.read(make_trace("k", measured(samples, rows), early).text)
+
+
 @pytest.mark.parametrize("stamp", [2**62, -(2**62)])
 def test_stamps_that_are_no_times_are_refused(stamp: int) -> None:
     samples, rows = closed(1)
