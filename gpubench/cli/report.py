@@ -183,10 +183,8 @@ def command(
             emit(csv.text(shown) if form == "csv" else arrow.parquet(shown), output)
             if cold:
                 left_out = count(len(cold), "document")
-                format_title = "CSV" if form == "csv" else "Parquet"
-                warn(
-                    [f"{format_title} leaves out {left_out} of cold starts; --format json has them"]
-                )
+                name = "CSV" if form == "csv" else "Parquet"
+                warn([f"{name} leaves out {left_out} of cold starts; --format json has them"])
         case "json":
             emit(json.text([*(result for _, result in shown), *cold]), output)
         case _:

@@ -32,7 +32,7 @@ def table(cells: Iterable[tuple[str, Result]]) -> pyarrow.Table:
     for name in names:
         values = [row.get(name) for row in found]
         try:
-            columns[name] = pa.array(values, pa.type_for_alias(_ALIAS[_kind(name, values)]))
+            columns[name] = pa.array(values, pa.type_for_alias(ALIAS[_kind(name, values)]))
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             raise InputError(
                 f"the column {name} cannot be written: {error}; remove the document with that "
@@ -61,7 +61,7 @@ def frame(from_table: pyarrow.Table) -> pandas.DataFrame:
     return from_table.to_pandas(types_mapper=nullable.get)
 
 
-_ALIAS = {"text": "string", "integer": "int64", "number": "double", "boolean": "bool"}
+ALIAS = {"text": "string", "integer": "int64", "number": "double", "boolean": "bool"}
 
 
 def _kind(name: str, values: Sequence[CsvField]) -> str:

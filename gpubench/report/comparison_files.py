@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from typing import cast
 
 from gpubench.planning.compare import Comparison, Figure, Pair
 from gpubench.planning.gates import GateResult
 from gpubench.planning.metrics import COLUMNS, chosen_cost
-from gpubench.report import escape
 from gpubench.report.comparison import ordered_pairs
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv
+from gpubench.report.documents import (
+    AnswerDocument,
+    FigureDocument,
+    GateDocument,
+    PairDocument,
+    SidesDocument,
+    compare_json,
+)
 from gpubench.report.notes import price_name
-from gpubench.results.result import Interval, Result
-
-Json = str | float | bool | None | Interval | list["Json"] | dict[str, "Json"]
+from gpubench.results.result import Result
 
 
 def csv_text(comparisons: Sequence[Comparison]) -> str:
@@ -44,15 +49,12 @@ def json_text(
     there is only one comparison.
     """
     documents = [_document(*each) for each in comparisons]
-    listed: dict[str, Json] = {"by": by, "comparisons": [*documents]}
-    document = documents[0] if by is None else listed
-    document["gates"] = _gates(gates)
-    return escape.json_text(
-        json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    if by is None:
+        return compare_json({**documents[0], "gates": _gates(gates)})
+    return compare_json({"by": by, "comparisons": documents, "gates": _gates(gates)})
 
 
-def _document(comparison: Comparison, a_name: str, b_name: str) -> dict[str, Json]:
+def _document(comparison: Comparison, a_name: str, b_name: str) -> SidesDocument:
     return {
         "a": a_name,
         "b": b_name,
@@ -65,7 +67,7 @@ def _document(comparison: Comparison, a_name: str, b_name: str) -> dict[str, Jso
     }
 
 
-def _gates(results: Sequence[GateResult]) -> list[Json]:
+def _gates(results: Sequence[GateResult]) -> list[GateDocument]:
     return [
         {
             "gate": each.gate.text,
@@ -80,7 +82,7 @@ def _gates(results: Sequence[GateResult]) -> list[Json]:
     ]
 
 
-def _answer(figure: Figure | None) -> dict[str, CsvField]:
+def _answer(figure: Figure | None) -> AnswerDocument:
     """What CSV and JSON have in common. Everything is None if there is no verdict."""
     estimate, tested = (figure.estimate, figure.tested) if figure else (None, None)
     return {
@@ -104,13 +106,14 @@ def _csv_row(
         row[f"{metric.key}_b_over_a"] = figure.b_over_a if figure else None
         interval = figure.b_over_a_interval if figure else None
         row |= interval_fields(f"{metric.key}_b_over_a", interval)
-        row |= {f"{metric.key}_{name}": value for name, value in _answer(figure).items()}
+        answer = cast(dict[str, CsvField], _answer(figure))
+        row |= {f"{metric.key}_{name}": value for name, value in answer.items()}
     row["a_answers_agree"] = pair.a.answers_agree if pair else None
     row["b_answers_agree"] = pair.b.answers_agree if pair else None
     return row | result_fields(result, chosen_cost(result))
 
 
-def _json_pair(pair: Pair) -> dict[str, Json]:
+def _json_pair(pair: Pair) -> PairDocument:
     a_cost, b_cost = chosen_cost(pair.a), chosen_cost(pair.b)
     return {
         "cell": pair.a.spec.describe(),
@@ -122,11 +125,13 @@ def _json_pair(pair: Pair) -> dict[str, Json]:
         "a_answers_agree": pair.a.answers_agree,
         "b_answers_agree": pair.b.answers_agree,
         "unpaired_rounds": pair.rounds.unpaired,
-        **{metric.key: _json_figure(pair.figures[metric.name]) for metric in COLUMNS},
+        "throughput_per_second": _json_figure(pair.throughput_per_second),
+        "p95_ms": _json_figure(pair.p95_ms),
+        "usd_per_million": _json_figure(pair.usd_per_million),
     }
 
 
-def _json_figure(figure: Figure) -> dict[str, Json]:
+def _json_figure(figure: Figure) -> FigureDocument:
     return {
         "a": figure.a,
         "b": figure.b,

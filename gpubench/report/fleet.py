@@ -27,7 +27,7 @@ from gpubench.report.table import Column, DraftCell, Table, make_table
 
 if TYPE_CHECKING:
     from gpubench.planning.autoscaling import PeriodRow, Simulated
-    from gpubench.report.comparison_files import Json
+    from gpubench.report.documents import FleetDocument, LoadDocument, SimulatedDocument
     from gpubench.spec.objective import Objective
 
 FLEETS = (
@@ -273,10 +273,10 @@ def clock(load: Load, after_s: float) -> str:
     return f"{'' if begin else '+'}{minutes // 60}:{minutes % 60:02}"
 
 
-def load_json(answer: LoadAnswer) -> dict[str, Json]:
+def load_json(answer: LoadAnswer) -> LoadDocument:
     """For programs: full precision. Rates are inferences per second."""
     load = answer.load
-    document: dict[str, Json] = {
+    document: LoadDocument = {
         "model": answer.decision.workload.model,
         "origin": load.origin,
         "span_s": load.span_s,
@@ -338,7 +338,7 @@ def load_csv(answers: Sequence[LoadAnswer]) -> str:
     return to_csv(rows)
 
 
-def _fleet_json(fleet: Fleet) -> Json:
+def _fleet_json(fleet: Fleet) -> FleetDocument:
     size, cost = fleet.size, fleet.candidate.cost
     return {
         "cell": fleet.candidate.spec.describe(),
@@ -357,7 +357,7 @@ def _fleet_json(fleet: Fleet) -> Json:
     }
 
 
-def _simulated_json(simulated: Simulated, usd_per_month: float | None) -> Json:
+def _simulated_json(simulated: Simulated, usd_per_month: float | None) -> SimulatedDocument:
     return {
         "inferences": simulated.inferences,
         "late": simulated.late,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -10,11 +9,18 @@ from gpubench.planning.candidates import Candidate, Unmet
 from gpubench.planning.curves import Knee
 from gpubench.planning.decision import Decision, DeploymentPlan, FrontPoint
 from gpubench.planning.measured import deployed_settings
-from gpubench.report import escape
-from gpubench.report.comparison_files import Json
 from gpubench.report.csv import CsvField, interval_fields, result_fields, to_csv
+from gpubench.report.documents import (
+    CandidateDocument,
+    DecisionDocument,
+    FrontPointDocument,
+    KneeDocument,
+    LoadDocument,
+    PlanDocument,
+    UnmetDocument,
+    plan_json,
+)
 from gpubench.report.plan_sentences import decision_sentence, setting_text
-from gpubench.results.result import Cost, Result
 
 SCHEMA = 1
 
@@ -28,12 +34,12 @@ def csv_text(plan: DeploymentPlan) -> str:
     return to_csv(rows)
 
 
-def json_text(plan: DeploymentPlan, loads: Sequence[Json] = ()) -> str:
+def json_text(plan: DeploymentPlan, loads: Sequence[LoadDocument] = ()) -> str:
     """One document. Absent values are null. Rates are inferences per second.
 
     `loads`: what a load needs, as `gpubench.report.fleet.load_json` writes it.
     """
-    document: dict[str, Json] = {
+    document: PlanDocument = {
         "schema": SCHEMA,
         "objective": {
             "percentile": f"p{plan.objective.percent}",
@@ -44,9 +50,7 @@ def json_text(plan: DeploymentPlan, loads: Sequence[Json] = ()) -> str:
         "decisions": [_decision(each, plan) for each in plan.decisions],
         "loads": [*loads],  # one for each decision if a load was given
     }
-    return escape.json_text(
-        json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    return plan_json(document)
 
 
 def _csv_row(
@@ -68,7 +72,7 @@ def _csv_row(
     return row | result_fields(candidate.result, candidate.cost)
 
 
-def _decision(decision: Decision, plan: DeploymentPlan) -> Json:
+def _decision(decision: Decision, plan: DeploymentPlan) -> DecisionDocument:
     places = {id(each): index for index, each in enumerate(decision.candidates)}
 
     def place(candidate: Candidate | None) -> int | None:
@@ -87,7 +91,7 @@ def _decision(decision: Decision, plan: DeploymentPlan) -> Json:
     }
 
 
-def _candidate(candidate: Candidate) -> Json:
+def _candidate(candidate: Candidate) -> CandidateDocument:
     return {
         "setting": setting_text(candidate.spec),
         "settings": {**deployed_settings(candidate.spec)},
@@ -101,25 +105,12 @@ def _candidate(candidate: Candidate) -> Json:
         "latency_ms": candidate.latency_ms,
         "obstacles": [*candidate.obstacles],
         "reasons": [reason.code for reason in candidate.point.verdict.reasons],
-        "cost": _cost(candidate.cost),
-        "electricity": _electricity(candidate.result),
+        "cost": candidate.cost,
+        "electricity": candidate.result.electricity,
     }
 
 
-def _cost(cost: Cost | None) -> Json:
-    if cost is None:
-        return None
-    fields: dict[str, Json] = cost.model_dump(mode="json")
-    return fields
-
-
-def _electricity(result: Result) -> Json:
-    use = result.electricity
-    fields: dict[str, Json] | None = use.model_dump(mode="json") if use else None
-    return fields
-
-
-def _unmet(unmet: Unmet) -> Json:
+def _unmet(unmet: Unmet) -> UnmetDocument:
     return {
         "cell": unmet.result.spec.describe(),
         "reason": unmet.reason,
@@ -129,7 +120,7 @@ def _unmet(unmet: Unmet) -> Json:
     }
 
 
-def _front_point(point: FrontPoint) -> Json:
+def _front_point(point: FrontPoint) -> FrontPointDocument:
     return {
         "setting": setting_text(point.point.result.spec),
         "evidence": point.point.evidence,
@@ -137,11 +128,11 @@ def _front_point(point: FrontPoint) -> Json:
         "usd_per_million": point.usd_per_million,
         "latency_ms": point.latency_ms,
         "obstacles": [*point.obstacles],
-        "cost": _cost(point.cost),
+        "cost": point.cost,
     }
 
 
-def _knee(each: Knee, plan: DeploymentPlan) -> Json:
+def _knee(each: Knee, plan: DeploymentPlan) -> KneeDocument:
     latency: float | None = getattr(each.at.latency_ms, f"p{plan.objective.percent}")
     return {
         "cell": each.at.spec.describe(),

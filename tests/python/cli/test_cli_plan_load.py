@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from factories import DRIFT, cold_result, samples
 from planning_results import C7I, closed_loop, open_loop, search, written
+from published_schemas import schema_problems
 
 from gpubench.cli import program as cli
 from gpubench.results.result import Stages, StageSummary
@@ -56,7 +57,9 @@ def morning(tmp_path: Path) -> str:
 def planned(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The load of the JSON document, if there is one workload."""
     assert cli.main(["plan", *arguments, *PLAN, "--json", "-"]) == 0
-    (load,) = json.loads(capsys.readouterr().out)["loads"]
+    document = json.loads(capsys.readouterr().out)
+    assert schema_problems("plan", document) == []
+    (load,) = document["loads"]
     assert isinstance(load, dict)
     return load
 
