@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from gpubench.displayed import Displayed
-from gpubench.errors import InputError
+from gpubench.errors import InputError, nearest
 from gpubench.planning.compare import Comparison, compare
 from gpubench.planning.decision import DeploymentPlan, plan
 from gpubench.planning.documents import (
@@ -27,11 +28,12 @@ from gpubench.results.cold_result import ColdResult
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
 from gpubench.results.search_result import SearchResult
-from gpubench.spec.objective import Objective
+from gpubench.spec.objective import Objective, parse_objective
 from gpubench.spec.parse import names
 from gpubench.statistics.comparison import WITHIN
 
 if TYPE_CHECKING:
+    import altair
     import pandas
     import pyarrow
 
@@ -113,9 +115,37 @@ class Results(Displayed, Sequence[Result]):
 
         return frame(self.to_arrow(each_repeat=each_repeat))
 
-    def plan(self, objective: str | Objective, **options: Any) -> DeploymentPlan:
+    def chart(
+        self, name: str = "trade-off", *, objective: str | Objective | None = None
+    ) -> altair.TopLevelMixin:
+        """One of the charts of the page, for a notebook. `.save("x.svg")` writes it.
+
+        `objective` ("p95:100ms") is drawn as a line. Raises InputError, which lists the charts that
+        these results have, for another name.
+        """
+        import altair
+
+        from gpubench.report.charts.files import document
+        from gpubench.report.charts.result_charts import result_charts
+
+        limit = parse_objective(objective) if isinstance(objective, str) else objective
+        made = result_charts(self, objective_ms=limit.latency_s * 1e3 if limit else None)
+        by_name = {chart.name: chart for chart in made.charts}
+        if name not in by_name:
+            why = "; ".join(made.remarks) if not by_name else nearest(name, by_name)
+            raise InputError(f"there is no chart '{name}' of these results; {why}")
+        return altair.Chart.from_json(json.dumps(document(made, by_name[name])))
+
+    def plan(
+        self,
+        objective: str | Objective,
+        instance: str | Sequence[str] = (),
+        usd_per_hour: float | None = None,
+        allow: str | Sequence[str] = (),
+        only: str | Sequence[str] = (),
+    ) -> DeploymentPlan:
         """Which of these settings is cheapest within an objective: see `gpubench.plan`."""
-        return plan(self, objective, **options)
+        return plan(self, objective, instance, usd_per_hour, allow, only)
 
     def compare(
         self,

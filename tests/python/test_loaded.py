@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair
 import pyarrow.parquet as pq
 import pytest
 from factories import TOO_FEW, cold_result, failed, quick_start, repeated, result, samples
@@ -225,6 +226,17 @@ def test_compare_takes_directories_lists_and_what_load_returns(run: Path) -> Non
     for a, b in ((run, str(run)), (gpubench.load(run), [*gpubench.load(run)]), (cells, cells)):
         assert len(gpubench.compare(a, b).pairs) == 2
     assert len(gpubench.load(run).compare(run).pairs) == 2
+
+
+def test_a_chart_is_one_of_altair_and_can_be_saved(run: Path) -> None:
+    chart = gpubench.load(run).chart("cost", objective="p95:100ms")
+    assert isinstance(chart, altair.TopLevelMixin)
+    chart.save(str(run.parent / "x.svg"))
+    assert "<svg" in (run.parent / "x.svg").read_text()
+    with pytest.raises(gpubench.InputError, match=r"no chart 'pie' of these results; .*trade-off"):
+        gpubench.load(run).chart("pie")
+    with pytest.raises(gpubench.InputError, match="no chart 'trade-off' of these results; "):
+        gpubench.load(failed()).chart()
 
 
 class Tags(HTMLParser):

@@ -28,25 +28,55 @@ gpubench.run(model="resnet50", batch="4")
 gpubench.run(batch=4)
 gpubench.Spec(model="resnet50", precision="fp31")
 gpubench.search(model="resnet50", objective=10)
+gpubench.run(model="resnet50").throughput
+gpubench.load(7)
+gpubench.load("results").to_panda()
+gpubench.load("results").plan(100)
+gpubench.report("results")
+gpubench.report("results", "x.html", tittle="x")
+"""
+# What a program does with the results.
+USES = """\
+from pathlib import Path
+
+import gpubench
+
+result = gpubench.run(gpubench.Spec(model="resnet50", warmup="2s", instance=["g5.xlarge"]))
+rate: float | None = result.throughput_per_second
+loaded: gpubench.Results = gpubench.load("results", instance="g5.xlarge", only=["batch=8"])
+first: gpubench.Result = loaded[0]
+some: gpubench.Results = loaded[1:3]
+print(loaded.to_arrow().num_rows, loaded.to_pandas().columns, loaded.keys, loaded.problems)
+winner = loaded.plan("p95:100ms", instance="g5.xlarge").decisions[0].winner
+if winner is not None:
+    print(winner.rate_per_second)
+print(gpubench.plan(["a", Path("b"), loaded], "p95:100ms").decisions)
+print(gpubench.compare(loaded, [result, first]).pairs[0].p95_ms.b_over_a)
+loaded.chart("cost").save("cost.svg")
+gpubench.report([result], Path("page.html"), title="One cell", objective="p95:100ms")
+pair = gpubench.ab({"model": "resnet50"}, gpubench.Spec(model="resnet50", batch=2))
+print(pair.throughput_per_second.answer)
 """
 
 
 def test_the_readmes_python_is_typed_and_mistakes_are_found(tmp_path: Path) -> None:
     """As in a user's own project: mypy --strict, and no plugin of pydantic."""
     (snippet,) = re.findall("```python\n(.*?)```", README.read_text(), re.DOTALL)
-    spec = 'gpubench.run(gpubench.Spec(model="resnet50", warmup="2s", instance=["g5.xlarge"]))\n'
-    (tmp_path / "readme.py").write_text(snippet + spec)
+    (tmp_path / "readme.py").write_text(snippet)
+    (tmp_path / "uses.py").write_text(USES)
     (tmp_path / "mistakes.py").write_text(MISTAKES)
     (tmp_path / "mypy.ini").write_text(MYPY_INI)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "mypy", "readme.py", "mistakes.py"],
+        [sys.executable, "-P", "-m", "mypy", "readme.py", "uses.py", "mistakes.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,
     )
     errors = re.findall(r"^(\S+:\d+): error", done.stdout, re.MULTILINE)
-    assert sorted(set(errors)) == [f"mistakes.py:{line}" for line in range(2, 7)], done.stdout
+    assert list(dict.fromkeys(errors)) == [f"mistakes.py:{line}" for line in range(2, 13)], (
+        done.stdout
+    )
 
 
 def test_the_types_of_settings_are_those_of_spec() -> None:
