@@ -21,12 +21,12 @@ from gpubench.planning.documents import (
     filtered,
     gather,
     listed,
+    samples_of,
 )
 from gpubench.pricing.cost import check_prices, reprice, reprice_search
 from gpubench.pricing.start_cost import reprice_starts
 from gpubench.results.cold_result import ColdResult
 from gpubench.results.result import Result
-from gpubench.results.run_directory import open_run
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective, parse_objective
 from gpubench.spec.parse import names
@@ -88,10 +88,7 @@ class Results(Displayed, Sequence[Result]):
 
         Raises InputError if the file is damaged.
         """
-        place, result = self.documents.cells[index]
-        if result.samples is not None or not place.url:
-            return result.samples
-        return open_run(place.url).read_samples(place.name)
+        return samples_of(*self.documents.cells[index])
 
     def to_arrow(self, *, each_repeat: bool = False) -> pyarrow.Table:
         """The columns of `gpubench report --format csv`: docs/columns.md describes them.
@@ -126,10 +123,10 @@ class Results(Displayed, Sequence[Result]):
         import altair
 
         from gpubench.report.charts.files import document
-        from gpubench.report.charts.result_charts import result_charts
+        from gpubench.report.write import charts_of
 
         limit = parse_objective(objective) if isinstance(objective, str) else objective
-        made = result_charts(self, objective_ms=limit.latency_s * 1e3 if limit else None)
+        made = charts_of(self.documents, limit)
         by_name = {chart.name: chart for chart in made.charts}
         if name not in by_name:
             why = "; ".join(made.remarks) if not by_name else nearest(name, by_name)
@@ -228,8 +225,9 @@ def report(
     """Write what was measured into a file for people or programs.
 
     `sources` are those of `load`. The suffix of `output` says the format: .html, .md, .csv, .json,
-    .parquet or .txt. `title` and `objective` ("p95:100ms") are for the HTML page. The repeats of a
-    cell are combined, unless `each_repeat` is true.
+    .parquet, .txt, or .svg and .png for the charts alone. `title` is that of the page, and
+    `objective` ("p95:100ms") that of its answer and of the charts. The repeats of a cell are
+    combined, unless `each_repeat` is true.
 
     Raises InputError if nothing can be read, or if the suffix says no format, and GpubenchError if
     the file cannot be written.

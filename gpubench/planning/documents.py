@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeGuard, TypeVar
 
 from gpubench.errors import InputError, nearest
 from gpubench.planning.axis import setting_value
 from gpubench.pricing.energy import with_electricity
 from gpubench.pricing.owned import Electricity
 from gpubench.results.cold_result import ColdResult
-from gpubench.results.read import read_contents
+from gpubench.results.read import open_results, read_contents
 from gpubench.results.result import Result
 from gpubench.results.run_directory import cold_name, repeat_name, search_name
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.spec import PRICING_FIELDS, Spec
+
+if TYPE_CHECKING:
+    from gpubench.results.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,16 @@ def gather(sources: Sequence[Source]) -> tuple[Documents, tuple[str, ...]]:
         _once(cells), _once(searches), _once(cold), tuple(dict.fromkeys(directories))
     )
     return documents, tuple(dict.fromkeys(problems))
+
+
+def samples_of(place: Place, result: Result) -> Samples | None:
+    """The time stamps of a cell. None if it has none, or is neither measured here nor in a file.
+
+    Raises InputError if the file is damaged.
+    """
+    if result.samples is not None or not place.url:
+        return result.samples
+    return open_results(place.url).read_samples(place.name)
 
 
 def _is_collection(source: object) -> TypeGuard[Collection]:

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from gpubench.errors import GpubenchError, InputError
 from gpubench.files.folder import write_file
-from gpubench.planning.documents import Documents
+from gpubench.planning.documents import Documents, samples_of
 from gpubench.report import arrow, csv, json, markdown, terminal
+from gpubench.report.charts import files
+from gpubench.report.charts.chart import ChartSet
+from gpubench.report.charts.result_charts import result_charts
 from gpubench.report.displayed import tables_of
 from gpubench.report.page.run_page import run_page
 from gpubench.report.repeats import one_for_each_cell
 from gpubench.spec.objective import Objective, parse_objective
 
-SUFFIXES = (".html", ".md", ".csv", ".json", ".parquet", ".txt")
+SUFFIXES = (".html", ".md", ".csv", ".json", ".parquet", ".txt", ".svg", ".png")
 
 
 def write(
@@ -55,12 +58,27 @@ def write(
             text = json.text([*(result for _, result in shown), *cold])
         case ".parquet":
             text = arrow.parquet(shown)
+        case ".svg" | ".png":
+            drawn = charts_of(documents, limit)
+            if not drawn.charts:
+                raise InputError(f"{path}: there is no chart to write; {' '.join(drawn.remarks)}")
+            text = files.svg(drawn) if suffix == ".svg" else files.png(drawn)
         case _:
             text = terminal.text(tables)
     try:
         write_file(path, text if isinstance(text, bytes) else text.encode())
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def charts_of(documents: Documents, objective: Objective | None = None) -> ChartSet:
+    """The charts of these documents, whose samples are read where they lie."""
+    places = {id(result): place for place, result in documents.cells}
+    return result_charts(
+        [result for _, result in documents.cells],
+        samples=lambda result: samples_of(places[id(result)], result),
+        objective_ms=objective.latency_s * 1e3 if objective else None,
+    )
 
 
 def page_of(
@@ -77,4 +95,5 @@ def page_of(
         tables_of(documents, each_repeat),
         objective=objective,
         directories=documents.directories,
+        charts=charts_of(documents, objective),
     )

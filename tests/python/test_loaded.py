@@ -87,7 +87,7 @@ def test_without_pandas_an_error_names_the_extra(
         gpubench.load(run).to_pandas()
 
 
-@pytest.mark.parametrize("suffix", [".html", ".md", ".csv", ".json", ".parquet", ".txt"])
+@pytest.mark.parametrize("suffix", [".svg", ".html", ".md", ".csv", ".json", ".parquet", ".txt"])
 def test_report_writes_the_format_that_the_name_says(run: Path, suffix: str) -> None:
     file = run.parent / f"out{suffix}"
     gpubench.report(run, file)
@@ -120,10 +120,12 @@ def test_report_writes_a_page(run: Path) -> None:
 
 
 def test_a_file_without_a_known_format_is_refused(run: Path) -> None:
-    with pytest.raises(gpubench.InputError, match=r"let it end in \.html, .*\.parquet or \.txt"):
+    with pytest.raises(gpubench.InputError, match=r"let it end in \.html, .*\.svg or \.png"):
         gpubench.report(run, run.parent / "out.xlsx")
     with pytest.raises(gpubench.InputError, match=r"\.csv has only cells"):
         gpubench.load(search(50.0)).report(run.parent / "out.csv")
+    with pytest.raises(gpubench.InputError, match="there is no chart to write; No chart of"):
+        gpubench.load(failed()).report(run.parent / "out.png")
     with pytest.raises(gpubench.GpubenchError, match="cannot be written: No such file"):
         gpubench.report(run, run.parent / "no" / "out.csv")
 
