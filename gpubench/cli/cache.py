@@ -25,9 +25,12 @@ def list_entries() -> None:
       gpubench cache list
     """
     found = cache.entries()
+    kinds = max((len(entry.kind) for entry in found), default=0)
+    sizes = max((len(_megabytes(entry.bytes)) for entry in found), default=0)
     for entry in found:
         made = datetime.fromtimestamp(entry.modified).strftime("%Y-%m-%d %H:%M")
-        print(f"{entry.kind:<18} {_megabytes(entry.bytes):>10}  {made}  {entry.path.name}")
+        size = _megabytes(entry.bytes)
+        print(f"{entry.kind:<{kinds}}  {size:>{sizes}}  {made}  {entry.path.name}")
     print(_total(found))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpubench.doctor.event_clock import ClockCheck
     from gpubench.doctor.same_thing import SystemCheck
     from gpubench.doctor.truth import TruthPart
+    from gpubench.report.table import Table
     from gpubench.statistics.repeatability import Share
 
 _SCHEMA = 1
@@ -143,38 +144,41 @@ def _show_rows(check: ClockCheck) -> None:
 
 
 def _show_repeats(check: SystemCheck, file: TextIO) -> None:
-    def row(*cells: str) -> None:
-        first, *rest = cells
-        columns = "".join(f"{cell:>{width}}" for cell, width in zip(rest, widths, strict=True))
-        click.echo(f"{'':9}{first:14}{columns}", file=file)
+    from gpubench.report import terminal
+
+    text = terminal.text([_repeats_table(check)], terminal.shown_width())
+    click.echo(text.rstrip("\n") + "\n", file=file)
+
+
+def _repeats_table(check: SystemCheck) -> Table:
+    from gpubench.report.table import Column, DraftCell, make_table
 
     def span(each: Share) -> str:
         return " to ".join(map(two_digits, each.ideal))
 
-    widths = (8, 13, 20, 14, 17, 17)
-    row(
-        "",
-        "spread",
-        "ten rounds",
-        "false differences",
-        "single runs",
-        "5 hold the rest",
+    titles = (
+        *("spread", "ten rounds", "false differences", "single runs", "5 hold the rest"),
         "5 in a row",
     )
+    rows = []
     for name, figure in check.figures.items():
         claimed = figure.claimed_by_single_runs
-        row(
-            name,
-            two_digits(figure.spread),
-            f"±{two_digits(figure.half_width)}",
-            two_digits(figure.false_differences.share),
-            ABSENT if claimed is None else two_digits(claimed),
-            two_digits(figure.coverage.share),
-            two_digits(figure.coverage_in_a_row.share),
+        rows.append(
+            [
+                name,
+                two_digits(figure.spread),
+                f"±{two_digits(figure.half_width)}",
+                two_digits(figure.false_differences.share),
+                ABSENT if claimed is None else two_digits(claimed),
+                two_digits(figure.coverage.share),
+                two_digits(figure.coverage_in_a_row.share),
+            ]
         )
     ideal = check.throughput  # the ranges of both figures are the same
     covered = span(ideal.coverage), span(ideal.coverage_in_a_row)
-    row("ideal repeats", "", "", span(ideal.false_differences), "", *covered)
+    rows.append(["ideal repeats", "", "", span(ideal.false_differences), "", *covered])
+    columns = [Column("figure", "left", is_key=True), *map(Column, titles)]
+    return make_table(columns, [[DraftCell(text) for text in row] for row in rows])
 
 
 def _document(

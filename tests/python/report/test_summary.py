@@ -1,0 +1,53 @@
+"""Tests of the last lines of a command that measures."""
+
+from __future__ import annotations
+
+from factories import TOO_FEW, failed, result
+from planning_results import open_loop, search
+
+from gpubench.report.summary import cell_lines, search_lines, sweep_lines
+
+
+def test_the_fastest_and_the_cheapest_valid_closed_loops_are_named() -> None:
+    lines = cell_lines(
+        [
+            result(10.0, 100.0, instance="c7i.xlarge"),
+            result(20.0, 90.0, instance="g5.xlarge", batch=2),
+            result(99.0, 90.0, batch=4, reasons=(TOO_FEW,)),
+            failed(batch=8),
+        ],
+        "my run",
+    )
+    assert lines == [
+        "4 cells: 2 valid, 1 suspect, 1 failed",
+        "fastest valid closed loop: resnet50 torchscript fp32, batch 2, clients 1, workers 1: "
+        "20.0 ±0.4/s, P95 90.0 ms",
+        "cheapest valid closed loop: resnet50 torchscript fp32, batch 1, clients 1, workers 1: "
+        "10.00 ±0.20/s, P95 100 ms, $4.96 a million on c7i.xlarge",
+        "the results are in my run",
+        "what to deploy: gpubench plan 'my run' --objective p95:100ms",
+        "a page of all: gpubench report 'my run' --output page.html",
+    ]
+
+
+def test_one_that_is_both_has_one_line() -> None:
+    cells = [result(rate, 50.0, batch=n, usd_per_hour=3.6) for n, rate in ((1, 10.0), (2, 20.0))]
+    _, best = cell_lines(cells, None)
+    assert best.startswith("fastest and cheapest valid closed loop: resnet50")
+    assert best.endswith("batch 2, clients 1, workers 1: 20.0 ±0.4/s, P95 50.0 ms, "
+                         "$50.00 a million at $3.6/h")  # fmt: skip
+
+
+def test_open_loops_are_not_compared_and_a_single_cell_has_only_its_directory() -> None:
+    assert len(cell_lines([open_loop(9.0, 50.0, 60.0), open_loop(12.0, 60.0, 70.0)], None)) == 1
+    assert cell_lines([result()], None) == []
+    assert cell_lines([result()], "run")[0] == "the results are in run"
+
+
+def test_a_search_says_what_it_found_and_its_objective_is_in_the_next_command() -> None:
+    lines = search_lines(search(9.0, (8.0, 10.0), instance=("c7i.xlarge",)), "run")
+    assert lines[0].startswith("P95 within 100ms holds up to 9.0 ±1.0 requests/s: $")
+    assert lines[2] == "what to deploy: gpubench plan run --objective p95:100ms"
+    assert search_lines(search(None), None) == []
+    assert sweep_lines([search(9.0)], "run") == search_lines(search(None), "run")
+    assert sweep_lines([], "run") == []
