@@ -85,6 +85,7 @@ class Display(Progress):
         self._total = self._done = 0
         self._kinds: Counter[str] = Counter()  # of what has ended: failed, suspect, valid
         self._ends: float | None = None
+        self._about = "about"
         self._before: dict[str, str] = {}  # what is known of a cell from its last repeat
 
     def lines(self) -> RenderableType:
@@ -142,7 +143,7 @@ class Display(Progress):
     def setting_begins(
         self, number: int, of: int, setting: str, seconds_left: float | None
     ) -> None:
-        self._total, self._done = of, number - 1
+        self._total, self._done, self._about = of, number - 1, "at most about"
         self._begin(setting, seconds_left)
 
     def screened(self, found: SearchResult, elapsed_s: float) -> None:
@@ -214,7 +215,7 @@ class Display(Progress):
             text.append(", ")
             text.append(f"{self._kinds[kind]} {kind}", style if self._kinds[kind] else "")
         if self._ends is not None and (left_s := self._ends - self._clock()) > 0:
-            text.append(f"; about {elapsed(left_s)} left")
+            text.append(f"; {self._about} {elapsed(left_s)} left")
         return text
 
 

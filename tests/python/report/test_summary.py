@@ -5,6 +5,7 @@ from __future__ import annotations
 from factories import TOO_FEW, failed, result
 from planning_results import open_loop, search
 
+from gpubench.pricing.cost import reprice_search
 from gpubench.report.summary import cell_lines, search_lines, sweep_lines
 
 
@@ -23,7 +24,7 @@ def test_the_fastest_and_the_cheapest_valid_closed_loops_are_named() -> None:
         "fastest valid closed loop: resnet50 torchscript fp32, batch 2, clients 1, workers 1: "
         "20.0 ±0.4/s, P95 90.0 ms",
         "cheapest valid closed loop: resnet50 torchscript fp32, batch 1, clients 1, workers 1: "
-        "10.00 ±0.20/s, P95 100 ms, $4.96 a million on c7i.xlarge",
+        "10.0 ±0.2/s, P95 100 ms, $4.96 a million on c7i.xlarge",
         "the results are in my run",
         "what to deploy: gpubench plan 'my run' --objective p95:100ms",
         "a page of all: gpubench report 'my run' --output page.html",
@@ -45,7 +46,8 @@ def test_open_loops_are_not_compared_and_a_single_cell_has_only_its_directory() 
 
 
 def test_a_search_says_what_it_found_and_its_objective_is_in_the_next_command() -> None:
-    lines = search_lines(search(9.0, (8.0, 10.0), instance=("c7i.xlarge",)), "run")
+    found = search(9.0, (8.0, 10.0), instance=("c7i.xlarge",))
+    lines = search_lines(reprice_search(found, ("c7i.xlarge",), None), "run")
     assert lines[0].startswith("P95 within 100ms holds up to 9.0 ±1.0 requests/s: $")
     assert lines[2] == "what to deploy: gpubench plan run --objective p95:100ms"
     assert search_lines(search(None), None) == []
