@@ -70,7 +70,7 @@ class Metrics(Progress):
         needed = ["prometheus_client"] + ["opentelemetry"] * (otlp is not None)
         if problem := missing("metrics", *needed):
             raise InputError(f"metrics: {problem}")
-        self._warn = warn
+        self._warn, self._in_work = warn, False
         self._child: subprocess.Popen[bytes] | None = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
@@ -108,6 +108,8 @@ class Metrics(Progress):
 
     def close(self) -> None:
         """Send the final metrics, if that was asked for, and serve them no longer."""
+        if self._in_work:  # Ctrl-C came before it was measured
+            self._stage(None)
         child, self._child = self._child, None
         if child is None:
             return
@@ -157,6 +159,7 @@ class Metrics(Progress):
 
     def _stage(self, name: str | None) -> None:
         """None: no cell is in work."""
+        self._in_work = name is not None
         update = Update()
         update.set = [("gpubench_stage", [each], float(each == name)) for each in STAGES]
         began = None if name is None else time.time()

@@ -29,7 +29,8 @@ def queue_depth(samples: Samples, window: CountedRows) -> QueueDepth | None:
         return None
     unfinished = samples.unfinished_scheduled_ns
     due = np.concatenate([samples.scheduled_ns, unfinished])
-    left = np.concatenate([samples.departed_ns, np.full(len(unfinished), closes + 1)])
+    departed = np.maximum(samples.departed_ns, samples.scheduled_ns)
+    left = np.concatenate([departed, np.full(len(unfinished), closes + 1)])
     waited = np.minimum(left, closes) - np.maximum(due, opens)
     due.sort()
     left.sort()

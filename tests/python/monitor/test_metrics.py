@@ -47,9 +47,8 @@ def parsed(text: str) -> Samples:
     ]
 
 
-def scraped(metrics: Metrics) -> Samples:
-    assert metrics.url is not None
-    with urllib.request.urlopen(metrics.url, timeout=60) as answer:
+def scraped(url: str) -> Samples:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return parsed(answer.read().decode())
 
 
@@ -61,8 +60,9 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 
 def settled(metrics: Metrics, done: Callable[[Samples], bool]) -> Samples:
     """What is exported once it is as expected. The pipe to the child process takes a moment."""
+    assert metrics.url is not None
     for _ in range(200):
-        samples = scraped(metrics)
+        samples = scraped(metrics.url)
         if done(samples):
             break
     return samples
@@ -313,6 +313,15 @@ def test_measuring_goes_on_when_the_child_process_does_not(
     assert "measuring goes on without them" in told[0]
 
 
+@pytest.fixture
+def unignored() -> Iterator[None]:
+    """A child process inherits to ignore SIGINT, as in a program that runs in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 SCRIPT = """
 import os, signal, sys
 import gpubench
@@ -327,6 +336,7 @@ gpubench.run(model="synthetic", service_time="10us", warmup=0, requests=100,
 """
 
 
+@pytest.mark.usefixtures("unignored")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
 def test_the_child_process_ends_with_the_measuring_process(number: int) -> None:
     """However it ends, what was measured is pushed."""
@@ -343,6 +353,33 @@ def test_the_child_process_ends_with_the_measuring_process(number: int) -> None:
         await_end(int(output))
         samples = parsed(next(iter(gateway.bodies.values())).decode())
     assert total(samples, "gpubench_requests_total") == 100
+
+
+@pytest.mark.usefixtures("unignored")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_stopped_pushes_what_it_measured(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    with receiver() as gateway:
+        window = ("--model", "synthetic", "--warmup", "0", "--duration", "10m")
+        where = ("--output", "run", "--metrics-port", "0", "--metrics-push", gateway.url)
+        child = command("sweep", *window, *where, folder=tmp_path)
+        assert child.stderr is not None
+        url = child.stderr.readline().removeprefix("metrics: ").strip()
+        while total(scraped(url), "gpubench_stage", stage="measure") != 1:
+            assert child.poll() is None
+        child.send_signal(number)
+        try:
+            child.communicate(timeout=60)
+        finally:
+            child.kill()
+        assert child.returncode == 128 + number
+        ((_, body),) = gateway.bodies.items()
+    samples = parsed(body.decode())
+    assert total(samples, "gpubench_stage") == 0
+    assert total(samples, "gpubench_measurements_total", outcome="failed") <= 1
+    with pytest.raises(OSError):  # noqa: PT011
+        scraped(url)
 
 
 def await_end(pid: int) -> None:
