@@ -16,8 +16,9 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 # Upper bounds of the buckets of the latency, in seconds: 1, 2 and 5 in each power of ten.
 BUCKETS_S = tuple(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 2, 5))
 QUANTILES = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
-# A metric never has more series than this.
+# A metric never has series of more cells, or of more combinations of its labels, than this.
 MOST_SERIES = 50
+MOST_PRICES = 5  # of a cell
 
 WHAT = ("model", "runtime", "precision")
 CELL = (*WHAT, "device", "batch", "seq_len", "workers", "load")
@@ -30,6 +31,11 @@ class Definition:
     labels: tuple[str, ...]
     unit: str
     text: str
+    for_each_cell: int = 1  # series
+
+    @property
+    def most_series(self) -> int:
+        return MOST_SERIES * self.for_each_cell
 
 
 METRICS = {
@@ -93,7 +99,11 @@ METRICS = {
         "The load that was offered; absent in a closed loop.",
     ),
     "gpubench_latency_seconds": Definition(
-        "gauge", (*CELL, "quantile"), "seconds", "Exact percentiles of the latency."
+        "gauge",
+        (*CELL, "quantile"),
+        "seconds",
+        "Exact percentiles of the latency.",
+        len(QUANTILES),
     ),
     "gpubench_queue_depth_mean": Definition(
         "gauge", CELL, "requests", "Mean number of requests that waited in the queue."
@@ -105,7 +115,11 @@ METRICS = {
         "gauge", CELL, "seconds", "P99 of the delay that gpubench itself adds."
     ),
     "gpubench_usd_per_million": Definition(
-        "gauge", (*CELL, "price"), "US dollars", "The price of a million inferences."
+        "gauge",
+        (*CELL, "price"),
+        "US dollars",
+        "The price of a million inferences.",
+        MOST_PRICES,
     ),
     "gpubench_search_rate_per_second": Definition(
         "gauge",

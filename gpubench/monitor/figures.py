@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpubench.monitor.definitions import BUCKETS_S, QUANTILES
+from gpubench.monitor.definitions import BUCKETS_S, MOST_PRICES, QUANTILES
 from gpubench.monitor.update import Labels, Update
 from gpubench.report import escape
 from gpubench.report.notes import price_name
@@ -12,7 +12,6 @@ from gpubench.results.result import GpuReport, Result
 from gpubench.spec.spec import Spec
 from gpubench.statistics.queue_depth import queue_depth
 
-_MOST_PRICES = 5
 _MOST_CHARACTERS = 100  # of a label
 
 
@@ -63,7 +62,7 @@ def _count(result: Result, what: Labels, update: Update) -> None:
     if result.seconds is not None:
         seconds = result.seconds.total
         update.add.append(("gpubench_measured_seconds_total", what, [seconds]))
-        for cost in result.costs[:_MOST_PRICES]:
+        for cost in result.costs[:MOST_PRICES]:
             usd = seconds / 3600 * cost.usd_per_hour
             update.add.append(("gpubench_cost_usd_total", [label(price_name(cost))], [usd]))
     if result.samples is not None and result.counted is not None:
@@ -90,7 +89,7 @@ def _figures(result: Result, cell: Labels, update: Update) -> None:
         latency_ms = getattr(result.latency_ms, name)
         seconds = None if latency_ms is None else latency_ms / 1e3
         update.set.append(("gpubench_latency_seconds", [*cell, quantile], seconds))
-    for cost in result.costs[:_MOST_PRICES]:
+    for cost in result.costs[:MOST_PRICES]:
         labels = [*cell, label(price_name(cost))]
         update.set.append(("gpubench_usd_per_million", labels, cost.usd_per_million))
 

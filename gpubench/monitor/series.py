@@ -1,7 +1,7 @@
 """In the child process: the values of all metrics, and how they are exported.
 
-Bounded: a metric has at most MOST_SERIES series. A gauge then loses the series that was set least
-recently; what a counter or histogram cannot count under its labels, it counts under "other".
+Definition.most_series bounds the number of series. A gauge then loses the series that was set
+least recently. A counter and a histogram count under "other" what is one series too many.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from gpubench.monitor.definitions import BUCKETS_S, METRICS, MOST_SERIES
+from gpubench.monitor.definitions import BUCKETS_S, METRICS
 from gpubench.monitor.update import Update
 
 
@@ -38,12 +38,12 @@ class MetricSeries(Collector):
                 series.pop(tuple(labels), None)
                 if value is not None:
                     series[tuple(labels)] = [value]
-                if len(series) > MOST_SERIES:
+                if len(series) > METRICS[name].most_series:
                     del series[next(iter(series))]
 
     def _add(self, name: str, labels: tuple[str, ...], values: list[float]) -> None:
         series = self._values[name]
-        if labels not in series and len(series) >= MOST_SERIES - 1:
+        if labels not in series and len(series) >= METRICS[name].most_series - 1:
             labels = ("other",) * len(labels)
         before = series.get(labels, [0.0] * len(values))
         series[labels] = [a + b for a, b in zip(before, values, strict=True)]
