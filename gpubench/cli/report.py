@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpubench.results.result import Result
     from gpubench.results.run_directory import RunDirectory
 
-_FORMATS = (*FORMATS, "parquet")
+_FORMATS = (*FORMATS, "parquet", "svg", "png")
 
 
 @click.command("report", cls=Command)
@@ -58,7 +58,12 @@ _FORMATS = (*FORMATS, "parquet")
     "plots_folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Also write plots into this folder, each as an SVG file.",
+    help="Also write the charts into this folder, each as a file. Markdown then ends with them.",
+)
+@click.option(
+    "--plots-format",
+    type=click.Choice(["svg", "png"]),
+    help="The format of the files of --plots.  [default: svg]",
 )
 @click.option(
     "--trace",
@@ -78,6 +83,7 @@ def command(
     title: str | None,
     objective: str | None,
     plots_folder: Path | None,
+    plots_format: str | None,
     trace_file: Path | None,
     cell: str | None,
 ) -> None:
@@ -92,32 +98,29 @@ def command(
     Example:
       gpubench report results --instance g5.xlarge,g5.xlarge:spot,g4dn.xlarge
     """
+    from gpubench.cli.chart_files import charts_of, links, one_picture, samples_of, write_charts
     from gpubench.planning.candidates import GivenPrices
     from gpubench.planning.documents import Documents, Place
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.energy import with_electricity
     from gpubench.pricing.start_cost import reprice_starts
-    from gpubench.report import arrow, csv, json, markdown, svg
+    from gpubench.report import arrow, csv, json, markdown
     from gpubench.report.displayed import document_tables
     from gpubench.report.format import count
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
     from gpubench.report.page.run_page import run_page
-    from gpubench.report.plots import result_plots
     from gpubench.report.repeats import one_for_each_cell
-    from gpubench.report.sizes import size_plots
     from gpubench.results.read import open_results
     from gpubench.spec.objective import parse_objective
-    from gpubench.system.packages import missing
 
     form = chosen_format(format_name, output, _FORMATS)
-    if form == "parquet" and output is None:
-        raise InputError("--format parquet: a Parquet file is not for reading; add --output FILE")
+    if form in {"parquet", "png"} and output is None:
+        raise InputError(f"--format {form}: the file is not for a terminal; add --output FILE")
     check_output_file(output)
     _check_trace_file(trace_file, cell)
-    has_plots = plots_folder is not None
-    if has_plots and (problem := missing("plots", "matplotlib")):
-        raise InputError(problem)
+    if plots_format is not None and plots_folder is None:
+        raise InputError("--plots-format is for --plots; add --plots FOLDER")
     if form != "html" and (objective is not None or title is not None):
         flag = "--objective" if objective is not None else "--title"
         raise InputError(f"{flag} is for the page; add --format html, or --output FILE.html")
@@ -154,16 +157,16 @@ def command(
     def tables() -> list[Table]:
         return document_tables(results, searches, cold, each_repeat=each_repeat, percents=percents)
 
-    plots, remarks = result_plots(results) if has_plots else ([], [])
-    if has_plots:
-        plots += size_plots(results)
-    drawn = {plot.name: svg.draw(plot) for plot in plots}
+    has_files = plots_folder is not None or form in {"svg", "png"}
+    charts = charts_of(results, samples_of(run, cells)) if has_files else []
+    written: list[tuple[str, Path]] = []
     if plots_folder is not None:
         make_folder(plots_folder, "--plots")
+        written = write_charts(charts, plots_folder, plots_format or "svg")
 
     match form:
         case "markdown":
-            emit(markdown.text(tables()), output)
+            emit(markdown.text(tables()) + links(written, output), output)
         case "html":
             documents = Documents(
                 tuple((Place(directory, key), result) for key, result in contents.cells),
@@ -187,12 +190,11 @@ def command(
                 warn([f"{name} leaves out {left_out} of cold starts; --format json has them"])
         case "json":
             emit(json.text([*(result for _, result in shown), *cold]), output)
+        case "svg" | "png":
+            emit(one_picture(charts, directory, form), output)
         case _:
             emit_tables(tables(), output)
-    if plots_folder is not None:
-        for name, document in drawn.items():
-            emit(document, plots_folder / f"{name}.svg")
-        warn(remarks)
+    warn(dict.fromkeys(remark for each in charts for remark in each.remarks))
 
 
 def _check_trace_file(path: Path | None, cell: str | None) -> None:

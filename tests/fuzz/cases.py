@@ -99,7 +99,7 @@ _FLAGS = {
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
         *("--each-repeat", "--percentiles", "--prices", "--title", "--objective"),
-        *("--trace", "--cell"),
+        *("--trace", "--cell", "--plots-format"),
         *("--capital-usd", "--years", "--usd-per-kwh", "--grams-co2-per-kwh", "--pue", "--watts"),
     ),
     "export": ("mlflow", "wandb", "--experiment", "--tracking-uri", "--project", "--instance"),

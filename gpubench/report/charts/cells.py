@@ -189,8 +189,10 @@ def cell_rows(panel: Panel) -> list[Row]:
                 "colour": terminal(of.colours[index]),
                 "shape": terminal(of.shapes[index]),
                 "x": rounded(panel.setting.value(result)) if panel.setting else None,
-                **_figure("throughput", result.throughput_per_second, result.throughput_interval),
-                **_figure("p95", latency.p95, latency.p95_interval),
+                **figure_fields(
+                    "throughput", result.throughput_per_second, result.throughput_interval
+                ),
+                **figure_fields("p95", latency.p95, latency.p95_interval),
                 "p50": rounded(latency.p50),
                 "p99": rounded(latency.p99),
                 "usd": rounded(cheapest),
@@ -229,7 +231,7 @@ def cost_rows(panel: Panel) -> list[Row]:
             "price": terminal(price_name(cost)),
             "colour": terminal(of.colours[index]),
             "shape": terminal(of.shapes[index]),
-            **_figure("usd", cost.usd_per_million, cost.usd_per_million_interval),
+            **figure_fields("usd", cost.usd_per_million, cost.usd_per_million_interval),
             "usd_per_hour": rounded(cost.usd_per_hour),
             "may_win": cell.key in candidates,
             "front": str(index) in front,
@@ -241,20 +243,25 @@ def cost_rows(panel: Panel) -> list[Row]:
 
 def cell_names(panel: Panel) -> list[str]:
     """All settings of each cell that differ within the panel, or else its model."""
-    results = [cell.result for cell in panel.cells]
-    parts = [[cell.machine for cell in panel.cells]]
-    for filled in settings_columns(results):
-        title = filled.column.title
-        if title != "model":
-            parts.append([setting_text(title, filled.cell(r).text) for r in results])
-    different = [texts for texts in parts if len(set(texts)) > 1]
-    names = [_joined(texts) for texts in zip(*different, strict=True)] or [panel.name] * len(
-        parts[0]
-    )
+    machines = [cell.machine for cell in panel.cells]
+    names = joined_names([cell.result for cell in panel.cells], [machines])
     return [
         name if names.count(name) == 1 else f"{name} (row {cell.key})"
         for name, cell in zip(names, panel.cells, strict=True)
     ]
+
+
+def joined_names(results: Sequence[Result], others: Sequence[list[str]] = ()) -> list[str]:
+    """The settings of each result that differ, after others; its model if none does."""
+    parts = list(others)
+    for filled in settings_columns(results):
+        title = filled.column.title
+        texts = [filled.cell(result).text for result in results]
+        parts.append(texts if title == "model" else [setting_text(title, each) for each in texts])
+    different = [texts for texts in parts if len(set(texts)) > 1]
+    if not different:
+        return [result.spec.model for result in results]
+    return [_joined(texts) for texts in zip(*different, strict=True)]
 
 
 def common_remarks(cells: Sequence[Cell]) -> Iterator[str]:
@@ -322,7 +329,8 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _figure(name: str, value: float | None, interval: Interval | None) -> dict[str, Json]:
+def figure_fields(name: str, value: float | None, interval: Interval | None) -> dict[str, Json]:
+    """A figure and the ends of its interval as NAME, NAME_low and NAME_high."""
     low, high = interval or (None, None)
     return {name: rounded(value), f"{name}_low": rounded(low), f"{name}_high": rounded(high)}
 

@@ -40,3 +40,13 @@ class ChartSet:
     remarks: tuple[str, ...] = ()  # why a chart is absent
     # What is true of all charts: settings, machine, prices. Tables say it too, so a page need not.
     common: tuple[str, ...] = ()
+
+
+def together(sets: Sequence[ChartSet]) -> ChartSet:
+    """The charts of several sets, whose tables have different names, as one set."""
+    return ChartSet(
+        tuple(chart for each in sets for chart in each.charts),
+        {name: rows for each in sets for name, rows in each.tables.items()},
+        tuple(remark for each in sets for remark in each.remarks),
+        tuple(dict.fromkeys(remark for each in sets for remark in each.common)),
+    )

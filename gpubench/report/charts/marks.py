@@ -36,6 +36,7 @@ class Figure:
     name: str  # its field; the ends of its interval are NAME_low and NAME_high
     title: str
     is_log: bool = False
+    begins_at_zero: bool = True  # False: its axis shows only the range of the figures
     ticks: tuple[float, ...] = ()  # empty: where they are convenient
 
 
@@ -52,7 +53,7 @@ def _is_number(value: object) -> bool:
 def scale(of: Figure) -> alt.Scale:
     if of.is_log:
         return alt.Scale(type="log", nice=False, padding=12)
-    return alt.Scale(zero=True)
+    return alt.Scale(zero=of.begins_at_zero, padding=0 if of.begins_at_zero else 12)
 
 
 def x(of: Figure, field: str | None = None) -> alt.X:
@@ -282,7 +283,7 @@ def in_panels(
     `transform` is applied to the rows before they are divided among the panels. `height` is that
     of each row of a panel with bars.
     """
-    names = {row["panel"] for row in rows if isinstance(row["panel"], str)}
+    names = {str(row["panel"]) for row in rows}
     before = {"transform": list(transform)} if transform else {}
     if len(names) < 2:
         one = alt.layer(*layers, data=alt.NamedData(data))

@@ -61,13 +61,12 @@ def _row(key: str, result: Result, samples: Samples, shares: int, times: int) ->
     latency_ms = samples.latency_ns[counted] / _NS_PER_MS
     if window is None or not len(latency_ms) or window.to_ns <= window.from_ns:
         return
-    seconds = (getattr(samples, window.stamp)[counted] - window.from_ns) / _NS_PER_S
-    length = (window.to_ns - window.from_ns) / _NS_PER_S
+    offsets_ns = getattr(samples, window.stamp)[counted] - window.from_ns
     yield {
         "key": key,
         "unfinished": unfinished,
         **distribution(latency_ms, unfinished, shares),
-        **over_time(seconds, latency_ms, length, times),
+        **over_time(offsets_ns, latency_ms, window.to_ns - window.from_ns, times),
     }
 
 
@@ -90,14 +89,16 @@ def distribution(latency_ms: NDArray[np.float64], unfinished: int, points: int) 
 
 
 def over_time(
-    seconds: NDArray[np.float64], latency_ms: NDArray[np.float64], length: float, points: int
+    offsets_ns: NDArray[np.int64], latency_ms: NDArray[np.float64], length_ns: int, points: int
 ) -> dict[str, Json]:
     """For equal parts of the window: their middle, requests per second, median and highest latency.
 
-    A part without a request has a rate of 0 and no latency.
+    `offsets_ns` are the times of the requests from its beginning. A part without a request has a
+    rate of 0 and no latency.
     """
-    parts = max(1, min(points, len(seconds)))
-    number = np.clip((seconds / length * parts).astype(int), 0, parts - 1)
+    parts = max(1, min(points, len(offsets_ns)))
+    length = length_ns / _NS_PER_S
+    number = np.clip(offsets_ns * parts // length_ns, 0, parts - 1)
     order = np.lexsort((latency_ms, number))
     counts = np.bincount(number, minlength=parts)
     ends = np.cumsum(counts)

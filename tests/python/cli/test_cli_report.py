@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from factories import G5, failed, quick_start, repeated, result, samples
 from gpubench.cli import program as cli
 from gpubench.results.run_directory import open_run, repeat_name
 
-HEAVY = ("torch", "transformers", "numpy", "pyarrow", "fsspec", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "fsspec", "scipy", "altair", "vl_convert")
 
 
 @pytest.fixture
@@ -152,18 +153,33 @@ def test_the_name_of_the_output_file_says_its_format(
     assert capsys.readouterr().out == ""
 
 
-def test_plots_are_written_beside_any_format(
+def test_charts_are_written_beside_any_format(
     run_directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "deep" / "plots"
+    folder = tmp_path / "deep" / "charts"
     assert cli.main(["report", run_directory, "--format", "csv", "--plots", str(folder)]) == 0
     assert capsys.readouterr().out.startswith("cell,")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        f"{quantity}-{model}.svg"
-        for quantity in ("cost", "latency", "throughput", "trade-off")
-        for model in ("bert-base", "resnet50")
-    ]
-    assert (folder / "cost-resnet50.svg").read_text().startswith("<?xml")
+    names = {path.name for path in folder.iterdir()}
+    assert {"trade-off.svg", "cost.svg", "scaling.svg", "instances.svg"} <= names
+    assert (folder / "cost.svg").read_text().startswith("<svg")
+
+
+def test_markdown_ends_with_the_charts(run_directory: str, tmp_path: Path) -> None:
+    page, folder = tmp_path / "a page.md", tmp_path / "the charts"
+    flags = ["--output", str(page), "--plots", str(folder), "--plots-format", "png"]
+    assert cli.main(["report", run_directory, *flags]) == 0
+    files = re.findall(r"!\[[^\n]*\]\((.*)\)", page.read_text())
+    assert "the%20charts/trade-off.png" in files
+    assert sorted(files) == sorted(f"the%20charts/{path.name}" for path in folder.iterdir())
+    assert (folder / "trade-off.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "start"), [("x.svg", b"<svg"), ("x.png", b"\x89PNG")])
+def test_one_picture_has_all_charts(
+    name: str, start: bytes, run_directory: str, tmp_path: Path
+) -> None:
+    assert cli.main(["report", run_directory, "--output", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
 
 
 @pytest.mark.parametrize("flags", [[], ["--format", "html"], ["--instance", "no-such"]])
@@ -185,18 +201,6 @@ def test_drawing_needs_no_torch(run_directory: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, run_directory], capture_output=True)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("flags", [["--plots", "folder"]])
-def test_without_matplotlib_plots_are_refused_before_anything_is_read(
-    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("gpubench.system.packages.find_spec", lambda name: None)
-    assert cli.main(["report", "missing", *flags]) == cli.BAD_INPUT
-    assert "matplotlib is not installed; install gpubench with the extra 'plots'" in only_line(
-        capsys
-    )
-    assert not Path("folder").exists()
 
 
 def test_compare_writes_its_table_as_a_page_too(
@@ -298,6 +302,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "RUN", "--output", "RUN"], "--output RUN cannot be written: Is a directory"),
         (["report", "RUN", "--output", "RUN/no/t.md"], "No such file or directory"),
         (["report", "RUN", "--plots", "RUN/0000000000000000.json"], "is a file"),
+        (["report", "RUN", "--plots-format", "png"], "add --plots FOLDER"),
+        (["report", "RUN", "--format", "png"], "add --output FILE"),
         (["report", "RUN", "--plots", "RUN/0000000000000000.json/x"], "Not a directory; choose"),
         (["report", "missing"], "missing is not a directory; measure with gpubench sweep"),
         (["report", "odd://x"], "odd://x: "),
@@ -343,8 +349,8 @@ def test_a_name_that_promises_another_format_is_refused_before_anything_is_read(
     missing = [str(tmp_path / "missing")] * (2 if command == "compare" else 1)
     assert cli.main([command, *missing, "--output", str(tmp_path / name)]) == 2
     line = only_line(capsys)
-    parquet = ", .parquet" if command == "report" else ""
-    assert f"it writes .md, .html, .csv, .json{parquet} and .txt" in line
+    own = ", .parquet, .svg, .png" if command == "report" else ""
+    assert f"it writes .md, .html, .csv, .json{own} and .txt" in line
     assert "missing" not in line.replace(name, "")
     assert not (tmp_path / name).exists()
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from factories import DRIFT, G5, WRONG_ANSWERS, failed, quick_start, repeated, result
+from factories import DRIFT, G5, WRONG_ANSWERS, failed, quick_start, repeated, result, samples
 
+from gpubench.errors import InputError
+from gpubench.planning.compare import compare
 from gpubench.report.charts import files
 from gpubench.report.charts.chart import ChartSet, Json, Row
+from gpubench.report.charts.comparison_charts import comparison_charts
+from gpubench.report.charts.request_rows import MOST_SHARES, MOST_TIMES, distribution
 from gpubench.report.charts.result_charts import result_charts
-from gpubench.results.result import Achieved, Result
+from gpubench.results.result import Achieved, CountedRows, Result, Stages, StageSummary
 
 
 def by_batch(**settings: Any) -> list[Result]:
@@ -217,3 +223,111 @@ def test_no_row_has_a_field_that_comes_from_a_result() -> None:
         first: Row = table[0]
         assert all(set(row) == set(first) for row in table)
         assert all(name.isidentifier() for name in first)
+
+
+def with_requests(cell: Result, seconds: float = 4.0) -> Result:
+    """Its samples: 1,000 requests, of which every tenth takes ten times as long."""
+    made = samples(1000)
+    latency_ns = np.where(np.arange(1000) % 10 == 9, 10_000_000, 1_000_000)
+    made = replace(made, completed_ns=made.scheduled_ns + latency_ns)
+    first = int(made.scheduled_ns[0])
+    cell.window.counted = CountedRows(
+        stamp="scheduled_ns", from_ns=first, to_ns=first + int(seconds * 1e9)
+    )
+    return cell.with_samples(made, None)
+
+
+def test_the_distribution_of_the_requests_ends_with_the_slowest_one() -> None:
+    [row] = result_charts([with_requests(result())]).tables["requests"]
+    assert isinstance(row["ms"], list)
+    assert isinstance(row["share"], list)
+    points = dict(zip(row["share"], row["ms"], strict=True))
+    assert (points[1.0], points[0.001]) == (1.0, 10.0)
+    assert all(ms == (10.0 if share <= 0.1 else 1.0) for share, ms in points.items())
+    assert len(points) <= MOST_SHARES
+
+
+def test_an_unfinished_request_is_slower_than_all_others() -> None:
+    assert distribution(np.array([1.0, 2.0]), 2, 10) == {"ms": [1.0, 2.0], "share": [1.0, 0.75]}
+
+
+def test_parts_of_the_window_without_requests_have_a_rate_of_0_and_no_latency() -> None:
+    [row] = result_charts([with_requests(result())]).tables["requests"]
+    rate, median, highest = row["rate"], row["median"], row["highest"]
+    assert isinstance(rate, list)
+    assert isinstance(median, list)
+    assert isinstance(highest, list)
+    assert len(rate) == MOST_TIMES
+    assert rate[:50] == [1000.0] * 50  # 20 ms each; the requests end after the first of 4 seconds
+    assert rate[50:] == [0.0] * 150
+    assert median[:50] == [1.0] * 50
+    assert highest[:50] == [10.0] * 50
+    assert median[50:] == highest[50:] == [None] * 150
+
+
+def test_without_samples_there_is_no_chart_of_requests() -> None:
+    assert any("single requests" in remark for remark in result_charts(by_batch()).remarks)
+
+    def damaged(_: Result) -> None:
+        raise InputError("x.parquet is not a sample file")
+
+    charts = result_charts([with_requests(result())], samples=damaged)
+    assert any("x.parquet is not a sample file" in remark for remark in charts.remarks)
+
+
+def test_stages_add_up_and_the_front_has_a_bar_first() -> None:
+    cells = []
+    for number in range(40):
+        cell = result(10.0 + number, 100.0 + number, batch=number + 1)
+        times = {name: StageSummary(mean=ms, p50=ms, p95=ms) for name, ms in STAGES.items()}
+        cells.append(cell.model_copy(update={"stages_ms": Stages.model_validate(times)}))
+    charts = result_charts(cells)
+    table = charts.tables["stages"]
+    assert len(table) == 40
+    assert table[0]["stage"] == ["queue", "compute", "return"]
+    assert table[0]["ms"] == [1.0, 4.0, 0.5]
+    shown = {str(row["key"]) for row in table if row["shown"]}
+    assert len(shown) == 30
+    assert str(40) in shown  # the highest throughput
+    [chart] = [each for each in charts.charts if each.name == "stages"]
+    assert any("30 of 40 cells" in remark for remark in chart.remarks)
+
+
+STAGES = {"compute": 4.0, "return": 0.5, "queue": 1.0}
+
+
+def test_a_ratio_has_a_row_for_each_pair_and_figure_with_its_answer() -> None:
+    def side(factor: float) -> list[Result]:
+        cells = []
+        for batch in (1, 4):
+            speeds = [factor * batch * (100.0 + each) for each in range(4)]
+            cells += repeated(*speeds, batch=batch, instance="c7i.xlarge")
+        return cells
+
+    charts = comparison_charts([compare(side(1.0), side(1.1))])
+    table = charts.tables["pairs"]
+    assert [row["cell"] for row in table] == ["batch 1", "batch 4"] * 3
+    ratios = [1.1, 1.1, *[1 / 1.1] * 4]  # throughput, then P95 latency and cost
+    assert [row["ratio"] for row in table] == pytest.approx(ratios, rel=1e-4)
+    assert [row["colour"] for row in table] == ["B is better"] * 6
+    document = files.svg(charts)
+    assert "B is better" in document
+    assert comparison_charts([]).charts == ()
+
+
+def test_the_same_colour_is_the_same_setting_in_all_charts() -> None:
+    charts = result_charts([*by_batch(), *by_batch(precision="bf16")])
+    domains = [
+        found for chart in charts.charts for found in domains_of(chart.spec) if "bf16" in found
+    ]
+    assert len(domains) > 2
+    assert all(domain == ["fp32", "bf16"] for domain in domains)
+
+
+def domains_of(spec: Json) -> list[Any]:
+    if isinstance(spec, Mapping):
+        own = [spec["domain"]] if isinstance(spec.get("domain"), list) else []
+        return own + [found for value in spec.values() for found in domains_of(value)]
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        return [found for value in spec for found in domains_of(value)]
+    return []

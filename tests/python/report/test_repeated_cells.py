@@ -10,7 +10,7 @@ from factories import DRIFT, repeated, result
 from golden import assert_golden
 
 from gpubench.report import csv, terminal
-from gpubench.report.plots import Plot, result_plots
+from gpubench.report.charts.result_charts import result_charts
 from gpubench.report.repeats import ONE_PROCESS, OVER_REPEATS, one_for_each_cell
 from gpubench.report.results import result_tables
 from gpubench.report.table import Table
@@ -103,31 +103,15 @@ def test_csv_has_the_repeats_and_both_intervals() -> None:
     assert each[3]["error"] == "measure: it failed"
 
 
-def plotted(results: list[Result]) -> dict[str, Plot]:
-    return {plot.name: plot for plot in result_plots(results)[0]}
-
-
-def test_plots_have_the_figure_of_the_cell_and_a_small_point_for_each_repeat() -> None:
-    plots = plotted([*repeated(*SPREAD), *repeated(200.0, None, 210.0, batch=2)])
-    first, second = plots["throughput-resnet50"].lines[0].points
-    assert first.y == pytest.approx(99.946, rel=1e-3)
-    assert first.repeats == tuple((1, throughput) for throughput in SPREAD)
-    assert second.repeats == ((2, 200.0), (2, 210.0))
-    along = plots["trade-off-resnet50"].lines[0].points[0]
-    assert along.repeats == tuple((throughput, 1000 / throughput) for throughput in SPREAD)
-    [single, _] = plotted([result(), result(batch=2)])["throughput-resnet50"].lines[0].points
-    assert single.repeats == ()
-
-
-def test_every_repeat_is_inside_the_plot() -> None:
-    names = [*repeated(10.0, 30.0, runtime="eager"), *repeated(20.0, 21.0, runtime="compile")]
-    for results in ([*repeated(10.0, 30.0), *repeated(20.0, 21.0, batch=2)], names):
-        for plot in plotted(results).values():
-            for line in plot.lines:
-                for point in line.points:
-                    assert len(point.repeats) == 2
-                    assert all(y <= plot.y_limit for _, y in point.repeats)
-                    assert plot.x is None or all(x <= plot.x_limit for x, _ in point.repeats)
+def test_charts_have_the_figure_of_the_cell_and_those_of_each_repeat() -> None:
+    charts = result_charts([*repeated(*SPREAD), *repeated(200.0, None, 210.0, batch=2)])
+    first, second = charts.tables["cells"]
+    assert first["throughput"] == pytest.approx(99.946, rel=1e-3)
+    assert first["repeats_throughput"] == list(SPREAD)
+    assert first["repeats_p95"] == pytest.approx([1000 / each for each in SPREAD], rel=1e-4)
+    assert second["repeats_throughput"] == [200.0, 210.0]
+    single, _ = result_charts([result(), result(batch=2)]).tables["cells"]
+    assert single["repeats_throughput"] is None
 
 
 SLOWEST = Worst(

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpubench.planning.compare import compare
-from gpubench.report import csv, json, markdown, svg, terminal
+from gpubench.report import csv, json, markdown, terminal
+from gpubench.report.charts import files
+from gpubench.report.charts.result_charts import result_charts
 from gpubench.report.format import (
     elapsed,
     milliseconds,
@@ -25,7 +27,6 @@ from gpubench.report.format import (
     usd,
     with_interval,
 )
-from gpubench.report.plots import result_plots
 from gpubench.report.results import result_tables
 from gpubench.report.table import Column, DraftCell, make_table
 from gpubench.results.result import (
@@ -514,9 +515,9 @@ def test_an_impossible_throughput_still_makes_a_report(throughput: float, form: 
         case "json":
             json.text(rows)
         case "html":
-            plots, _ = result_plots(rows)
-            for plot in plots:
-                svg.draw(plot)
+            charts = result_charts([cell, result(batch=2)])
+            assert charts.charts
+            files.svg(charts)
         case "markdown":
             markdown.text(result_tables(rows))
         case _:

@@ -1,15 +1,15 @@
-"""Models side by side: which cell stands for a model, and what the table and the plots show."""
+"""Models side by side: which cell stands for a model, and what the table and the chart show."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
-from xml.etree import ElementTree
 
-import pytest
 from factories import DRIFT, G4DN, G5, WRONG_ANSWERS, failed, repeated, result
 
-from gpubench.report import markdown, svg, terminal
-from gpubench.report.sizes import size_plots, size_tables, variants
+from gpubench.report import markdown, terminal
+from gpubench.report.charts import files
+from gpubench.report.charts.size_charts import size_charts
+from gpubench.report.sizes import size_tables, variants
 from gpubench.results.result import Accuracy, AccuracyData, Result
 
 
@@ -54,15 +54,15 @@ def bert(throughput: float = 20.0, **settings: Any) -> Result:
     return sized(throughput, model="bert-base", **sizes, **settings)
 
 
-def test_one_model_has_neither_table_nor_plot() -> None:
+def test_one_model_has_neither_table_nor_chart() -> None:
     cells = [sized(), sized(30, precision="bf16"), sized(25, batch=4)]
     assert size_tables(cells) == []
-    assert size_plots(cells) == []
+    assert size_charts(cells).charts == ()
 
 
 def test_one_model_with_two_accuracies_has_both() -> None:
     cells = [sized(accuracy=0.761), sized(50, precision="bf16", accuracy=0.760)]
-    assert len(size_tables(cells)) == len(size_plots(cells)) == 1
+    assert len(size_tables(cells)) == len(size_charts(cells).charts) == 1
 
 
 def test_a_row_has_the_sizes_the_speed_and_the_price_of_a_model() -> None:
@@ -142,64 +142,71 @@ def test_accuracy_and_drop_are_columns_where_they_were_measured() -> None:
     assert {"accuracy", "drop"} <= set(markdown.text(size_tables(cells)).split())
 
 
-def test_cost_is_plotted_against_accuracy() -> None:
+def drawn(cells: list[Result]) -> list[tuple[Any, ...]]:
+    """(panel, model, variant, x, y) of each point."""
+    names = ("panel", "colour", "shape", "x", "y")
+    return [tuple(row[name] for name in names) for row in size_charts(cells).tables["models"]]
+
+
+def usd(cell: Result) -> float:
+    value = cell.costs[0].usd_per_million
+    assert value is not None
+    return float(f"{value:.5g}")
+
+
+def test_cost_is_drawn_against_accuracy() -> None:
     cells = [bert(accuracy=0.92), distilbert(accuracy=0.905), sized()]
-    [plot] = size_plots(cells)
-    assert plot.name == "models-cost-top-1-accuracy"
-    assert plot.x
-    assert not plot.x.begins_at_zero
-    [small, large] = plot.lines
-    assert (small.name, large.name) == ("distilbert", "bert-base")
-    [point] = small.points
-    assert (point.x, point.y) == (90.5, cells[1].costs[0].usd_per_million)
-    assert point.x_interval == pytest.approx((89.5, 91.5))
-    assert "Not drawn for lack of a figure: 1 of 3 variants." in plot.remarks
+    charts = size_charts(cells)
+    [chart] = charts.charts
+    assert chart.name == "models-cost-accuracy"
+    panel = "top-1 accuracy on labelled.parquet"
+    assert drawn(cells) == [
+        (panel, "distilbert", "", 90.5, usd(cells[1])),
+        (panel, "bert-base", "", 92.0, usd(cells[0])),
+    ]
+    row = charts.tables["models"][0]
+    assert (row["x_low"], row["x_high"]) == (89.5, 91.5)
+    assert "Not drawn for lack of a figure: 1 of 3 variants." in chart.remarks
 
 
-def test_accuracies_on_other_data_have_another_plot() -> None:
+def test_each_metric_and_each_data_has_its_panel() -> None:
     cells = [
-        make(accuracy=0.9, data=data, precision=precision)
+        make(accuracy=0.9, data=data, metric=metric, precision=precision)
         for make in (bert, distilbert)
-        for data, precision in (("a.parquet", "fp32"), ("b.parquet", "bf16"))
+        for data, metric, precision in (
+            ("a.parquet", "top1", "fp32"),
+            ("b.parquet", "top1", "bf16"),
+            ("b.parquet", "f1", "int8"),
+        )
     ]
-    plots = size_plots(cells)
-    assert [plot.name for plot in plots] == [
-        "models-cost-top-1-accuracy",
-        "models-cost-top-1-accuracy-2",
-    ]
-    assert [plot.x and "a.parquet" in plot.x.title for plot in plots] == [True, False]
-    assert [len(line.points) for plot in plots for line in plot.lines] == [1] * 4
+    assert len(size_charts(cells).charts) == 1
+    panels = [panel for panel, *_ in drawn(cells)]
+    assert {name: panels.count(name) for name in panels} == {
+        "top-1 accuracy on a.parquet": 2,
+        "top-1 accuracy on b.parquet": 2,
+        "F1 accuracy on b.parquet": 2,
+    }
 
 
-def test_each_metric_has_its_plot() -> None:
-    cells = [
-        bert(accuracy=0.92),
-        distilbert(accuracy=0.9),
-        bert(accuracy=0.88, metric="f1", precision="bf16"),
-        distilbert(accuracy=0.87, metric="f1", precision="bf16"),
+def test_without_accuracy_cost_is_drawn_against_the_arithmetic() -> None:
+    cells = [bert(), distilbert()]
+    assert [chart.name for chart in size_charts(cells).charts] == ["models-cost-arithmetic"]
+    assert [(model, x) for _, model, _, x, _ in drawn(cells)] == [
+        ("distilbert", 11.2),
+        ("bert-base", 22.4),
     ]
-    assert [plot.name for plot in size_plots(cells)] == [
-        "models-cost-top-1-accuracy",
-        "models-cost-f1-accuracy",
-    ]
-
-
-def test_without_accuracy_cost_is_plotted_against_the_arithmetic() -> None:
-    [plot] = size_plots([bert(), distilbert()])
-    assert plot.name == "models-cost-arithmetic"
-    assert [line.name for line in plot.lines] == ["distilbert", "bert-base"]
-    assert [line.points[0].x for line in plot.lines] == pytest.approx([11.2, 22.4])
 
 
 def test_without_a_price_it_is_the_throughput() -> None:
     cells = [cell.model_copy(update={"costs": []}) for cell in (bert(), distilbert())]
-    [plot] = size_plots(cells)
-    assert plot.name == "models-throughput-arithmetic"
-    assert [line.points[0].y for line in plot.lines] == [40.0, 20.0]
+    assert [chart.name for chart in size_charts(cells).charts] == ["models-throughput-arithmetic"]
+    assert [y for *_, y in drawn(cells)] == [40.0, 20.0]
 
 
-def test_without_sizes_there_is_no_plot() -> None:
-    assert size_plots([sized(flops=None), sized(model="resnet50", flops=None, rate=5.0)]) == []
+def test_without_sizes_there_is_a_reason_for_no_chart() -> None:
+    charts = size_charts([sized(flops=None), distilbert(accuracy=0.9)])
+    assert charts.charts == ()
+    assert charts.remarks == ("No chart of the models: fewer than two have their figures.",)
 
 
 def test_shapes_are_the_variants_of_a_model() -> None:
@@ -207,39 +214,21 @@ def test_shapes_are_the_variants_of_a_model() -> None:
         *(bert(20, precision=precision) for precision in ("fp32", "bf16")),
         *(distilbert(40, precision=precision) for precision in ("fp32", "bf16")),
     ]
-    [plot] = size_plots(cells)
-    assert plot.shapes == ("fp32", "bf16")
-    assert [[point.shape for point in line.points] for line in plot.lines] == [[0, 1], [0, 1]]
-    drawn = "".join(ElementTree.fromstring(svg.draw(plot)).itertext())
-    assert all(name in drawn for name in ("bf16", "bert-base", "distilbert", "USD per million"))
-
-
-def of_many_models(count: int) -> list[Result]:
-    return [
-        sized(10 + number, model=f"m.py:model_{number}", flops=1e9 * (number + 1), precision=each)
-        for number in range(count)
-        for each in ("fp32", "bf16")
+    assert [(model, shape) for _, model, shape, *_ in drawn(cells)] == [
+        ("distilbert", "fp32"),
+        ("distilbert", "bf16"),
+        ("bert-base", "fp32"),
+        ("bert-base", "bf16"),
     ]
+    document = files.svg(size_charts(cells))
+    assert all(f">{name}<" in document for name in ("bf16", "bert-base", "distilbert"))
 
 
-def test_many_models_have_a_plot_for_each_variant_with_the_same_scales() -> None:
-    assert len(size_plots(of_many_models(7))) == 1
-    plots = size_plots(of_many_models(8))
-    assert [plot.name for plot in plots] == [
-        "models-cost-arithmetic-fp32",
-        "models-cost-arithmetic-bf16",
-    ]
-    assert plots[0].y_limit == plots[1].y_limit
-    assert [len(line.points) for plot in plots for line in plot.lines] == [1] * 16
-    assert plots[0].shapes == ()
-
-
-def test_two_machines_are_two_lines_of_a_model() -> None:
+def test_two_machines_are_two_colours_of_a_model() -> None:
     cells = [make(machine=machine) for make in (bert, distilbert) for machine in (G5, G4DN)]
-    [plot] = size_plots(cells)
-    assert [line.name for line in plot.lines] == [
+    assert {model for _, model, *_ in drawn(cells)} == {
         "distilbert · g5.4xlarge",
         "bert-base · g5.4xlarge",
         "distilbert · g4dn.4xlarge",
         "bert-base · g4dn.4xlarge",
-    ]
+    }
