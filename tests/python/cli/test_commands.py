@@ -21,7 +21,7 @@ FAST = ["--model", "synthetic", "--service-time", "20us", "--warmup", "0", "--re
 def gpubench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [str(GPUBENCH), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL
     )
 
 

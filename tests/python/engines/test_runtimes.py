@@ -324,7 +324,7 @@ def test_the_workers_of_the_core_can_run_an_engine(
     runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are not threads of Python: each call has a new Python thread state."""
-    monkeypatch.setattr("gpubench.measure.engine.load", lambda spec: SMALL["bert"]())
+    make_presets_small(monkeypatch)
     cell = small_cell("bert", runtime, precision, workers=2)
     asked = another(cell, requests=20, warmup=0.0)
     result = gpubench.run(asked.spec)

@@ -443,7 +443,7 @@ BAD_FILES: Sequence[tuple[dict[str, object], str]] = (
 def test_a_bad_file_is_refused_before_a_model_is_loaded(
     columns: dict[str, object], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpubench.measure.engine.load", None)
+    monkeypatch.setattr("gpubench.measure.shared.load", None)
     data = write("bad.parquet", **columns)
     with pytest.raises(InputError, match=expected) as refusal:
         gpubench.run(model="models.py:classifier", device="cpu", eval=data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -14,6 +14,7 @@ import factories
 import pytest
 import torch
 from factories import a_cell, another
+from small_models import make_presets_small
 
 import gpubench
 from gpubench.engines.base import Engine, build
@@ -55,9 +56,21 @@ def numerics_of(forward: Forward, reference: Reference, precision: str = "fp32")
     return numerics
 
 
+@pytest.fixture
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_presets_small(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def resnet() -> tuple[LoadedModel, Reference]:
-    model = load(a_cell(model="resnet50"))
+    """All layers of ResNet50, with images of a quarter of the width and height."""
+    preset = load(a_cell(model="resnet50"))
+
+    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
+        (images,) = preset.make_inputs(generator, samples)
+        return (images[:, :, ::4, ::4].contiguous(),)
+
+    model = replace(preset, make_inputs=make_inputs)
     return model, make_reference(model, 0, 8)
 
 
@@ -79,9 +92,10 @@ def test_the_model_itself_passes_at_every_batch_size(
     assert not suspect(numerics)
 
 
-def test_rounding_to_bf16_passes(resnet: tuple[LoadedModel, Reference]) -> None:
+def test_rounding_to_bf16_passes() -> None:
     """Each layer gives its outputs in bf16. The arithmetic is in fp32, which every CPU has."""
-    model, reference = resnet
+    model = load(a_cell(model="resnet50"))
+    reference = make_reference(model, 0, 8)
 
     def to_bf16(layer: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
         return output.bfloat16().float()
@@ -600,6 +614,7 @@ def test_outputs_of_other_shapes_fail_the_cell(distilbert: tuple[LoadedModel, Re
         numerics_of(lambda *inputs: model.module(*inputs)[0], reference)
 
 
+@pytest.mark.usefixtures("small_presets")
 def test_cells_of_a_preset_share_a_reference_whatever_their_batch() -> None:
     cell = a_cell(model="distilbert", seq_len=16)
     model = load(cell)
@@ -619,6 +634,7 @@ def test_cells_of_a_preset_share_a_reference_whatever_their_batch() -> None:
     assert not references.has(model, another(cell, seed=1))
 
 
+@pytest.mark.usefixtures("small_presets")
 @pytest.mark.parametrize("batch", [1, 3, 4, 8, 12, 16, 40])
 def test_the_reference_of_a_preset_holds_the_outputs_of_its_requests(batch: int) -> None:
     cell = a_cell(model="distilbert", seq_len=16, batch=batch)
@@ -636,6 +652,7 @@ def test_the_reference_of_a_preset_holds_the_outputs_of_its_requests(batch: int)
         assert len(tokens[:, row].unique(dim=0)) == len(tokens)
 
 
+@pytest.mark.usefixtures("small_presets")
 def test_two_exchanged_rows_of_a_large_batch_are_found() -> None:
     cell = a_cell(model="distilbert", seq_len=16, batch=40)
     model = load(cell)
@@ -648,6 +665,7 @@ def test_two_exchanged_rows_of_a_large_batch_are_found() -> None:
     assert not suspect(numerics_of(model.module, reference))
 
 
+@pytest.mark.usefixtures("small_presets")
 def test_an_engine_is_checked_and_its_cold_start_timed_when_it_is_made() -> None:
     stages: list[str] = []
     cell = a_cell(model="distilbert", seq_len=8, runtime="eager", device="cpu", threads=1)
