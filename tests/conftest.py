@@ -11,8 +11,8 @@ from datetime import date
 
 import pytest
 
-# OpenMP reads this when torch is imported. By default its threads spin while they wait: beside other
-# programs, the same inferences took four times as much CPU time.
+# OpenMP reads this when torch is imported. By default its threads spin while they wait. Beside
+# other programs, the same inferences then took four times as much CPU time.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -199,12 +199,14 @@ def test_a_crossing_outside_the_probed_rates_gives_no_answer() -> None:
 
 def test_a_search_with_the_synthetic_model_has_rate_verdict_and_costs() -> None:
     spec = gpubench.Spec.model_validate({**FAST, "usd_per_hour": 3.6})
-    found = search(spec, "p95:1ms", probes=4)
+    found = search(spec, "p95:10ms", probes=4)  # far above the service time, also on a busy machine
     assert found.error is None
     loads = [probe.load for probe in found.probes]
     assert loads[:3] == ["unloaded", "saturated", "open"]
     assert len(loads) <= 6
-    assert found.capacity_per_second == pytest.approx(10_000, rel=0.5)
+    # The service time, and with it the capacity, of a busy machine can only be worse than asked.
+    assert found.capacity_per_second == found.probes[1].result.throughput_per_second
+    assert 0 < (found.capacity_per_second or 0) < 10_500
     opened = [probe for probe in found.probes if probe.load == "open"]
     assert len({probe.result.spec.load_seed for probe in opened}) == len(opened)
     assert {probe.result.spec.workers for probe in found.probes} == {1}
