@@ -107,10 +107,10 @@ def test_searches_are_reported_and_are_no_cells(
     assert "nothing was measured" in again.err
     assert cli.main(["report", run]) == 0
     assert capsys.readouterr().out == captured.out
-    assert cli.main(["report", run, "--format", "csv"]) == 0
-    assert "also holds searches" in capsys.readouterr().err
+    assert cli.main(["report", run, "--format", "csv"]) == 2
+    assert "has no cells, and csv holds only these" in capsys.readouterr().err
     assert cli.main(["compare", run, run]) == 2
-    assert "holds no results" in capsys.readouterr().err
+    assert "holds only searches or cold starts" in capsys.readouterr().err
     assert cli.main(["sweep", *FLAGS, "--output", run, "--quiet"]) == 0
     assert len(open_run(run).read_all().cells) == 1
     assert len(open_run(run).read_all(searches=True).searches) == 2
