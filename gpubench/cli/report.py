@@ -145,7 +145,8 @@ def command(
     searches = [reprice_search(each, *prices) for each in combined_searches(contents.searches)]
     if form in {"csv", "parquet"} and not shown:
         raise InputError(
-            f"{directory} has no cells, and {form} holds only these; choose another --format, such as html"
+            f"{directory} has no cells, and {form} holds only these; choose another --format, such "
+            "as html"
         )
     if unmeasured := [each for each in searches if not each.probes]:
         failures = {each.error.message for each in unmeasured if each.error is not None}
