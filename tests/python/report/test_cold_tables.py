@@ -93,7 +93,7 @@ def test_a_directory_with_cold_starts_alone_can_be_read(
     directory = open_run(tmp_path)
     directory.write_cold("cold-0123456789abcdef", cold_result())
     assert directory.read_all(cold=True).cells == []
-    with pytest.raises(InputError, match="holds no results"):
+    with pytest.raises(InputError, match="holds only searches or cold starts"):
         directory.read_all()
     assert cli.main(["report", str(tmp_path), "--format", "markdown"]) == 0
     assert "ready P50 s" in capsys.readouterr().out
