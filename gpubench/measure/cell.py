@@ -23,7 +23,7 @@ from gpubench.measure.time_left import window_seconds
 from gpubench.measure.warm_up import WarmedUp
 from gpubench.results.result import Failure, Result
 from gpubench.spec.cell import Cell
-from gpubench.spec.parse import given_spec
+from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.system.garbage import LongLived
@@ -59,6 +59,7 @@ def run(
 ) -> Result: ...
 
 
+@shows_settings
 def run(
     spec: Spec | None = None,
     progress: Progress | None = None,

@@ -24,7 +24,7 @@ from gpubench.spec.objective import (
     SearchSettings,
     parse_objective,
 )
-from gpubench.spec.parse import given_spec
+from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.statistics.crossing import (
@@ -85,6 +85,7 @@ def search(
 ) -> SearchResult: ...
 
 
+@shows_settings
 def search(
     spec: Spec | None = None,
     objective: str | Objective = "",

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpubench.planning.documents import Source
+    from gpubench.spec.objective import Objective
 
 
 class _Callable(ModuleType):
     """This package has the name of the function `gpubench.report`, so it can be called, too."""
 
-    def __call__(self, *arguments: Any, **options: Any) -> None:
-        import_module("gpubench.loaded").report(*arguments, **options)
+    def __call__(
+        self,
+        sources: Source | Sequence[Source],
+        output: str | Path,
+        *,
+        title: str | None = None,
+        objective: str | Objective | None = None,
+        each_repeat: bool = False,
+    ) -> None:
+        """Write what was measured into a file: see `gpubench.loaded.report`."""
+        import_module("gpubench.loaded").report(
+            sources, output, title=title, objective=objective, each_repeat=each_repeat
+        )
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter, Signature, signature
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,6 +30,25 @@ def make_spec(
         problem = f"{spec.arrivals} arrivals need a rate; add --rate"
         raise InputError(located("arrivals", problem, lines.get("arrivals", origin)))
     return spec
+
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def shows_settings(function: Function) -> Function:
+    """Have `help` and notebooks show each setting that a function takes as **settings."""
+    own = [
+        each
+        for each in signature(function).parameters.values()
+        if each.kind is not Parameter.VAR_KEYWORD
+    ]
+    settings = [
+        # A Spec may be given in place of settings, so none of them is required.
+        each.replace(default=None) if each.default is Parameter.empty else each
+        for each in signature(Spec).parameters.values()
+    ]
+    function.__signature__ = Signature([*own, *settings])  # type: ignore[attr-defined]
+    return function
 
 
 def names(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 import gpubench
+from gpubench import loaded, report
 from gpubench.results.result import parse_result
 
 README = Path(__file__).parents[2] / "README.md"
@@ -106,6 +109,22 @@ def test_help_shows_names_and_settings() -> None:
     assert "    compare(" in done.stdout
     for name, field in gpubench.Spec.model_fields.items():
         assert f"{name}: {field.description}" in done.stdout
+
+
+@pytest.mark.parametrize("function", [gpubench.run, gpubench.search])
+def test_signatures_in_a_notebook_name_every_setting(function: Callable[..., object]) -> None:
+    parameters = signature(function).parameters
+    assert set(gpubench.Spec.model_fields) < set(parameters)
+    assert parameters["batch"].default == 1
+    assert "settings" not in parameters
+
+
+def test_the_signature_of_report_is_that_of_the_function() -> None:
+    called, (_, *own) = (
+        signature(loaded.report),
+        signature(type(report).__call__).parameters.items(),
+    )
+    assert dict(own) == dict(called.parameters)
 
 
 def test_core_is_an_attribute() -> None:
