@@ -1,0 +1,224 @@
+"""The page in a real browser: nothing leaves it, and everything on it works."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import PHONE, browser, draw_charts, open_page
+from factories import DRIFT, TOO_FEW, WRONG_ANSWERS, failed
+from page_tree import page_data
+from planning_results import closed_loop, open_loop, written
+from playwright.sync_api import Browser, Page
+
+from gpubench.cli.program import main
+from gpubench.results.result import Reason, Result
+
+__all__ = ["browser"]  # a fixture
+
+REASONS: dict[int, tuple[Reason, ...]] = {
+    3: (DRIFT,),
+    5: (TOO_FEW,),
+    7: (WRONG_ANSWERS, DRIFT),
+    33: (TOO_FEW,),
+}
+SPEED = {"torchscript": 20.0, "onnxruntime": 26.0, "compile": 31.0}
+
+
+def sweep(count: int) -> list[Result]:
+    """Cells with figures as a sweep would find them. A load of None is a closed loop."""
+    settings: Iterable[tuple[str, str, str, int, int, float | None]]
+    if count <= 40:
+        settings = itertools.product(
+            ("resnet50",), ("fp32", "bf16"), SPEED, (1, 2, 4, 8), (1,), (None, 0.8)
+        )
+    else:
+        settings = itertools.product(
+            ("resnet50", "bert-base", "distilbert"),
+            *(("fp32", "bf16"), SPEED, (1, 2, 4, 8, 16, 32), (1, 2), (None, 0.3, 0.6, 0.8, 0.9)),
+        )
+    cells = []
+    for number, (model, precision, runtime, batch, workers, load) in enumerate(settings):
+        most = SPEED[runtime] * (1.6 if precision == "bf16" else 1) * (1 + math.log2(batch) / 10)
+        alone_ms = batch / most * 1e3
+        given = {
+            **{"model": model, "runtime": runtime, "precision": precision, "batch": batch},
+            **{"workers": workers, "reasons": REASONS.get(number % 40, ())},
+        }
+        if load is None:
+            cells.append(closed_loop(most * workers**0.4, alone_ms * workers, **given))
+        else:
+            p95_ms = alone_ms * (1 + load / (1 - load) / workers)
+            cells.append(open_loop(most / batch * load, p95_ms, 1.1 * p95_ms, **given))
+        if len(cells) == count:
+            break
+    return cells
+
+
+def written_page(folder: Path, cells: list[Result]) -> Path:
+    run = written(folder / "run", *cells)
+    file = folder / "page.html"
+    assert main(["report", run, "--title", "A sweep", "--output", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    counts = (1, 40, 500)
+    return {n: written_page(tmp_path_factory.mktemp(f"p{n}"), sweep(n)) for n in counts}
+
+
+@pytest.fixture
+def page(browser: Browser, pages: dict[int, Path]) -> Iterator[Page]:
+    with open_page(browser, pages[40]) as opened:
+        yield opened
+
+
+def shown(page: Page, column: str) -> list[str]:
+    """The visible texts of a column of the table."""
+    titles = page.locator("thead th button").all_inner_texts()
+    number = titles.index(column) + 1
+    cells = page.locator(f".sheet tbody tr:visible > :nth-child({number})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def choose(page: Page, name: str, option: str) -> None:
+    """Choose an option of a list above the first table."""
+    lists = page.get_by_role("combobox", name=name, exact=True)
+    lists.first.select_option(label=option)
+
+
+def test_the_page_of_500_cells_is_smaller_than_3_mb(pages: dict[int, Path]) -> None:
+    assert pages[500].stat().st_size < 3e6
+
+
+def test_the_slider_changes_the_answer(page: Page, pages: dict[int, Path]) -> None:
+    data = page_data(pages[40].read_text())["answers"]
+    slider = page.get_by_role("slider")
+    settings = set()
+    for number in (0, len(data["steps"]) // 2, len(data["steps"]) - 1):
+        slider.fill(str(number))
+        answer = data["answers"][data["steps"][number]["answers"][0]]
+        assert page.locator("output").inner_text() == data["steps"][number]["text"]
+        assert page.locator(".answer .sentence").inner_text() == answer["sentence"]
+        figures = page.locator(".answer dd").all_inner_texts()
+        assert figures == [text for _, text in answer["figures"]]
+        settings.add(answer["setting"])
+    assert len(settings) == 3
+
+
+def test_a_key_moves_the_slider(page: Page) -> None:
+    slider = page.get_by_role("slider")
+    before = page.locator("output").inner_text()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("output").inner_text() != before
+    assert slider.get_attribute("aria-valuetext") == page.locator("output").inner_text()
+
+
+def test_a_header_sorts_by_its_figures_and_absent_ones_are_last(page: Page) -> None:
+    header = page.get_by_role("columnheader", name="rate /s")
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    rates = shown(page, "rate /s")
+    numbers = [float(rate) for rate in rates if rate != "–"]
+    assert numbers == sorted(numbers)
+    assert rates[len(numbers) :] == ["–"] * (len(rates) - len(numbers)) != []
+    header.get_by_role("button").press("Enter")
+    assert header.get_attribute("aria-sort") == "descending"
+    assert shown(page, "rate /s") == [*map("{:g}".format, numbers[::-1]), *rates[len(numbers) :]]
+
+
+def test_filters_and_the_search_leave_the_rows_that_fit(page: Page) -> None:
+    count = page.locator(".count")
+    assert count.inner_text() == "40 rows"
+    assert count.get_attribute("aria-live") == "polite"
+    choose(page, "runtime", "onnxruntime")
+    assert set(shown(page, "runtime")) == {"onnxruntime"}
+    page.get_by_label("Search").fill("BF16  suspect")
+    assert set(shown(page, "precision")) == {"bf16"}
+    verdicts = shown(page, "verdict")
+    assert set(verdicts) == {"suspect"}
+    assert count.inner_text() == f"{len(verdicts)} of 40 rows"
+
+
+def test_csv_has_the_rows_that_are_shown(page: Page) -> None:
+    choose(page, "runtime", "torchscript")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    assert download.value.suggested_filename == "A sweep - gpubench.csv"
+    rows = list(csv.DictReader(StringIO(Path(download.value.path()).read_text())))
+    assert [row["runtime"] for row in rows] == shown(page, "runtime")
+    assert {row["verdict"] for row in rows} == {"valid", "suspect"}
+    assert "" in {row["rate /s"] for row in rows}
+
+
+def test_a_verdict_unfolds_to_its_remedies(page: Page) -> None:
+    verdict = page.locator("tbody details").first
+    assert DRIFT.remedy not in page.locator("tbody").inner_text()
+    verdict.locator("summary").click()
+    assert DRIFT.remedy in verdict.inner_text()
+
+
+@pytest.mark.parametrize("count", [1, 40])
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_accessibility_fault_is_found(
+    browser: Browser, pages: dict[int, Path], count: int, dark: bool
+) -> None:
+    with open_page(browser, pages[count], dark=dark) as page:
+        draw_charts(page)
+        found = Axe().run(page).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_on_a_phone_the_first_screen_has_the_figures_and_nothing_is_cut_off(
+    browser: Browser, pages: dict[int, Path]
+) -> None:
+    with open_page(browser, pages[500], width=PHONE, height=844) as page:
+        for label in ("inferences /s", "P95 ms", "$/million", "verdict"):
+            box = page.locator(".answer dt", has_text=label).first.bounding_box()
+            assert box is not None
+            assert box["y"] + 50 < 844
+        draw_charts(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE
+        card = page.locator("tbody tr").first
+        for title in ("inferences /s", "P95 ms", "verdict"):
+            box = card.locator(f"[data-label='{title}']").bounding_box()
+            assert box is not None
+            assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE
+        choose(page, "Sort by", "P95 ms ↑")
+        column = page.locator(".sheet").first.locator("[data-label='P95 ms']").all_inner_texts()
+        figures = [float(text.split()[-1].replace(",", "")) for text in column]
+        assert figures[0] == min(figures)
+
+
+def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, tmp_path: Path) -> None:
+    message = "</script><img src=x onerror=alert(1)><b>=1+1</b> ${1} {{ 1 }}"
+    cells = [open_loop(20.0, 60.0, 70.0), failed(message), failed("=cmd|' /C calc'!A0", batch=2)]
+    for cell in cells:
+        cell.spec = cell.spec.model_copy(update={"weights": "=1+1<b>"})
+    with open_page(browser, written_page(tmp_path, cells)) as page:
+        for verdict in page.locator("tbody summary").all():
+            verdict.click()
+        assert message in " ".join(page.locator("tbody").all_inner_texts())
+        assert page.locator("img, main b").count() == 0
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as CSV").first.click()
+        for row in csv.reader(StringIO(Path(download.value.path()).read_text())):
+            assert not any(field.startswith(("=", "+", "@")) for field in row)
+
+
+def test_the_page_prints_without_its_tools(browser: Browser, pages: dict[int, Path]) -> None:
+    with open_page(browser, pages[40], dark=True) as page:
+        page.emulate_media(media="print")
+        assert not page.get_by_label("Search").is_visible()
+        assert not page.get_by_role("slider").is_visible()
+        assert page.locator("tbody tr:visible").count() == 40
+        background = "getComputedStyle(document.body).backgroundColor"
+        assert page.evaluate(background) == "rgb(255, 255, 255)"
