@@ -85,7 +85,7 @@ def command(
     from gpubench.planning.decision import plan
     from gpubench.report import escape, markdown, terminal
     from gpubench.report.fleet import load_csv, load_json, load_sentence, load_tables
-    from gpubench.report.page.answers import answers_of
+    from gpubench.report.page.advice import advice_of
     from gpubench.report.page.page import page
     from gpubench.report.plan import models_side_by_side, plan_tables
     from gpubench.report.plan_files import csv_text, json_text
@@ -125,7 +125,7 @@ def command(
                 above = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
                 emit(above + markdown.text(tables), output)
             case "html":
-                shown = answers_of(planned)
+                shown = advice_of(planned)
                 emit(page(f"Plan for {objective}", tables, answers=shown, said=of_loads), output)
             case "csv":
                 emit(load_csv(loads) if loads else csv_text(planned), output)

@@ -20,7 +20,6 @@ function make(tag, text = "", properties = {}) {
 
 function watchObjective() {
   const input = document.getElementById("objective");
-  chosen.objective_ms = DATA.answers.steps[Number(input.value)].limit_ms;
   input.addEventListener("input", () => showStep(DATA.answers.steps[Number(input.value)], input));
   showStep(DATA.answers.steps[Number(input.value)], input); // a browser may have kept another position
 }
@@ -43,7 +42,8 @@ function showStep(step, input) {
       return figure;
     }));
   });
-  setSignal("objective_ms", step.limit_ms);
+  // The charts show P95, so that the limit of another percentile has no place in them.
+  if (DATA.answers.percent === 95) setSignal("objective_ms", step.limit_ms);
 }
 
 // Charts -----------------------------------------------------------------------------------------
@@ -70,19 +70,45 @@ function draw(number) {
   views.set(number, null);
   const chart = DATA.charts.charts[number];
   const place = document.getElementById(`chart-${number}-drawing`);
-  const datasets = Object.fromEntries(chart.data.map((name) => [name, DATA.charts.tables[name]]));
-  vegaEmbed(place, { ...chart.spec, datasets }, {
+  const spec = isPhone() ? narrowed(chart.spec) : { ...chart.spec };
+  spec.datasets = Object.fromEntries(chart.data.map((name) => [name, DATA.charts.tables[name]]));
+  spec.params = (spec.params ?? []).map((each) =>
+    chart.parameters.includes(each.name) ? { ...each, value: chosen[each.name] } : each);
+  vegaEmbed(place, spec, {
     actions: { export: true, source: false, compiled: false, editor: false },
     ast: true, // expressions are interpreted: the page allows no eval
+    config: DATA.charts.config,
     defaultStyle: false,
+    forceActionsMenu: true,
+    logLevel: 1, // errors only: a panel without points of a kind is no reason for a warning
     downloadFileName: document.title,
     renderer: "svg",
     tooltip: { disableDefaultStyle: true },
   }).then((embedded) => {
     views.set(number, embedded.view);
     place.classList.add("drawn");
-    for (const name of chart.parameters) if (chosen[name] !== null) signal(embedded.view, name);
+    for (const name of chart.parameters) signal(embedded.view, name);
+    const svg = place.querySelector("svg.marks");
+    const width = Number(svg.getAttribute("width"));
+    svg.style.maxWidth = `min(100%, ${1.25 * width}px)`;
+    if (width > 640) place.closest("figure").classList.add("broad");
   });
+}
+
+function isPhone() {
+  return window.matchMedia("(max-width: 40rem)").matches;
+}
+
+// The same chart with its panels one below the other, none of them wider than a phone.
+function narrowed(spec) {
+  if (Array.isArray(spec)) return spec.map(narrowed);
+  if (spec === null || typeof spec !== "object") return spec;
+  const entries = Object.entries(spec).map(([key, value]) => {
+    if (key === "columns") return [key, 1];
+    if (key === "width" && value > 260) return [key, 260];
+    return [key, narrowed(value)];
+  });
+  return Object.fromEntries(entries);
 }
 
 function setSignal(name, value) {

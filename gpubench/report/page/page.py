@@ -11,8 +11,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from gpubench.report.charts.chart import ChartSet, Json
+from gpubench.report.charts.theme import config
 from gpubench.report.escape import terminal
-from gpubench.report.page.answers import Answers
+from gpubench.report.page.advice import AdviceSteps
 from gpubench.report.page.vega import vega_script
 from gpubench.report.table import Table
 
@@ -27,7 +28,7 @@ def page(
     tables: Sequence[Table] = (),
     *,
     facts: Sequence[str] = (),
-    answers: Answers | None = None,
+    answers: AdviceSteps | None = None,
     said: Sequence[str] = (),
     charts: ChartSet = NO_CHARTS,
     remarks: Sequence[str] = (),
@@ -46,6 +47,7 @@ def page(
         said=said,
         charts=charts,
         tables=tables,
+        shared_remarks=_shared_remarks(charts),
         remarks=[*remarks, *charts.remarks],
         style=_file("page.css"),
         data=_embedded(data),
@@ -54,9 +56,16 @@ def page(
     )
 
 
+def _shared_remarks(charts: ChartSet) -> list[str]:
+    """What is true of all of several charts. It is said once, below them."""
+    first, *others = [each.remarks for each in charts.charts] or [()]
+    return [remark for remark in first if others and all(remark in each for each in others)]
+
+
 def _charts(charts: ChartSet) -> Json:
     """What the script needs to draw them."""
     return {
+        "config": config(),
         "tables": charts.tables,
         "charts": [
             {"spec": each.spec, "data": each.data, "parameters": each.parameters}

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from gpubench.errors import InputError
 from gpubench.planning.candidates import AS_STORED, GivenPrices
 from gpubench.planning.documents import Documents
-from gpubench.report.charts.chart import ChartSet
+from gpubench.report.charts.result_charts import result_charts
 from gpubench.report.format import count
 from gpubench.report.notes import price_name
-from gpubench.report.page.answers import Answers, answers
-from gpubench.report.page.page import NO_CHARTS, page
+from gpubench.report.page.advice import AdviceSteps, advice_steps
+from gpubench.report.page.page import page
 from gpubench.report.settings import machine_name
 from gpubench.report.table import Table
 from gpubench.results.result import Cost, Result
@@ -30,7 +30,6 @@ def run_page(
     objective: Objective | None = None,
     prices: GivenPrices = AS_STORED,
     directories: Sequence[str] = (),
-    charts: ChartSet = NO_CHARTS,
 ) -> str:
     """The page. `results` are the documents with the prices that the tables show.
 
@@ -38,11 +37,11 @@ def run_page(
     If the results do not allow an answer, for example because their inputs are in different places,
     the page says why.
     """
-    found: Answers | None = None
+    found: AdviceSteps | None = None
     remarks: list[str] = []
     if documents.cells or documents.searches:
         try:
-            found = answers(documents, objective, prices, directories=directories)
+            found = advice_steps(documents, objective, prices, directories=directories)
         except InputError as error:
             remarks.append(f"What to deploy is not known: {error}")
     return page(
@@ -50,7 +49,7 @@ def run_page(
         tables,
         facts=page_facts(results),
         answers=found,
-        charts=charts,
+        charts=result_charts(each for each in results if isinstance(each, Result)),
         remarks=remarks,
     )
 

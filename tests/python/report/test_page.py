@@ -19,7 +19,7 @@ from gpubench.planning.decision import decide
 from gpubench.planning.documents import Documents
 from gpubench.pricing.cost import reprice
 from gpubench.report.charts.chart import Chart, ChartSet, Json, Row
-from gpubench.report.page.answers import answers
+from gpubench.report.page.advice import advice_steps
 from gpubench.report.page.page import page
 from gpubench.report.page.run_page import page_facts, run_page
 from gpubench.report.plan_sentences import decision_sentence
@@ -97,7 +97,7 @@ def test_the_answer_is_that_of_the_plan_for_every_objective_of_the_slider() -> N
         open_loop(18.0, 60.0, 70.0),
         closed_loop(50.0, 300.0, runtime="compile"),
     )
-    made = answers(found)
+    made = advice_steps(found)
     assert len(made.steps) > 4
     winners = set()
     for step in made.steps:
@@ -112,7 +112,7 @@ def test_the_answer_is_that_of_the_plan_for_every_objective_of_the_slider() -> N
 def test_the_slider_has_every_limit_where_the_cheapest_setting_changes() -> None:
     rates = range(1, 12)
     found = documents(*(open_loop(10.0 * n, 7.31 * n, 7.4 * n, batch=n) for n in rates))
-    made = answers(found)
+    made = advice_steps(found)
     at = {step.limit_ms: step.answers[0] for step in made.steps}
     for n in rates:
         size = 0.1 if 7.31 * n < 10 else 1
@@ -124,7 +124,7 @@ def test_the_slider_has_every_limit_where_the_cheapest_setting_changes() -> None
 
 def test_hundreds_of_settings_have_at_most_forty_objectives() -> None:
     found = documents(*(open_loop(5.0 * n, 3.7 * n, 3.8 * n, batch=n) for n in range(1, 200)))
-    made = answers(found, Objective(95, 0.0371))
+    made = advice_steps(found, Objective(95, 0.0371))
     assert len(made.steps) == 40
     assert made.steps[made.chosen].text == "P95 within 37.1ms"
     limits = [step.limit_ms for step in made.steps]
@@ -135,13 +135,13 @@ def test_without_an_objective_the_page_says_which_one_it_shows() -> None:
     cells = [
         open_loop(10.0, latency, latency, batch=b) for b, latency in ((1, 8), (2, 31), (4, 900))
     ]
-    made = answers(documents(*cells))
+    made = advice_steps(documents(*cells))
     assert made.steps[made.chosen].text == "P95 within 50ms"
     assert "half of the settings" in made.remark
-    made = answers(documents(*cells, search(31.0, percentile="p99", limit_ms=70.0)))
+    made = advice_steps(documents(*cells, search(31.0, percentile="p99", limit_ms=70.0)))
     assert made.steps[made.chosen].text == "P99 within 70ms"
     assert "searches" in made.remark
-    assert answers(documents(*cells), Objective(95, 0.2)).remark == ""
+    assert advice_steps(documents(*cells), Objective(95, 0.2)).remark == ""
 
 
 def test_the_figures_of_the_answer_say_which_of_them_are_bounds() -> None:
@@ -215,7 +215,7 @@ def hostile_chart() -> ChartSet:
 
 def test_markup_in_a_text_stays_text() -> None:
     cells = [result(None, None, error=Failure(stage="load", message=HOSTILE), weights=HOSTILE)]
-    made = run_page(HOSTILE, documents(*cells), cells, result_tables(cells), charts=hostile_chart())
+    made = page(HOSTILE, result_tables(cells), facts=[HOSTILE], charts=hostile_chart())
     assert not list(page_tree(made).iter("img"))
     assert "alert(1)>" not in made
     assert "\x1b" not in made

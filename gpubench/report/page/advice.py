@@ -26,15 +26,15 @@ from gpubench.spec.objective import Objective
 _DEFAULT_PERCENT = 95
 _MOST_STEPS = 40
 
-Standing = Literal["recommended", "not recommended", "none"]
+AdviceStanding = Literal["recommended", "not recommended", "none"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Advice:
     """What to rent for one workload, within one objective."""
 
     workload: str
-    standing: Standing
+    standing: AdviceStanding
     setting: str  # what the figures are of; empty: no setting is known
     place: str
     figures: tuple[tuple[str, str], ...]  # (label, text)
@@ -42,23 +42,24 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Step:
+class AdviceStep:
     """An objective, and its answer for each workload."""
 
     limit_ms: float
     text: str  # 'P95 within 100ms'
-    answers: tuple[Answer, ...]
+    answers: tuple[Advice, ...]
 
 
 @dataclass(frozen=True)
-class Answers:
-    steps: tuple[Step, ...]  # by rising limit; at least one
+class AdviceSteps:
+    steps: tuple[AdviceStep, ...]  # by rising limit; at least one
     chosen: int  # the step that is shown first
+    percent: int  # of the objectives
     remark: str = ""  # why it is that one
 
     def data(self) -> dict[str, Json]:
         """For the script of the page. Steps refer to their answers, many of which are equal."""
-        numbers: dict[Answer, int] = {}
+        numbers: dict[Advice, int] = {}
         steps: list[Json] = [
             {
                 "limit_ms": step.limit_ms,
@@ -67,16 +68,20 @@ class Answers:
             }
             for step in self.steps
         ]
-        return {"steps": steps, "answers": [asdict(each) for each in numbers]}
+        return {
+            "percent": self.percent,
+            "steps": steps,
+            "answers": [asdict(each) for each in numbers],
+        }
 
 
-def answers(
+def advice_steps(
     documents: Documents,
     objective: Objective | None = None,
     prices: GivenPrices = AS_STORED,
     allowed: frozenset[Obstacle] = frozenset(),
     directories: Sequence[str] = (),
-) -> Answers:
+) -> AdviceSteps:
     """The answers for the objectives between which they change, at most 40.
 
     Without `objective`, the first one shown is met by half of the settings.
@@ -102,30 +107,30 @@ def answers(
         for limit in _limits(front, documents, objective, seen)
     )
     steps = [_step(plan) for plan in plans]
-    limits = [step.limit_ms for step in steps]
-    return Answers(tuple(steps), limits.index(objective.latency_s * 1e3), remark)
+    chosen = [step.limit_ms for step in steps].index(objective.latency_s * 1e3)
+    return AdviceSteps(tuple(steps), chosen, percent, remark)
 
 
-def answers_of(plan: DeploymentPlan) -> Answers:
+def advice_of(plan: DeploymentPlan) -> AdviceSteps:
     """The answers of one plan, for its objective only."""
-    return Answers((_step(plan),), 0)
+    return AdviceSteps((_step(plan),), 0, plan.objective.percent)
 
 
-def _step(plan: DeploymentPlan) -> Step:
-    return Step(
+def _step(plan: DeploymentPlan) -> AdviceStep:
+    return AdviceStep(
         plan.objective.latency_s * 1e3,
         objective_text(plan.objective),
-        tuple(_answer(decision, plan) for decision in plan.decisions),
+        tuple(_advice(decision, plan) for decision in plan.decisions),
     )
 
 
-def _answer(decision: Decision, plan: DeploymentPlan) -> Answer:
+def _advice(decision: Decision, plan: DeploymentPlan) -> Advice:
     workload = workload_text(decision.workload)
     sentence = decision_sentence(decision, plan)
     best = decision.winner or decision.best_with_obstacles
     if best is None:
-        return Answer(workload, "none", "", "", (), sentence)
-    return Answer(
+        return Advice(workload, "none", "", "", (), sentence)
+    return Advice(
         workload,
         "recommended" if decision.winner else "not recommended",
         setting_text(best.spec),
