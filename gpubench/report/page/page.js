@@ -77,7 +77,7 @@ function draw(number) {
   vegaEmbed(place, spec, {
     actions: { export: true, source: false, compiled: false, editor: false },
     ast: true, // expressions are interpreted: the page allows no eval
-    config: DATA.charts.config,
+    config: withoutLabels(DATA.charts.config),
     defaultStyle: false,
     forceActionsMenu: true,
     logLevel: 1, // errors only: a panel without points of a kind is no reason for a warning
@@ -88,11 +88,19 @@ function draw(number) {
     views.set(number, embedded.view);
     place.classList.add("drawn");
     for (const name of chart.parameters) signal(embedded.view, name);
+    place.querySelector("summary").setAttribute("aria-label", "Save this chart");
     const svg = place.querySelector("svg.marks");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", place.closest("figure").querySelector("figcaption").textContent);
     const width = Number(svg.getAttribute("width"));
     svg.style.maxWidth = `min(100%, ${1.25 * width}px)`;
     if (width > 640) place.closest("figure").classList.add("broad");
   });
+}
+
+// A screen reader has the rows of a chart as a table, and not a label for each of 500 points.
+function withoutLabels(config) {
+  return { ...config, aria: false, mark: { ...config.mark, aria: false } };
 }
 
 function isPhone() {
