@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from gpubench.errors import InputError
 from gpubench.planning.candidates import AS_STORED, GivenPrices
 from gpubench.planning.documents import Documents
-from gpubench.report.charts.result_charts import result_charts
 from gpubench.report.format import count
 from gpubench.report.notes import price_name
 from gpubench.report.page.advice import AdviceSteps, advice_steps
@@ -37,6 +36,8 @@ def run_page(
     If the results do not allow an answer, for example because their inputs are in different places,
     the page says why.
     """
+    from gpubench.report.charts.result_charts import result_charts  # imports altair
+
     found: AdviceSteps | None = None
     remarks: list[str] = []
     if documents.cells or documents.searches:
