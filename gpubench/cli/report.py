@@ -100,7 +100,7 @@ def command(
     """
     from gpubench.cli.chart_files import charts_of, links, one_picture, samples_of, write_charts
     from gpubench.planning.candidates import GivenPrices
-    from gpubench.planning.documents import Documents, Place
+    from gpubench.planning.documents import Documents, Place, samples_of
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.energy import with_electricity
@@ -169,10 +169,13 @@ def command(
         case "markdown":
             emit(markdown.text(tables()) + links(written, output), output)
         case "html":
+            from gpubench.report.charts.result_charts import result_charts  # imports altair
+
             documents = Documents(
                 tuple((Place(directory, key), result) for key, result in contents.cells),
                 tuple((Place(directory, name), found) for name, found in contents.searches),
             )
+            places = {id(each): Place(directory, key) for key, each in cells}
             page = run_page(
                 title or directory,
                 documents,
@@ -181,6 +184,7 @@ def command(
                 objective=limit,
                 prices=GivenPrices(*prices),
                 directories=[directory],
+                charts=result_charts(results, samples=lambda r: samples_of(places[id(r)], r)),
             )
             emit(page, output)
         case "csv" | "parquet":

@@ -6,6 +6,7 @@ const views = new Map(); // the Vega view of each chart that is drawn, by its nu
 const chosen = { objective_ms: null, cell: null };
 
 document.documentElement.classList.add("js");
+offerCells();
 document.querySelectorAll(".sheet").forEach(makeTools);
 if (DATA.answers.steps) watchObjective();
 if (DATA.charts.charts.length) watchCharts();
@@ -65,6 +66,35 @@ function watchCharts() {
   });
 }
 
+// The cell whose requests are shown is chosen in a list, or with a button in its row of the table.
+function offerCells() {
+  const number = DATA.charts.charts.findIndex((chart) => chart.parameters.includes("cell"));
+  if (number < 0) return;
+  const figure = document.getElementById(`chart-${number}`);
+  const list = figure.querySelector("[data-cell-choice]");
+  const keys = new Set(DATA.charts.tables.requests.map((row) => row.key));
+  for (const row of DATA.charts.tables.cells.filter((each) => keys.has(each.key))) {
+    list.append(new Option(`${row.panel} · ${row.cell}`, row.key));
+  }
+  list.value = DATA.charts.charts[number].spec.params.find((each) => each.name === "cell").value;
+  list.addEventListener("change", () => setSignal("cell", list.value));
+  let key = 0;
+  for (const sheet of [...document.querySelectorAll(".sheet")].slice(0, DATA.cell_tables)) {
+    for (const row of sheet.querySelector("tbody").rows) {
+      const own = String((key += 1));
+      if (!keys.has(own)) continue;
+      const button = make("button", "requests", { type: "button", className: "requests" });
+      button.addEventListener("click", () => {
+        list.value = own;
+        setSignal("cell", own);
+        figure.scrollIntoView();
+        list.focus({ preventScroll: true });
+      });
+      row.cells[0].append(" ", button);
+    }
+  }
+}
+
 function draw(number) {
   if (views.has(number)) return;
   views.set(number, null);
@@ -73,7 +103,7 @@ function draw(number) {
   const spec = isPhone() ? narrowed(chart.spec) : { ...chart.spec };
   spec.datasets = Object.fromEntries(chart.data.map((name) => [name, DATA.charts.tables[name]]));
   spec.params = (spec.params ?? []).map((each) =>
-    chart.parameters.includes(each.name) ? { ...each, value: chosen[each.name] } : each);
+    chosen[each.name] != null ? { ...each, value: chosen[each.name] } : each);
   vegaEmbed(place, spec, {
     actions: { export: true, source: false, compiled: false, editor: false },
     ast: true, // expressions are interpreted: the page allows no eval
@@ -87,7 +117,7 @@ function draw(number) {
   }).then((embedded) => {
     views.set(number, embedded.view);
     place.classList.add("drawn");
-    for (const name of chart.parameters) signal(embedded.view, name);
+    for (const name of chart.parameters) if (chosen[name] !== null) signal(embedded.view, name);
     place.querySelector("summary").setAttribute("aria-label", "Save this chart");
     const svg = place.querySelector("svg.marks");
     svg.setAttribute("role", "img");
@@ -244,7 +274,7 @@ function labelled(text, input, className = "") {
 function cellText(cell) {
   const summary = cell.querySelector("summary");
   if (summary) return summary.textContent.trim();
-  return [...cell.childNodes].filter((node) => node.nodeName !== "SUP")
+  return [...cell.childNodes].filter((node) => !["SUP", "BUTTON"].includes(node.nodeName))
     .map((node) => node.textContent).join("").trim();
 }
 

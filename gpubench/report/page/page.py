@@ -31,14 +31,21 @@ def page(
     answers: AdviceSteps | None = None,
     said: Sequence[str] = (),
     charts: ChartSet = NO_CHARTS,
+    cell_tables: int = 0,
     remarks: Sequence[str] = (),
 ) -> str:
     """The whole document. Every part may be absent.
 
     `facts` are in one line below the title. `answers` have a slider if there are several steps;
-    `said` are sentences below them. `remarks` are about the whole page. All texts are escaped here.
+    `said` are sentences below them. The rows of the first `cell_tables` tables are the cells of the
+    charts, in the order of their keys. `remarks` are about the whole page. All texts are escaped
+    here.
     """
-    data: Json = {"answers": answers.data() if answers else {}, "charts": _charts(charts)}
+    data: Json = {
+        "answers": answers.data() if answers else {},
+        "charts": _charts(charts),
+        "cell_tables": cell_tables,
+    }
     scripts = [*([vega_script()] if charts.charts else []), _file("page.js")]
     return _template().render(
         title=title,
@@ -47,19 +54,12 @@ def page(
         said=said,
         charts=charts,
         tables=tables,
-        shared_remarks=_shared_remarks(charts),
         remarks=[*remarks, *charts.remarks],
         style=_file("page.css"),
         data=_embedded(data),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
     )
-
-
-def _shared_remarks(charts: ChartSet) -> list[str]:
-    """What is true of all of several charts. It is said once, below them."""
-    first, *others = [each.remarks for each in charts.charts] or [()]
-    return [remark for remark in first if others and all(remark in each for each in others)]
 
 
 def _charts(charts: ChartSet) -> Json:

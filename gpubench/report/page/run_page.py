@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 from gpubench.errors import InputError
 from gpubench.planning.candidates import AS_STORED, GivenPrices
 from gpubench.planning.documents import Documents
+from gpubench.report.charts.chart import ChartSet
 from gpubench.report.format import count
 from gpubench.report.notes import price_name
 from gpubench.report.page.advice import AdviceSteps, advice_steps
-from gpubench.report.page.page import page
+from gpubench.report.page.page import NO_CHARTS, page
+from gpubench.report.results import by_machine
 from gpubench.report.settings import machine_name
 from gpubench.report.table import Table
 from gpubench.results.result import Cost, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective
+from gpubench.statistics.repeats import grouped
 
 _MOST_NAMES = 3  # of machines or prices below the title
 
@@ -29,6 +32,7 @@ def run_page(
     objective: Objective | None = None,
     prices: GivenPrices = AS_STORED,
     directories: Sequence[str] = (),
+    charts: ChartSet = NO_CHARTS,
 ) -> str:
     """The page. `results` are the documents with the prices that the tables show.
 
@@ -36,8 +40,6 @@ def run_page(
     If the results do not allow an answer, for example because their inputs are in different places,
     the page says why.
     """
-    from gpubench.report.charts.result_charts import result_charts  # imports altair
-
     found: AdviceSteps | None = None
     remarks: list[str] = []
     if documents.cells or documents.searches:
@@ -50,9 +52,18 @@ def run_page(
         tables,
         facts=page_facts(results),
         answers=found,
-        charts=result_charts(each for each in results if isinstance(each, Result)),
+        charts=charts,
+        cell_tables=_cell_tables(results, tables),
         remarks=remarks,
     )
+
+
+def _cell_tables(results: Iterable[Result | SearchResult], tables: Sequence[Table]) -> int:
+    """How many tables, from the first one, have a row for each cell. 0 if rows are repeats."""
+    cells = [each for each in results if isinstance(each, Result)]
+    machines = len(by_machine(cells))
+    rows = sum(len(table.rows) for table in tables[:machines])
+    return machines if rows == len(grouped(cells)) else 0
 
 
 def page_facts(results: Sequence[Result | SearchResult]) -> list[str]:
