@@ -128,12 +128,15 @@ def command(
         case "markdown":
             emit(summary(named, tested), output)
         case "html":
+            from gpubench.report.charts.comparison_charts import comparison_charts
+
             title = f"{a} and {b}" if setting is None else f"{a} by {by}"
             said = [
                 *(headline(*each) for each in named),
                 *(gate_sentences(tested) if tested else []),
             ]
-            emit(page(title, wide, said=said), output)
+            charts = comparison_charts(compared, [side.name for side in others])
+            emit(page(title, wide, said=said, charts=charts), output)
         case "csv":
             emit(comparison_files.csv_text(compared), output)
         case "json":

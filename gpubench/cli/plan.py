@@ -86,7 +86,7 @@ def command(
     from gpubench.report import escape, markdown, terminal
     from gpubench.report.fleet import load_csv, load_json, load_sentence, load_tables
     from gpubench.report.page.advice import advice_of
-    from gpubench.report.page.page import page
+    from gpubench.report.page.page import NO_CHARTS, page
     from gpubench.report.plan import models_side_by_side, plan_tables
     from gpubench.report.plan_files import csv_text, json_text
     from gpubench.report.plan_sentences import sentences
@@ -125,8 +125,11 @@ def command(
                 above = "".join(f"**{escape.markdown(each)}**\n\n" for each in said)
                 emit(above + markdown.text(tables), output)
             case "html":
-                shown = advice_of(planned)
-                emit(page(f"Plan for {objective}", tables, answers=shown, said=of_loads), output)
+                from gpubench.report.charts.size_charts import size_charts
+
+                title, shown = f"Plan for {objective}", advice_of(planned)
+                charts = size_charts(models) if models else NO_CHARTS
+                emit(page(title, tables, answers=shown, said=of_loads, charts=charts), output)
             case "csv":
                 emit(load_csv(loads) if loads else csv_text(planned), output)
             case "json":

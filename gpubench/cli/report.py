@@ -100,12 +100,13 @@ def command(
     """
     from gpubench.cli.chart_files import charts_of, links, one_picture, samples_of, write_charts
     from gpubench.planning.candidates import GivenPrices
-    from gpubench.planning.documents import Documents, Place, samples_of
+    from gpubench.planning.documents import Documents, Place
     from gpubench.planning.search_repeats import combined_searches
     from gpubench.pricing.cost import reprice, reprice_search
     from gpubench.pricing.energy import with_electricity
     from gpubench.pricing.start_cost import reprice_starts
     from gpubench.report import arrow, csv, json, markdown
+    from gpubench.report.charts.chart import together
     from gpubench.report.displayed import document_tables
     from gpubench.report.format import count
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
@@ -159,7 +160,8 @@ def command(
         return document_tables(results, searches, cold, each_repeat=each_repeat, percents=percents)
 
     has_files = plots_folder is not None or form in {"svg", "png"}
-    charts = charts_of(results, samples_of(run, cells)) if has_files else []
+    has_charts = has_files or form == "html"
+    charts = charts_of(results, samples_of(run, cells)) if has_charts else []
     written: list[tuple[str, Path]] = []
     if plots_folder is not None:
         make_folder(plots_folder, "--plots")
@@ -169,13 +171,10 @@ def command(
         case "markdown":
             emit(markdown.text(tables()) + links(written, output), output)
         case "html":
-            from gpubench.report.charts.result_charts import result_charts  # imports altair
-
             documents = Documents(
                 tuple((Place(directory, key), result) for key, result in contents.cells),
                 tuple((Place(directory, name), found) for name, found in contents.searches),
             )
-            places = {id(each): Place(directory, key) for key, each in cells}
             page = run_page(
                 title or directory,
                 documents,
@@ -184,7 +183,7 @@ def command(
                 objective=limit,
                 prices=GivenPrices(*prices),
                 directories=[directory],
-                charts=result_charts(results, samples=lambda r: samples_of(places[id(r)], r)),
+                charts=together(charts),
             )
             emit(page, output)
         case "csv" | "parquet":
@@ -199,7 +198,8 @@ def command(
             emit(one_picture(charts, directory, form), output)
         case _:
             emit_tables(tables(), output)
-    warn(dict.fromkeys(remark for each in charts for remark in each.remarks))
+    if has_files:
+        warn(dict.fromkeys(remark for each in charts for remark in each.remarks))
 
 
 def _check_trace_file(path: Path | None, cell: str | None) -> None:

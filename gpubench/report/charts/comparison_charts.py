@@ -20,6 +20,7 @@ from gpubench.report.format import share
 # What an answer says, and its colour. A pair without an answer has none of them.
 _BETTER, _WORSE, _EQUIVALENT, _OPEN = "B is better", "B is worse", "equivalent", "undecided"
 _COLOURS = {_BETTER: COLOURS[0], _WORSE: COLOURS[1], _EQUIVALENT: COLOURS[2], _OPEN: GREY}
+_ROW = 20  # pixels of a pair of cells
 
 
 def comparison_charts(comparisons: Sequence[Comparison], sides: Sequence[str] = ()) -> ChartSet:
@@ -119,11 +120,12 @@ def _chart(rows: Sequence[Row], within: float) -> Chart:
             tooltip=tooltip,
         ),
     ]
+    cells = {str(row["cell"]) for row in rows}
     return Chart(
         name="ratios",
         title="B relative to A",
         description="Each point is the ratio of a figure of B to that of A, for one pair of cells.",
-        spec=marks.in_panels(layers, "pairs", rows, height=alt.Step(20)).to_dict(),
+        spec=marks.in_panels(layers, "pairs", rows, height=_ROW * len(cells)).to_dict(),
         data=("pairs",),
         remarks=(
             f"Bar: 95% interval. In the grey band, a difference does not matter ({share(within)}).",

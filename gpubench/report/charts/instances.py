@@ -13,6 +13,7 @@ from gpubench.report.charts.theme import COLOURS
 from gpubench.report.charts.trade_off import of_cell, titled
 
 _MOST_BARS = 30  # of a panel
+_BAR_HEIGHT = 24  # pixels
 
 
 def instances_chart(
@@ -31,7 +32,7 @@ def instances_chart(
         )
         .transform_filter(f"datum.rank <= {_MOST_BARS}")
     )
-    y = alt.Y("price:N", title=None, sort=alt.EncodingSortField("usd", order="ascending"))
+    y = alt.Y("price:N", title=None, sort=alt.EncodingSortField("usd", op="min", order="ascending"))
     x = alt.X("usd:Q", title="USD per million inferences", scale=alt.Scale(zero=True))
     numbers = {
         "usd": "$ per million",
@@ -50,10 +51,11 @@ def instances_chart(
         alt.Tooltip("best.reasons:N", title="reasons"),
     ]
     hollow = alt.when("datum.best.suspect").then(alt.value(0.15)).otherwise(alt.value(1))
-    with_interval = cheapest.transform_filter("isValid(datum.best.usd_low)")
+    bars = alt.Chart()
+    has_interval = alt.when("isValid(datum.best.usd_low)")
     layers = [
         marks.encoded(
-            cheapest.mark_bar(height={"band": 0.7}, strokeWidth=1.5),
+            bars.mark_bar(height={"band": 0.7}, strokeWidth=1.5),
             x=x,
             y=y,
             fill=alt.value(COLOURS[0]),
@@ -62,20 +64,23 @@ def instances_chart(
             tooltip=tooltip,
         ),
         marks.encoded(
-            with_interval.mark_rule(strokeWidth=1.5, style="wrong"),
+            bars.mark_rule(strokeWidth=1.5, style="wrong"),
             x=alt.X("best.usd_low:Q"),
             x2="best.usd_high",
             y=y,
+            opacity=has_interval.then(alt.value(1)).otherwise(alt.value(0)),
         ),
         marks.encoded(
-            cheapest.mark_text(align="left", dx=8),
+            bars.mark_text(align="left", dx=8),
             x=alt.X("best.end:Q"),
             y=y,
             text=alt.Text("usd:Q", format="$,.3~r"),
         ),
     ]
     end = {"calculate": "isValid(datum.usd_high) ? datum.usd_high : datum.usd", "as": "end"}
-    chart = marks.in_panels(layers, "costs", costs, [of_cell(), end], height=alt.Step(24))
+    # Before the division into panels, so that the layers of a panel share their rows.
+    transforms = [of_cell(), end, *(each.to_dict() for each in cheapest.transform)]
+    chart = marks.in_panels(layers, "costs", costs, transforms, height=_height(costs))
     chart = chart.add_params(marks.objective_parameter(objective_ms))
     return Chart(
         name="instances",
@@ -90,3 +95,11 @@ def instances_chart(
         ),
         parameters=(marks.OBJECTIVE_MS,),
     )
+
+
+def _height(costs: Sequence[Row]) -> int:
+    """Pixels of a panel, which have room for the bars of the panel with the most prices."""
+    prices: dict[str, set[str]] = {}
+    for row in costs:
+        prices.setdefault(str(row["panel"]), set()).add(str(row["price"]))
+    return _BAR_HEIGHT * min(_MOST_BARS, max(map(len, prices.values())))

@@ -276,7 +276,7 @@ def in_panels(
     data: str,
     rows: Sequence[Row],
     transform: Sequence[Any] = (),
-    height: alt.Step | None = None,
+    height: alt.Step | int | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
     """The layers in one panel, or in one for each value of `panel`, each with its own scales.
 

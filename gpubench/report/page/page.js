@@ -68,7 +68,7 @@ function watchCharts() {
 
 // The cell whose requests are shown is chosen in a list, or with a button in its row of the table.
 function offerCells() {
-  const number = DATA.charts.charts.findIndex((chart) => chart.parameters.includes("cell"));
+  const number = DATA.charts.charts.findIndex((chart) => chart.data.includes("requests"));
   if (number < 0) return;
   const figure = document.getElementById(`chart-${number}`);
   const list = figure.querySelector("[data-cell-choice]");

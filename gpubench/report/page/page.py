@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 NO_CHARTS = ChartSet((), {})
+_MOST_CHARTS = 6
 
 
 def page(
@@ -41,6 +43,7 @@ def page(
     charts, in the order of their keys. `remarks` are about the whole page. All texts are escaped
     here.
     """
+    charts = replace(charts, charts=charts.charts[:_MOST_CHARTS])
     data: Json = {
         "answers": answers.data() if answers else {},
         "charts": _charts(charts),

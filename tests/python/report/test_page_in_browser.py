@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import PHONE, browser, draw_charts, open_page
-from factories import DRIFT, TOO_FEW, WRONG_ANSWERS, failed
+from factories import DRIFT, TOO_FEW, WRONG_ANSWERS, failed, samples
 from page_tree import page_data
 from planning_results import closed_loop, open_loop, written
 from playwright.sync_api import Browser, Page
 
 from gpubench.cli.program import main
-from gpubench.results.result import Reason, Result
+from gpubench.results.result import CountedRows, Reason, Result
 
 __all__ = ["browser"]  # a fixture
 
@@ -28,6 +28,7 @@ REASONS: dict[int, tuple[Reason, ...]] = {
     7: (WRONG_ANSWERS, DRIFT),
     33: (TOO_FEW,),
 }
+COUNTED = CountedRows(stamp="scheduled_ns", from_ns=10**15, to_ns=10**15 + 10**9)
 SPEED = {"torchscript": 20.0, "onnxruntime": 26.0, "compile": 31.0}
 
 
@@ -56,13 +57,15 @@ def sweep(count: int) -> list[Result]:
         else:
             p95_ms = alone_ms * (1 + load / (1 - load) / workers)
             cells.append(open_loop(most / batch * load, p95_ms, 1.1 * p95_ms, **given))
+        cells[-1].window.counted = COUNTED
         if len(cells) == count:
             break
     return cells
 
 
 def written_page(folder: Path, cells: list[Result]) -> Path:
-    run = written(folder / "run", *cells)
+    measured = samples(1000) if len(cells) <= 40 else None
+    run = written(folder / "run", *cells, measured=measured)
     file = folder / "page.html"
     assert main(["report", run, "--title", "A sweep", "--output", str(file)]) == 0
     return file
@@ -164,6 +167,66 @@ def test_a_verdict_unfolds_to_its_remedies(page: Page) -> None:
     assert DRIFT.remedy not in verdict.inner_text()
     verdict.locator("summary").click()
     assert DRIFT.remedy in verdict.inner_text()
+
+
+def points(page: Page, chart: str) -> list[str]:
+    """The places of the points of a chart."""
+    drawn = page.locator("figure", has_text=chart).locator("svg.marks .mark-symbol.role-mark path")
+    found: list[str] = drawn.evaluate_all("(all) => all.map((p) => p.getAttribute('transform'))")
+    return found
+
+
+def test_every_cell_is_a_point_and_the_slider_moves_the_line_of_the_objective(page: Page) -> None:
+    assert draw_charts(page) <= 6
+    assert len(points(page, "P95 latency against throughput")) >= 40
+    lines = page.locator("figure").first.locator("svg.marks line[stroke-dasharray='6,4']")
+    places = "(all) => all.map((line) => line.getAttribute('transform'))"
+    before = lines.evaluate_all(places)
+    assert before
+    page.get_by_role("slider").press("ArrowLeft")
+    page.wait_for_function(
+        "(before) => !document.documentElement.innerHTML.includes(before)", arg=before[0]
+    )
+
+
+def test_the_requests_are_those_of_the_chosen_cell(page: Page) -> None:
+    draw_charts(page)
+    figure = page.locator("figure", has_text="Requests of one cell")
+    choice = figure.get_by_role("combobox")
+    assert choice.locator("option").count() == 40
+    row = page.locator(".sheet tbody tr").nth(7)
+    row.get_by_role("button", name="requests").click()
+    assert choice.input_value() == "8"
+    chosen = choice.locator("option:checked").inner_text()
+    figure.locator("svg.marks text", has_text=chosen).wait_for()
+
+
+def test_a_chart_has_its_rows_as_a_table(page: Page) -> None:
+    figure = page.locator("figure").first
+    figure.get_by_text("The rows of this chart as a table").click()
+    assert figure.locator("table tbody tr").count() == 40
+    assert "throughput" in figure.locator("th").all_inner_texts()
+
+
+def test_a_chart_is_saved_as_a_light_picture(browser: Browser, pages: dict[int, Path]) -> None:
+    with open_page(browser, pages[40], dark=True) as page:
+        draw_charts(page)
+        figure = page.locator("figure").first
+        figure.locator("summary[aria-label='Save this chart']").click()
+        with page.expect_download() as download:
+            figure.get_by_text("Save as SVG").click()
+        assert 'fill="#ffffff"' in Path(download.value.path()).read_text()
+
+
+def test_two_runs_have_a_page_with_their_ratios(browser: Browser, tmp_path: Path) -> None:
+    a = written(tmp_path / "a", *sweep(40))
+    b = written(tmp_path / "b", *(each for each in sweep(40) if each.spec.batch < 8))
+    file = tmp_path / "page.html"
+    assert main(["compare", a, b, "--output", str(file)]) == 0
+    with open_page(browser, file) as page:
+        assert draw_charts(page) == 1
+        assert page.locator("svg.marks .mark-symbol.role-mark path").count() > 0
+        assert page.locator(".sheet").count() == 1
 
 
 @pytest.mark.parametrize("count", [1, 40])
