@@ -45,9 +45,9 @@ _NAME = re.compile(r"[A-Za-z0-9._+-]+")
 
 def current_catalog() -> Catalog:
     """The bundled list with the user's own prices. Raises InputError for a file that is wrong."""
-    own = user_file()
+    own = _user_file(os.environ.get("XDG_CONFIG_HOME", ""), os.environ.get("HOME"))
     named = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
-    return _catalog(str(own) if own is not None and own.exists() else None, tuple(named))
+    return _catalog(own if own is not None and os.path.exists(own) else None, tuple(named))
 
 
 def user_file() -> Path | None:
@@ -58,6 +58,13 @@ def user_file() -> Path | None:
     except RuntimeError:
         return None
     return config / "gpubench" / "prices.csv"
+
+
+@cache  # a plan of many cells asks for the catalog thousands of times
+def _user_file(config: str, home: str | None) -> str | None:
+    """The same for these values of the environment, on which it depends."""
+    file = user_file()
+    return None if file is None else str(file)
 
 
 @cache

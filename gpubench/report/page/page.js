@@ -74,7 +74,7 @@ function offerCells() {
   const list = figure.querySelector("[data-cell-choice]");
   const keys = new Set(DATA.charts.tables.requests.map((row) => row.key));
   for (const row of DATA.charts.tables.cells.filter((each) => keys.has(each.key))) {
-    list.append(new Option(`${row.panel} · ${row.cell}`, row.key));
+    list.append(new Option([...new Set([row.panel, row.cell])].join(" · "), row.key));
   }
   list.value = DATA.charts.charts[number].spec.params.find((each) => each.name === "cell").value;
   list.addEventListener("change", () => setSignal("cell", list.value));
@@ -107,7 +107,7 @@ function draw(number) {
   vegaEmbed(place, spec, {
     actions: { export: true, source: false, compiled: false, editor: false },
     ast: true, // expressions are interpreted: the page allows no eval
-    config: withoutLabels(DATA.charts.config),
+    config: configuration(),
     defaultStyle: false,
     forceActionsMenu: true,
     logLevel: 1, // errors only: a panel without points of a kind is no reason for a warning
@@ -129,8 +129,13 @@ function draw(number) {
 }
 
 // A screen reader has the rows of a chart as a table, and not a label for each of 500 points.
-function withoutLabels(config) {
-  return { ...config, aria: false, mark: { ...config.mark, aria: false } };
+function configuration() {
+  const config = { ...DATA.charts.config, aria: false };
+  config.mark = { ...config.mark, aria: false };
+  if (isPhone()) {
+    config.legend = { ...config.legend, columns: 1, layout: { bottom: { direction: "vertical" } } };
+  }
+  return config;
 }
 
 function isPhone() {

@@ -57,7 +57,7 @@ def page(
         said=said,
         charts=charts,
         tables=tables,
-        remarks=[*remarks, *charts.remarks],
+        remarks=list(remarks),
         style=_file("page.css"),
         data=_embedded(data),
         scripts=scripts,
