@@ -289,4 +289,5 @@ def test_a_comparison_has_its_answer_first(
     assert main(["compare", a, b, "--format", "html"]) == 0
     tree = page_tree(capsys.readouterr().out)
     assert "no verdict" in text(of_class(tree, "answers")[0])
+    assert "What to deploy" not in text(tree)
     assert list(tree.iter("table"))
