@@ -178,12 +178,13 @@ def cell_rows(panel: Panel) -> list[Row]:
         result, latency = cell.result, cell.result.latency_ms
         if result.throughput_per_second is None and latency.p95 is None:
             continue
+        is_first = latency.p95 is not None and not any(row["first"] for row in rows)
         cheapest = min((c.usd_per_million for c in result.costs if c.usd_per_million), default=None)
         rows.append(
             {
                 "key": cell.key,
                 "panel": terminal(panel.name),
-                "first": not rows,
+                "first": is_first,
                 "cell": terminal(names[index]),
                 "line": terminal(of.names[index]),
                 "colour": terminal(of.colours[index]),
@@ -217,6 +218,8 @@ def cost_rows(panel: Panel) -> list[Row]:
     costs = [each for each in costs if rounded(each[1].usd_per_million) is not None]
     of = series(panel, costs)
     candidates = {cell.key for cell in _may_lead(panel.cells)}
+    with_latency = (i for i, (cell, _) in enumerate(costs) if cell.result.latency_ms.p95)
+    first = next(with_latency, None)
     front = _front(
         [
             (str(index), cost.usd_per_million or 0.0, cell.result.latency_ms.p95)
@@ -235,7 +238,7 @@ def cost_rows(panel: Panel) -> list[Row]:
             "usd_per_hour": rounded(cost.usd_per_hour),
             "may_win": cell.key in candidates,
             "front": str(index) in front,
-            "first": index == 0,
+            "first": index == first,
         }
         for index, (cell, cost) in enumerate(costs)
     ]

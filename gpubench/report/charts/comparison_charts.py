@@ -20,7 +20,6 @@ from gpubench.report.format import share
 # What an answer says, and its colour. A pair without an answer has none of them.
 _BETTER, _WORSE, _EQUIVALENT, _OPEN = "B is better", "B is worse", "equivalent", "undecided"
 _COLOURS = {_BETTER: COLOURS[0], _WORSE: COLOURS[1], _EQUIVALENT: COLOURS[2], _OPEN: GREY}
-_ROW = 20  # pixels of a pair of cells
 
 
 def comparison_charts(comparisons: Sequence[Comparison], sides: Sequence[str] = ()) -> ChartSet:
@@ -106,9 +105,12 @@ def _chart(rows: Sequence[Row], within: float) -> Chart:
         ),
         marks.encoded(once.mark_rule(color=GREY, strokeWidth=1.5), x=alt.XDatum(1, scale=x_scale)),
         marks.encoded(
-            base.transform_filter("isValid(datum.ratio_low)").mark_rule(strokeWidth=2),
-            x=alt.X("ratio_low:Q", scale=x_scale),
-            x2="ratio_high",
+            base.transform_calculate(
+                bar_low="isValid(datum.ratio_low) ? datum.ratio_low : datum.ratio",
+                bar_high="isValid(datum.ratio_high) ? datum.ratio_high : datum.ratio",
+            ).mark_rule(strokeWidth=2),
+            x=alt.X("bar_low:Q", scale=x_scale),
+            x2="bar_high",
             y=y,
             color=colour,
         ),
@@ -120,12 +122,12 @@ def _chart(rows: Sequence[Row], within: float) -> Chart:
             tooltip=tooltip,
         ),
     ]
-    cells = {str(row["cell"]) for row in rows}
+    height = marks.bars_height(rows, "cell", 20)
     return Chart(
         name="ratios",
         title="B relative to A",
         description="Each point is the ratio of a figure of B to that of A, for one pair of cells.",
-        spec=marks.in_panels(layers, "pairs", rows, height=_ROW * len(cells)).to_dict(),
+        spec=marks.in_panels(layers, "pairs", rows, height=height).to_dict(),
         data=("pairs",),
         remarks=(
             f"Bar: 95% interval. In the grey band, a difference does not matter ({share(within)}).",

@@ -13,7 +13,7 @@ from gpubench.report.charts.theme import COLOURS
 from gpubench.report.charts.trade_off import of_cell, titled
 
 _MOST_BARS = 30  # of a panel
-_BAR_HEIGHT = 24  # pixels
+_LAST = 1e30  # added to the price of a cell that misses the objective
 
 
 def instances_chart(
@@ -22,18 +22,26 @@ def instances_chart(
     """The chart, or why there is none. `costs` are the rows of the table "costs"."""
     if len({(str(row["panel"]), str(row["price"])) for row in costs}) < 2:
         return "No chart of the price on each instance: there are fewer than two prices."
-    within = f"!isValid({marks.OBJECTIVE_MS}) || datum.p95 <= {marks.OBJECTIVE_MS}"
+    misses = f"isValid({marks.OBJECTIVE_MS}) && !(datum.p95 <= {marks.OBJECTIVE_MS})"
     cheapest = (
         alt.Chart()
-        .transform_filter(f"datum.may_win && ({within})")
-        .transform_aggregate(best="argmin(usd)", usd="min(usd)", groupby=["panel", "price"])
+        .transform_filter("datum.may_win")
+        .transform_calculate(misses=misses, order=f"datum.usd + ({misses} ? {_LAST} : 0)")
+        .transform_aggregate(best="argmin(order)", order="min(order)", groupby=["panel", "price"])
         .transform_window(
-            rank="row_number()", groupby=["panel"], sort=[alt.SortField("usd", "ascending")]
+            rank="row_number()", groupby=["panel"], sort=[alt.SortField("order", "ascending")]
         )
         .transform_filter(f"datum.rank <= {_MOST_BARS}")
+        .transform_calculate(
+            usd="datum.best.usd",
+            low="isValid(datum.best.usd_low) ? datum.best.usd_low : datum.best.usd",
+            high="isValid(datum.best.usd_high) ? datum.best.usd_high : datum.best.usd",
+            label="format(datum.best.usd, '$,.3~r')"
+            " + (datum.best.misses ? ', misses the objective' : '')",
+        )
     )
-    y = alt.Y("price:N", title=None, sort=alt.EncodingSortField("usd", op="min", order="ascending"))
-    x = alt.X("usd:Q", title="USD per million inferences", scale=alt.Scale(zero=True))
+    y = alt.Y("price:N", title=None, sort=alt.EncodingSortField("order", "min", "ascending"))
+    x = alt.X("usd:Q", title="USD per million inferences", scale=alt.Scale(zero=True), stack=None)
     numbers = {
         "usd": "$ per million",
         "best.usd_low": "$ per million, at least (95%)",
@@ -50,37 +58,34 @@ def instances_chart(
         alt.Tooltip("best.verdict:N", title="verdict"),
         alt.Tooltip("best.reasons:N", title="reasons"),
     ]
-    hollow = alt.when("datum.best.suspect").then(alt.value(0.15)).otherwise(alt.value(1))
-    bars = alt.Chart()
-    has_interval = alt.when("isValid(datum.best.usd_low)")
+    is_pale = "datum.best.suspect || datum.best.misses"
+    opacity = alt.when(is_pale).then(alt.value(0.15)).otherwise(alt.value(1))
+    base = alt.Chart()
     layers = [
         marks.encoded(
-            bars.mark_bar(height={"band": 0.7}, strokeWidth=1.5),
+            base.mark_bar(height={"band": 0.7}, strokeWidth=1.5),
             x=x,
             y=y,
             fill=alt.value(COLOURS[0]),
             stroke=alt.value(COLOURS[0]),
-            fillOpacity=hollow,
+            fillOpacity=opacity,
             tooltip=tooltip,
         ),
         marks.encoded(
-            bars.mark_rule(strokeWidth=1.5, style="wrong"),
-            x=alt.X("best.usd_low:Q"),
-            x2="best.usd_high",
+            base.mark_rule(strokeWidth=1.5, style="wrong"),
+            x=alt.X("low:Q"),
+            x2="high",
             y=y,
-            opacity=has_interval.then(alt.value(1)).otherwise(alt.value(0)),
         ),
         marks.encoded(
-            bars.mark_text(align="left", dx=8),
-            x=alt.X("best.end:Q"),
+            base.mark_text(align="left", dx=8),
+            x=alt.X("high:Q"),
             y=y,
-            text=alt.Text("usd:Q", format="$,.3~r"),
+            text=alt.Text("label:N"),
         ),
     ]
-    end = {"calculate": "isValid(datum.usd_high) ? datum.usd_high : datum.usd", "as": "end"}
-    # Before the division into panels, so that the layers of a panel share their rows.
-    transforms = [of_cell(), end, *(each.to_dict() for each in cheapest.transform)]
-    chart = marks.in_panels(layers, "costs", costs, transforms, height=_height(costs))
+    height = marks.bars_height(costs, "price", 24, _MOST_BARS)
+    chart = marks.in_panels(layers, "costs", costs, [of_cell(), *cheapest.transform], height)
     chart = chart.add_params(marks.objective_parameter(objective_ms))
     return Chart(
         name="instances",
@@ -90,16 +95,8 @@ def instances_chart(
         spec=chart.to_dict(),
         data=("costs", "cells"),
         remarks=(
-            "Each bar is the cheapest cell within the objective, if there is one; a valid one if "
-            "there is any. A pale bar is suspect. The line at its end is the 95% interval.",
+            "Each bar is the cheapest cell within the objective; a valid one if there is any. A "
+            "pale bar is suspect or misses the objective. The line at its end is the 95% interval.",
         ),
         parameters=(marks.OBJECTIVE_MS,),
     )
-
-
-def _height(costs: Sequence[Row]) -> int:
-    """Pixels of a panel, which have room for the bars of the panel with the most prices."""
-    prices: dict[str, set[str]] = {}
-    for row in costs:
-        prices.setdefault(str(row["panel"]), set()).add(str(row["price"]))
-    return _BAR_HEIGHT * min(_MOST_BARS, max(map(len, prices.values())))

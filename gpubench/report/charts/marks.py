@@ -103,11 +103,26 @@ def _palette(rows: Sequence[Row]) -> dict[str, str]:
     return chosen
 
 
-def colour(look: Look) -> alt.Color | alt.ColorValue:
+# A layer never filters rows away: Vega warns about an axis of a layer that has no row in a panel.
+# What is absent has a length of 0, or is not visible.
+
+
+def colour(look: Look) -> alt.Stroke | alt.StrokeValue:
+    """The colour of lines, and of the outline of points."""
     if look.colour is None:
-        return alt.ColorValue(COLOURS[0])
-    scale = alt.Scale(domain=list(look.colours), range=list(look.colours.values()))
-    return alt.Color("colour:N", title=look.colour, scale=scale)
+        return alt.StrokeValue(COLOURS[0])
+    return alt.Stroke("colour:N", title=look.colour, scale=_colour_scale(look))
+
+
+def _fill(look: Look) -> alt.Fill | alt.FillValue:
+    """The same colour inside points. Vega merges both legends, because they are the same."""
+    if look.colour is None:
+        return alt.FillValue(COLOURS[0])
+    return alt.Fill("colour:N", title=look.colour, scale=_colour_scale(look))
+
+
+def _colour_scale(look: Look) -> alt.Scale:
+    return alt.Scale(domain=list(look.colours), range=list(look.colours.values()))
 
 
 def dimmed(shown: alt.Parameter, opacity: float = 1.0) -> Any:
@@ -129,15 +144,19 @@ def intervals(
     along: Literal["x", "y"],
 ) -> alt.Chart:
     """The 95% intervals of one figure as bars."""
-    bars = base.transform_filter(f"isValid(datum.{of.name}_low) && isValid(datum.{other.name})")
+    value, low, high = of.name, f"{of.name}_low", f"{of.name}_high"
+    bars = base.transform_calculate(
+        bar_low=f"isValid(datum.{low}) ? datum.{low} : datum.{value}",
+        bar_high=f"isValid(datum.{high}) ? datum.{high} : datum.{value}",
+    )
     if along == "x":
-        at = {"x": x(of, f"{of.name}_low"), "x2": f"{of.name}_high", "y": y(other)}
+        at = {"x": x(of, "bar_low"), "x2": "bar_high", "y": y(other)}
     else:
-        at = {"y": y(of, f"{of.name}_low"), "y2": f"{of.name}_high", "x": x(other)}
+        at = {"y": y(of, "bar_low"), "y2": "bar_high", "x": x(other)}
     return encoded(
         bars.mark_rule(strokeWidth=1.2),
         **at,
-        color=colour(look),
+        stroke=colour(look),
         opacity=dimmed(look.shown, 0.7),
     )
 
@@ -150,22 +169,26 @@ def points(
     tooltip: Sequence[alt.Tooltip],
     *,
     has_legend: bool = True,
-) -> list[alt.Chart]:
+) -> alt.Chart:
     """One point for each row; hollow if it is suspect. One picture of a chart has the legend."""
     shape = {}
     if look.shape is not None:
-        shape["shape"] = alt.Shape("shape:N", sort=None, title=look.shape)
-    complete = base.transform_filter(f"isValid(datum.{x_of.name}) && isValid(datum.{y_of.name})")
-    channels: dict[str, Any] = {
-        **{"x": x(x_of), "y": y(y_of), "color": colour(look), "opacity": dimmed(look.shown)},
-        **{"tooltip": tooltip, **shape},
-    }
-    hollow = complete.transform_filter("datum.suspect").mark_point(size=look.size, filled=False)
-    full = complete.transform_filter("!datum.suspect").mark_point(size=look.size, filled=True)
-    drawn = encoded(full, **channels)
-    if has_legend:
-        drawn = drawn.add_params(look.shown).properties(name=f"{look.shown.name}_points")
-    return [encoded(hollow, **channels), drawn]
+        symbols = alt.Legend(symbolFillColor=GREY, symbolStrokeColor=GREY)
+        shape["shape"] = alt.Shape("shape:N", sort=None, title=look.shape, legend=symbols)
+    drawn = encoded(
+        base.mark_point(size=look.size),
+        x=x(x_of),
+        y=y(y_of),
+        stroke=colour(look),
+        fill=_fill(look),
+        fillOpacity=alt.when("datum.suspect").then(alt.value(0)).otherwise(alt.value(1)),
+        opacity=dimmed(look.shown),
+        tooltip=tooltip,
+        **shape,
+    )
+    if not has_legend:
+        return drawn
+    return drawn.add_params(look.shown).properties(name=f"{look.shown.name}_points")
 
 
 def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
@@ -174,7 +197,7 @@ def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
         base.mark_line(strokeWidth=1.2),
         x=x(x_of),
         y=y(y_of),
-        color=colour(look),
+        stroke=colour(look),
         detail=alt.Detail("line:N"),
         order=alt.Order("x:Q"),
         opacity=dimmed(look.shown, 0.6),
@@ -182,25 +205,46 @@ def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
 
 
 def repeats(
-    base: alt.Chart, x_of: Figure, y_of: Figure, look: Look, x_field: str, y_field: str
+    base: alt.Chart,
+    x_of: Figure,
+    y_of: Figure,
+    look: Look,
+    fields: tuple[str, str],
+    rows: Sequence[Row],
+) -> list[alt.Chart]:
+    """A small point for each repeat of a cell that has several; `fields` are those of x and y."""
+    lists: list[Any] = [field for field in fields if field.startswith("repeats_")]
+    if not any(row[lists[0]] for row in rows):
+        return []
+    values = dict(zip(fields, (x_of.name, y_of.name), strict=True))
+    repeated = base.transform_calculate(
+        has_repeats=f"isValid(datum.{lists[0]})",
+        **{
+            each: f"isValid(datum.{each}) ? datum.{each} : [datum.{values[each]}]" for each in lists
+        },
+    ).transform_flatten(lists)
+    return [
+        encoded(
+            repeated.mark_point(size=6),
+            x=x(x_of, fields[0]),
+            y=y(y_of, fields[1]),
+            stroke=colour(look),
+            opacity=alt.when("datum.has_repeats").then(alt.value(0.5)).otherwise(alt.value(0)),
+        )
+    ]
+
+
+def crosses(
+    base: alt.Chart, x_of: Figure, y_of: Figure, tooltip: Sequence[alt.Tooltip]
 ) -> alt.Chart:
-    """A small point for each repeat of a cell that has several."""
-    lists: list[Any] = [field for field in (x_field, y_field) if field.startswith("repeats_")]
-    repeated = base.transform_filter(f"isValid(datum.{lists[0]})").transform_flatten(lists)
-    return encoded(
-        repeated.mark_point(size=8, filled=True),
-        x=x(x_of, x_field),
-        y=y(y_of, y_field),
-        color=colour(look),
-        opacity=dimmed(look.shown, 0.5),
-    )
-
-
-def crosses(base: alt.Chart, x_of: Figure, y_of: Figure) -> alt.Chart:
     """A cross over each point with wrong answers."""
-    wrong = base.transform_filter("datum.wrong")
-    cross = wrong.mark_point(shape=_CROSS, size=90, strokeWidth=2, filled=False, style="wrong")
-    return encoded(cross, x=x(x_of), y=y(y_of))
+    return encoded(
+        base.mark_point(shape=_CROSS, size=90, strokeWidth=2, filled=False, style="wrong"),
+        x=x(x_of),
+        y=y(y_of),
+        opacity=alt.when("datum.wrong").then(alt.value(1)).otherwise(alt.value(0)),
+        tooltip=tooltip,
+    )
 
 
 def front(base: alt.Chart, x_of: Figure, y_of: Figure) -> alt.Chart:
@@ -215,30 +259,41 @@ def front(base: alt.Chart, x_of: Figure, y_of: Figure) -> alt.Chart:
 
 
 def objective(base: alt.Chart, of: Figure, along: Literal["x", "y"]) -> alt.Chart:
-    """The limit of the latency, as a line across each panel. None without an objective."""
+    """The limit of the latency, as a line across each panel. Nobody sees it without an objective.
+
+    The line is then at a point: Vega warns about an axis with a field that is always absent.
+    """
     # The row named `first` exists once in each panel.
-    once = base.transform_filter(f"datum.first && isValid({OBJECTIVE_MS})").transform_calculate(
-        objective=OBJECTIVE_MS
+    once = base.transform_filter("datum.first").transform_calculate(
+        objective=f"isValid({OBJECTIVE_MS}) ? {OBJECTIVE_MS} : datum.{of.name}"
     )
     at = {"y": y(of, "objective")} if along == "y" else {"x": x(of, "objective")}
     return encoded(
         once.mark_rule(strokeDash=[6, 4], strokeWidth=1.5),
         **at,
         stroke=alt.value(OBJECTIVE),
+        opacity=if_there_is_an_objective(),
         tooltip=[alt.Tooltip("objective:Q", title="objective (ms)", format=_FIGURE)],
     )
+
+
+def if_there_is_an_objective() -> Any:
+    return alt.when(f"isValid({OBJECTIVE_MS})").then(alt.value(1)).otherwise(alt.value(0))
 
 
 def objective_parameter(objective_ms: float | None = None) -> alt.Parameter:
     return alt.param(name=OBJECTIVE_MS, value=objective_ms)
 
 
-def labels(base: alt.Chart, x_of: Figure, y_of: Figure, field: str, kind: str = "Q") -> alt.Chart:
+def labels(base: alt.Chart, x_of: Figure, y_of: Figure, field: str) -> alt.Chart:
     """A number or a word beside each point."""
-    text = alt.Text(f"{field}:{kind}", format=",~g") if kind == "Q" else alt.Text(f"{field}:N")
-    named = base.transform_filter(f"isValid(datum.{field}) && datum.{field} !== ''")
-    marked = named.mark_text(align="left", dx=7, dy=-7, fontSize=10)
-    return encoded(marked, x=x(x_of), y=y(y_of), text=text)
+    text = f"isNumber(datum.{field}) ? format(datum.{field}, ',~r') : datum.{field} || ''"
+    return encoded(
+        base.transform_calculate(label=text).mark_text(align="left", dx=7, dy=-7, fontSize=10),
+        x=x(x_of),
+        y=y(y_of),
+        text=alt.Text("label:N"),
+    )
 
 
 def has_room_for_labels(rows: Sequence[Row]) -> bool:
@@ -281,7 +336,7 @@ def in_panels(
     """The layers in one panel, or in one for each value of `panel`, each with its own scales.
 
     `transform` is applied to the rows before they are divided among the panels. `height` is that
-    of each row of a panel with bars.
+    of a panel, or of each row of a panel with bars.
     """
     names = {str(row["panel"]) for row in rows}
     before = {"transform": list(transform)} if transform else {}
@@ -300,6 +355,17 @@ def in_panels(
         x="independent", y="independent"
     )
     return resolved
+
+
+def bars_height(rows: Sequence[Row], name: str, step: int, most: int = 1000) -> alt.Step | int:
+    """The height of panels with a row for each value of a field, which are `step` pixels apart.
+
+    Several panels have the height of the largest one: with a step, Vega-Lite warns about layers.
+    """
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(str(row["panel"]), set()).add(str(row[name]))
+    return alt.Step(step) if len(found) == 1 else step * min(most, max(map(len, found.values())))
 
 
 def stacked(charts: Sequence[Mapping[str, Json]], **outside: Json) -> dict[str, Json]:

@@ -89,12 +89,13 @@ def _distribution(base: alt.Chart) -> alt.LayerChart | alt.FacetChart:
             alt.Tooltip("share:Q", title="share that takes at least this long", format=".3~%"),
         ],
     )
-    limited = base.transform_filter(f"isValid({marks.OBJECTIVE_MS})").transform_calculate(
-        objective=marks.OBJECTIVE_MS
+    limited = base.transform_calculate(
+        objective=f"isValid({marks.OBJECTIVE_MS}) ? {marks.OBJECTIVE_MS} : datum.ms[0]"
     )
     objective = marks.encoded(
         limited.mark_rule(strokeDash=[6, 4], strokeWidth=1.5, color=OBJECTIVE),
         x=alt.X("objective:Q"),
+        opacity=marks.if_there_is_an_objective(),
     )
     return alt.layer(line, objective).properties(width=PANEL_WIDTH, height=200)
 

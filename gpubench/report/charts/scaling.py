@@ -33,32 +33,35 @@ def scaling_chart(panels: Sequence[Panel], rows: Sequence[Row]) -> Chart | str:
     x = _x(panels, x_title, drawn)
     throughput = marks.figure("throughput", "throughput (inferences/s)", drawn)
     p95 = marks.figure("p95", "P95 latency (ms)", drawn)
-    base = alt.Chart().transform_filter("isValid(datum.x)")
+    base = alt.Chart()
     tooltip = marks.cell_tooltip(x_title)
     above = [
         marks.lines(base, x, throughput, look),
         marks.intervals(base, throughput, x, look, "y"),
-        marks.repeats(base, x, throughput, look, "x", "repeats_throughput"),
-        *marks.points(base, x, throughput, look, tooltip),
-        marks.crosses(base, x, throughput),
+        *marks.repeats(base, x, throughput, look, ("x", "repeats_throughput"), drawn),
+        marks.points(base, x, throughput, look, tooltip),
+        marks.crosses(base, x, throughput, tooltip),
     ]
     if look.shape is None:
-        above.append(marks.labels(base, x, throughput, "knee", "N"))
-    spread = base.transform_filter("isValid(datum.p50) && isValid(datum.p99)")
+        above.append(marks.labels(base, x, throughput, "knee"))
+    spread = base.transform_calculate(
+        spread_low="isValid(datum.p50) ? datum.p50 : datum.p95",
+        spread_high="isValid(datum.p99) ? datum.p99 : datum.p95",
+    )
     below = [
         marks.encoded(
             spread.mark_rule(strokeWidth=5),
             x=marks.x(x),
-            y=marks.y(p95, "p50"),
-            y2="p99",
-            color=marks.colour(look),
+            y=marks.y(p95, "spread_low"),
+            y2="spread_high",
+            stroke=marks.colour(look),
             opacity=marks.dimmed(look.shown, 0.25),
         ),
         marks.lines(base, x, p95, look),
         marks.intervals(base, p95, x, look, "y"),
-        marks.repeats(base, x, p95, look, "x", "repeats_p95"),
-        *marks.points(base, x, p95, look, tooltip, has_legend=False),
-        marks.crosses(base, x, p95),
+        *marks.repeats(base, x, p95, look, ("x", "repeats_p95"), drawn),
+        marks.points(base, x, p95, look, tooltip, has_legend=False),
+        marks.crosses(base, x, p95, tooltip),
     ]
     pictures = [marks.in_panels(layers, "cells", drawn).to_dict() for layers in (above, below)]
     cells = [cell for panel in panels for cell in panel.cells]

@@ -136,8 +136,8 @@ def _chart(rows: Sequence[Row], results: Sequence[Result]) -> Chart:
     layers = [
         marks.intervals(base, x, y, look, "x"),
         marks.intervals(base, y, x, look, "y"),
-        *marks.points(base, x, y, look, tooltip),
-        marks.crosses(base, x, y),
+        marks.points(base, x, y, look, tooltip),
+        marks.crosses(base, x, y, tooltip),
     ]
     noun = "Cost" if is_priced else "Throughput"
     kind = "accuracy" if has_accuracy else "arithmetic"

@@ -37,9 +37,9 @@ def trade_off_chart(
     layers += [
         marks.intervals(base, x, y, look, "x"),
         marks.intervals(base, y, x, look, "y"),
-        marks.repeats(base, x, y, look, "repeats_throughput", "repeats_p95"),
-        *marks.points(base, x, y, look, marks.cell_tooltip(x_title)),
-        marks.crosses(base, x, y),
+        *marks.repeats(base, x, y, look, ("repeats_throughput", "repeats_p95"), drawn),
+        marks.points(base, x, y, look, marks.cell_tooltip(x_title)),
+        marks.crosses(base, x, y, marks.cell_tooltip(x_title)),
     ]
     notes = [_FRONT]
     if x_title and marks.has_room_for_labels(drawn):
@@ -98,8 +98,8 @@ def cost_chart(
         marks.objective(base, x, "x"),
         marks.intervals(base, x, y, look, "x"),
         marks.intervals(base, y, x, look, "y"),
-        *marks.points(base, x, y, look, tooltip),
-        marks.crosses(base, x, y),
+        marks.points(base, x, y, look, tooltip),
+        marks.crosses(base, x, y, tooltip),
     ]
     chart = marks.in_panels(layers, "costs", drawn, [of_cell()]).add_params(
         marks.objective_parameter(objective_ms)
