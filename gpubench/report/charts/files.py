@@ -19,6 +19,8 @@ VEGA_LITE = "6.4"
 
 _FILE_FONT = "Liberation Sans"  # comes with vl-convert, so each machine draws the same
 _LINE_LENGTH = 105  # characters of a remark in one line
+# In each chart of a picture, colours and shapes mean something else.
+_OWN_SCALES = ("color", "fill", "stroke", "shape")
 _SCALE = 2.0  # pixels of a PNG for each pixel of the chart
 
 
@@ -52,7 +54,7 @@ def document(charts: ChartSet, chart: Chart | None = None) -> dict[str, Json]:
         **stacked(
             [_standing_alone(each, charts.common if each is drawn[-1] else ()) for each in drawn],
             spacing=40,
-            resolve={"scale": {"color": "independent", "shape": "independent"}},
+            resolve={"scale": dict.fromkeys(_OWN_SCALES, "independent")},
         ),
     }
 

@@ -13,7 +13,7 @@ from gpubench.report.charts.theme import COLOURS
 from gpubench.report.charts.trade_off import of_cell, titled
 
 _MOST_BARS = 30  # of a panel
-_LAST = 1e30  # added to the price of a cell that misses the objective
+_LAST = 1e12  # times the price, to order cells that miss the objective after all others
 
 
 def instances_chart(
@@ -26,7 +26,7 @@ def instances_chart(
     cheapest = (
         alt.Chart()
         .transform_filter("datum.may_win")
-        .transform_calculate(misses=misses, order=f"datum.usd + ({misses} ? {_LAST} : 0)")
+        .transform_calculate(misses=misses, order=f"datum.usd * ({misses} ? {_LAST} : 1)")
         .transform_aggregate(best="argmin(order)", order="min(order)", groupby=["panel", "price"])
         .transform_window(
             rank="row_number()", groupby=["panel"], sort=[alt.SortField("order", "ascending")]

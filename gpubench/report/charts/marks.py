@@ -88,7 +88,7 @@ def look(chart: str, titles: tuple[str | None, str | None], rows: Sequence[Row])
 
 
 def _palette(rows: Sequence[Row]) -> dict[str, str]:
-    """A colour for each name, so that names of one panel have different ones if possible.
+    """A colour for each name. If there are too few, at least names of one panel differ if possible.
 
     The order is that of the rows. So a name has the same colour in several charts of these rows.
     """
@@ -97,7 +97,8 @@ def _palette(rows: Sequence[Row]) -> dict[str, str]:
         panels.setdefault(str(row["colour"]), set()).add(str(row["panel"]))
     chosen: dict[str, str] = {}
     for name, own in panels.items():
-        taken = {chosen[other] for other in chosen if panels[other] & own}
+        has_enough = len(panels) <= len(COLOURS)
+        taken = {chosen[other] for other in chosen if has_enough or panels[other] & own}
         free = [colour for colour in COLOURS if colour not in taken]
         chosen[name] = free[0] if free else COLOURS[len(chosen) % len(COLOURS)]
     return chosen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -206,6 +208,37 @@ def test_a_picture_has_a_mark_for_each_point() -> None:
         assert f"P95 ms: {100 + batch};" in document  # each mark has its figures as a label
     assert document == files.svg(result_charts(by_batch()), charts.charts[0])
     assert "<title>" in document or "P95 latency against throughput: resnet50" in document
+
+
+def test_the_bar_of_an_instance_is_its_cheapest_cell_within_the_objective() -> None:
+    cells = by_batch(instance=("c7i.xlarge", "c7a.4xlarge"))  # P95: 101, 104 and 116 ms
+
+    def labels(objective_ms: float | None) -> list[str]:
+        charts = result_charts(cells, objective_ms=objective_ms)
+        [chart] = [each for each in charts.charts if each.name == "instances"]
+        return re.findall(r">(\$[^<]*)<", files.svg(charts, chart))
+
+    cheapest = [cells[2].costs[0].usd_per_million, cells[2].costs[1].usd_per_million]
+    within = [cells[1].costs[0].usd_per_million, cells[1].costs[1].usd_per_million]
+    assert labels(None) == [f"${usd:.3g}" for usd in cheapest]
+    assert labels(110.0) == [f"${usd:.3g}" for usd in within]
+    assert labels(50.0) == [f"${usd:.3g}, misses the objective" for usd in cheapest]
+
+
+def test_in_one_picture_each_chart_has_its_own_colours_and_legend() -> None:
+    cells = [
+        *by_batch(instance=("c7i.xlarge", "c7a.4xlarge")),
+        *by_batch(precision="bf16", instance=("c7i.xlarge", "c7a.4xlarge")),
+    ]
+    charts = result_charts(cells)
+    picture = files.svg(charts)
+    for name in ("fp32", "bf16", "c7i.xlarge · fp32", "c7a.4xlarge · bf16"):
+        assert f">{name}<" in picture
+    together = Counter(re.findall(r"#[0-9A-F]{6}", picture))
+    apart: Counter[str] = Counter()
+    for chart in charts.charts:
+        apart += Counter(re.findall(r"#[0-9A-F]{6}", files.svg(charts, chart)))
+    assert together == apart
 
 
 def test_500_cells_stay_small() -> None:
