@@ -123,10 +123,10 @@ class Results(Displayed, Sequence[Result]):
         import altair
 
         from gpubench.report.charts.files import document
-        from gpubench.report.write import charts_of
+        from gpubench.report.report import Report
 
         limit = parse_objective(objective) if isinstance(objective, str) else objective
-        made = charts_of(self.documents, limit)
+        made = Report(self.documents, objective=limit).charts
         by_name = {chart.name: chart for chart in made.charts}
         if name not in by_name:
             why = "; ".join(made.remarks) if not by_name else nearest(name, by_name)
@@ -164,9 +164,11 @@ class Results(Displayed, Sequence[Result]):
         each_repeat: bool = False,
     ) -> None:
         """Write a file whose format its suffix says: see `gpubench.report`."""
-        from gpubench.report.write import write
+        from gpubench.report.report import Report, write
 
-        write(output, self.documents, title=title, objective=objective, each_repeat=each_repeat)
+        limit = parse_objective(objective) if isinstance(objective, str) else objective
+        report = Report(self.documents, title=title, objective=limit, each_repeat=each_repeat)
+        write(output, report)
 
     def _rows(self, each_repeat: bool) -> list[tuple[str, Result]]:
         from gpubench.report.repeats import one_for_each_cell

@@ -16,6 +16,7 @@ import click
 from gpubench.cli.completion import Known, instances
 from gpubench.cli.sections import Option
 from gpubench.errors import InputError
+from gpubench.report.formats import FORMAT_OF_SUFFIX
 
 if TYPE_CHECKING:
     from gpubench.pricing.owned import Electricity, Owned
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 # The format of a file, by the suffix of its name. A command writes some of these formats.
-FORMAT_OF_SUFFIX = {
-    ".md": "markdown",
-    ".html": "html",
-    ".csv": "csv",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".svg": "svg",
-    ".png": "png",
-    ".txt": "terminal",
-    "": "terminal",
-}
 FORMATS = ("terminal", "markdown", "html", "csv", "json")  # that every command writes
 
 
@@ -48,7 +38,7 @@ def format_option(formats: tuple[str, ...] = FORMATS) -> Callable[[Decorated], D
 
 
 def _suffixes(formats: tuple[str, ...]) -> list[str]:
-    return [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if suffix and name in formats]
+    return [suffix for suffix, name in FORMAT_OF_SUFFIX.items() if name in formats]
 
 
 output_option = click.option(
@@ -220,13 +210,14 @@ def chosen_format(
     """
     if format_name is not None:
         return format_name
-    chosen = FORMAT_OF_SUFFIX.get(output.suffix.lower() if output else "")
+    if output is None or not output.suffix:
+        return "terminal"
+    chosen = FORMAT_OF_SUFFIX.get(output.suffix.lower())
     if chosen not in formats:
         *most, last = _suffixes(formats)
         raise InputError(
-            f"--output {output}: this command does not write {output.suffix if output else ''}; "
-            f"it writes {', '.join(most)} and {last}, and what --format says into a file of any "
-            "name"
+            f"--output {output}: this command does not write {output.suffix}; it writes "
+            f"{', '.join(most)} and {last}, and what --format says into a file of any name"
         )
     return chosen
 

@@ -23,15 +23,13 @@ from gpubench.cli.sections import Command
 from gpubench.errors import InputError
 
 if TYPE_CHECKING:
-    from gpubench.report.table import Table
-    from gpubench.results.result import Result
-    from gpubench.results.run_directory import RunDirectory
+    from gpubench.planning.documents import Documents
 
 _FORMATS = (*FORMATS, "parquet", "svg", "png")
 
 
 @click.command("report", cls=Command)
-@click.argument("directory", metavar="DIR", type=FolderParam())
+@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=FolderParam())
 @format_option(_FORMATS)
 @output_option
 @price_options
@@ -50,8 +48,8 @@ _FORMATS = (*FORMATS, "parquet", "svg", "png")
 @click.option(
     "--objective",
     metavar="PERCENTILE:LATENCY",
-    help="The latency objective that the HTML page shows first, for example p95:100ms.  [default: "
-    "that of the searches, or one that half of the settings can meet]",
+    help="The latency objective that charts show, and the page at first, for example p95:100ms.  "
+    "[default of the page: that of the searches, or one that half of the settings can meet]",
 )
 @click.option(
     "--plots",
@@ -74,7 +72,7 @@ _FORMATS = (*FORMATS, "parquet", "svg", "png")
 )
 @click.option("--cell", metavar="KEY", help="With --trace: the cell, or how its key begins.")
 def command(
-    directory: str,
+    directories: tuple[str, ...],
     format_name: str | None,
     output: Path | None,
     asked: AskedPrices,
@@ -89,138 +87,105 @@ def command(
 ) -> None:
     """Show what was measured in DIR: throughput, latency and the price of a million inferences.
 
-    DIR is what run, sweep or search wrote into --output: a folder, or a URL such as s3://bucket/run.
-    It may also be a JSON file: one of such a folder, or what --json FILE.json wrote.
-    The repeats of a cell are combined. With --instance, --usd-per-hour or --capital-usd the results
-    are priced again; nothing is measured again.
+    DIR is what run, sweep or search wrote into --output: a folder, or a URL like s3://bucket/run.
+    It may also be a JSON file: one of such a folder, or what --json FILE.json wrote. Several of
+    them make one report. The repeats of a cell are combined. With --instance, --usd-per-hour or
+    --capital-usd the results are priced again; nothing is measured again.
 
     \b
     Example:
       gpubench report results --instance g5.xlarge,g5.xlarge:spot,g4dn.xlarge
+      gpubench report results/g5 results/c7i --output page.html
     """
-    from gpubench.cli.chart_files import charts_of, links, one_picture, samples_of, write_charts
+    from gpubench.cli.chart_files import links, write_charts
     from gpubench.planning.candidates import GivenPrices
-    from gpubench.planning.documents import Documents, Place
-    from gpubench.planning.search_repeats import combined_searches
-    from gpubench.pricing.cost import reprice, reprice_search
-    from gpubench.pricing.energy import with_electricity
-    from gpubench.pricing.start_cost import reprice_starts
-    from gpubench.report import arrow, csv, json, markdown
-    from gpubench.report.charts.chart import together
-    from gpubench.report.displayed import document_tables
-    from gpubench.report.format import count
-    from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles, with_percentiles
-    from gpubench.report.page.run_page import run_page
-    from gpubench.report.repeats import one_for_each_cell
-    from gpubench.results.read import open_results
+    from gpubench.planning.documents import gather
+    from gpubench.report import markdown
+    from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles
+    from gpubench.report.report import Report
     from gpubench.spec.objective import parse_objective
 
     form = chosen_format(format_name, output, _FORMATS)
-    if form in {"parquet", "png"} and output is None:
-        raise InputError(f"--format {form}: the file is not for a terminal; add --output FILE")
-    check_output_file(output)
-    _check_trace_file(trace_file, cell)
-    if plots_format is not None and plots_folder is None:
-        raise InputError("--plots-format is for --plots; add --plots FOLDER")
-    if form != "html" and (objective is not None or title is not None):
-        flag = "--objective" if objective is not None else "--title"
-        raise InputError(f"{flag} is for the page; add --format html, or --output FILE.html")
+    has_charts = plots_folder is not None or form in {"html", "svg", "png"}
+    _check_flags(form, output, has_charts, title, objective, plots_folder, plots_format)
+    _check_trace_file(trace_file, cell, directories)
     limit = None if objective is None else parse_objective(objective)
     percents = DEFAULT_PERCENTS if percentiles is None else parse_percentiles(percentiles)
-    run = open_results(directory)
-    contents = run.read_all(searches=True, cold=True)
+
+    documents, problems = gather(directories)
+    warn(problems)
     if trace_file is not None:
-        _write_trace(run, contents.cells, cell, trace_file)
-    prices = asked.instances, asked.usd_per_hour, asked.owned
-    priced = [
-        (key, with_electricity(reprice(result, *prices), asked.electricity))
-        for key, result in contents.cells
-    ]
-    cells, problems = with_percentiles(run, priced, percents)
-    warn([*contents.problems, *problems])
-    results = [result for _, result in cells]
-    if asked.electricity and asked.owned is None and not any(r.electricity for r in results):
-        warn(["no result has energy, which only some GPUs report; there are no figures for it"])
-    cold = [reprice_starts(result, *prices) for _, result in contents.cold]
-    shown = cells if each_repeat else one_for_each_cell(cells)
-    searches = [reprice_search(each, *prices) for each in combined_searches(contents.searches)]
-    if form in {"csv", "parquet"} and not shown:
-        raise InputError(
-            f"{directory} has no cells, and {form} holds only these; choose another --format, such "
-            "as html"
-        )
-    if unmeasured := [each for each in searches if not each.probes]:
-        failures = {each.error.message for each in unmeasured if each.error is not None}
-        reason = f": {'; '.join(sorted(failures))}" if failures else ""
-        warn([f"{len(unmeasured)} of the searches ended before the first measurement{reason}"])
-    if searches and form in {"csv", "json", "parquet"}:
-        warn([f"{directory} also holds searches; {form} has only cells, other formats have both"])
-
-    def tables() -> list[Table]:
-        return document_tables(results, searches, cold, each_repeat=each_repeat, percents=percents)
-
-    has_files = plots_folder is not None or form in {"svg", "png"}
-    has_charts = has_files or form == "html"
-    charts = charts_of(results, samples_of(run, cells)) if has_charts else []
+        _write_trace(documents, directories[0], cell, trace_file)
+    report = Report(
+        documents,
+        prices=GivenPrices(asked.instances, asked.usd_per_hour, asked.owned),
+        electricity=asked.electricity,
+        title=title,
+        objective=limit,
+        each_repeat=each_repeat,
+        percents=percents,
+    )
+    text = None if form == "terminal" else report.written(form)
+    warn(report.problems(form))
     written: list[tuple[str, Path]] = []
     if plots_folder is not None:
         make_folder(plots_folder, "--plots")
-        written = write_charts(charts, plots_folder, plots_format or "svg")
-
-    match form:
-        case "markdown":
-            emit(markdown.text(tables()) + links(written, output), output)
-        case "html":
-            documents = Documents(
-                tuple((Place(directory, key), result) for key, result in contents.cells),
-                tuple((Place(directory, name), found) for name, found in contents.searches),
-            )
-            page = run_page(
-                title or directory,
-                documents,
-                [*results, *searches],
-                tables(),
-                objective=limit,
-                prices=GivenPrices(*prices),
-                directories=[directory],
-                charts=together(charts),
-            )
-            emit(page, output)
-        case "csv" | "parquet":
-            emit(csv.text(shown) if form == "csv" else arrow.parquet(shown), output)
-            if cold:
-                left_out = count(len(cold), "document")
-                name = "CSV" if form == "csv" else "Parquet"
-                warn([f"{name} leaves out {left_out} of cold starts; --format json has them"])
-        case "json":
-            emit(json.text([*(result for _, result in shown), *cold]), output)
-        case "svg" | "png":
-            emit(one_picture(charts, directory, form), output)
-        case _:
-            emit_tables(tables(), output)
-    if has_files:
-        warn(dict.fromkeys(remark for each in charts for remark in each.remarks))
+        written = write_charts(report.charts, plots_folder, plots_format or "svg")
+    if text is None:
+        emit_tables(report.tables, output)
+    elif isinstance(text, str):
+        emit(text + links(written, output) if form == "markdown" else text, output)
+    else:
+        emit(text, output)
+    if has_charts and form != "html":
+        warn(dict.fromkeys(report.charts.remarks))
 
 
-def _check_trace_file(path: Path | None, cell: str | None) -> None:
+def _check_flags(
+    form: str,
+    output: Path | None,
+    has_charts: bool,
+    title: str | None,
+    objective: str | None,
+    plots_folder: Path | None,
+    plots_format: str | None,
+) -> None:
+    """Raises InputError for flags that do not fit together, before anything is read."""
+    if form in {"parquet", "png"} and output is None:
+        raise InputError(f"--format {form}: the file is not for a terminal; add --output FILE")
+    check_output_file(output)
+    if plots_format is not None and plots_folder is None:
+        raise InputError("--plots-format is for --plots; add --plots FOLDER")
+    if title is not None and form != "html":
+        raise InputError("--title is for the page; add --format html, or --output FILE.html")
+    if objective is not None and not has_charts:
+        raise InputError(
+            "--objective is for the page and for charts; add --output FILE.html, or --plots FOLDER"
+        )
+
+
+def _check_trace_file(path: Path | None, cell: str | None, directories: tuple[str, ...]) -> None:
     """Raises InputError if the trace cannot be written, before anything is read."""
     if path is None:
         if cell is not None:
             raise InputError("--cell is for --trace; add --trace FILE.json")
         return
+    if len(directories) > 1:
+        raise InputError("--trace is for one cell; give only the DIR in which it is")
     if not path.name.lower().endswith((".json", ".json.gz")):
         raise InputError(f"--trace {path}: give it a name that ends in .json or .json.gz")
     check_output_file(path, "--trace")
 
 
-def _write_trace(
-    run: RunDirectory, cells: list[tuple[str, Result]], wanted: str | None, path: Path
-) -> None:
+def _write_trace(documents: Documents, origin: str, wanted: str | None, path: Path) -> None:
     import gzip
 
     from gpubench.report.trace import chosen_cell, trace_of
 
-    trace = trace_of(run, *chosen_cell(cells, wanted, run.url))
+    places = {place.name: place for place, _ in documents.cells}
+    named = [(place.name, result) for place, result in documents.cells]
+    key, result = chosen_cell(named, wanted, origin)
+    trace = trace_of(places[key], result)
     data = trace.text.encode()
     emit(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data, path)
     say([f"{trace.remark}; open {path} at https://ui.perfetto.dev"])

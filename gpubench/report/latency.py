@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from gpubench.errors import InputError
+from gpubench.planning.documents import Place, samples_of
 from gpubench.report.format import count, milliseconds, number
 from gpubench.results.result import CountedRows, Latency, Result, Worst
-from gpubench.results.run_directory import RunDirectory
 from gpubench.statistics.percentiles import (
     PERCENTS,
     Percent,
@@ -50,8 +50,8 @@ def percentile(latency: Latency, percent: Percent) -> float | None:
 
 
 def with_percentiles(
-    run: RunDirectory, cells: Iterable[tuple[str, Result]], percents: Sequence[Percent]
-) -> tuple[list[tuple[str, Result]], list[str]]:
+    cells: Iterable[tuple[Place, Result]], percents: Sequence[Percent]
+) -> tuple[list[tuple[Place, Result]], list[str]]:
     """The cells with `other_percentiles`, and one line for each problem with their samples.
 
     Documents have the usual percentiles. All others are computed from the sample files.
@@ -60,20 +60,20 @@ def with_percentiles(
     if not others:
         return list(cells), []
     names = ", ".join(map(percentile_name, others))
-    filled: list[tuple[str, Result]] = []
+    filled: list[tuple[Place, Result]] = []
     problems: list[str] = []
     older = []
-    for key, result in cells:
+    for place, result in cells:
         found: dict[str, float] = {}
         if result.requests.completed and result.window.counted is None:
-            older.append(key)
+            older.append(place.name)
         elif result.window.counted is not None:
             try:
-                found = _from_samples(run, key, result.window.counted, others)
+                found = _from_samples(place, result, result.window.counted, others)
             except InputError as error:
-                problems.append(f"no {names} of {key}: {error}")
+                problems.append(f"no {names} of {place.name}: {error}")
         latency = result.latency_ms.model_copy(update={"other_percentiles": found})
-        filled.append((key, result.model_copy(update={"latency_ms": latency})))
+        filled.append((place, result.model_copy(update={"latency_ms": latency})))
     if older:
         problems.append(
             f"no {names} of {count(len(older), 'cell')}, of which {older[0]} is the first: an "
@@ -83,11 +83,12 @@ def with_percentiles(
 
 
 def _from_samples(
-    run: RunDirectory, key: str, rows: CountedRows, percents: Sequence[Percent]
+    place: Place, result: Result, rows: CountedRows, percents: Sequence[Percent]
 ) -> dict[str, float]:
-    samples = run.read_samples(key)
+    samples = samples_of(place, result)
     if samples is None:
-        raise InputError(f"{run.url}/{key}.parquet does not exist; measure the cell again")
+        file = f"{place.url}/{place.name}.parquet"
+        raise InputError(f"{file} does not exist; measure the cell again")
     from gpubench.statistics.latency import percentile_ns
     from gpubench.statistics.windows import counted_samples
 

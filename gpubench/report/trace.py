@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpubench.errors import InputError
+from gpubench.planning.documents import Place, samples_of
 from gpubench.report.escape import terminal
 from gpubench.report.format import count
 from gpubench.report.notes import verdict
@@ -30,7 +31,6 @@ from gpubench.statistics.windows import counted_samples
 
 if TYPE_CHECKING:
     from gpubench.results.result import Result
-    from gpubench.results.run_directory import RunDirectory
     from gpubench.results.samples import Nanoseconds, Samples
 
 # A larger trace opens slowly. Perfetto needs about a gigabyte of memory for one of 100 MB.
@@ -79,9 +79,10 @@ def chosen_cell(
     )
 
 
-def trace_of(run: RunDirectory, key: str, result: Result) -> TraceFile:
+def trace_of(place: Place, result: Result) -> TraceFile:
     """Raises InputError if the cell has no sample file, or if that cannot be used."""
-    samples = run.read_samples(key)
+    key = place.name
+    samples = samples_of(place, result)
     if samples is None:
         reason = f": it failed in {result.error.stage}" if result.error else ""
         raise InputError(

@@ -14,8 +14,8 @@ from gpubench.report.csv import result_fields
 from gpubench.report.format import count
 from gpubench.report.notes import price_name, reason_codes, verdict
 from gpubench.report.repeats import one_for_each_cell
+from gpubench.report.report import Report
 from gpubench.report.settings import labels, machine_name
-from gpubench.report.write import page_of
 from gpubench.system.packages import missing
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def tracked(results: Results) -> Tracked:
         tags={"directory": name},
         parameters={},
         metrics={},
-        artifact=("report.html", page_of(documents)),
+        artifact=("report.html", Report(documents).page()),
     )
     return Tracked(name, runs, page)
 

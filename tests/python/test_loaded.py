@@ -120,11 +120,11 @@ def test_report_writes_a_page(run: Path) -> None:
 
 
 def test_a_file_without_a_known_format_is_refused(run: Path) -> None:
-    with pytest.raises(gpubench.InputError, match=r"let it end in \.html, .*\.svg or \.png"):
+    with pytest.raises(gpubench.InputError, match=r"let it end in \.md, \.html, .*\.png or \.txt"):
         gpubench.report(run, run.parent / "out.xlsx")
-    with pytest.raises(gpubench.InputError, match=r"\.csv has only cells"):
+    with pytest.raises(gpubench.InputError, match="has no cells, and csv holds only these"):
         gpubench.load(search(50.0)).report(run.parent / "out.csv")
-    with pytest.raises(gpubench.InputError, match="there is no chart to write; No chart of"):
+    with pytest.raises(gpubench.InputError, match="has nothing to draw. No chart of"):
         gpubench.load(failed()).report(run.parent / "out.png")
     with pytest.raises(gpubench.GpubenchError, match="cannot be written: No such file"):
         gpubench.report(run, run.parent / "no" / "out.csv")

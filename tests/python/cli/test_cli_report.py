@@ -291,8 +291,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["--versoin"], "unknown flag --versoin; did you mean --version?"),
         (["report", "RUN", "--formt", "csv"], "unknown flag --formt; did you mean --format"),
         (["report", "RUN", "-x"], "unknown flag -x; see gpubench report --help"),
-        (["report"], "Missing argument 'DIR'; see gpubench report --help"),
-        (["report", "RUN", "RUN"], "see gpubench report --help"),
+        (["report"], "Missing argument 'DIR...'; see gpubench report --help"),
+        (["report", "RUN", "RUN", "--trace", "t.json"], "give only the DIR in which it is"),
         (["report", "RUN", "--format", "pdf"], "'pdf' is not one of"),
         (["report", "RUN", "--format"], "requires an argument"),
         (["report", "RUN", "--usd-per-hour", "x"], "'x' is not a valid float"),
@@ -406,6 +406,17 @@ def test_a_failed_cell_is_in_the_report_and_the_report_itself_succeeds(
     run.write("b", failed("CUDA out of memory", machine=G5, batch=64))
     assert cli.main(["report", str(tmp_path)]) == 0
     assert "CUDA out of memory" in capsys.readouterr().out
+
+
+def test_several_directories_make_one_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, machine in (("g5", G5), ("g4dn", G4DN)):
+        open_run(tmp_path / name).write("a", result(machine=machine))
+    assert cli.main(["report", str(tmp_path / "g5"), str(tmp_path / "g4dn")]) == 0
+    shown = capsys.readouterr().out
+    assert "A10G" in shown
+    assert "T4" in shown
 
 
 @pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])

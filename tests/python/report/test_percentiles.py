@@ -11,6 +11,7 @@ import pytest
 from factories import failed, repeated, result, samples
 
 from gpubench.errors import InputError
+from gpubench.planning.documents import Place
 from gpubench.report.latency import parse_percentiles, percentile, with_percentiles
 from gpubench.report.repeats import one_for_each_cell
 from gpubench.report.results import result_tables
@@ -41,6 +42,10 @@ def run(tmp_path: Path) -> RunDirectory:
     return open_run(tmp_path)
 
 
+def cells_of(run: RunDirectory) -> list[tuple[Place, Result]]:
+    return [(Place(run.url, key), cell) for key, cell in run.read_all().cells]
+
+
 def test_percentiles_are_numbers_between_0_and_100() -> None:
     assert parse_percentiles("99.9, 50,95,50") == (50, 95, Fraction(999, 10))
     for text in (
@@ -62,7 +67,7 @@ def test_percentiles_are_numbers_between_0_and_100() -> None:
 
 
 def test_usual_percentiles_are_those_of_the_documents(run: RunDirectory) -> None:
-    cells, problems = with_percentiles(run, [("a", result())], (50, 99))
+    cells, problems = with_percentiles([(Place(run.url, "a"), result())], (50, 99))
     assert problems == []
     assert cells[0][1].latency_ms.other_percentiles is None
     assert percentile(cells[0][1].latency_ms, 99) == pytest.approx(150)
@@ -71,7 +76,7 @@ def test_usual_percentiles_are_those_of_the_documents(run: RunDirectory) -> None
 def test_others_are_computed_from_the_samples(run: RunDirectory) -> None:
     recorded = of_slow(200, 7)
     run.write("a", all_rows(result(), recorded), recorded)
-    cells, problems = with_percentiles(run, run.read_all().cells, (80, P97_5))
+    cells, problems = with_percentiles(cells_of(run), (80, P97_5))
     assert problems == []
     assert percentile(cells[0][1].latency_ms, 80) == 0.9
     assert percentile(cells[0][1].latency_ms, P97_5) == 7
@@ -84,7 +89,7 @@ def test_unfinished_requests_are_slower_than_every_percentile(run: RunDirectory)
     never = recorded.scheduled_ns[:10] + 1
     recorded = replace(recorded, unfinished_scheduled_ns=np.sort(never))
     run.write("a", all_rows(result(), recorded), recorded)
-    cells, _ = with_percentiles(run, run.read_all().cells, (94, P97_5))
+    cells, _ = with_percentiles(cells_of(run), (94, P97_5))
     assert cells[0][1].latency_ms.other_percentiles == {"p94": 7}
 
 
@@ -92,8 +97,8 @@ def test_over_repeats_they_are_geometric_means(run: RunDirectory) -> None:
     for number, (cell, slow_ms) in enumerate(zip(repeated(9.0, 10.0), (4, 9), strict=True)):
         recorded = of_slow(200, slow_ms)
         run.write(f"a-{number}", all_rows(cell, recorded), recorded)
-    cells, _ = with_percentiles(run, run.read_all().cells, (P97_5,))
-    [(_, cell)] = one_for_each_cell(cells)
+    cells, _ = with_percentiles(cells_of(run), (P97_5,))
+    [(_, cell)] = one_for_each_cell((place.name, each) for place, each in cells)
     assert percentile(cell.latency_ms, P97_5) == pytest.approx(6)
 
 
@@ -105,7 +110,7 @@ def test_a_cell_without_usable_samples_has_none_and_the_reason(run: RunDirectory
     run.write("older", result(batch=3), recorded)
     run.write("older-too", result(batch=4), recorded)
     run.write("failed", failed(batch=5))
-    cells, problems = with_percentiles(run, run.read_all().cells, (P97_5,))
+    cells, problems = with_percentiles(cells_of(run), (P97_5,))
     assert len(cells) == 5
     assert all(percentile(cell.latency_ms, P97_5) is None for _, cell in cells)
     assert len(problems) == 3
