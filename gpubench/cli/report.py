@@ -100,7 +100,6 @@ def command(
     from gpubench.cli.chart_files import links, write_charts
     from gpubench.planning.candidates import GivenPrices
     from gpubench.planning.documents import gather
-    from gpubench.report import markdown
     from gpubench.report.latency import DEFAULT_PERCENTS, parse_percentiles
     from gpubench.report.report import Report
     from gpubench.spec.objective import parse_objective

@@ -124,7 +124,7 @@ def test_a_file_without_a_known_format_is_refused(run: Path) -> None:
         gpubench.report(run, run.parent / "out.xlsx")
     with pytest.raises(gpubench.InputError, match="has no cells, and csv holds only these"):
         gpubench.load(search(50.0)).report(run.parent / "out.csv")
-    with pytest.raises(gpubench.InputError, match="has nothing to draw. No chart of"):
+    with pytest.raises(gpubench.InputError, match=r"has nothing to draw\. No chart of"):
         gpubench.load(failed()).report(run.parent / "out.png")
     with pytest.raises(gpubench.GpubenchError, match="cannot be written: No such file"):
         gpubench.report(run, run.parent / "no" / "out.csv")

@@ -14,7 +14,8 @@ from types import ModuleType
 
 import pytest
 import trace_rules
-from factories import G5, failed, quick_start, repeated, result, samples
+from factories import G4DN, G5, failed, quick_start, repeated, result, samples
+from planning_results import written
 
 from gpubench.cli import program as cli
 from gpubench.results.run_directory import open_run, repeat_name
@@ -411,9 +412,11 @@ def test_a_failed_cell_is_in_the_report_and_the_report_itself_succeeds(
 def test_several_directories_make_one_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, machine in (("g5", G5), ("g4dn", G4DN)):
-        open_run(tmp_path / name).write("a", result(machine=machine))
-    assert cli.main(["report", str(tmp_path / "g5"), str(tmp_path / "g4dn")]) == 0
+    directories = [
+        written(tmp_path / name, result(machine=machine))
+        for name, machine in (("g5", G5), ("g4dn", G4DN))
+    ]
+    assert cli.main(["report", *directories]) == 0
     shown = capsys.readouterr().out
     assert "A10G" in shown
     assert "T4" in shown

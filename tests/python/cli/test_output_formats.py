@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gpubench.cli.options import FORMAT_OF_SUFFIX, FORMATS, check_suffix, chosen_format
+from gpubench.cli.options import FORMATS, check_suffix, chosen_format
 from gpubench.errors import InputError
+from gpubench.report.formats import FORMAT_OF_SUFFIX
 
 
 @pytest.mark.parametrize("suffix", FORMAT_OF_SUFFIX)
