@@ -38,7 +38,7 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*arguments, metrics=Progress(), **flags)
         from gpubench.monitor.metrics import Metrics
 
-        with Metrics(metrics_port, metrics_push, metrics_otlp, tell) as metrics:
+        with Metrics(metrics_port, metrics_push, metrics_otlp, _warn) as metrics:
             if metrics.url is not None:
                 tell(f"metrics: {metrics.url}", flags["quiet"])
             return command(*arguments, metrics=metrics, **flags)
@@ -49,3 +49,7 @@ def metrics_options(command: Callable[..., Any]) -> Callable[..., Any]:
             decorated
         )
     return decorated
+
+
+def _warn(line: str) -> None:
+    tell(f"gpubench: warning: {line}")

@@ -13,6 +13,7 @@ MetricKind = Literal["counter", "gauge", "histogram"]
 Stage = Literal["load", "build", "check", "accuracy", "capture", "measure"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
+OUTCOMES = ("valid", "suspect", "failed")
 # Upper bounds of the buckets of the latency, in seconds: 1, 2 and 5 in each power of ten.
 BUCKETS_S = tuple(float(f"{digit}e{power}") for power in range(-5, 2) for digit in (1, 2, 5))
 QUANTILES = {"0.5": "p50", "0.95": "p95", "0.99": "p99"}
@@ -31,7 +32,7 @@ class Definition:
     labels: tuple[str, ...]
     unit: str
     text: str
-    for_each_cell: int = 1  # series
+    for_each_cell: int = 1  # series of a cell, or of a combination of the other labels
 
     @property
     def most_series(self) -> int:
@@ -66,6 +67,7 @@ METRICS = {
         (*WHAT, "outcome"),
         "measurements",
         "Measurements that ended, by outcome: valid, suspect or failed.",
+        len(OUTCOMES),
     ),
     "gpubench_verdicts_total": Definition(
         "counter", ("code",), "measurements", "Measurements with this reason in their verdict."

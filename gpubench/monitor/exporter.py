@@ -75,6 +75,7 @@ def _send(
 ) -> Iterator[str]:
     """Send the final metrics. Yields a line for each failure."""
     host = socket.gethostname()
+    reason: object
     if settings.push is not None:
         from prometheus_client import push_to_gateway
 
@@ -83,9 +84,10 @@ def _send(
                 settings.push, "gpubench", registry, {"instance": host}, timeout=_TIMEOUT_S
             )
         except Exception as error:  # whatever it is, the results are not lost
-            yield f"--metrics-push: the metrics were not sent to {settings.push}: {error}"
+            # URLError has the reason; HTTPError, which is one, says more itself.
+            reason = error if hasattr(error, "code") else getattr(error, "reason", error)
+            yield f"--metrics-push: the metrics were not sent to {settings.push}: {reason}"
     if settings.otlp is not None:
-        reason: object
         try:
             from gpubench.monitor.otlp import send
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpubench.monitor.definitions import BUCKETS_S, MOST_PRICES, QUANTILES
+from gpubench.monitor.definitions import BUCKETS_S, MOST_PRICES, OUTCOMES, QUANTILES, WHAT
 from gpubench.monitor.update import Labels, Update
 from gpubench.report import escape
 from gpubench.report.notes import price_name
@@ -13,6 +13,8 @@ from gpubench.spec.spec import Spec
 from gpubench.statistics.queue_depth import queue_depth
 
 _MOST_CHARACTERS = 100  # of a label
+_REQUESTS = ("", "failed_", "unfinished_")
+_LATENCY = "gpubench_request_latency_seconds"
 
 
 def label(text: str) -> str:
@@ -35,10 +37,24 @@ def measurement(result: Result) -> Update:
     update = Update()
     update.set.append(("gpubench_info", [label(result.environment.gpubench)], 1))
     cell = [*setting_labels(result.spec), _load(result.spec)]
-    _count(result, cell[:3], update)
+    _count(result, cell[: len(WHAT)], update)
     _figures(result, cell, update)
     for gpu in result.device.gpus if result.device else ():
         _gpu(gpu, update)
+    return update
+
+
+def beginning(spec: Spec) -> Update:
+    """Sets the counters of a cell that begins to 0, if they are new.
+
+    Prometheus computes how much a counter grew from two values of it. Without the 0 it would miss
+    the first measurement of each model.
+    """
+    what = setting_labels(spec)[: len(WHAT)]
+    update = Update()
+    update.add += [("gpubench_measurements_total", [*what, each], [0]) for each in OUTCOMES]
+    update.add += [(f"gpubench_{each}requests_total", what, [0]) for each in _REQUESTS]
+    update.add.append((_LATENCY, what, [0] * (len(BUCKETS_S) + 2)))
     return update
 
 
@@ -70,7 +86,7 @@ def _count(result: Result, what: Labels, update: Update) -> None:
         buckets = np.searchsorted(BUCKETS_S, latency_s)  # a bound belongs to its bucket
         counts = np.bincount(buckets, minlength=len(BUCKETS_S) + 1).tolist()
         values = [*counts, float(latency_s.sum())]
-        update.add.append(("gpubench_request_latency_seconds", what, values))
+        update.add.append((_LATENCY, what, values))
 
 
 def _figures(result: Result, cell: Labels, update: Update) -> None:

@@ -98,7 +98,7 @@ class Metrics(Progress):
         self.url: str | None = None
         if settings.address is not None:
             self.url = url_of(settings.address[0], answer["port"])
-        self._setting: list[str] | None = None  # of the search, as labels
+        self._spec: Spec | None = None  # of the cell or the probe in work
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +126,11 @@ class Metrics(Progress):
 
     def stage(self, name: str) -> None:
         self._stage(name)
+        # With --fresh another process has the stages, and the samples of the histogram.
+        if self._spec is not None:
+            from gpubench.monitor.figures import beginning
+
+            self._send(beginning(self._spec))
 
     def measured(self, result: Result) -> None:
         from gpubench.monitor.figures import measurement
@@ -138,6 +143,7 @@ class Metrics(Progress):
 
     def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         self._gauges(begun_cells=number, seconds_left=seconds_left)
+        self._spec = spec
 
     def search_begins(self, number: int, seconds_left: float | None) -> None:
         self._gauges(begun_cells=number, seconds_left=seconds_left)
@@ -148,14 +154,14 @@ class Metrics(Progress):
         self._gauges(planned_cells=of, begun_cells=number, seconds_left=seconds_left)
 
     def probe_begins(self, load: ProbeLoad, spec: Spec) -> None:
-        from gpubench.monitor.figures import setting_labels
-
-        self._setting = setting_labels(spec)
+        self._spec = spec
 
     def located(self, crossing: Crossing) -> None:
-        if self._setting is not None:
-            rate = ("gpubench_search_rate_per_second", self._setting, crossing.rate)
-            self._send(Update(set=[rate]))
+        from gpubench.monitor.figures import setting_labels
+
+        if self._spec is not None:
+            labels = setting_labels(self._spec)
+            self._send(Update(set=[("gpubench_search_rate_per_second", labels, crossing.rate)]))
 
     def _stage(self, name: str | None) -> None:
         """None: no cell is in work."""

@@ -39,7 +39,7 @@ def send(
     scope = ScopeMetrics(InstrumentationScope("gpubench"), metrics, "")
     reasons: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: reasons.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: reasons.append(_reason(record))  # type: ignore[method-assign]
     logger = logging.getLogger("opentelemetry")
     logger.addHandler(handler)
     logger.propagate = False
@@ -47,7 +47,13 @@ def send(
     sent = exporter.export(MetricsData([ResourceMetrics(resource, [scope], "")]))
     if sent is MetricExportResult.SUCCESS:
         return None
-    return reasons[-1] if reasons else "the collector did not accept them"
+    return reasons[0] if reasons else "the collector did not accept them"
+
+
+def _reason(record: logging.LogRecord) -> str:
+    """What the exporter logs. The first error of several tries is an exception in the arguments."""
+    cause = next((each for each in record.args or () if isinstance(each, Exception)), None)
+    return record.getMessage() if cause is None else str(cause)
 
 
 def _metrics(families: Iterable[Family], began_ns: int, now_ns: int) -> Iterator[Metric]:

@@ -43,7 +43,11 @@ class MetricSeries(Collector):
 
     def _add(self, name: str, labels: tuple[str, ...], values: list[float]) -> None:
         series = self._values[name]
-        if labels not in series and len(series) >= METRICS[name].most_series - 1:
+        definition = METRICS[name]
+        if (
+            labels not in series
+            and len(series) >= definition.most_series - definition.for_each_cell
+        ):
             labels = ("other",) * len(labels)
         before = series.get(labels, [0.0] * len(values))
         series[labels] = [a + b for a, b in zip(before, values, strict=True)]

@@ -7,7 +7,7 @@ import pytest
 from factories import failed, result, samples
 
 from gpubench.monitor.definitions import BUCKETS_S, METRICS, MOST_SERIES
-from gpubench.monitor.figures import label, measurement
+from gpubench.monitor.figures import beginning, label, measurement
 from gpubench.monitor.series import MetricSeries
 from gpubench.monitor.update import Update, parse_update
 from gpubench.results.result import Cost, DeviceReport, GpuReport, Reason, Result, Verdict
@@ -123,11 +123,36 @@ def test_models_beyond_the_limit_are_counted_together() -> None:
     counts = {
         dict(labels)["model"]: value
         for (name, labels), value in found.items()
-        if name == "gpubench_measurements_total"
+        if name == "gpubench_requests_total"
     }
     assert len(counts) == MOST_SERIES
-    assert sum(counts.values()) == 80
-    assert counts["other"] == 80 - (MOST_SERIES - 1)
+    completed = cells[0].requests.completed
+    assert sum(counts.values()) == 80 * completed
+    assert counts["other"] == (80 - (MOST_SERIES - 1)) * completed
+
+
+def test_models_beyond_the_limit_begin_together() -> None:
+    series = MetricSeries()
+    for number in range(80):
+        series.update(beginning(result(model=f"m{number}.onnx").spec))
+    for family in series.collect():
+        outcomes = 3 if family.name == "gpubench_measurements" else 1
+        models = {sample.labels["model"] for sample in family.samples}
+        assert len(models) == MOST_SERIES
+        if family.type == "counter":
+            assert len(family.samples) == (MOST_SERIES - 1) * outcomes + 1
+        assert {sample.value for sample in family.samples} == {0}
+
+
+def test_a_cell_that_begins_changes_no_counter() -> None:
+    series, cell = MetricSeries(), result()
+    series.update(measurement(cell))
+    before = {each.name: each.samples for each in series.collect()}
+    series.update(beginning(cell.spec))
+    after = {each.name: each.samples for each in series.collect()}
+    for name, found in before.items():
+        assert all(sample in after[name] for sample in found)
+    assert after["gpubench_requests"] == before["gpubench_requests"]
 
 
 def test_a_label_is_short_and_visible() -> None:

@@ -75,6 +75,7 @@ class Scraper(Progress):
         self._metrics = metrics
         self.stages: list[float] = []
         self.begun: list[float] = []
+        self.latencies: list[float] = []
 
     def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
         samples = settled(self._metrics, lambda s: total(s, "gpubench_begun_cells") == number)
@@ -83,6 +84,9 @@ class Scraper(Progress):
     def stage(self, name: str) -> None:
         samples = settled(self._metrics, lambda s: total(s, "gpubench_stage", stage=name) == 1)
         self.stages.append(total(samples, "gpubench_stage", stage=name))
+        count = "gpubench_request_latency_seconds_count"
+        samples = settled(self._metrics, lambda s: any(name == count for name, _, _ in s))
+        self.latencies += [value for name, _, value in samples if name == count]
 
 
 def test_the_counters_of_a_sweep_are_those_of_its_results(tmp_path: Path) -> None:
@@ -92,6 +96,9 @@ def test_the_counters_of_a_sweep_are_those_of_its_results(tmp_path: Path) -> Non
         samples = settled(metrics, lambda s: total(s, "gpubench_measurements_total") == 3)
     assert scraper.begun == [1, 2, 3]
     assert scraper.stages == [1, 1, 1]
+    # Prometheus sees the growth of each cell only if the counters begin with 0.
+    done = [each.requests.completed for each in results]
+    assert scraper.latencies == [0, done[0], done[0] + done[1]]
     assert total(samples, "gpubench_planned_cells") == 3
     assert total(samples, "gpubench_stage") == 0
     statuses = Counter(each.verdict.status for each in results)
@@ -132,6 +139,17 @@ def test_a_search_tells_its_probes_and_its_estimate() -> None:
         samples = settled(metrics, lambda s: total(s, "gpubench_measurements_total") == probes)
     assert total(samples, "gpubench_measurements_total") == probes
     assert total(samples, "gpubench_search_rate_per_second") > 0
+
+
+def test_samples_of_another_process_make_no_histogram() -> None:
+    """As with --fresh: this process has no stages, and no samples."""
+    cell = result()
+    with Metrics(0) as metrics:
+        metrics.cell_begins(1, cell.spec, None)
+        metrics.measured(cell)
+        samples = settled(metrics, lambda s: total(s, "gpubench_requests_total") > 0)
+    assert total(samples, "gpubench_requests_total") == cell.requests.completed
+    assert not [name for name, _, _ in samples if "request_latency" in name]
 
 
 COMMANDS = {
@@ -260,6 +278,7 @@ def test_a_gateway_that_does_not_answer_is_a_warning() -> None:
         metrics.measured(result())
     assert [line.split(":")[0] for line in told] == ["--metrics-push", "--metrics-otlp"]
     assert all("were not sent to http://127.0.0.1" in line and "\n" not in line for line in told)
+    assert all("Connection refused" in line for line in told)
 
 
 def test_a_command_whose_gateway_does_not_answer_still_gives_its_result(tmp_path: Path) -> None:
@@ -268,7 +287,7 @@ def test_a_command_whose_gateway_does_not_answer_still_gives_its_result(tmp_path
     output, errors = child.communicate(timeout=120)
     assert child.returncode == 0
     assert gpubench.Result.model_validate_json(output).requests.completed == 100
-    assert "--metrics-push: the metrics were not sent" in errors
+    assert "gpubench: warning: --metrics-push: the metrics were not sent" in errors
 
 
 def test_a_port_in_use_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

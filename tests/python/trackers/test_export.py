@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -125,6 +127,32 @@ def test_bad_input_is_one_line(
     assert problem in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_a_server_that_does_not_work_is_tried_three_times(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "")  # restored at the end
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    tries: list[str] = []
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            tries.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Broken) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        assert cli.main(["export", "mlflow", run, "--tracking-uri", uri]) == cli.BAD_INPUT
+        server.shutdown()
+    assert len(tries) == 3
+    assert "MLflow refuses the runs" in capsys.readouterr().err
 
 
 def test_wandb_offline(run: str, tmp_path: Path) -> None:
