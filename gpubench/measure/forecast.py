@@ -23,8 +23,8 @@ from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import Repetition
 from gpubench.system.machine import Machine, this_machine
 
-Estimate = tuple[float | None, Basis | None]  # seconds of one measurement
-_UNKNOWN: Estimate = (None, None)
+SecondsBasis = tuple[float | None, Basis | None]  # seconds of one measurement, and how it is known
+_UNKNOWN: SecondsBasis = (None, None)
 
 
 def forecast_cells(
@@ -43,7 +43,7 @@ def forecast_cells(
         key = cell.spec.key(machine.identity)
         return [repeat_name(key, number) for number in range(1, repetition.repeats + 1)]
 
-    def estimate(cell: Cell) -> Estimate:
+    def estimate(cell: Cell) -> SecondsBasis:
         same = [r for r in earlier if r.spec.measured_settings() == cell.spec.measured_settings()]
         return _mean(same) or _from_settings(cell, earlier)
 
@@ -74,7 +74,7 @@ def forecast_searches(
         except InputError:
             return False
 
-    def estimate(cell: Cell) -> Estimate:
+    def estimate(cell: Cell) -> SecondsBasis:
         took_s = [_search_seconds(found) for found in earlier]
         known = [each for each in took_s if each]
         if known:
@@ -100,7 +100,7 @@ def _forecasts(
     machine: Machine,
     names: Callable[[Cell], list[str]],
     is_stored: Callable[[str], bool],
-    estimate: Callable[[Cell], Estimate],
+    estimate: Callable[[Cell], SecondsBasis],
 ) -> list[CellForecast]:
     forecasts = []
     for cell in planned.cells:
@@ -117,12 +117,12 @@ def _forecasts(
     return forecasts
 
 
-def _mean(results: Iterable[Result]) -> Estimate | None:
+def _mean(results: Iterable[Result]) -> SecondsBasis | None:
     took_s = [r.seconds.total for r in results if r.seconds is not None and r.error is None]
     return (fmean(took_s), "earlier") if took_s else None
 
 
-def _from_settings(cell: Cell, earlier: Sequence[Result]) -> Estimate:
+def _from_settings(cell: Cell, earlier: Sequence[Result]) -> SecondsBasis:
     """The warm-up and the window, and the rest of the time of cells of the same model, if any."""
     run_s = run_seconds(cell)
     if run_s is None:

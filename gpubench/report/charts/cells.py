@@ -38,7 +38,7 @@ _LARGEST = 1e30  # the largest figure that can be drawn
 
 
 @dataclass(frozen=True)
-class Setting:
+class AxisSetting:
     """A setting that is a number, for the x-axis."""
 
     column: str  # its column in the tables
@@ -49,20 +49,20 @@ class Setting:
 
 # The first setting that differs is the x-axis.
 _SETTINGS = (
-    Setting(
+    AxisSetting(
         "rate /s",
         "offered rate (requests/s)",
         False,
         lambda r: r.offered_per_second if r.spec.rate is None else r.spec.rate,
     ),
-    Setting("batch", "batch size (samples)", True, lambda r: r.spec.batch),
-    Setting("clients", "clients", True, lambda r: r.spec.clients),
-    Setting("workers", "workers", True, lambda r: r.spec.workers),
+    AxisSetting("batch", "batch size (samples)", True, lambda r: r.spec.batch),
+    AxisSetting("clients", "clients", True, lambda r: r.spec.clients),
+    AxisSetting("workers", "workers", True, lambda r: r.spec.workers),
 )
 
 
 @dataclass(frozen=True)
-class Cell:
+class CombinedCell:
     """A cell on a machine, with its repeats combined."""
 
     key: str  # the number of its row in the tables, from 1
@@ -76,12 +76,12 @@ class Panel:
     """The cells that share a coordinate system."""
 
     name: str  # "resnet50", "resnet50, open loop"
-    cells: tuple[Cell, ...]
-    setting: Setting | None  # of its x-axis
+    cells: tuple[CombinedCell, ...]
+    setting: AxisSetting | None  # of its x-axis
 
 
 @dataclass(frozen=True)
-class Series:
+class ChartSeries:
     """What colours, shapes and lines mean. A name belongs to each cell, or to each price of it."""
 
     names: Sequence[str]  # all that differs but for x
@@ -94,11 +94,11 @@ class Series:
 def panels(results: Iterable[Result]) -> list[Panel]:
     machines = by_machine(results)
     names = _machine_names(machines)
-    cells: list[Cell] = []
+    cells: list[CombinedCell] = []
     for name, of_machine in zip(names, machines, strict=True):
         for repeats in grouped(of_machine):
-            cells.append(Cell(str(len(cells) + 1), name, combined(repeats), repeats))
-    groups: dict[str, list[Cell]] = {}
+            cells.append(CombinedCell(str(len(cells) + 1), name, combined(repeats), repeats))
+    groups: dict[str, list[CombinedCell]] = {}
     for cell in cells:
         loop = "" if cell.result.spec.clients is not None else ", open loop"
         groups.setdefault(cell.result.spec.model + loop, []).append(cell)
@@ -108,7 +108,7 @@ def panels(results: Iterable[Result]) -> list[Panel]:
     ]
 
 
-def _varying_number(results: Sequence[Result]) -> Setting | None:
+def _varying_number(results: Sequence[Result]) -> AxisSetting | None:
     titles = {filled.column.title for filled in settings_columns(results)}
     for setting in _SETTINGS:
         values = {setting.value(result) for result in results} - {None}
@@ -117,7 +117,7 @@ def _varying_number(results: Sequence[Result]) -> Setting | None:
     return None
 
 
-def series(panel: Panel, costs: Sequence[tuple[Cell, Cost]] | None = None) -> Series:
+def series(panel: Panel, costs: Sequence[tuple[CombinedCell, Cost]] | None = None) -> ChartSeries:
     """The series of the cells of a panel, or of `costs`, whose prices are then a part of names.
 
     The line is all that differs. If there are more lines than colours, a colour stands for the
@@ -135,13 +135,13 @@ def series(panel: Panel, costs: Sequence[tuple[Cell, Cost]] | None = None) -> Se
     different = {title: texts for title, texts in parts.items() if len(set(texts)) > 1}
     names = [_joined(texts) for texts in zip(*different.values(), strict=True)] or [""] * len(cells)
     if len(set(names)) <= len(COLOURS):
-        return Series(names, names, [""] * len(names), " · ".join(different) or None, None)
+        return ChartSeries(names, names, [""] * len(names), " · ".join(different) or None, None)
     few = {t: texts for t, texts in different.items() if len(set(texts)) <= len(COLOURS)}
     colour, shape, *_ = [*few, None, None]
     if shape is not None and len(set(few[shape])) > len(SHAPES):
         shape = None
     none = [""] * len(names)
-    return Series(
+    return ChartSeries(
         names,
         none if colour is None else [text or ABSENT for text in few[colour]],
         none if shape is None else [text or ABSENT for text in few[shape]],
@@ -267,7 +267,7 @@ def joined_names(results: Sequence[Result], others: Sequence[list[str]] = ()) ->
     return [_joined(texts) for texts in zip(*different, strict=True)]
 
 
-def common_remarks(cells: Sequence[Cell]) -> Iterator[str]:
+def common_remarks(cells: Sequence[CombinedCell]) -> Iterator[str]:
     """What a reader of any chart of these cells must know."""
     if not cells:
         return
@@ -338,7 +338,7 @@ def figure_fields(name: str, value: float | None, interval: Interval | None) -> 
     return {name: rounded(value), f"{name}_low": rounded(low), f"{name}_high": rounded(high)}
 
 
-def _repeats(cell: Cell) -> dict[str, Json]:
+def _repeats(cell: CombinedCell) -> dict[str, Json]:
     """The figures of each repeat, one after the other. None if the cell was measured once."""
     if len(cell.repeats) < 2:
         return {"repeats_throughput": None, "repeats_p95": None}
@@ -349,7 +349,7 @@ def _repeats(cell: Cell) -> dict[str, Json]:
     }
 
 
-def _may_lead(cells: Sequence[Cell]) -> Sequence[Cell]:
+def _may_lead(cells: Sequence[CombinedCell]) -> Sequence[CombinedCell]:
     """The cells of which the front consists: valid ones; or if there are none, with right answers;
     or if there are none, all of them."""
     measured = [cell for cell in cells if cell.result.error is None]
@@ -363,9 +363,9 @@ def _front(points: Iterable[tuple[str, float, float | None]]) -> set[str]:
     return {name for name, _, _ in pareto(drawn, lambda point: point[1:])}
 
 
-def _knees(panel: Panel, of: Series) -> dict[str, str]:
+def _knees(panel: Panel, of: ChartSeries) -> dict[str, str]:
     """The label of the cell at the knee of each line."""
-    lines: dict[str, list[tuple[Cell, float, float]]] = {}
+    lines: dict[str, list[tuple[CombinedCell, float, float]]] = {}
     for cell, line in zip(panel.cells, of.names, strict=True):
         x = panel.setting.value(cell.result) if panel.setting else None
         y = rounded(cell.result.throughput_per_second)

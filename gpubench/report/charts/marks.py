@@ -30,7 +30,7 @@ _DIMMED = 0.08
 
 
 @dataclass(frozen=True)
-class Figure:
+class AxisFigure:
     """A figure of the rows, for an axis."""
 
     name: str  # its field; the ends of its interval are NAME_low and NAME_high
@@ -40,31 +40,31 @@ class Figure:
     ticks: tuple[float, ...] = ()  # empty: where they are convenient
 
 
-def figure(name: str, title: str, rows: Sequence[Row]) -> Figure:
+def figure(name: str, title: str, rows: Sequence[Row]) -> AxisFigure:
     """The figure with a scale that shows all of `rows`."""
     values = [v for row in rows for v in (row[name], row.get(f"{name}_low")) if _is_number(v)]
-    return Figure(name, title, is_wide([v for v in values if isinstance(v, float | int)]))
+    return AxisFigure(name, title, is_wide([v for v in values if isinstance(v, float | int)]))
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, float | int)
 
 
-def scale(of: Figure) -> alt.Scale:
+def scale(of: AxisFigure) -> alt.Scale:
     if of.is_log:
         return alt.Scale(type="log", nice=False, padding=12)
     return alt.Scale(zero=of.begins_at_zero, padding=0 if of.begins_at_zero else 12)
 
 
-def x(of: Figure, field: str | None = None) -> alt.X:
+def x(of: AxisFigure, field: str | None = None) -> alt.X:
     return alt.X(f"{field or of.name}:Q", title=of.title, scale=scale(of), axis=_axis(of))
 
 
-def y(of: Figure, field: str | None = None) -> alt.Y:
+def y(of: AxisFigure, field: str | None = None) -> alt.Y:
     return alt.Y(f"{field or of.name}:Q", title=of.title, scale=scale(of), axis=_axis(of))
 
 
-def _axis(of: Figure) -> alt.Axis:
+def _axis(of: AxisFigure) -> alt.Axis:
     if of.ticks:
         return alt.Axis(values=list(of.ticks), format=",~r")
     return alt.Axis(format=",~r") if of.is_log else alt.Axis(tickCount=6)
@@ -139,8 +139,8 @@ def encoded(chart: alt.Chart, **channels: Any) -> alt.Chart:
 
 def intervals(
     base: alt.Chart,
-    of: Figure,
-    other: Figure,
+    of: AxisFigure,
+    other: AxisFigure,
     look: Look,
     along: Literal["x", "y"],
 ) -> alt.Chart:
@@ -164,8 +164,8 @@ def intervals(
 
 def points(
     base: alt.Chart,
-    x_of: Figure,
-    y_of: Figure,
+    x_of: AxisFigure,
+    y_of: AxisFigure,
     look: Look,
     tooltip: Sequence[alt.Tooltip],
     *,
@@ -192,7 +192,7 @@ def points(
     return drawn.add_params(look.shown).properties(name=f"{look.shown.name}_points")
 
 
-def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
+def lines(base: alt.Chart, x_of: AxisFigure, y_of: AxisFigure, look: Look) -> alt.Chart:
     """The points with the same settings, joined in the order of the setting on the x-axis."""
     return encoded(
         base.mark_line(strokeWidth=1.2),
@@ -207,8 +207,8 @@ def lines(base: alt.Chart, x_of: Figure, y_of: Figure, look: Look) -> alt.Chart:
 
 def repeats(
     base: alt.Chart,
-    x_of: Figure,
-    y_of: Figure,
+    x_of: AxisFigure,
+    y_of: AxisFigure,
     look: Look,
     fields: tuple[str, str],
     rows: Sequence[Row],
@@ -236,7 +236,7 @@ def repeats(
 
 
 def crosses(
-    base: alt.Chart, x_of: Figure, y_of: Figure, tooltip: Sequence[alt.Tooltip]
+    base: alt.Chart, x_of: AxisFigure, y_of: AxisFigure, tooltip: Sequence[alt.Tooltip]
 ) -> alt.Chart:
     """A cross over each point with wrong answers."""
     return encoded(
@@ -248,7 +248,7 @@ def crosses(
     )
 
 
-def front(base: alt.Chart, x_of: Figure, y_of: Figure) -> alt.Chart:
+def front(base: alt.Chart, x_of: AxisFigure, y_of: AxisFigure) -> alt.Chart:
     """The line through the points that no other point beats."""
     return encoded(
         base.transform_filter("datum.front").mark_line(strokeWidth=5, opacity=0.35),
@@ -259,7 +259,7 @@ def front(base: alt.Chart, x_of: Figure, y_of: Figure) -> alt.Chart:
     )
 
 
-def objective(base: alt.Chart, of: Figure, along: Literal["x", "y"]) -> alt.Chart:
+def objective(base: alt.Chart, of: AxisFigure, along: Literal["x", "y"]) -> alt.Chart:
     """The limit of the latency, as a line across each panel. Nobody sees it without an objective.
 
     The line is then at a point: Vega warns about an axis with a field that is always absent.
@@ -286,7 +286,7 @@ def objective_parameter(objective_ms: float | None = None) -> alt.Parameter:
     return alt.param(name=OBJECTIVE_MS, value=objective_ms)
 
 
-def labels(base: alt.Chart, x_of: Figure, y_of: Figure, field: str) -> alt.Chart:
+def labels(base: alt.Chart, x_of: AxisFigure, y_of: AxisFigure, field: str) -> alt.Chart:
     """A number or a word beside each point."""
     text = f"isNumber(datum.{field}) ? format(datum.{field}, ',~r') : datum.{field} || ''"
     return encoded(

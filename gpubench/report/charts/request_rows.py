@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpubench.errors import InputError
-from gpubench.report.charts.cells import Cell, Panel, rounded
+from gpubench.report.charts.cells import CombinedCell, Panel, rounded
 from gpubench.report.charts.chart import Json, Row
 from gpubench.results.result import Result
 from gpubench.results.samples import Samples
@@ -49,7 +49,7 @@ def request_rows(panels: Sequence[Panel], read: ReadSamples) -> tuple[list[Row],
     return rows, problems
 
 
-def _typical(cell: Cell) -> Result:
+def _typical(cell: CombinedCell) -> Result:
     measured = [each for each in cell.repeats if each.error is None] or list(cell.repeats)
     ordered = sorted(measured, key=lambda each: each.throughput_per_second or 0.0)
     return ordered[len(ordered) // 2]

@@ -81,9 +81,9 @@ def scaling_chart(panels: Sequence[Panel], rows: Sequence[Row]) -> Chart | str:
     )
 
 
-def _x(panels: Sequence[Panel], title: str, rows: Sequence[Row]) -> marks.Figure:
+def _x(panels: Sequence[Panel], title: str, rows: Sequence[Row]) -> marks.AxisFigure:
     """Stepped settings have a logarithmic axis with ticks at the measured values."""
     if not all(panel.setting and panel.setting.is_stepped for panel in panels):
         return marks.figure("x", title, rows)
     values = sorted({value for row in rows if isinstance(value := row["x"], float)})
-    return marks.Figure("x", title, is_log=True, ticks=tuple(values[:_MOST_TICKS]))
+    return marks.AxisFigure("x", title, is_log=True, ticks=tuple(values[:_MOST_TICKS]))

@@ -117,7 +117,7 @@ def _chart(rows: Sequence[Row], results: Sequence[Result]) -> Chart:
     has_accuracy = any(result.accuracy for result in results)
     of_y = "USD per million inferences" if is_priced else "throughput (inferences/s)"
     of_x = "accuracy (%)" if has_accuracy else _ARITHMETIC
-    x = marks.Figure("x", of_x, begins_at_zero=not has_accuracy)
+    x = marks.AxisFigure("x", of_x, begins_at_zero=not has_accuracy)
     y = marks.figure("y", of_y, rows)
     shape = "variant" if len({str(row["shape"]) for row in rows}) > 1 else None
     look = marks.look("models", ("model", shape), rows)

@@ -8,8 +8,8 @@ import altair as alt
 
 from gpubench.report.charts import marks
 from gpubench.report.charts.cells import (
+    ChartSeries,
     Panel,
-    Series,
     absent_remark,
     marks_remark,
     series,
@@ -139,7 +139,7 @@ def titled(title: str, panels: Sequence[Panel]) -> str:
     return f"{title}: {panels[0].name}" if len(panels) == 1 else title
 
 
-def titles(of: Sequence[Series]) -> tuple[str | None, str | None]:
+def titles(of: Sequence[ChartSeries]) -> tuple[str | None, str | None]:
     """What colours and what shapes stand for."""
     colours = [word for each in of if each.colour_title for word in each.colour_title.split(" · ")]
     shapes = [each.shape_title for each in of if each.shape_title]
