@@ -161,7 +161,9 @@ class Metrics(Progress):
 
         if self._spec is not None:
             labels = setting_labels(self._spec)
-            self._send(Update(set=[("gpubench_search_rate_per_second", labels, crossing.rate)]))
+            # The line through a few noisy probes may cross the objective below 0.
+            rate = crossing.rate if crossing.rate > 0 else None
+            self._send(Update(set=[("gpubench_search_rate_per_second", labels, rate)]))
 
     def _stage(self, name: str | None) -> None:
         """None: no cell is in work."""

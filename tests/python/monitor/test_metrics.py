@@ -27,6 +27,7 @@ from gpubench.measure.progress import Listeners, Progress
 from gpubench.monitor.definitions import METRICS
 from gpubench.monitor.metrics import Metrics
 from gpubench.spec.spec import Spec
+from gpubench.statistics.crossing import Crossing
 
 GRID: dict[str, object] = {
     "model": "synthetic",
@@ -123,7 +124,7 @@ def test_the_counters_of_a_sweep_are_those_of_its_results(tmp_path: Path) -> Non
     assert total(samples, "gpubench_cost_usd_total") == pytest.approx(seconds / 1000)
 
 
-def test_a_search_tells_its_probes_and_its_estimate() -> None:
+def test_a_search_tells_its_probes() -> None:
     with Metrics(0) as metrics:
         found = gpubench.search(
             model="synthetic",
@@ -138,7 +139,18 @@ def test_a_search_tells_its_probes_and_its_estimate() -> None:
         probes = len(found.probes)
         samples = settled(metrics, lambda s: total(s, "gpubench_measurements_total") == probes)
     assert total(samples, "gpubench_measurements_total") == probes
-    assert total(samples, "gpubench_search_rate_per_second") > 0
+
+
+@pytest.mark.parametrize(("rate", "exported"), [(120.0, [120.0]), (-65.0, [])])
+def test_the_estimate_of_a_search_is_a_rate_or_absent(rate: float, exported: list[float]) -> None:
+    with Metrics(0) as metrics:
+        metrics.probe_begins("open", result().spec)
+        metrics.located(Crossing(50.0, None, None, 50.0, 9.0, ()))
+        metrics.located(Crossing(rate, None, None, 100.0, 9.0, ()))
+        metrics.cell_begins(1, result().spec, None)
+        samples = settled(metrics, lambda s: total(s, "gpubench_begun_cells") == 1)
+    name = "gpubench_search_rate_per_second"
+    assert [value for each, _, value in samples if each == name] == exported
 
 
 def test_samples_of_another_process_make_no_histogram() -> None:
