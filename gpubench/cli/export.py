@@ -97,6 +97,8 @@ def to_wandb(directory: str, project: str, **prices: Any) -> None:
     _check_name("--project", project, forbidden="/\\#?%:")
     exported = wandb.export(_read(directory, **prices), project)
     say([summary(exported, "Weights & Biases")])
+    if os.environ.get("WANDB_MODE") == "offline":
+        say(["they are in the folder wandb until you send them: wandb sync wandb/offline-run-*"])
 
 
 def _check_name(flag: str, name: str, forbidden: str = "") -> None:
