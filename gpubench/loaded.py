@@ -81,7 +81,8 @@ class Results(Displayed, Sequence[Result]):
 
     def __repr__(self) -> str:
         counts = {"cells": len(self), "searches": len(self.searches), "cold": len(self.cold)}
-        return f"<gpubench.Results: {', '.join(f'{n} {name}' for name, n in counts.items() if n)}>"
+        shown = [f"{name}: {number}" for name, number in counts.items() if number]
+        return f"<gpubench.Results, {', '.join(shown) or 'empty'}>"
 
     def samples(self, index: int) -> Samples | None:
         """The time stamps of one cell. None if the cell has none, or is in no directory.
@@ -125,12 +126,13 @@ class Results(Displayed, Sequence[Result]):
         from gpubench.report.charts.files import document
         from gpubench.report.report import Report
 
-        limit = parse_objective(objective) if isinstance(objective, str) else objective
+        limit = None if objective is None else parse_objective(objective)
         made = Report(self.documents, objective=limit).charts
         by_name = {chart.name: chart for chart in made.charts}
+        if not by_name:
+            raise InputError(f"these results have no chart. {' '.join(made.remarks)}")
         if name not in by_name:
-            why = "; ".join(made.remarks) if not by_name else nearest(name, by_name)
-            raise InputError(f"there is no chart '{name}' of these results; {why}")
+            raise InputError(f"these results have no chart '{name}'; {nearest(name, by_name)}")
         return altair.Chart.from_json(json.dumps(document(made, by_name[name])))
 
     def plan(

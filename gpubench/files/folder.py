@@ -96,7 +96,7 @@ def open_folder(url: str) -> Folder:
         return LocalFolder(Path(rest))
     if scheme not in _STORES:
         raise InputError(
-            f"{url}: gpubench cannot write to {scheme}://; give a local path or a URL like "
+            f"{url}: gpubench cannot use {scheme}://; give a local path or a URL like "
             "s3://bucket/dir"
         )
     return _remote_folder(url)

@@ -105,8 +105,7 @@ def search(
     Raises InputError, before anything is loaded, if the settings cannot be searched. On Ctrl-C it
     raises SearchInterrupted, with what was measured before.
     """
-    if isinstance(objective, str):
-        objective = parse_objective(objective)
+    objective = parse_objective(objective)
     SearchSettings(objective, tolerance, probes).check()
     spec = given_spec(spec, settings)
     check_spec(spec)

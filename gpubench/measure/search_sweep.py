@@ -75,8 +75,7 @@ def search_grid(
     Raises InputError before anything is measured, for what `sweep` or `search` refuses. Raises
     KeyboardInterrupt on Ctrl-C, when everything that was measured is on disk.
     """
-    if isinstance(objective, str):
-        objective = parse_objective(objective)
+    objective = parse_objective(objective)
     settings = SearchSettings(objective, tolerance, probes)
     outcome = search_grids(grids_of(grids, allow_code), output, settings, progress, max_cells)
     if outcome.interrupted:

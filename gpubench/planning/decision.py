@@ -105,8 +105,7 @@ def plan(
 
     Raises InputError for anything that cannot be used, and if nothing was measured.
     """
-    if isinstance(objective, str):
-        objective = parse_objective(objective)
+    objective = parse_objective(objective)
     allowed = parse_obstacles(names(allow))
     prices = GivenPrices(names(instance), usd_per_hour, owned)
     check_prices(prices.instances)

@@ -122,8 +122,8 @@ def gather(sources: Sequence[Source]) -> tuple[Documents, tuple[str, ...]]:
             directories += source.documents.directories
         else:
             raise InputError(
-                f"a {type(source).__name__} is no result; give a run directory, a JSON file, or "
-                "results"
+                f"what was measured cannot be read from an object of type {type(source).__name__}; "
+                "give a run directory, a JSON file, or results"
             )
     documents = Documents(
         _once(cells), _once(searches), _once(cold), tuple(dict.fromkeys(directories))

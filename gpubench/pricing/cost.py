@@ -64,7 +64,8 @@ def price(
     that is negative, not a number, or over a thousand million dollars, and if the power of owned
     hardware is unknown.
     """
-    if usd_per_hour is not None and not 0 <= usd_per_hour <= MOST_USD_PER_HOUR:
+    is_number = isinstance(usd_per_hour, (int, float))  # a program may give anything
+    if usd_per_hour is not None and not (is_number and 0 <= usd_per_hour <= MOST_USD_PER_HOUR):
         raise InputError(f"--usd-per-hour {usd_per_hour} is not a price; write dollars, like 0.25")
     catalog = catalog or current_catalog()
     if not instances and usd_per_hour is None and owned is None:

@@ -196,12 +196,21 @@ def _paragraph(text: str) -> str:
     return fill(" ".join(text.split()), 108, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
+def _property_a_line(part: Any, name: str = "", margin: str = "") -> str:
+    """The schema as JSON in which a property is a line, so that a changed one is a changed line."""
+    has_lines = isinstance(part, dict) and (name in {"$defs", "properties"} or "properties" in part)
+    if not (has_lines or name == ""):
+        return json.dumps(part, ensure_ascii=False)
+    lines = (
+        f"{margin} {json.dumps(key)}: {_property_a_line(value, key, margin + ' ')}"
+        for key, value in part.items()
+    )
+    return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+
+
 def files() -> dict[str, str]:
     """The files below docs/, by name."""
-    made = {
-        f"schemas/{name}.json": json.dumps(schema(name), indent=1, ensure_ascii=False) + "\n"
-        for name in DOCUMENTS
-    }
+    made = {f"schemas/{name}.json": _property_a_line(schema(name)) + "\n" for name in DOCUMENTS}
     return {**made, "columns.md": columns_page()}
 
 

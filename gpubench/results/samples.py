@@ -59,6 +59,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.scheduled_ns)
 
+    def __repr__(self) -> str:
+        """Short, because a column may have millions of entries."""
+        return f"<gpubench.Samples: {len(self)} requests>"
+
     def rows(self, chosen: slice | NDArray[np.intp]) -> Samples:
         """These rows alone. Unfinished requests have no rows."""
         columns: dict[str, Any] = {"filled": self.filled}

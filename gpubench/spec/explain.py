@@ -21,9 +21,12 @@ def explain(
 ) -> str:
     """The first problem with `settings` and its fix. `fields` are the fields of Spec.
 
+    A name that is not known comes before the others: if `model` is misspelt, it is also missing.
+
     `origin` and `lines` say where the settings were written, as for `parse.make_spec`.
     """
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     context = first.get("ctx", {})
     name = str(context.get("field") or (first["loc"][0] if first["loc"] else "settings"))
     origin = (lines or {}).get(name, origin)

@@ -51,12 +51,14 @@ class SearchSettings:
             raise InputError(f"--probes {self.probes} is not allowed; give 1 or more")
 
 
-def parse_objective(text: str) -> Objective:
-    """An objective from 'p99:10ms'.
+def parse_objective(text: str | Objective) -> Objective:
+    """An objective from 'p99:10ms'. An Objective is returned as it is.
 
     Raises InputError for anything else.
     """
-    match = re.fullmatch(r"[pP]([0-9]+):(.+)", text.strip())
+    if isinstance(text, Objective):
+        return text
+    match = re.fullmatch(r"[pP]([0-9]+):(.+)", text.strip()) if isinstance(text, str) else None
     if match is None:
         raise InputError(f"--objective '{text}' is not PERCENTILE:LATENCY; write it like p99:10ms")
     percent = int(match[1])

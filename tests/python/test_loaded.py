@@ -40,13 +40,15 @@ def test_a_run_directory_is_a_sequence_of_its_cells(run: Path) -> None:
     assert [each.throughput_per_second for each in loaded] == [10.0, 11.0, 12.0, 18.4]
     assert loaded.keys == ("a", "a-2", "a-3", "b")
     assert (len(loaded.searches), len(loaded.cold), loaded.problems) == (1, 1, ())
-    assert repr(loaded) == "<gpubench.Results: 4 cells, 1 searches, 1 cold>"
+    assert repr(loaded) == "<gpubench.Results, cells: 4, searches: 1, cold: 1>"
+    assert repr(loaded[:0]) == "<gpubench.Results, empty>"
     assert [each.spec.batch for each in gpubench.combine(loaded)] == [2, 1]
     assert len(loaded[1:]) == 3
     assert loaded[1:].searches == ()
     own = loaded.samples(0)
     assert own is not None
     assert len(own) == 10
+    assert repr(own) == "<gpubench.Samples: 10 requests>"
     assert loaded.samples(3) is None
 
 
@@ -183,7 +185,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         gpubench.load("nothing")
     with pytest.raises(gpubench.InputError, match="there is no result to load"):
         gpubench.load([])
-    with pytest.raises(gpubench.InputError, match="a int is no result; give a run directory"):
+    with pytest.raises(gpubench.InputError, match="object of type int; give a run directory"):
         gpubench.load(7)  # type: ignore[arg-type]
     (tmp_path / "x.png").write_bytes(b"\x89PNG\xff")
     with pytest.raises(gpubench.InputError, match=r"x\.png is not JSON"):
@@ -205,6 +207,8 @@ def test_loading_prices_again_and_selects(run: Path) -> None:
     ]
     with pytest.raises(gpubench.InputError, match=r"unknown instance 'g5\.tiny'"):
         gpubench.load(run, instance="g5.tiny")
+    with pytest.raises(gpubench.InputError, match="--usd-per-hour cheap is not a price"):
+        gpubench.load(run, usd_per_hour="cheap")  # type: ignore[arg-type]
     with pytest.raises(gpubench.InputError, match="--only: unknown setting 'bach'"):
         gpubench.load(run, only="bach=1")
 
@@ -235,10 +239,12 @@ def test_a_chart_is_one_of_altair_and_can_be_saved(run: Path) -> None:
     assert isinstance(chart, altair.TopLevelMixin)
     chart.save(str(run.parent / "x.svg"))
     assert "<svg" in (run.parent / "x.svg").read_text()
-    with pytest.raises(gpubench.InputError, match=r"no chart 'pie' of these results; .*trade-off"):
+    with pytest.raises(gpubench.InputError, match=r"have no chart 'pie'; .*trade-off"):
         gpubench.load(run).chart("pie")
-    with pytest.raises(gpubench.InputError, match="no chart 'trade-off' of these results; "):
+    with pytest.raises(gpubench.InputError, match=r"these results have no chart\. No chart of"):
         gpubench.load(failed()).chart()
+    with pytest.raises(gpubench.InputError, match="--objective '100' is not PERCENTILE:LATENCY"):
+        gpubench.load(run).chart("cost", objective=100)  # type: ignore[arg-type]
 
 
 class Tags(HTMLParser):

@@ -141,6 +141,7 @@ def test_core_is_an_attribute() -> None:
         ({"model": "nope"}, "--model: unknown model 'nope'; choose from bert-base"),
         ({"model": "resnet50", "batch": 0}, "--batch: '0' is not allowed; give 1 or more"),
         ({"model": "resnet50", "bacth": 2}, "unknown setting 'bacth'; did you mean batch?"),
+        ({"modle": "resnet50"}, "unknown setting 'modle'; did you mean model?"),
         ({}, "--model: is missing"),
     ],
 )

@@ -470,11 +470,11 @@ def test_no_damaged_sample_file_ends_the_process() -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("zip://run.zip", "cannot write to zip://"),
-        ("ftp://host/run", "cannot write to ftp://"),
-        ("reference://x", "cannot write to reference://"),
-        ("simplecache::s3://bucket/run", "cannot write to simplecache::s3://"),
-        ("http://host/run", "cannot write to http://"),
+        ("zip://run.zip", "gpubench cannot use zip://"),
+        ("ftp://host/run", "gpubench cannot use ftp://"),
+        ("reference://x", "gpubench cannot use reference://"),
+        ("simplecache::s3://bucket/run", "gpubench cannot use simplecache::s3://"),
+        ("http://host/run", "gpubench cannot use http://"),
         ("file://", "write the whole path"),
         ("file://run", "write the whole path"),
         ("", "is empty"),
