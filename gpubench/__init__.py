@@ -31,30 +31,6 @@ from __future__ import annotations
 
 import os
 
-# The command's signal handlers are installed after this file, so it imports as little as it can.
-# Names are imported on first use: commands which measure nothing start without torch.
-TYPE_CHECKING = False  # as in typing
-if TYPE_CHECKING:
-    from gpubench import core
-    from gpubench.errors import GpubenchError, InputError
-    from gpubench.in_turn import ab
-    from gpubench.loaded import Results, load, report
-    from gpubench.measure.cell import Interrupted, run
-    from gpubench.measure.progress import Progress
-    from gpubench.measure.search import SearchInterrupted, search
-    from gpubench.measure.search_sweep import search_grid
-    from gpubench.measure.sweep import sweep
-    from gpubench.models.own import OwnModel
-    from gpubench.monitor.metrics import Metrics
-    from gpubench.planning.compare import compare
-    from gpubench.planning.decision import plan
-    from gpubench.results.result import Result
-    from gpubench.results.samples import Samples
-    from gpubench.results.search_result import SearchResult
-    from gpubench.spec.settings import Settings
-    from gpubench.spec.spec import Spec
-    from gpubench.statistics.repeats import combine
-
 # In a clone, this folder has the Python files alone. The compiled core is then looked for in the
 # installed package, so that Python works in the root of a clone, too. core.py checks that both are
 # of one version.
@@ -63,33 +39,9 @@ if not any(name.startswith("_core.") for name in os.listdir(__path__[0])):
 
     __path__ = extend_path(__path__, __name__)
 
-__all__ = [
-    "GpubenchError",
-    "InputError",
-    "Interrupted",
-    "Metrics",
-    "OwnModel",
-    "Progress",
-    "Result",
-    "Results",
-    "Samples",
-    "SearchInterrupted",
-    "SearchResult",
-    "Settings",
-    "Spec",
-    "ab",
-    "combine",
-    "compare",
-    "core",
-    "load",
-    "plan",
-    "report",
-    "run",
-    "search",
-    "search_grid",
-    "sweep",
-]
-
+# The command's signal handlers are installed after this file, so it imports as little as it can.
+# Names are imported on first use: commands which measure nothing start without torch.
+# __init__.pyi has the same names for type checkers and editors.
 _HOME = {
     "GpubenchError": "gpubench.errors",
     "InputError": "gpubench.errors",
@@ -114,12 +66,15 @@ _HOME = {
     "search_grid": "gpubench.measure.search_sweep",
     "sweep": "gpubench.measure.sweep",
 }
+_MODULES = ("core", "report")  # report is a module that can be called
+
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in {"core", "report"}:  # report is a module that can be called
+    if name in _MODULES:
         return import_module(f"gpubench.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'gpubench' has no attribute '{name}'")

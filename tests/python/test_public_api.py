@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import re
@@ -12,6 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import jedi
 import pytest
 from pydantic import ValidationError
 
@@ -97,6 +99,17 @@ def test_every_public_name_is_listed_and_importable() -> None:
     assert set(gpubench.__all__) <= set(dir(gpubench))
     assert all(getattr(gpubench, name) is not None for name in gpubench.__all__)
     assert not hasattr(gpubench, "no_such_name")
+
+
+def test_type_checkers_and_editors_see_the_public_names() -> None:
+    """Editors such as Spyder complete what the stub has, and not what __getattr__ imports."""
+    stub = ast.parse(Path(gpubench.__file__).with_suffix(".pyi").read_text())
+    names = [
+        each.asname for node in stub.body if isinstance(node, ast.ImportFrom) for each in node.names
+    ]
+    assert sorted(map(str, names)) == gpubench.__all__
+    imported = "import gpubench\ngpubench."
+    assert set(gpubench.__all__) <= {each.name for each in jedi.Script(imported).complete()}
 
 
 def test_help_shows_names_and_settings() -> None:
