@@ -168,7 +168,7 @@ class Results(Displayed, Sequence[Result]):
         """Write a file whose format its suffix says: see `gpubench.report`."""
         from gpubench.report.report import Report, write
 
-        limit = parse_objective(objective) if isinstance(objective, str) else objective
+        limit = None if objective is None else parse_objective(objective)
         report = Report(self.documents, title=title, objective=limit, each_repeat=each_repeat)
         write(output, report)
 

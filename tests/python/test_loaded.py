@@ -114,6 +114,23 @@ def test_the_command_writes_the_same_parquet_file(
     assert "add --output FILE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".md", ".csv", ".json", ".txt"])
+def test_the_command_and_the_function_write_the_same_file(tmp_path: Path, suffix: str) -> None:
+    """Two models: their charts side by side are among the charts."""
+    directory = open_run(tmp_path / "run")
+    directory.check_writable()
+    for number, model in enumerate(("resnet50", "bert-base")):
+        for batch in (1, 2):
+            rate = 10.0 * batch + number
+            directory.write(
+                f"{model}-{batch}", open_loop(rate, 80.0, 90.0, model=model, batch=batch)
+            )
+    by_command, by_function = (tmp_path / f"{name}{suffix}" for name in ("command", "function"))
+    assert main(["report", str(tmp_path / "run"), "--output", str(by_command)]) == 0
+    gpubench.report(tmp_path / "run", by_function)
+    assert by_command.read_bytes() == by_function.read_bytes()
+
+
 def test_report_writes_a_page(run: Path) -> None:
     gpubench.report([*gpubench.load(run)], run.parent / "out.html", title="Two <cells>")
     page = (run.parent / "out.html").read_text()
