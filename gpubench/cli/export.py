@@ -98,7 +98,8 @@ def to_wandb(directory: str, project: str, **prices: Any) -> None:
     exported = wandb.export(_read(directory, **prices), project)
     say([summary(exported, "Weights & Biases")])
     if os.environ.get("WANDB_MODE") == "offline":
-        say(["they are in the folder wandb until you send them: wandb sync wandb/offline-run-*"])
+        runs = os.path.join(os.environ.get("WANDB_DIR", ""), "wandb", "offline-run-*")
+        say([f"they stay on this machine until you send them: wandb sync {runs}"])
 
 
 def _check_name(flag: str, name: str, forbidden: str = "") -> None:

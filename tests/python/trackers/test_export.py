@@ -172,7 +172,7 @@ def test_wandb_offline(run: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "gpubench: 3 runs written to Weights & Biases" in done.stderr
-    assert "wandb sync wandb/offline-run-*" in done.stderr
+    assert f"wandb sync {folders['WANDB_DIR']}/wandb/offline-run-*" in done.stderr
     files = sorted(Path(folders["WANDB_DIR"]).rglob("run-*.wandb"))
     assert len(files) == 3
     [measured] = [file.read_bytes() for file in files if file.name == "run-0ab.wandb"]
