@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from gpubench.measure.progress import Listeners, Opening, Progress
 from gpubench.report import escape
-from gpubench.report.format import count, elapsed, milliseconds, number, with_interval
+from gpubench.report.format import count, elapsed, milliseconds, number
+from gpubench.report.search import estimate_text
 from gpubench.results.result import Result
 from gpubench.spec.spec import Spec
 
@@ -163,8 +164,7 @@ class Display(Progress):
         self._kinds["probes"] += 1
 
     def located(self, crossing: Crossing) -> None:
-        estimate = with_interval(crossing.rate, crossing.interval)
-        self._before[self._cell] = f"highest rate about {estimate} requests/s"
+        self._before[self._cell] = estimate_text(crossing)
 
     def starts_planned(self, to_measure: int, measured_before: int) -> None:
         self._total = to_measure

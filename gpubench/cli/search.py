@@ -24,7 +24,8 @@ from gpubench.cli.repeats import (
 from gpubench.cli.sections import Command
 from gpubench.cli.settings import given, setting_options, tell
 from gpubench.measure.progress import Listeners, Progress
-from gpubench.report.format import elapsed, milliseconds, number, with_interval
+from gpubench.report.format import elapsed, milliseconds, number
+from gpubench.report.search import estimate_text, search_tables
 from gpubench.report.summary import search_lines
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.parse import make_spec
@@ -84,8 +85,6 @@ def command(
     found = combined_search(repeats)
 
     def show() -> None:
-        from gpubench.report.search import search_tables
-
         emit_tables(search_tables(found), None)
 
     write_result(found.to_json() + "\n", json_path, json_output, show)
@@ -192,5 +191,4 @@ class SearchProgress(Progress):
         self._late = f"{number(100 * probe.late / probe.requests, 3)}% late"
 
     def located(self, crossing: Crossing) -> None:
-        estimate = with_interval(crossing.rate, crossing.interval)
-        tell(f"    {self._late}; highest rate about {estimate} requests/s", self._quiet)
+        tell(f"    {self._late}; {estimate_text(crossing)}", self._quiet)

@@ -62,8 +62,9 @@ def _remarks(forecast: Forecast, costs: dict[str, Cost]) -> list[str]:
     left_out = [
         f"left out {count(cells, 'cell')}: {reason}" for reason, cells in forecast.skipped.items()
     ]
-    noun = {"repeat": "measurement", "search": "search"}[forecast.noun]
-    amount = f"{missing:,} {noun}{'' if missing == 1 else 'es' if noun == 'search' else 's'}"
+    repeated = any(each.missing + each.stored > 1 for each in cells)
+    noun = "setting" if forecast.noun == "search" else "repeat" if repeated else "cell"
+    amount = f"{count(missing, noun)} to {'search' if forecast.noun == 'search' else 'measure'}"
     most = "at most " if forecast.at_most else ""
     if not missing:
         return [*left_out, "Nothing is left to measure: the directory has all of it."]
@@ -71,13 +72,14 @@ def _remarks(forecast: Forecast, costs: dict[str, Cost]) -> list[str]:
     if not known:
         return [
             *left_out,
-            f"{most.capitalize()}{amount} to measure. How long that takes is not known before the "
-            "first one: it depends on how fast the model is. With --duration it is known.",
+            f"{most.capitalize()}{amount}. How long that takes is not known before the first one: "
+            "it depends on how fast the model is. With --duration it is known.",
+            "Nothing was measured.",
         ]
     unknown = sum(each.missing for each in cells) - sum(each.missing for each in known)
     seconds = sum(each.seconds or 0.0 for each in known)
-    about = most or "about "
-    text = f"{amount} to measure: {about}{elapsed(seconds)}"
+    about = f"{most}about "
+    text = f"{amount}: {about}{elapsed(seconds)}"
     money = [f"${usd(seconds / 3600 * each.usd_per_hour)} {_at(each)}" for each in costs.values()]
     if money:
         text += f", which costs {about}{', '.join(money)}"

@@ -127,7 +127,7 @@ class Report:
             reason = f": {'; '.join(sorted(failures))}" if failures else ""
             searches = f"{len(unmeasured)} of the searches"
             said.append(f"{searches} ended before the first measurement{reason}")
-        if self.searches and form in {"csv", "json", "parquet"}:
+        if self.searches and form in {"csv", "parquet"}:
             said.append(
                 f"{self.name} also holds searches; {form} has only cells, other formats have both"
             )
@@ -155,7 +155,9 @@ class Report:
                     )
                 return csv.text(self.rows) if form == "csv" else arrow.parquet(self.rows)
             case "json":
-                return json.text([*(result for _, result in self.rows), *self.cold])
+                return json.text(
+                    [*(result for _, result in self.rows), *self.searches, *self.cold]
+                )
             case "svg" | "png":
                 if not self.charts.charts:
                     raise InputError(

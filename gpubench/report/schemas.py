@@ -127,8 +127,8 @@ Shares are numbers from 0 to 1. CSV escapes texts that a spreadsheet would take 
 Parquet and Arrow have them as they are.
 """
 _AFTER_DOCUMENTS = """
-`gpubench report --format json` writes a list of results, with the documents of cold starts at its
-end. Keys may be added in any version. A key is renamed or removed only with a new number in
+`gpubench report --format json` writes a list of results. Those of searches and cold starts are at
+its end. Keys may be added in any version. A key is renamed or removed only with a new number in
 `schema`. Keys that earlier versions did not write are not required.
 """
 _HOW_MADE = """

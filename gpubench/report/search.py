@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gpubench.report.format import ABSENT, integer, milliseconds, number, seconds, with_interval
 from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, reason_note
 from gpubench.report.results import cost_figure
@@ -9,6 +11,9 @@ from gpubench.report.settings import machine_name, shared_settings, software
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost
 from gpubench.results.search_result import Probe, SearchResult
+
+if TYPE_CHECKING:
+    from gpubench.statistics.crossing import Crossing
 
 LEGEND = "max rate /s counts requests, $/million inferences; ± is the 95% interval."
 HOW_TO_PRICE = (
@@ -30,6 +35,13 @@ def objective_text(found: SearchResult) -> str:
     """'P99 within 10ms'."""
     objective = found.objective
     return f"{objective.percentile.upper()} within {seconds(objective.latency_ms / 1e3)}"
+
+
+def estimate_text(crossing: Crossing) -> str:
+    """'highest rate about 18.4 ±0.3 requests/s'. Few probes can give one that is not positive."""
+    if crossing.rate <= 0:
+        return "highest rate not known yet"
+    return f"highest rate about {with_interval(crossing.rate, crossing.interval)} requests/s"
 
 
 def _answer(found: SearchResult) -> Table:

@@ -24,20 +24,20 @@ def cell_lines(results: Sequence[Result], output: str | None) -> list[str]:
     if len(results) > 1:
         lines.append(_counts(results))
         lines += [line for group in by_workload.values() for line in _best(group)][:_MOST_WORKLOADS]
-    return [*lines, *next_steps(output)]
+    return [*lines, *next_steps(output, _example_objective(results))]
 
 
 def search_lines(found: SearchResult, output: str | None) -> list[str]:
     """The lines after a search, whose repeats are combined."""
-    return [*_answer(found), *next_steps(output, objective=_objective(found))]
+    return [*_answer(found), *next_steps(output, _objective(found))]
 
 
 def sweep_lines(searches: Sequence[SearchResult], output: str) -> list[str]:
     """The lines after a sweep with an objective, whose tables name the best settings."""
-    return next_steps(output, objective=_objective(searches[0])) if searches else []
+    return next_steps(output, _objective(searches[0])) if searches else []
 
 
-def next_steps(output: str | None, objective: str = "p95:100ms") -> list[str]:
+def next_steps(output: str | None, objective: str) -> list[str]:
     """Where the results are, and the commands that show more of them. Empty without `output`."""
     if output is None:
         return []
@@ -51,9 +51,10 @@ def next_steps(output: str | None, objective: str = "p95:100ms") -> list[str]:
 
 def _counts(results: Sequence[Result]) -> str:
     kinds = [verdict(result) for result in results]
-    return f"{count(len(results), 'cell')}: " + ", ".join(
+    text = f"{count(len(results), 'cell')}: " + ", ".join(
         f"{kinds.count(kind)} {kind}" for kind in ("valid", "suspect", "failed")
     )
+    return text if "valid" in kinds else f"{text}; the notes of the table say why and what to do"
 
 
 def _best(group: Sequence[Result]) -> list[str]:
@@ -110,6 +111,13 @@ def _answer(found: SearchResult) -> list[str]:
     if prices:
         text += f": {', '.join(prices)}"
     return [text if found.verdict.status == "valid" else f"{text}. Its verdict is suspect"]
+
+
+def _example_objective(results: Sequence[Result]) -> str:
+    """A round one that half of the cells meet, as on the page."""
+    from gpubench.report.page.advice import limit_of_half
+
+    return f"p95:{limit_of_half(result.latency_ms.p95 for result in results):g}ms"
 
 
 def _objective(found: SearchResult) -> str:

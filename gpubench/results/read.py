@@ -60,7 +60,10 @@ class _File(RunDirectory):
 
 def _of_file(path: Path) -> Contents:
     text = _text(path)
-    document = parse_json(text, str(path))
+    try:
+        document = parse_json(text, str(path))
+    except InputError as error:
+        raise InputError(f"{error}; give a run directory or a result's JSON") from None
     if not isinstance(document, list):
         return _contents([(path.stem, parse(text, document, str(path)))])
     if not document:

@@ -99,7 +99,7 @@ def test_report_writes_the_format_that_the_name_says(run: Path, suffix: str) -> 
     if suffix == ".parquet":
         assert pq.read_table(file).num_rows == 3
     elif suffix == ".json":
-        assert len(json.loads(written)) == 3  # cells, and the cold starts
+        assert len(json.loads(written)) == 4  # two cells, a search and cold starts
     else:
         assert b"18.4" in written
 

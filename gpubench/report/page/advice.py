@@ -174,8 +174,14 @@ def _default(documents: Documents, percent: int, seen: Sequence[float]) -> Objec
     searched = _searched(documents, percent)
     if searched:
         return Objective(percent, max(searched, key=searched.count) / 1e3)
+    return Objective(percent, limit_of_half(seen) / 1e3)
+
+
+def limit_of_half(latencies_ms: Iterable[float | None]) -> float:
+    """A round limit in ms that half of these latencies meet. 100 if there is none."""
+    seen = sorted(each for each in latencies_ms if _is_plausible(each))
     middle = seen[(len(seen) - 1) // 2] if seen else 100.0
-    return Objective(percent, min(_round_limits(middle, 10 * middle)) / 1e3)
+    return min(_round_limits(middle, 10 * middle))
 
 
 def _why(documents: Documents, percent: int, seen: Sequence[float]) -> str:

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from factories import failed, result
 from rich.console import Console
 
 from gpubench.cli.display import Display
+from gpubench.cli.search import SearchProgress
 from gpubench.measure.progress import Opening
 from gpubench.report.format import elapsed
+from gpubench.statistics.crossing import Crossing
 
 OPENING = Opening(seconds=10.0, warmup_per_second=31.25, warmup_p95_ms=64.0)
 
@@ -51,6 +54,19 @@ def test_it_shows_the_stage_the_counts_and_the_time_that_is_left() -> None:
     assert "build, for 30 s" in text
     assert f"2 of 3 done, 1 failed, 0 suspect; about {elapsed(90)} left" in text
     display.stop()
+
+
+def test_an_estimate_that_is_not_positive_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = SearchProgress(quiet=False)
+    for rate, expected in ((-9.0, "highest rate not known yet"), (9.0, "rate about 9.000 request")):
+        found = Crossing(rate, None, None, rate, 9.0, ())
+        display = Display(Clock())
+        display.setting_begins(1, 1, "a", None)
+        display.located(found)
+        display.stage("measure")
+        progress.located(found)
+        assert expected in shown(display)
+        assert expected in capsys.readouterr().err
 
 
 def test_figures_that_are_known_are_those_of_the_warm_up_and_of_the_repeat_before() -> None:

@@ -52,16 +52,14 @@ def test_the_time_is_that_of_the_warm_up_and_the_window_if_nothing_was_measured(
     assert [(each.missing, each.stored, each.seconds) for each in found.cells] == [(3, 0, 36)] * 2
     shown = text(found)
     # 72 s at $36 an hour
-    assert (
-        "6 measurements to measure: about 1 min 12 s, which costs about $0.720 at $36/h." in shown
-    )
+    assert "6 repeats to measure: about 1 min 12 s, which costs about $0.720 at $36/h." in shown
     assert "without loading and building" in shown
 
 
 def test_an_unknown_time_stays_unknown(tmp_path: Path) -> None:
     found = forecast(tmp_path / "run")
     assert [each.seconds for each in found.cells] == [None, None]
-    assert "2 measurements to measure. How long that takes is not known" in text(found, 200)
+    assert "2 cells to measure. How long that takes is not known" in text(found, 200)
 
 
 def test_what_was_measured_is_not_counted_and_tells_the_time_of_the_rest(tmp_path: Path) -> None:
@@ -90,7 +88,7 @@ def test_a_search_takes_at_most_all_its_open_loops(tmp_path: Path) -> None:
     grids = grids_of({**TIMED, "service_time": "1ms"}, True)
     found = forecast_searches(grids, tmp_path / "run", 100, WANTED)
     assert [each.seconds for each in found.cells] == [4 * 12, 4 * 12]
-    assert "2 searches to measure: at most 1 min 36 s" in text(found)
+    assert "2 settings to search: at most about 1 min 36 s" in text(found)
 
 
 @pytest.mark.parametrize("more", [{"instance": "g5.4xlrge"}, {"workers": [1, 0]}, {"batch": []}])

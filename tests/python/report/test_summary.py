@@ -39,6 +39,16 @@ def test_one_that_is_both_has_one_line() -> None:
                          "$50.00 a million at $3.6/h")  # fmt: skip
 
 
+def test_without_a_valid_cell_the_notes_are_named_and_the_objective_is_one_that_half_meet() -> None:
+    cells = [result(9.0, 3.0 * 3**n, reasons=(TOO_FEW,), workers=n + 1) for n in range(3)]
+    counts, _, deploy, _ = cell_lines([*cells, failed()], "run")
+    assert counts == (
+        "4 cells: 0 valid, 3 suspect, 1 failed; the notes of the table say why and what to do"
+    )
+    assert deploy == "what to deploy: gpubench plan run --objective p95:10ms"
+    assert "--objective p95:100ms" in cell_lines([failed()], "run")[1]  # nothing is known
+
+
 def test_open_loops_are_not_compared_and_a_single_cell_has_only_its_directory() -> None:
     assert len(cell_lines([open_loop(9.0, 50.0, 60.0), open_loop(12.0, 60.0, 70.0)], None)) == 1
     assert cell_lines([result()], None) == []

@@ -8,10 +8,11 @@ import pytest
 from factories import cold_result, failed, quick_start, result, samples
 from planning_results import search
 
+import gpubench
 from gpubench.cli import program as cli
 from gpubench.errors import InputError
 from gpubench.results.cold_result import ColdResult
-from gpubench.results.read import open_results
+from gpubench.results.read import open_results, read_contents
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
 from gpubench.results.search_result import SearchResult
@@ -86,11 +87,26 @@ def test_a_bad_file_is_one_line_that_names_it(
         assert str(file) in captured.err
 
 
+def test_the_json_of_a_report_has_everything_and_is_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, file = tmp_path / "run", tmp_path / "all.json"
+    run.mkdir()
+    (run / "search-0123456789abcdef.json").write_text(search(9.0).to_json())
+    (run / "0123456789abcdef.json").write_text(failed().to_json())
+    assert cli.main(["report", str(run), "--output", str(file)]) == 0
+    assert capsys.readouterr().err == ""
+    contents = read_contents(file)
+    assert [len(contents.cells), len(contents.searches)] == [1, 1]
+    gpubench.report(gpubench.load(run), tmp_path / "same.json")
+    assert (tmp_path / "same.json").read_text() == file.read_text()
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         open_results(tmp_path / "none.json")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match="this is not JSON"):
+    with pytest.raises(InputError, match=r"this is not JSON.*; give a run directory or a"):
         open_results(tmp_path / "notes.txt")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not JSON"):
