@@ -19,6 +19,7 @@ from gpubench.cli.options import json_file, json_option, make_folder, split_name
 from gpubench.cli.output import emit
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.settings import setting_option, tell
+from gpubench.cli.streams import wrapped
 from gpubench.engines.refusals import TENSORRT_PRECISIONS
 from gpubench.errors import InputError
 from gpubench.spec.parse import make_spec
@@ -203,12 +204,11 @@ def _build(
                 settings = f"{cell.model} {cell.precision} batch {batches}"
                 if cell.seq_len is not None:
                     settings += f" sequence length {cell.seq_len}"
-                print(
+                line = (
                     f"{made.path}  {name}  {size / 1e6:,.1f} MB  {made.build_seconds:.1f} s  "
-                    f"{settings}",
-                    file=results,
-                    flush=True,
+                    f"{settings}"
                 )
+                print(wrapped(line, results, "    "), file=results, flush=True)
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from gpubench.cli.options import (
     split_names,
 )
 from gpubench.cli.output import emit, emit_tables, warn
+from gpubench.cli.streams import wrapped
 
 # As gpubench.pricing.names.TERMS and gpubench.report.prices.SORTS, which a test checks. Neither is
 # imported for the help of a command.
@@ -148,7 +150,8 @@ def show_price(name: str) -> None:
         if number:
             print()
         for label, value in instance_facts(instance):
-            print(f"{label:<15} {escape.terminal(value)}")
+            shown = wrapped(" " * 16 + escape.terminal(value), sys.stdout)
+            print(f"{label:<15} {shown[16:]}")
 
 
 command.add_command(prices_refresh.command)

@@ -54,6 +54,28 @@ def morning(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("model", ["resnet50", "my_models.bert_variants.large_sparse:make_model"])
+def test_the_tables_of_a_load_fit_80_columns(
+    tmp_path: Path,
+    morning: str,
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings: dict[str, Any] = {"model": model, "allow_code": True, "workers": 16, "batch": 128}
+    run = written(tmp_path / "run", with_stages(search(31.0, (30.0, 32.0), **settings)))
+    monkeypatch.setenv("COLUMNS", "80")
+    prices = ("--instance", "c7i.xlarge,g4dn.12xlarge", "--allow", "other-hardware")
+    for load in (("--rate", "5e5"), ("--traffic", morning, "--autoscale", "1:9")):
+        delay = ("--scale-up-delay", "90s") if "--traffic" in load else ()
+        assert cli.main(["plan", run, *PLAN, *prices, "--spare", "1", *load, *delay]) == 0
+        # A pipe has its sentences in one line each, before the tables.
+        tables = capsys.readouterr().out.split("\ncheapest at each price", 1)[1]
+        assert "instances for the load" in tables
+        assert max(map(len, tables.splitlines())) <= 80
+        assert "…" not in tables
+
+
 def planned(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The load of the JSON document, if there is one workload."""
     assert cli.main(["plan", *arguments, *PLAN, "--json", "-"]) == 0

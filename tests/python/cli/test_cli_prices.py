@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -232,6 +233,20 @@ def test_two_rows_of_one_instance_have_their_region_at_any_width(
     monkeypatch.setenv("COLUMNS", "60")
     assert "eu-west-1" in shown(capsys, "prices", "list", "--prices", prices)
     assert "us-east-1" not in shown(capsys, "prices", "list", "--provider", "aws")
+
+
+def test_the_facts_of_an_instance_are_broken_between_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = shown(capsys, "prices", "show", "g5.xlarge")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = shown(capsys, "prices", "show", "g5.xlarge")
+    assert (
+        "source          AWS EC2 on-demand list\n                price, us-east-1, Linux," in narrow
+    )
+    assert max(map(len, narrow.splitlines())) <= 40 < max(map(len, plain.splitlines()))
+    assert narrow.split() == plain.split()
 
 
 def test_an_old_spot_price_is_marked_though_the_row_is_new(
