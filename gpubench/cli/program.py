@@ -131,11 +131,12 @@ def _version() -> str:
 
 
 def fail(message: str, status: int) -> int:
-    """Print an error in one line. Returns `status`."""
+    """Print an error in one line, which a terminal shows with line breaks. Returns `status`."""
     from gpubench.report import escape
 
+    text = f"gpubench: {shorten(escape.terminal(' '.join(message.split())))}"
     with suppress(OSError):  # nobody reads it: a closed terminal, a pipe whose reader has ended
-        print("gpubench:", shorten(escape.terminal(" ".join(message.split()))), file=sys.stderr)
+        print(streams.wrapped(text, sys.stderr), file=sys.stderr)
     return status
 
 

@@ -155,9 +155,7 @@ class Report:
                     )
                 return csv.text(self.rows) if form == "csv" else arrow.parquet(self.rows)
             case "json":
-                return json.text(
-                    [*(result for _, result in self.rows), *self.searches, *self.cold]
-                )
+                return json.text([*(result for _, result in self.rows), *self.searches, *self.cold])
             case "svg" | "png":
                 if not self.charts.charts:
                     raise InputError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gpubench.cli import program as cli
 from gpubench.system.machine import this_machine
 
 GPUBENCH = Path(sysconfig.get_path("scripts")) / "gpubench"
@@ -274,3 +275,18 @@ def test_a_terminal_without_utf_8_shows_what_it_can() -> None:
     done = shell("$GPUBENCH prices list", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "g5.xlarge" in done.stdout
+
+
+def test_an_error_is_broken_between_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["run", "--model", "resnet51"]
+    assert cli.main(argv) == cli.BAD_INPUT
+    plain = capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(argv) == cli.BAD_INPUT
+    narrow = capsys.readouterr().err
+    assert plain.count("\n") == 1
+    assert max(map(len, narrow.splitlines())) <= 30
+    assert narrow.split() == plain.split()
