@@ -113,6 +113,7 @@ def make_trace(key: str, result: Result, samples: Samples) -> TraceFile:
         *_waiting(tracks, samples),
         *_single_requests(tracks, result, shown, chosen.start),
         *_batches(tracks, result, shown),
+        *_gpu_readings(tracks, result),
     ]
     lines = ",\n".join(
         json.dumps(event, separators=(",", ":"), allow_nan=False)
@@ -296,6 +297,26 @@ def _batches(tracks: _Tracks, result: Result, shown: Samples) -> Iterator[TraceE
         parts = {name: parts[name] for name in _ON_DEVICE if name in parts}
         groups = [devices[worker % len(devices)] for worker in workers]
         yield from _drawn(tracks, groups, workers, batches.device_ns[:, 0], parts, args)
+
+
+def _gpu_readings(tracks: _Tracks, result: Result) -> Iterator[TraceEvent]:
+    """Counters: the clock and the power of each GPU, while requests are shown."""
+    rows = result.window.counted
+    for gpu in result.device.gpus if result.device and rows else ():
+        if rows is None or (readings := gpu.readings) is None:
+            continue
+        first_s, last_s = ((at - rows.from_ns) / 1e9 for at in (tracks.zero_ns, tracks.end_ns))
+        counters = ("SM clock", "MHz", readings.sm_clock_mhz), ("power", "W", readings.power_w)
+        for name, unit, values in counters:
+            known = [
+                (max(tracks.zero_ns, rows.from_ns + round(s * 1e9)), value)
+                for s, value in zip(readings.seconds, values, strict=True)
+                if value is not None and first_s <= s <= last_s
+            ]
+            times = tracks.times(np.array([stamp_ns for stamp_ns, _ in known], np.int64))
+            for at, (_, value) in zip(times, known, strict=True):
+                where = tracks.at(gpu.device, name)
+                yield {"name": name, "ph": "C", **where, "ts": at, "args": {unit: value}}
 
 
 def _drawn(

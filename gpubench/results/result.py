@@ -6,9 +6,9 @@ keys may be added, but no key is renamed without a new schema number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from gpubench.displayed import Displayed
 from gpubench.errors import InputError
@@ -265,6 +265,25 @@ class GpuFigures(Part):
     other_processes: int | None = None  # largest number at one time, without this process
 
 
+class GpuReadings(Part):
+    """The state of a GPU over the window: lists of the same length, one value for each reading.
+
+    If there were more than 200 readings, 200 of them are here, evenly chosen from the first to the
+    last. None: not reported.
+    """
+
+    seconds: list[float]  # from the start of the window
+    sm_clock_mhz: list[float | None]
+    power_w: list[float | None]
+    total: int  # readings of the clock or the power in the window
+
+    @model_validator(mode="after")
+    def _has_equal_lengths(self) -> Self:
+        if not len(self.seconds) == len(self.sm_clock_mhz) == len(self.power_w):
+            raise ValueError("seconds, sm_clock_mhz and power_w have different lengths")
+        return self
+
+
 class GpuReport(GpuFigures):
     """One of the GPUs used, and its share of the result."""
 
@@ -281,6 +300,8 @@ class GpuReport(GpuFigures):
     energy_note: str | None = None
     # Share of the window in which each cause lowered the clock: "power-cap", "heat", ...
     clock_events: dict[str, float] | None = None
+    # None: no clock and no power was read in the window, or an earlier version measured it
+    readings: GpuReadings | None = None
 
 
 class DeviceReport(GpuFigures):

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeVar
 
-from gpubench.results.result import ClockFrequency, Clocks, DeviceReport, GpuReport
+from gpubench.results.result import (
+    ClockFrequency,
+    Clocks,
+    DeviceReport,
+    GpuReadings,
+    GpuReport,
+)
 from gpubench.statistics.analysis import Analysis
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, HEAT_OR_PROTECTION, Reading, Readings
 
+MOST_READINGS = 200  # of each GPU in the result: all of a window of 40 seconds
 _NS_PER_S = 1e9
 
 # The energy counter and the power readings are compared if there are as many readings, over as much
@@ -22,6 +29,7 @@ _SHORTEST_S = 5.0
 _MOST_DISAGREEMENT = 0.1
 
 _Number = TypeVar("_Number", int, float)
+_Item = TypeVar("_Item")
 
 
 def device_report(
@@ -47,8 +55,8 @@ def device_report(
                 device,
                 workers,
                 requests * inferences_per_request,
-                analysis.window_seconds,
-                _inside(readings.get(device, ()), analysis.window_ns),
+                analysis,
+                readings.get(device, ()),
                 known.get(device),
             )
         )
@@ -59,10 +67,12 @@ def _gpu_report(
     device: str,
     workers: list[int],
     inferences: int,
-    window_seconds: float | None,
-    readings: Sequence[Reading],
+    analysis: Analysis,
+    recorded: Sequence[Reading],
     gpu: Gpu | None,
 ) -> GpuReport:
+    window_seconds = analysis.window_seconds
+    readings = _inside(recorded, analysis.window_ns)
     power = _power(readings)
     power_w = power.watts
     energy_j = None if power_w is None or window_seconds is None else power_w * window_seconds
@@ -94,6 +104,7 @@ def _gpu_report(
         utilization=None if utilization_percent is None else utilization_percent / 100,
         memory_used_bytes=max(_known(readings, lambda r: r.memory_used_bytes), default=None),
         other_processes=max(processes) - 1 if processes else None,  # one of them is this one
+        readings=_over_time(readings, analysis.window_ns),
     )
 
 
@@ -136,6 +147,29 @@ def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> l
         return []
     opens_ns, closes_ns = window_ns
     return [reading for reading in readings if opens_ns <= reading.time_ns <= closes_ns]
+
+
+def _over_time(
+    readings: Sequence[Reading], window_ns: tuple[int, int] | None
+) -> GpuReadings | None:
+    known = [r for r in readings if r.sm_clock_mhz is not None or r.power_w is not None]
+    if window_ns is None or not known:
+        return None
+    kept = evenly_chosen(known, MOST_READINGS)
+    return GpuReadings(
+        seconds=[round((r.time_ns - window_ns[0]) / _NS_PER_S, 3) for r in kept],
+        sm_clock_mhz=[r.sm_clock_mhz for r in kept],
+        power_w=[r.power_w for r in kept],
+        total=len(known),
+    )
+
+
+def evenly_chosen(items: Sequence[_Item], most: int) -> list[_Item]:
+    """The items; if there are more than `most` (at least 2), so many from the first to the last."""
+    if len(items) <= most:
+        return list(items)
+    step = (len(items) - 1) / (most - 1)
+    return [items[round(number * step)] for number in range(most)]
 
 
 def _known(

@@ -36,7 +36,7 @@ def request_rows(panels: Sequence[Panel], read: ReadSamples) -> tuple[list[Row],
     rows: list[Row] = []
     problems = []
     for cell in cells:
-        result = _typical(cell)
+        result = typical(cell)
         try:
             samples = None if result.window.counted is None else read(result)
         except InputError as error:
@@ -49,7 +49,8 @@ def request_rows(panels: Sequence[Panel], read: ReadSamples) -> tuple[list[Row],
     return rows, problems
 
 
-def _typical(cell: CombinedCell) -> Result:
+def typical(cell: CombinedCell) -> Result:
+    """The repeat with the median throughput."""
     measured = [each for each in cell.repeats if each.error is None] or list(cell.repeats)
     ordered = sorted(measured, key=lambda each: each.throughput_per_second or 0.0)
     return ordered[len(ordered) // 2]

@@ -8,18 +8,21 @@ import altair as alt
 
 from gpubench.report.charts import marks
 from gpubench.report.charts.chart import Chart, Row
-from gpubench.report.charts.theme import COLOURS, OBJECTIVE, PANEL_WIDTH
-
-_LOW = 120  # pixels: the height of a picture over time
+from gpubench.report.charts.gpu_readings import readings_pictures, readings_remarks
+from gpubench.report.charts.theme import COLOURS, LOW, OBJECTIVE, PANEL_WIDTH
 
 
 def requests_chart(
     rows: Sequence[Row],
+    readings: Sequence[Row],
     cells: Sequence[Row],
     problems: Sequence[str],
     objective_ms: float | None,
 ) -> Chart | str:
-    """The chart, or why there is none. `rows` are those of the table "requests"."""
+    """The chart, or why there is none.
+
+    `rows`, `readings` and `cells` are those of the tables with these names; `rows`: "requests".
+    """
     if not rows:
         return (
             f"No chart of single requests: {problems[0] if problems else 'no samples were read.'}"
@@ -33,9 +36,11 @@ def requests_chart(
         named.mark_text(align="left", fontSize=12), x=alt.value(0), text=alt.Text("name:N")
     ).properties(width=PANEL_WIDTH, height=16)
     distribution = _distribution(base)
-    latencies, rate = _over_time(base)
+    # The pictures over time share their axis.
+    over_time = alt.vconcat(*_over_time(base), *readings_pictures(readings), spacing=14)
+    over_time = over_time.resolve_scale(x="shared")
     spec = marks.stacked(
-        [picture.to_dict() for picture in (heading, distribution, latencies, rate)], spacing=14
+        [picture.to_dict() for picture in (heading, distribution, over_time)], spacing=14
     )
     spec["params"] = [
         {"name": marks.CELL, "value": _first_choice(rows, cells)},
@@ -45,13 +50,15 @@ def requests_chart(
         name="requests",
         title="Requests of one cell",
         description="Above: the share of the requests that take at least a certain latency. "
-        "Below: latency and throughput during the measured window.",
+        "Below: latency and throughput during the measured window"
+        f"{', and the state of the GPUs' if readings else ''}.",
         spec=spec,
-        data=("requests", "cells"),
+        data=("requests", *(["readings"] if readings else []), "cells"),
         remarks=(
             "The share is that of the requests that take at least this long. Its axis is "
             "logarithmic, so that the slowest requests are visible.",
             "Each part of the window has a line for the median and a bar to the highest latency.",
+            *readings_remarks(readings),
             *problems,
         ),
         parameters=(marks.CELL, marks.OBJECTIVE_MS),
@@ -115,11 +122,11 @@ def _over_time(base: alt.Chart) -> tuple[alt.LayerChart | alt.FacetChart, alt.Ch
         served.mark_rule(color=COLOURS[5], strokeWidth=1.5), x=x, y=y, y2="highest", tooltip=tooltip
     )
     median = marks.encoded(served.mark_line(color=COLOURS[0], strokeWidth=1.5), x=x, y=y)
-    latencies = alt.layer(range_, median).properties(width=PANEL_WIDTH, height=_LOW)
+    latencies = alt.layer(range_, median).properties(width=PANEL_WIDTH, height=LOW)
     rate = marks.encoded(
         parts.mark_line(color=COLOURS[2], strokeWidth=1.5, interpolate="step"),
         x=x,
         y=alt.Y("rate:Q", title="requests/s", scale=alt.Scale(zero=True)),
         tooltip=tooltip,
-    ).properties(width=PANEL_WIDTH, height=_LOW)
+    ).properties(width=PANEL_WIDTH, height=LOW)
     return latencies, rate

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from gpubench.report.charts.cells import cell_rows, common_remarks, cost_rows, panels
 from gpubench.report.charts.chart import Chart, ChartSet, Row
+from gpubench.report.charts.gpu_readings import reading_rows
 from gpubench.report.charts.instances import instances_chart
 from gpubench.report.charts.request_rows import ReadSamples, request_rows
 from gpubench.report.charts.requests import requests_chart
@@ -32,15 +33,22 @@ def result_charts(
     costs = [row for panel in of for row in cost_rows(panel)]
     stages = stage_rows(of, cells)
     requests, problems = request_rows(of, samples)
+    readings = reading_rows(of, requests)
     made = [
         trade_off_chart(of, cells, objective_ms),
         cost_chart(of, cells, costs, objective_ms),
         scaling_chart(of, cells),
         instances_chart(of, costs, objective_ms),
         stages_chart(of, stages, cells),
-        requests_chart(requests, cells, problems, objective_ms),
+        requests_chart(requests, readings, cells, problems, objective_ms),
     ]
-    tables = {"cells": cells, "costs": costs, "stages": stages, "requests": requests}
+    tables = {
+        "cells": cells,
+        "costs": costs,
+        "stages": stages,
+        "requests": requests,
+        "readings": readings,
+    }
     every = [cell for panel in of for cell in panel.cells]
     return chart_set(made, tables, tuple(common_remarks(every)))
 

@@ -16,6 +16,7 @@ FONT = "system-ui, 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sa
 
 PANEL_WIDTH, PANEL_HEIGHT = 520, 300  # of a chart with one panel, in pixels
 SMALL_WIDTH, SMALL_HEIGHT = 300, 220  # of each of several panels
+LOW = 120  # the height of a picture over time, in pixels
 LONGEST_LABEL = 320  # pixels
 
 

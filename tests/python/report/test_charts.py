@@ -20,7 +20,16 @@ from gpubench.report.charts.chart import ChartSet, Json, Row
 from gpubench.report.charts.comparison_charts import comparison_charts
 from gpubench.report.charts.request_rows import MOST_SHARES, MOST_TIMES, distribution
 from gpubench.report.charts.result_charts import result_charts
-from gpubench.results.result import Achieved, CountedRows, Result, Stages, StageSummary
+from gpubench.results.result import (
+    Achieved,
+    CountedRows,
+    DeviceReport,
+    GpuReadings,
+    GpuReport,
+    Result,
+    Stages,
+    StageSummary,
+)
 
 
 def by_batch(**settings: Any) -> list[Result]:
@@ -296,6 +305,83 @@ def test_parts_of_the_window_without_requests_have_a_rate_of_0_and_no_latency() 
     assert median[:50] == [1.0] * 50
     assert highest[:50] == [10.0] * 50
     assert median[50:] == highest[50:] == [None] * 150
+
+
+def with_gpus(cell: Result, *power_w: float | None, count: int = 20) -> Result:
+    """Readings of a GPU for each of the powers, evenly over the four seconds of the window."""
+    gpus = [
+        GpuReport(
+            device=f"cuda:{number}",
+            readings=GpuReadings(
+                seconds=[4 * n / count for n in range(count)],
+                sm_clock_mhz=[1410.0 - n for n in range(count)],
+                power_w=[watts] * count,
+                total=count,
+            ),
+        )
+        for number, watts in enumerate(power_w)
+    ]
+    return with_requests(cell).model_copy(update={"device": DeviceReport(gpus=gpus)})
+
+
+def requests_of(charts: ChartSet) -> str:
+    """The picture of the requests of the first cell."""
+    [chart] = [each for each in charts.charts if each.name == "requests"]
+    assert set(chart.data) == set(tables_of(chart.spec))
+    return files.svg(charts, chart)
+
+
+def read_with(cells: list[Result]) -> ChartSet:
+    """Charts of cells whose samples are lost when they are copied."""
+    made = with_requests(result()).samples
+    return result_charts(cells, samples=lambda _: made)
+
+
+def test_clocks_and_power_have_a_line_for_each_gpu_and_the_readings_as_points() -> None:
+    charts = read_with([with_gpus(result(), 120.0, 130.0)])
+    assert rows(charts, "readings", "key", "gpu") == [("1", "cuda:0"), ("1", "cuda:1")]
+    first = charts.tables["readings"][0]
+    assert first["s"] == pytest.approx([0.2 * n for n in range(20)])
+    assert first["mhz"] == [1410.0 - n for n in range(20)]
+    picture = requests_of(charts)
+    for number in range(20):
+        assert f'cuda:0, {first["s"][number]:g} s, SM clock (MHz): {1410 - number}"' in picture  # type: ignore[index]
+    assert picture.count(', power (W): 130"') >= 20
+    assert picture.count(">time in the window (s)<") == 4
+
+
+def test_a_figure_that_no_cell_has_gets_no_picture() -> None:
+    picture = requests_of(read_with([with_gpus(result(), None)]))
+    assert ">SM clock (MHz)<" in picture
+    assert ">power (W)<" not in picture
+    charts = read_with([with_gpus(result())])
+    assert "readings" not in charts.tables
+    assert "SM clock" not in requests_of(charts)
+
+
+def test_a_cell_without_readings_beside_one_with_them_says_so() -> None:
+    charts = read_with([with_requests(result(99.0)), with_gpus(result(batch=4), 120.0)])
+    assert rows(charts, "readings", "key", "gpu", "mhz")[0] == ("1", "not measured", [None])
+    picture = requests_of(charts)
+    assert ">not measured<" in picture
+    assert 'MHz): 0"' not in picture
+
+
+def test_the_readings_are_those_of_the_repeat_whose_requests_are_shown() -> None:
+    cells = [
+        with_gpus(cell, watts)
+        for cell, watts in zip(repeated(90.0, 100.0, 110.0), (1.0, 2.0, 3.0), strict=True)
+    ]
+    [row] = read_with(cells).tables["readings"]
+    assert set(row["watts"]) == {2.0}  # type: ignore[arg-type]
+
+
+def test_the_readings_of_500_cells_stay_small() -> None:
+    charts = read_with([with_gpus(cell, *[250.5] * 8, count=200) for cell in many(500)])
+    table = charts.tables["readings"]
+    assert len(table) == 4000
+    assert len(json.dumps(table, separators=(",", ":"))) < 500_000
+    assert table[0]["s"] == [0.0, pytest.approx(1.32), pytest.approx(2.66), 3.98]
 
 
 def test_without_samples_there_is_no_chart_of_requests() -> None:

@@ -18,7 +18,14 @@ from gpubench.errors import InputError
 from gpubench.measure.collect import collect
 from gpubench.report import trace
 from gpubench.report.trace import chosen_cell, make_trace, microseconds
-from gpubench.results.result import CountedRows, Result, WindowInfo
+from gpubench.results.result import (
+    CountedRows,
+    DeviceReport,
+    GpuReadings,
+    GpuReport,
+    Result,
+    WindowInfo,
+)
 from gpubench.results.samples import Samples
 from gpubench.statistics.stages import summarise_stages
 from gpubench.statistics.windows import (
@@ -144,6 +151,20 @@ def test_the_counter_is_the_number_of_requests_that_wait(case: str) -> None:
     zero = int(samples.scheduled_ns.min())
     for at, value in values[:: max(1, len(values) // 50)]:
         assert value == (due <= at + zero).sum() - (samples.departed_ns <= at + zero).sum()
+
+
+def test_clock_and_power_of_a_gpu_are_counters_at_their_times() -> None:
+    samples, rows = on_device(1)
+    assert rows is not None
+    cell = measured(samples, rows, device="cuda:0", inputs="host")
+    readings = GpuReadings(
+        seconds=[0.0, 0.1, 1e300], sm_clock_mhz=[1410, 1395, 1], power_w=[None, 71.5, 1], total=3
+    )
+    cell.device = DeviceReport(gpus=[GpuReport(device="cuda:0", readings=readings)])
+    counters = trace_rules.read(make_trace("k", cell, samples).text).counters
+    begin = rows.from_ns - int(samples.scheduled_ns.min())
+    assert counters["cuda:0/SM clock"] == [(begin, 1410), (begin + 100 * MS, 1395)]
+    assert counters["cuda:0/power"] == [(begin + 100 * MS, 71.5)]
 
 
 def test_batches_in_flight_together_have_tracks_of_their_own() -> None:

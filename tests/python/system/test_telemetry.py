@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from fake_nvml import FakeNvml
 
-from gpubench.results.result import DeviceReport
+from gpubench.results.result import DeviceReport, GpuReadings, GpuReport
 from gpubench.results.samples import Samples
 from gpubench.statistics import ClosedLoopRule, analyse
-from gpubench.statistics.gpus import device_report
+from gpubench.statistics.gpus import MOST_READINGS, device_report, evenly_chosen
 from gpubench.system.gpus import Gpu
 from gpubench.system.telemetry import CLOCK_EVENTS, Nvml, Reading, find, load_nvml, recorded
 
@@ -245,6 +245,51 @@ def test_what_happened_outside_of_the_window_does_not_count() -> None:
     assert gpu.clocks.sm_mhz is not None
     assert gpu.clocks.sm_mhz.min == 1410
     assert (gpu.throttled, gpu.other_processes) == (False, 0)
+
+
+def test_the_readings_in_the_window_are_kept_with_their_times_in_it() -> None:
+    sensor = find(FakeNvml(), GPU)
+    board = [replace(sensor.read(), time_ns=t * S // 2) for t in (1, 2, 5, 22, 23)]
+    slice_ = replace(find(FakeNvml(mig=True), GPU).read(), time_ns=3 * S)
+    both = report({"cuda:0": board, "cuda:1": [slice_]})
+    assert [gpu.readings for gpu in both.gpus] == [
+        GpuReadings(
+            seconds=[0.0, 1.5, 10.0], sm_clock_mhz=[1410] * 3, power_w=[120.0] * 3, total=3
+        ),
+        GpuReadings(seconds=[2.0], sm_clock_mhz=[1410], power_w=[None], total=1),
+    ]
+
+
+def test_what_has_no_clock_and_no_power_is_no_reading() -> None:
+    hot, absent = Reading(2 * S, temperature_c=60), Reading(3 * S, power_w=50.0)
+    one, other = report({"cuda:0": [hot], "cuda:1": [hot, absent]}).gpus
+    assert one.readings is None
+    assert other.readings is not None
+    assert other.readings.sm_clock_mhz == [None]
+
+
+def test_of_many_readings_some_are_kept_from_the_first_to_the_last() -> None:
+    many = [Reading(S + n * S // 100, sm_clock_mhz=1000 + n) for n in range(1001)]
+    [gpu] = report({"cuda:0": many}, ("cuda:0", "cuda:0")).gpus
+    assert gpu.readings is not None
+    assert (gpu.readings.total, len(gpu.readings.seconds)) == (1001, MOST_READINGS)
+    assert (gpu.readings.seconds[0], gpu.readings.seconds[-1]) == (0.0, 10.0)
+    steps = set(np.diff(np.array(gpu.readings.sm_clock_mhz, float)))
+    assert steps == {5.0, 6.0}
+    assert gpu.clocks.sm_mhz is not None
+    assert gpu.clocks.sm_mhz.mean == 1500  # of all
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8])
+def test_few_items_are_all_chosen(count: int) -> None:
+    chosen = evenly_chosen(range(count), 3)
+    assert chosen == list(range(count)) if count <= 3 else [0, (count - 1) // 2, count - 1]
+
+
+def test_a_document_without_readings_is_read_and_lists_of_other_lengths_are_not() -> None:
+    assert GpuReport.model_validate_json('{"device": "cuda:0"}').readings is None
+    with pytest.raises(ValueError, match="different lengths"):
+        GpuReadings(seconds=[0.0, 1.0], sm_clock_mhz=[1410], power_w=[None, None], total=2)
 
 
 def test_heat_and_protection_count_as_throttling_and_the_power_limit_does_not() -> None:
