@@ -76,6 +76,7 @@ class Look:
 
     colour: str | None  # the title of the legend; None: one colour
     shape: str | None
+    shapes: Sequence[str]  # the values of the field `shape` that have a name
     colours: Mapping[str, str]  # by the value of the field `colour`
     shown: alt.Parameter  # a click on the legend chooses a colour; with shift, several
     size: int = 60  # of points, in square pixels
@@ -84,7 +85,9 @@ class Look:
 def look(chart: str, titles: tuple[str | None, str | None], rows: Sequence[Row]) -> Look:
     """`titles` are those of colours and shapes."""
     shown = alt.selection_point(name=f"shown_in_{chart}", fields=["colour"], bind="legend")
-    return Look(*titles, _palette(rows), shown, 60 if len(rows) <= 100 else 30)
+    shapes = [name for row in rows if (name := str(row.get("shape", "")))]
+    size = 60 if len(rows) <= 100 else 30
+    return Look(*titles, list(dict.fromkeys(shapes)), _palette(rows), shown, size)
 
 
 def _palette(rows: Sequence[Row]) -> dict[str, str]:
@@ -174,7 +177,8 @@ def points(
     """One point for each row; hollow if it is suspect. One picture of a chart has the legend."""
     shape = {}
     if look.shape is not None:
-        symbols = alt.Legend(symbolFillColor=GREY, symbolStrokeColor=GREY)
+        # In panels where the colour says everything, the shape has no name and no entry.
+        symbols = alt.Legend(values=[*look.shapes], symbolFillColor=GREY, symbolStrokeColor=GREY)
         shape["shape"] = alt.Shape("shape:N", sort=None, title=look.shape, legend=symbols)
     drawn = encoded(
         base.mark_point(size=look.size),

@@ -15,7 +15,7 @@ from factories import DRIFT, G5, WRONG_ANSWERS, failed, quick_start, repeated, r
 
 from gpubench.errors import InputError
 from gpubench.planning.compare import compare
-from gpubench.report.charts import files
+from gpubench.report.charts import files, marks
 from gpubench.report.charts.chart import ChartSet, Json, Row
 from gpubench.report.charts.comparison_charts import comparison_charts
 from gpubench.report.charts.request_rows import MOST_SHARES, MOST_TIMES, distribution
@@ -187,7 +187,8 @@ HOSTILE = "</script><b>&amp;'\"; datum.x + alert(1) \x1b[31m\u202e a.b[0] ${x} {
 def without_domains(spec: Json) -> Json:
     """The specification without lists of values of a field, which Vega never evaluates."""
     if isinstance(spec, Mapping):
-        return {name: without_domains(value) for name, value in spec.items() if name != "domain"}
+        lists = {"domain", "values"}
+        return {name: without_domains(value) for name, value in spec.items() if name not in lists}
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         return [without_domains(value) for value in spec]
     return spec
@@ -208,6 +209,11 @@ def test_names_are_values_and_never_a_part_of_a_specification() -> None:
         assert "\x1b" not in document
         assert "\u202e" not in document
         assert "datum.x + alert(1)" in document  # as a text
+
+
+def test_a_shape_without_a_name_is_not_in_the_legend() -> None:
+    rows = [{"shape": shape, "colour": "c", "panel": "p"} for shape in ("", "fp32", "bf16", "fp32")]
+    assert marks.look("x", ("runtime", "precision"), rows).shapes == ["fp32", "bf16"]
 
 
 def test_a_picture_has_a_mark_for_each_point() -> None:
