@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 Keep = Callable[[Result], None]
 
 
-def _discard(result: Result) -> None:
-    pass
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during the measured run. `result` holds what was measured until then."""
 
@@ -50,12 +46,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 @overload
-def run(spec: Spec, progress: Progress | None = ..., keep: Keep = ...) -> Result: ...
+def run(spec: Spec, progress: Progress | None = ..., keep: Keep | None = ...) -> Result: ...
 
 
 @overload
 def run(
-    *, progress: Progress | None = ..., keep: Keep = ..., **settings: Unpack[Settings]
+    *, progress: Progress | None = ..., keep: Keep | None = ..., **settings: Unpack[Settings]
 ) -> Result: ...
 
 
@@ -63,7 +59,7 @@ def run(
 def run(
     spec: Spec | None = None,
     progress: Progress | None = None,
-    keep: Keep = _discard,
+    keep: Keep | None = None,
     **settings: Any,
 ) -> Result:
     """Measure one cell on this machine, given as a Spec or as settings (model="resnet50", batch=4).
@@ -113,7 +109,7 @@ class Bench:
         self._keeps, self._shared, self._long_lived = False, None, None
         self.forget_engine()
 
-    def measure(self, cell: Cell, keep: Keep = _discard) -> Result:
+    def measure(self, cell: Cell, keep: Keep | None = None) -> Result:
         """Measure one cell; see `run`.
 
         `keep` is called with the complete result, before a Ctrl-C can interrupt it.
@@ -141,7 +137,8 @@ class Bench:
             if attempt.run is not None:
                 interrupted = attempt.run.interrupted
             if attempt.run is not None or not interrupted:
-                keep(result)
+                if keep is not None:
+                    keep(result)
                 self._progress.measured(result)
         if interrupted or deferral.pressed:
             raise Interrupted(result)

@@ -1,4 +1,13 @@
-"""Tables, charts and files that people read. `gpubench.report(results, "page.html")` writes one."""
+"""Tables, charts and files that people read.
+
+gpubench.report(sources, output, *, title=None, objective=None, each_repeat=False)
+
+writes what was measured into a file: `gpubench.report(results, "page.html")`. `sources` are those
+of `gpubench.load`. The suffix of `output` says the format: .html, .md, .csv, .json, .parquet, .txt,
+or .svg and .png for the charts alone. `title` is that of the page, and `objective` ("p95:100ms")
+that of its answer and of the charts. The repeats of a cell are combined, unless `each_repeat` is
+true.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +35,7 @@ class _Callable(ModuleType):
         objective: str | Objective | None = None,
         each_repeat: bool = False,
     ) -> None:
-        """Write what was measured into a file: see `gpubench.loaded.report`."""
+        """Write what was measured into a file: `help(gpubench.report)` explains the arguments."""
         import_module("gpubench.loaded").report(
             sources, output, title=title, objective=objective, each_repeat=each_repeat
         )

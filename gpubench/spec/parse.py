@@ -44,7 +44,9 @@ def shows_settings(function: Function) -> Function:
     ]
     settings = [
         # A Spec may be given in place of settings, so none of them is required.
-        each.replace(default=None) if each.default is Parameter.empty else each
+        each.replace(default=None, annotation=each.annotation | None)
+        if each.default is Parameter.empty
+        else each
         for each in signature(Spec).parameters.values()
     ]
     function.__signature__ = Signature([*own, *settings])  # type: ignore[attr-defined]

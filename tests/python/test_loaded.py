@@ -163,6 +163,7 @@ def test_report_is_a_module_and_a_function(run: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "gpubench.report(results, " in done.stdout
+    assert "each_repeat" in done.stdout
     assert (run.parent / "out.md").is_file()
 
 

@@ -131,6 +131,7 @@ def test_signatures_in_a_notebook_name_every_setting(function: Callable[..., obj
     assert set(gpubench.Spec.model_fields) < set(parameters)
     assert parameters["batch"].default == 1
     assert "settings" not in parameters
+    assert " at 0x" not in str(signature(function))
 
 
 def test_the_signature_of_report_is_that_of_the_function() -> None:
