@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+    from gpubench.report.charts.chart import ChartSet
     from gpubench.results.samples import Samples
 
 
@@ -49,6 +49,7 @@ class Results(Displayed, Sequence[Result]):
     def __init__(self, documents: Documents, problems: Sequence[str] = ()) -> None:
         self.documents = documents
         self.problems = tuple(problems)  # files that could not be read, one line each
+        self._charts: dict[Objective | None, ChartSet] = {}  # all charts are made together
 
     @property
     def searches(self) -> tuple[SearchResult, ...]:
@@ -127,13 +128,16 @@ class Results(Displayed, Sequence[Result]):
         from gpubench.report.report import Report
 
         limit = None if objective is None else parse_objective(objective)
-        made = Report(self.documents, objective=limit).charts
+        if limit not in self._charts:
+            self._charts[limit] = Report(self.documents, objective=limit).charts
+        made = self._charts[limit]
         by_name = {chart.name: chart for chart in made.charts}
         if not by_name:
             raise InputError(f"these results have no chart. {' '.join(made.remarks)}")
         if name not in by_name:
             raise InputError(f"these results have no chart '{name}'; {nearest(name, by_name)}")
-        return altair.Chart.from_json(json.dumps(document(made, by_name[name])))
+        # Altair made the chart and has validated it.
+        return altair.VConcatChart.from_dict(document(made, by_name[name]), validate=False)
 
     def plan(
         self,
