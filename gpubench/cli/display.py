@@ -12,8 +12,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO, cast
 
 from gpubench.measure.progress import Listeners, Opening, Progress
 from gpubench.report import escape
@@ -69,8 +69,28 @@ def _console() -> Console | None:
         return None
     from rich.console import Console
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(file=cast(TextIO, _Terminal(sys.stderr)), highlight=False)
     return console if console.is_terminal and not console.is_dumb_terminal else None
+
+
+class _Terminal:
+    """A terminal that may be closed while the program measures. Its errors do not end the program,
+    because the results are not written yet."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
 
 
 class Display(Progress):
