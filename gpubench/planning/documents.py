@@ -138,7 +138,7 @@ def samples_of(place: Place, result: Result) -> Samples | None:
     """
     if result.samples is not None or not place.url:
         return result.samples
-    return open_results(place.url).read_samples(place.name)
+    return open_results(place.url).read_samples(place.name, result.sample_file)
 
 
 def _is_collection(source: object) -> TypeGuard[Collection]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,8 @@ from gpubench.statistics.percentiles import Percent
 
 if TYPE_CHECKING:
     from gpubench.report.charts.chart import ChartSet
+
+_MOST_ON_PAGE = 6  # charts
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,19 @@ class Report:
             objective=self.objective,
             prices=self.prices,
             directories=self.documents.directories,
-            charts=self.charts,
+            charts=of_page(self.charts),
         )
+
+
+def of_page(charts: ChartSet) -> ChartSet:
+    """At most six charts. That of the models side by side takes the place of the stages."""
+    if len(charts.charts) <= _MOST_ON_PAGE:
+        return charts
+    shown = tuple(chart for chart in charts.charts if chart.name != "stages")
+    used = {name for chart in shown for name in chart.data}
+    tables = {name: rows for name, rows in charts.tables.items() if name in used}
+    said = "No chart of the stages, because a page has at most six: --plots FOLDER draws it."
+    return replace(charts, charts=shown, tables=tables, remarks=(*charts.remarks, said))
 
 
 def write(output: str | Path, report: Report) -> None:

@@ -297,10 +297,11 @@ class RunDirectory:
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
-    def read_samples(self, key: str) -> Samples | None:
+    def read_samples(self, key: str, written: SampleFile | None = None) -> Samples | None:
         """The samples of a cell; None if it has none.
 
-        Raises InputError if the file is damaged or cannot be read, or if it is not the one that the
+        `written` is the `sample_file` of its document, for somebody who has read it already. Raises
+        InputError if the file is damaged or cannot be read, or if it is not the one that the
         document of the cell names.
         """
         name = f"{key}.parquet"
@@ -310,11 +311,10 @@ class RunDirectory:
             return None
         except OSError as error:
             raise InputError(f"{self.url}/{name} cannot be read: {_reason(error)}") from None
-        try:
-            named = self._read_result(key).sample_file
-        except (OSError, InputError):  # read_all reports it
-            named = None
-        if named is not None and named.sha256 != hashlib.sha256(data).hexdigest():
+        if written is None:
+            with suppress(OSError, InputError):  # read_all reports it
+                written = self._read_result(key).sample_file
+        if written is not None and written.sha256 != hashlib.sha256(data).hexdigest():
             raise InputError(
                 f"{self.url}/{name} is not the file that was written with {key}.json; measure the "
                 "cell again"

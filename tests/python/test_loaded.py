@@ -16,6 +16,8 @@ from planning_results import open_loop, search
 
 import gpubench
 from gpubench.cli.program import main
+from gpubench.report.charts.chart import Chart, ChartSet
+from gpubench.report.report import of_page
 from gpubench.results.run_directory import open_run
 from gpubench.system import packages
 
@@ -323,3 +325,19 @@ def test_a_number_that_no_column_holds_is_one_line(tmp_path: Path) -> None:
     huge.memory.peak_host_bytes = 9_999_999_999_999_999_999
     with pytest.raises(gpubench.InputError, match="the column peak_host_bytes cannot be written"):
         gpubench.load(huge).to_arrow()
+
+
+def test_a_page_has_at_most_six_charts() -> None:
+    """The chart of the models takes the place of that of the stages."""
+    charts = tuple(
+        Chart(name=name, title=name, description=name, spec={}, data=(name,))
+        for name in ("a", "b", "c", "d", "stages", "requests", "models")
+    )
+    every = ChartSet(charts, {chart.name: [] for chart in charts})
+    shown = of_page(every)
+    assert [chart.name for chart in shown.charts] == ["a", "b", "c", "d", "requests", "models"]
+    assert "stages" not in shown.tables
+    assert shown.remarks == (
+        "No chart of the stages, because a page has at most six: --plots FOLDER draws it.",
+    )
+    assert of_page(ChartSet(charts[:6], {})).charts == charts[:6]

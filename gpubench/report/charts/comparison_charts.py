@@ -127,7 +127,7 @@ def _chart(rows: Sequence[Row], within: float) -> Chart:
         name="ratios",
         title="B relative to A",
         description="Each point is the ratio of a figure of B to that of A, for one pair of cells.",
-        spec=marks.in_panels(layers, "pairs", rows, height=height).to_dict(),
+        spec=marks.specification(marks.in_panels(layers, "pairs", rows, height=height)),
         data=("pairs",),
         remarks=(
             f"Bar: 95% interval. In the grey band, a difference does not matter ({share(within)}).",

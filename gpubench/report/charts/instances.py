@@ -92,7 +92,7 @@ def instances_chart(
         title=titled("Price of a million inferences on each instance", panels),
         description="Each bar is the cheapest cell on an instance whose P95 latency is within the "
         "objective.",
-        spec=chart.to_dict(),
+        spec=marks.specification(chart),
         data=("costs", "cells"),
         remarks=(
             "Each bar is the cheapest cell within the objective; a valid one if there is any. A "

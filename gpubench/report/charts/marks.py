@@ -107,6 +107,15 @@ def _palette(rows: Sequence[Row]) -> dict[str, str]:
     return chosen
 
 
+def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """What Vega-Lite gets. Tests validate it; here that would take longer than all the rest.
+
+    Of the results, a specification contains only lists of names.
+    """
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return spec
+
+
 # A layer never filters rows away: Vega warns about an axis of a layer that has no row in a panel.
 # What is absent has a length of 0, or is not visible.
 

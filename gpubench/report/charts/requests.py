@@ -40,7 +40,7 @@ def requests_chart(
     over_time = alt.vconcat(*_over_time(base), *readings_pictures(readings), spacing=14)
     over_time = over_time.resolve_scale(x="shared")
     spec = marks.stacked(
-        [picture.to_dict() for picture in (heading, distribution, over_time)], spacing=14
+        [marks.specification(picture) for picture in (heading, distribution, over_time)], spacing=14
     )
     spec["params"] = [
         {"name": marks.CELL, "value": _first_choice(rows, cells)},

@@ -63,7 +63,8 @@ def scaling_chart(panels: Sequence[Panel], rows: Sequence[Row]) -> Chart | str:
         marks.points(base, x, p95, look, tooltip, has_legend=False),
         marks.crosses(base, x, p95, tooltip),
     ]
-    pictures = [marks.in_panels(layers, "cells", drawn).to_dict() for layers in (above, below)]
+    both = [marks.in_panels(layers, "cells", drawn) for layers in (above, below)]
+    pictures = list(map(marks.specification, both))
     cells = [cell for panel in panels for cell in panel.cells]
     has_spread = any(row["p50"] is not None and row["p99"] is not None for row in drawn)
     return Chart(

@@ -149,7 +149,7 @@ def _chart(rows: Sequence[Row], results: Sequence[Result]) -> Chart:
         name=f"models-{noun.lower()}-{kind}",
         title=f"{noun} of models against {kind}{heading}",
         description=f"Each point is a model in one runtime and precision: {drawn} in all.",
-        spec=marks.in_panels(layers, "models", rows).to_dict(),
+        spec=marks.specification(marks.in_panels(layers, "models", rows)),
         data=("models",),
         remarks=(
             VARIANTS,

@@ -103,7 +103,7 @@ def stages_chart(panels: Sequence[Panel], rows: Sequence[Row], cells: Sequence[R
         title=titled("Mean time of a request in each stage", panels),
         description="Each bar is a cell. Its parts are the stages of a request, which add up to "
         "the mean latency.",
-        spec=chart.to_dict(),
+        spec=marks.specification(chart),
         data=("stages", "cells"),
         remarks=limited if shown < len(rows) else (),
         parameters=(marks.CELL,),

@@ -54,7 +54,7 @@ def trade_off_chart(
         title=titled("P95 latency against throughput", panels),
         description="Each point is a cell: further right is more throughput, lower is a shorter "
         "P95 latency.",
-        spec=chart.to_dict(),
+        spec=marks.specification(chart),
         data=("cells",),
         remarks=(
             *notes,
@@ -111,7 +111,7 @@ def cost_chart(
         title=titled("Price of a million inferences against P95 latency", panels),
         description="Each point is a cell at one price: lower is cheaper, further left is a "
         "shorter P95 latency.",
-        spec=chart.to_dict(),
+        spec=marks.specification(chart),
         data=("costs", "cells"),
         remarks=(
             _FRONT,

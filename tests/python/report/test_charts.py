@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import altair
 import numpy as np
 import pytest
 from factories import DRIFT, G5, WRONG_ANSWERS, failed, quick_start, repeated, result, samples
@@ -20,6 +21,7 @@ from gpubench.report.charts.chart import ChartSet, Json, Row
 from gpubench.report.charts.comparison_charts import comparison_charts
 from gpubench.report.charts.request_rows import MOST_SHARES, MOST_TIMES, distribution
 from gpubench.report.charts.result_charts import result_charts
+from gpubench.report.charts.size_charts import size_charts
 from gpubench.results.result import (
     Achieved,
     CountedRows,
@@ -209,6 +211,23 @@ def test_names_are_values_and_never_a_part_of_a_specification() -> None:
         assert "\x1b" not in document
         assert "\u202e" not in document
         assert "datum.x + alert(1)" in document  # as a text
+
+
+def test_specifications_are_valid_vega_lite() -> None:
+    """They are made without validation."""
+    results = [*quick_start(), *by_batch()]
+    pairs = compare(by_batch(), by_batch())
+    models = [
+        result(model=model, precision=precision)
+        for model in ("resnet50", "bert-base")
+        for precision in ("fp32", "bf16")
+    ]
+    for each in models:
+        each.engine.flops = 1e9
+    for charts in (result_charts(results), size_charts(models), comparison_charts([pairs])):
+        assert charts.charts
+        for chart in charts.charts:
+            altair.Chart.from_json(json.dumps(files.document(charts, chart)), validate=True)
 
 
 def test_a_shape_without_a_name_is_not_in_the_legend() -> None:
