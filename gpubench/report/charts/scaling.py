@@ -63,15 +63,16 @@ def scaling_chart(panels: Sequence[Panel], rows: Sequence[Row]) -> Chart | str:
         marks.points(base, x, p95, look, tooltip, has_legend=False),
         marks.crosses(base, x, p95, tooltip),
     ]
-    both = [marks.in_panels(layers, "cells", drawn) for layers in (above, below)]
-    pictures = list(map(marks.specification, both))
+    has_p95 = any(row["p95"] is not None for row in drawn)
+    shown = [above, below] if has_p95 else [above]
+    pictures = [marks.in_panels(layers, "cells", drawn) for layers in shown]
     cells = [cell for panel in panels for cell in panel.cells]
     has_spread = any(row["p50"] is not None and row["p99"] is not None for row in drawn)
     return Chart(
         name="scaling",
-        title=titled(f"Throughput and P95 latency over {x_title}", panels),
+        title=titled(f"Throughput{' and P95 latency' if has_p95 else ''} over {x_title}", panels),
         description=f"Each line has cells that differ only in {x_title}.",
-        spec=marks.stacked(pictures),
+        spec=marks.stacked(list(map(marks.specification, pictures))),
         data=("cells",),
         remarks=(
             *(knee_remark(drawn) if look.shape is None else ()),

@@ -26,7 +26,7 @@ from gpubench.spec.objective import Objective
 _DEFAULT_PERCENT = 95
 _MOST_STEPS = 40
 
-AdviceStanding = Literal["recommended", "not recommended", "none"]
+AdviceStanding = Literal["recommended", "not recommended", "no answer"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _advice(decision: Decision, plan: DeploymentPlan) -> Advice:
     sentence = decision_sentence(decision, plan)
     best = decision.winner or decision.best_with_obstacles
     if best is None:
-        return Advice(workload, "none", "", "", (), sentence)
+        return Advice(workload, "no answer", "", "", (), sentence)
     return Advice(
         workload,
         "recommended" if decision.winner else "not recommended",

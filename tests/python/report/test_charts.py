@@ -230,6 +230,15 @@ def test_specifications_are_valid_vega_lite() -> None:
             altair.Chart.from_json(json.dumps(files.document(charts, chart)), validate=True)
 
 
+def test_scaling_without_p95_is_the_throughput_alone() -> None:
+    cells = by_batch()
+    for cell in cells:
+        cell.latency_ms.p95 = None
+    [chart] = [each for each in result_charts(cells).charts if each.name == "scaling"]
+    assert chart.title.startswith("Throughput over batch size")
+    assert "P95 latency (ms)" not in json.dumps(chart.spec)
+
+
 def test_a_shape_without_a_name_is_not_in_the_legend() -> None:
     rows = [{"shape": shape, "colour": "c", "panel": "p"} for shape in ("", "fp32", "bf16", "fp32")]
     assert marks.look("x", ("runtime", "precision"), rows).shapes == ["fp32", "bf16"]

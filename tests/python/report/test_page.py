@@ -118,7 +118,7 @@ def test_the_slider_has_every_limit_where_the_cheapest_setting_changes() -> None
         size = 0.1 if 7.31 * n < 10 else 1
         limit = next(each for each in at if math.isclose(each, math.ceil(7.31 * n / size) * size))
         assert f"batch {n}," in at[limit].setting
-    assert made.steps[0].answers[0].standing == "none"
+    assert made.steps[0].answers[0].standing == "no answer"
     assert len(made.steps) <= 40
 
 
