@@ -38,6 +38,10 @@ def console(main: Callable[[], int] = _command_line) -> NoReturn:
         if not interrupts.received():
             raise
     interrupts.finish()
+    # If KeyboardInterrupt has left an exec() of a text, as that of a dataclass, Python ends itself
+    # with SIGINT, even if it was caught. The next exec() of a text makes it forget that:
+    # run_eval_code_obj in https://github.com/python/cpython/blob/3.13/Python/pythonrun.c
+    exec("")
     end(interrupts.exit_status() if interrupts.received() else status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from gpubench.errors import InputError
@@ -27,10 +28,11 @@ def open_results(path: str | Path) -> RunDirectory:
     cannot be read.
     """
     file = Path(path)
-    if "://" in str(path) or not str(path).strip() or file.is_dir():
+    if "://" in str(path) or not str(path).strip():
         return open_run(path)
-    if file.suffix.lower() == ".json" or file.exists():
-        return _File(file)
+    with suppress(OSError):  # the name is too long; open_run says so
+        if not file.is_dir() and (file.suffix.lower() == ".json" or file.exists()):
+            return _File(file)
     return open_run(path)
 
 

@@ -358,3 +358,20 @@ def test_a_program_that_imports_gpubench_keeps_its_handlers(name: str, tmp_path:
     assert told["completed"] > 0
     assert told["seen"] == [int(signal.Signals[name])]
     assert told["same"]
+
+
+IN_A_TEXT = """
+from gpubench.cli.entry import console
+
+def main():
+    exec("import os, signal\\nos.kill(os.getpid(), signal.SIGTERM)\\nwhile True: pass")
+
+console(main)
+"""
+
+
+def test_a_signal_in_an_executed_text_does_not_change_the_exit_status(tmp_path: Path) -> None:
+    """Dataclasses are such texts. Without a remedy, `python -m` would end with SIGINT."""
+    (tmp_path / "interrupted.py").write_text(IN_A_TEXT)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False)
+    assert done.returncode == 128 + signal.SIGTERM

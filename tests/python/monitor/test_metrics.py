@@ -401,10 +401,10 @@ def test_a_sweep_that_is_stopped_pushes_what_it_measured(
             assert child.poll() is None
         child.send_signal(number)
         try:
-            child.communicate(timeout=60)
+            _, errors = child.communicate(timeout=60)
         finally:
             child.kill()
-        assert child.returncode == 128 + number
+        assert child.returncode == 128 + number, errors
         ((_, body),) = gateway.bodies.items()
     samples = parsed(body.decode())
     assert total(samples, "gpubench_stage") == 0

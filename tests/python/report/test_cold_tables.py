@@ -83,7 +83,7 @@ def test_json_has_them_by_kind_and_csv_says_that_it_leaves_them_out(
     assert ColdResult.model_validate(cold) == cold_result()
     assert cli.main(["report", str(run), "--format", "csv"]) == 0
     captured = capsys.readouterr()
-    assert "CSV leaves out 1 document of cold starts; --format json has them" in captured.err
+    assert "CSV leaves out 1 document of cold starts; JSON has them" in captured.err
     assert len(captured.out.splitlines()) == 2
 
 
