@@ -124,14 +124,23 @@ def colour(look: Look) -> alt.Stroke | alt.StrokeValue:
     """The colour of lines, and of the outline of points."""
     if look.colour is None:
         return alt.StrokeValue(COLOURS[0])
-    return alt.Stroke("colour:N", title=look.colour, scale=_colour_scale(look))
+    return alt.Stroke(
+        "colour:N", title=look.colour, scale=_colour_scale(look), legend=_colour_legend(look)
+    )
 
 
 def _fill(look: Look) -> alt.Fill | alt.FillValue:
     """The same colour inside points. Vega merges both legends, because they are the same."""
     if look.colour is None:
         return alt.FillValue(COLOURS[0])
-    return alt.Fill("colour:N", title=look.colour, scale=_colour_scale(look))
+    return alt.Fill(
+        "colour:N", title=look.colour, scale=_colour_scale(look), legend=_colour_legend(look)
+    )
+
+
+def _colour_legend(look: Look) -> alt.Legend:
+    """The only series of a panel has no name, and no entry."""
+    return alt.Legend(values=[name for name in look.colours if name])
 
 
 def _colour_scale(look: Look) -> alt.Scale:
