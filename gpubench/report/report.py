@@ -180,7 +180,6 @@ class Report:
             self.tables,
             objective=self.objective,
             prices=self.prices,
-            directories=self.documents.directories,
             charts=of_page(self.charts),
         )
 

@@ -20,13 +20,9 @@ LOW = 120  # the height of a picture over time, in pixels
 LONGEST_LABEL = 320  # pixels
 
 
-def config(*, dark: bool = False, font: str = FONT) -> dict[str, Json]:
-    """The Vega-Lite configuration of a chart on a light or on a dark page."""
-    text, faint, line, background = (
-        ("#e6e6e6", "#b0b0b0", "#3a3a3a", "#16181c")
-        if dark
-        else ("#1b1b1b", "#555555", "#e0e0e0", "#ffffff")
-    )
+def config(*, font: str = FONT) -> dict[str, Json]:
+    """The Vega-Lite configuration of a chart on a light page. page.css has the dark colours."""
+    text, faint, line, background = "#1b1b1b", "#555555", "#e0e0e0", "#ffffff"
     words: dict[str, Json] = {"labelColor": text, "titleColor": text}
     return {
         "font": font,

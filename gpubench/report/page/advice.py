@@ -80,7 +80,6 @@ def advice_steps(
     objective: Objective | None = None,
     prices: GivenPrices = AS_STORED,
     allowed: frozenset[Obstacle] = frozenset(),
-    directories: Sequence[str] = (),
 ) -> AdviceSteps:
     """The answers for the objectives between which they change, at most 40.
 
@@ -102,7 +101,7 @@ def advice_steps(
     plans = (
         replace(
             decide(documents, limit, prices, allowed, with_curves=False),
-            directories=tuple(directories),
+            directories=documents.directories,
         )
         for limit in _limits(front, documents, objective, seen)
     )

@@ -31,7 +31,6 @@ def run_page(
     *,
     objective: Objective | None = None,
     prices: GivenPrices = AS_STORED,
-    directories: Sequence[str] = (),
     charts: ChartSet = NO_CHARTS,
 ) -> str:
     """The page. `results` are the documents with the prices that the tables show.
@@ -44,7 +43,7 @@ def run_page(
     remarks: list[str] = []
     if documents.cells or documents.searches:
         try:
-            found = advice_steps(documents, objective, prices, directories=directories)
+            found = advice_steps(documents, objective, prices)
         except InputError as error:
             remarks.append(f"What to deploy is not known: {error}")
     return page(
