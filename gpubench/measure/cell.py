@@ -14,6 +14,7 @@ from gpubench import core
 from gpubench.cells.resolve import resolve
 from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
 from gpubench.measure.progress import Opening, Progress
@@ -223,7 +224,7 @@ class Bench:
         self._progress.stage(stage)
 
     def _prepare(self, cell: Cell) -> Prepared:
-        from gpubench.measure.engine import engine_key, prepare
+        from gpubench.measure.engine import prepare
         from gpubench.measure.shared import Shared
 
         self._shared = self._shared or Shared(keep=self._keeps)

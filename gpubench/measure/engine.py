@@ -42,7 +42,6 @@ from gpubench.models.base import (
     load,
     seeded,
 )
-from gpubench.models.local_files import state_of_files
 from gpubench.registry import MODELS
 from gpubench.results.result import Accuracy, EngineInfo, Numerics
 from gpubench.spec.cell import Cell, ClosedLoad
@@ -52,14 +51,6 @@ from gpubench.system.process_memory import ResidentPeak
 
 if TYPE_CHECKING:
     from gpubench.measure.cuda_graphs import Captured, Shape
-
-# The settings on which an engine, its inputs and its accuracy depend. Cells that differ only in
-# other settings share all three.
-_ENGINE_SETTINGS = (
-    "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
-    "memory_format", "sparsity", "batch", "seq_len", "devices", "inputs", "seed", "eval",
-    "eval_metric",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -180,15 +171,6 @@ def _requests(on_device: DeviceEngine, cell: Cell) -> list[Tensors]:
 def _threads_note(cell: Cell, cores: int) -> str:
     """How the cores of the CPU are divided among the workers."""
     return f"{cores} cores, {cell.workers} workers, {cell.threads} intra-op threads in each"
-
-
-def engine_key(cell: Cell) -> tuple[object, ...]:
-    """Neighbouring cells with equal keys share an engine. The key changes if a file changes."""
-    runtime = cell.runtime_entry
-    workers = (cell.workers, cell.threads) if runtime.compiled_for_workers else ()
-    batches = (cell.batch_limits.samples,) if runtime.built_for_batches else ()
-    settings = (getattr(cell, name) for name in _ENGINE_SETTINGS)
-    return (*settings, *workers, *batches, state_of_files(cell))
 
 
 def prepare(

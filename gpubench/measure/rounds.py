@@ -18,6 +18,7 @@ from random import Random
 
 from gpubench.errors import GpubenchError
 from gpubench.measure.cell import Bench
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.fresh import THIS_PROCESS, measure_in_new_process
 from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
@@ -96,8 +97,6 @@ def engine_group(cell: RepeatedCell) -> Hashable:
     """Cells that share an engine are a group."""
     if cell.cell.service is not None:
         return cell
-    from gpubench.measure.engine import engine_key  # it imports torch
-
     return repr(engine_key(cell.cell))  # a part of the key is a dictionary, which has no hash
 
 

@@ -72,6 +72,25 @@ def key_and_number(name: str) -> tuple[str, int]:
 
 
 @dataclass(frozen=True)
+class CellFiles:
+    """The two files of a measured cell, as a run directory holds them."""
+
+    document: bytes  # JSON
+    samples: bytes | None  # Parquet; None if the cell failed before it was measured
+
+
+def cell_files(result: Result, samples: Samples | None) -> CellFiles:
+    """The files of a result. The document names the sample file by its size and its digest."""
+    if samples is None:
+        return CellFiles(result.to_json().encode(), None)
+    data = to_parquet(samples)
+    rows = len(samples) + len(samples.unfinished_scheduled_ns)
+    file = SampleFile(rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    document = result.model_copy(update={"sample_file": file}).to_json().encode()
+    return CellFiles(document, data)
+
+
+@dataclass(frozen=True)
 class Contents:
     """Everything in a run directory."""
 
@@ -177,18 +196,17 @@ class RunDirectory:
         Raises GpubenchError if the directory can no longer be written, or if another process has
         written the cell since `has` did not find it.
         """
+        self.store(key, cell_files(result, samples))
+
+    def store(self, key: str, files: CellFiles) -> None:
+        """Write the files of a cell, which another process may have measured. As `write`."""
         is_new = key in self._absent
         try:
             if is_new and self._exists(f"{key}.json"):
                 raise FileExistsError
-            if samples is not None:
-                data = to_parquet(samples)
-                self._folder.write(f"{key}.parquet", data)
-                rows = len(samples) + len(samples.unfinished_scheduled_ns)
-                digest = hashlib.sha256(data).hexdigest()
-                file = SampleFile(rows=rows, bytes=len(data), sha256=digest)
-                result = result.model_copy(update={"sample_file": file})
-            self._folder.write(f"{key}.json", result.to_json().encode(), replace=not is_new)
+            if files.samples is not None:
+                self._folder.write(f"{key}.parquet", files.samples)
+            self._folder.write(f"{key}.json", files.document, replace=not is_new)
         except FileExistsError:
             raise GpubenchError(
                 f"another process has written {self.url}/{key}.json meanwhile, and its file is "

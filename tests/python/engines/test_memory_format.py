@@ -15,7 +15,7 @@ from small_models import make_presets_small
 import gpubench
 from gpubench.engines.base import Engine, build
 from gpubench.engines.memory_format import arrange, elements, of_tensor, view_like
-from gpubench.measure.engine import engine_key
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.python_workers import ModelWorker, ProcessingWorker, make_pool
 from gpubench.models.base import LoadedModel, PrePostProcessing, Tensors, as_tuple, seeded
 from gpubench.registry import RUNTIMES

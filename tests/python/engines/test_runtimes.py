@@ -29,7 +29,8 @@ from gpubench.engines.base import Engine, build
 from gpubench.engines.onnx import export
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure import cuda_graphs
-from gpubench.measure.engine import DeviceEngine, Prepared, engine_key
+from gpubench.measure.engine import DeviceEngine, Prepared
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.output_check import check
 from gpubench.measure.python_workers import ModelWorker, make_pool
 from gpubench.measure.reference import Reference, make_reference

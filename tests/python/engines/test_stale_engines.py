@@ -23,7 +23,7 @@ from gpubench.engines.onnx import export
 from gpubench.engines.onnx.export import network
 from gpubench.engines.tensorrt import plan
 from gpubench.errors import InputError
-from gpubench.measure.engine import engine_key
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.reference import References
 from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.models.local_files import onnx_data

@@ -12,7 +12,7 @@ from gpubench.cells import refuse
 from gpubench.engines import sparse_linear, weights_bytes
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.assemble import _unproven_on_gpus
-from gpubench.measure.engine import engine_key
+from gpubench.measure.engine_key import engine_key
 from gpubench.measure.reference import References
 from gpubench.measure.shared import Shared
 from gpubench.models import sparsity
