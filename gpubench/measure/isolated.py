@@ -1,22 +1,38 @@
 """Measures cells in processes of their own: one for each engine.
 
 This file is the side of the process that asks. It imports no torch, and it does not compute while
-requests are measured. docs/many_machines.md says what happens when a process ends too early.
+requests are measured: it waits for the next message. The other side is
+gpubench.measure.isolated_child. docs/many_machines.md says what happens if a process ends too
+early.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from contextlib import suppress
+from threading import Timer
 from typing import Self
 
-from gpubench.measure.progress import Progress
-from gpubench.results.result import Repeat, Result
-from gpubench.results.run_directory import CellFiles
+from gpubench.measure.assemble import Attempt, assemble
+from gpubench.measure.cell_channel import CellRequest, Message
+from gpubench.measure.cell_process import GRACE_S, CellProcess, death
+from gpubench.measure.engine_key import engine_key
+from gpubench.measure.environment import environment
+from gpubench.measure.progress import Opening, Progress
+from gpubench.results.parquet import from_parquet
+from gpubench.results.result import Failure, Repeat, Result, parse_result
+from gpubench.results.run_directory import CellFiles, cell_files
 from gpubench.spec.cell import Cell
+from gpubench.statistics.windows import counted_samples
+from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine
+from gpubench.system.process_template import ProcessEnded, Template
 
 DEFAULT_MAX_CELL_S = 3600.0
+_LONGEST_WARMUP_S = 60.0  # of --warmup auto
+_START = "from gpubench.cli.engine_process import start; start()"
 
 
 @dataclass(frozen=True)
@@ -42,16 +58,29 @@ class EngineProcesses:
         max_cell_s: float = DEFAULT_MAX_CELL_S,
         fresh: bool = False,
     ) -> None:
-        """A process that reports nothing for `max_cell_s` seconds, and is not measuring, is ended.
+        """A process is ended if it reports nothing for `max_cell_s` seconds.
 
-        With `fresh`, each measurement has a process of its own, which shares nothing with others.
+        The time of the warm-up and of the window comes on top. With `fresh`, each measurement has a
+        process that shares nothing with others: not even where the libraries lie in its memory.
         """
+        self._machine, self._progress = machine, progress or Progress()
+        self._max_cell_s, self._fresh = max_cell_s, fresh
+        self._template: Template | None = None
+        self._process: CellProcess | None = None
+        self._engine = ""  # that the process has
+        self._libraries: list[str] = []  # that the cells until now have imported
+        self._made: set[str] = set()  # engines that were built
+        self._failures: dict[str, Failure] = {}  # of engines whose process ended before that
+        self._stage = "start"  # of the cell in work
+        self._is_measuring = False  # whether its window has opened
+        self._presses = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.end_process()
+        self._end_template()
 
     def measure(
         self,
@@ -65,12 +94,167 @@ class EngineProcesses:
         Ctrl-C can interrupt it. On Ctrl-C the process ends, `keep` is called with what was measured
         until then, if there is anything, and KeyboardInterrupt is raised.
         """
-        raise NotImplementedError
+        self._presses, self._is_measuring = 0, False
+        with Deferral() as deferral:
+            deferral.begin(self._interrupt)
+            try:
+                measured = self._measured(cell, repeat)
+            except BaseException:  # also a KeyboardInterrupt of a handler of the calling program
+                self._kill()
+                raise
+            if measured is not None:
+                if keep is not None:
+                    keep(measured)
+                self._progress.measured(measured.result)
+        if measured is None or deferral.pressed:
+            raise KeyboardInterrupt
+        return measured
 
     def end_process(self) -> None:
         """End the process. The next cell is measured in a new one, even if it shares the engine."""
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+        if self._fresh:
+            self._end_template()
 
-    @property
-    def start_seconds(self) -> float:
-        """The time that starting processes took until now."""
-        return 0.0
+    def _end_template(self) -> None:
+        if self._template is not None:
+            self._template.close()
+            self._template = None
+
+    def _kill(self) -> None:
+        if self._template is not None:
+            self._template.kill()
+        self._process = None
+        self._end_template()
+
+    def _interrupt(self) -> None:
+        """A signal has come that ends this program."""
+        self._presses += 1
+        template, process = self._template, self._process
+        if template is None:
+            return
+        if process is None or self._presses > 1:
+            template.kill()
+            return
+        process.terminate()
+        if not self._is_measuring:  # there is nothing to keep, and a library may not react
+            timer = Timer(GRACE_S, template.kill)
+            timer.daemon = True
+            timer.start()
+
+    def _measured(self, cell: Cell, repeat: Repeat | None) -> MeasuredCell | None:
+        """The measured cell. None: this program was interrupted before anything was measured."""
+        engine = repr(engine_key(cell))
+        if engine in self._failures:
+            return self._without_samples(cell, repeat, self._failures[engine])
+        partial = None
+        try:
+            measured = self._ask(cell, repeat, engine)
+            if measured.result.error is not None:
+                self.end_process()  # an error may leave a CUDA context that cannot be used
+            return measured
+        except ProcessEnded as end:
+            message = death(end.status)
+        except TimeoutError:
+            message = (
+                f"its process reported nothing for {self._max_cell_s:g} s and was ended; a larger "
+                "--max-cell-time gives it more time"
+            )
+            partial = self._end_early()
+        self.end_process()
+        if self._template is not None and self._template.has_ended:
+            self._end_template()
+        if self._presses:
+            return partial
+        failure = Failure(stage="process", message=f"{message}; its last stage was {self._stage}")
+        if engine not in self._made:
+            self._failures[engine] = failure
+        if partial is None:
+            return self._without_samples(cell, repeat, failure)
+        result = partial.result.model_copy(update={"error": failure})
+        return MeasuredCell(result, cell_files(result, partial.result.samples))
+
+    def _ask(self, cell: Cell, repeat: Repeat | None, engine: str) -> MeasuredCell:
+        """Let a process measure the cell. Raises ProcessEnded, and TimeoutError."""
+        process = self._process_for(cell, engine)
+        request = CellRequest(
+            spec=cell.spec, allow_code=cell.allow_code, repeat=repeat, machine=self._machine
+        )
+        # Settings that nobody gave stay so: some are then those of the model's file.
+        process.send({"request": request.model_dump(mode="json", exclude_unset=True)})
+        timeout_s: float | None = self._max_cell_s
+        while True:
+            message, data = process.receive(timeout_s)
+            event = message["event"]
+            if event == "measured":
+                return self._received(message, data)
+            timeout_s = self._max_cell_s
+            if event == "stage":
+                self._stage = message["name"]
+                if self._stage in {"capture", "measure"}:
+                    self._made.add(engine)
+                if self._stage == "measure":
+                    timeout_s += _LONGEST_WARMUP_S if cell.warmup_s is None else cell.warmup_s
+                self._progress.stage(self._stage)
+            elif event == "window_opens":
+                opening = Opening(**message["opening"])
+                self._is_measuring = True
+                timeout_s += opening.seconds or 0.0
+                self._progress.window_opens(opening)
+            elif event == "window_closed":
+                self._progress.window_closed()
+            elif event == "waits":
+                timeout_s = None  # until another program has measured
+                self._progress.waits(message["reason"])
+            process.send({"event": "told"})
+
+    def _process_for(self, cell: Cell, engine: str) -> CellProcess:
+        """The process that has this engine, or a new one."""
+        began = time.monotonic()
+        if self._fresh or self._engine != engine:
+            self.end_process()
+        if self._process is None:
+            self._stage = "start"
+            if self._template is None:
+                self._template = Template(_START)
+            modules = [] if cell.service else ["gpubench.measure.engine", *self._libraries]
+            self._process = CellProcess(self._template, modules, self._max_cell_s)
+            self._engine = engine
+            self._progress.process_started(time.monotonic() - began)
+        return self._process
+
+    def _received(self, message: Message, data: list[bytes]) -> MeasuredCell:
+        self._libraries = message["imported"]
+        document, *samples = data
+        result = parse_result(document.decode(), "a measured cell")
+        if samples:
+            found = from_parquet(samples[0], "a measured cell")
+            result.with_samples(found, counted_samples(found, result.window.counted)[0])
+        if message["has_hung_batch"]:
+            self.end_process()  # its thread still runs and would disturb the following cells
+        return MeasuredCell(result, CellFiles(document, samples[0] if samples else None))
+
+    def _end_early(self) -> MeasuredCell | None:
+        """End a process that is overdue. Returns what it has measured, if it has."""
+        process = self._process
+        if process is None:  # it has not begun: the template hangs
+            self._kill()
+            return None
+        process.terminate()
+        with suppress(ProcessEnded, TimeoutError):
+            while True:
+                message, data = process.receive(GRACE_S)
+                if message["event"] == "measured":
+                    return self._received(message, data)
+                process.send({"event": "told"})
+        return None
+
+    def _without_samples(
+        self, cell: Cell, repeat: Repeat | None, failure: Failure
+    ) -> MeasuredCell:
+        here = environment(self._machine, cell, imports_torch=False)
+        result = assemble(cell, here, Attempt(error=failure))
+        result.repeat = repeat
+        return MeasuredCell(result, cell_files(result, None))

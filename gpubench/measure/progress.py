@@ -55,6 +55,12 @@ class Progress:
         The result is complete and kept. It has its samples, unless another process measured it.
         """
 
+    def waits(self, reason: str) -> None:
+        """The measurement waits until another process has measured. `reason` is a line of text."""
+
+    def process_started(self, elapsed_s: float) -> None:
+        """A process for the following cells was started, after the one before it had ended."""
+
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         """A sweep begins. `skipped` counts the cells that it leaves out, by the reason.
 
