@@ -1,8 +1,9 @@
 """The messages between a process that measures cells and the one that asks for them.
 
 A message is a line of JSON. Bytes may follow it: `sizes` says how many. The process that asks sends
-a CellRequest. The other one sends an event at a time (stage, waits, window_opens, window_closed),
-and goes on when it has the answer `told`. Last comes `measured`, with the files of the cell.
+`measure` with a CellRequest. The other one sends an event at a time (stage, waits, window_opens,
+window_closed), and goes on when it has the answer `told`. Last comes `measured`, with the files of
+the cell. The answer to `resolve` with a SpecRequest is `resolved` or `refused`.
 """
 
 from __future__ import annotations
@@ -24,13 +25,22 @@ Message = dict[str, Any]
 _PART = 1 << 20
 
 
-class CellRequest(BaseModel):
-    """What the process measures."""
+class SpecRequest(BaseModel):
+    """The settings of a cell that the process resolves."""
 
-    spec: Spec  # of a cell, all defaults are filled in
+    spec: Spec
     allow_code: bool  # of the spec, which leaves it out of documents
-    repeat: Repeat | None  # part of the document; its `process` is replaced
     machine: Machine
+
+    @property
+    def whole_spec(self) -> Spec:
+        return self.spec.model_copy(update={"allow_code": self.allow_code})
+
+
+class CellRequest(SpecRequest):
+    """The cell that the process measures. All defaults are filled in."""
+
+    repeat: Repeat | None  # part of the document; its `process` is replaced
 
 
 class Channel:

@@ -57,6 +57,9 @@ class CellProcess:
         """Ask the process to end, as Ctrl-C does."""
         self._template.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        self._template.send_signal(signal.SIGKILL)
+
     def end(self) -> None:
         """Let the process end, and wait until it has. It is killed if it does not."""
         self._channel.connection.close()

@@ -9,14 +9,16 @@ early.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from contextlib import suppress
+from contextlib import contextmanager
 from threading import Timer
 from typing import Self
 
+from gpubench.cells.resolve import cell_of, resolve
+from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.assemble import Attempt, assemble
-from gpubench.measure.cell_channel import CellRequest, Message
+from gpubench.measure.cell_channel import CellRequest, Message, SpecRequest
 from gpubench.measure.cell_process import GRACE_S, CellProcess, death
 from gpubench.measure.engine_key import engine_key
 from gpubench.measure.environment import environment
@@ -25,6 +27,7 @@ from gpubench.results.parquet import from_parquet
 from gpubench.results.result import Failure, Repeat, Result, parse_result
 from gpubench.results.run_directory import CellFiles, cell_files
 from gpubench.spec.cell import Cell
+from gpubench.spec.spec import Spec
 from gpubench.statistics.windows import counted_samples
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine
@@ -32,6 +35,8 @@ from gpubench.system.process_template import ProcessEnded, Template
 
 DEFAULT_MAX_CELL_S = 3600.0
 _LONGEST_WARMUP_S = 60.0  # of --warmup auto
+_LONGEST_START_S = 600.0
+_NO_ENGINE = "none"
 _START = "from gpubench.cli.engine_process import start; start()"
 
 
@@ -67,7 +72,7 @@ class EngineProcesses:
         self._max_cell_s, self._fresh = max_cell_s, fresh
         self._template: Template | None = None
         self._process: CellProcess | None = None
-        self._engine = ""  # that the process has
+        self._engine = _NO_ENGINE  # that the process has
         self._libraries: list[str] = []  # that the cells until now have imported
         self._made: set[str] = set()  # engines that were built
         self._failures: dict[str, Failure] = {}  # of engines whose process ended before that
@@ -94,21 +99,38 @@ class EngineProcesses:
         Ctrl-C can interrupt it. On Ctrl-C the process ends, `keep` is called with what was measured
         until then, if there is anything, and KeyboardInterrupt is raised.
         """
-        self._presses, self._is_measuring = 0, False
-        with Deferral() as deferral:
-            deferral.begin(self._interrupt)
-            try:
-                measured = self._measured(cell, repeat)
-            except BaseException:  # also a KeyboardInterrupt of a handler of the calling program
-                self._kill()
-                raise
-            if measured is not None:
-                if keep is not None:
-                    keep(measured)
-                self._progress.measured(measured.result)
-        if measured is None or deferral.pressed:
-            raise KeyboardInterrupt
+        with self._interruptible():
+            measured = self._measured(cell, repeat)
+            if measured is None:
+                raise KeyboardInterrupt
+            if keep is not None:
+                keep(measured)
+            self._progress.measured(measured.result)
         return measured
+
+    def resolve(self, spec: Spec, machine: Machine) -> Cell:
+        """As gpubench.cells.resolve, which imports torch. A process imports it, and this one not.
+
+        Raises InputError as it does, GpubenchError if the process ends early, and KeyboardInterrupt
+        on Ctrl-C.
+        """
+        if spec.synthetic:
+            return resolve(spec, machine)
+        request = SpecRequest(spec=spec, allow_code=spec.allow_code, machine=machine)
+        with self._interruptible():
+            try:
+                process = self._process_for(_NO_ENGINE)
+                process.send({"resolve": request.model_dump(mode="json", exclude_unset=True)})
+                message, _ = process.receive(self._max_cell_s)
+            except (ProcessEnded, TimeoutError) as error:
+                self._forget_process()
+                raise GpubenchError(
+                    f"the settings cannot be checked in a new process: {self._why(error)}"
+                ) from None
+        if message["event"] == "refused":
+            raise InputError(message["reason"])
+        found = Spec.model_validate(message["spec"])
+        return cell_of(found.model_copy(update={"allow_code": spec.allow_code}))
 
     def end_process(self) -> None:
         """End the process. The next cell is measured in a new one, even if it shares the engine."""
@@ -118,16 +140,47 @@ class EngineProcesses:
         if self._fresh:
             self._end_template()
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """On a signal, the block goes on until the process has ended, and raises KeyboardInterrupt.
+
+        Any other error of the block ends the process at once.
+        """
+        self._presses, self._is_measuring = 0, False
+        with Deferral() as deferral:
+            deferral.begin(self._interrupt)
+            try:
+                yield
+            except GpubenchError:
+                if not deferral.pressed:
+                    raise
+            except BaseException:  # also a KeyboardInterrupt of a handler of the calling program
+                if self._template is not None:
+                    self._template.kill()
+                self._forget_process()
+                raise
+        if deferral.pressed:
+            raise KeyboardInterrupt
+
+    def _forget_process(self) -> None:
+        """After a process has ended by itself: the next one may need a new template."""
+        self.end_process()
+        if self._template is not None and self._template.has_ended:
+            self._end_template()
+
+    def _why(self, error: ProcessEnded | TimeoutError) -> str:
+        """Why a process has written no result."""
+        if isinstance(error, ProcessEnded):
+            return death(error.status)
+        return (
+            f"its process reported nothing for {self._max_cell_s:g} s and was ended; a larger "
+            "--max-cell-time gives it more time"
+        )
+
     def _end_template(self) -> None:
         if self._template is not None:
             self._template.close()
             self._template = None
-
-    def _kill(self) -> None:
-        if self._template is not None:
-            self._template.kill()
-        self._process = None
-        self._end_template()
 
     def _interrupt(self) -> None:
         """A signal has come that ends this program."""
@@ -156,19 +209,14 @@ class EngineProcesses:
                 self.end_process()  # an error may leave a CUDA context that cannot be used
             return measured
         except ProcessEnded as end:
-            message = death(end.status)
-        except TimeoutError:
-            message = (
-                f"its process reported nothing for {self._max_cell_s:g} s and was ended; a larger "
-                "--max-cell-time gives it more time"
-            )
+            reason = self._why(end)
+        except TimeoutError as silence:
+            reason = self._why(silence)
             partial = self._end_early()
-        self.end_process()
-        if self._template is not None and self._template.has_ended:
-            self._end_template()
+        self._forget_process()
         if self._presses:
             return partial
-        failure = Failure(stage="process", message=f"{message}; its last stage was {self._stage}")
+        failure = Failure(stage="process", message=f"{reason}; its last stage was {self._stage}")
         if engine not in self._made:
             self._failures[engine] = failure
         if partial is None:
@@ -178,12 +226,12 @@ class EngineProcesses:
 
     def _ask(self, cell: Cell, repeat: Repeat | None, engine: str) -> MeasuredCell:
         """Let a process measure the cell. Raises ProcessEnded, and TimeoutError."""
-        process = self._process_for(cell, engine)
+        process = self._process_for(engine, imports_torch=cell.service is None)
         request = CellRequest(
             spec=cell.spec, allow_code=cell.allow_code, repeat=repeat, machine=self._machine
         )
         # Settings that nobody gave stay so: some are then those of the model's file.
-        process.send({"request": request.model_dump(mode="json", exclude_unset=True)})
+        process.send({"measure": request.model_dump(mode="json", exclude_unset=True)})
         timeout_s: float | None = self._max_cell_s
         while True:
             message, data = process.receive(timeout_s)
@@ -210,17 +258,21 @@ class EngineProcesses:
                 self._progress.waits(message["reason"])
             process.send({"event": "told"})
 
-    def _process_for(self, cell: Cell, engine: str) -> CellProcess:
+    def _process_for(self, engine: str, imports_torch: bool = True) -> CellProcess:
         """The process that has this engine, or a new one."""
         began = time.monotonic()
-        if self._fresh or self._engine != engine:
+        if self._engine != engine or (self._fresh and engine != _NO_ENGINE):
             self.end_process()
         if self._process is None:
             self._stage = "start"
             if self._template is None:
                 self._template = Template(_START)
-            modules = [] if cell.service else ["gpubench.measure.engine", *self._libraries]
-            self._process = CellProcess(self._template, modules, self._max_cell_s)
+            modules = ["gpubench.measure.engine", *self._libraries] if imports_torch else []
+            try:
+                self._process = CellProcess(self._template, modules, _LONGEST_START_S)
+            except TimeoutError:
+                self._template.kill()
+                raise
             self._engine = engine
             self._progress.process_started(time.monotonic() - began)
         return self._process
@@ -239,17 +291,20 @@ class EngineProcesses:
     def _end_early(self) -> MeasuredCell | None:
         """End a process that is overdue. Returns what it has measured, if it has."""
         process = self._process
-        if process is None:  # it has not begun: the template hangs
-            self._kill()
+        if process is None:  # it has not begun
             return None
         process.terminate()
-        with suppress(ProcessEnded, TimeoutError):
+        try:
             while True:
                 message, data = process.receive(GRACE_S)
                 if message["event"] == "measured":
                     return self._received(message, data)
                 process.send({"event": "told"})
-        return None
+        except ProcessEnded:
+            return None
+        except TimeoutError:
+            process.kill()
+            return None
 
     def _without_samples(
         self, cell: Cell, repeat: Repeat | None, failure: Failure

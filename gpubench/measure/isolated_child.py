@@ -7,9 +7,10 @@ import socket
 import sys
 from dataclasses import asdict
 
-from gpubench.cells.resolve import cell_of
+from gpubench.cells.resolve import cell_of, resolve
+from gpubench.errors import InputError
 from gpubench.measure.cell import Bench
-from gpubench.measure.cell_channel import CellRequest, Channel, Message
+from gpubench.measure.cell_channel import CellRequest, Channel, Message, SpecRequest
 from gpubench.measure.progress import Opening, Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import cell_files
@@ -28,7 +29,11 @@ def answer(connection: socket.socket) -> None:
     bench: Bench | None = None
     try:
         while (received := channel.receive()) is not None:
-            request = CellRequest.model_validate(received[0]["request"])
+            message, _ = received
+            if "resolve" in message:
+                channel.send(_resolved(SpecRequest.model_validate(message["resolve"])))
+                continue
+            request = CellRequest.model_validate(message["measure"])
             if bench is None:
                 bench = Bench(request.machine, _Told(channel)).__enter__()
             _measure(request, channel, bench, name)
@@ -37,8 +42,15 @@ def answer(connection: socket.socket) -> None:
             bench.__exit__()
 
 
+def _resolved(request: SpecRequest) -> Message:
+    try:
+        cell = resolve(request.whole_spec, request.machine)
+    except InputError as error:
+        return {"event": "refused", "reason": str(error)}
+    return {"event": "resolved", "spec": cell.spec.model_dump(mode="json", exclude_unset=True)}
+
+
 def _measure(request: CellRequest, channel: Channel, bench: Bench, name: str) -> None:
-    spec = request.spec.model_copy(update={"allow_code": request.allow_code})
     repeat = request.repeat and request.repeat.model_copy(update={"process": name})
 
     def send(result: Result) -> None:
@@ -51,7 +63,7 @@ def _measure(request: CellRequest, channel: Channel, bench: Bench, name: str) ->
         }
         channel.send(message, [files.document, *([files.samples] if files.samples else [])])
 
-    bench.measure(cell_of(spec), send)
+    bench.measure(cell_of(request.whole_spec), send)
 
 
 class _Told(Progress):

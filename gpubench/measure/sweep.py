@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
-from gpubench.measure.fresh import refuse_unreachable
+from gpubench.measure.isolated import DEFAULT_MAX_CELL_S, EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
     RepeatedCell,
@@ -79,15 +79,25 @@ def sweep_grids(
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
     repetition: Repetition = ONCE,
+    isolate: bool = False,
+    max_cell_s: float = DEFAULT_MAX_CELL_S,
 ) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet.
+
+    With `isolate`, each engine has a process of its own: `max_cell_s` is that of EngineProcesses.
 
     Raises InputError if a cell is not valid, if this machine cannot measure it, or if there is
     none; also raises what `measure_cells` raises.
     """
     machine = this_machine()
-    planned = sweep_cells(grids, machine, max_cells)
-    return measure_cells(planned, output, machine, progress, repetition)
+    if not isolate:
+        planned = sweep_cells(grids, machine, max_cells)
+        return measure_cells(planned, output, machine, progress, repetition)
+    with EngineProcesses(
+        machine, progress, max_cell_s=max_cell_s, fresh=repetition.fresh
+    ) as processes:
+        planned = sweep_cells(grids, machine, max_cells, processes.resolve)
+        return measure_cells(planned, output, machine, progress, repetition, processes)
 
 
 def measure_cells(
@@ -96,10 +106,11 @@ def measure_cells(
     machine: Machine,
     progress: Progress | None = None,
     repetition: Repetition = ONCE,
+    processes: EngineProcesses | None = None,
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
-    A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
+    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
     progress is stored with what was measured, and the sweep ends.
 
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
@@ -109,8 +120,6 @@ def measure_cells(
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    if repetition.fresh:
-        refuse_unreachable(directory)
     wanted = [
         RepeatedCell(cell, cell.spec.key(machine.identity), directory) for cell in planned.cells
     ]
@@ -123,7 +132,9 @@ def measure_cells(
         stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
         progress.planned(len(missing), len(stored), planned.skipped)
         tell_changed_files(stored, progress)
-        complete = measure_rounds(rounds, missing, machine, progress, repetition)
+        complete = measure_rounds(
+            rounds, missing, machine, progress, repetition, processes=processes
+        )
     return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
 
 

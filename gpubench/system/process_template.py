@@ -121,6 +121,7 @@ class Template:
     def kill(self) -> None:
         """End the template and the new process at once."""
         self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """End the template, and the new process if there is one. Returns when they have ended."""
