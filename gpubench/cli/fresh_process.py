@@ -1,4 +1,4 @@
-"""The process that makes one repeat of a search with `--fresh`. gpubench.measure.fresh starts it."""
+"""The process of one repeat of a search with `--fresh`. gpubench.measure.fresh starts it."""
 
 from __future__ import annotations
 

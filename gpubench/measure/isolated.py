@@ -27,13 +27,13 @@ from gpubench.results.parquet import from_parquet
 from gpubench.results.result import Failure, Repeat, Result, parse_result
 from gpubench.results.run_directory import CellFiles, cell_files
 from gpubench.spec.cell import Cell
+from gpubench.spec.isolation import DEFAULT_MAX_CELL_S
 from gpubench.spec.spec import Spec
 from gpubench.statistics.windows import counted_samples
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine
 from gpubench.system.process_template import ProcessEnded, Template
 
-DEFAULT_MAX_CELL_S = 3600.0
 _LONGEST_WARMUP_S = 60.0  # of --warmup auto
 _LONGEST_START_S = 600.0
 _NO_ENGINE = "none"
@@ -306,9 +306,7 @@ class EngineProcesses:
             process.kill()
             return None
 
-    def _without_samples(
-        self, cell: Cell, repeat: Repeat | None, failure: Failure
-    ) -> MeasuredCell:
+    def _without_samples(self, cell: Cell, repeat: Repeat | None, failure: Failure) -> MeasuredCell:
         here = environment(self._machine, cell, imports_torch=False)
         result = assemble(cell, here, Attempt(error=failure))
         result.repeat = repeat

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
-from gpubench.measure.isolated import DEFAULT_MAX_CELL_S, EngineProcesses
+from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
     RepeatedCell,
@@ -28,6 +28,7 @@ from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
 from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
+from gpubench.spec.isolation import TOGETHER, Isolation, parse_isolation
 from gpubench.spec.repetition import ONCE, Repetition, parse_repetition
 from gpubench.system.machine import Machine, this_machine
 
@@ -51,6 +52,8 @@ def sweep(
     until: str | float | None = None,
     fresh: bool = False,
     max_time: str | float | None = None,
+    isolate: bool | None = None,
+    max_cell_time: str | float | None = None,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
@@ -63,11 +66,18 @@ def sweep(
     gpubench.combine makes one result of them for each cell. `until` (0.02 or "2%"), `fresh` and
     `max_time` ("30m", or seconds) are those of the command: see docs/comparing.md.
 
+    Each engine has a process of its own, so that a crash costs only its cells. With `isolate` false
+    the cells are measured in this process. A process that reports nothing for `max_cell_time` is
+    ended: see docs/many_machines.md.
+
     Raises what `sweep_grids` raises, and KeyboardInterrupt on Ctrl-C, when everything that was
     measured is on disk.
     """
     repetition = parse_repetition(repeats, until, fresh, max_time)
-    outcome = sweep_grids(grids_of(grids, allow_code), output, progress, max_cells, repetition)
+    isolation = parse_isolation(isolate, max_cell_time)
+    outcome = sweep_grids(
+        grids_of(grids, allow_code), output, progress, max_cells, repetition, isolation
+    )
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome.results
@@ -79,22 +89,19 @@ def sweep_grids(
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
     repetition: Repetition = ONCE,
-    isolate: bool = False,
-    max_cell_s: float = DEFAULT_MAX_CELL_S,
+    isolation: Isolation = TOGETHER,
 ) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet.
-
-    With `isolate`, each engine has a process of its own: `max_cell_s` is that of EngineProcesses.
 
     Raises InputError if a cell is not valid, if this machine cannot measure it, or if there is
     none; also raises what `measure_cells` raises.
     """
     machine = this_machine()
-    if not isolate:
+    if not isolation.isolate:
         planned = sweep_cells(grids, machine, max_cells)
         return measure_cells(planned, output, machine, progress, repetition)
     with EngineProcesses(
-        machine, progress, max_cell_s=max_cell_s, fresh=repetition.fresh
+        machine, progress, max_cell_s=isolation.max_cell_s, fresh=repetition.fresh
     ) as processes:
         planned = sweep_cells(grids, machine, max_cells, processes.resolve)
         return measure_cells(planned, output, machine, progress, repetition, processes)
@@ -110,8 +117,9 @@ def measure_cells(
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
-    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
-    progress is stored with what was measured, and the sweep ends.
+    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the
+    sweep continues. On Ctrl-C the cell in progress is stored with what was measured, and the sweep
+    ends.
 
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
     be written, or if another sweep writes to it. Raises GpubenchError as `measure_rounds` does.

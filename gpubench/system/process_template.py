@@ -68,9 +68,7 @@ class Template:
         # handlers.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[number]
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[number])
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()

@@ -1,0 +1,111 @@
+"""Locks of the devices of this machine: one gpubench process at a time measures on each of them.
+
+A measurement on GPUs locks these GPUs. One on the CPU locks each core on which this process may
+run, because its threads may use all of them. Processes with other cores, as of taskset, or on other
+GPUs do not wait for each other. The lock of a process that is killed is free at once.
+
+The files of the locks are in a folder that all users of the machine can write to. Containers have
+folders of their own, unless one folder is mounted into all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from gpubench.files.locks import LockHeld, exclusive
+from gpubench.system.gpus import gpus_of
+
+VARIABLE = "GPUBENCH_LOCK_DIR"  # another folder; an empty value: nothing is locked
+_FOLDER = Path("/tmp/gpubench-locks")  # not that of TMPDIR, which may differ between users
+
+# The locks of this process, so that a measurement within a measurement does not wait for ever.
+_held: set[str] = set()
+_told: set[str] = set()  # what this process has said once already
+
+
+@contextmanager
+def locked_devices(devices: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the locks of these devices: ("cpu",), or GPUs such as ("cuda:0", "cuda:1").
+
+    `tell` gets a line if another process holds one of them, once for each such process. If the
+    folder cannot be used, nothing is locked, and `tell` gets a line once. Raises KeyboardInterrupt
+    on Ctrl-C while it waits.
+    """
+    folder = _folder()
+    names = [name for name in _names(devices) if name not in _held]
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                _create(folder)
+                for name in names:
+                    _lock(stack, folder / name, tell)
+            except OSError as error:
+                stack.close()
+                reason = error.strerror or str(error)
+                _once(
+                    f"other processes may measure at the same time: the locks in {folder} cannot "
+                    f"be used ({reason}); set {VARIABLE} to another folder",
+                    tell,
+                )
+        yield
+
+
+def _lock(stack: ExitStack, path: Path, tell: Callable[[str], None]) -> None:
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    try:
+        stack.enter_context(exclusive(path, wait=False, holder=holder, mode=0o644))
+    except LockHeld as held:
+        by = _holder(held)
+        _once(f"waits for {by}, which measures on {_described(path.name)}", tell)
+        stack.enter_context(exclusive(path, holder=holder, mode=0o644))
+    _held.add(path.name)
+    stack.callback(_held.discard, path.name)
+
+
+def _holder(held: LockHeld) -> str:
+    """Who has the lock. A user cannot write into the file of another user, so the text may be old."""
+    words = held.holder.split()
+    is_here = len(words) == 4 and words[3] == socket.gethostname()
+    if not words or (is_here and not Path(f"/proc/{words[1]}").exists()):
+        return "another process"
+    return held.holder
+
+
+def _names(devices: Sequence[str]) -> list[str]:
+    """The files of the locks, always in the same order: so no two processes wait for each other."""
+    if list(devices) == ["cpu"]:
+        return [f"core-{core:04}" for core in sorted(os.sched_getaffinity(0))]
+    identifiers = {gpu.device: gpu.uuid for gpu in gpus_of(devices)}
+    return sorted({f"gpu-{identifiers.get(each) or each.replace(':', '-')}" for each in devices})
+
+
+def _described(name: str) -> str:
+    kind, _, number = name.partition("-")
+    return f"core {int(number)}" if kind == "core" else f"GPU {number}"
+
+
+def _folder() -> Path | None:
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        return _FOLDER
+    return Path(given) if given.strip() else None
+
+
+def _create(folder: Path) -> None:
+    """Create the folder with the mode of /tmp, if it is missing. Raises OSError."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o1777)  # mkdir applies the umask
+    if not stat.S_ISDIR(folder.lstat().st_mode):  # another user may have placed a link there
+        raise NotADirectoryError(20, "it is not a folder", str(folder))
+
+
+def _once(line: str, tell: Callable[[str], None]) -> None:
+    if line not in _told:
+        _told.add(line)
+        tell(line)
