@@ -29,7 +29,25 @@ def exclusive(
     afterwards. Without `wait`, raises LockHeld if another process has the lock. Raises OSError if
     the file cannot be created, or if the file system has no locks.
     """
-    handle, is_writable = _locked(path, wait, mode)
+    with _held(path, fcntl.LOCK_EX, wait, holder, remove, mode):
+        yield
+
+
+@contextmanager
+def shared(path: Path, wait: bool = True, holder: str = "", mode: int = 0o600) -> Iterator[None]:
+    """As `exclusive`, but several processes may hold the lock in this way at once.
+
+    `holder` is that of the process which was the last to begin.
+    """
+    with _held(path, fcntl.LOCK_SH, wait, holder, False, mode):
+        yield
+
+
+@contextmanager
+def _held(
+    path: Path, kind: int, wait: bool, holder: str, remove: bool, mode: int
+) -> Iterator[None]:
+    handle, is_writable = _locked(path, kind, wait, mode)
     try:
         text = holder.encode()
         if text and is_writable and os.pread(handle, len(text) + 1, 0) != text:
@@ -47,12 +65,12 @@ def exclusive(
         os.close(handle)
 
 
-def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
+def _locked(path: Path, kind: int, wait: bool, mode: int) -> tuple[int, bool]:
     """(the open file, whether it can be written)."""
     while True:
         handle, is_writable = _opened(path, mode)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
             if _is_same(handle, path):
                 return handle, is_writable
         except BlockingIOError:

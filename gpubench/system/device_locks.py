@@ -4,6 +4,9 @@ A measurement on GPUs locks these GPUs. One on the CPU locks each core on which 
 run, because its threads may use all of them. Processes with other cores, as of taskset, or on other
 GPUs do not wait for each other. The lock of a process that is killed is free at once.
 
+A process that may use some of the cores shares the lock of the whole CPU, and locks its cores. A
+process that may use all of them holds the lock of the whole CPU: one file, however many cores.
+
 The files of the locks are in a folder that all users of the machine can write to. Containers have
 folders of their own, unless one folder is mounted into all of them.
 """
@@ -14,14 +17,16 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from gpubench.files.locks import LockHeld, exclusive
+from gpubench.files.locks import LockHeld, exclusive, shared
 from gpubench.system.gpus import gpus_of
 
 VARIABLE = "GPUBENCH_LOCK_DIR"  # another folder; an empty value: nothing is locked
 _FOLDER = Path("/tmp/gpubench-locks")  # not that of TMPDIR, which may differ between users
+
+_CPU = "cpu"
 
 # The locks of this process, so that a measurement within a measurement does not wait for ever.
 _held: set[str] = set()
@@ -37,13 +42,13 @@ def locked_devices(devices: Sequence[str], tell: Callable[[str], None]) -> Itera
     on Ctrl-C while it waits.
     """
     folder = _folder()
-    names = [name for name in _names(devices) if name not in _held]
     with ExitStack() as stack:
         if folder is not None:
             try:
                 _create(folder)
-                for name in names:
-                    _lock(stack, folder / name, tell)
+                for name, lock in _locks(devices):
+                    if name not in _held:
+                        _lock(stack, folder / name, lock, tell)
             except OSError as error:
                 stack.close()
                 reason = error.strerror or str(error)
@@ -55,20 +60,22 @@ def locked_devices(devices: Sequence[str], tell: Callable[[str], None]) -> Itera
         yield
 
 
-def _lock(stack: ExitStack, path: Path, tell: Callable[[str], None]) -> None:
+_Lock = Callable[..., AbstractContextManager[None]]
+
+
+def _lock(stack: ExitStack, path: Path, lock: _Lock, tell: Callable[[str], None]) -> None:
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     try:
-        stack.enter_context(exclusive(path, wait=False, holder=holder, mode=0o644))
+        stack.enter_context(lock(path, wait=False, holder=holder, mode=0o644))
     except LockHeld as held:
-        by = _holder(held)
-        _once(f"waits for {by}, which measures on {_described(path.name)}", tell)
-        stack.enter_context(exclusive(path, holder=holder, mode=0o644))
+        _once(f"waits for {_holder(held)}, which measures on {_described(path.name)}", tell)
+        stack.enter_context(lock(path, holder=holder, mode=0o644))
     _held.add(path.name)
     stack.callback(_held.discard, path.name)
 
 
 def _holder(held: LockHeld) -> str:
-    """Who has the lock. A user cannot write into the file of another user, so the text may be old."""
+    """Who has the lock. The text may be old: a user cannot write into the file of another user."""
     words = held.holder.split()
     is_here = len(words) == 4 and words[3] == socket.gethostname()
     if not words or (is_here and not Path(f"/proc/{words[1]}").exists()):
@@ -76,17 +83,24 @@ def _holder(held: LockHeld) -> str:
     return held.holder
 
 
-def _names(devices: Sequence[str]) -> list[str]:
-    """The files of the locks, always in the same order: so no two processes wait for each other."""
-    if list(devices) == ["cpu"]:
-        return [f"core-{core:04}" for core in sorted(os.sched_getaffinity(0))]
-    identifiers = {gpu.device: gpu.uuid for gpu in gpus_of(devices)}
-    return sorted({f"gpu-{identifiers.get(each) or each.replace(':', '-')}" for each in devices})
+def _locks(devices: Sequence[str]) -> list[tuple[str, _Lock]]:
+    """The files, and how each is locked.
+
+    The order is always the same, so that no two processes wait for each other.
+    """
+    if list(devices) != ["cpu"]:
+        uuids = {gpu.device: gpu.uuid for gpu in gpus_of(devices)}
+        names = {f"gpu-{uuids.get(device) or device.replace(':', '-')}" for device in devices}
+        return [(name, exclusive) for name in sorted(names)]
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) == os.cpu_count():
+        return [(_CPU, exclusive)]
+    return [(_CPU, shared), *((f"core-{core:04}", exclusive) for core in cores)]
 
 
 def _described(name: str) -> str:
     kind, _, number = name.partition("-")
-    return f"core {int(number)}" if kind == "core" else f"GPU {number}"
+    return {"core": f"core {number.lstrip('0') or 0}", "gpu": f"GPU {number}"}.get(kind, "the CPU")
 
 
 def _folder() -> Path | None:
