@@ -37,6 +37,13 @@ from gpubench.system.process_template import ProcessEnded, Template
 _LONGEST_WARMUP_S = 60.0  # of --warmup auto
 _LONGEST_START_S = 600.0
 _NO_ENGINE = "none"
+# What each process with an engine imports: torch itself needs torch._dynamo to count operations.
+_SLOW_MODULES = (
+    "gpubench.measure.isolated_child",
+    "gpubench.measure.engine",
+    "torch._dynamo",
+    "pyarrow.parquet",
+)
 _START = "from gpubench.cli.engine_process import start; start()"
 
 
@@ -267,7 +274,7 @@ class EngineProcesses:
             self._stage = "start"
             if self._template is None:
                 self._template = Template(_START)
-            modules = ["gpubench.measure.engine", *self._libraries] if imports_torch else []
+            modules = [*_SLOW_MODULES, *self._libraries] if imports_torch else []
             try:
                 self._process = CellProcess(self._template, modules, _LONGEST_START_S)
             except TimeoutError:

@@ -15,8 +15,8 @@ from gpubench.measure.progress import Opening, Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import cell_files
 
-# Libraries that models are made with, and that take long to import.
-_SLOW_LIBRARIES = ("torchvision", "transformers")
+# They take long to import, and not every cell needs them. pyarrow imports pandas if there is one.
+_SLOW_LIBRARIES = ("torchvision", "transformers", "pandas", "pyarrow")
 
 
 def answer(connection: socket.socket) -> None:
