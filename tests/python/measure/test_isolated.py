@@ -273,9 +273,10 @@ print([name for name in ("torch", "transformers") if name in sys.modules], statu
 
 def test_the_command_of_an_isolated_sweep_imports_no_torch(models: Path, tmp_path: Path) -> None:
     settings = ["--runtime", "eager", "--requests", "20", "--warmup", "0", "--device", "cpu"]
+    command = ["sweep", "--model", f"{models}:good,{models}:exits", "--clients", "1,2", *settings]
+    command += ["--output", str(tmp_path / "run"), "--isolate"]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", SWEEP, "sweep", "--model", f"{models}:good,{models}:exits"]
-        + [*settings, "--clients", "1,2", "--output", str(tmp_path / "run"), "--isolate"],
+        [sys.executable, "-P", "-c", SWEEP, *command],
         capture_output=True,
         text=True,
         timeout=300,
