@@ -6,9 +6,14 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# A process that shares a lock has it for itself only for a shorter time than this, when it begins
+# and when it ends.
+_MOMENT_S = 2.0
 
 
 class LockHeld(OSError):
@@ -43,12 +48,57 @@ def exclusive(
         os.close(handle)
 
 
-def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
+@contextmanager
+def shared(
+    path: Path, holder: str = "", mode: int = 0o600, when_alone: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock of the file `path` together with others that share it.
+
+    `when_alone` is called first if nobody else has the lock. The last one removes the file. Raises
+    LockHeld if another process has the lock for itself, and OSError as `exclusive`.
+    """
+    handle, is_writable = _shared(path, mode, when_alone or (lambda: None))
+    try:
+        if holder and is_writable:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()  # nobody else has it
+        os.close(handle)
+
+
+def _shared(path: Path, mode: int, when_alone: Callable[[], None]) -> tuple[int, bool]:
+    end_s = time.monotonic() + _MOMENT_S
+    while True:
+        try:
+            handle, is_writable = _locked(path, wait=False, mode=mode)
+            try:
+                when_alone()
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return handle, is_writable
+            except BaseException as error:
+                os.close(handle)
+                if isinstance(error, BlockingIOError):  # another process was faster
+                    continue
+                raise
+        except LockHeld:
+            try:
+                return _locked(path, wait=False, mode=mode, kind=fcntl.LOCK_SH)
+            except LockHeld:
+                if time.monotonic() > end_s:
+                    raise
+        time.sleep(_MOMENT_S / 100)
+
+
+def _locked(path: Path, wait: bool, mode: int, kind: int = fcntl.LOCK_EX) -> tuple[int, bool]:
     """(the open file, whether it can be written)."""
     while True:
         handle, is_writable = _opened(path, mode)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
             if _is_same(handle, path):
                 return handle, is_writable
         except BlockingIOError:

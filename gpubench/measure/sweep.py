@@ -13,6 +13,8 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
+from gpubench.files.leases import LEASE_TIMES, Leases, LeaseTimes
+from gpubench.measure.claims import Claims
 from gpubench.measure.fresh import refuse_unreachable
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
@@ -96,14 +98,23 @@ def measure_cells(
     machine: Machine,
     progress: Progress | None = None,
     repetition: Repetition = ONCE,
+    *,
+    wait: bool = True,
+    times: LeaseTimes = LEASE_TIMES,
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
     A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
     progress is stored with what was measured, and the sweep ends.
 
+    Other processes and machines may measure the same cells into the same directory: each cell is
+    measured by one of them. With `wait`, this sweep ends when all its cells are stored. Without, it
+    ends when there is nothing left that it can begin, and the outcome has only the results of
+    the cells that were not measured by others meanwhile.
+
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
-    be written, or if another sweep writes to it. Raises GpubenchError as `measure_rounds` does.
+    be written, or if a command that needs it alone writes to it. Raises GpubenchError as
+    `measure_rounds` does.
     """
     progress = progress or Progress()
     for cell in planned.cells:
@@ -116,14 +127,16 @@ def measure_cells(
     ]
     # Processes of their own share no engine.
     group = own_group if repetition.fresh else engine_group
-    with directory.locked():
+    with directory.locked(shared=True):
         directory.check_writable()
         rounds = shuffled_rounds(wanted, repetition.repeats, group)
         missing = missing_turns(rounds)
         stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
         progress.planned(len(missing), len(stored), planned.skipped)
         tell_changed_files(stored, progress)
-        complete = measure_rounds(rounds, missing, machine, progress, repetition)
+        leases = Leases(directory.folder, times)
+        with Claims(directory, machine.identity, leases, group, progress, wait) as claims:
+            complete = measure_rounds(rounds, missing, machine, progress, repetition, claims=claims)
     return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
 
 

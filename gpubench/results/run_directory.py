@@ -7,8 +7,8 @@
     cold-<key>.json    the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
-A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
-sweeps that write to it at the same time may both measure a cell. Reading a directory runs no code,
+Several sweeps may write to a directory at the same time: they take leases (gpubench.measure.claims),
+and a document that another one has written meanwhile is kept. Reading a directory runs no code,
 follows no link and writes nothing, whoever wrote it: see docs/security.md.
 """
 
@@ -18,20 +18,22 @@ import errno
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.errors import GpubenchError, InputError
-from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
+from gpubench.files.folder import Folder, open_folder, write_file
+from gpubench.files.leases import lease_key
 from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
 from gpubench.results.search_result import SearchResult, parse_search
+from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
@@ -100,47 +102,57 @@ class Contents:
     cold: list[tuple[str, ColdResult]]  # (key, result), oldest first
 
 
+class Superseded(GpubenchError):
+    """A result was not stored, because another process has stored the cell, or measures it."""
+
+
 class RunDirectory:
     """Cells on disk or in an object store. `open_run` opens one."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self.folder = folder
+        # Called with the key of a cell before it is stored. It may raise Superseded.
+        self.before_store: Callable[[str], None] | None = None
         self._absent: set[str] = set()  # keys of cells that `has` did not find
+        # The digests of the documents when they were looked for the first time. None: no file.
+        self._found: dict[str, str | None] = {}
 
     @property
     def url(self) -> str:
-        return self._folder.url
+        return self.folder.url
 
     def check_writable(self) -> None:
         """Create the directory and write a test file, before anything is measured.
 
-        Raises InputError if the directory cannot be written.
+        Raises InputError if the directory cannot be written, or if two processes could create the
+        same file in it.
         """
         try:
-            self._folder.create()
-            self._folder.write(TRIAL, b"")
-            self._folder.remove(TRIAL)
-        except Exception as error:  # object stores have exceptions of their own
+            self.folder.create()
+            self.folder.check_writable()
+        except OSError as error:
             raise InputError(
                 f"{self.url} cannot be written: {_reason(error)}; choose another --output"
             ) from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock of this local directory, which is created if it is missing.
+    def locked(self, shared: bool = False) -> Iterator[None]:
+        """Hold the lock of this directory, which is created if it is missing.
 
-        On a file system without locks nothing is locked. Raises InputError, which names the holder,
-        if another sweep writes to the directory.
+        With `shared`, others may share it: sweeps, which take leases for what they measure. On a
+        file system without locks nothing is locked. Raises InputError, which names the holder, if
+        another process has the lock.
         """
         with ExitStack() as stack:
             try:
                 with suppress(Exception):  # check_writable reports it
-                    self._folder.create()
-                stack.enter_context(self._folder.locked())
+                    self.folder.create()
+                machine = lease_key("directory", this_machine().identity)
+                stack.enter_context(self.folder.locked(shared, machine))
             except LockHeld as error:
                 by = f": {error.holder}" if error.holder else ""
                 raise InputError(
-                    f"another sweep writes to {self.url}{by}; wait until it ends, or choose "
+                    f"another command writes to {self.url}{by}; wait until it ends, or choose "
                     "another --output"
                 ) from None
             except OSError as error:
@@ -151,6 +163,48 @@ class RunDirectory:
                     ) from None
             yield
 
+    def stored(self, keys: Collection[str]) -> frozenset[str]:
+        """Those of these cells that were measured: see `has`, which also says what it raises."""
+        present = self.folder.present([f"{key}.json" for key in keys])
+        for key in keys:
+            if f"{key}.json" not in present:
+                self._absent.add(key)
+                self._found[key] = None
+        return frozenset(key for key in keys if f"{key}.json" in present and self.has(key))
+
+    def appeared(self) -> frozenset[str]:
+        """The cells that `has` did not find, and that somebody has stored since then.
+
+        Raises GpubenchError if the directory cannot be read.
+        """
+        names = {name.removesuffix(".json") for name in self.file_names()}
+        return frozenset(key for key in names if self._found.get(key, "") is None)
+
+    def written_meanwhile(self, key: str) -> bool:
+        """Whether somebody has stored this cell since `has` looked for it, perhaps with an error.
+
+        Raises GpubenchError if the directory cannot be read.
+        """
+        try:
+            found = _digest(self.folder.read(f"{key}.json", MOST_JSON_BYTES))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
+        return found != self._found.get(key)
+
+    def file_names(self) -> list[str]:
+        """The names of all files. Raises GpubenchError if the directory cannot be read."""
+        try:
+            return self.folder.names()
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
+
+    def cannot_write(self, error: OSError) -> GpubenchError:
+        return GpubenchError(f"{self.url} cannot be written: {_reason(error)}")
+
     def has(self, key: str) -> bool:
         """Whether this cell was measured, and its sample file is as it was written.
 
@@ -159,12 +213,14 @@ class RunDirectory:
         """
         name = f"{key}.json"
         try:
-            result = self._read_result(key)
+            text, origin = self._read_text(key)
+            result = parse_result(text, origin)
             name = f"{key}.parquet"
             return result.error is None and self._has_samples(key, result)
         except FileNotFoundError:
             if name.endswith(".json"):
                 self._absent.add(key)
+                self._found[key] = None
             return False
         except OtherDocument as error:
             raise InputError(f"{error}; move it away, or choose another --output") from None
@@ -187,8 +243,8 @@ class RunDirectory:
             samples = self.read_samples(key) if result.requests.completed else None
             return (0 if samples is None else len(samples)) >= result.requests.completed
         name = f"{key}.parquet"
-        same_size = self._folder.size(name) == written.bytes
-        return same_size and self._folder.digest(name) in {None, written.sha256}
+        same_size = self.folder.size(name) == written.bytes
+        return same_size and self.folder.digest(name) in {None, written.sha256}
 
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
         """Write a cell. The result is written last: if it exists, the cell is complete.
@@ -201,24 +257,34 @@ class RunDirectory:
     def store(self, key: str, files: CellFiles) -> None:
         """Write the files of a cell, which another process may have measured. As `write`."""
         is_new = key in self._absent
+        if self.before_store is not None:
+            self.before_store(key)
         try:
-            if is_new and self._exists(f"{key}.json"):
-                raise FileExistsError
             if files.samples is not None:
-                self._folder.write(f"{key}.parquet", files.samples)
-            self._folder.write(f"{key}.json", files.document, replace=not is_new)
+                self._store_samples(key, files.samples, is_new)
+            self.folder.write(f"{key}.json", files.document, replace=not is_new)
         except FileExistsError:
-            raise GpubenchError(
-                f"another process has written {self.url}/{key}.json meanwhile, and its file is "
-                "kept; let only one sweep at a time write to a directory"
+            raise Superseded(
+                f"another process has written {self.url}/{key}.json meanwhile, and its file is kept"
             ) from None
         except OSError as error:
-            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+            kept = _keep_elsewhere(key, files)
+            raise GpubenchError(f"{self.cannot_write(error)}; {kept}") from error
         self._absent.discard(key)
+
+    def _store_samples(self, key: str, samples: bytes, is_new: bool) -> None:
+        """Raises FileExistsError if somebody else has written the whole cell meanwhile."""
+        try:
+            self.folder.write(f"{key}.parquet", samples, replace=not is_new)
+        except FileExistsError:
+            if self._exists(f"{key}.json"):
+                raise
+            # A process that was lost has left them without a document.
+            self.folder.write(f"{key}.parquet", samples)
 
     def _exists(self, name: str) -> bool:
         try:
-            self._folder.size(name)
+            self.folder.size(name)
         except FileNotFoundError:
             return False
         return True
@@ -231,10 +297,10 @@ class RunDirectory:
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
         try:
-            found = self._folder.exists()
+            found = self.folder.exists()
             documents = [
                 name[:-5]
-                for name in (self._folder.names() if found else [])
+                for name in (self.folder.names() if found else [])
                 if name.endswith(".json") and not name.startswith(".")
             ]
         except Exception as error:
@@ -311,7 +377,7 @@ class RunDirectory:
         Raises GpubenchError if the directory can no longer be written.
         """
         try:
-            self._folder.write(f"{key}.json", result.to_json().encode())
+            self.folder.write(f"{key}.json", result.to_json().encode())
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
@@ -324,7 +390,7 @@ class RunDirectory:
         """
         name = f"{key}.parquet"
         try:
-            data = self._folder.read(name, _MOST_SAMPLE_BYTES)
+            data = self.folder.read(name, _MOST_SAMPLE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -366,7 +432,7 @@ class RunDirectory:
     def write_search(self, name: str, found: SearchResult) -> None:
         """Raises GpubenchError if the directory can no longer be written."""
         try:
-            self._folder.write(f"{name}.json", found.to_json().encode())
+            self.folder.write(f"{name}.json", found.to_json().encode())
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
@@ -379,7 +445,8 @@ class RunDirectory:
     def _read_text(self, name: str) -> tuple[str, str]:
         """The text of a document, and where it is, for messages."""
         origin = f"{self.url}/{name}.json"
-        data = self._folder.read(f"{name}.json", MOST_JSON_BYTES)
+        data = self.folder.read(f"{name}.json", MOST_JSON_BYTES)
+        self._found.setdefault(name, _digest(data))
         try:
             return data.decode(), origin
         except UnicodeDecodeError:
@@ -424,6 +491,25 @@ def write_samples(path: str | Path, samples: Samples) -> None:
         write_file(Path(path), to_parquet(samples))
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _keep_elsewhere(key: str, files: CellFiles) -> str:
+    """Write the files of a cell to a new local folder. Returns where they are, for a message."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gpubench-kept-"))
+        for suffix, data in (("parquet", files.samples), ("json", files.document)):
+            if data is not None:
+                write_file(folder / f"{key}.{suffix}", data)
+    except OSError as error:
+        return (
+            f"what was measured last is lost, since {tempfile.gettempdir()} cannot be written "
+            + (f"either: {_reason(error)}")
+        )
+    return f"what was measured last is in {folder}: copy its files there, or measure it again"
 
 
 def _reason(error: Exception) -> str:
