@@ -7,9 +7,9 @@
     cold-<key>.json    the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
-Several sweeps may write to a directory at the same time: they take leases (gpubench.measure.claims),
-and a document that another one has written meanwhile is kept. Reading a directory runs no code,
-follows no link and writes nothing, whoever wrote it: see docs/security.md.
+Several sweeps may write to a directory at the same time. They take leases: see
+gpubench.measure.claims. A document that another one has written meanwhile is kept. Reading a
+directory runs no code, follows no link and writes nothing, whoever wrote it: see docs/security.md.
 """
 
 from __future__ import annotations
@@ -505,10 +505,7 @@ def _keep_elsewhere(key: str, files: CellFiles) -> str:
             if data is not None:
                 write_file(folder / f"{key}.{suffix}", data)
     except OSError as error:
-        return (
-            f"what was measured last is lost, since {tempfile.gettempdir()} cannot be written "
-            + (f"either: {_reason(error)}")
-        )
+        return f"what was measured last is lost: {tempfile.gettempdir()}: {_reason(error)}"
     return f"what was measured last is in {folder}: copy its files there, or measure it again"
 
 
