@@ -65,8 +65,10 @@ class RemoteFolder:
         try:
             # With a range this is one request. One byte more shows that the file is too large.
             data = bytes(self._call("read", self._files.cat_file, path, start=0, end=limit + 1))
-        except OSError as error:
-            if error.errno == errno.ENOENT or self.size(name):
+        except FileNotFoundError:
+            raise
+        except OSError:
+            if self.size(name):
                 raise
             return b""  # an empty file has no range
         refuse_larger(len(data), limit, path)

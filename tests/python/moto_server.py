@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ class MotoServer:
 @contextmanager
 def started() -> Iterator[MotoServer]:
     """A new server on a free port of this machine."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise a line for each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
