@@ -16,7 +16,7 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,9 +61,10 @@ class Folder(Protocol):
     def read(self, name: str, limit: int) -> bytes:
         """Raises FileNotFoundError if there is no such file, and OSError over `limit` bytes."""
 
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
+    def write(self, name: str, data: bytes, replace: bool = True, durable: bool = True) -> None:
         """Write the whole file in one step, and replace an existing one.
 
+        What is not `durable` may be lost when the power of the machine fails.
         Without `replace`, raises FileExistsError if one exists. Of several processes that create
         the same file, one succeeds.
         """
@@ -73,8 +74,11 @@ class Folder(Protocol):
     def digest(self, name: str) -> str | None:
         """SHA-256 of a file. None if the whole file would have to be downloaded for it."""
 
-    def present(self, names: Sequence[str]) -> frozenset[str]:
-        """Those of these names that may exist: a remote folder looks for all of them at once."""
+    def sizes(self) -> dict[str, int] | None:
+        """The bytes of all files by their names. None if it is as fast to ask for each file."""
+
+    def read_each(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes | OSError]]:
+        """Each name with what `read` returns or raises. A remote folder reads many at once."""
 
     def check_writable(self) -> None:
         """Write a test file and remove it. Raises OSError if that fails.
@@ -140,7 +144,7 @@ def write_file(path: Path, data: bytes) -> None:
     _write(path, data, replace=True)
 
 
-def _write(path: Path, data: bytes, replace: bool) -> None:
+def _write(path: Path, data: bytes, replace: bool, durable: bool = True) -> None:
     """Write a temporary file beside `path` and rename it. A link is replaced, not followed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -153,7 +157,8 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
             file.write(data[len(data) // 2 :])
             file.flush()
             _reached("written")
-            os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
+            if durable:
+                os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
         _reached("synced")
         if replace:
             temporary.replace(path)
@@ -163,7 +168,8 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
     _reached("folder synced")
 
 
@@ -216,8 +222,8 @@ class LocalFolder:
     def read(self, name: str, limit: int) -> bytes:
         return read_regular(self._path / name, limit, follow_links=False)
 
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
-        _write(self._path / name, data, replace)
+    def write(self, name: str, data: bytes, replace: bool = True, durable: bool = True) -> None:
+        _write(self._path / name, data, replace, durable)
 
     def remove(self, name: str) -> None:
         (self._path / name).unlink(missing_ok=True)
@@ -230,8 +236,15 @@ class LocalFolder:
                 found.update(part)
             return found.hexdigest()
 
-    def present(self, names: Sequence[str]) -> frozenset[str]:
-        return frozenset(names)  # to look for each is as fast as to list them
+    def sizes(self) -> None:
+        return None
+
+    def read_each(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes | OSError]]:
+        for name in names:
+            try:
+                yield name, self.read(name, limit)
+            except OSError as error:
+                yield name, error
 
     def check_writable(self) -> None:
         name = f"{TRIAL}-{secrets.token_hex(4)}"

@@ -194,7 +194,7 @@ class Lease:
     def _write(self) -> None:
         counter = self._content.counter + 1
         self._content = self._content.model_copy(update={"counter": counter})
-        self._leases.folder.write(_name(self._key, self._number), self._content.encoded())
+        self._leases.write(self._key, self._number, self._content, replace=True)
 
 
 class Leases:
@@ -233,7 +233,7 @@ class Leases:
         """
         content = self._new(work)
         try:
-            self._create(key, 1, content)
+            self.write(key, 1, content, replace=False)
             return self._hold(key, 1, content)
         except FileExistsError:
             pass
@@ -247,7 +247,7 @@ class Leases:
                 lost[last.work] = lost.get(last.work, 0) + 1
             content = content.model_copy(update={"lost": lost})
         try:
-            self._create(key, number + 1, content)
+            self.write(key, number + 1, content, replace=False)
         except FileExistsError:
             raise LeaseHeld("another process", "", is_alive=True) from None
         return self._hold(key, number + 1, content)
@@ -298,6 +298,11 @@ class Leases:
         except FileNotFoundError:
             return None
 
+    def write(self, key: str, number: int, content: _Content, replace: bool) -> None:
+        """Write a lease file. Raises OSError: FileExistsError if it must be new and is not."""
+        # After a power failure, its holder has ended.
+        self.folder.write(_name(key, number), content.encoded(), replace, durable=False)
+
     def forget(self, lease: Lease) -> None:
         """No longer write the heartbeats of a lease."""
         with suppress(ValueError):
@@ -313,9 +318,6 @@ class Leases:
             since=datetime.now(UTC).isoformat(timespec="seconds"),
             work=work,
         )
-
-    def _create(self, key: str, number: int, content: _Content) -> None:
-        self.folder.write(_name(key, number), content.encoded(), replace=False)
 
     def _hold(self, key: str, number: int, content: _Content) -> Lease:
         lease = Lease(self, key, number, content)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from gpubench.errors import InputError, first_line
 from gpubench.files.leases import LeaseHeld, Leases
 from gpubench.files.locks import LockHeld
 from gpubench.files.store_errors import Action, is_conflict, translated
-from gpubench.files.untrusted import refuse_larger
+from gpubench.files.untrusted import larger, refuse_larger
 from gpubench.files.urls import has_secrets, without_secrets
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _TRIAL = ".gpubench-write-test"
 _FIRST_ANSWER_S = 20.0  # the clients themselves would try for minutes to reach an address
+_READ_AT_ONCE = 100
 _CONFLICTS = 5
 _CONFLICT_S = 0.2
 
@@ -46,16 +48,21 @@ class RemoteFolder:
         return bool(self._call("list", self._files.isdir, self._root))
 
     def names(self) -> list[str]:
+        return sorted(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
         self._files.invalidate_cache()
         try:
             entries = self._call("list", self._files.ls, self._root, detail=True)
         except FileNotFoundError:  # a folder without files does not exist
-            return []
+            return {}
         finally:
             self._files.invalidate_cache()
-        return sorted(
-            entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file"
-        )
+        return {
+            entry["name"].rpartition("/")[2]: entry["size"]
+            for entry in entries
+            if entry["type"] == "file"
+        }
 
     def size(self, name: str) -> int:
         return int(self._call("read", self._files.size, self._path(name)))
@@ -74,13 +81,35 @@ class RemoteFolder:
         refuse_larger(len(data), limit, path)
         return data
 
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
+    def read_each(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes | OSError]]:
+        for some in _batched(names, _READ_AT_ONCE):
+            paths = [self._path(name) for name in some]
+            found = self._call(
+                "read", self._files.cat_ranges, paths, 0, limit + 1, on_error="return"
+            )
+            for name, path, data in zip(some, paths, found, strict=True):
+                if isinstance(data, Exception):
+                    yield name, translated(data, "read", self._scheme)
+                elif len(data) > limit:
+                    yield name, larger(limit, path)
+                else:
+                    yield name, bytes(data)
+
+    def write(self, name: str, data: bytes, replace: bool = True, durable: bool = True) -> None:
         path = self._path(name)
         if replace:
             self._call("write", self._files.pipe_file, path, data)
-        elif not self._create(path, data) and self.read(name, len(data)) != data:
-            # If the content is the same, then an answer was lost, and the client has asked twice.
+        elif not self._create(path, data) and not self._holds(name, data):
             raise FileExistsError(errno.EEXIST, "it exists", path)
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        """Whether a file has this content. If the store said that the file exists, then an answer
+        was lost, and the client has sent the same file twice.
+        """
+        try:
+            return self.read(name, len(data)) == data
+        except OSError:  # it is larger, or somebody has removed it
+            return False
 
     def _create(self, path: str, data: bytes, **options: Any) -> bool:
         for attempt in range(_CONFLICTS):
@@ -105,9 +134,6 @@ class RemoteFolder:
 
     def digest(self, name: str) -> str | None:
         return None
-
-    def present(self, names: Sequence[str]) -> frozenset[str]:
-        return frozenset(names).intersection(self.names())
 
     def check_writable(self) -> None:
         from fsspec.asyn import AsyncFileSystem
@@ -152,6 +178,13 @@ class RemoteFolder:
             if problem is error:
                 raise
             raise problem from error
+
+
+def _batched(names: Iterable[str], count: int) -> Iterator[list[str]]:
+    """Lists of at most `count` names. itertools has it from Python 3.12 on."""
+    left = iter(names)
+    while some := list(islice(left, count)):
+        yield some
 
 
 def remote_folder(url: str) -> RemoteFolder:

@@ -46,6 +46,7 @@ class Claims:
     progress: Progress
     wait: bool  # at the end, for what others measure
     random: Random = field(default_factory=Random)
+    begun: set[str] = field(default_factory=set)  # the names of the documents of all turns
     _postponed: list[_Claim] = field(default_factory=list)
 
     def __enter__(self) -> Claims:
@@ -121,6 +122,7 @@ class Claims:
                             lease.begin(turn.name)
                         except OSError as error:
                             raise self.directory.cannot_write(error) from error
+                    self.begun.add(turn.name)
                     yield replace(turn, lost_attempts=lease.lost_attempts(turn.name))
                     if lease.is_lost:
                         self._postponed.append(replace(claim, turns=claim.turns[number:]))

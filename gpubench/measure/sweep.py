@@ -7,7 +7,7 @@ was measured on a machine like this one, the cell is not measured again, unless 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from gpubench.system.machine import Machine, this_machine
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    # Every repeat of every cell of the sweep that the directory holds, measured now or earlier: in
-    # the order of the cells, then of the repeats.
+    # Every repeat of every cell of the sweep that the directory holds, measured now or earlier, by
+    # this process or by others: in the order of the cells, then of the repeats.
     results: list[Result]
     interrupted: bool = False
 
@@ -137,15 +137,24 @@ def measure_cells(
         leases = Leases(directory.folder, times)
         with Claims(directory, machine.identity, leases, group, progress, wait) as claims:
             complete = measure_rounds(rounds, missing, machine, progress, repetition, claims=claims)
-    return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
+    results = _stored(wanted, directory, complete, None if wait else claims.begun)
+    return SweepOutcome(results, interrupted=not complete)
 
 
 def _stored(
-    wanted: Sequence[RepeatedCell], directory: RunDirectory, complete: bool
+    cells: Sequence[RepeatedCell],
+    directory: RunDirectory,
+    complete: bool,
+    names: Collection[str] | None,
 ) -> list[Result]:
-    """Every repeat of these cells, with the prices that are asked for now."""
+    """Every repeat of these cells, or those with these names, with the prices asked for now."""
+    keys = {each.key for each in cells}
+    if names is not None and not names:
+        return []
     try:
-        found = directory.read_all().cells
+        found = directory.read_all(
+            wanted=lambda name: key_and_number(name)[0] in keys if names is None else name in names
+        ).cells
     except InputError:
         if complete:
             raise
@@ -156,7 +165,7 @@ def _stored(
         repeats.setdefault(key, []).append((number, result))
     return [
         reprice(result, each.cell.spec.instance, each.cell.spec.usd_per_hour)
-        for each in wanted
+        for each in cells
         for _, result in sorted(repeats.get(each.key, []), key=lambda repeat: repeat[0])
     ]
 

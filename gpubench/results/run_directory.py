@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,12 +166,28 @@ class RunDirectory:
 
     def stored(self, keys: Collection[str]) -> frozenset[str]:
         """Those of these cells that were measured: see `has`, which also says what it raises."""
-        present = self.folder.present([f"{key}.json" for key in keys])
-        for key in keys:
-            if f"{key}.json" not in present:
-                self._absent.add(key)
-                self._found[key] = None
-        return frozenset(key for key in keys if f"{key}.json" in present and self.has(key))
+        sizes = self._sizes()
+        if sizes is None:
+            return frozenset(key for key in keys if self.has(key))
+        names = [f"{key}.json" for key in keys]
+        for name in names:
+            if name not in sizes:
+                self._not_found(name.removesuffix(".json"))
+        found = set()
+        present = [name for name in names if name in sizes]
+        for name, data in self.folder.read_each(present, MOST_JSON_BYTES):
+            key = name.removesuffix(".json")
+            if self._has(key, partial(_or_raise, data), lambda name: sizes.get(name, -1)):
+                found.add(key)
+        return frozenset(found)
+
+    def _sizes(self) -> dict[str, int] | None:
+        try:
+            return self.folder.sizes()
+        except OSError as error:
+            raise InputError(
+                f"{self.url} cannot be read: {_reason(error)}; choose another --output"
+            ) from None
 
     def appeared(self) -> frozenset[str]:
         """The cells that `has` did not find, and that somebody has stored since then.
@@ -211,16 +228,22 @@ class RunDirectory:
         A cell that failed is measured again, and so is one whose files are damaged. Raises
         InputError if the files cannot be read, or if a document of another kind has their name.
         """
+        return self._has(
+            key, lambda: self.folder.read(f"{key}.json", MOST_JSON_BYTES), self.folder.size
+        )
+
+    def _has(self, key: str, read: Callable[[], bytes], size: Callable[[str], int]) -> bool:
+        """As `has`. `read` reads the document, and `size` gives the bytes of a file."""
         name = f"{key}.json"
         try:
-            text, origin = self._read_text(key)
-            result = parse_result(text, origin)
+            data = read()
+            self._found.setdefault(key, _digest(data))
+            result = parse_result(*self._text(key, data))
             name = f"{key}.parquet"
-            return result.error is None and self._has_samples(key, result)
+            return result.error is None and self._has_samples(key, result, size)
         except FileNotFoundError:
             if name.endswith(".json"):
-                self._absent.add(key)
-                self._found[key] = None
+                self._not_found(key)
             return False
         except OtherDocument as error:
             raise InputError(f"{error}; move it away, or choose another --output") from None
@@ -233,7 +256,11 @@ class RunDirectory:
                 f"{self.url}/{name} cannot be read: {_reason(error)}; choose another --output"
             ) from None
 
-    def _has_samples(self, key: str, result: Result) -> bool:
+    def _not_found(self, key: str) -> None:
+        self._absent.add(key)
+        self._found.setdefault(key, None)
+
+    def _has_samples(self, key: str, result: Result, size: Callable[[str], int]) -> bool:
         """Whether the sample file is the one that was written with the result.
 
         Raises OSError and InputError if it cannot be read.
@@ -243,7 +270,7 @@ class RunDirectory:
             samples = self.read_samples(key) if result.requests.completed else None
             return (0 if samples is None else len(samples)) >= result.requests.completed
         name = f"{key}.parquet"
-        same_size = self.folder.size(name) == written.bytes
+        same_size = size(name) == written.bytes
         return same_size and self.folder.digest(name) in {None, written.sha256}
 
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
@@ -289,10 +316,16 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(self, searches: bool = False, cold: bool = False) -> Contents:
+    def read_all(
+        self,
+        searches: bool = False,
+        cold: bool = False,
+        wanted: Callable[[str], bool] = lambda _: True,
+    ) -> Contents:
         """Every cell, and every search and the cold starts if they are wanted.
 
-        A file that cannot be read is among the problems.
+        `wanted` says whether a document of this name is to be read. A file that cannot be read is
+        among the problems.
 
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
@@ -301,7 +334,7 @@ class RunDirectory:
             documents = [
                 name[:-5]
                 for name in (self.folder.names() if found else [])
-                if name.endswith(".json") and not name.startswith(".")
+                if name.endswith(".json") and not name.startswith(".") and wanted(name[:-5])
             ]
         except Exception as error:
             raise InputError(f"{self.url} cannot be read: {_reason(error)}") from None
@@ -323,14 +356,16 @@ class RunDirectory:
         found_searches: list[tuple[str, SearchResult]] = []
         found_cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
-        for key in keys:
+        for name, data in self.folder.read_each([f"{key}.json" for key in keys], MOST_JSON_BYTES):
+            key = name.removesuffix(".json")
             try:
+                text = self._text(key, _or_raise(data))
                 if key.startswith(_SEARCH):
-                    found_searches.append((key, self._read_search(key)))
+                    found_searches.append((key, parse_search(*text)))
                 elif key.startswith(_COLD):
-                    found_cold.append((key, parse_cold(*self._read_text(key))))
+                    found_cold.append((key, parse_cold(*text)))
                 else:
-                    cells.append((key, self._read_result(key)))
+                    cells.append((key, parse_result(*text)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
@@ -444,9 +479,10 @@ class RunDirectory:
 
     def _read_text(self, name: str) -> tuple[str, str]:
         """The text of a document, and where it is, for messages."""
+        return self._text(name, self.folder.read(f"{name}.json", MOST_JSON_BYTES))
+
+    def _text(self, name: str, data: bytes) -> tuple[str, str]:
         origin = f"{self.url}/{name}.json"
-        data = self.folder.read(f"{name}.json", MOST_JSON_BYTES)
-        self._found.setdefault(name, _digest(data))
         try:
             return data.decode(), origin
         except UnicodeDecodeError:
@@ -491,6 +527,12 @@ def write_samples(path: str | Path, samples: Samples) -> None:
         write_file(Path(path), to_parquet(samples))
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def _or_raise(found: bytes | OSError) -> bytes:
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 def _digest(data: bytes) -> str:

@@ -150,7 +150,9 @@ def report(
     print(f"attempts that were lost with a process, according to the results: {lost_attempts}")
     print(f"leases and test files that remain: {len(left)}")
     print(f"{elapsed_s:.1f} s, {1000 * elapsed_s / cells:.1f} ms for each cell")
-    print(f"of it in each process: {1000 * measuring_s / cells / processes:.1f} ms measuring, storing")
+    print(
+        f"of it in each process: {1000 * measuring_s / cells / processes:.1f} ms measuring, storing"
+    )
 
 
 def main() -> None:
