@@ -20,6 +20,7 @@ write. So what is written under a lease must itself be created only, and leases 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import secrets
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\.lease-(?P<key>[0-9a-z]{1,40})-(?P<number>[1-9][0-9]{0,5})")
 _MOST_BYTES = 64 << 10
+# Something else has the name of a lease file, such as a link or a folder, or it is far too large.
+_NOT_A_LEASE = frozenset({errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ class _Content(BaseModel):
     since: str = Field(max_length=64)  # for people
     counter: int = 0
     work: str = Field("", max_length=255)
-    lost: dict[str, int] = {}  # work -> how many earlier holders were lost while they did it
+    lost: dict[
+        str, Annotated[int, Field(ge=0)]
+    ] = {}  # work -> how many earlier holders were lost while they did it
 
     def encoded(self) -> bytes:
         return self.model_dump_json().encode()
@@ -297,6 +302,10 @@ class Leases:
             return self.folder.read(_name(key, number), _MOST_BYTES)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno in _NOT_A_LEASE:
+                return b""  # no holder writes such a file, so it expires
+            raise
 
     def write(self, key: str, number: int, content: _Content, replace: bool) -> None:
         """Write a lease file. Raises OSError: FileExistsError if it must be new and is not."""

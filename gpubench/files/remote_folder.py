@@ -174,10 +174,7 @@ class RemoteFolder:
         try:
             return method(*arguments, **options)
         except Exception as error:  # stores have their own exceptions
-            problem = translated(error, action, self._scheme)
-            if problem is error:
-                raise
-            raise problem from error
+            raise translated(error, action, self._scheme) from error
 
 
 def _batched(names: Iterable[str], count: int) -> Iterator[list[str]]:

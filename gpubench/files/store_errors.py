@@ -69,7 +69,7 @@ def translated(error: Exception, action: Action, scheme: str) -> OSError:
     ):
         return OSError(errno.ENXIO, "there is no such bucket; create it first")
     if isinstance(error, FileNotFoundError):
-        return error
+        return FileNotFoundError(errno.ENOENT, "there is no such file")
     if classes & _NO_CREDENTIALS:
         return PermissionError(
             errno.EACCES, f"no credentials for {family}:// were found: {text}; give some"

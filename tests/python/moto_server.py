@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import boto3
 import pytest
@@ -41,15 +43,12 @@ class MotoServer:
     def new_bucket(self) -> str:
         """The name of a new, empty bucket."""
         name = f"bucket-{next(_numbers)}"
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing-secret",
-        )
-        client.create_bucket(Bucket=name)
+        self.client("s3").create_bucket(Bucket=name)
         return name
+
+    def client(self, service: str) -> Any:
+        """A client of boto3."""
+        return _client(service, self.endpoint)
 
     def configure(self, settings: dict[str, object]) -> None:
         """Change moto's settings: {"batch": {"use_docker": False}} lets jobs succeed at once."""
@@ -60,6 +59,17 @@ class MotoServer:
         )
         with urllib.request.urlopen(request) as answer:
             assert answer.status in {200, 201}
+
+
+@cache
+def _client(service: str, endpoint: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing-secret",
+    )
 
 
 @contextmanager
@@ -89,8 +99,14 @@ def aws(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
         monkeypatch.delenv(name, raising=False)
     for name, value in moto_server.variables.items():
         monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()  # a client of another server may be kept
     yield moto_server
+
+
+@pytest.fixture
+def new_s3_clients() -> Iterator[None]:
+    """Use this fixture where a test changes the environment: fsspec keeps clients for later."""
+    S3FileSystem.clear_instance_cache()
+    yield
     S3FileSystem.clear_instance_cache()
 
 
