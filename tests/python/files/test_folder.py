@@ -54,9 +54,9 @@ def test_a_file_that_must_be_new_is_written_once(folder: Folder) -> None:
     assert folder.names() == ["empty"]
 
 
+# The store in memory is for one thread.
+@pytest.mark.parametrize("folder", ["local", "s3"], indirect=True)
 def test_one_of_several_writers_creates_a_file(folder: Folder) -> None:
-    if folder.url.startswith("memory"):
-        pytest.skip("this store of tests is for one thread")
     created = []
 
     def create(number: int) -> None:
