@@ -73,6 +73,12 @@ class CellProgress(Progress):
         if result.seconds is not None:
             self._cells.append(result.seconds)
 
+    def waits_for(self, holder: str, turns: int) -> None:
+        tell(f"waiting for {holder}: {count(turns, self._noun)} left", self._quiet)
+
+    def superseded(self, reason: str) -> None:
+        tell(f"    not stored: {reason}", self._quiet)
+
     def tell_where_time_went(self) -> None:
         if len(self._cells) > 1:
             elapsed_s = self._elapsed_s - sum(self._starts_s[self._starts_before :])

@@ -1,7 +1,8 @@
 """A folder of files, on this machine or in an object store that fsspec knows (s3://, gs://, ...).
 
 Writing is atomic in both: a reader sees the whole file or none. In a local folder no link is
-followed. Local folders need only the standard library. fsspec is imported only for the others.
+followed. Local folders need only the standard library. fsspec is imported only for the others: see
+gpubench.files.remote_folder.
 """
 
 from __future__ import annotations
@@ -15,18 +16,15 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from gpubench.errors import InputError, first_line
-from gpubench.files.locks import exclusive
-from gpubench.files.untrusted import open_regular, read_regular, refuse_larger
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+from gpubench.errors import InputError
+from gpubench.files import locks
+from gpubench.files.untrusted import open_regular, read_regular
 
 # Stores in which one put is atomic. Others that fsspec knows (zip, ftp, ...) are refused.
 _STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "memory")
@@ -35,10 +33,11 @@ LOCK = ".gpubench-lock"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 # The test file that shows whether the folder can be written.
 TRIAL = ".gpubench-write-test"
-# Temporary files that only the holder of the lock writes.
+# Temporary files that only processes with the lock write.
 _TEMPORARY_OF_A_SWEEP = re.compile(
-    r"\.(search-)?[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)\.[0-9a-f]{8}\.tmp"
-    rf"|(\.{TRIAL}\.[0-9a-f]{{8}}\.tmp|{TRIAL})"
+    r"\.((search-)?[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)|\.lease-[0-9a-f]{16}-[0-9]+)"
+    r"\.[0-9a-f]{8}\.tmp"
+    rf"|\.{TRIAL}-[0-9a-f]{{8}}\.[0-9a-f]{{8}}\.tmp|{TRIAL}-[0-9a-f]{{8}}"
 )
 _OLD_S = 3600.0  # writing a file never takes so long
 
@@ -62,10 +61,12 @@ class Folder(Protocol):
     def read(self, name: str, limit: int) -> bytes:
         """Raises FileNotFoundError if there is no such file, and OSError over `limit` bytes."""
 
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
+    def write(self, name: str, data: bytes, replace: bool = True, durable: bool = True) -> None:
         """Write the whole file in one step, and replace an existing one.
 
-        Without `replace`, raises FileExistsError if one exists, as far as the folder can detect it.
+        What is not `durable` may be lost when the power of the machine fails.
+        Without `replace`, raises FileExistsError if one exists. Of several processes that create
+        the same file, one succeeds.
         """
 
     def remove(self, name: str) -> None: ...
@@ -73,10 +74,24 @@ class Folder(Protocol):
     def digest(self, name: str) -> str | None:
         """SHA-256 of a file. None if the whole file would have to be downloaded for it."""
 
-    def locked(self) -> AbstractContextManager[None]:
+    def sizes(self) -> dict[str, int] | None:
+        """The bytes of all files by their names. None if it is as fast to ask for each file."""
+
+    def read_each(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes | OSError]]:
+        """Each name with what `read` returns or raises. A remote folder reads many at once."""
+
+    def check_writable(self) -> None:
+        """Write a test file and remove it. Raises OSError if that fails.
+
+        Also raises it if the store would let two processes create the same file.
+        """
+
+    def locked(self, shared: bool, machine: str) -> AbstractContextManager[None]:
         """Hold the lock of the folder. Raises LockHeld if another process has it.
 
-        Temporary files of processes that were killed are removed. A remote folder has no lock.
+        With `shared`, others may share it. Temporary files of processes that were killed are
+        removed. A remote folder has a lease for the processes of each `machine` in place of the
+        lock, and none that is shared.
         """
 
 
@@ -99,7 +114,9 @@ def open_folder(url: str) -> Folder:
             f"{url}: gpubench cannot use {scheme}://; give a local path or a URL like "
             "s3://bucket/dir"
         )
-    return _remote_folder(url)
+    from gpubench.files.remote_folder import remote_folder
+
+    return remote_folder(url)
 
 
 # Tests kill the process at each of these points of a write. A file that must be new is linked to
@@ -127,7 +144,7 @@ def write_file(path: Path, data: bytes) -> None:
     _write(path, data, replace=True)
 
 
-def _write(path: Path, data: bytes, replace: bool) -> None:
+def _write(path: Path, data: bytes, replace: bool, durable: bool = True) -> None:
     """Write a temporary file beside `path` and rename it. A link is replaced, not followed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -140,7 +157,8 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
             file.write(data[len(data) // 2 :])
             file.flush()
             _reached("written")
-            os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
+            if durable:
+                os.fsync(file.fileno())  # otherwise the file may be empty after a power failure
         _reached("synced")
         if replace:
             temporary.replace(path)
@@ -150,7 +168,8 @@ def _write(path: Path, data: bytes, replace: bool) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
     _reached("folder synced")
 
 
@@ -161,8 +180,8 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} exists") from None
+        # Of several processes, one creates the empty file. Only that one replaces it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         temporary.replace(path)
     else:
         _reached("linked")
@@ -203,8 +222,8 @@ class LocalFolder:
     def read(self, name: str, limit: int) -> bytes:
         return read_regular(self._path / name, limit, follow_links=False)
 
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
-        _write(self._path / name, data, replace)
+    def write(self, name: str, data: bytes, replace: bool = True, durable: bool = True) -> None:
+        _write(self._path / name, data, replace, durable)
 
     def remove(self, name: str) -> None:
         (self._path / name).unlink(missing_ok=True)
@@ -217,17 +236,41 @@ class LocalFolder:
                 found.update(part)
             return found.hexdigest()
 
+    def sizes(self) -> None:
+        return None
+
+    def read_each(self, names: Iterable[str], limit: int) -> Iterator[tuple[str, bytes | OSError]]:
+        for name in names:
+            try:
+                yield name, self.read(name, limit)
+            except OSError as error:
+                yield name, error
+
+    def check_writable(self) -> None:
+        name = f"{TRIAL}-{secrets.token_hex(4)}"
+        self.write(name, b"")
+        self.remove(name)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, shared: bool, machine: str) -> Iterator[None]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         holder = f"process {os.getpid()} on {socket.gethostname()} since {now}"
-        with exclusive(self._path / LOCK, False, holder, remove=True, mode=0o644):
-            for name in self.names():
-                if _TEMPORARY_OF_A_SWEEP.fullmatch(name):
-                    _remove_temporary(self._path / name, older_than_s=0.0)
-                elif _TEMPORARY.fullmatch(name):
-                    _remove_temporary(self._path / name, older_than_s=_OLD_S)
+        path = self._path / LOCK
+        with ExitStack() as stack:
+            if shared:
+                stack.enter_context(locks.joint(path, holder, 0o644, self._remove_left))
+            else:
+                stack.enter_context(locks.exclusive(path, False, holder, remove=True, mode=0o644))
+                self._remove_left()
             yield
+
+    def _remove_left(self) -> None:
+        """Remove the temporary files of processes that were killed, while nobody else writes."""
+        for name in self.names():
+            if _TEMPORARY_OF_A_SWEEP.fullmatch(name):
+                _remove_temporary(self._path / name, older_than_s=0.0)
+            elif _TEMPORARY.fullmatch(name):
+                _remove_temporary(self._path / name, older_than_s=_OLD_S)
 
 
 def _remove_temporary(path: Path, older_than_s: float) -> None:
@@ -237,67 +280,3 @@ def _remove_temporary(path: Path, older_than_s: float) -> None:
         is_old = time.time() - status.st_mtime >= older_than_s
         if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and is_old:
             path.unlink()
-
-
-class RemoteFolder:
-    """A folder of an object store. One put is atomic. There is no lock."""
-
-    def __init__(self, url: str, files: AbstractFileSystem, root: str) -> None:
-        self.url = url.rstrip("/")
-        self._files = files
-        self._root = root.rstrip("/")
-
-    def create(self) -> None:
-        self._files.makedirs(self._root, exist_ok=True)
-
-    def exists(self) -> bool:
-        self._files.invalidate_cache()  # another machine may have written meanwhile
-        return bool(self._files.isdir(self._root))
-
-    def names(self) -> list[str]:
-        self._files.invalidate_cache()
-        entries = self._files.ls(self._root, detail=True)
-        return sorted(
-            entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file"
-        )
-
-    def size(self, name: str) -> int:
-        self._files.invalidate_cache()
-        return int(self._files.size(f"{self._root}/{name}"))
-
-    def read(self, name: str, limit: int) -> bytes:
-        path = f"{self._root}/{name}"
-        refuse_larger(self.size(name), limit, path)
-        return bytes(self._files.cat_file(path))
-
-    def write(self, name: str, data: bytes, replace: bool = True) -> None:
-        path = f"{self._root}/{name}"
-        self._files.invalidate_cache()
-        if not replace and self._files.exists(path):
-            raise FileExistsError(f"{path} exists")
-        self._files.pipe_file(path, data)
-
-    def remove(self, name: str) -> None:
-        self._files.rm_file(f"{self._root}/{name}")
-
-    def digest(self, name: str) -> str | None:
-        return None
-
-    def locked(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
-def _remote_folder(url: str) -> RemoteFolder:
-    from fsspec.core import url_to_fs
-
-    try:
-        files, root = url_to_fs(url)
-    except ValueError as error:
-        raise InputError(
-            f"{url}: {error}; give a local path or a URL like s3://bucket/dir"
-        ) from None
-    except ImportError as error:  # the client of this store is not installed
-        raise InputError(f"{url}: {error}") from None
-    except Exception as error:  # stores have their own exceptions
-        raise InputError(f"{url} cannot be used: {first_line(error)}; give another URL") from None
-    return RemoteFolder(url, files, root)

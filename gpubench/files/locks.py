@@ -6,9 +6,14 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# A process that shares a lock has it for itself only for a shorter time than this, when it begins
+# and when it ends.
+_MOMENT_S = 2.0
 
 
 class LockHeld(OSError):
@@ -63,6 +68,51 @@ def _held(
         # A process that was forked meanwhile has the open file, too, and would keep the lock.
         fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
+
+
+@contextmanager
+def joint(
+    path: Path, holder: str = "", mode: int = 0o600, when_alone: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock of the file `path` together with others that share it.
+
+    `when_alone` is called first if nobody else has the lock. The last one removes the file. Raises
+    LockHeld if another process has the lock for itself, and OSError as `exclusive`.
+    """
+    handle, is_writable = _joint(path, mode, when_alone or (lambda: None))
+    try:
+        if holder and is_writable:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()  # nobody else has it
+        os.close(handle)
+
+
+def _joint(path: Path, mode: int, when_alone: Callable[[], None]) -> tuple[int, bool]:
+    end_s = time.monotonic() + _MOMENT_S
+    while True:
+        try:
+            handle, is_writable = _locked(path, fcntl.LOCK_EX, wait=False, mode=mode)
+            try:
+                when_alone()
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return handle, is_writable
+            except BaseException as error:
+                os.close(handle)
+                if isinstance(error, BlockingIOError):  # another process was faster
+                    continue
+                raise
+        except LockHeld:
+            try:
+                return _locked(path, fcntl.LOCK_SH, wait=False, mode=mode)
+            except LockHeld:
+                if time.monotonic() > end_s:
+                    raise
+        time.sleep(_MOMENT_S / 100)
 
 
 def _locked(path: Path, kind: int, wait: bool, mode: int) -> tuple[int, bool]:

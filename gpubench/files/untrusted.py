@@ -69,7 +69,12 @@ def read_regular(path: str | Path, limit: int, follow_links: bool = True) -> byt
 def refuse_larger(size: int, limit: int, path: str | Path) -> None:
     """Raises OSError if a file of `size` bytes is larger than the limit."""
     if size > limit:
-        raise OSError(errno.EFBIG, f"it is larger than {_bytes(limit)}, the limit", str(path))
+        raise larger(limit, path)
+
+
+def larger(limit: int, path: str | Path) -> OSError:
+    """The error for a file of more than `limit` bytes."""
+    return OSError(errno.EFBIG, f"it is larger than {_bytes(limit)}, the limit", str(path))
 
 
 def _refuse_special(status: os.stat_result, path: str | Path) -> None:

@@ -41,6 +41,7 @@ class CellRequest(SpecRequest):
     """The cell that the process measures. All defaults are filled in."""
 
     repeat: Repeat | None  # part of the document; its `process` is replaced
+    lost_attempts: int | None = None  # part of the document
 
 
 class Channel:

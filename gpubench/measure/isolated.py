@@ -87,15 +87,16 @@ class EngineProcesses:
         cell: Cell,
         repeat: Repeat | None = None,
         keep: Callable[[MeasuredCell], None] | None = None,
+        lost_attempts: int | None = None,
     ) -> MeasuredCell:
         """Measure one cell. If the process dies, the result has the error.
 
-        `repeat` becomes part of the document. `keep` is called with the complete cell, before a
+        `repeat` and `lost_attempts` become part of the document. `keep` is called with the complete cell, before a
         Ctrl-C can interrupt it. On Ctrl-C the process ends, `keep` is called with what was measured
         until then, if there is anything, and KeyboardInterrupt is raised.
         """
         with self._interruptible():
-            measured = self._measured(cell, repeat)
+            measured = self._measured(cell, repeat, lost_attempts)
             if measured is None:
                 raise KeyboardInterrupt
             if keep is not None:
@@ -181,14 +182,20 @@ class EngineProcesses:
             timer.daemon = True
             timer.start()
 
-    def _measured(self, cell: Cell, repeat: Repeat | None) -> MeasuredCell | None:
+    def _measured(
+        self, cell: Cell, repeat: Repeat | None, lost_attempts: int | None
+    ) -> MeasuredCell | None:
         """The measured cell. None: this program was interrupted before anything was measured."""
         engine = repr(engine_key(cell))
+
+        def failed(failure: Failure) -> MeasuredCell:
+            return failed_cell(cell, self._machine, failure, repeat, lost_attempts)
+
         if engine in self._failures:
-            return failed_cell(cell, self._machine, repeat, self._failures[engine])
+            return failed(self._failures[engine])
         partial = None
         try:
-            return self._ask(cell, repeat, engine)
+            return self._ask(cell, repeat, lost_attempts, engine)
         except ProcessEnded as end:
             reason = _why(end)
         except ProcessSilent as silence:
@@ -201,14 +208,20 @@ class EngineProcesses:
         if engine not in self._made:
             self._failures[engine] = failure
         if partial is None:
-            return failed_cell(cell, self._machine, repeat, failure)
+            return failed(failure)
         return with_failure(partial, failure)
 
-    def _ask(self, cell: Cell, repeat: Repeat | None, engine: str) -> MeasuredCell:
+    def _ask(
+        self, cell: Cell, repeat: Repeat | None, lost_attempts: int | None, engine: str
+    ) -> MeasuredCell:
         """Let a process measure the cell. Raises ProcessEnded and ProcessSilent."""
         process = self._process_for(engine, imports_torch=cell.service is None)
         request = CellRequest(
-            spec=cell.spec, allow_code=cell.allow_code, repeat=repeat, machine=self._machine
+            spec=cell.spec,
+            allow_code=cell.allow_code,
+            machine=self._machine,
+            repeat=repeat,
+            lost_attempts=lost_attempts,
         )
         # Settings that nobody gave stay so: some are then those of the model's file.
         process.send({"measure": request.model_dump(mode="json", exclude_unset=True)})

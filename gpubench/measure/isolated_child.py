@@ -51,7 +51,7 @@ def _measure(request: CellRequest, channel: Channel, bench: Bench, name: str) ->
     repeat = request.repeat and request.repeat.model_copy(update={"process": name})
 
     def send(result: Result) -> None:
-        result.repeat = repeat
+        result.repeat, result.lost_attempts = repeat, request.lost_attempts
         files = cell_files(result, result.samples)
         message: Message = {
             "event": "measured",

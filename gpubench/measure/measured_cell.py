@@ -34,12 +34,16 @@ def cell_in(files: CellFiles) -> MeasuredCell:
 
 
 def failed_cell(
-    cell: Cell, machine: Machine, repeat: Repeat | None, failure: Failure
+    cell: Cell,
+    machine: Machine,
+    failure: Failure,
+    repeat: Repeat | None,
+    lost_attempts: int | None,
 ) -> MeasuredCell:
     """A cell whose process has ended without a result."""
     here = environment(machine, cell, imports_torch=False)
     result = assemble(cell, here, Attempt(error=failure))
-    result.repeat = repeat
+    result.repeat, result.lost_attempts = repeat, lost_attempts
     return MeasuredCell(result, cell_files(result, None))
 
 

@@ -106,6 +106,15 @@ class Progress:
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         """The cell was measured, and its result was written."""
 
+    def waits_for(self, holder: str, turns: int) -> None:
+        """Everything else is measured, and another process still measures `turns` repeats or cells.
+
+        `holder` is one such process. Called once for each wait.
+        """
+
+    def superseded(self, reason: str) -> None:
+        """The cell that began was not stored: another process has stored it, or measures it."""
+
     def search_begins(self, number: int, seconds_left: float | None) -> None:
         """A repeat of a search begins. The first has `number` 1, and its `seconds_left` is None."""
 

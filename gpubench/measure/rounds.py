@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from random import Random
 
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell import Bench
+from gpubench.measure.claims import Claims
 from gpubench.measure.engine_key import engine_key
 from gpubench.measure.fresh import THIS_PROCESS
 from gpubench.measure.isolated import EngineProcesses, MeasuredCell
@@ -25,9 +26,10 @@ from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
 from gpubench.measure.time_left import TimeLeft, run_seconds
 from gpubench.results.result import Repeat, Result
-from gpubench.results.run_directory import RunDirectory, repeat_name
+from gpubench.results.run_directory import RunDirectory, Superseded, repeat_name
 from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import Repetition
+from gpubench.system.interrupts import raise_if_received
 from gpubench.system.machine import Machine
 
 
@@ -46,6 +48,8 @@ class Turn:
 
     of: RepeatedCell
     number: int  # which repeat of its cell it is, from 1
+    # How many machines were lost while they measured it. None: not known.
+    lost_attempts: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -55,6 +59,13 @@ class Turn:
     def document(self) -> Result:
         """See RunDirectory.read."""
         return self.of.directory.read(self.name)
+
+    def stored(self) -> Result | None:
+        """Its document, which another machine may have written; None if there is none yet."""
+        try:
+            return self.document()
+        except InputError:
+            return None
 
 
 Round = Sequence[Turn]
@@ -104,10 +115,14 @@ def engine_group(cell: RepeatedCell) -> Hashable:
 def missing_turns(rounds: Sequence[Round]) -> frozenset[Turn]:
     """The turns whose documents do not exist, are damaged, or hold an error.
 
-    Raises what RunDirectory.has raises.
+    Raises what RunDirectory.stored raises.
     """
+    names: dict[RunDirectory, list[str]] = defaultdict(list)
+    for turn in chain.from_iterable(rounds):
+        names[turn.of.directory].append(turn.name)
+    stored = {directory: directory.stored(names[directory]) for directory in names}
     return frozenset(
-        turn for round_ in rounds for turn in round_ if not turn.of.directory.has(turn.name)
+        turn for turn in chain.from_iterable(rounds) if turn.name not in stored[turn.of.directory]
     )
 
 
@@ -119,11 +134,13 @@ def measure_rounds(
     repetition: Repetition,
     end_on_failure: bool = False,
     processes: EngineProcesses | None = None,
+    claims: Claims | None = None,
 ) -> bool:
     """Measure the missing turns of a plan. False if Ctrl-C ended it.
 
     Each document is written before the next measurement begins. A cell that fails is stored with
-    its error, and the plan continues. The caller holds the locks of the directories.
+    its error, and the plan continues. `claims` are the leases of the engines; without them the
+    caller holds the locks of the directories.
 
     `until` and `max_time_s` of `repetition` may end the plan after a round. Its `repeats` is not
     read: the plan says how often each cell is measured. With `end_on_failure`, the plan also ends
@@ -132,43 +149,60 @@ def measure_rounds(
     document cannot be written, or if a batch hangs in this process.
     """
     repeats = Counter(turn.of for round_ in rounds for turn in round_)
+    round_of = {turn: number for number, round_ in enumerate(rounds, 1) for turn in round_}
     _tell_plan(rounds, missing, progress)
     series = secrets.token_hex(4)
     left = TimeLeft(turn.of for turn in missing)
     limits = Limits(repeats, repetition)
-    measured = done = 0
-    with _measurer(rounds, machine, progress, repetition.fresh, processes) as measure:
-        for number, round_ in enumerate(rounds, 1):
-            if limits.end_before(number):
-                break
-            failed: dict[RepeatedCell, list[bool]] = {}
-            for turn in round_:
-                if turn not in missing:
-                    if limits.wants_figures:
-                        limits.add(turn.of, turn.document().throughput_per_second)
-                    continue
-                repeat = Repeat(
-                    number=turn.number,
-                    of=repeats[turn.of],
-                    round=number,
-                    series=series,
-                    process=THIS_PROCESS,
-                )
-                measured += 1
-                try:
-                    progress.cell_begins(measured, turn.of.cell.spec, left.seconds())
-                    began = time.monotonic()
-                    result = measure(turn, repeat)
-                    elapsed_s = time.monotonic() - began
-                    left.ended(turn.of, elapsed_s)
-                    progress.cell_ended(result, elapsed_s)
-                except KeyboardInterrupt:
-                    return False
-                limits.add(turn.of, None if result.error else result.throughput_per_second)
-                failed.setdefault(turn.of, []).append(result.error is not None)
-            done = number
-            if end_on_failure and any(map(all, failed.values())):
-                break
+    failed: dict[RepeatedCell, list[bool]] = {}
+    measured: set[Turn] = set()
+    done = 0
+
+    def measure_each(turns: Iterable[Turn], measure: Measure) -> None:
+        for turn in turns:
+            repeat = Repeat(
+                number=turn.number,
+                of=repeats[turn.of],
+                round=round_of[turn],
+                series=series,
+                process=THIS_PROCESS,
+            )
+            progress.cell_begins(len(measured) + 1, turn.of.cell.spec, left.seconds())
+            began = time.monotonic()
+            try:
+                result = measure(turn, repeat)
+            except Superseded as error:
+                progress.superseded(str(error))
+                raise_if_received()  # Ctrl-C, while it was measured
+                continue
+            elapsed_s = time.monotonic() - began
+            measured.add(turn)
+            left.ended(turn.of, elapsed_s)
+            progress.cell_ended(result, elapsed_s)
+            limits.add(turn.of, None if result.error else result.throughput_per_second)
+            failed.setdefault(turn.of, []).append(result.error is not None)
+
+    try:
+        with _measurer(rounds, machine, progress, repetition.fresh, processes) as measure:
+            for number, round_ in enumerate(rounds, 1):
+                if limits.end_before(number):
+                    break
+                failed.clear()
+                open_ = [turn for turn in round_ if turn in missing]
+                measure_each(open_ if claims is None else claims.turns(open_), measure)
+                if limits.wants_figures:
+                    if claims is not None:
+                        measure_each(claims.rest(), measure)
+                    for turn in round_:
+                        if turn not in measured and (result := turn.stored()) is not None:
+                            limits.add(turn.of, result.throughput_per_second)
+                done = number
+                if end_on_failure and any(map(all, failed.values())):
+                    break
+            if claims is not None:
+                measure_each(claims.rest(), measure)
+    except KeyboardInterrupt:
+        return False
     if len(rounds) > 1:
         unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
         progress.rounds_ended(done, len(rounds), unreached)
@@ -220,10 +254,11 @@ def _measurer(
                 def store(measured: MeasuredCell) -> None:
                     directory.store(turn.name, measured.files)
 
-                return processes.measure(cell, stored, store).result
+                return processes.measure(cell, stored, store, turn.lost_attempts).result
 
             def keep(result: Result) -> None:
                 result.repeat = stored
+                result.lost_attempts = turn.lost_attempts
                 directory.write(turn.name, result, result.samples)
 
             if bench.has_hung_batch:

@@ -7,12 +7,14 @@ was measured on a machine like this one, the cell is not measured again, unless 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
+from gpubench.files.leases import LEASE_TIMES, Leases, LeaseTimes
+from gpubench.measure.claims import Claims
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
@@ -35,8 +37,8 @@ from gpubench.system.machine import Machine, this_machine
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    # Every repeat of every cell of the sweep that the directory holds, measured now or earlier: in
-    # the order of the cells, then of the repeats.
+    # Every repeat of every cell of the sweep that the directory holds, measured now or earlier, by
+    # this process or by others: in the order of the cells, then of the repeats.
     results: list[Result]
     interrupted: bool = False
 
@@ -114,6 +116,9 @@ def measure_cells(
     progress: Progress | None = None,
     repetition: Repetition = ONCE,
     processes: EngineProcesses | None = None,
+    *,
+    wait: bool = True,
+    times: LeaseTimes = LEASE_TIMES,
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
@@ -121,8 +126,14 @@ def measure_cells(
     sweep continues. On Ctrl-C the cell in progress is stored with what was measured, and the sweep
     ends.
 
+    Other processes and machines may measure the same cells into the same directory: each cell is
+    measured by one of them. With `wait`, this sweep ends when all its cells are stored. Without, it
+    ends when there is nothing left that it can begin, and the outcome has only the results of
+    the cells that were not measured by others meanwhile.
+
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
-    be written, or if another sweep writes to it. Raises GpubenchError as `measure_rounds` does.
+    be written, or if a command that needs it alone writes to it. Raises GpubenchError as
+    `measure_rounds` does.
     """
     progress = progress or Progress()
     for cell in planned.cells:
@@ -133,25 +144,36 @@ def measure_cells(
     ]
     # Processes of their own share no engine.
     group = own_group if repetition.fresh else engine_group
-    with directory.locked():
+    with directory.locked(shared=True):
         directory.check_writable()
         rounds = shuffled_rounds(wanted, repetition.repeats, group)
         missing = missing_turns(rounds)
         stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
         progress.planned(len(missing), len(stored), planned.skipped)
         tell_changed_files(stored, progress)
-        complete = measure_rounds(
-            rounds, missing, machine, progress, repetition, processes=processes
-        )
-    return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
+        leases = Leases(directory.folder, times)
+        with Claims(directory, machine.identity, leases, group, progress, wait) as claims:
+            complete = measure_rounds(
+                rounds, missing, machine, progress, repetition, processes=processes, claims=claims
+            )
+    results = _stored(wanted, directory, complete, None if wait else claims.begun)
+    return SweepOutcome(results, interrupted=not complete)
 
 
 def _stored(
-    wanted: Sequence[RepeatedCell], directory: RunDirectory, complete: bool
+    cells: Sequence[RepeatedCell],
+    directory: RunDirectory,
+    complete: bool,
+    names: Collection[str] | None,
 ) -> list[Result]:
-    """Every repeat of these cells, with the prices that are asked for now."""
+    """Every repeat of these cells, or those with these names, with the prices asked for now."""
+    keys = {each.key for each in cells}
+    if names is not None and not names:
+        return []
     try:
-        found = directory.read_all().cells
+        found = directory.read_all(
+            wanted=lambda name: key_and_number(name)[0] in keys if names is None else name in names
+        ).cells
     except InputError:
         if complete:
             raise
@@ -162,7 +184,7 @@ def _stored(
         repeats.setdefault(key, []).append((number, result))
     return [
         reprice(result, each.cell.spec.instance, each.cell.spec.usd_per_hour)
-        for each in wanted
+        for each in cells
         for _, result in sorted(repeats.get(each.key, []), key=lambda repeat: repeat[0])
     ]
 

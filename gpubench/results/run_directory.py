@@ -7,9 +7,9 @@
     cold-<key>.json    the cold starts of a configuration
 
 The key is `Spec.key()`. So a directory can hold cells of several machines, and a sweep can resume.
-A sweep that writes to a local directory holds its lock. A remote directory has no lock, and two
-sweeps that write to it at the same time may both measure a cell. Reading a directory runs no code,
-follows no link and writes nothing, whoever wrote it: see docs/security.md.
+Several sweeps may write to a directory at the same time. They take leases: see
+gpubench.measure.claims. A document that another one has written meanwhile is kept. Reading a
+directory runs no code, follows no link and writes nothing, whoever wrote it: see docs/security.md.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ import errno
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.errors import GpubenchError, InputError
-from gpubench.files.folder import TRIAL, Folder, open_folder, write_file
+from gpubench.files.folder import Folder, open_folder, write_file
+from gpubench.files.leases import lease_key
 from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
 from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
 from gpubench.results.search_result import SearchResult, parse_search
+from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
@@ -100,47 +103,57 @@ class Contents:
     cold: list[tuple[str, ColdResult]]  # (key, result), oldest first
 
 
+class Superseded(GpubenchError):
+    """A result was not stored, because another process has stored the cell, or measures it."""
+
+
 class RunDirectory:
     """Cells on disk or in an object store. `open_run` opens one."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        self.folder = folder
+        # Called with the key of a cell before it is stored. It may raise Superseded.
+        self.before_store: Callable[[str], None] | None = None
         self._absent: set[str] = set()  # keys of cells that `has` did not find
+        # The digests of the documents when they were looked for the first time. None: no file.
+        self._found: dict[str, str | None] = {}
 
     @property
     def url(self) -> str:
-        return self._folder.url
+        return self.folder.url
 
     def check_writable(self) -> None:
         """Create the directory and write a test file, before anything is measured.
 
-        Raises InputError if the directory cannot be written.
+        Raises InputError if the directory cannot be written, or if two processes could create the
+        same file in it.
         """
         try:
-            self._folder.create()
-            self._folder.write(TRIAL, b"")
-            self._folder.remove(TRIAL)
-        except Exception as error:  # object stores have exceptions of their own
+            self.folder.create()
+            self.folder.check_writable()
+        except OSError as error:
             raise InputError(
                 f"{self.url} cannot be written: {_reason(error)}; choose another --output"
             ) from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock of this local directory, which is created if it is missing.
+    def locked(self, shared: bool = False) -> Iterator[None]:
+        """Hold the lock of this directory, which is created if it is missing.
 
-        On a file system without locks nothing is locked. Raises InputError, which names the holder,
-        if another sweep writes to the directory.
+        With `shared`, others may share it: sweeps, which take leases for what they measure. On a
+        file system without locks nothing is locked. Raises InputError, which names the holder, if
+        another process has the lock.
         """
         with ExitStack() as stack:
             try:
                 with suppress(Exception):  # check_writable reports it
-                    self._folder.create()
-                stack.enter_context(self._folder.locked())
+                    self.folder.create()
+                machine = lease_key("directory", this_machine().identity)
+                stack.enter_context(self.folder.locked(shared, machine))
             except LockHeld as error:
                 by = f": {error.holder}" if error.holder else ""
                 raise InputError(
-                    f"another sweep writes to {self.url}{by}; wait until it ends, or choose "
+                    f"another command writes to {self.url}{by}; wait until it ends, or choose "
                     "another --output"
                 ) from None
             except OSError as error:
@@ -151,20 +164,86 @@ class RunDirectory:
                     ) from None
             yield
 
+    def stored(self, keys: Collection[str]) -> frozenset[str]:
+        """Those of these cells that were measured: see `has`, which also says what it raises."""
+        sizes = self._sizes()
+        if sizes is None:
+            return frozenset(key for key in keys if self.has(key))
+        names = [f"{key}.json" for key in keys]
+        for name in names:
+            if name not in sizes:
+                self._not_found(name.removesuffix(".json"))
+        found = set()
+        present = [name for name in names if name in sizes]
+        for name, data in self.folder.read_each(present, MOST_JSON_BYTES):
+            key = name.removesuffix(".json")
+            if self._has(key, partial(_or_raise, data), lambda name: sizes.get(name, -1)):
+                found.add(key)
+        return frozenset(found)
+
+    def _sizes(self) -> dict[str, int] | None:
+        try:
+            return self.folder.sizes()
+        except OSError as error:
+            raise InputError(
+                f"{self.url} cannot be read: {_reason(error)}; choose another --output"
+            ) from None
+
+    def appeared(self) -> frozenset[str]:
+        """The cells that `has` did not find, and that somebody has stored since then.
+
+        Raises GpubenchError if the directory cannot be read.
+        """
+        names = {name.removesuffix(".json") for name in self.file_names()}
+        return frozenset(key for key in names if self._found.get(key, "") is None)
+
+    def written_meanwhile(self, key: str) -> bool:
+        """Whether somebody has stored this cell since `has` looked for it, perhaps with an error.
+
+        Raises GpubenchError if the directory cannot be read.
+        """
+        try:
+            found = _digest(self.folder.read(f"{key}.json", MOST_JSON_BYTES))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return False
+            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
+        return found != self._found.get(key)
+
+    def file_names(self) -> list[str]:
+        """The names of all files. Raises GpubenchError if the directory cannot be read."""
+        try:
+            return self.folder.names()
+        except OSError as error:
+            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
+
+    def cannot_write(self, error: OSError) -> GpubenchError:
+        return GpubenchError(f"{self.url} cannot be written: {_reason(error)}")
+
     def has(self, key: str) -> bool:
         """Whether this cell was measured, and its sample file is as it was written.
 
         A cell that failed is measured again, and so is one whose files are damaged. Raises
         InputError if the files cannot be read, or if a document of another kind has their name.
         """
+        return self._has(
+            key, lambda: self.folder.read(f"{key}.json", MOST_JSON_BYTES), self.folder.size
+        )
+
+    def _has(self, key: str, read: Callable[[], bytes], size: Callable[[str], int]) -> bool:
+        """As `has`. `read` reads the document, and `size` gives the bytes of a file."""
         name = f"{key}.json"
         try:
-            result = self._read_result(key)
+            data = read()
+            self._found.setdefault(key, _digest(data))
+            result = parse_result(*self._text(key, data))
             name = f"{key}.parquet"
-            return result.error is None and self._has_samples(key, result)
+            return result.error is None and self._has_samples(key, result, size)
         except FileNotFoundError:
             if name.endswith(".json"):
-                self._absent.add(key)
+                self._not_found(key)
             return False
         except OtherDocument as error:
             raise InputError(f"{error}; move it away, or choose another --output") from None
@@ -177,7 +256,11 @@ class RunDirectory:
                 f"{self.url}/{name} cannot be read: {_reason(error)}; choose another --output"
             ) from None
 
-    def _has_samples(self, key: str, result: Result) -> bool:
+    def _not_found(self, key: str) -> None:
+        self._absent.add(key)
+        self._found.setdefault(key, None)
+
+    def _has_samples(self, key: str, result: Result, size: Callable[[str], int]) -> bool:
         """Whether the sample file is the one that was written with the result.
 
         Raises OSError and InputError if it cannot be read.
@@ -187,8 +270,8 @@ class RunDirectory:
             samples = self.read_samples(key) if result.requests.completed else None
             return (0 if samples is None else len(samples)) >= result.requests.completed
         name = f"{key}.parquet"
-        same_size = self._folder.size(name) == written.bytes
-        return same_size and self._folder.digest(name) in {None, written.sha256}
+        same_size = size(name) == written.bytes
+        return same_size and self.folder.digest(name) in {None, written.sha256}
 
     def write(self, key: str, result: Result, samples: Samples | None = None) -> None:
         """Write a cell. The result is written last: if it exists, the cell is complete.
@@ -201,41 +284,57 @@ class RunDirectory:
     def store(self, key: str, files: CellFiles) -> None:
         """Write the files of a cell, which another process may have measured. As `write`."""
         is_new = key in self._absent
+        if self.before_store is not None:
+            self.before_store(key)
         try:
-            if is_new and self._exists(f"{key}.json"):
-                raise FileExistsError
             if files.samples is not None:
-                self._folder.write(f"{key}.parquet", files.samples)
-            self._folder.write(f"{key}.json", files.document, replace=not is_new)
+                self._store_samples(key, files.samples, is_new)
+            self.folder.write(f"{key}.json", files.document, replace=not is_new)
         except FileExistsError:
-            raise GpubenchError(
-                f"another process has written {self.url}/{key}.json meanwhile, and its file is "
-                "kept; let only one sweep at a time write to a directory"
+            raise Superseded(
+                f"another process has written {self.url}/{key}.json meanwhile, and its file is kept"
             ) from None
         except OSError as error:
-            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+            kept = _keep_elsewhere(key, files)
+            raise GpubenchError(f"{self.cannot_write(error)}; {kept}") from error
         self._absent.discard(key)
+
+    def _store_samples(self, key: str, samples: bytes, is_new: bool) -> None:
+        """Raises FileExistsError if somebody else has written the whole cell meanwhile."""
+        try:
+            self.folder.write(f"{key}.parquet", samples, replace=not is_new)
+        except FileExistsError:
+            if self._exists(f"{key}.json"):
+                raise
+            # A process that was lost has left them without a document.
+            self.folder.write(f"{key}.parquet", samples)
 
     def _exists(self, name: str) -> bool:
         try:
-            self._folder.size(name)
+            self.folder.size(name)
         except FileNotFoundError:
             return False
         return True
 
-    def read_all(self, searches: bool = False, cold: bool = False) -> Contents:
+    def read_all(
+        self,
+        searches: bool = False,
+        cold: bool = False,
+        wanted: Callable[[str], bool] = lambda _: True,
+    ) -> Contents:
         """Every cell, and every search and the cold starts if they are wanted.
 
-        A file that cannot be read is among the problems.
+        `wanted` says whether a document of this name is to be read. A file that cannot be read is
+        among the problems.
 
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
         try:
-            found = self._folder.exists()
+            found = self.folder.exists()
             documents = [
                 name[:-5]
-                for name in (self._folder.names() if found else [])
-                if name.endswith(".json") and not name.startswith(".")
+                for name in (self.folder.names() if found else [])
+                if name.endswith(".json") and not name.startswith(".") and wanted(name[:-5])
             ]
         except Exception as error:
             raise InputError(f"{self.url} cannot be read: {_reason(error)}") from None
@@ -257,14 +356,16 @@ class RunDirectory:
         found_searches: list[tuple[str, SearchResult]] = []
         found_cold: list[tuple[str, ColdResult]] = []
         problems: list[str] = []
-        for key in keys:
+        for name, data in self.folder.read_each([f"{key}.json" for key in keys], MOST_JSON_BYTES):
+            key = name.removesuffix(".json")
             try:
+                text = self._text(key, _or_raise(data))
                 if key.startswith(_SEARCH):
-                    found_searches.append((key, self._read_search(key)))
+                    found_searches.append((key, parse_search(*text)))
                 elif key.startswith(_COLD):
-                    found_cold.append((key, parse_cold(*self._read_text(key))))
+                    found_cold.append((key, parse_cold(*text)))
                 else:
-                    cells.append((key, self._read_result(key)))
+                    cells.append((key, parse_result(*text)))
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
@@ -311,7 +412,7 @@ class RunDirectory:
         Raises GpubenchError if the directory can no longer be written.
         """
         try:
-            self._folder.write(f"{key}.json", result.to_json().encode())
+            self.folder.write(f"{key}.json", result.to_json().encode())
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
@@ -324,7 +425,7 @@ class RunDirectory:
         """
         name = f"{key}.parquet"
         try:
-            data = self._folder.read(name, _MOST_SAMPLE_BYTES)
+            data = self.folder.read(name, _MOST_SAMPLE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -366,7 +467,7 @@ class RunDirectory:
     def write_search(self, name: str, found: SearchResult) -> None:
         """Raises GpubenchError if the directory can no longer be written."""
         try:
-            self._folder.write(f"{name}.json", found.to_json().encode())
+            self.folder.write(f"{name}.json", found.to_json().encode())
         except OSError as error:
             raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
 
@@ -378,8 +479,10 @@ class RunDirectory:
 
     def _read_text(self, name: str) -> tuple[str, str]:
         """The text of a document, and where it is, for messages."""
+        return self._text(name, self.folder.read(f"{name}.json", MOST_JSON_BYTES))
+
+    def _text(self, name: str, data: bytes) -> tuple[str, str]:
         origin = f"{self.url}/{name}.json"
-        data = self._folder.read(f"{name}.json", MOST_JSON_BYTES)
         try:
             return data.decode(), origin
         except UnicodeDecodeError:
@@ -424,6 +527,28 @@ def write_samples(path: str | Path, samples: Samples) -> None:
         write_file(Path(path), to_parquet(samples))
     except OSError as error:
         raise GpubenchError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def _or_raise(found: bytes | OSError) -> bytes:
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _keep_elsewhere(key: str, files: CellFiles) -> str:
+    """Write the files of a cell to a new local folder. Returns where they are, for a message."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gpubench-kept-"))
+        for suffix, data in (("parquet", files.samples), ("json", files.document)):
+            if data is not None:
+                write_file(folder / f"{key}.{suffix}", data)
+    except OSError as error:
+        return f"what was measured last is lost: {tempfile.gettempdir()}: {_reason(error)}"
+    return f"what was measured last is in {folder}: copy its files there, or measure it again"
 
 
 def _reason(error: Exception) -> str:

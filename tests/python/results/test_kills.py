@@ -24,8 +24,8 @@ GRID: dict[str, object] = {
     "workers": [1, 2],
 }
 
-# The writes of a sweep of two cells: the test file, then samples and result of each cell.
-WRITES = ("trial", "samples 1", "result 1", "samples 2", "result 2")
+# The writes of a sweep of two cells: the test file, then lease, samples and result of each cell.
+WRITES = ("trial", "lease 1", "samples 1", "result 1", "lease 2", "samples 2", "result 2")
 
 
 def sweep_and_die(run: Path, write: int, where: str) -> None:
@@ -49,8 +49,8 @@ FRESH.set_forkserver_preload(["gpubench.measure.sweep", "gpubench.measure.cell",
 CRASHES = [
     (write, point)
     for write in WRITES
-    for point in WRITE_POINTS
-    if point != "linked" or write.startswith("result")
+    for point in (("written", "linked") if write.startswith("lease") else WRITE_POINTS)
+    if point != "linked" or write != "trial"
 ]
 
 

@@ -1,0 +1,18 @@
+"""URLs in messages and in documents: without passwords, and without signatures in their query."""
+
+from __future__ import annotations
+
+import re
+
+# "user:password@" before the host. A name alone stays: abfs://container@account is an address.
+_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s/]*@", re.IGNORECASE)
+_QUERY = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?'\"]+)\?[^\s'\"]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """A URL, or a message that contains some, without what may be secret in them."""
+    return _QUERY.sub(r"\g<address>", _PASSWORD.sub(r"\g<scheme>", text))
+
+
+def has_secrets(url: str) -> bool:
+    return without_secrets(url) != url

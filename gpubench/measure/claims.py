@@ -1,0 +1,154 @@
+"""Which turns of a sweep this process measures, when others measure the same sweep.
+
+Several machines may work on one run directory, and several processes of a machine. Each takes the
+lease of an engine (and of the number of the repeat) before it measures the cells of this engine.
+What another one measures meanwhile is postponed. docs/many_machines.md describes the leases.
+
+A sweep that nobody else works on has the order of its plan. As soon as a process meets the work of
+another one, it goes on at a random engine. So processes meet rarely, and cells that are neighbours
+in the plan, which share a model, are still mostly measured one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from random import Random
+from typing import TYPE_CHECKING
+
+from gpubench.files.leases import LeaseHeld, LeaseLost, Leases, lease_key
+from gpubench.measure.engine_key import engine_settings
+from gpubench.results.run_directory import RunDirectory, Superseded
+
+if TYPE_CHECKING:
+    from gpubench.measure.progress import Progress
+    from gpubench.measure.rounds import RepeatedCell, Turn
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Turns of one engine, which follow each other in the plan."""
+
+    key: str  # of the lease
+    turns: tuple[Turn, ...]
+
+
+@dataclass
+class Claims:
+    """The leases of a sweep. Used as a context manager, it releases what is held at the end."""
+
+    directory: RunDirectory
+    machine: str  # its identity
+    leases: Leases
+    group_of: Callable[[RepeatedCell], Hashable]
+    progress: Progress
+    wait: bool  # at the end, for what others measure
+    random: Random = field(default_factory=Random)
+    begun: set[str] = field(default_factory=set)  # the names of the documents of all turns
+    _postponed: list[_Claim] = field(default_factory=list)
+
+    def __enter__(self) -> Claims:
+        self.leases.__enter__()
+        self.leases.look(self.directory.file_names())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.directory.before_store = None
+        self.leases.__exit__(*error)
+        if error[0] is None:
+            self.leases.look(self.directory.file_names(), remove=True)
+
+    def turns(self, missing: Sequence[Turn]) -> Iterator[Turn]:
+        """The turns that this process measures now, in this order.
+
+        The lease of a turn is held until the next one is asked for. Raises GpubenchError if the
+        directory can no longer be written.
+        """
+        left = [_Claim(key, tuple(turns)) for key, turns in groupby(missing, key=self._lease_key)]
+        yield from self._taken(left)
+
+    def rest(self) -> Iterator[Turn]:
+        """The postponed turns that this process has to measure after all.
+
+        With `wait`, this ends when each of them is stored, by whoever measured it.
+        """
+        told = False
+        while self._postponed:
+            tried, self._postponed = self._postponed, []
+            held: list[LeaseHeld] = []
+            yield from self._taken(self._open(tried), held)
+            if not self._postponed or not self.wait:
+                return
+            if held and not told:
+                told = True
+                turns = sum(len(claim.turns) for claim in self._postponed)
+                self.progress.waits_for(held[0].holder, turns)
+            time.sleep(self.leases.times.poll_s)
+
+    def _taken(self, left: list[_Claim], held: list[LeaseHeld] | None = None) -> Iterator[Turn]:
+        while left:
+            claim, *left = left
+            try:
+                lease = self.leases.take(claim.key, claim.turns[0].name)
+            except LeaseHeld as error:
+                self._postponed.append(claim)
+                if held is not None:
+                    held.append(error)
+                left = self._elsewhere(left)
+                continue
+            except OSError as error:
+                raise self.directory.cannot_write(error) from error
+            with lease:
+
+                def confirm(key: str) -> None:
+                    try:
+                        lease.confirm()  # noqa: B023 (it is called within this turn of the loop)
+                    except LeaseLost:
+                        raise Superseded(
+                            f"{self.directory.url}/{key}.json: this process was stopped for so "
+                            "long that another one has begun to measure it; its file is kept"
+                        ) from None
+
+                self.directory.before_store = confirm
+                met = False
+                for number, turn in enumerate(claim.turns):
+                    if self.directory.written_meanwhile(turn.name):
+                        met = True
+                        continue
+                    if number:
+                        try:
+                            lease.begin(turn.name)
+                        except OSError as error:
+                            raise self.directory.cannot_write(error) from error
+                    self.begun.add(turn.name)
+                    yield replace(turn, lost_attempts=lease.lost_attempts(turn.name))
+                    if lease.is_lost:
+                        self._postponed.append(replace(claim, turns=claim.turns[number:]))
+                        met = True
+                        break
+            if met:
+                left = self._elsewhere(left)
+
+    def _elsewhere(self, left: Sequence[_Claim]) -> list[_Claim]:
+        """The claims that are still open, beginning at a random one."""
+        found = self._open(left)
+        start = self.random.randrange(len(found)) if found else 0
+        return found[start:] + found[:start]
+
+    def _open(self, claims: Iterable[_Claim]) -> list[_Claim]:
+        """The claims without the turns that somebody else has stored meanwhile."""
+        stored = self.directory.appeared()
+        found = []
+        for claim in claims:
+            turns = tuple(turn for turn in claim.turns if turn.name not in stored)
+            if turns:
+                found.append(replace(claim, turns=turns))
+        return found
+
+    def _lease_key(self, turn: Turn) -> str:
+        # A cell that shares no engine is its own group. The lease is then for this cell alone.
+        cell = turn.of
+        shared = cell.key if self.group_of(cell) is cell else engine_settings(cell.cell)
+        return lease_key(self.machine, shared, turn.number)

@@ -1,0 +1,174 @@
+"""Many processes measure one sweep of synthetic cells into one directory of an S3 server of moto.
+
+    python tests/benchmarks/shared_directory.py --cells 10000 --processes 8
+
+Prints how many cells were lost, how many were measured twice, and the time for each cell: the wall
+time of all processes together, divided by the number of cells. Server and processes share the cores
+of this machine, so a real store with a network has other times. With --kill N, N of the processes
+are killed (SIGKILL) at random moments and started again. With --local, the directory is local.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+REGION = "us-east-1"
+# Each process starts with the imports done and without threads.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["gpubench.measure.sweep", "pyarrow.parquet", "s3fs"])
+
+
+def serve(pipe: object) -> None:
+    """A server of moto, until this process is ended."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise a line for each request
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    pipe.send(server.get_host_and_port()[1])  # type: ignore[attr-defined]
+    pipe.recv()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def s3_directory() -> Iterator[str]:
+    import boto3
+
+    near, far = PROCESSES.Pipe()
+    server = PROCESSES.Process(target=serve, args=(far,), daemon=True)
+    server.start()
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{near.recv()}",
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing-secret",
+        AWS_DEFAULT_REGION=REGION,
+    )
+    boto3.client("s3").create_bucket(Bucket="sweep")
+    try:
+        yield "s3://sweep/run"
+    finally:
+        server.terminate()
+        server.join()
+
+
+def measure(directory: str, cells: int, log: Path, environment: dict[str, str]) -> None:
+    """One process of the sweep. It logs each cell that it has stored."""
+    os.environ.update(environment)
+    import gpubench.files.leases as leases
+    from gpubench.cells.grid import parse_grids, sweep_cells
+    from gpubench.measure.progress import Progress
+    from gpubench.measure.sweep import measure_cells
+    from gpubench.results.result import Result
+    from gpubench.system.machine import this_machine
+
+    grid = {
+        "model": "synthetic",
+        "service_time": "0",
+        "warmup": 0,
+        "requests": 10,
+        "seed": list(range(cells)),
+    }
+
+    class Log(Progress):
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
+            with log.open("a") as file:
+                file.write(f"{result.spec.seed} {result.lost_attempts} {elapsed_s}\n")
+
+        def superseded(self, reason: str) -> None:
+            with log.open("a") as file:
+                file.write(f"superseded {reason}\n")
+
+    machine = this_machine()
+    planned = sweep_cells(parse_grids(grid, "the program"), machine)
+    times = leases.LeaseTimes(poll_s=1.0)
+    measure_cells(planned, directory, machine, Log(), wait=False, times=times)
+
+
+def run(directory: str, cells: int, processes: int, kills: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / f"{number}.log" for number in range(processes)]
+
+        def start(log: Path) -> BaseProcess:
+            process = PROCESSES.Process(target=measure, args=(directory, cells, log, environment))
+            process.start()
+            return process
+
+        began = time.monotonic()
+        running = {log: start(log) for log in logs}
+        for _ in range(kills):
+            time.sleep(random.uniform(0.5, 2.0))
+            log = random.choice(logs)
+            if running[log].is_alive():
+                running[log].kill()
+                running[log].join()
+                running[log] = start(log)
+        for process in running.values():
+            process.join()
+        # Without waiting, a process may end while another one still holds what was lost.
+        last = start(Path(folder) / "last.log")
+        last.join()
+        elapsed_s = time.monotonic() - began
+        report(directory, cells, processes, kills, elapsed_s, sorted(Path(folder).glob("*.log")))
+
+
+def report(
+    directory: str, cells: int, processes: int, kills: int, elapsed_s: float, logs: list[Path]
+) -> None:
+    from gpubench.results.run_directory import open_run
+
+    measured: Counter[str] = Counter()
+    superseded = lost_attempts = 0
+    measuring_s = 0.0
+    for log in logs:
+        for line in log.read_text().splitlines():
+            seed, lost, rest = line.split(" ", 2)
+            if seed == "superseded":
+                superseded += 1
+            else:
+                measured[seed] += 1
+                lost_attempts += int(lost)
+                measuring_s += float(rest)
+    contents = open_run(directory).read_all()
+    seeds = {str(result.spec.seed) for _, result in contents.cells}
+    left = [name for name in open_run(directory).file_names() if name.startswith(".")]
+    print(f"{cells:,} cells, {processes} processes, {kills} kills: {directory}")
+    print(f"lost: {cells - len(seeds)}; damaged documents: {len(contents.problems)}")
+    print(f"stored twice: {sum(count - 1 for count in measured.values())}")
+    print(f"measured, and not stored because another process was faster: {superseded}")
+    print(f"attempts that were lost with a process, according to the results: {lost_attempts}")
+    print(f"leases and test files that remain: {len(left)}")
+    print(f"{elapsed_s:.1f} s, {1000 * elapsed_s / cells:.1f} ms for each cell")
+    print(
+        f"of it in each process: {1000 * measuring_s / cells / processes:.1f} ms measuring, storing"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--kill", type=int, default=0, metavar="N")
+    parser.add_argument("--local", action="store_true")
+    given = parser.parse_args()
+    if given.local:
+        with tempfile.TemporaryDirectory() as directory:
+            run(directory, given.cells, given.processes, given.kill)
+        return
+    with s3_directory() as url:
+        run(url, given.cells, given.processes, given.kill)
+
+
+if __name__ == "__main__":
+    main()

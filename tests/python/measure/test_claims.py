@@ -1,0 +1,394 @@
+"""Several processes measure one sweep into one directory: each cell once, and none is lost."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+
+import factories
+import pytest
+from moto_server import aws, bucket, moto_server
+
+import gpubench
+from gpubench.cells.grid import PlannedCells, parse_grids, sweep_cells
+from gpubench.files.leases import Leases, LeaseTimes
+from gpubench.files.process_identity import ProcessIdentity
+from gpubench.measure.claims import Claims
+from gpubench.measure.progress import Progress
+from gpubench.measure.rounds import RepeatedCell, Turn, engine_group
+from gpubench.measure.sweep import SweepOutcome, measure_cells
+from gpubench.results.result import Result
+from gpubench.results.run_directory import cell_files, open_run
+from gpubench.spec.spec import Spec
+from gpubench.system.machine import this_machine
+
+__all__ = ["aws", "bucket", "moto_server"]  # fixtures
+
+TIMES = LeaseTimes(poll_s=0.01)
+
+
+def plan(*seeds: int) -> PlannedCells:
+    grid = {
+        "model": "synthetic",
+        "service_time": "10us",
+        "warmup": 0,
+        "requests": 10,
+        "seed": list(seeds),
+    }
+    return sweep_cells(parse_grids(grid, "the test"), this_machine())
+
+
+def measured(
+    url: str,
+    progress: Progress | None = None,
+    cells: int = 4,
+    wait: bool = True,
+    times: LeaseTimes = TIMES,
+) -> SweepOutcome:
+    return measure_cells(plan(*range(cells)), url, this_machine(), progress, wait=wait, times=times)
+
+
+class Recorder(Progress):
+    """Calls `at_first` when the first cell begins."""
+
+    def __init__(self, at_first: Callable[[], object] = lambda: None) -> None:
+        self.seeds: list[int] = []
+        self.waited: list[tuple[str, int]] = []
+        self.reasons: list[str] = []
+        self._at_first = at_first
+
+    def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+        if number == 1 and not self.reasons:
+            self._at_first()
+
+    def cell_ended(self, result: Result, elapsed_s: float) -> None:
+        self.seeds.append(result.spec.seed)
+
+    def waits_for(self, holder: str, turns: int) -> None:
+        self.waited.append((holder, turns))
+
+    def superseded(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+@pytest.fixture(params=["local", "s3"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/run"
+    return str(tmp_path / "run")
+
+
+def hidden(url: str) -> list[str]:
+    return [name for name in open_run(url).file_names() if name.startswith(".")]
+
+
+def test_a_cell_that_another_sweep_measures_is_left_to_it(run: str) -> None:
+    second = Recorder()
+    first = Recorder(lambda: measured(run, second, wait=False))
+    outcome = measured(run, first)
+    assert (first.seeds, sorted(second.seeds)) == ([0], [1, 2, 3])
+    assert [result.spec.seed for result in outcome.results] == [0, 1, 2, 3]
+    assert {result.lost_attempts for result in outcome.results} == {0}
+    assert [name for name in hidden(run) if name != ".gpubench-lock"] == []
+
+
+def test_a_worker_that_does_not_wait_returns_its_own_results(run: str) -> None:
+    outcomes = []
+    measured(run, Recorder(lambda: outcomes.append(measured(run, wait=False))))
+    [outcome] = outcomes
+    assert sorted(result.spec.seed for result in outcome.results) == [1, 2, 3]
+
+
+class OtherMachine:
+    """A process of another machine of the same type, which has the lease of a cell."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        self._directory = open_run(url)
+        identity = this_machine().identity
+        [cell] = plan(seed).cells
+        self.turn = Turn(RepeatedCell(cell, cell.spec.key(identity), self._directory), 1)
+        leases = Leases(self._directory.folder)
+        leases._process = ProcessIdentity("host-b", "another kernel", 7, 1)
+        self._claims = Claims(
+            self._directory, identity, leases, engine_group, Progress(), wait=False
+        )
+        self._turns = self._claims.turns([self.turn])
+        next(self._turns)
+
+    def stop(self) -> None:
+        list(self._turns)
+
+    def store(self) -> None:
+        """Store a result, and release the lease."""
+        spec = self.turn.of.cell.spec
+        result = factories.result(throughput=123.0).model_copy(update={"spec": spec})
+        self._directory.store(self.turn.name, cell_files(result, None))
+        self.stop()
+
+
+def test_a_sweep_waits_for_what_another_machine_measures(run: str) -> None:
+    class StoredMeanwhile(Recorder):
+        def waits_for(self, holder: str, turns: int) -> None:
+            super().waits_for(holder, turns)
+            other.store()
+
+    open_run(run).folder.create()
+    other, progress = OtherMachine(run, seed=2), StoredMeanwhile()
+    outcome = measured(run, progress)
+    assert sorted(progress.seeds) == [0, 1, 3]
+    [(holder, turns)] = progress.waited
+    assert holder.startswith("process 7 on host-b since ")
+    assert turns == 1
+    assert [result.throughput_per_second == 123.0 for result in outcome.results] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_cell_whose_machine_is_lost_is_measured_again_and_says_so(run: str) -> None:
+    open_run(run).folder.create()
+    lost = OtherMachine(run, seed=2)
+    progress = Recorder()
+    outcome = measured(run, progress, times=LeaseTimes(expiry_s=0.2, poll_s=0.01))
+    assert sorted(progress.seeds) == [0, 1, 2, 3]
+    assert [result.lost_attempts for result in outcome.results] == [0, 0, 1, 0]
+    assert len(progress.waited) == 1
+    lost.stop()
+    assert "lease" not in " ".join(hidden(run))
+
+
+def test_the_document_that_was_written_first_stays(run: str) -> None:
+    """Also if another process has written it without a lease."""
+
+    def write() -> None:
+        # Another gpubench has no lease here, as after a long suspension.
+        result = factories.result(throughput=123.0).model_copy(
+            update={"spec": other.turn.of.cell.spec}
+        )
+        open_run(run).write(other.turn.name, result)
+
+    open_run(run).folder.create()
+    other = OtherMachine(run, seed=0)
+    other.stop()  # it releases the lease
+    progress = Recorder(write)
+    outcome = measured(run, progress)
+    [reason] = progress.reasons
+    assert f"another process has written {run}/{other.turn.name}.json meanwhile" in reason
+    assert sorted(progress.seeds) == [1, 2, 3]
+    assert outcome.results[0].throughput_per_second == 123.0
+
+
+def test_a_cell_that_failed_is_measured_once_more_by_one_of_the_sweeps(run: str) -> None:
+    open_run(run).folder.create()
+    other = OtherMachine(run, seed=1)
+    failed = factories.failed().model_copy(update={"spec": other.turn.of.cell.spec})
+    other.turn.of.directory.write(other.turn.name, failed)
+    other.stop()
+    second = Recorder()
+    first = Recorder(lambda: measured(run, second, cells=2, wait=False))
+    outcome = measured(run, first, cells=2)
+    assert (first.seeds, second.seeds) == ([0], [1])
+    assert [result.error for result in outcome.results] == [None, None]
+
+
+# Claims alone: no cell is measured.
+
+
+def claims_of(url: str, group: Callable[[RepeatedCell], object] = engine_group) -> Claims:
+    directory = open_run(url)
+    return Claims(
+        directory, "a machine", Leases(directory.folder), group, Progress(), False, Random(1)
+    )
+
+
+def turns_of(claims: Claims, *batches: int) -> list[Turn]:
+    return [
+        Turn(
+            RepeatedCell(
+                factories.a_cell(model="resnet50", batch=batch, workers=workers, runtime="eager"),
+                f"{batch}-{workers}",
+                claims.directory,
+            ),
+            1,
+        )
+        for batch in batches
+        for workers in (1, 2, 3)
+    ]
+
+
+def test_the_cells_of_an_engine_have_one_lease(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/engines"
+    with claims_of(url) as mine, claims_of(url) as others:
+        turns = turns_of(mine, 1, 2)
+        leases = set()
+        for turn in mine.turns(turns):
+            [held] = hidden(url)
+            leases.add(held)
+            if turn.name == "1-2":
+                names = [each.name for each in others.turns(turns_of(others, 1, 2))]
+                assert names == ["2-1", "2-2", "2-3"], "the other engine is free"
+        assert len(leases) == 2
+    assert hidden(url) == []
+
+
+def test_a_process_that_meets_another_one_goes_on_elsewhere(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/elsewhere"
+    with claims_of(url) as mine, claims_of(url) as others:
+        first = mine.turns(turns_of(mine, *range(1, 9)))
+        assert next(first).name == "1-1"
+        batches = [
+            int(turn.name.partition("-")[0])
+            for turn in others.turns(turns_of(others, *range(1, 9)))
+        ]
+        assert batches[0] != 2, "a random engine (the seed is fixed)"
+        order = [batch for batch, _ in itertools.groupby(batches)]
+        assert order == [*range(int(order[0]), 9), *range(2, int(order[0]))], "then in order"
+
+
+def test_a_cell_of_a_model_that_shares_nothing_needs_five_requests(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    requests: Counter[str] = Counter()
+    call = S3FileSystem._call_s3
+
+    async def counted(self: S3FileSystem, method: str, *parts: object, **named: object) -> object:
+        requests[method] += 1
+        return await call(self, method, *parts, **named)
+
+    measured(f"{bucket}/a", cells=1)
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    measured(f"{bucket}/b", cells=1, wait=False)
+    one = requests.total()
+    requests.clear()
+    measured(f"{bucket}/c", cells=6, wait=False)
+    # Five to measure it, and one to read its result at the end.
+    assert requests.total() - one == 5 * 6
+    assert requests["put_object"] == 3 * 6 + 2
+
+
+# Processes of their own.
+
+
+def sweep_in_process(
+    variables: dict[str, str], url: str, log: Path, cells: int, then: str, at: int
+) -> None:
+    """Log each stored cell. When cell `at` begins, this process gets the signal `then`."""
+    os.environ.update(variables)
+
+    class Log(Recorder):
+        def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+            if then and number == at:  # it holds the lease of this cell
+                with log.open("a") as file:
+                    file.write(f"{then} {spec.seed}\n")
+                os.kill(os.getpid(), getattr(signal, then))
+
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
+            with log.open("a") as file:
+                file.write(f"stored {result.spec.seed}\n")
+
+        def superseded(self, reason: str) -> None:
+            with log.open("a") as file:
+                file.write(f"superseded {reason}\n")
+
+    measured(url, Log(), cells, times=LeaseTimes(heartbeat_s=0.2, expiry_s=2.0, poll_s=0.05))
+
+
+# Each process starts with the imports done and without threads.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["gpubench.measure.sweep", "gpubench.measure.cell", "pyarrow.parquet"])
+
+
+def process(url: str, log: Path, cells: int, then: str = "", at: int = 0) -> BaseProcess:
+    # The process that starts them has another environment.
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    started = FRESH.Process(target=sweep_in_process, args=(variables, url, log, cells, then, at))
+    started.start()
+    return started
+
+
+def lines(log: Path, word: str) -> list[str]:
+    return [
+        rest
+        for kind, _, rest in (line.partition(" ") for line in log.read_text().splitlines())
+        if kind == word
+    ]
+
+
+def test_processes_measure_every_cell_once_although_one_is_killed(run: str, tmp_path: Path) -> None:
+    cells = 16
+    logs = [tmp_path / f"{number}.log" for number in range(3)]
+    processes = [process(run, logs[0], cells, "SIGKILL", 2)]
+    processes += [process(run, log, cells) for log in logs[1:]]
+    for each in processes:
+        each.join()
+    assert [each.exitcode for each in processes] == [-signal.SIGKILL, 0, 0]
+    stored = Counter(seed for log in logs for seed in lines(log, "stored"))
+    assert stored == {str(seed): 1 for seed in range(cells)}
+    contents = open_run(run).read_all()
+    assert contents.problems == []
+    [killed] = lines(logs[0], "SIGKILL")
+    lost = {str(result.spec.seed): result.lost_attempts for _, result in contents.cells}
+    assert lost == {str(seed): int(str(seed) == killed) for seed in range(cells)}
+    assert hidden(run) == []
+
+
+def state(of: BaseProcess) -> str:
+    """One letter: see proc_pid_stat(5)."""
+    return Path(f"/proc/{of.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_holder_that_was_suspended_stores_nothing_after_its_lease_was_taken(
+    run: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    suspended = process(run, log, 1, "SIGSTOP", 1)
+    try:
+        while state(suspended) != "T":
+            assert suspended.is_alive()
+        mine = Recorder()
+        [result] = measured(run, mine, 1, times=LeaseTimes(expiry_s=0.5, poll_s=0.05)).results
+        assert mine.seeds == [0]
+        assert result.lost_attempts == 1
+        os.kill(suspended.pid or 0, signal.SIGCONT)
+        suspended.join()
+        assert suspended.exitcode == 0
+    finally:
+        suspended.kill()
+    assert lines(log, "stored") == []
+    assert len(lines(log, "superseded")) == 1
+    [(_, kept)] = open_run(run).read_all().cells
+    assert kept == result
+    assert hidden(run) == []
+
+
+def test_two_commands_share_a_local_directory(tmp_path: Path) -> None:
+    inner: list[Result] = []
+
+    class Second(Progress):
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
+            if not inner:
+                inner.extend(gpubench.sweep({**GRID, "workers": 3}, tmp_path / "run"))
+
+    assert len(gpubench.sweep(GRID, tmp_path / "run", Second())) == 2
+    assert len(inner) == 1
+    assert len(list((tmp_path / "run").iterdir())) == 6
+
+
+GRID: dict[str, object] = {
+    "model": "synthetic",
+    "service_time": "10us",
+    "warmup": 0,
+    "requests": 10,
+    "workers": [1, 2],
+}
