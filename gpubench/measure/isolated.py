@@ -91,9 +91,9 @@ class EngineProcesses:
     ) -> MeasuredCell:
         """Measure one cell. If the process dies, the result has the error.
 
-        `repeat` and `lost_attempts` become part of the document. `keep` is called with the complete cell, before a
-        Ctrl-C can interrupt it. On Ctrl-C the process ends, `keep` is called with what was measured
-        until then, if there is anything, and KeyboardInterrupt is raised.
+        `repeat` and `lost_attempts` become part of the document. `keep` is called with the complete
+        cell, before a Ctrl-C can interrupt it. On Ctrl-C the process ends, `keep` is called with
+        what was measured until then, if there is anything, and KeyboardInterrupt is raised.
         """
         with self._interruptible():
             measured = self._measured(cell, repeat, lost_attempts)
