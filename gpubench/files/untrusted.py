@@ -87,7 +87,8 @@ def _bytes(size: int) -> str:
 def parse_json(text: str, origin: str, most_values: int = _MOST_VALUES) -> Any:
     """A JSON document without repeated keys and impossible numbers, and not nested too deeply.
 
-    It has at most `most_values` values, since a schema may report an error for each. Raises InputError, which names `origin` and the line or the key.
+    It has at most `most_values` values, since a schema may report an error for each. Raises
+    InputError, which names `origin` and the line or the key.
     """
     try:
         document = json.loads(

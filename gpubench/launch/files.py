@@ -182,7 +182,9 @@ class LaunchFiles:
             except InputError:
                 return None
 
-        return {name: file for name, file in zip(names, each(read, names), strict=True) if file}
+        return {
+            name: file for name, file in zip(names, in_parallel(read, names), strict=True) if file
+        }
 
     def _read(self, name: str, kind: type[Parsed]) -> Parsed:
         origin = f"{self.url}/{name}"
@@ -217,7 +219,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def each(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+def in_parallel(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
     """The answer for each item, in order. Several requests are in flight at once."""
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(function, items))

@@ -23,6 +23,7 @@ from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 
 _MOST_SYNTHETIC = 20
+_OTHER_ACCELERATORS = ("Inferentia2", "Trainium")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class PlannedJobs:
     jobs: list[Job]  # by type of instance, in the order in which the sweep names the types
     skipped: dict[str, int]  # why cells are left out -> how many
     hardware: dict[str, Instance]  # of each type of instance
+    price_names: dict[str, str]  # under which the sweep names each type first
 
 
 def plan_jobs(grids: Sequence[Grid], catalog: Catalog, max_cells: int = MAX_CELLS) -> PlannedJobs:
@@ -41,6 +43,7 @@ def plan_jobs(grids: Sequence[Grid], catalog: Catalog, max_cells: int = MAX_CELL
     there are too many cells, or if there is none.
     """
     refuse_too_many(grids, max_cells)
+    price_names: dict[str, str] = {}
     hardware: dict[str, Instance] = {}
     skipped: Counter[str] = Counter()
     # For each type of instance and engine, the cells in their first order, each once.
@@ -48,6 +51,8 @@ def plan_jobs(grids: Sequence[Grid], catalog: Catalog, max_cells: int = MAX_CELL
     for grid in grids:
         for spec in expand(grid):
             for instance, asked in _on_each_instance(spec, catalog, hardware).items():
+                if instance is not None:
+                    price_names.setdefault(instance, asked.instance[0])
                 row = None if instance is None else hardware[instance]
                 if row is not None and grid.only_on not in {None, _kind(row)}:
                     continue
@@ -75,7 +80,7 @@ def plan_jobs(grids: Sequence[Grid], catalog: Catalog, max_cells: int = MAX_CELL
             f"these grids have {count:,} cells on all instances together, and the limit is "
             f"{max_cells:,}; shorten a list, or raise --max-cells"
         )
-    return PlannedJobs(planned, dict(skipped), hardware)
+    return PlannedJobs(planned, dict(skipped), hardware, price_names)
 
 
 def _parts(
@@ -150,22 +155,24 @@ def _launched(spec: Spec, grid: Grid, row: Instance | None) -> LaunchedCell:
     return LaunchedCell.model_validate(settings)
 
 
+def gpu_count(row: Instance) -> int:
+    """The GPUs of a machine, without accelerators on which gpubench cannot measure."""
+    is_gpu = row.accelerator is not None and row.accelerator not in _OTHER_ACCELERATORS
+    return row.accelerator_count if is_gpu else 0
+
+
 def _kind(row: Instance) -> str:
-    return "cuda" if row.accelerator_count else "cpu"
+    return "cuda" if gpu_count(row) else "cpu"
 
 
 def _impossible(spec: Spec, row: Instance) -> str | None:
     """Why this type of instance cannot measure a cell; None if it may be able to."""
-    wanted = [device for device in spec.devices if device.startswith("cuda:")]
-    most = max((int(device.removeprefix("cuda:")) for device in wanted), default=-1) + 1
-    if (wanted or spec.device in {"all", "cuda"}) and not row.accelerator_count:
-        return f"--device {spec.device}: {row.name} has no GPU; choose cpu, or another instance"
-    if most > row.accelerator_count:
-        return (
-            f"--device {spec.device}: {row.name} has {row.accelerator_count} GPU; choose "
-            "cuda:0, or an instance with more"
-            if row.accelerator_count == 1
-            else f"--device {spec.device}: {row.name} has {row.accelerator_count} GPUs; choose "
-            f"cuda:0 to cuda:{row.accelerator_count - 1}, or an instance with more"
-        )
+    gpus = gpu_count(row)
+    device = f"--device {spec.device}: {row.name}"
+    if spec.device not in {"auto", "cpu"} and not gpus:
+        return f"{device} has no GPU that gpubench can use; choose cpu, or another instance"
+    numbers = [int(each[5:]) for each in spec.devices if each.startswith("cuda:")]
+    if max(numbers, default=0) >= max(gpus, 1):
+        have = "1 GPU, cuda:0" if gpus == 1 else f"{gpus} GPUs, cuda:0 to cuda:{gpus - 1}"
+        return f"{device} has {have}; choose one of these, or another instance"
     return None
