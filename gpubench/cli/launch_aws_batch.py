@@ -6,7 +6,6 @@ import click
 
 from gpubench.cli.launch_options import AskedLaunch, launch_options
 from gpubench.cli.sections import Command, Option
-from gpubench.errors import InputError
 
 _SECTION = "AWS Batch"
 
@@ -18,7 +17,7 @@ _SECTION = "AWS Batch"
     cls=Option,
     section=_SECTION,
     multiple=True,
-    metavar="[TYPE=]QUEUE",
+    metavar="[INSTANCE=]QUEUE",
     help="Job queue, by name or ARN. Each type of instance needs a queue of its own. Repeatable.",
 )
 @click.option(
@@ -26,7 +25,7 @@ _SECTION = "AWS Batch"
     cls=Option,
     section=_SECTION,
     multiple=True,
-    metavar="[TYPE=]NAME",
+    metavar="[INSTANCE=]NAME",
     help="Job definition, by name or ARN. Its image has the entry point gpubench. Repeatable.",
 )
 @click.option(
@@ -64,23 +63,6 @@ def command(
     from gpubench.launch.aws_batch import AwsBatch
 
     service = AwsBatch(
-        queues=by_instance(queue, "--queue"),
-        job_definitions=by_instance(job_definition, "--job-definition"),
-        region=region,
-        attempts=attempts,
+        queues=queue, job_definitions=job_definition, region=region, attempts=attempts
     )
     return launch_with(service, asked)
-
-
-def by_instance(values: tuple[str, ...], flag: str) -> dict[str | None, str]:
-    """A repeatable flag [TYPE=]NAME. Raises InputError for an empty part, and for a type twice."""
-    found: dict[str | None, str] = {}
-    for value in values:
-        instance, separator, name = value.rpartition("=")
-        if not name.strip() or (separator and not instance.strip()):
-            raise InputError(f"{flag} '{value}': write a name, or TYPE=NAME")
-        key = instance.strip() or None
-        if key in found:
-            raise InputError(f"{flag}: {key or 'the name for all types'} is there twice")
-        found[key] = name.strip()
-    return found
