@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,10 +238,8 @@ def test_the_record_says_why_a_worker_ended(tmp_path: Path) -> None:
     endings = []
     for error in (GpubenchError("the disk is full"), KeyboardInterrupt()):
         before = set(LaunchFiles(str(tmp_path)).workers("study"))
-        try:
+        with suppress(GpubenchError):
             worked(tmp_path, progress=Failing(error))
-        except GpubenchError:
-            pass
         records = LaunchFiles(str(tmp_path)).workers("study")
         (new,) = set(records) - before
         endings.append((records[new].ended, records[new].message))
