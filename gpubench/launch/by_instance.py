@@ -16,12 +16,12 @@ def check_instances(values: Iterable[str], flag: str, launch: Launch) -> None:
         instance, equals, rest = value.partition("=")
         name = instance if equals else ""
         if not (rest if equals else value).strip():
-            raise InputError(f"{flag} '{value}' has no value; write VALUE or INSTANCE=VALUE")
+            raise InputError(f"{flag} {value!r} has no value; write VALUE or INSTANCE=VALUE")
         if equals and instance not in known:
             hint = nearest(instance, known) if known else "the sweep names no type of instance"
-            raise InputError(f"{flag} {value}: {instance} is not measured; {hint}")
+            raise InputError(f"{flag} {value!r}: this type of instance is not measured; {hint}")
         if name in seen:
-            raise InputError(f"{flag} {value}: this is given twice; remove one")
+            raise InputError(f"{flag} {value!r} is given twice; remove one")
         seen.add(name)
 
 

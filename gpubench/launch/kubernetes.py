@@ -62,7 +62,7 @@ class Kubernetes:
         _check(self.service_account, _DNS_NAME, "--service-account", "the name of an account")
         _check(self.instance_label, _LABEL_KEY, "--instance-label", "the key of a label of nodes")
         if self.context is not None and (not self.context or self.context.startswith("-")):
-            raise InputError(f"--context '{self.context}' is not the name of a context")
+            raise InputError(f"--context {self.context!r} is not the name of a context")
         self.parsed_tolerations()
         self.parsed_volumes()
         for fleet in launch.fleets:
@@ -128,7 +128,7 @@ def _without_anchors() -> type:
 
 def _check(value: str | None, allowed: re.Pattern[str], what: str, meaning: str) -> None:
     if value is not None and not allowed.fullmatch(value):
-        raise InputError(f"{what} '{value}' cannot be used in Kubernetes; give {meaning}")
+        raise InputError(f"{what} {value!r} cannot be used in Kubernetes; give {meaning}")
 
 
 def _toleration(text: str) -> dict[str, str]:
@@ -140,7 +140,7 @@ def _toleration(text: str) -> dict[str, str]:
         or (colon and effect not in _EFFECTS)
     ):
         raise InputError(
-            f"--toleration {text}: write KEY[=VALUE][:EFFECT], like sku=gpu:NoSchedule; an effect "
+            f"--toleration {text!r}: write KEY[=VALUE][:EFFECT], like sku=gpu:NoSchedule; an effect "
             f"is {', '.join(_EFFECTS)}"
         )
     toleration = {"key": key, "operator": "Equal" if equals else "Exists"}
@@ -156,7 +156,7 @@ def _volume(text: str) -> Volume:
     plain = path.startswith("/") and len(path) > 1 and path.isprintable()
     if not _DNS_NAME.fullmatch(claim) or not plain or ":" in path or ".." in path.split("/"):
         raise InputError(
-            f"--volume {text}: write CLAIM:PATH, like models:/models, with the name of a persistent "
+            f"--volume {text!r}: write CLAIM:PATH, like models:/models, with the name of a persistent "
             "volume claim and an absolute path"
         )
     return Volume(claim, path)

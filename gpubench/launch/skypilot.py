@@ -46,13 +46,13 @@ class SkyPilot:
     def check(self, launch: Launch) -> None:
         if not _IMAGE.fullmatch(self.image):
             raise InputError(
-                f"--image '{self.image}' is not the name of an image; write one like "
+                f"--image {self.image!r} is not the name of an image; write one like "
                 "registry/gpubench:1.0"
             )
         for name in self.secrets:
             if not _VARIABLE.fullmatch(name):
                 raise InputError(
-                    f"--secret '{name}' is not the name of a variable; give the name alone, and "
+                    f"--secret {name!r} is not the name of a variable; give the name alone, and "
                     "put the value into the environment"
                 )
         if not 10 <= self.disk_gib <= 65_536:

@@ -73,7 +73,7 @@ class Slurm:
         _check(self.qos, "--qos", _NAME)
         _check(self.logs, "--logs", _LOGS)
         if not self.program.strip() or self.program.startswith("-"):
-            raise InputError(f"--program '{self.program}' is not the path of a program")
+            raise InputError(f"--program {self.program!r} is not the path of a program")
         for argument in (self.program, launch.url):
             if not argument.isprintable():
                 raise InputError(f"{argument!r} contains a control character; remove it")
@@ -160,7 +160,7 @@ class Slurm:
 def _check(value: str | None, flag: str, allowed: re.Pattern[str]) -> None:
     if value is not None and not allowed.fullmatch(value):
         raise InputError(
-            f"{flag} '{value}' cannot stand in a batch script; use letters, digits and the signs of "
+            f"{flag} {value!r} cannot stand in a batch script; use letters, digits and the signs of "
             "Slurm only"
         )
 
