@@ -54,7 +54,7 @@ class Launch:
     """A sweep that is to be launched."""
 
     manifest: Manifest
-    url: str  # of the run directory; every machine must be able to read and write it
+    url: str  # of the run directory, which every machine must reach; local paths are absolute
     fleets: tuple[Fleet, ...]  # at least one
     allow_code: bool = False  # the workers may run the code that the sweep names
 
@@ -78,6 +78,11 @@ class Launch:
         The name of a launch has at most 40 characters: a-z, 0-9, and - in between.
         """
         return "-".join(filter(None, ("gpubench", self.manifest.name, fleet.instance)))
+
+
+def is_remote(url: str) -> bool:
+    """Whether a run directory is in an object store, and not at a path of a file system."""
+    return "://" in url and not url.startswith("file:")
 
 
 class LaunchService(Protocol):

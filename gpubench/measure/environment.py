@@ -29,7 +29,7 @@ def environment(machine: Machine, cell: Cell) -> Environment:
             names = [gpu.name for gpu in torch_gpus.torch_gpus()]
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        gpubench=_version(DISTRIBUTION) or "source tree",
+        gpubench=own_version(),
         python=platform.python_version(),
         platform=machine.platform,
         torch=_version("torch"),
@@ -42,6 +42,11 @@ def environment(machine: Machine, cell: Cell) -> Environment:
         gpus=names,
         instance=machine.instance,
     )
+
+
+def own_version() -> str:
+    """The version of gpubench."""
+    return _version(DISTRIBUTION) or "source tree"
 
 
 def _driver_version() -> str | None:
