@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from gpubench.cli.by_instance import by_instance
 from gpubench.cli.launch_options import AskedLaunch, launch_options
 from gpubench.cli.sections import Command, Option
-from gpubench.errors import InputError
 
 _SECTION = "AWS Batch"
 
@@ -70,17 +70,3 @@ def command(
         attempts=attempts,
     )
     return launch_with(service, asked)
-
-
-def by_instance(values: tuple[str, ...], flag: str) -> dict[str | None, str]:
-    """A repeatable flag [TYPE=]NAME. Raises InputError for an empty part, and for a type twice."""
-    found: dict[str | None, str] = {}
-    for value in values:
-        instance, separator, name = value.rpartition("=")
-        if not name.strip() or (separator and not instance.strip()):
-            raise InputError(f"{flag} '{value}': write a name, or TYPE=NAME")
-        key = instance.strip() or None
-        if key in found:
-            raise InputError(f"{flag}: {key or 'the name for all types'} is there twice")
-        found[key] = name.strip()
-    return found

@@ -10,7 +10,7 @@ from gpubench.errors import InputError
 from gpubench.launch import kubernetes_job
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Fleet, Launch, is_remote
 
 INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 
@@ -67,7 +67,7 @@ class Kubernetes:
         self.parsed_volumes()
         for fleet in launch.fleets:
             _check(fleet.instance, _LABEL_VALUE, "instance", "the value of a label of nodes")
-        if "://" not in launch.url:
+        if not is_remote(launch.url):
             raise InputError(
                 f"--output {launch.url}: the pods cannot reach this directory; give a URL, such as "
                 "s3://bucket/dir"
@@ -140,8 +140,8 @@ def _toleration(text: str) -> dict[str, str]:
         or (colon and effect not in _EFFECTS)
     ):
         raise InputError(
-            f"--toleration {text!r}: write KEY[=VALUE][:EFFECT], like sku=gpu:NoSchedule; an effect "
-            f"is {', '.join(_EFFECTS)}"
+            f"--toleration {text!r}: write KEY[=VALUE][:EFFECT], like sku=gpu:NoSchedule; an "
+            f"effect is {', '.join(_EFFECTS)}"
         )
     toleration = {"key": key, "operator": "Equal" if equals else "Exists"}
     if equals:
@@ -156,8 +156,8 @@ def _volume(text: str) -> Volume:
     plain = path.startswith("/") and len(path) > 1 and path.isprintable()
     if not _DNS_NAME.fullmatch(claim) or not plain or ":" in path or ".." in path.split("/"):
         raise InputError(
-            f"--volume {text!r}: write CLAIM:PATH, like models:/models, with the name of a persistent "
-            "volume claim and an absolute path"
+            f"--volume {text!r}: write CLAIM:PATH, like models:/models, with the name of a "
+            "persistent volume claim and an absolute path"
         )
     return Volume(claim, path)
 

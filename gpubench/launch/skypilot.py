@@ -12,14 +12,13 @@ import os
 import re
 import shlex
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Fleet, Launch, is_remote
 
 _INSTALLATION = "install it (pip install skypilot), or leave out --submit"
 _INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds its number
@@ -57,7 +56,7 @@ class SkyPilot:
                 )
         if not 10 <= self.disk_gib <= 65_536:
             raise InputError(f"--disk-size {self.disk_gib} must be from 10 to 65536 (GiB)")
-        if "://" not in launch.url:
+        if not is_remote(launch.url):
             raise InputError(
                 f"--output {launch.url}: machines of a cloud cannot reach this directory; give a "
                 "URL, such as s3://bucket/dir"

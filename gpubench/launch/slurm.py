@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gpubench.errors import InputError
-from gpubench.launch.by_instance import check_instances, value_for
+from gpubench.launch.by_instance import ByInstance, check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
 from gpubench.launch.services import Fleet, Launch
@@ -35,8 +35,8 @@ _LOGS = re.compile(r"/[\w.@+,:/-]*", re.ASCII)
 _GONE = ("Invalid job id specified", "already completing or completed")
 _REMEDIES = {
     "Invalid partition": "`sinfo` lists the partitions; give one with --partition",
-    "Invalid feature": "`sinfo --format=%f` lists the features of nodes; give one with --constraint",
-    "(gres)": "`sinfo --format=%G` lists the resources of nodes; give one with --gres",
+    "Invalid feature": "`sinfo --format=%f` lists the features of nodes; see --constraint",
+    "(gres)": "`sinfo --format=%G` lists the resources of nodes; see --gres",
     "Invalid job array": "`scontrol show config` shows MaxArraySize; use fewer machines with "
     "--machines",
     "Invalid account": "give your account with --account",
@@ -50,9 +50,9 @@ _REMEDIES = {
 class Slurm:
     """The options of `gpubench launch slurm`. Some may differ between types of instance."""
 
-    partitions: tuple[str, ...] = ()  # [INSTANCE=]NAME
-    constraints: tuple[str, ...] = ()  # [INSTANCE=]FEATURES
-    gres: tuple[str, ...] = ()  # [INSTANCE=]RESOURCES; default: the GPUs of the instance
+    partitions: ByInstance = field(default_factory=dict)
+    constraints: ByInstance = field(default_factory=dict)
+    gres: ByInstance = field(default_factory=dict)  # default: the GPUs of the instance
     account: str | None = None
     qos: str | None = None
     program: str = "gpubench"  # on the nodes
@@ -160,8 +160,8 @@ class Slurm:
 def _check(value: str | None, flag: str, allowed: re.Pattern[str]) -> None:
     if value is not None and not allowed.fullmatch(value):
         raise InputError(
-            f"{flag} {value!r} cannot stand in a batch script; use letters, digits and the signs of "
-            "Slurm only"
+            f"{flag} {value!r} cannot stand in a batch script; use letters, digits and the signs "
+            "of Slurm only"
         )
 
 

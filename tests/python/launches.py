@@ -20,7 +20,13 @@ HOSTILE_URL = "s3://bucket/$(touch x)/`id`/\"'; # $HOME: {a} & |"
 
 
 def launch(*fleets: Fleet, url: str = "s3://bucket/run", name: str = "study") -> Launch:
-    manifest = Manifest(name=name, created="2026-11-01T00:00:00+00:00", gpubench="0.1.0", jobs=())
+    manifest = Manifest(
+        schema_number=1,
+        name=name,
+        created="2026-11-01T00:00:00+00:00",
+        gpubench="0.1.0",
+        jobs=(),
+    )
     return Launch(manifest, url, fleets or (G5,))
 
 

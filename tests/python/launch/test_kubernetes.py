@@ -200,9 +200,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_kubectl_gets_the_job_of_one_fleet(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_kubectl_gets_the_job_of_one_fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kubectl = fake_program(monkeypatch, tmp_path, "kubectl", stdout="bench/gpubench-study-g5\n")
     submitted = EVERYTHING.submit(launch(C7, G5), G5)
     assert submitted.id == "arn:aws:eks:us-east-1:1:cluster/x/bench/gpubench-study-g5"

@@ -105,7 +105,9 @@ def test_a_managed_job_for_each_machine(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_secret_that_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sky = fake_program(monkeypatch, tmp_path, "sky")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
-    with pytest.raises(InputError, match="--secret AWS_SECRET_ACCESS_KEY: this variable is not set"):
+    with pytest.raises(
+        InputError, match="--secret AWS_SECRET_ACCESS_KEY: this variable is not set"
+    ):
         WITH_SECRET.submit(launch(), G5)
     assert sky.calls() == []
 
