@@ -46,7 +46,6 @@ from gpubench.report.format import count
     help="Number of this machine among them, from 0. [default: what Kubernetes, Slurm or AWS Batch "
     "say]",
 )
-@click.option("--spot", is_flag=True, help="The provider may take this machine back.")
 @click.option(
     "--max-time",
     metavar="TIME",
@@ -61,7 +60,6 @@ def command(
     instance: str | None,
     machines: int | None,
     index: int | None,
-    spot: bool,
     max_time: str | None,
     allow_code: bool,
     quiet: bool,
@@ -83,11 +81,14 @@ def command(
         from gpubench.launch.worker import WorkerWishes, work
         from gpubench.system.machine import this_machine
 
-        wishes = WorkerWishes(launch, instance, number, machines or 1, spot, limit_s, allow_code)
+        wishes = WorkerWishes(launch, instance, number, machines or 1, limit_s, allow_code)
         outcome = work(url, this_machine(), wishes, listener)
     if outcome.interrupted:
         raise KeyboardInterrupt
     progress.tell_where_time_went()
+    if outcome.unpriced:
+        names = ", ".join(sorted(outcome.unpriced))
+        tell(f"this machine does not know the price of {names}; give --prices to gpubench report")
     if outcome.out_of_time:
         tell("--max-time: engines are left, and the next one would probably end after the limit")
     failed = f"{count(outcome.failed, 'measurement')} failed, " if outcome.failed else ""

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpubench.errors import InputError, reason_of
+from gpubench.launch.by_instance import check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services import Fleet, Launch, is_remote
 
@@ -45,10 +45,10 @@ _ON_EXIT = (
 
 @dataclass(frozen=True)
 class AwsBatch:
-    """Names or ARNs by type of instance. The key None is for all types that are not named."""
+    """Queues and job definitions are names or ARNs, which may differ between types of instance."""
 
-    queues: Mapping[str | None, str] = field(default_factory=dict)
-    job_definitions: Mapping[str | None, str] = field(default_factory=dict)
+    queues: tuple[str, ...] = ()  # [INSTANCE=]QUEUE
+    job_definitions: tuple[str, ...] = ()  # [INSTANCE=]NAME
     region: str | None = None  # None: that of the fleet, or of the AWS configuration
     attempts: int = _MOST_ATTEMPTS  # starts of one machine, the first included
 
@@ -60,6 +60,8 @@ class AwsBatch:
                 f"--output {launch.url}: machines of AWS Batch cannot reach a local path; give a "
                 "URL like s3://bucket/run"
             )
+        check_instances(self.queues, "--queue", launch)
+        check_instances(self.job_definitions, "--job-definition", launch)
         queues: dict[str, str | None] = {}
         for fleet in launch.fleets:
             if fleet.provider not in {None, "aws"}:
@@ -67,12 +69,12 @@ class AwsBatch:
                     f"{fleet.instance} is a machine of {fleet.provider}, which AWS Batch does not "
                     "have; leave it out"
                 )
-            queue = _chosen(self.queues, fleet.instance, "--queue")
-            _chosen(self.job_definitions, fleet.instance, "--job-definition")
+            queue = _chosen(self.queues, fleet, "--queue")
+            _chosen(self.job_definitions, fleet, "--job-definition")
             if queue in queues:
                 raise InputError(
                     f"--queue {queue}: {queues[queue]} and {fleet.instance} share it, and AWS "
-                    "Batch would mix them; give each its own queue, as in --queue TYPE=QUEUE"
+                    "Batch would mix them; give each its own queue, as in --queue INSTANCE=QUEUE"
                 )
             queues[queue] = fleet.instance
             if fleet.machines > _MOST_MACHINES:
@@ -113,8 +115,8 @@ class AwsBatch:
             tags["gpubench-instance"] = fleet.instance
         request: dict[str, Any] = {
             "jobName": re.sub(r"[^A-Za-z0-9_-]", "-", launch.job_name(fleet))[:128],
-            "jobQueue": _chosen(self.queues, fleet.instance, "--queue"),
-            "jobDefinition": _chosen(self.job_definitions, fleet.instance, "--job-definition"),
+            "jobQueue": _chosen(self.queues, fleet, "--queue"),
+            "jobDefinition": _chosen(self.job_definitions, fleet, "--job-definition"),
             "containerOverrides": {
                 "command": command,
                 "resourceRequirements": _whole_machine(fleet),
@@ -140,13 +142,12 @@ class AwsBatch:
         return self.region or fleet.region
 
 
-def _chosen(names: Mapping[str | None, str], instance: str | None, flag: str) -> str:
-    found = names.get(instance) or names.get(None)
+def _chosen(values: tuple[str, ...], fleet: Fleet, flag: str) -> str:
+    found = value_for(values, fleet)
     if found is None:
-        named = instance or "the machines"
+        typed = f", or {flag} {fleet.instance}=NAME" if fleet.instance else ""
         raise InputError(
-            f"{flag}: none is given for {named}; add {flag} NAME"
-            + (f", or {flag} {instance}=NAME" if instance else "")
+            f"{flag}: none is given for {fleet.instance or 'the machines'}; add {flag} NAME{typed}"
         )
     return found
 

@@ -73,7 +73,7 @@ class ResolvedJob(_File):
     cells: tuple[ResolvedCell, ...]
 
 
-Parsed = TypeVar("Parsed", bound=_File | Manifest)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class LaunchFiles:

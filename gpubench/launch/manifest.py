@@ -65,7 +65,7 @@ class Submission(_Part):
 
 
 class Manifest(_Part):
-    schema_number: int
+    schema_number: int = 1
     name: str  # of the launch, as in the name of its file
     created: str  # UTC, ISO 8601
     gpubench: str  # the version that wrote it

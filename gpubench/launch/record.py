@@ -31,12 +31,7 @@ class KeptRecord(Progress):
     """
 
     def __init__(
-        self,
-        files: LaunchFiles,
-        manifest: Manifest,
-        instance: str | None,
-        index: int | None,
-        spot: bool,
+        self, files: LaunchFiles, manifest: Manifest, instance: str | None, index: int | None
     ) -> None:
         self._files = files
         self._identifier = secrets.token_hex(6)
@@ -49,7 +44,7 @@ class KeptRecord(Progress):
             host=socket.gethostname(),
             pid=os.getpid(),
             usd_per_hour=manifest.price_of(instance),
-            spot=spot,
+            spot=manifest.spot,
             began=now(),
             last_seen=now(),
             seconds=0.0,

@@ -64,8 +64,6 @@ class Launch:
         if fleet.instance is not None:
             arguments += ["--instance", fleet.instance]
         arguments += ["--machines", str(fleet.machines)]
-        if fleet.spot:
-            arguments += ["--spot"]
         if fleet.time_limit_s is not None:
             arguments += ["--max-time", f"{fleet.time_limit_s}s"]
         if self.allow_code:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gpubench.cells.grid import PlannedCells, untrusted_code
 from gpubench.cells.resolve import resolve
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import InputError
 from gpubench.launch.files import SCHEMA, LaunchFiles, ResolvedCell, ResolvedJob
 from gpubench.launch.manifest import Job, LaunchedCell, Manifest
 from gpubench.launch.record import KeptRecord
 from gpubench.measure.environment import own_version
 from gpubench.measure.progress import Listeners, Progress
 from gpubench.measure.sweep import SweepOutcome, measure_cells
+from gpubench.pricing.cost import check_prices
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import Repetition
@@ -35,7 +36,6 @@ class WorkerWishes:
     instance: str | None = None  # None: what the machine says, or the only one of the manifest
     index: int | None = None  # of this machine in its fleet; None: it takes jobs that are free
     machines: int = 1  # of the fleet
-    spot: bool = False
     max_time_s: float | None = None  # also counts earlier starts with the same index
     allow_code: bool = False
 
@@ -45,6 +45,7 @@ class WorkerOutcome:
     measured: int = 0  # documents without an error, of the jobs of this worker
     failed: int = 0
     impossible: int = 0  # cells that this machine cannot measure
+    unpriced: set[str] = field(default_factory=set)  # prices that this machine does not know
     out_of_time: bool = False
     interrupted: bool = False
 
@@ -67,7 +68,7 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
             _refuse_code(cell.spec, wishes.allow_code)
     open_run(url).check_writable()
     used_s = _used_seconds(files, manifest, instance, wishes.index)
-    with KeptRecord(files, manifest, instance, wishes.index, wishes.spot) as record:
+    with KeptRecord(files, manifest, instance, wishes.index) as record:
         worker = _Worker(files, manifest, machine, wishes, Listeners(record, progress), used_s)
         worker.measure(jobs)
         record.end(worker.outcome)
@@ -125,7 +126,7 @@ class _Worker:
         skipped: dict[str, int] = {}
         resolved = []
         for launched in job.cells:
-            found = _resolved(launched, self._machine, self._wishes.allow_code)
+            found = self._resolve_cell(launched)
             if isinstance(found, Cell):
                 key = found.spec.key(self._machine.identity)
                 cells.setdefault(key, found)
@@ -142,20 +143,28 @@ class _Worker:
         )
         return PlannedCells(list(cells.values()), skipped)
 
+    def _resolve_cell(self, launched: LaunchedCell) -> Cell | tuple[str, bool]:
+        """The cell on this machine; or why there is none, and whether the sweep leaves it out."""
+        if launched.only_on not in {None, "cuda" if self._machine.gpus else "cpu"}:
+            return f"the sweep measures it only on {launched.only_on}", True
+        known = tuple(filter(_is_price, launched.spec.instance))
+        self.outcome.unpriced.update(set(launched.spec.instance) - set(known))
+        changes: dict[str, object] = {"instance": known}
+        if self._wishes.allow_code:
+            changes["allow_code"] = True
+        try:
+            return resolve(launched.spec.model_copy(update=changes), self._machine)
+        except InputError as error:
+            return str(error), launched.skip_unavailable
 
-def _resolved(
-    launched: LaunchedCell, machine: Machine, allow_code: bool
-) -> Cell | tuple[str, bool]:
-    """The cell that this machine measures; or why not, and whether the sweep leaves it out."""
-    if launched.only_on not in {None, "cuda" if machine.gpus else "cpu"}:
-        return f"the sweep measures it only on {launched.only_on}", True
-    spec = launched.spec
-    if allow_code:
-        spec = spec.model_copy(update={"allow_code": True})
+
+def _is_price(name: str) -> bool:
+    """Whether this machine knows a price. The launch may have read a file that is not here."""
     try:
-        return resolve(spec, machine)
-    except InputError as error:
-        return str(error), launched.skip_unavailable
+        check_prices((name,))
+    except InputError:
+        return False
+    return True
 
 
 def _refuse_code(spec: Spec, allow_code: bool) -> None:
