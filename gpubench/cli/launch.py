@@ -14,6 +14,9 @@ from gpubench.cli.command_group import CommandGroup
 # What starts machines comes first. The file of a command is gpubench/cli/launch_NAME.py.
 COMMANDS = {
     "aws-batch": "Launch a sweep on AWS Batch.",
+    "kubernetes": "Launch a sweep on a Kubernetes cluster.",
+    "skypilot": "Launch a sweep on virtual machines that SkyPilot starts.",
+    "slurm": "Launch a sweep on a Slurm cluster.",
     "status": "Show what is measured, and the bill.",
     "collect": "Copy what is measured into a local directory.",
     "cancel": "End the machines of a launch.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gpubench.cli.by_instance import by_instance
 from gpubench.cli.launch_options import AskedLaunch, launch_options
 from gpubench.cli.sections import Command, Option
 

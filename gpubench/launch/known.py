@@ -10,6 +10,9 @@ from gpubench.launch.services import LaunchService
 # The module and the class of each service. They are imported only when they are used.
 _SERVICES: dict[Service, tuple[str, str]] = {
     "aws-batch": ("gpubench.launch.aws_batch", "AwsBatch"),
+    "kubernetes": ("gpubench.launch.kubernetes", "Kubernetes"),
+    "skypilot": ("gpubench.launch.skypilot", "SkyPilot"),
+    "slurm": ("gpubench.launch.slurm", "Slurm"),
 }
 
 
