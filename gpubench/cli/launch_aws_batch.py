@@ -18,7 +18,7 @@ _SECTION = "AWS Batch"
     cls=Option,
     section=_SECTION,
     multiple=True,
-    metavar="[INSTANCE=]QUEUE",
+    metavar="[TYPE=]QUEUE",
     help="Job queue, by name or ARN. Each type of instance needs a queue of its own. Repeatable.",
 )
 @click.option(
@@ -26,7 +26,7 @@ _SECTION = "AWS Batch"
     cls=Option,
     section=_SECTION,
     multiple=True,
-    metavar="[INSTANCE=]NAME",
+    metavar="[TYPE=]NAME",
     help="Job definition, by name or ARN. Its image has the entry point gpubench. Repeatable.",
 )
 @click.option(
@@ -64,6 +64,9 @@ def command(
     from gpubench.launch.aws_batch import AwsBatch
 
     service = AwsBatch(
-        queues=queue, job_definitions=job_definition, region=region, attempts=attempts
+        queues=by_instance(queue, "--queue"),
+        job_definitions=by_instance(job_definition, "--job-definition"),
+        region=region,
+        attempts=attempts,
     )
     return launch_with(service, asked)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpubench.errors import InputError, reason_of
-from gpubench.launch.by_instance import check_instances, value_for
+from gpubench.launch.by_instance import ByInstance, check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services import Fleet, Launch, is_remote
 
@@ -47,8 +47,8 @@ _ON_EXIT = (
 class AwsBatch:
     """Queues and job definitions are names or ARNs, which may differ between types of instance."""
 
-    queues: tuple[str, ...] = ()  # [INSTANCE=]QUEUE
-    job_definitions: tuple[str, ...] = ()  # [INSTANCE=]NAME
+    queues: ByInstance = field(default_factory=dict)
+    job_definitions: ByInstance = field(default_factory=dict)
     region: str | None = None  # None: that of the fleet, or of the AWS configuration
     attempts: int = _MOST_ATTEMPTS  # starts of one machine, the first included
 
@@ -60,21 +60,22 @@ class AwsBatch:
                 f"--output {launch.url}: machines of AWS Batch cannot reach a local path; give a "
                 "URL like s3://bucket/run"
             )
-        check_instances(self.queues, "--queue", launch)
-        check_instances(self.job_definitions, "--job-definition", launch)
-        queues: dict[str, str | None] = {}
         for fleet in launch.fleets:
             if fleet.provider not in {None, "aws"}:
                 raise InputError(
                     f"{fleet.instance} is a machine of {fleet.provider}, which AWS Batch does not "
                     "have; leave it out"
                 )
+        check_instances(self.queues, "--queue", launch)
+        check_instances(self.job_definitions, "--job-definition", launch)
+        queues: dict[str, str | None] = {}
+        for fleet in launch.fleets:
             queue = _chosen(self.queues, fleet, "--queue")
             _chosen(self.job_definitions, fleet, "--job-definition")
             if queue in queues:
                 raise InputError(
                     f"--queue {queue}: {queues[queue]} and {fleet.instance} share it, and AWS "
-                    "Batch would mix them; give each its own queue, as in --queue INSTANCE=QUEUE"
+                    "Batch would mix them; give each its own queue, as in --queue TYPE=QUEUE"
                 )
             queues[queue] = fleet.instance
             if fleet.machines > _MOST_MACHINES:
@@ -142,7 +143,7 @@ class AwsBatch:
         return self.region or fleet.region
 
 
-def _chosen(values: tuple[str, ...], fleet: Fleet, flag: str) -> str:
+def _chosen(values: ByInstance, fleet: Fleet, flag: str) -> str:
     found = value_for(values, fleet)
     if found is None:
         typed = f", or {flag} {fleet.instance}=NAME" if fleet.instance else ""
@@ -175,7 +176,7 @@ def _call(region: str | None, action: str, ask: Callable[[Any], dict[str, Any]])
         raise InputError(_NO_BOTO3) from None
     config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 3})
     try:
-        client = boto3.client("batch", region_name=region, config=config)
+        client = boto3.session.Session().client("batch", region_name=region, config=config)
         return {**ask(client), "region": client.meta.region_name}
     except exceptions.NoRegionError:
         raise InputError(

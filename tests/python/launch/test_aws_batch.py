@@ -11,7 +11,8 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
-from moto_server import REGION, MotoServer, aws, moto_server
+from batch_infrastructure import infrastructure
+from moto_server import REGION, aws, moto_server
 
 from gpubench.cells.grid import parse_grids
 from gpubench.errors import InputError
@@ -20,9 +21,11 @@ from gpubench.launch.manifest import Submission
 from gpubench.launch.prepare import LaunchWishes, prepare
 from gpubench.launch.services import Fleet, Launch
 
-__all__ = ["aws", "moto_server"]
+__all__ = ["aws", "infrastructure", "moto_server"]
 
-SERVICE = AwsBatch(queues=("g5.xlarge=gpus", "c7i.xlarge=cpus"), job_definitions=("worker",))
+SERVICE = AwsBatch(
+    queues={"g5.xlarge": "gpus", "c7i.xlarge": "cpus"}, job_definitions={None: "worker"}
+)
 
 
 def a_launch(url: str = "s3://bucket/run", **wishes: Any) -> Launch:
@@ -36,50 +39,6 @@ def a_launch(url: str = "s3://bucket/run", **wishes: Any) -> Launch:
 
 def client() -> Any:
     return boto3.client("batch", region_name=REGION)
-
-
-@pytest.fixture
-def infrastructure(aws: MotoServer) -> None:
-    """What examples/aws_batch makes: queues and a job definition."""
-    aws.configure({"batch": {"use_docker": False}})
-    iam, ec2, batch = boto3.client("iam"), boto3.client("ec2"), client()
-    role = iam.create_role(RoleName="role", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    profile = iam.create_instance_profile(InstanceProfileName="machine")["InstanceProfile"]["Arn"]
-    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-    for name, instance in (("gpus", "g5.xlarge"), ("cpus", "c7i.xlarge")):
-        resources = {
-            "type": "EC2",
-            "minvCpus": 0,
-            "maxvCpus": 16,
-            "instanceTypes": [instance],
-            "instanceRole": profile,
-            "subnets": [subnet],
-            "securityGroupIds": ["sg-1"],
-        }
-        environment = batch.create_compute_environment(
-            computeEnvironmentName=name,
-            type="MANAGED",
-            computeResources=resources,
-            serviceRole=role,
-        )["computeEnvironmentArn"]
-        batch.create_job_queue(
-            jobQueueName=name,
-            state="ENABLED",
-            priority=1,
-            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
-        )
-    batch.register_job_definition(
-        jobDefinitionName="worker",
-        type="container",
-        containerProperties={
-            "image": "gpubench",
-            "command": ["worker"],
-            "resourceRequirements": [
-                {"type": "VCPU", "value": "1"},
-                {"type": "MEMORY", "value": "1024"},
-            ],
-        },
-    )
 
 
 def test_the_requests_fit_the_model_of_the_api() -> None:
@@ -97,7 +56,9 @@ def test_a_job_has_the_whole_machine_to_itself() -> None:
     assert g5["jobName"] == "gpubench-study-g5-xlarge"
     assert (g5["jobQueue"], c7i["jobQueue"]) == ("gpus", "cpus")
     assert g5["arrayProperties"] == {"size": 3}
-    wanted = {each["type"]: each["value"] for each in g5["containerOverrides"]["resourceRequirements"]}
+    wanted = {
+        each["type"]: each["value"] for each in g5["containerOverrides"]["resourceRequirements"]
+    }
     assert wanted == {"VCPU": "4", "MEMORY": str(int(16 * 1024 * 0.9)), "GPU": "1"}
     assert "GPU" not in str(c7i["containerOverrides"]["resourceRequirements"])
     limit_s = launch.fleets[0].time_limit_s
@@ -175,7 +136,7 @@ def test_each_fleet_is_submitted_and_can_be_cancelled() -> None:
 
 @pytest.mark.usefixtures("infrastructure")
 def test_a_queue_that_is_not_there_is_one_line() -> None:
-    service = replace(SERVICE, queues=("nowhere",))
+    service = replace(SERVICE, queues={None: "nowhere"})
     launch = a_launch()
     with pytest.raises(InputError, match=r"AWS Batch refuses batch:SubmitJob: .*nowhere"):
         service.submit(launch, launch.fleets[0])
@@ -184,10 +145,10 @@ def test_a_queue_that_is_not_there_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("service", "changes", "message"),
     [
-        (replace(SERVICE, queues=()), {}, r"--queue: none is given for g5\.xlarge; add --queue"),
-        (replace(SERVICE, job_definitions=()), {}, "--job-definition: none is given"),
-        (replace(SERVICE, queues=("both",)), {}, r"g5\.xlarge and c7i\.xlarge share it"),
-        (replace(SERVICE, queues=("g6.xlarge=x",)), {}, r"--queue 'g6\.xlarge=x'"),
+        (replace(SERVICE, queues={}), {}, r"--queue: none is given for g5\.xlarge; add --queue"),
+        (replace(SERVICE, job_definitions={}), {}, "--job-definition: none is given"),
+        (replace(SERVICE, queues={None: "both"}), {}, r"g5\.xlarge and c7i\.xlarge share it"),
+        (replace(SERVICE, queues={"g6.xlarge": "x"}), {}, r"--queue 'g6\.xlarge=x'"),
         (SERVICE, {"url": "/tmp/run"}, "cannot reach a local path"),
     ],
 )
@@ -205,7 +166,9 @@ def test_machines_of_other_clouds_and_too_many_are_refused() -> None:
         SERVICE.check(replace(launch, fleets=(azure,)))
     many = Fleet("g5.xlarge", 10_001, 10_001, provider="aws")
     with pytest.raises(InputError, match="at most 10,000 jobs, not 10,001"):
-        AwsBatch(queues=("q",), job_definitions=("w",)).check(replace(launch, fleets=(many,)))
+        AwsBatch(queues={None: "q"}, job_definitions={None: "w"}).check(
+            replace(launch, fleets=(many,))
+        )
 
 
 def test_two_regions_are_refused() -> None:
@@ -246,7 +209,9 @@ def test_an_endpoint_out_of_reach_is_one_line(no_configuration: pytest.MonkeyPat
     no_configuration.setenv("AWS_SECRET_ACCESS_KEY", "secret-value")
     no_configuration.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     no_configuration.setattr("time.sleep", lambda seconds: None)  # between two attempts
-    with pytest.raises(InputError, match="cannot be asked: .*127.0.0.1:9.*; check the network") as e:
+    with pytest.raises(
+        InputError, match="cannot be asked: .*127.0.0.1:9.*; check the network"
+    ) as e:
         cancel()
     assert "secret-value" not in str(e.value)
 
@@ -259,6 +224,6 @@ def test_a_missing_permission_is_named(
             error = {"Error": {"Code": "AccessDeniedException", "Message": "arn:aws:iam::1:user/x"}}
             raise ClientError(error, "TerminateJob")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(boto3, "client", lambda *_, **__: Refusing())
+    monkeypatch.setattr(boto3.session.Session, "client", lambda *_, **__: Refusing())
     with pytest.raises(InputError, match="does not allow batch:TerminateJob"):
         cancel()
