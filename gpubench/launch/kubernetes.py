@@ -26,6 +26,7 @@ _OUT_OF_REACH = re.compile(
     r"connection refused|was refused|no such host|i/o timeout|Unable to connect|no route to host"
     r"|deadline exceeded|TLS handshake|x509|Client\.Timeout"
 )
+_DIALLED = re.compile(r"dial tcp [^;]+")
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>\w+)"'
     r' in API group "(?P<group>\w*)" in the namespace "(?P<namespace>[^"]+)"'
@@ -187,8 +188,9 @@ def _problem(failed: ProgramFailed) -> str:
             f"{found['namespace']}; a role with this verb is in examples/kubernetes/launcher.yaml"
         )
     if _OUT_OF_REACH.search(text):
+        dialled = _DIALLED.search(reason)
         return (
-            f"the cluster cannot be reached: {reason}; try `kubectl get jobs`, and give its "
+            f"the cluster cannot be reached: {dialled[0] if dialled else reason}; try `kubectl get jobs`, and give its "
             "context with --context"
         )
     if "AlreadyExists" in text:
