@@ -45,6 +45,7 @@ class PreparedLaunch:
     skipped: dict[str, int]  # why cells are left out -> how many
     jobs_before: int  # jobs that are left out, since they are measured already
     files: tuple[str, ...]  # that the machines need under these names
+    remarks: tuple[str, ...] = ()  # about prices
 
 
 def prepare(grids: Sequence[Grid], url: str, wishes: LaunchWishes) -> PreparedLaunch:
@@ -74,7 +75,7 @@ def prepare(grids: Sequence[Grid], url: str, wishes: LaunchWishes) -> PreparedLa
     before = len(planned.jobs) - len(jobs)
     if not jobs:
         return PreparedLaunch(None, None, planned.skipped, before, files)
-    prices = _prices(planned, catalog, wishes.spot)
+    prices, remarks = _prices(planned, catalog, wishes.spot)
     missing = {digest: counts.missing + counts.failed for digest, counts in counted.by_job.items()}
     estimated = estimate(jobs, wishes.repeats, missing, wishes.machines, counted.documents, prices)
     if wishes.max_usd is not None:
@@ -101,7 +102,7 @@ def prepare(grids: Sequence[Grid], url: str, wishes: LaunchWishes) -> PreparedLa
     )
     reached = url if "://" in url else os.path.abspath(url)  # machines have other working folders
     launch = Launch(manifest, reached, fleets, wishes.allow_code)
-    return PreparedLaunch(launch, estimated, planned.skipped, before, files)
+    return PreparedLaunch(launch, estimated, planned.skipped, before, files, tuple(remarks))
 
 
 def _files(spec: Spec) -> list[str]:
@@ -114,28 +115,39 @@ def _new_name() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M}-{secrets.token_hex(2)}"
 
 
-def _prices(planned: PlannedJobs, catalog: Catalog, spot: bool) -> dict[str | None, float | None]:
-    """The price of an hour of a machine of each type. A price that is not known is None."""
-    prices: dict[str | None, float | None] = {
-        None: next(
-            (
-                cell.spec.usd_per_hour
-                for job in planned.jobs
-                for cell in job.cells
-                if job.instance is None
-            ),
-            None,
-        )
-    }
+def _prices(
+    planned: PlannedJobs, catalog: Catalog, spot: bool
+) -> tuple[dict[str | None, float | None], list[str]]:
+    """The price of an hour of a machine of each type, and what is to say about it.
+
+    A price that is not known is None. If only a spot price is not known, it is the on-demand price.
+    """
+    of_any = [
+        cell.spec.usd_per_hour
+        for job in planned.jobs
+        for cell in job.cells
+        if job.instance is None and cell.spec.usd_per_hour is not None
+    ]
+    prices: dict[str | None, float | None] = {None: max(of_any, default=None)}
+    remarks = []
     for instance, row in planned.hardware.items():
         region = parse_price_name(planned.price_names[instance]).region
-        place = f"@{region}" if region else ""
-        term = "spot" if spot else "on-demand"
-        try:
-            prices[instance] = catalog.find_price(f"{row.qualified_name}{place}:{term}")[2]
-        except InputError:
-            prices[instance] = None
-    return prices
+        name = f"{row.qualified_name}@{region}" if region else row.qualified_name
+        prices[instance] = _price(catalog, f"{name}:spot" if spot else name)
+        if spot and prices[instance] is None:
+            prices[instance] = _price(catalog, name)
+            remarks.append(
+                f"the spot price of {instance} is not known; its on-demand price is used, which "
+                "is higher (gpubench prices refresh may get it)"
+            )
+    return prices, remarks
+
+
+def _price(catalog: Catalog, name: str) -> float | None:
+    try:
+        return catalog.find_price(name)[2]
+    except InputError:
+        return None
 
 
 def _fleet(

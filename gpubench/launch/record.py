@@ -88,10 +88,10 @@ class KeptRecord(Progress):
 
     def end(self, outcome: WorkerOutcome) -> None:
         """The worker ends without an exception."""
-        if outcome.interrupted:
+        if outcome.out_of_time:
+            self._end("time-limit", None)
+        elif outcome.interrupted:
             self._end("interrupted", None)
-        elif outcome.out_of_time:
-            self._end("time-limit", "the next job would end after the limit")
         else:
             self._end("finished", None)
 

@@ -18,6 +18,7 @@ The exit status of a worker, for what a service does next:
     0     every job was measured
     1     a cell failed, or the directory could not be written: starting it again does not help
     2     bad input: starting it again does not help
+    130   its time was over (--max-time): starting it again does not help
     143   it got SIGTERM: start it again, and it goes on with what is missing
     137   it was killed: as 143
 """

@@ -31,6 +31,7 @@ def estimate_lines(prepared: PreparedLaunch) -> Iterator[str]:
         total += "; what it costs is not known, since a price is not known"
     yield total
     yield from estimated.assumptions
+    yield from prepared.remarks
     manifest = prepared.launch.manifest
     limits = {f.instance: f.time_limit_s for f in prepared.launch.fleets}
     for fleet in estimated.fleets:
@@ -103,10 +104,9 @@ def _remarks(status: LaunchStatus) -> Iterator[str]:
         for reason, number in each.counts.impossible.items():
             yield f"{_name(each.instance)} cannot measure {count(number, 'cell')}: {reason}"
     if status.usd is not None:
-        kind = "spot" if status.spot else "on-demand"
         yield (
-            f"Bill so far: ${usd(status.usd)}, the time of all workers at {kind} prices. The time "
-            "before a worker begins is not in it."
+            f"Bill so far: ${usd(status.usd)}, the time of all workers at the prices of the "
+            "launch. The time before a worker begins is not in it."
         )
     yield "Complete." if status.complete else "Not complete."
 

@@ -7,8 +7,10 @@ the bill of the launch is made.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from gpubench.cells.grid import PlannedCells, untrusted_code
@@ -70,9 +72,43 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
     used_s = _used_seconds(files, manifest, instance, wishes.index)
     with KeptRecord(files, manifest, instance, wishes.index) as record:
         worker = _Worker(files, manifest, machine, wishes, Listeners(record, progress), used_s)
-        worker.measure(jobs)
+        try:
+            with _ends_after(worker.left_s) as is_over:
+                worker.measure(jobs)
+        except KeyboardInterrupt:  # it came between two cells
+            worker.outcome.interrupted = True
+        worker.outcome.out_of_time |= is_over()
         record.end(worker.outcome)
     return worker.outcome
+
+
+@contextmanager
+def _ends_after(seconds: float | None) -> Iterator[Callable[[], bool]]:
+    """Send this process Ctrl-C if the block takes longer, so that the cell in work is kept.
+
+    The block gets a function that says whether this has happened.
+    """
+    is_over = False
+
+    def end(number: int, frame: object) -> None:
+        nonlocal is_over
+        is_over = True
+        signal.raise_signal(signal.SIGINT)
+
+    if seconds is None:
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, max(0.0, seconds))  # 0: never; no job begins then
+    try:
+        yield lambda: is_over
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _now_s() -> float:
+    return time.monotonic()
 
 
 class _Worker:
@@ -87,7 +123,7 @@ class _Worker:
     ) -> None:
         self._files, self._manifest, self._machine = files, manifest, machine
         self._wishes, self._progress = wishes, progress
-        self._began = time.monotonic() - used_s
+        self._end_s = None if wishes.max_time_s is None else _now_s() + wishes.max_time_s - used_s
         self.outcome = WorkerOutcome()
 
     def measure(self, jobs: Sequence[Job]) -> None:
@@ -96,9 +132,9 @@ class _Worker:
             if self._would_end_late(took_s):
                 self.outcome.out_of_time = True
                 return
-            began = time.monotonic()
+            began = _now_s()
             outcome = self._measure_job(job)
-            took_s.append(time.monotonic() - began)
+            took_s.append(_now_s() - began)
             if outcome.interrupted:
                 self.outcome.interrupted = True
                 return
@@ -106,12 +142,15 @@ class _Worker:
             self.outcome.failed += failed
             self.outcome.measured += len(outcome.results) - failed
 
+    @property
+    def left_s(self) -> float | None:
+        """Until the limit on the time of this machine. None: it has none."""
+        return None if self._end_s is None else self._end_s - _now_s()
+
     def _would_end_late(self, took_s: Sequence[float]) -> bool:
         """Whether the next job would end after the limit, if it takes the mean of those before."""
-        if self._wishes.max_time_s is None:
-            return False
         mean_s = sum(took_s) / len(took_s) if took_s else 0.0
-        return time.monotonic() - self._began + mean_s > self._wishes.max_time_s
+        return self.left_s is not None and self.left_s <= mean_s
 
     def _measure_job(self, job: Job) -> SweepOutcome:
         planned = self._resolve(job)
