@@ -77,7 +77,7 @@ def test_gpus_are_asked_for_and_their_taint_is_tolerated() -> None:
 def test_a_worker_is_alone_on_its_node_but_the_systems_own_pods_have_room() -> None:
     (job,) = rendered(SERVICE, launch(G5))
     requests = pod(job)["containers"][0]["resources"]["requests"]
-    assert requests == {"cpu": "3000m", "memory": "11468Mi"}
+    assert requests == {"cpu": "3000m", "memory": "9830Mi"}
     (term,) = pod(job)["affinity"]["podAntiAffinity"][
         "requiredDuringSchedulingIgnoredDuringExecution"
     ]
