@@ -237,6 +237,12 @@ def test_the_current_context_is_kept_for_the_cancellation(
             "the cluster cannot be reached: .*--context",
         ),
         (
+            'error: error validating "STDIN": error validating data: failed to download openapi: '
+            'Get "http://x/openapi": dial tcp 127.0.0.1:1: connect: connection refused; if you '
+            "choose to ignore these errors, turn validation off with --validate=false\n",
+            "cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused; try",
+        ),
+        (
             'Error from server (NotFound): error when creating "STDIN": namespaces "b" not found\n',
             "create the namespace",
         ),
