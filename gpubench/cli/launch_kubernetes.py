@@ -17,15 +17,21 @@ _SECTION = "Kubernetes"
     cls=Option,
     section=_SECTION,
     required=True,
+    metavar="NAME",
     help="Container image with gpubench, which the nodes can fetch.",
 )
 @click.option(
-    "--namespace", cls=Option, section=_SECTION, help="[default: that of kubectl's context]"
+    "--namespace",
+    cls=Option,
+    section=_SECTION,
+    metavar="NAME",
+    help="[default: that of kubectl's context]",
 )
 @click.option(
     "--context",
     cls=Option,
     section=_SECTION,
+    metavar="NAME",
     help="Context of kubectl's configuration. [default: its current one]",
 )
 @click.option(
@@ -86,7 +92,7 @@ def command(
     \b
     Example:
       gpubench launch kubernetes sweep.yaml --output s3://bucket/run \\
-          --instance g5.xlarge,g6.xlarge --image registry/gpubench:0.1 --max-usd 20
+          --instance g5.xlarge,g6.xlarge --image registry/gpubench:0.1
     """
     from gpubench.cli.launch_with import launch_with
     from gpubench.launch.kubernetes import Kubernetes

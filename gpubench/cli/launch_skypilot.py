@@ -17,6 +17,7 @@ _SECTION = "SkyPilot"
     cls=Option,
     section=_SECTION,
     required=True,
+    metavar="NAME",
     help="Container image with gpubench, which the machines can fetch.",
 )
 @click.option(
@@ -47,7 +48,7 @@ def command(asked: AskedLaunch, image: str, secret: tuple[str, ...], disk_size: 
     \b
     Example:
       gpubench launch skypilot sweep.yaml --output s3://bucket/run --spot \\
-          --instance g5.xlarge,g2-standard-8 --image registry/gpubench:0.1 --max-usd 20
+          --instance g5.xlarge,g2-standard-8 --image registry/gpubench:0.1
     """
     from gpubench.cli.launch_with import launch_with
     from gpubench.launch.skypilot import SkyPilot

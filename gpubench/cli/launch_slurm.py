@@ -37,8 +37,10 @@ _SECTION = "Slurm"
     metavar="[TYPE=]LIST",
     help="Generic resources. Repeatable. [default: gpu:N if the type has N GPUs]",
 )
-@click.option("--account", cls=Option, section=_SECTION, help="Account that is charged.")
-@click.option("--qos", cls=Option, section=_SECTION, help="Quality of service.")
+@click.option(
+    "--account", cls=Option, section=_SECTION, metavar="NAME", help="Account that is charged."
+)
+@click.option("--qos", cls=Option, section=_SECTION, metavar="NAME", help="Quality of service.")
 @click.option(
     "--program",
     cls=Option,
@@ -73,7 +75,8 @@ def command(
     \b
     Example:
       gpubench launch slurm sweep.yaml --output /shared/run \\
-          --instance g5.xlarge,g6.xlarge --partition g5.xlarge=a10g --partition g6.xlarge=l4
+          --instance g5.xlarge,g6.xlarge --partition g5.xlarge=a10g \\
+          --partition g6.xlarge=l4
     """
     from gpubench.cli.launch_with import launch_with
     from gpubench.launch.slurm import Slurm

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from gpubench.errors import InputError
 from gpubench.launch import kubernetes_job
+from gpubench.launch.image import check_image
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
 from gpubench.launch.services import Fleet, Launch, is_remote
@@ -20,12 +21,12 @@ _DNS_LABEL = re.compile(r"(?!.{64})[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _DNS_NAME = re.compile(r"(?!.{254})[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 _LABEL_KEY = re.compile(r"(?:[a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?", re.ASCII)
-_IMAGE = re.compile(r"(?!.{513})[A-Za-z0-9][\w.:/@-]*", re.ASCII)
 # What kubectl says if no cluster answers, or if it knows none.
 _OUT_OF_REACH = re.compile(
     r"connection refused|was refused|no such host|i/o timeout|Unable to connect|no route to host"
     r"|deadline exceeded|TLS handshake|x509|Client\.Timeout"
 )
+_DIALLED = re.compile(r"dial tcp [^;]+")
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>\w+)"'
     r' in API group "(?P<group>\w*)" in the namespace "(?P<namespace>[^"]+)"'
@@ -56,7 +57,7 @@ class Kubernetes:
     name: ClassVar[Service] = "kubernetes"
 
     def check(self, launch: Launch) -> None:
-        _check(self.image, _IMAGE, "--image", "the name of an image, like registry/gpubench:1.0")
+        check_image(self.image)
         _check(self.namespace, _DNS_LABEL, "--namespace", "a name of a-z, 0-9 and -")
         _check(self.secret, _DNS_NAME, "--secret", "the name of a secret")
         _check(self.service_account, _DNS_NAME, "--service-account", "the name of an account")
@@ -187,9 +188,10 @@ def _problem(failed: ProgramFailed) -> str:
             f"{found['namespace']}; a role with this verb is in examples/kubernetes/launcher.yaml"
         )
     if _OUT_OF_REACH.search(text):
+        found = _DIALLED.search(reason)
         return (
-            f"the cluster cannot be reached: {reason}; try `kubectl get jobs`, and give its "
-            "context with --context"
+            f"the cluster cannot be reached: {found[0] if found else reason}; try `kubectl get "
+            "jobs`, and give its context with --context"
         )
     if "AlreadyExists" in text:
         return f"{reason}; choose another --name, or delete that Job"

@@ -29,6 +29,7 @@ _SPOT_LABELS = {
 }
 _SPOT_TAINTS = ("cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority")
 
+_MEMORY_REQUESTED = 0.6
 _RETRIES = 3  # of one machine, after its worker was killed; a lost node is no retry
 _START_S = 900  # until a node is there, and has fetched the image
 _KEPT_S = 86_400  # a Job that has ended, so that its logs can be read
@@ -147,16 +148,16 @@ def _container(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any
 def _resources(fleet: Fleet) -> dict[str, Any]:
     """Almost the whole node, so that no other pod that asks for much is placed on it.
 
-    The rest is for the system and its own pods: one core, and 30% of the memory, since Google
-    reserves 25% of the first 4 GiB. There is no limit of cores or memory: it would slow the
-    measurement, and gpubench would take it for the size of the machine.
+    The rest is for the system and its own pods: one core, and 40% of the memory, since Google
+    reserves 25% of the first 4 GiB (page "About GKE node sizing"). There is no limit of cores or
+    memory: it would slow the measurement, and gpubench would take it for the size of the machine.
     """
     resources: dict[str, Any] = {}
     requests: dict[str, str] = {}
     if fleet.vcpus is not None:
         requests["cpu"] = f"{max(1000 * (fleet.vcpus - 1), 500 * fleet.vcpus)}m"
     if fleet.memory_gib is not None:
-        requests["memory"] = f"{int(fleet.memory_gib * 0.7 * 1024)}Mi"
+        requests["memory"] = f"{int(fleet.memory_gib * 1024 * _MEMORY_REQUESTED)}Mi"
     if requests:
         resources["requests"] = requests
     if fleet.gpus:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gpubench.errors import InputError
+from gpubench.launch.image import check_image
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
 from gpubench.launch.services import Fleet, Launch, is_remote
@@ -25,7 +26,6 @@ _INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds 
 _LIMIT_S = 1800.0  # the first job also starts the machine that controls the others
 _ENVIRONMENT = {"NO_COLOR": "1", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
 
-_IMAGE = re.compile(r"(?!.{513})[A-Za-z0-9][\w.:/@-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOUD = re.compile(r"[a-z0-9]+")
 _REGION = re.compile(r"[a-z0-9-]+")
@@ -43,11 +43,7 @@ class SkyPilot:
     name: ClassVar[Service] = "skypilot"
 
     def check(self, launch: Launch) -> None:
-        if not _IMAGE.fullmatch(self.image):
-            raise InputError(
-                f"--image {self.image!r} is not the name of an image; write one like "
-                "registry/gpubench:1.0"
-            )
+        check_image(self.image)
         for name in self.secrets:
             if not _VARIABLE.fullmatch(name):
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -53,8 +54,6 @@ class FakeProgram:
         program.chmod(0o755)
 
     def calls(self) -> list[dict[str, list[str] | str]]:
-        import json
-
         return [json.loads(file.read_text()) for file in sorted(self._folder.iterdir())]
 
 

@@ -77,7 +77,7 @@ def test_gpus_are_asked_for_and_their_taint_is_tolerated() -> None:
 def test_a_worker_is_alone_on_its_node_but_the_systems_own_pods_have_room() -> None:
     (job,) = rendered(SERVICE, launch(G5))
     requests = pod(job)["containers"][0]["resources"]["requests"]
-    assert requests == {"cpu": "3000m", "memory": "11468Mi"}
+    assert requests == {"cpu": "3000m", "memory": "9830Mi"}
     (term,) = pod(job)["affinity"]["podAntiAffinity"][
         "requiredDuringSchedulingIgnoredDuringExecution"
     ]
@@ -235,6 +235,12 @@ def test_the_current_context_is_kept_for_the_cancellation(
             "The connection to the server 127.0.0.1:1 was refused - did you specify the right "
             "host or port?\n",
             "the cluster cannot be reached: .*--context",
+        ),
+        (
+            'error: error validating "STDIN": error validating data: failed to download openapi: '
+            'Get "http://x/openapi": dial tcp 127.0.0.1:1: connect: connection refused; if you '
+            "choose to ignore these errors, turn validation off with --validate=false\n",
+            "cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused; try",
         ),
         (
             'Error from server (NotFound): error when creating "STDIN": namespaces "b" not found\n',
