@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gpubench.errors import InputError, reason_of
 from gpubench.launch.by_instance import ByInstance, check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.services import Fleet, Launch, is_remote
+from gpubench.launch.services import Launch, MachineFleet, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ class AwsBatch:
         """A list with the parameters of SubmitJob for each fleet."""
         return json.dumps([self.request(launch, fleet) for fleet in launch.fleets], indent=2) + "\n"
 
-    def submit(self, launch: Launch, fleet: Fleet) -> Submission:
+    def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
         region = self._region(fleet)
         request = self.request(launch, fleet)
         answer = _call(region, "SubmitJob", lambda client: client.submit_job(**request))
@@ -108,7 +108,7 @@ class AwsBatch:
             lambda client: client.terminate_job(jobId=submission.id, reason=reason),
         )
 
-    def request(self, launch: Launch, fleet: Fleet) -> dict[str, Any]:
+    def request(self, launch: Launch, fleet: MachineFleet) -> dict[str, Any]:
         """The parameters of SubmitJob."""
         _, *command = launch.worker_arguments(fleet)
         tags = {"gpubench-launch": launch.manifest.name}
@@ -133,7 +133,7 @@ class AwsBatch:
             request["timeout"] = {"attemptDurationSeconds": seconds}
         return request
 
-    def _region(self, fleet: Fleet) -> str | None:
+    def _region(self, fleet: MachineFleet) -> str | None:
         """Raises InputError if the sweep names a region, and the flag another one."""
         if None not in {self.region, fleet.region} and self.region != fleet.region:
             raise InputError(
@@ -143,7 +143,7 @@ class AwsBatch:
         return self.region or fleet.region
 
 
-def _chosen(values: ByInstance, fleet: Fleet, flag: str) -> str:
+def _chosen(values: ByInstance, fleet: MachineFleet, flag: str) -> str:
     found = value_for(values, fleet)
     if found is None:
         typed = f", or {flag} {fleet.instance}=NAME" if fleet.instance else ""
@@ -153,7 +153,7 @@ def _chosen(values: ByInstance, fleet: Fleet, flag: str) -> str:
     return found
 
 
-def _whole_machine(fleet: Fleet) -> list[dict[str, str]]:
+def _whole_machine(fleet: MachineFleet) -> list[dict[str, str]]:
     """What is not known is left to the job definition."""
     wanted = []
     if fleet.vcpus is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpubench.errors import InputError, nearest
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
 # By type of instance. The key None is for all types that are not named.
 ByInstance = Mapping[str | None, str]
@@ -20,6 +20,6 @@ def check_instances(values: ByInstance, flag: str, launch: Launch) -> None:
             raise InputError(f"{flag} {f'{instance}={value}'!r}: this type is not measured; {hint}")
 
 
-def value_for(values: ByInstance, fleet: Fleet) -> str | None:
+def value_for(values: ByInstance, fleet: MachineFleet) -> str | None:
     """The value for a fleet: that of its type of instance, else the one for all types."""
     return values.get(fleet.instance, values.get(None))

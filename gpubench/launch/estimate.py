@@ -51,7 +51,7 @@ class FleetEstimate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class LaunchEstimate:
     fleets: tuple[FleetEstimate, ...]
     assumptions: tuple[str, ...]  # sentences
 
@@ -75,7 +75,7 @@ def estimate(
     machines: int,
     earlier: Sequence[Result],
     usd_per_hour: Mapping[str | None, float | None],
-) -> Estimate:
+) -> LaunchEstimate:
     """What these jobs take on at most `machines` machines for each type of instance.
 
     `missing` has the measurements that each job still needs, by its digest; of a job that is not in
@@ -100,7 +100,7 @@ def estimate(
                 usd_per_hour=usd_per_hour.get(instance),
             )
         )
-    return Estimate(tuple(fleets), tuple(f"Assumed: {text}." for text in sorted(used)))
+    return LaunchEstimate(tuple(fleets), tuple(f"Assumed: {text}." for text in sorted(used)))
 
 
 def job_seconds(
@@ -143,7 +143,7 @@ def _similar(spec: Spec, earlier: Sequence[Result]) -> bool:
     )
 
 
-def refuse_expensive(estimated: Estimate, max_usd: float) -> None:
+def refuse_expensive(estimated: LaunchEstimate, max_usd: float) -> None:
     """Raises InputError if a launch would probably cost more than `max_usd`."""
     unknown = [each.instance for each in estimated.fleets if each.usd_per_hour is None]
     if unknown:
@@ -158,7 +158,7 @@ def refuse_expensive(estimated: Estimate, max_usd: float) -> None:
         )
 
 
-def time_limits(estimated: Estimate, max_usd: float) -> dict[str | None, int]:
+def time_limits(estimated: LaunchEstimate, max_usd: float) -> dict[str | None, int]:
     """The seconds after which the machines of each fleet must end, so that all cost `max_usd`.
 
     Each machine gets the same multiple of the longest work of its fleet. The limit is that of its

@@ -73,7 +73,7 @@ class ResolvedJob(_File):
     cells: tuple[ResolvedCell, ...]
 
 
-Parsed = TypeVar("Parsed", bound=BaseModel)
+LaunchFile = TypeVar("LaunchFile", bound=BaseModel)
 
 
 class LaunchFiles:
@@ -173,10 +173,10 @@ class LaunchFiles:
         named = hashlib.sha256(machine.encode()).hexdigest()[:8]
         self._write(f".job-{digest}-{named}.json", job)
 
-    def _read_each(self, names: list[str], kind: type[Parsed]) -> dict[str, Parsed]:
+    def _read_each(self, names: list[str], kind: type[LaunchFile]) -> dict[str, LaunchFile]:
         """Several files. Those that were removed or that are damaged are left out."""
 
-        def read(name: str) -> Parsed | None:
+        def read(name: str) -> LaunchFile | None:
             try:
                 return self._read(name, kind)
             except InputError:
@@ -186,7 +186,7 @@ class LaunchFiles:
             name: file for name, file in zip(names, in_parallel(read, names), strict=True) if file
         }
 
-    def _read(self, name: str, kind: type[Parsed]) -> Parsed:
+    def _read(self, name: str, kind: type[LaunchFile]) -> LaunchFile:
         origin = f"{self.url}/{name}"
         try:
             text = self._folder.read(name, _MOST_BYTES).decode()
@@ -216,10 +216,10 @@ class LaunchFiles:
 
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 
 
-def in_parallel(function: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+def in_parallel(function: Callable[[Item], Returned], items: Iterable[Item]) -> list[Returned]:
     """The answer for each item, in order. Several requests are in flight at once."""
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(function, items))

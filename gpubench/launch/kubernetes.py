@@ -11,7 +11,7 @@ from gpubench.launch import kubernetes_job
 from gpubench.launch.image import check_image
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Fleet, Launch, is_remote
+from gpubench.launch.services import Launch, MachineFleet, is_remote
 
 INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 
@@ -77,7 +77,7 @@ class Kubernetes:
     def render(self, launch: Launch) -> str:
         return "---\n".join(self._document(launch, fleet) for fleet in launch.fleets)
 
-    def submit(self, launch: Launch, fleet: Fleet) -> Submission:
+    def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
         context = self.context or _current_context()
         command = ["kubectl", *_in_context(context), "create", "--filename=-"]
         # The namespace of the context is known when the Job has been created.
@@ -109,7 +109,7 @@ class Kubernetes:
         """Of each --volume. Raises InputError for one that is none."""
         return [_volume(text) for text in self.volumes]
 
-    def _document(self, launch: Launch, fleet: Fleet) -> str:
+    def _document(self, launch: Launch, fleet: MachineFleet) -> str:
         import yaml
 
         job = kubernetes_job.job(launch, fleet, self)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
 if TYPE_CHECKING:
     from gpubench.launch.kubernetes import Kubernetes
@@ -37,9 +37,9 @@ _HOME = "/scratch"  # caches go there, since the root file system cannot be writ
 _GRACE_S = 60  # from SIGTERM on; the worker stores the cell in work
 
 
-def job_names(launch: Launch) -> dict[Fleet, str]:
+def job_names(launch: Launch) -> dict[MachineFleet, str]:
     """A name for the Job of each fleet. They differ, and Kubernetes accepts them."""
-    names: dict[Fleet, str] = {}
+    names: dict[MachineFleet, str] = {}
     for fleet in launch.fleets:
         # The name of a pod is that of the Job with its index, and it is a label of DNS.
         longest = _LONGEST_LABEL - len(f"-{fleet.machines - 1}")
@@ -52,7 +52,7 @@ def job_names(launch: Launch) -> dict[Fleet, str]:
     return names
 
 
-def job(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any]:
+def job(launch: Launch, fleet: MachineFleet, asked: Kubernetes) -> dict[str, Any]:
     """The Job of a fleet, as a document that can be written as YAML."""
     labels = {
         _APP: "gpubench",
@@ -81,14 +81,14 @@ def job(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any]:
 def _failure_rules() -> list[dict[str, Any]]:
     """A lost node does not count. What would fail again is not started again."""
     lost = {"type": "DisruptionTarget", "status": "True"}
-    final = {"containerName": "gpubench", "operator": "In", "values": [1, 2]}
+    final = {"containerName": "gpubench", "operator": "In", "values": [1, 2, 130]}
     return [
         {"action": "Ignore", "onPodConditions": [lost]},
         {"action": "FailIndex", "onExitCodes": final},
     ]
 
 
-def _pod(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any]:
+def _pod(launch: Launch, fleet: MachineFleet, asked: Kubernetes) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _GRACE_S,
@@ -117,7 +117,7 @@ def _pod(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any]:
     return pod
 
 
-def _container(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any]:
+def _container(launch: Launch, fleet: MachineFleet, asked: Kubernetes) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": "gpubench",
         "image": asked.image,
@@ -145,7 +145,7 @@ def _container(launch: Launch, fleet: Fleet, asked: Kubernetes) -> dict[str, Any
     return container
 
 
-def _resources(fleet: Fleet) -> dict[str, Any]:
+def _resources(fleet: MachineFleet) -> dict[str, Any]:
     """Almost the whole node, so that no other pod that asks for much is placed on it.
 
     The rest is for the system and its own pods: one core, and 40% of the memory, since Google
@@ -165,7 +165,7 @@ def _resources(fleet: Fleet) -> dict[str, Any]:
     return resources
 
 
-def _node_labels(fleet: Fleet, asked: Kubernetes) -> dict[str, str]:
+def _node_labels(fleet: MachineFleet, asked: Kubernetes) -> dict[str, str]:
     labels = {}
     if fleet.instance is not None:
         labels[asked.instance_label] = fleet.instance
@@ -174,7 +174,7 @@ def _node_labels(fleet: Fleet, asked: Kubernetes) -> dict[str, str]:
     return labels
 
 
-def _affinity(fleet: Fleet) -> dict[str, Any]:
+def _affinity(fleet: MachineFleet) -> dict[str, Any]:
     """One worker on a node, and nodes of the kind whose price is used: spot, or not spot."""
     alone = {
         "labelSelector": {"matchLabels": {_APP: "gpubench"}},
@@ -203,7 +203,7 @@ def _affinity(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _tolerations(fleet: Fleet) -> list[dict[str, Any]]:
+def _tolerations(fleet: MachineFleet) -> list[dict[str, Any]]:
     """For the taints that Google and Azure put on nodes with GPUs and on spot nodes."""
     keys = ["nvidia.com/gpu"] if fleet.gpus else []
     keys += _SPOT_TAINTS if fleet.spot else []

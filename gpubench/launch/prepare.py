@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from gpubench.cells.grid import MAX_CELLS, Grid
 from gpubench.errors import InputError
 from gpubench.launch.count_cells import count_cells
-from gpubench.launch.estimate import Estimate, estimate, refuse_expensive, time_limits
+from gpubench.launch.estimate import LaunchEstimate, estimate, refuse_expensive, time_limits
 from gpubench.launch.files import SCHEMA, LaunchFiles, now
 from gpubench.launch.manifest import NAME, Manifest
 from gpubench.launch.plan_jobs import PlannedJobs, gpu_count, plan_jobs, unfinished
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 from gpubench.measure.environment import own_version
 from gpubench.models.local_files import named_paths
 from gpubench.pricing.catalog import Catalog
@@ -41,7 +41,7 @@ class LaunchWishes:
 @dataclass(frozen=True)
 class PreparedLaunch:
     launch: Launch | None  # None: nothing is left to measure
-    estimate: Estimate | None
+    estimate: LaunchEstimate | None
     skipped: dict[str, int]  # why cells are left out -> how many
     jobs_before: int  # jobs that are left out, since they are measured already
     files: tuple[str, ...]  # that the machines need under these names
@@ -157,13 +157,13 @@ def _fleet(
     planned: PlannedJobs,
     wishes: LaunchWishes,
     limit_s: int | None,
-) -> Fleet:
+) -> MachineFleet:
     limits = [limit for limit in (limit_s, wishes.max_time_s) if limit is not None]
     time_limit_s = int(min(limits)) if limits else None
     if instance is None:
-        return Fleet(None, machines, jobs, spot=wishes.spot, time_limit_s=time_limit_s)
+        return MachineFleet(None, machines, jobs, spot=wishes.spot, time_limit_s=time_limit_s)
     row = planned.hardware[instance]
-    return Fleet(
+    return MachineFleet(
         instance=instance,
         machines=machines,
         jobs=jobs,

@@ -6,7 +6,7 @@ the service and gives it to `gpubench.cli.launch_with.launch_with`. `gpubench.la
 line for each service.
 
     Launch                 one launched sweep: its manifest, its directory, its fleets
-      Fleet                the machines of one type of instance
+      MachineFleet         the machines of one type of instance
         worker_arguments   what each of these machines runs: `gpubench worker URL ...`
 
 All machines of a fleet run the same arguments. If a fleet has several machines, the service gives
@@ -35,7 +35,7 @@ INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB
 
 
 @dataclass(frozen=True)
-class Fleet:
+class MachineFleet:
     """The machines of one type of instance. Hardware is that of one machine; None: not known."""
 
     instance: str | None  # "g5.xlarge"; None: any machine
@@ -56,10 +56,10 @@ class Launch:
 
     manifest: Manifest
     url: str  # of the run directory, which every machine must reach; local paths are absolute
-    fleets: tuple[Fleet, ...]  # at least one
+    fleets: tuple[MachineFleet, ...]  # at least one
     allow_code: bool = False  # the workers may run the code that the sweep names
 
-    def worker_arguments(self, fleet: Fleet) -> list[str]:
+    def worker_arguments(self, fleet: MachineFleet) -> list[str]:
         """The command line of the machines of a fleet, without a shell: ["gpubench", ...]."""
         arguments = ["gpubench", "worker", self.url, "--launch", self.manifest.name]
         if fleet.instance is not None:
@@ -71,7 +71,7 @@ class Launch:
             arguments += ["--allow-code"]
         return arguments
 
-    def job_name(self, fleet: Fleet) -> str:
+    def job_name(self, fleet: MachineFleet) -> str:
         """A readable name of a fleet: "gpubench-NAME-g5.xlarge". Services may have to change it.
 
         The name of a launch has at most 40 characters: a-z, 0-9, and - in between.
@@ -102,7 +102,7 @@ class LaunchService(Protocol):
         It asks nobody, so it works without the service.
         """
 
-    def submit(self, launch: Launch, fleet: Fleet) -> Submission:
+    def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
         """Start the machines of one fleet. The manifest is in the directory by then.
 
         It is called for one fleet after another. If one fails, the earlier ones are stored, and

@@ -19,7 +19,7 @@ from gpubench.errors import InputError
 from gpubench.launch.image import check_image
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Fleet, Launch, is_remote
+from gpubench.launch.services import Launch, MachineFleet, is_remote
 
 _INSTALLATION = "install it (pip install skypilot), or leave out --submit"
 _INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds its number
@@ -65,7 +65,7 @@ class SkyPilot:
             f"{self._instructions(fleet)}{self._document(launch, fleet)}" for fleet in launch.fleets
         )
 
-    def _instructions(self, fleet: Fleet) -> str:
+    def _instructions(self, fleet: MachineFleet) -> str:
         """Comments: SkyPilot starts the documents of one file one after the other."""
         secrets = "".join(f" --secret {name}" for name in self.secrets)
         numbers = "0" if fleet.machines == 1 else f"each number from 0 to {fleet.machines - 1}"
@@ -74,12 +74,12 @@ class SkyPilot:
             f"#   sky jobs launch --env {_INDEX}=N{secrets} FILE\n"
         )
 
-    def _document(self, launch: Launch, fleet: Fleet) -> str:
+    def _document(self, launch: Launch, fleet: MachineFleet) -> str:
         import yaml
 
         return yaml.safe_dump(self.task(launch, fleet), sort_keys=False, allow_unicode=False)
 
-    def task(self, launch: Launch, fleet: Fleet) -> dict[str, Any]:
+    def task(self, launch: Launch, fleet: MachineFleet) -> dict[str, Any]:
         """The task of one machine of a fleet. Its number is given when it is started."""
         task: dict[str, Any] = {
             "name": _name(launch, fleet),
@@ -97,7 +97,7 @@ class SkyPilot:
             task["secrets"] = dict.fromkeys(self.secrets)
         return task
 
-    def _container(self, launch: Launch, fleet: Fleet) -> list[str]:
+    def _container(self, launch: Launch, fleet: MachineFleet) -> list[str]:
         program, *arguments = launch.worker_arguments(fleet)
         # With the network of the machine, a container can ask for the credentials of the machine's
         # own role. AWS refuses that to containers in a network of their own.
@@ -106,7 +106,7 @@ class SkyPilot:
         command += [f"--env={name}" for name in (_INDEX, *self.secrets)]
         return [*command, f"--entrypoint={program}", self.image, *arguments]
 
-    def submit(self, launch: Launch, fleet: Fleet) -> Submission:
+    def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
         missing = [name for name in self.secrets if name not in os.environ]
         if missing:
             raise InputError(f"--secret {missing[0]}: this variable is not set; set it first")
@@ -162,12 +162,12 @@ def _sky(command: list[str]) -> None:
         raise InputError(f"SkyPilot: {_ANSI.sub('', last_line(failed))}") from None
 
 
-def _name(launch: Launch, fleet: Fleet) -> str:
+def _name(launch: Launch, fleet: MachineFleet) -> str:
     """Letters, digits and single hyphens, which every cloud accepts."""
     return re.sub(r"[^a-z0-9]+", "-", launch.job_name(fleet).lower()).strip("-")
 
 
-def _infrastructure(fleet: Fleet) -> str:
+def _infrastructure(fleet: MachineFleet) -> str:
     """'aws' or 'aws/us-east-1'. Raises InputError if the cloud of a fleet is not known."""
     if fleet.instance is None:
         raise InputError("SkyPilot starts machines of a cloud; name them with --instance")

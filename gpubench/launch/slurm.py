@@ -17,7 +17,7 @@ from gpubench.errors import InputError
 from gpubench.launch.by_instance import ByInstance, check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
 _INSTALLATION = "run this where Slurm's commands are, or leave out --submit"
 _END = "GPUBENCH_SCRIPT"  # the line that ends a script in what is printed
@@ -92,7 +92,7 @@ class Slurm:
                 )
             places[place] = fleet.instance
 
-    def _place(self, fleet: Fleet) -> tuple[str | None, ...]:
+    def _place(self, fleet: MachineFleet) -> tuple[str | None, ...]:
         return tuple(
             value_for(each, fleet) for each in (self.partitions, self.constraints, self.gres)
         )
@@ -104,13 +104,13 @@ class Slurm:
         ]
         return "#!/bin/bash\n" + "".join(scripts)
 
-    def script(self, launch: Launch, fleet: Fleet) -> str:
+    def script(self, launch: Launch, fleet: MachineFleet) -> str:
         """The batch script of a fleet."""
         _, *arguments = launch.worker_arguments(fleet)
         options = "".join(f"#SBATCH --{option}\n" for option in self._options(launch, fleet))
         return f"#!/bin/bash\n{options}exec {shlex.join([self.program, *arguments])}\n"
 
-    def _options(self, launch: Launch, fleet: Fleet) -> list[str]:
+    def _options(self, launch: Launch, fleet: MachineFleet) -> list[str]:
         partition, constraint, gres = self._place(fleet)
         if gres is None and fleet.gpus:
             gres = f"gpu:{fleet.gpus}"
@@ -136,7 +136,7 @@ class Slurm:
         # After a lost node or a preemption the worker begins again, with what is missing.
         return [*options, "exclusive", "requeue"]
 
-    def submit(self, launch: Launch, fleet: Fleet) -> Submission:
+    def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
         try:
             answer = run_program(
                 ["sbatch", "--parsable"], _INSTALLATION, self.script(launch, fleet)

@@ -92,6 +92,12 @@ _FLAGS = {
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
         *("--objective", "--tolerance", "--probes"),
     ),
+    "launch": (
+        *("aws-batch", "status", "cancel", "collect", *_SETTINGS, "--output", "--queue"),
+        *("--job-definition", "--region", "--machines", "--spot", "--max-usd", "--max-time"),
+        *("--name", "--repeats", "--max-cells", "--launch", "--json"),
+    ),
+    "worker": ("run", "--launch", "--instance", "--machines", "--index", "--max-time", "--quiet"),
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),
         *("--rate", "--idle-timeout", "--batch", "--output", "--json"),

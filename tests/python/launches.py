@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from gpubench.launch.manifest import Manifest
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
-G5 = Fleet(
+G5 = MachineFleet(
     "g5.xlarge", machines=3, jobs=7, gpus=1, vcpus=4, memory_gib=16.0, provider="aws"
 )  # fmt: skip
-C7 = Fleet("c7i.2xlarge", machines=1, jobs=2, vcpus=8, memory_gib=16.0, provider="aws")
+C7 = MachineFleet("c7i.2xlarge", machines=1, jobs=2, vcpus=8, memory_gib=16.0, provider="aws")
 
 # What a shell, YAML or Kubernetes might take for something else.
 HOSTILE_URL = "s3://bucket/$(touch x)/`id`/\"'; # $HOME: {a} & |"
 
 
-def launch(*fleets: Fleet, url: str = "s3://bucket/run", name: str = "study") -> Launch:
+def launch(*fleets: MachineFleet, url: str = "s3://bucket/run", name: str = "study") -> Launch:
     manifest = Manifest(
         schema_number=1,
         name=name,

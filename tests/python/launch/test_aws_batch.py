@@ -9,9 +9,9 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
+from batch_infrastructure import infrastructure
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
-from batch_infrastructure import infrastructure
 from moto_server import REGION, aws, moto_server
 
 from gpubench.cells.grid import parse_grids
@@ -19,7 +19,7 @@ from gpubench.errors import InputError
 from gpubench.launch.aws_batch import AwsBatch
 from gpubench.launch.manifest import Submission
 from gpubench.launch.prepare import LaunchWishes, prepare
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
 __all__ = ["aws", "infrastructure", "moto_server"]
 
@@ -161,10 +161,10 @@ def test_what_cannot_work_is_refused_before_anything_is_asked(
 
 def test_machines_of_other_clouds_and_too_many_are_refused() -> None:
     launch = a_launch()
-    azure = Fleet("Standard_NC4as_T4_v3", 1, 1, provider="azure")
+    azure = MachineFleet("Standard_NC4as_T4_v3", 1, 1, provider="azure")
     with pytest.raises(InputError, match="a machine of azure"):
         SERVICE.check(replace(launch, fleets=(azure,)))
-    many = Fleet("g5.xlarge", 10_001, 10_001, provider="aws")
+    many = MachineFleet("g5.xlarge", 10_001, 10_001, provider="aws")
     with pytest.raises(InputError, match="at most 10,000 jobs, not 10,001"):
         AwsBatch(queues={None: "q"}, job_definitions={None: "w"}).check(
             replace(launch, fleets=(many,))
@@ -200,7 +200,7 @@ def test_what_the_configuration_lacks_is_named(no_configuration: pytest.MonkeyPa
     with pytest.raises(InputError, match="no AWS credentials were found"):
         cancel()
     no_configuration.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(InputError, match="cannot be asked: .*nobody"):
+    with pytest.raises(InputError, match=r"cannot be asked: .*nobody"):
         cancel()
 
 
@@ -210,10 +210,10 @@ def test_an_endpoint_out_of_reach_is_one_line(no_configuration: pytest.MonkeyPat
     no_configuration.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     no_configuration.setattr("time.sleep", lambda seconds: None)  # between two attempts
     with pytest.raises(
-        InputError, match="cannot be asked: .*127.0.0.1:9.*; check the network"
-    ) as e:
+        InputError, match=r"cannot be asked: .*127\.0\.0\.1:9.*; check the network"
+    ) as refused:
         cancel()
-    assert "secret-value" not in str(e.value)
+    assert "secret-value" not in str(refused.value)
 
 
 def test_a_missing_permission_is_named(

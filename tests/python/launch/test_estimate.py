@@ -14,7 +14,7 @@ from gpubench.launch.estimate import (
     ENGINE_S,
     RUN_S,
     START_S,
-    Estimate,
+    LaunchEstimate,
     estimate,
     refuse_expensive,
     time_limits,
@@ -39,7 +39,7 @@ def estimated(
     machines: int = 1,
     earlier: list[Result] | None = None,
     prices: dict[str | None, float | None] | dict[str, float] = PRICES,
-) -> Estimate:
+) -> LaunchEstimate:
     jobs = plan_jobs(parse_grids(grid, "test"), current_catalog()).jobs
     return estimate(jobs, repeats, {}, machines, earlier or [], {**prices})
 

@@ -17,7 +17,7 @@ from launches import C7, G5, HOSTILE_URL, fake_program, launch
 from gpubench.errors import InputError
 from gpubench.launch.kubernetes import Kubernetes
 from gpubench.launch.manifest import Submission
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 
 SERVICE = Kubernetes("registry.example/gpubench:1.0")
 EVERYTHING = Kubernetes(
@@ -49,7 +49,7 @@ def pod(job: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["1.29", "1.31", "1.33", "1.35", "1.37"])
 @pytest.mark.parametrize("service", [SERVICE, EVERYTHING])
 def test_jobs_are_valid_for_the_api_of_kubernetes(service: Kubernetes, version: str) -> None:
-    anywhere = Fleet(None, machines=2, jobs=2)
+    anywhere = MachineFleet(None, machines=2, jobs=2)
     spot = replace(G5, spot=True, time_limit_s=3600, region="us-east-1")
     jobs = rendered(service, launch(spot, C7, anywhere, url=HOSTILE_URL))
     assert len(jobs) == 3
@@ -91,7 +91,7 @@ def test_a_lost_node_costs_no_retry_and_bad_input_is_not_started_again() -> None
     assert lost["action"] == "Ignore"
     assert lost["onPodConditions"][0]["type"] == "DisruptionTarget"
     assert final["action"] == "FailIndex"
-    assert final["onExitCodes"]["values"] == [1, 2]
+    assert final["onExitCodes"]["values"] == [1, 2, 130]
     assert final["onExitCodes"]["containerName"] == pod(job)["containers"][0]["name"]
     assert job["spec"]["maxFailedIndexes"] == 3
     assert pod(job)["restartPolicy"] == "Never"
@@ -161,7 +161,8 @@ def test_names_and_urls_are_data() -> None:
 
 def test_names_of_jobs_are_labels_of_dns_also_with_the_index() -> None:
     twins = tuple(
-        Fleet(name, machines=1000, jobs=1000) for name in ("a.b", "a_b", "Standard_NV36ads_A10_v5")
+        MachineFleet(name, machines=1000, jobs=1000)
+        for name in ("a.b", "a_b", "Standard_NV36ads_A10_v5")
     )
     names = [
         job["metadata"]["name"]

@@ -14,7 +14,7 @@ import yaml
 from launches import C7, G5, HOSTILE_URL, fake_program, launch
 
 from gpubench.errors import InputError
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 from gpubench.launch.skypilot import SkyPilot
 
 SERVICE = SkyPilot("registry.example/gpubench:1.0")
@@ -70,7 +70,7 @@ def test_comments_say_how_each_document_is_started() -> None:
         ({"secrets": ("A=b",)}, launch(), "--secret 'A=b' is not the name of a variable"),
         ({"disk_gib": 1}, launch(), "--disk-size 1"),
         ({}, launch(url="results"), "cannot reach this directory"),
-        ({}, launch(Fleet(None, 1, 1)), "name them with --instance"),
+        ({}, launch(MachineFleet(None, 1, 1)), "name them with --instance"),
         ({}, launch(replace(G5, provider=None)), "the cloud of g5.xlarge is not known"),
         ({}, launch(replace(G5, region="x/y")), "no such region"),
     ],

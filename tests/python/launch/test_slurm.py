@@ -13,7 +13,7 @@ from launches import C7, G5, HOSTILE_URL, fake_program, launch
 
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Submission
-from gpubench.launch.services import Fleet, Launch
+from gpubench.launch.services import Launch, MachineFleet
 from gpubench.launch.slurm import Slurm
 
 SERVICE = Slurm()
@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(
 
 
 def test_any_machine_needs_no_options() -> None:
-    anywhere = Fleet(None, machines=1, jobs=1)
+    anywhere = MachineFleet(None, machines=1, jobs=1)
     sweep = launch(anywhere, url="/shared/run")
     SERVICE.check(sweep)
     found = options(SERVICE.script(sweep, anywhere))
