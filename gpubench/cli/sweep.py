@@ -13,6 +13,7 @@ from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.isolation import isolation, isolation_options
 from gpubench.cli.metrics import metrics_options
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
@@ -66,6 +67,7 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
 )
 @require_option
 @repeat_options
+@isolation_options
 @objective_options(
     required=False,
     text="Find the setting that serves the most within an objective, for example p95:100ms. Each "
@@ -104,6 +106,7 @@ def command(
         raise InputError("--output: it is empty; give a directory or a URL")
     repeated, flags = repetition(flags)
     wanted = search_settings(objective, tolerance, probes)
+    isolated, flags = isolation(flags, searches=wanted is not None)
     if wanted is not None and repeated != ONCE:
         raise InputError(
             "--repeats, --until, --max-time and --fresh: with --objective every setting is "
@@ -125,7 +128,7 @@ def command(
     with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, listener, max_cells, repeated)
+        swept = sweep_grids(grids, output, listener, max_cells, repeated, isolated)
     if swept.interrupted:
         tell(_STOPPED.format(output))
         raise KeyboardInterrupt
