@@ -15,6 +15,7 @@ from gpubench.cli.completion import FolderParam
 from gpubench.cli.options import prices_option
 from gpubench.cli.sections import Option
 from gpubench.cli.settings import as_axes, given, setting_options
+from gpubench.cli.spending import checked_usd
 from gpubench.errors import InputError
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.repetition import parse_repetition
@@ -71,7 +72,7 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 max_cells=max_cells,
                 machines=machines,
                 spot=spot,
-                max_usd=_max_usd(max_usd),
+                max_usd=None if max_usd is None else checked_usd(max_usd),
                 max_time_s=seconds(max_time, "--max-time"),
                 allow_code=bool(flags["allow_code"]),
             ),
@@ -106,12 +107,6 @@ def seconds(text: str | None, flag: str) -> float | None:
     if found < 1:
         raise InputError(f"{flag} {text} leaves no time to measure; write it like 2h")
     return found
-
-
-def _max_usd(value: float | None) -> float | None:
-    if value is not None and not 0 < value < 1e9:
-        raise InputError(f"--max-usd {value:g} is not allowed; give a positive amount")
-    return value
 
 
 _OPTIONS = (

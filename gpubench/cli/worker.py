@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
@@ -10,6 +11,7 @@ from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam, Known, instances
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.isolation import isolation, isolation_options
 from gpubench.cli.launch_options import seconds
 from gpubench.cli.launch_status import launch_option
 from gpubench.cli.metrics import metrics_options
@@ -52,6 +54,7 @@ from gpubench.report.format import count
     help="Begin no engine that would probably end after this time, for example 2h.",
 )
 @click.option("--allow-code", is_flag=True, help="Run the code of models that the launch names.")
+@isolation_options
 @quiet_option
 @metrics_options
 def command(
@@ -64,6 +67,7 @@ def command(
     allow_code: bool,
     quiet: bool,
     metrics: Progress,
+    **flags: Any,
 ) -> int:
     """Measure the cells of a launch on this machine, into the directory URL.
 
@@ -77,11 +81,14 @@ def command(
     progress = CellProgress(quiet)
     limit_s = seconds(max_time, "--max-time")
     number = _number(index, machines)
+    isolated, _ = isolation(flags, searches=False)
     with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.launch.worker import WorkerWishes, work
         from gpubench.system.machine import this_machine
 
-        wishes = WorkerWishes(launch, instance, number, machines or 1, limit_s, allow_code)
+        wishes = WorkerWishes(
+            launch, instance, number, machines or 1, limit_s, allow_code, isolated
+        )
         outcome = work(url, this_machine(), wishes, listener)
     if outcome.interrupted:
         raise KeyboardInterrupt

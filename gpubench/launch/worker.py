@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from gpubench.cells.grid import PlannedCells, untrusted_code
@@ -20,11 +20,13 @@ from gpubench.launch.files import SCHEMA, LaunchFiles, ResolvedCell, ResolvedJob
 from gpubench.launch.manifest import Job, LaunchedCell, Manifest
 from gpubench.launch.record import KeptRecord
 from gpubench.measure.environment import own_version
+from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Listeners, Progress
 from gpubench.measure.sweep import SweepOutcome, measure_cells
 from gpubench.pricing.cost import check_prices
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell
+from gpubench.spec.isolation import TOGETHER, Isolation
 from gpubench.spec.repetition import Repetition
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine
@@ -40,6 +42,7 @@ class WorkerWishes:
     machines: int = 1  # of the fleet
     max_time_s: float | None = None  # also counts earlier starts with the same index
     allow_code: bool = False
+    isolation: Isolation = TOGETHER
 
 
 @dataclass
@@ -70,8 +73,15 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
             _refuse_code(cell.spec, wishes.allow_code)
     open_run(url).check_writable()
     used_s = _used_seconds(files, manifest, instance, wishes.index)
-    with KeptRecord(files, manifest, instance, wishes.index) as record:
-        worker = _Worker(files, manifest, machine, wishes, Listeners(record, progress), used_s)
+    with ExitStack() as stack:
+        record = stack.enter_context(KeptRecord(files, manifest, instance, wishes.index))
+        listeners = Listeners(record, progress)
+        processes = None
+        if wishes.isolation.isolate:
+            processes = stack.enter_context(
+                EngineProcesses(machine, listeners, max_cell_s=wishes.isolation.max_cell_s)
+            )
+        worker = _Worker(files, manifest, machine, wishes, listeners, processes, used_s)
         try:
             with _ends_after(worker.left_s) as is_over:
                 worker.measure(jobs)
@@ -119,10 +129,12 @@ class _Worker:
         machine: Machine,
         wishes: WorkerWishes,
         progress: Progress,
+        processes: EngineProcesses | None,
         used_s: float,
     ) -> None:
         self._files, self._manifest, self._machine = files, manifest, machine
-        self._wishes, self._progress = wishes, progress
+        self._wishes, self._progress, self._processes = wishes, progress, processes
+        self._resolved = resolve if processes is None else processes.resolve
         self._end_s = None if wishes.max_time_s is None else _now_s() + wishes.max_time_s - used_s
         self.outcome = WorkerOutcome()
 
@@ -157,7 +169,9 @@ class _Worker:
         if not planned.cells:
             return SweepOutcome([])
         repetition = Repetition(self._manifest.repeats)
-        return measure_cells(planned, self._files.url, self._machine, self._progress, repetition)
+        return measure_cells(
+            planned, self._files.url, self._machine, self._progress, repetition, self._processes
+        )
 
     def _resolve(self, job: Job) -> PlannedCells:
         """The cells of a job on this machine. Writes the names of their documents."""
@@ -192,7 +206,7 @@ class _Worker:
         if self._wishes.allow_code:
             changes["allow_code"] = True
         try:
-            return resolve(launched.spec.model_copy(update=changes), self._machine)
+            return self._resolved(launched.spec.model_copy(update=changes), self._machine)
         except InputError as error:
             return str(error), launched.skip_unavailable
 

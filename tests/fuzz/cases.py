@@ -90,7 +90,7 @@ _FLAGS = {
     "sweep": (
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
-        *("--objective", "--tolerance", "--probes"),
+        *("--max-usd", "--objective", "--tolerance", "--probes"),
     ),
     "launch": (
         *("aws-batch", "status", "cancel", "collect", *_SETTINGS, "--output", "--queue"),
