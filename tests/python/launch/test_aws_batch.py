@@ -222,7 +222,7 @@ def test_a_missing_permission_is_named(
     class Refusing:
         def terminate_job(self, **_: object) -> None:
             error = {"Error": {"Code": "AccessDeniedException", "Message": "arn:aws:iam::1:user/x"}}
-            raise ClientError(error, "TerminateJob")  # type: ignore[arg-type]
+            raise ClientError(error, "TerminateJob")
 
     monkeypatch.setattr(boto3.session.Session, "client", lambda *_, **__: Refusing())
     with pytest.raises(InputError, match="does not allow batch:TerminateJob"):

@@ -30,7 +30,7 @@ GRID: dict[str, Any] = {
     "duration": "10s",
     "instance": ["g5.xlarge", "c7i.xlarge"],
 }
-PRICES = {"g5.xlarge": 1.2, "c7i.xlarge": 0.3}
+PRICES: dict[str | None, float | None] = {"g5.xlarge": 1.2, "c7i.xlarge": 0.3}
 
 
 def estimated(
@@ -38,10 +38,10 @@ def estimated(
     repeats: int = 1,
     machines: int = 1,
     earlier: list[Result] | None = None,
-    prices: dict[str | None, float | None] | dict[str, float] = PRICES,
+    prices: dict[str | None, float | None] = PRICES,
 ) -> LaunchEstimate:
     jobs = plan_jobs(parse_grids(grid, "test"), current_catalog()).jobs
-    return estimate(jobs, repeats, {}, machines, earlier or [], {**prices})
+    return estimate(jobs, repeats, {}, machines, earlier or [], prices)
 
 
 def test_the_known_times_and_the_assumed_ones_are_added() -> None:
@@ -85,7 +85,7 @@ def test_earlier_measurements_replace_what_is_assumed() -> None:
 def test_only_missing_measurements_are_counted() -> None:
     jobs = plan_jobs(parse_grids(GRID, "test"), current_catalog()).jobs
     missing = {job.digest: 1 for job in jobs}
-    found = estimate(jobs, 3, missing, 1, [], {**PRICES})
+    found = estimate(jobs, 3, missing, 1, [], PRICES)
     assert found.fleets[0].measurements == 3
     assert found.fleets[0].work_s == pytest.approx(3 * (ENGINE_S + 12 + AROUND_CELL_S))
 
