@@ -96,6 +96,9 @@ _FLAGS = {
         *("aws-batch", "status", "cancel", "collect", *_SETTINGS, "--output", "--queue"),
         *("--job-definition", "--region", "--machines", "--spot", "--max-usd", "--max-time"),
         *("--name", "--repeats", "--max-cells", "--launch", "--json"),
+        *("kubernetes", "--image", "--namespace", "--context", "--secret", "--service-account"),
+        *("--toleration", "--volume", "--instance-label", "skypilot", "--disk-size", "slurm"),
+        *("--partition", "--constraint", "--gres", "--account", "--qos", "--program", "--logs"),
     ),
     "worker": ("run", "--launch", "--instance", "--machines", "--index", "--max-time", "--quiet"),
     "cold": (
