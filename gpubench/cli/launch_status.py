@@ -94,7 +94,7 @@ def _document(status: LaunchStatus) -> dict[str, object]:
             for each in status.instances
         ],
         "workers": [
-            {"id": identifier, **record.model_dump(exclude={"schema_number"})}
+            {"id": identifier, **record.model_dump(mode="json", exclude={"schema_number"})}
             for identifier, record in status.workers.items()
         ],
         "submissions": [each.model_dump() for each in status.submissions],

@@ -51,7 +51,7 @@ from gpubench.report.format import count
 @click.option(
     "--max-time",
     metavar="TIME",
-    help="Begin no engine that would probably end after this time, for example 2h.",
+    help="End after this time, for example 2h, and begin no engine that would probably end later.",
 )
 @click.option("--allow-code", is_flag=True, help="Run the code of models that the launch names.")
 @isolation_options
@@ -91,6 +91,8 @@ def command(
         )
         outcome = work(url, this_machine(), wishes, listener)
     if outcome.interrupted:
+        if outcome.out_of_time:
+            tell("--max-time: it is over; what was measured is kept")
         raise KeyboardInterrupt
     progress.tell_where_time_went()
     if outcome.unpriced:

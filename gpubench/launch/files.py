@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from gpubench.errors import GpubenchError, InputError, first_line
 from gpubench.files.folder import Folder, open_folder
@@ -45,8 +45,8 @@ class WorkerRecord(_File):
     pid: int
     usd_per_hour: float | None
     spot: bool
-    began: str  # UTC, ISO 8601, by the clock of its machine
-    last_seen: str
+    began: AwareDatetime  # by the clock of its machine
+    last_seen: AwareDatetime
     seconds: float  # from its beginning until it was last seen, without changes of the clock
     measured: int = 0  # measurements that it made
     failed: int = 0
@@ -225,9 +225,9 @@ def in_parallel(function: Callable[[Item], Returned], items: Iterable[Item]) -> 
         return list(pool.map(function, items))
 
 
-def now() -> str:
-    """UTC, ISO 8601, in whole seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def now() -> datetime:
+    """UTC, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _json(file: BaseModel) -> bytes:

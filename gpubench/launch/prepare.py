@@ -85,7 +85,7 @@ def prepare(grids: Sequence[Grid], url: str, wishes: LaunchWishes) -> PreparedLa
         {
             "schema_number": SCHEMA,
             "name": name,
-            "created": now(),
+            "created": now().isoformat(),
             "gpubench": own_version(),
             "jobs": tuple(jobs),
             "repeats": wishes.repeats,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from gpubench.launch.estimate import FleetEstimate
+from gpubench.launch.files import WorkerRecord
 from gpubench.launch.prepare import PreparedLaunch
 from gpubench.launch.status import InstanceStatus, LaunchStatus
 from gpubench.report.format import ABSENT, count, elapsed, usd
 from gpubench.report.table import Column, DraftCell, Table, make_table
+
+_SILENT_S = 300.0  # a worker writes its record every minute
 
 
 def estimate_lines(prepared: PreparedLaunch) -> Iterator[str]:
@@ -132,9 +136,17 @@ def _workers(status: LaunchStatus) -> Table:
             DraftCell(f"{record.measured:,}"),
             DraftCell(f"{record.failed:,}"),
             DraftCell(elapsed(record.seconds)),
-            DraftCell(record.last_seen),
-            DraftCell(": ".join(filter(None, (record.ended or "running", record.message)))),
+            DraftCell(record.last_seen.isoformat(timespec="seconds")),
+            DraftCell(_state(record)),
         ]
         for identifier, record in status.workers.items()
     ]
     return make_table(columns, rows)
+
+
+def _state(record: WorkerRecord) -> str:
+    """A worker that was lost says nothing more. Its clock may differ from that of this machine."""
+    if record.ended is not None:
+        return ": ".join(filter(None, (record.ended, record.message)))
+    silent_s = (datetime.now(UTC) - record.last_seen).total_seconds()
+    return "running" if silent_s < _SILENT_S else f"silent for {elapsed(silent_s)}"

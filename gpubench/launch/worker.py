@@ -82,11 +82,11 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
                 EngineProcesses(machine, listeners, max_cell_s=wishes.isolation.max_cell_s)
             )
         worker = _Worker(files, manifest, machine, wishes, listeners, processes, used_s)
-        try:
-            with _ends_after(worker.left_s) as is_over:
+        with _ends_after(worker.left_s) as is_over:
+            try:
                 worker.measure(jobs)
-        except KeyboardInterrupt:  # it came between two cells
-            worker.outcome.interrupted = True
+            except KeyboardInterrupt:  # it came between two cells
+                worker.outcome.interrupted = True
         worker.outcome.out_of_time |= is_over()
         record.end(worker.outcome)
     return worker.outcome
