@@ -32,7 +32,7 @@ def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Env
             names = [gpu.name for gpu in torch_gpus.torch_gpus()]
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        gpubench=_version(DISTRIBUTION) or "source tree",
+        gpubench=own_version(),
         python=platform.python_version(),
         platform=machine.platform,
         torch=_version("torch"),
@@ -45,6 +45,11 @@ def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Env
         gpus=names,
         instance=machine.instance,
     )
+
+
+def own_version() -> str:
+    """The version of gpubench."""
+    return _version(DISTRIBUTION) or "source tree"
 
 
 def _driver_version() -> str | None:

@@ -39,18 +39,18 @@ from gpubench.system.machine import this_machine
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
 
-_MOST_SAMPLE_BYTES = 4 << 30
+MOST_SAMPLE_BYTES = 4 << 30
 # There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
-_SEARCH = "search-"
-_COLD = "cold-"
+SEARCH = "search-"
+COLD = "cold-"
 
 
 def cold_name(key: str) -> str:
     """The name of a document of cold starts, without a suffix."""
-    return _COLD + key
+    return COLD + key
 
 
 def repeat_name(key: str, number: int) -> str:
@@ -60,12 +60,12 @@ def repeat_name(key: str, number: int) -> str:
 
 def search_name(key: str) -> str:
     """The name of the document of a search, without a suffix."""
-    return f"{_SEARCH}{key}"
+    return f"{SEARCH}{key}"
 
 
 def search_key(name: str) -> str:
     """The part of the name of a search that all its repeats have."""
-    return _SEARCH + key_and_number(name.removeprefix(_SEARCH))[0]
+    return SEARCH + key_and_number(name.removeprefix(SEARCH))[0]
 
 
 def key_and_number(name: str) -> tuple[str, int]:
@@ -345,7 +345,7 @@ class RunDirectory:
         keys = [
             key
             for key in documents
-            if (searches or not key.startswith(_SEARCH)) and (cold or not key.startswith(_COLD))
+            if (searches or not key.startswith(SEARCH)) and (cold or not key.startswith(COLD))
         ]
         if documents and not keys:
             raise InputError(
@@ -360,9 +360,9 @@ class RunDirectory:
             key = name.removesuffix(".json")
             try:
                 text = self._text(key, _or_raise(data))
-                if key.startswith(_SEARCH):
+                if key.startswith(SEARCH):
                     found_searches.append((key, parse_search(*text)))
-                elif key.startswith(_COLD):
+                elif key.startswith(COLD):
                     found_cold.append((key, parse_cold(*text)))
                 else:
                     cells.append((key, parse_result(*text)))
@@ -425,7 +425,7 @@ class RunDirectory:
         """
         name = f"{key}.parquet"
         try:
-            data = self.folder.read(name, _MOST_SAMPLE_BYTES)
+            data = self.folder.read(name, MOST_SAMPLE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
