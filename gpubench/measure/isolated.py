@@ -19,7 +19,8 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell_channel import CellRequest, Message, SpecRequest
 from gpubench.measure.cell_process import GRACE_S, CellProcess, death
 from gpubench.measure.engine_key import engine_key
-from gpubench.measure.measured_cell import MeasuredCell, cell_in, failed_cell, with_failure
+from gpubench.measure.measured_cell import MeasuredCell as MeasuredCell
+from gpubench.measure.measured_cell import cell_in, failed_cell, with_failure
 from gpubench.measure.progress import Opening, Progress
 from gpubench.results.result import Failure, Repeat
 from gpubench.results.run_directory import CellFiles

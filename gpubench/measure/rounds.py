@@ -21,8 +21,9 @@ from gpubench.measure.cell import Bench
 from gpubench.measure.claims import Claims
 from gpubench.measure.engine_key import engine_key
 from gpubench.measure.fresh import THIS_PROCESS
-from gpubench.measure.isolated import EngineProcesses, MeasuredCell
+from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.limits import Limits
+from gpubench.measure.measured_cell import MeasuredCell
 from gpubench.measure.progress import Progress
 from gpubench.measure.time_left import TimeLeft, run_seconds
 from gpubench.results.result import Repeat, Result

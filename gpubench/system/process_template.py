@@ -149,14 +149,14 @@ def forked(number: int) -> socket.socket:
     signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written
     child: int | None = None
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
+        ready, _, _ = select.select([control.fileno(), wake], [], [])
         if wake in ready:
             os.read(wake, 1000)
             if child is not None and (status := _status(child)) is not None:
                 child = None
                 _end_children()
                 _answer(control, status)
-        if control not in ready:
+        if control.fileno() not in ready:
             continue
         data, descriptors, _, _ = socket.recv_fds(control, _MOST_BYTES, 1)
         if not data:

@@ -82,15 +82,13 @@ def main() -> None:
     for key, result in results[FIRST][0].items():
         row = [name_of(result)]
         for way in list(WAYS)[1:]:
-            pairs = [
+            both = [
                 (mine[key], first[key])
                 for mine, first in zip(results[way], results[FIRST], strict=True)
             ]
-            row.append(
-                ratio([(a.throughput_per_second, b.throughput_per_second) for a, b in pairs])
-            )
-            row.append(ratio([(a.latency_ms.p95, b.latency_ms.p95) for a, b in pairs]))
-        throughputs = [each[key].throughput_per_second or 0.0 for each in results[FIRST]]
+            row.append(ratio([(per_second(a), per_second(b)) for a, b in both]))
+            row.append(ratio([(p95_ms(a), p95_ms(b)) for a, b in both]))
+        throughputs = [per_second(each[key]) for each in results[FIRST]]
         row.append(
             f"{min(throughputs) / median(throughputs):.2f} to "
             f"{max(throughputs) / median(throughputs):.2f}"
@@ -104,9 +102,19 @@ def main() -> None:
         print(f"whole sweep, {way}: {ratio(pairs)} of {FIRST}, {median(extra):+.1f} s")
 
 
-def ratio(pairs: list[tuple[float | None, float | None]] | list[tuple[float, float]]) -> str:
+def per_second(result: Result) -> float:
+    assert result.throughput_per_second is not None
+    return result.throughput_per_second
+
+
+def p95_ms(result: Result) -> float:
+    assert result.latency_ms.p95 is not None
+    return result.latency_ms.p95
+
+
+def ratio(pairs: list[tuple[float, float]]) -> str:
     """The median of the ratios."""
-    return f"{median((a or 0.0) / b for a, b in pairs if b):.3f}"
+    return f"{median(a / b for a, b in pairs):.3f}"
 
 
 if __name__ == "__main__":

@@ -48,9 +48,10 @@ class Killed:
 
 
 def killed_sweep(arguments: list[str], output: Path, victim: Victim, after_s: float) -> Killed:
-    """Run `gpubench sweep ARGUMENTS`, and kill the victim after this time."""
+    """Run `gpubench sweep ARGUMENTS`, and kill the victim so long after its first cell began."""
     before = {name: data for name, data in _documents(output).items() if open_run(output).has(name)}
     process = _start(arguments, output)
+    text = _until_first_cell(process)
     with suppress(subprocess.TimeoutExpired):
         process.wait(after_s)
     family = _descendants(process.pid)
@@ -59,7 +60,7 @@ def killed_sweep(arguments: list[str], output: Path, victim: Victim, after_s: fl
         _kill(target)
     else:
         target = None
-    _, text = process.communicate()
+    text += process.communicate()[1]
     after = _documents(output)
     failed = sum(_has_error(output, name) for name in after)
     good = {name for name in after if open_run(output).has(name)}
@@ -77,10 +78,11 @@ def killed_sweep(arguments: list[str], output: Path, victim: Victim, after_s: fl
 
 
 def whole_sweep(arguments: list[str], output: Path) -> tuple[int, float]:
-    """Run it to the end. Returns how many cells it measured, and the seconds that it took."""
-    began = time.monotonic()
+    """Run it to the end. Returns how many cells it measured, and the seconds that these took."""
     process = _start(arguments, output)
-    _, text = process.communicate()
+    text = _until_first_cell(process)
+    began = time.monotonic()
+    text += process.communicate()[1]
     return len(_BEGINS.findall(text)), time.monotonic() - began
 
 
@@ -89,7 +91,7 @@ def results(output: Path) -> list[Result]:
 
 
 def moments(count: int, longest_s: float, seed: int) -> list[float]:
-    """Random times from the start of the command."""
+    """Random times from the begin of the first cell."""
     random = Random(seed)
     return [random.uniform(0, longest_s) for _ in range(count)]
 
@@ -103,6 +105,15 @@ def _start(arguments: list[str], output: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _until_first_cell(process: subprocess.Popen[str]) -> str:
+    """What the command says until its first cell begins, or until it ends."""
+    text = ""
+    assert process.stderr is not None
+    while not _BEGINS.search(text) and (line := process.stderr.readline()):
+        text += line
+    return text
 
 
 def _documents(output: Path) -> dict[str, bytes]:

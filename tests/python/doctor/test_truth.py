@@ -19,7 +19,8 @@ from gpubench.doctor.queueing_check import QueueCheck, TheoryFigure, check_queue
 from gpubench.doctor.same_thing import NULL, SMALL_MODEL, System, SystemCheck, check_system
 from gpubench.doctor.truth import Comparability, conclude, examine_truth, findings_of, level
 from gpubench.errors import GpubenchError
-from gpubench.measure.isolated import EngineProcesses, MeasuredCell
+from gpubench.measure.isolated import EngineProcesses
+from gpubench.measure.measured_cell import MeasuredCell
 from gpubench.results.result import Result
 from gpubench.results.run_directory import CellFiles
 from gpubench.spec.cell import Cell

@@ -15,7 +15,8 @@ import gpubench
 from gpubench.cells.resolve import resolve
 from gpubench.errors import InputError
 from gpubench.measure import cell_process, isolated
-from gpubench.measure.isolated import EngineProcesses, MeasuredCell
+from gpubench.measure.isolated import EngineProcesses
+from gpubench.measure.measured_cell import MeasuredCell
 from gpubench.measure.progress import Opening, Progress
 from gpubench.results.result import Repeat, Result
 from gpubench.results.run_directory import open_run
@@ -190,9 +191,8 @@ def test_a_process_that_dies_early_costs_the_cells_of_its_engine(
 ) -> None:
     recorder.told.clear()
     *failed, good, also_good = swept(models, tmp_path, processes, recorder, *DEATHS, "good")
-    for result, reason in zip(
-        failed, (each for each in DEATHS.values() for _ in "12"), strict=True
-    ):
+    reasons = [reason for reason in DEATHS.values() for _ in (1, 2)]
+    for result, reason in zip(failed, reasons, strict=True):
         assert result.error is not None
         assert result.error.stage == "process"
         assert result.error.message.startswith(f"{reason} before it wrote a result")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from killed_sweeps import killed_sweep, moments, results, whole_sweep
+from killed_sweeps import Victim, killed_sweep, moments, results, whole_sweep
 
 # Each of these cells has a process of its own, which needs no torch.
 CELLS = 4
@@ -17,7 +17,7 @@ def test_a_kill_loses_at_most_the_cell_in_work_and_the_rest_is_resumed(tmp_path:
     assert count == CELLS
     output = tmp_path / "run"
     for number, after_s in enumerate(moments(3, seconds, seed=1)):
-        victim = "cell" if number == 1 else "command"
+        victim: Victim = "cell" if number == 1 else "command"
         outcome = killed_sweep(SWEEP, output, victim, after_s)
         assert outcome.lost <= 1, outcome
         assert outcome.changed == outcome.damaged == outcome.left == 0, outcome

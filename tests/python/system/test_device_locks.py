@@ -84,10 +84,13 @@ def test_ctrl_c_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     def press(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    def soon(line: str) -> None:
+        signal.alarm(1)
+
     before = signal.signal(signal.SIGALRM, press)
     try:
         with holder(), pytest.raises(KeyboardInterrupt):  # noqa: SIM117
-            with locked_devices(["cpu"], lambda line: signal.alarm(1) and None):
+            with locked_devices(["cpu"], soon):
                 pytest.fail("two processes have the lock")
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -100,13 +103,18 @@ def test_processes_with_other_cores_do_not_wait_for_each_other() -> None:
     first, second = sorted(all_cores)[:2]
     told: list[str] = []
     with holder(first) as process:
+
+        def tell(line: str) -> None:
+            told.append(line)
+            let_go(process)
+
         os.sched_setaffinity(0, {second})
         try:
             with locked_devices(["cpu"], told.append):
                 assert told == []
         finally:
             os.sched_setaffinity(0, all_cores)
-        with locked_devices(["cpu"], lambda line: told.append(line) or let_go(process)):
+        with locked_devices(["cpu"], tell):
             pass
     assert len(told) == 1, "a process that may use all cores waits"
 
