@@ -25,6 +25,7 @@ _SEARCH_FLAGS = (
         "sparsity",
         "batch",
         "seq_len",
+        "server",
         "inputs",
         "arrivals",
         "workers",

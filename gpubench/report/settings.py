@@ -203,7 +203,8 @@ _SETTINGS = (
     Setting("dimensions", lambda r: r.spec.dim, "dimensions {}".format),
     Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
     Setting("labelled data", lambda r: r.spec.eval, lambda value: None),
-    Setting("device", _devices, "device {}".format),
+    Setting("device", _devices, lambda value: None if value == "server" else f"device {value}"),
+    Setting("server", lambda r: r.spec.server, "server {}".format),
     Setting(
         "inputs",
         lambda r: None if _is_synthetic(r) else r.spec.inputs,
