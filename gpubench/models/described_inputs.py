@@ -1,4 +1,4 @@
-"""Makes the inputs of a model that is described by its signature: an ONNX file or a served model."""
+"""Makes the inputs of a model that its signature describes: an ONNX file, or a served model."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ def price(
     An instance is named as `gpubench.pricing.names` says. If no price is given, the measurement is
     priced on the instance that the machine says it is. The list is empty if the machine does not
     tell its instance type, or if the catalog has no price for it. Without `hardware` it is unknown
-    what was measured, so it is not compared with an instance, and has no price of its own. `usd_per_hour` and `owned` are
-    about the hardware that was measured, so they are never extrapolated. `measured_w` is the mean
-    power of its GPUs, which owned hardware needs if its power is not given.
+    what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
+    the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
+    of its GPUs, which owned hardware needs if its power is not given.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned

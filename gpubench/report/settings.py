@@ -117,7 +117,7 @@ def shared_settings(results: Sequence[Result]) -> str:
     if _clients_are_workers(results):
         phrases.append("clients = workers")
     phrases.append(_threads_phrase(results))
-    if any(r.spec.precision == "fp32" and r.spec.device != "cpu" for r in results):
+    if any(r.spec.precision == "fp32" and r.spec.device.startswith("cuda") for r in results):
         phrases.append("fp32 has TF32 off")
     return " · ".join(phrase for phrase in phrases if phrase)
 

@@ -447,8 +447,8 @@ class Spec(BaseModel):
             if not (known.takes_shape or known.has_dims):
                 _refuse(
                     "input_shape",
-                    f"belongs to a TorchScript or ONNX file, or to kserve:NAME, not to {self.model}; "
-                    "remove it",
+                    "belongs to a TorchScript or ONNX file, or to kserve:NAME, not to "
+                    f"{self.model}; remove it",
                 )
             try:
                 parse_input_shape(self.input_shape)
