@@ -62,6 +62,7 @@ class Client:
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
         self._library = importlib.import_module(f"tritonclient.{server.protocol}")
+        self._answers = importlib.import_module("tritonclient.utils").InferenceServerException
         self._headers = token.headers(server) or None
         self._is_grpc = server.protocol == "grpc"
         self._control: dict[str, Any] = {"headers": self._headers}
@@ -196,7 +197,8 @@ class Client:
         where = f"--server {self._server.text}"
         status = str(getattr(error, "status", lambda: "")() or "")
         reason = _reason(error)
-        if isinstance(error, (TimeoutError, OSError)) or status in {
+        is_answer = isinstance(error, self._answers)
+        if not is_answer or status in {
             "StatusCode.UNAVAILABLE",
             "StatusCode.DEADLINE_EXCEEDED",
         }:
