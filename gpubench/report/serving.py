@@ -65,8 +65,11 @@ def server_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
         return []
     served = "the cells with kserve ran" if any(r.server is None for r in results) else "ran"
     return [
-        ("server", f"{', '.join(found)}; {served} on its hardware, which is not known, and the "
-        "machine above only sent the requests")
+        (
+            "server",
+            f"{', '.join(found)}; {served} on its hardware, which is not known, and the "
+            "machine above only sent the requests",
+        )
     ]
 
 

@@ -30,7 +30,7 @@ _POOL = 64  # distinct requests
 _WARMUP_S = 0.3
 # Samples in a request: 16 bytes, and 602 kB as for an image of 3 x 224 x 224.
 _BATCHES = (1, 37_632)
-_MODEL = '''
+_MODEL = """
 import torch
 import gpubench
 
@@ -42,7 +42,7 @@ class Twice(torch.nn.Module):
 
 def twice():
     return gpubench.OwnModel(Twice(), lambda g, n: (torch.rand(n, 4, generator=g),))
-'''
+"""
 
 
 def plain_loop(url: str, batch: int, connections: int, seconds: float) -> float:

@@ -161,9 +161,7 @@ def over_http(model: Model, tls: ssl.SSLContext | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def over_grpc(
-    model: Model, credentials: grpc.ServerCredentials | None = None
-) -> Iterator[int]:
+def over_grpc(model: Model, credentials: grpc.ServerCredentials | None = None) -> Iterator[int]:
     """Serve over gRPC. Yields the port."""
 
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

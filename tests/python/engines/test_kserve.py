@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     reason="MLServer is not installed; it has no version for Python 3.13",
 )
 
-MODELS = '''
+MODELS = """
 import torch
 import gpubench
 
@@ -58,7 +58,7 @@ def weighted():
         return torch.randint(0, 9, (n, 6), generator=g), torch.rand(n, 6, generator=g)
 
     return gpubench.OwnModel(Weighted(), inputs)
-'''
+"""
 SHORT = {"requests": 30, "warmup": 0.05}
 
 
@@ -168,15 +168,11 @@ def test_a_model_that_only_the_server_knows(server: ModelServer, protocol: str) 
     assert result.engine.weights == "of the server: twice"
 
 
-def test_free_dimensions_of_a_served_model_need_sizes(
-    server: ModelServer, tmp_path: Path
-) -> None:
+def test_free_dimensions_of_a_served_model_need_sizes(server: ModelServer, tmp_path: Path) -> None:
     url = server.url("grpc", "weighted")
     with pytest.raises(InputError, match=r"like --dim weights\.1=50\+ids\.1=50"):
         gpubench.run(model="kserve:weighted", server=url, **SHORT)
-    by_name = gpubench.run(
-        model="kserve:weighted", server=url, dim="weights.1=5+ids.1=5", **SHORT
-    )
+    by_name = gpubench.run(model="kserve:weighted", server=url, dim="weights.1=5+ids.1=5", **SHORT)
     assert by_name.error is None
     by_shape = gpubench.run(model="kserve:weighted", server=url, input_shape="5+5", **SHORT)
     assert by_shape.error is None

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from unittest.mock import Mock
 
 import fake_triton
 import grpc
