@@ -175,9 +175,10 @@ def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
     if cell.inputs == "pinned":
         raise InputError("--inputs pinned: only GPUs copy from pinned memory; use --inputs host")
     if cell.depth != 1:
+        where = "on a CPU" if cell.server is None else "with a server"
         raise InputError(
-            f"--depth {cell.depth}: a worker on a CPU, or with a connection to a server, has one "
-            "batch in flight; use --workers for more parallel executions"
+            f"--depth {cell.depth}: a worker {where} has one batch in flight; use --workers "
+            "for more parallel executions"
         )
 
 

@@ -17,7 +17,7 @@ from gpubench.engines import refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.kserve_signature import SentInput, received_outputs, sent_inputs
 from gpubench.models.base import LoadedModel, Tensors, seeded
-from gpubench.serving.client import Client, RequestFailed
+from gpubench.serving.client import ServerClient, RequestFailed
 from gpubench.serving.describe import describe
 from gpubench.serving.served_by import ServedBy
 
@@ -80,7 +80,7 @@ class _Connection:
         self._served_by, self._inputs, self._outputs = served_by, inputs, outputs
         self._model = served_by.model.name
         self._binary = served_by.tensors != "json"
-        self._client = Client(served_by.server)
+        self._client = ServerClient(served_by.server)
         self._sent = served_by.connected()
 
     def infer(self, tensors: Tensors) -> Tensors:

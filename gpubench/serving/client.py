@@ -53,7 +53,7 @@ class RequestFailed(GpubenchError):
         return self.status in {"404", "400", "StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"}
 
 
-class Client:
+class ServerClient:
     """One connection. The thread that made it is the only one that may use it.
 
     Raises InputError if a token cannot be sent safely.
@@ -143,7 +143,7 @@ class Client:
         outputs: Sequence[str],
         *,
         binary: bool,
-    ) -> Answer:
+    ) -> ServerAnswer:
         """One inference. `outputs` are their names; none: all, in the order of the answer.
 
         Without `binary`, tensors are in JSON, which only HTTP has. Raises RequestFailed.
@@ -157,7 +157,7 @@ class Client:
                 tensor.set_data_from_numpy(array, **in_json)
                 sent.append(tensor)
             asked = [library.InferRequestedOutput(name, **in_json) for name in outputs] or None
-            return Answer(
+            return ServerAnswer(
                 self._client.infer(
                     model,
                     sent,
@@ -216,7 +216,7 @@ class Client:
         return RequestFailed(f"{where}: the server answers: {reason}", status)
 
 
-class Answer:
+class ServerAnswer:
     """The answer to one inference."""
 
     def __init__(self, result: Any) -> None:

@@ -15,7 +15,7 @@ from gpubench.results.result import ServerStatistics
 
 
 @dataclass(frozen=True)
-class Counters:
+class ServerCounters:
     """Counts and nanoseconds, summed over all versions of a model that the server reports."""
 
     requests: int  # that succeeded
@@ -25,19 +25,19 @@ class Counters:
     compute_infer_ns: int
     compute_output_ns: int
 
-    def __sub__(self, earlier: Counters) -> Counters:
+    def __sub__(self, earlier: ServerCounters) -> ServerCounters:
         names = [each.name for each in fields(self)]
-        return Counters(**{n: getattr(self, n) - getattr(earlier, n) for n in names})
+        return ServerCounters(**{n: getattr(self, n) - getattr(earlier, n) for n in names})
 
 
-def read(model_stats: Sequence[Mapping[str, Any]]) -> Counters:
+def read(model_stats: Sequence[Mapping[str, Any]]) -> ServerCounters:
     """The counters of an answer. Raises ValueError or TypeError if it has another form."""
 
     def total(part: str, figure: str) -> int:
         parts = ((each.get("inference_stats") or {}).get(part) or {} for each in model_stats)
         return sum(int(each.get(figure) or 0) for each in parts)
 
-    return Counters(
+    return ServerCounters(
         requests=total("success", "count"),
         executions=sum(int(each.get("execution_count") or 0) for each in model_stats),
         queue_ns=total("queue", "ns"),
@@ -47,7 +47,7 @@ def read(model_stats: Sequence[Mapping[str, Any]]) -> Counters:
     )
 
 
-def in_window(window: Counters) -> ServerStatistics | None:
+def in_window(window: ServerCounters) -> ServerStatistics | None:
     """Means for each request of a window; None if the server counted no request."""
     if window.requests <= 0:
         return None

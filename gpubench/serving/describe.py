@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubench.errors import InputError
-from gpubench.serving.client import Client, RequestFailed
+from gpubench.serving.client import ServerClient, RequestFailed
 from gpubench.spec.dtypes import BY_NAME, Dtype
 from gpubench.spec.server_url import ServerUrl
 
@@ -75,7 +75,7 @@ def describe(server: ServerUrl, model: str) -> ServedModel:
     """
     name = served_name(server, model)
     try:
-        with Client(server) as client:
+        with ServerClient(server) as client:
             about = client.server_metadata()
             metadata = _metadata(client, server, name)
             if not client.model_is_ready(name):
@@ -105,7 +105,7 @@ def describe(server: ServerUrl, model: str) -> ServedModel:
         ) from None
 
 
-def _metadata(client: Client, server: ServerUrl, name: str) -> Mapping[str, Any]:
+def _metadata(client: ServerClient, server: ServerUrl, name: str) -> Mapping[str, Any]:
     try:
         return client.model_metadata(name)
     except RequestFailed as error:

@@ -9,8 +9,8 @@ from typing import Literal
 from gpubench.errors import GpubenchError, InputError, first_line
 from gpubench.results.result import ServerReport, ServerStatistics
 from gpubench.serving import counters
-from gpubench.serving.client import Client
-from gpubench.serving.counters import Counters
+from gpubench.serving.client import ServerClient
+from gpubench.serving.counters import ServerCounters
 from gpubench.serving.describe import ServedModel
 from gpubench.spec.server_url import ServerUrl
 
@@ -28,7 +28,7 @@ class _Reading:
     at_ns: int
     requests: int
     cpu_ns: int
-    counted: Counters | None  # None: the server does not count, or did not answer
+    counted: ServerCounters | None  # None: the server does not count, or did not answer
     problem: str | None
 
 
@@ -99,10 +99,10 @@ class ServedBy:
             problem=problem,
         )
 
-    def _counted(self) -> tuple[Counters | None, str | None]:
+    def _counted(self) -> tuple[ServerCounters | None, str | None]:
         """(the counters of the server, why there are none)."""
         try:
-            with Client(self.server) as client:
+            with ServerClient(self.server) as client:
                 model_stats = client.statistics(self.model.name)
             if model_stats is None:
                 return None, "this server gives no statistics (an extension of Triton)"

@@ -1,4 +1,4 @@
-"""gpubench against a plain loop of tritonclient, and a bare engine against the same one on a server.
+"""gpubench against a plain loop of tritonclient, and a bare engine against a served one.
 
 The server is MLServer on this machine, so client and server share its cores. The plain loop has a
 thread and a client for each connection, which send different requests and read the answers. Both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import model_server
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from model_server import ModelServer
 
 import gpubench
-from gpubench import Result
+from gpubench import Result, Spec
 from gpubench.errors import InputError
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +60,11 @@ def weighted():
 
     return gpubench.OwnModel(Weighted(), inputs)
 """
-SHORT = {"requests": 30, "warmup": 0.05}
+
+
+def measured(**settings: Any) -> Result:
+    """A short measurement, unless the settings say otherwise."""
+    return gpubench.run(Spec(**({"requests": 30, "warmup": 0.05} | settings)))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +93,7 @@ def test_a_served_model_is_measured_and_compared_with_the_fp32_model(
     server: ModelServer, models: Path, protocol: str
 ) -> None:
     url = server.url(protocol, "twice")
-    result = gpubench.run(model=f"{models}:twice", server=url, batch=3, clients=2, **SHORT)
+    result = measured(model=f"{models}:twice", server=url, batch=3, clients=2)
     assert result.error is None
     assert result.numerics is not None
     assert result.numerics.relative_error == 0
@@ -119,7 +124,7 @@ def test_a_server_with_another_model_is_found(
     server: ModelServer, models: Path, protocol: str
 ) -> None:
     url = server.url(protocol, "twice")
-    result = gpubench.run(model=f"{models}:thrice", server=url, **SHORT)
+    result = measured(model=f"{models}:thrice", server=url)
     assert result.answers_agree is False
     [reason] = [each for each in result.verdict.reasons if each.code == "outputs-differ"]
     assert "the server has another model or other weights" in reason.remedy
@@ -130,7 +135,7 @@ def test_inputs_are_matched_by_name_and_converted_within_their_kind(
 ) -> None:
     """The server lists `weights` first, and takes `ids` as INT32. The model has int64."""
     url = server.url(protocol, "weighted")
-    result = gpubench.run(model=f"{models}:weighted", server=url, batch=2, **SHORT)
+    result = measured(model=f"{models}:weighted", server=url, batch=2)
     assert result.error is None
     assert result.answers_agree
     assert result.numerics is not None
@@ -141,27 +146,25 @@ def test_a_model_that_the_server_does_not_describe(
     server: ModelServer, models: Path, protocol: str
 ) -> None:
     url = server.url(protocol, "silent")
-    result = gpubench.run(model=f"{models}:twice", server=url, **SHORT)
+    result = measured(model=f"{models}:twice", server=url)
     assert result.error is None
     assert result.answers_agree
 
 
 def test_other_inputs_are_refused_with_both_signatures(server: ModelServer, models: Path) -> None:
     url = server.url("grpc", "weighted")
-    result = gpubench.run(model=f"{models}:twice", server=url, **SHORT)
+    result = measured(model=f"{models}:twice", server=url)
     assert result.error is not None
     assert "the model takes x FP32 [1, 4], and weighted on the server takes" in result.error.message
     assert "weights FP32 [?, ?] and ids INT32 [?, ?]" in result.error.message
-    result = gpubench.run(
-        model=f"{models}:of_integers", server=server.url("grpc", "twice"), **SHORT
-    )
+    result = measured(model=f"{models}:of_integers", server=server.url("grpc", "twice"))
     assert result.error is not None
     assert "x INT64 [1, 4], and twice on the server takes x FP32 [?, 4]" in result.error.message
 
 
 def test_a_model_that_only_the_server_knows(server: ModelServer, protocol: str) -> None:
     address = server.url(protocol, "").rstrip("/")
-    result = gpubench.run(model="kserve:twice", server=address, batch=4, **SHORT)
+    result = measured(model="kserve:twice", server=address, batch=4)
     assert result.error is None
     assert result.numerics is None
     assert result.answers_agree is None
@@ -171,21 +174,19 @@ def test_a_model_that_only_the_server_knows(server: ModelServer, protocol: str) 
 def test_free_dimensions_of_a_served_model_need_sizes(server: ModelServer, tmp_path: Path) -> None:
     url = server.url("grpc", "weighted")
     with pytest.raises(InputError, match=r"like --dim weights\.1=50\+ids\.1=50"):
-        gpubench.run(model="kserve:weighted", server=url, **SHORT)
-    by_name = gpubench.run(model="kserve:weighted", server=url, dim="weights.1=5+ids.1=5", **SHORT)
+        measured(model="kserve:weighted", server=url)
+    by_name = measured(model="kserve:weighted", server=url, dim="weights.1=5+ids.1=5")
     assert by_name.error is None
-    by_shape = gpubench.run(model="kserve:weighted", server=url, input_shape="5+5", **SHORT)
+    by_shape = measured(model="kserve:weighted", server=url, input_shape="5+5")
     assert by_shape.error is None
     path = tmp_path / "inputs.npz"
     np.savez(path, ids=np.ones((8, 7), np.int32), weights=np.ones((8, 7), np.float32))
-    from_file = gpubench.run(
-        model="kserve:weighted", server=url, inputs_file=str(path), batch=2, **SHORT
-    )
+    from_file = measured(model="kserve:weighted", server=url, inputs_file=str(path), batch=2)
     assert from_file.error is None
 
 
 def test_open_loop_and_joined_requests(server: ModelServer, models: Path) -> None:
-    result = gpubench.run(
+    result = measured(
         model=f"{models}:twice",
         server=server.url("grpc", "twice"),
         rate=100,
@@ -213,11 +214,11 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     server: ModelServer, protocol: str, model: str, problem: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        gpubench.run(model=model, server=server.url(protocol, model.partition(":")[2]), **SHORT)
+        measured(model=model, server=server.url(protocol, model.partition(":")[2]))
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_a_version_that_the_server_does_not_have(server: ModelServer, protocol: str) -> None:
     with pytest.raises(InputError, match="it has no version 9 of twice"):
-        gpubench.run(model="kserve:twice", server=server.url(protocol, "twice/9"), **SHORT)
+        measured(model="kserve:twice", server=server.url(protocol, "twice/9"))

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import fake_triton
 import grpc
@@ -17,11 +18,16 @@ import pytest
 from fake_triton import INFER_NS, INPUT_NS, OUTPUT_NS, QUEUE_NS, Model
 
 import gpubench
-from gpubench import Result
+from gpubench import Result, Spec
 from gpubench.cli.program import main
 from gpubench.errors import InputError
 
-SHORT = {"requests": 40, "warmup": 0.05}
+
+def measured(**settings: Any) -> Result:
+    """A short measurement, unless the settings say otherwise."""
+    return gpubench.run(Spec(**({"requests": 40, "warmup": 0.05} | settings)))
+
+
 TOKEN = "t0ken-that-must-not-leak"
 VARIABLE = "GPUBENCH_TOKEN_127_0_0_1"
 
@@ -45,7 +51,7 @@ def _codes(result: Result) -> set[str]:
 
 def test_the_time_of_a_request_is_divided_by_the_statistics_of_the_server(protocol: str) -> None:
     with serving(protocol, Model()) as url:
-        result = gpubench.run(model="kserve:twice", server=url, clients=2, **SHORT)
+        result = measured(model="kserve:twice", server=url, clients=2)
     assert result.error is None
     about = result.server
     assert about is not None
@@ -70,7 +76,7 @@ def test_the_time_of_a_request_is_divided_by_the_statistics_of_the_server(protoc
 
 def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> None:
     with serving(protocol, Model(counted_for_each=1.5)) as url:
-        result = gpubench.run(model="kserve:twice", server=url, **SHORT)
+        result = measured(model="kserve:twice", server=url)
     [reason] = [each for each in result.verdict.reasons if each.code == "server-shared"]
     assert result.server is not None
     assert reason.figure == pytest.approx((result.server.requests or 0) / 2, abs=1)
@@ -78,7 +84,7 @@ def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> Non
 
 def test_statistics_of_one_of_several_servers_are_not_used() -> None:
     with serving("http", Model(counted_for_each=0.5)) as url:
-        result = gpubench.run(model="kserve:twice", server=url, **SHORT)
+        result = measured(model="kserve:twice", server=url)
     assert result.server is not None
     assert result.server.statistics is None
     assert result.server.network_ms is None
@@ -89,17 +95,17 @@ def test_each_worker_has_a_connection_of_its_own(protocol: str) -> None:
     """By default all gRPC channels of a process share one connection."""
     model = Model()
     with serving(protocol, model) as url:
-        gpubench.run(model="kserve:twice", server=url, workers=5, clients=5, **SHORT)
+        measured(model="kserve:twice", server=url, workers=5, clients=5)
     assert len(model.connections) >= 5
 
 
 def test_a_batch_above_the_limit_of_the_server_is_refused(protocol: str) -> None:
     with serving(protocol, Model(max_batch=8)) as url:
         with pytest.raises(InputError, match=r"--batch: .* at most 8 samples .* not 9; use 8"):
-            gpubench.run(model="kserve:twice", server=url, batch=9, **SHORT)
+            measured(model="kserve:twice", server=url, batch=9)
         with pytest.raises(InputError, match=r"--dynamic-batch: .* at most 8 samples"):
-            gpubench.run(model="kserve:twice", server=url, dynamic_batch="16:1ms", **SHORT)
-        assert gpubench.run(model="kserve:twice", server=url, batch=8, **SHORT).error is None
+            measured(model="kserve:twice", server=url, dynamic_batch="16:1ms")
+        assert measured(model="kserve:twice", server=url, batch=8).error is None
 
 
 def test_a_model_that_is_not_ready_is_refused(protocol: str) -> None:
@@ -107,14 +113,14 @@ def test_a_model_that_is_not_ready_is_refused(protocol: str) -> None:
         serving(protocol, Model(ready=False)) as url,
         pytest.raises(InputError, match="model twice is not ready; wait until"),
     ):
-        gpubench.run(model="kserve:twice", server=url, **SHORT)
+        measured(model="kserve:twice", server=url)
 
 
 def test_a_server_that_is_not_there_is_refused(protocol: str) -> None:
     with serving(protocol, Model()) as url:
         pass
     with pytest.raises(InputError, match="it cannot be reached") as refused:
-        gpubench.run(model="kserve:twice", server=url, **SHORT)
+        measured(model="kserve:twice", server=url)
     assert "\n" not in str(refused.value)
 
 
@@ -122,14 +128,14 @@ def test_a_server_that_is_not_there_is_refused(protocol: str) -> None:
 def test_outputs_that_numpy_does_not_have_are_refused(protocol: str, datatype: str) -> None:
     model = Model(outputs=[{"name": "y", "datatype": datatype, "shape": [-1, 4]}])
     with serving(protocol, model) as url:
-        result = gpubench.run(model="kserve:twice", server=url, **SHORT)
+        result = measured(model="kserve:twice", server=url)
     assert result.error is not None
     assert f"y {datatype} [?, 4], and NumPy has no such numbers" in result.error.message
 
 
 def test_an_error_of_the_server_in_the_window_keeps_what_was_measured(protocol: str) -> None:
     with serving(protocol, Model(fails_after=500)) as url:
-        result = gpubench.run(model="kserve:twice", server=url, duration=60, warmup=0)
+        result = measured(model="kserve:twice", server=url, requests=None, duration=60, warmup=0)
     assert result.error is not None
     assert result.error.stage == "measure"
     assert "the server answers: " in result.error.message
@@ -142,7 +148,7 @@ def test_an_error_of_the_server_in_the_window_keeps_what_was_measured(protocol: 
 def test_a_lost_connection_in_the_window_keeps_what_was_measured() -> None:
     model = Model(hangs_up_after=500)
     with serving("http", model) as url:
-        result = gpubench.run(model="kserve:twice", server=url, duration=60, warmup=0)
+        result = measured(model="kserve:twice", server=url, requests=None, duration=60, warmup=0)
     assert result.error is not None
     assert result.error.stage == "measure"
     assert "the connection was lost" in result.error.message
@@ -180,9 +186,7 @@ def test_a_token_is_not_sent_over_a_network_without_encryption(
 ) -> None:
     monkeypatch.setenv("GPUBENCH_TOKEN_models_some__where_example", TOKEN)
     with pytest.raises(InputError, match="without encryption; use grpcs:// or https://") as refused:
-        gpubench.run(
-            model="kserve:twice", server=f"{protocol}://models.some-where.example:8001", **SHORT
-        )
+        measured(model="kserve:twice", server=f"{protocol}://models.some-where.example:8001")
     assert TOKEN not in str(refused.value)
 
 
@@ -201,9 +205,9 @@ def test_encrypted_connections_check_the_certificate(
     with served as port:
         url = f"{protocol}s://localhost:{port}/twice"
         with pytest.raises(InputError, match="it cannot be reached"):
-            gpubench.run(model="kserve:twice", server=url, **SHORT)
+            measured(model="kserve:twice", server=url)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        result = gpubench.run(model="kserve:twice", server=url, **SHORT)
+        result = measured(model="kserve:twice", server=url)
     assert result.error is None
 
 
