@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from gpubench.engines import refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.kserve_signature import SentInput, received_outputs, sent_inputs
 from gpubench.models.base import LoadedModel, Tensors, seeded
-from gpubench.serving.client import ServerClient, RequestFailed
+from gpubench.serving.client import RequestFailed, ServerClient
 from gpubench.serving.describe import describe
 from gpubench.serving.served_by import ServedBy
 
@@ -56,7 +56,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
 
 def _form_of_tensors(
     served_by: ServedBy, inputs: tuple[SentInput, ...], outputs: tuple[str, ...], example: Tensors
-) -> str:
+) -> Literal["binary", "json"]:
     """Whether the server takes tensors in binary form, or only in JSON.
 
     Not every server with the extension lists it, so one request is tried.

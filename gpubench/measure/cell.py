@@ -184,7 +184,8 @@ class Bench:
         make = prepared.make_request
         repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
         served_by = prepared.engine.served_by
-        attempt.server = served_by and served_by.report()
+        if served_by is not None:
+            attempt.server = served_by.report()
         run = self._measured_run(
             cell,
             torch_executors(workers),
@@ -192,7 +193,8 @@ class Bench:
             None if repetition is None else repetition.run,
             None if served_by is None else served_by.begin,
         )
-        attempt.server = served_by and served_by.report(mean_service_ms(run.samples))
+        if served_by is not None:
+            attempt.server = served_by.report(mean_service_ms(run.samples))
         warm_up = run.warmup_samples
         return replace(
             run,

@@ -17,7 +17,7 @@ _REMARK = (
 
 def server_columns(results: Sequence[Result]) -> list[FilledColumn]:
     """The parts of a request's time that are known. Empty if no server executed these results."""
-    columns = [
+    columns: list[tuple[str, Callable[[ServerReport], float | None]]] = [
         ("client ms", lambda server: server.client_ms),
         ("network ms", lambda server: server.network_ms),
         ("server queue ms", server_queue_ms),
@@ -59,8 +59,10 @@ def server_software(server: ServerReport) -> str:
 
 
 def server_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """The software of the servers, and what the line about the machine then means."""
-    found = dict.fromkeys(server_software(r.server) for r in results if r.server is not None)
+    """The servers with their software, and what the line about the machine then means."""
+    found = dict.fromkeys(
+        f"{server_software(r.server)} at {r.server.url}" for r in results if r.server is not None
+    )
     if not found:
         return []
     served = "the cells with kserve ran" if any(r.server is None for r in results) else "ran"

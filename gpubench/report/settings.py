@@ -204,7 +204,8 @@ _SETTINGS = (
     Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
     Setting("labelled data", lambda r: r.spec.eval, lambda value: None),
     Setting("device", _devices, lambda value: None if value == "server" else f"device {value}"),
-    Setting("server", lambda r: r.spec.server, "server {}".format),
+    # The line about servers has it, since cells without a server may stand in the same table.
+    Setting("server", lambda r: r.spec.server, lambda value: None),
     Setting(
         "inputs",
         lambda r: None if _is_synthetic(r) else r.spec.inputs,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubench.errors import InputError
-from gpubench.serving.client import ServerClient, RequestFailed
+from gpubench.serving.client import RequestFailed, ServerClient
 from gpubench.spec.dtypes import BY_NAME, Dtype
 from gpubench.spec.server_url import ServerUrl
 

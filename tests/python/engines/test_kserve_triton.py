@@ -5,6 +5,7 @@ Real Triton servers cannot be started in the tests. `fake_triton.py` follows the
 
 from __future__ import annotations
 
+import csv
 import json
 import ssl
 from collections.abc import Iterator
@@ -72,6 +73,42 @@ def test_the_time_of_a_request_is_divided_by_the_statistics_of_the_server(protoc
     assert parts == pytest.approx(about.round_trip_ms)
     assert about.note is None
     assert "server-shared" not in _codes(result)
+
+
+def test_a_bare_engine_and_a_served_one_stand_in_one_table_and_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, sweep, output = tmp_path / "own.py", tmp_path / "sweep.yaml", tmp_path / "results"
+    own.write_text(
+        "import torch\nimport gpubench\n"
+        "class Twice(torch.nn.Module):\n    def forward(self, x):\n        return 2 * x\n"
+        "def twice():\n    return gpubench.OwnModel(\n"
+        "        Twice(), lambda g, n: (torch.rand(n, 4, generator=g),))\n"
+    )
+    with serving("grpc", Model()) as url:
+        sweep.write_text(
+            f"- {{model: '{own}:twice', runtime: eager, device: cpu}}\n"
+            f"- {{model: '{own}:twice', runtime: kserve, server: '{url}'}}\n"
+        )
+        flags = ["sweep", str(sweep), "--output", str(output), "--allow-code", "--quiet"]
+        assert main([*flags, "--requests", "40", "--warmup", "50ms"]) == 0
+    capsys.readouterr()
+    assert main(["report", str(output), "--format", "markdown", "--instance", "c7i.xlarge"]) == 0
+    table = capsys.readouterr().out
+    assert "| eager " in table
+    assert "| kserve " in table
+    assert "server queue ms" in table
+    assert "fake triton 0.1 over grpc at grpc:" in table
+    assert "/twice; the cells with kserve ran on its hardware, which is not known" in table
+    assert "c7i.xlarge: taken as the price of the server, whose hardware is not known" in table
+    assert main(["report", str(output), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    served = next(row for row in rows if row["runtime"] == "kserve")
+    assert (served["device"], served["cpu"], served["cores"]) == ("server", "", "")
+    assert float(served["server_queue_ms"]) == pytest.approx(QUEUE_NS / 1e6)
+    assert main(["compare", str(output), "--by", "runtime", "--format", "json"]) == 0
+    [pair] = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["p95_ms"]["ratio"] > 1
 
 
 def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gpubench import Spec
@@ -90,6 +92,6 @@ def test_a_server_chooses_the_runtime() -> None:
         ({"model": "resnet50", "device": "server"}, "'server' is not a device"),
     ],
 )
-def test_settings_that_do_not_fit_a_server(settings: dict[str, str], problem: str) -> None:
+def test_settings_that_do_not_fit_a_server(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        Spec(**settings)  # type: ignore[misc]
+        Spec(**settings)
