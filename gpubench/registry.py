@@ -51,8 +51,19 @@ MODELS: dict[str, ModelEntry] = {
 _FUNCTION = ModelEntry(
     "gpubench.models.own", runs_code=True, has_weights=True, checks="gpubench.models.own_source"
 )
-_FUNCTION_NAMES = (r"(?!hub:).+\.py:[A-Za-z_]\w*", r"(?!hub:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_FUNCTION_NAMES = (
+    r"(?!hub:|kserve:).+\.py:[A-Za-z_]\w*",
+    r"(?!hub:|kserve:)[A-Za-z_][\w.]*:[A-Za-z_]\w*",
+)
 _OWN: dict[str, ModelEntry] = {
+    r"kserve:[^/]+": ModelEntry(
+        "gpubench.models.served",
+        has_weights=True,
+        has_dims=True,
+        takes_inputs_file=True,
+        runtimes=("kserve",),
+        checks="gpubench.models.served_requests",
+    ),
     **dict.fromkeys(_FUNCTION_NAMES, _FUNCTION),
     r"(?i:.+\.(pt|pth|ts|jit))": ModelEntry(
         "gpubench.models.torchscript_file",
@@ -60,7 +71,7 @@ _OWN: dict[str, ModelEntry] = {
         has_weights=True,
         takes_shape=True,
         takes_inputs_file=True,
-        runtimes=("torchscript", "eager"),
+        runtimes=("torchscript", "eager", "kserve"),
         checks="gpubench.models.torch_archive",
     ),
     r"(?i:.+\.onnx)": ModelEntry(
@@ -68,7 +79,7 @@ _OWN: dict[str, ModelEntry] = {
         has_weights=True,
         has_dims=True,
         takes_inputs_file=True,
-        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx"),
+        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx", "kserve"),
         checks="gpubench.models.onnx_requests",
     ),
     r"(?i:.+\.plan)": ModelEntry(
@@ -78,7 +89,7 @@ _OWN: dict[str, ModelEntry] = {
         runtimes=("tensorrt", "tensorrt-rtx"),
         states_precision=False,
     ),
-    r"hub:.+|.+/": ModelEntry(
+    r"hub:.+|(?!kserve:).+/": ModelEntry(
         "gpubench.models.huggingface",
         seq_len=128,
         max_seq_len=1 << 20,
@@ -103,7 +114,7 @@ def is_function(name: str) -> bool:
 
 def local_path(model: str) -> str | None:
     """The file or folder in the name of a user's own model. None if the name has none."""
-    if model in MODELS or model.startswith("hub:"):
+    if model in MODELS or model.startswith(("hub:", "kserve:")):
         return None
     if re.fullmatch(r"(?i:.+\.(pt|pth|ts|jit|onnx|plan))|.+/", model):
         return model
@@ -154,4 +165,5 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         sparse_precisions=("fp16", "bf16", "int8"),
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
+    "kserve": RuntimeEntry("gpubench.engines.kserve"),
 }

@@ -11,11 +11,13 @@ from gpubench.system.torch_gpus import TorchGpu
 
 
 def chosen_devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
-    """("cpu",), or GPUs such as ("cuda:0", "cuda:1").
+    """("cpu",), or GPUs such as ("cuda:0", "cuda:1"), or ("server",) for a model server.
 
     If the machine has a GPU that cannot be used, the CPU never takes its place. Raises InputError,
     with the reason and the fix, if a device is missing or cannot be used.
     """
+    if spec.served and not spec.synthetic:
+        return ("server",)
     wanted, synthetic = spec.device, spec.synthetic
     if wanted == "cpu" or (wanted == "auto" and not machine.gpus):
         return ("cpu",)
@@ -75,7 +77,12 @@ def _refuse_precision_on_gpu(spec: Spec, gpu: TorchGpu) -> None:
 
 
 def native_precision(cell: Cell, machine: Machine) -> bool:
-    """Whether the cell's device has the cell's precision and does not emulate it."""
+    """Whether the cell's device has the cell's precision and does not emulate it.
+
+    Nothing is known about the device of a server, so it is not said to emulate.
+    """
+    if cell.server is not None:
+        return True
     if cell.on_cpu:
         native = {"amp": "bf16", "bf16": "bf16", "fp16": "fp16"}.get(cell.precision)
         return native is None or machine.computes_natively(native)

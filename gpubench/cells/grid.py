@@ -190,7 +190,8 @@ def expand(grid: Grid) -> list[Spec]:
     """Every combination of the grid's axes.
 
     Raises InputError if a combination is not a valid cell, or if an untrusted setting makes code
-    run. The check for code reads the parsed settings, so a different spelling cannot avoid it.
+    run or sends a local file to a server. The checks read the parsed settings, so a different
+    spelling cannot avoid them.
     """
     axes = _axes(grid)
     names = sorted(axes, key=lambda name: _AXIS_ORDER.index(name) if name in _AXIS_ORDER else 99)
@@ -203,7 +204,8 @@ def expand(grid: Grid) -> list[Spec]:
                 f"{grid.location('model')}: model: '{refused}' is not allowed; give a name"
             )
         spec = make_spec(settings, grid.origin, grid.lines)
-        if found := untrusted_code(spec, grid.untrusted):
+        found = untrusted_code(spec, grid.untrusted) or _sends_files(spec, grid.untrusted)
+        if found:
             setting, reason = found
             raise InputError(
                 f"{grid.location(setting)}: {setting}: {reason}; if you trust this file, add "
@@ -224,6 +226,15 @@ def untrusted_code(spec: Spec, untrusted: frozenset[str]) -> tuple[str, str] | N
         return "model", reason
     if "eval" in untrusted and spec.eval_is_function:
         return "eval", f"{spec.eval} runs code"
+    return None
+
+
+def _sends_files(spec: Spec, untrusted: frozenset[str]) -> tuple[str, str] | None:
+    """(setting, why it is dangerous) if an untrusted server gets data from an untrusted path."""
+    if "server" in untrusted and spec.server is not None:
+        for name in ("inputs_file", "eval"):
+            if name in untrusted and getattr(spec, name) is not None:
+                return name, "its data would be sent to the server that this file names"
     return None
 
 

@@ -139,7 +139,7 @@ def _refuse_memory_format(cell: Cell) -> None:
 def _refuse_sparsity(cell: Cell) -> None:
     """Raises InputError if the cell's device, runtime, precision or model has no sparse kernels."""
     setting = f"--sparsity {cell.sparsity}"
-    if cell.on_cpu:
+    if cell.on_cpu and cell.server is None:
         raise InputError(
             f"{setting}: CPUs have no kernels for it; it needs an NVIDIA GPU from Ampere on "
             "(A100, A10G, L4, H100); remove it"
@@ -170,13 +170,14 @@ def _refuse_sparsity(cell: Cell) -> None:
 
 
 def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
-    if cell.service is None:
+    if cell.service is None and cell.server is None:
         _refuse_precision_on_cpu(cell, machine)
     if cell.inputs == "pinned":
         raise InputError("--inputs pinned: only GPUs copy from pinned memory; use --inputs host")
     if cell.depth != 1:
+        where = "on a CPU" if cell.server is None else "with a server"
         raise InputError(
-            f"--depth {cell.depth}: a worker on a CPU has one batch in flight; use --workers "
+            f"--depth {cell.depth}: a worker {where} has one batch in flight; use --workers "
             "for more parallel executions"
         )
 

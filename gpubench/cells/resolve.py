@@ -23,6 +23,7 @@ from gpubench.spec.cell import (
     TraceLoad,
 )
 from gpubench.spec.input_shapes import parse_dims, parse_input_shape
+from gpubench.spec.server_url import parse_server_url
 from gpubench.spec.spec import Spec
 from gpubench.system import packages
 from gpubench.system.machine import Machine
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from gpubench.spec.trace import Trace
 
 DEFAULT_DURATION_S = 10.0
+# Default connections to a server: at most this many in a closed loop, and this many in an open one.
+MOST_CONNECTIONS = 32
+OPEN_CONNECTIONS = 8
 # With --warmup auto, the queue of an open loop settles for this time after the system has settled.
 USUAL_WARMUP_S: float = Spec.model_fields["warmup"].default
 
@@ -69,7 +73,7 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
         settings["threads"] = None
         settings["service_time"] = 1e-3 if spec.service_time is None else spec.service_time
         settings["service_dist"] = spec.service_dist or "constant"
-    else:
+    elif not spec.served:
         settings["threads"] = spec.threads or max(1, machine.cores // workers)
     return cell_of(spec.model_copy(update=settings))
 
@@ -107,6 +111,7 @@ def cell_of(spec: Spec) -> Cell:
         memory_format=spec.memory_format,
         sparsity=spec.sparsity,
         devices=spec.devices,
+        server=None if spec.server is None else parse_server_url(spec.server),
         inputs=spec.inputs,
         workers=spec.workers,
         depth=spec.depth,
@@ -182,7 +187,13 @@ def _default_seq_len(spec: Spec) -> int | None:
 
 
 def _default_workers(spec: Spec) -> int:
-    """1 on a CPU. 2 on each GPU, or 1 if there are too few clients for 2."""
+    """1 on a CPU. 2 on each GPU, or 1 if there are too few clients for 2.
+
+    With a server, a worker is a connection: one for each client, as far as one process can serve
+    them.
+    """
+    if spec.served:
+        return min(spec.clients or 1, MOST_CONNECTIONS) if not spec.open_loop else OPEN_CONNECTIONS
     if spec.device == "cpu":
         return 1
     gpus = len(spec.devices)
@@ -192,11 +203,11 @@ def _default_workers(spec: Spec) -> int:
 
 
 def _default_depth(spec: Spec, clients: int | None, workers: int) -> int:
-    """2 on a GPU: one batch is copied while another is computed. 1 on a CPU.
+    """2 on a GPU: one batch is copied while another is computed. 1 on a CPU or with a server.
 
     Also 1 if one batch per worker takes the requests of all clients: no second batch can form.
     """
-    if spec.device == "cpu":
+    if spec.device == "cpu" or spec.served:
         return 1
     per_batch = spec.dynamic_batch_limits()[0] // spec.batch
     return 2 if clients is None or clients > workers * per_batch else 1

@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Device": {
         "device": "NAME",
+        "server": "URL",
         "inputs": "",
         "workers": "N",
         "depth": "N",

@@ -14,6 +14,7 @@ import torch
 from gpubench.engines import memory_format
 from gpubench.models.base import LoadedModel, Tensors, with_floats
 from gpubench.registry import RUNTIMES
+from gpubench.serving.served_by import ServedBy
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -40,12 +41,17 @@ class Engine:
     from_cache: bool | None = None  # whether the cache had it; None: this runtime caches nothing
     library: str | None = None  # the library that executes it, with its version; None: only torch
     artifact_bytes: int | None = None  # size of its file, or of its weights; None: unknown
+    # The format of each input, if they differ; None: `input_dtype` says it.
+    input_dtypes: tuple[torch.dtype, ...] | None = None
+    served_by: ServedBy | None = None  # the server that executes it; None: this machine does
     # Of the inputs of four dimensions; contiguous_format: as the model makes them.
     memory_format: torch.memory_format = torch.contiguous_format
 
     def cast(self, inputs: Tensors) -> Tensors:
         """`inputs` in the formats that this engine takes. They stay on their device."""
-        if self.input_dtype is not None:
+        if self.input_dtypes is not None:
+            inputs = tuple(map(torch.Tensor.to, inputs, self.input_dtypes))
+        elif self.input_dtype is not None:
             inputs = with_floats(inputs, self.input_dtype)
         return memory_format.arrange(inputs, self.memory_format)
 

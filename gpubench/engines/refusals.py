@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from gpubench.engines.tensorrt.library import LIBRARIES
 from gpubench.errors import InputError
 from gpubench.registry import model_entry
+from gpubench.serving import client
+from gpubench.serving.describe import describe
 from gpubench.system import packages
 
 if TYPE_CHECKING:
@@ -138,6 +140,25 @@ def _quantising_runtimes(cell: Cell) -> tuple[str, ...]:
     return tuple(name for name in runtimes if known.runtimes is None or name in known.runtimes)
 
 
+def of_kserve(cell: Cell) -> str | None:
+    """Why the cell's server cannot be measured; None if it can.
+
+    Raises InputError if it cannot be reached, or if it does not serve the model.
+    """
+    if reason := client.missing():
+        return reason
+    assert cell.server is not None
+    served = describe(cell.server, cell.model)
+    samples = cell.batch_limits.samples
+    if served.max_batch is not None and samples > served.max_batch:
+        flag = "--dynamic-batch" if cell.joins_requests else "--batch"
+        return (
+            f"{flag}: the server takes at most {served.max_batch} samples in a request to "
+            f"{served.name} (max_batch_size), and not {samples}; use {served.max_batch} or fewer"
+        )
+    return None
+
+
 _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "eager": of_torch,
     "torchscript": of_torch,
@@ -146,4 +167,5 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "onnxruntime": _of_onnxruntime,
     "tensorrt": of_tensorrt_on_cpu,
     "tensorrt-rtx": of_tensorrt_on_cpu,
+    "kserve": of_kserve,
 }

@@ -19,6 +19,7 @@ from gpubench.results.result import (
     Numerics,
     Requests,
     Result,
+    ServerReport,
     Verdict,
     WindowInfo,
 )
@@ -43,6 +44,7 @@ class Attempt:
     engine: EngineInfo | None = None
     numerics: Numerics | None = None
     accuracy: Accuracy | None = None
+    server: ServerReport | None = None
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     run: MeasuredRun | None = None
     error: Failure | None = None
@@ -66,6 +68,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             verdict=Verdict(status="suspect"),
             numerics=attempt.numerics,
             accuracy=attempt.accuracy,
+            server=attempt.server,
             seconds=attempt.times.seconds(),
             error=attempt.error,
         )
@@ -108,6 +111,8 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         unproven_on_gpus=_unproven_on_gpus(cell),
         warmup=run.warmup,
         repetition=run.inputs,
+        server=attempt.server,
+        server_is_this_machine=cell.server is not None and cell.server.is_this_machine,
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -143,12 +148,13 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             engine.flops, analysis.throughput_per_second, cell.precision, _gpu_names(cell, run)
         ),
         memory=memory(
-            run.peak_host_bytes,
-            run.peak_host_note,
+            None if cell.server else run.peak_host_bytes,
+            "the model is in the memory of the server" if cell.server else run.peak_host_note,
             () if cell.on_cpu else _devices(cell),
             run.readings,
         ),
         inputs=run.inputs,
+        server=attempt.server,
         costs=price(
             analysis.throughput_per_second,
             analysis.throughput_interval,
@@ -213,6 +219,6 @@ def _threads_always_busy(cell: Cell) -> int | None:
     """The number of CPU threads of all workers together; None if workers wait for requests."""
     load = cell.load
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
-    if not cell.on_cpu or cell.service is not None or waits:
+    if not cell.on_cpu or cell.service is not None or cell.server is not None or waits:
         return None
     return cell.workers * cell.threads

@@ -27,6 +27,7 @@ from gpubench.spec.cell import Cell
 from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
+from gpubench.statistics.stages import mean_service_ms
 from gpubench.system.device_locks import locked_devices
 from gpubench.system.garbage import LongLived
 from gpubench.system.interrupts import Deferral, raise_if_received, received
@@ -188,12 +189,18 @@ class Bench:
         workers = prepared.workers(cell)
         make = prepared.make_request
         repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
+        served_by = prepared.engine.served_by
+        if served_by is not None:
+            attempt.server = served_by.report()
         run = self._measured_run(
             cell,
             torch_executors(workers),
             deferral,
             None if repetition is None else repetition.run,
+            None if served_by is None else served_by.begin,
         )
+        if served_by is not None:
+            attempt.server = served_by.report(mean_service_ms(run.samples))
         warm_up = run.warmup_samples
         return replace(
             run,
@@ -208,6 +215,7 @@ class Bench:
         executors: Sequence[core.Executor],
         deferral: Deferral,
         after_warm_up: AfterWarmUp | None = None,
+        before_window: Callable[[], None] | None = None,
     ) -> MeasuredRun:
         def opens(warmed_up: WarmedUp) -> None:
             requests_per_second = warmed_up.requests_per_second
@@ -218,6 +226,8 @@ class Bench:
                     warmup_p95_ms=warmed_up.p95_ns / 1e6,
                 )
             )
+            if before_window is not None:
+                before_window()
 
         try:
             return measured_run(cell, executors, deferral, self._times, after_warm_up, opens)

@@ -61,7 +61,13 @@ def resolved(settings: dict[str, Any]) -> dict[str, object]:
     """
     machine = this_machine()
     try:
-        cell = resolve(Spec.model_validate(settings), machine)
+        spec = Spec.model_validate(settings)
+        if spec.served:
+            raise InputError(
+                "--runtime kserve: a client cannot start a server anew; measure the cold start of "
+                "the runtime that it uses"
+            )
+        cell = resolve(spec, machine)
         if len(cell.devices) > 1:
             raise InputError(
                 f"--device {','.join(cell.devices)}: a cold start is that of one device; name one"

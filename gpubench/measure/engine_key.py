@@ -9,7 +9,7 @@ from gpubench.spec.cell import Cell
 # other settings share all three.
 _ENGINE_SETTINGS = (
     "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
-    "memory_format", "sparsity", "batch", "seq_len", "devices", "inputs", "seed", "eval",
+    "memory_format", "sparsity", "batch", "seq_len", "devices", "server", "inputs", "seed", "eval",
     "eval_metric",
 )  # fmt: skip
 

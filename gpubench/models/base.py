@@ -62,6 +62,8 @@ class LoadedModel:
     batch_first: bool = True
     # The names of the inputs, in order. Empty: those of the parameters of `module.forward`.
     input_names: tuple[str, ...] = ()
+    # The names of the outputs, in order. Empty: torch gives them none.
+    output_names: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, draw_samples, random_inputs, torch_dtype
-from gpubench.models.inputs_file import InputsFile
+from gpubench.models.base import LoadedModel, Tensors, torch_dtype
+from gpubench.models.described_inputs import input_maker
 from gpubench.models.local_files import onnx_digest
 from gpubench.models.onnx_requests import refusal, request
 from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import BY_NAME, BY_ONNX_NUMBER
-from gpubench.spec.input_shapes import Request
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -42,6 +40,7 @@ class OnnxFile(torch.nn.Module):
             reason = reason_of(error)
             raise GpubenchError(f"{path} cannot be read by onnxruntime ({reason})") from error
         self.inputs = [input_.name for input_ in self._session.get_inputs()]
+        self.outputs = [output.name for output in self._session.get_outputs()]
         self.precision = read_signature(path).precision
 
     def forward(self, *inputs: torch.Tensor) -> Tensors:
@@ -97,32 +96,13 @@ def load(cell: Cell) -> LoadedModel:
     if reason := refusal(cell):  # resolve has checked it already, unless a program calls `load`
         raise GpubenchError(reason)
     described = request(read_signature(path), cell)
-    make_inputs = _input_maker(cell, described)
+    make_inputs = input_maker(cell, described)
     return LoadedModel(
-        OnnxFile(path),
+        module := OnnxFile(path),
         f"local: {path.name}",
         make_inputs,
         fixed_batch=described.fixed_batch,
         batch_first=described.joinable,
         input_names=tuple(input_.name for input_ in described.inputs),
+        output_names=tuple(module.outputs),
     )
-
-
-def _input_maker(cell: Cell, described: Request) -> Callable[[torch.Generator, int], Tensors]:
-    """A function that makes inputs: from the arrays of --inputs-file, and random for the others."""
-    names = [input_.name for input_ in described.inputs]
-    file = InputsFile.open(cell.inputs_file) if cell.inputs_file else None
-    arrays = file.match(names, cell.model) if file else {}
-    in_file = [input_ for input_ in described.inputs if input_.name in arrays]
-    others = [input_ for input_ in described.inputs if input_.name not in arrays]
-    tensors = [torch.from_numpy(arrays[each.name]).to(torch_dtype(each.dtype)) for each in in_file]
-
-    def make_inputs(generator: torch.Generator, samples: int) -> Tensors:
-        samples = described.fixed_batch or samples
-        drawn = draw_samples(tensors, [each.axis for each in in_file], generator, samples)
-        inputs = dict(zip((each.name for each in in_file), drawn, strict=True))
-        random = random_inputs(others, generator, samples)
-        inputs |= zip((each.name for each in others), random, strict=True)
-        return tuple(inputs[name] for name in names)
-
-    return make_inputs

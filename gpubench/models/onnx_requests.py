@@ -45,11 +45,16 @@ def refusal(cell: Cell) -> str | None:
     allowed = {signature.precision}
     if signature.precision == "fp32":
         allowed |= {"tf32", "int8", "fp8"}  # the runtimes make these from fp32
-    if cell.precision not in allowed:
+    if cell.precision not in allowed and cell.server is None:  # a server converts as it likes
         return (
             f"--precision {cell.precision}: {cell.model} computes in {signature.precision} and is "
             f"not converted; use --precision {signature.precision}"
         )
+    return refusal_of_requests(signature, cell)
+
+
+def refusal_of_requests(signature: Signature, cell: Cell) -> str | None:
+    """Why no requests for inputs with this signature can be made; None if they can."""
     try:
         described = request(signature, cell)
     except ValueError as error:

@@ -230,6 +230,8 @@ def _are_comparable(found: Sequence[Candidate]) -> bool:
 
 def _machine(result: Result) -> str:
     """What results of the same kind of machine have in common."""
+    if result.spec.served:  # the environment is that of the client
+        return f"server {result.spec.server}"
     where = result.environment
     return f"{where.instance} {where.cpu} {where.cores} {where.gpus}"
 

@@ -20,7 +20,7 @@ from gpubench.statistics.repeats import combined, grouped
 
 # Settings of the machine, and of how and how long a cell was measured. They may differ in a pair.
 # All other settings say what was measured, and must be equal.
-_OF_THE_MACHINE = frozenset({"device", "threads"})
+_OF_THE_MACHINE = frozenset({"device", "threads", "server"})
 _OF_THE_METHOD = frozenset(
     {
         *("depth", "wait", "warmup", "duration", "requests", "seed", "load_seed"),

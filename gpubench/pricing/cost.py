@@ -21,6 +21,9 @@ from gpubench.results.result import Cost, Environment, Interval, Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
 
+# The hardware note of a price for a model on a server.
+_UNKNOWN_HARDWARE = "taken as the price of the server, whose hardware is not known"
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -32,8 +35,13 @@ class Hardware:
     cores: int  # that the process could use
 
 
-def measured_hardware(spec: Spec, environment: Environment) -> Hardware:
-    """The hardware that a cell was measured on, for its spec with all defaults filled in."""
+def measured_hardware(spec: Spec, environment: Environment) -> Hardware | None:
+    """The hardware that a cell was measured on, for its spec with all defaults filled in.
+
+    None if a server executed the model: the environment is then that of the client.
+    """
+    if spec.served:
+        return None
     return Hardware(
         instance=environment.instance,
         accelerators=tuple(environment.gpus),
@@ -45,7 +53,7 @@ def measured_hardware(spec: Spec, environment: Environment) -> Hardware:
 def price(
     throughput_per_second: float | None,
     throughput_interval: Interval | None,
-    hardware: Hardware,
+    hardware: Hardware | None,
     instances: Sequence[str] = (),
     usd_per_hour: float | None = None,
     catalog: Catalog | None = None,
@@ -56,9 +64,10 @@ def price(
 
     An instance is named as `gpubench.pricing.names` says. If no price is given, the measurement is
     priced on the instance that the machine says it is. The list is empty if the machine does not
-    tell its instance type, or if the catalog has no price for it. `usd_per_hour` and `owned` are
-    about the hardware that was measured, so they are never extrapolated. `measured_w` is the mean
-    power of its GPUs, which owned hardware needs if its power is not given.
+    tell its instance type, or if the catalog has no price for it. Without `hardware` it is unknown
+    what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
+    the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
+    of its GPUs, which owned hardware needs if its power is not given.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned
@@ -201,8 +210,10 @@ def _cost_interval(usd_per_hour: float, throughput: Interval | None) -> Interval
     return None if low is None or high is None else (low, high)
 
 
-def _detected(hardware: Hardware, catalog: Catalog) -> list[str]:
+def _detected(hardware: Hardware | None, catalog: Catalog) -> list[str]:
     """The name of the price of the machine's own instance. Empty if it has none, or several."""
+    if hardware is None:
+        return []
     try:
         instance, _, _ = catalog.find_price(hardware.instance or "")
     except InputError:
@@ -214,21 +225,24 @@ def _price_on(
     name: str,
     throughput: float | None,
     interval: Interval | None,
-    hardware: Hardware,
+    hardware: Hardware | None,
     catalog: Catalog,
 ) -> Cost:
     instance, term, usd_per_hour = catalog.find_price(name)
-    scale = _whole_instance(instance, hardware, catalog)
+    scale, here, differences = 1.0, None, [_UNKNOWN_HARDWARE]
+    if hardware is not None:
+        scale = _whole_instance(instance, hardware, catalog)
+        differences = _differences(instance, hardware, catalog)
+        here = _measured_here(instance, hardware, differences)
     if throughput is not None:
         throughput *= scale
     if interval is not None:
         interval = (interval[0] * scale, interval[1] * scale)
-    differences = _differences(instance, hardware, catalog)
     return Cost(
         instance=instance.name,
         region=instance.region,
         term=term,
-        measured_here=_measured_here(instance, hardware, differences),
+        measured_here=here,
         extrapolated=scale != 1,
         usd_per_hour=usd_per_hour,
         usd_per_million=usd_per_million(usd_per_hour, throughput),
@@ -281,8 +295,10 @@ def _differences(instance: Instance, hardware: Hardware, catalog: Catalog) -> li
     return differences
 
 
-def _share_note(hardware: Hardware) -> str | None:
+def _share_note(hardware: Hardware | None) -> str | None:
     """The hardware that --usd-per-hour is the price of, if some GPUs of the machine were idle."""
+    if hardware is None:
+        return _UNKNOWN_HARDWARE
     if hardware.accelerators_used in {0, len(hardware.accelerators)}:
         return None
     return f"taken as the price of {_measured_accelerators(hardware)}"

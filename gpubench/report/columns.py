@@ -54,7 +54,7 @@ native_precision boolean false: the device emulates this precision, and is much 
 memory_format text Layout of images: contiguous or channels_last
 batch_samples integer Samples in one request
 sequence_length_tokens integer Tokens in one sample; empty for a model that takes no text
-device text cpu, or the GPUs: cuda:0,cuda:1
+device text cpu, or the GPUs: cuda:0,cuda:1; or server, for a model on a server
 inputs text Where the inputs are: device, host or pinned
 clients integer Closed loop: clients that each wait for their answer; empty in an open loop
 rate_requests_per_second number Open loop: the rate that was asked for; empty in a closed loop
@@ -162,6 +162,15 @@ accuracy_samples integer Labelled samples
 accuracy_reference number The same metric of the fp32 eager model
 accuracy_drop± number accuracy_reference - accuracy: 0.01 is one percentage point
 accuracy_data text The data of --eval
+server text Address of the model server that executed the model; empty: this machine did
+server_software text Software of the server, and the protocol
+server_client_ms number CPU time of the client for a request to the server, in milliseconds: see serving.md
+server_network_ms number Mean round trip without the client and the server, in milliseconds
+server_queue_ms number Mean time of a request in the queue of the server, in milliseconds
+server_compute_input_ms number Mean time in which the server prepared the inputs
+server_compute_infer_ms number Mean time of the model on the server
+server_compute_output_ms number Mean time in which the server fetched the outputs
+server_note text Why one of these is empty
 """)
 
 # Columns whose names depend on what was asked for, or on the model.

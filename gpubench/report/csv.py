@@ -14,6 +14,7 @@ from io import StringIO
 from gpubench.pricing import age
 from gpubench.report.escape import csv_field
 from gpubench.report.notes import price_name, verdict
+from gpubench.report.serving import server_software
 from gpubench.report.settings import weights
 from gpubench.results.result import (
     Accuracy,
@@ -23,6 +24,7 @@ from gpubench.results.result import (
     Latency,
     Numerics,
     Result,
+    ServerReport,
 )
 from gpubench.statistics.percentiles import PERCENTS, percentile_key
 
@@ -64,6 +66,8 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
     """The columns of one cell at one price."""
     spec, environment, requests = result.spec, result.environment, result.requests
     latency = result.latency_ms
+    # The hardware of a server is not known, and that of its client was not measured.
+    measured = None if spec.served else environment
     row: dict[str, CsvField] = {
         "time_utc": environment.time,
         "model": spec.model,
@@ -120,10 +124,10 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "hardware_note": cost.hardware_note if cost else None,
         "price_as_of": cost.price_as_of if cost else None,
         "price_source": cost.price_source if cost else None,
-        "instance_measured": environment.instance,
-        "cpu": environment.cpu,
-        "cores": environment.cores,
-        "gpus": "; ".join(environment.gpus),
+        "instance_measured": measured.instance if measured else None,
+        "cpu": measured.cpu if measured else None,
+        "cores": measured.cores if measured else None,
+        "gpus": "; ".join(measured.gpus) if measured else None,
         "gpubench_version": environment.gpubench,
         "torch_version": environment.torch,
         "driver_version": environment.driver,
@@ -146,6 +150,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         "price_is_old": age.is_old(cost.price_as_of) if cost else None,
         **_electricity_fields(result),
         **_accuracy_fields(result.accuracy),
+        **_server_fields(result.server),
     }
 
 
@@ -225,6 +230,22 @@ def _accuracy_fields(accuracy: Accuracy | None) -> dict[str, CsvField]:
         "accuracy_drop": accuracy.drop if accuracy else None,
         **interval_fields("accuracy_drop", accuracy.drop_interval if accuracy else None),
         "accuracy_data": accuracy.data.name if accuracy else None,
+    }
+
+
+def _server_fields(server: ServerReport | None) -> dict[str, CsvField]:
+    """Empty fields if this machine executed the model."""
+    counted = server.statistics if server else None
+    return {
+        "server": server.url if server else None,
+        "server_software": server_software(server) if server else None,
+        "server_client_ms": server.client_ms if server else None,
+        "server_network_ms": server.network_ms if server else None,
+        "server_queue_ms": counted.queue_ms if counted else None,
+        "server_compute_input_ms": counted.compute_input_ms if counted else None,
+        "server_compute_infer_ms": counted.compute_infer_ms if counted else None,
+        "server_compute_output_ms": counted.compute_output_ms if counted else None,
+        "server_note": server.note if server else None,
     }
 
 

@@ -69,6 +69,8 @@ def cost_notes(cost: Cost | StartCost) -> tuple[str, ...]:
     if cost.instance is None:
         if cost.hardware_note:
             notes.append(f"{name}{difference}")
+    elif cost.measured_here is None and cost.hardware_note:
+        notes.append(f"{name}{difference}")
     elif cost.measured_here is None:
         notes.append(f"{name}: the machine measured does not say whether it is one")
     elif not cost.measured_here:

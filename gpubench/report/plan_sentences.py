@@ -25,6 +25,7 @@ _SEARCH_FLAGS = (
         "sparsity",
         "batch",
         "seq_len",
+        "server",
         "inputs",
         "arrivals",
         "workers",
@@ -174,6 +175,8 @@ def obstacle_text(obstacle: Obstacle, candidate: Candidate) -> str:
             return "its accuracy drops by more than --max-drop, or may do so"
         case "other-hardware":
             name = price_name(candidate.cost) if candidate.cost else "the instance"
+            if candidate.result.spec.served:
+                return f"the server does not say whether it is a {name}"
             if candidate.cost is not None and candidate.cost.measured_here is None:
                 return f"the machine measured does not say whether it is a {name}"
             return f"it was not measured on {name}"

@@ -32,6 +32,7 @@ from gpubench.report.notes import (
     reason_notes,
     verdict,
 )
+from gpubench.report.serving import server_columns, server_facts, server_remarks
 from gpubench.report.settings import (
     FilledColumn,
     machine_name,
@@ -105,6 +106,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
         *_arithmetic_column(results),
         *_gpu_columns(results),
         *memory_columns(results),
+        *server_columns(results),
         *accuracy_columns(results),
         *cost_columns(results),
         FilledColumn(Column("verdict", "left"), verdict_cell(results)),
@@ -121,6 +123,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     environment = results[0].environment
     facts = [
         ("machine", machine_name(environment)),
+        *server_facts(results),
         ("software", software(environment)),
         ("all cells", shared_settings(results)),
     ]
@@ -141,6 +144,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
         *([ELECTRICITY] if any(r.electricity for r in results) else []),
+        *server_remarks(results),
         *accuracy_remarks(results),
         *([] if has_price else [HOW_TO_PRICE]),
         *(latency_remarks(results[0], percents) if len(results) == 1 else []),

@@ -117,7 +117,7 @@ def shared_settings(results: Sequence[Result]) -> str:
     if _clients_are_workers(results):
         phrases.append("clients = workers")
     phrases.append(_threads_phrase(results))
-    if any(r.spec.precision == "fp32" and r.spec.device != "cpu" for r in results):
+    if any(r.spec.precision == "fp32" and r.spec.device.startswith("cuda") for r in results):
         phrases.append("fp32 has TF32 off")
     return " · ".join(phrase for phrase in phrases if phrase)
 
@@ -203,7 +203,9 @@ _SETTINGS = (
     Setting("dimensions", lambda r: r.spec.dim, "dimensions {}".format),
     Setting("inputs file", lambda r: r.spec.inputs_file, "inputs from {}".format),
     Setting("labelled data", lambda r: r.spec.eval, lambda value: None),
-    Setting("device", _devices, "device {}".format),
+    Setting("device", _devices, lambda value: None if value == "server" else f"device {value}"),
+    # The line about servers has it, since cells without a server may stand in the same table.
+    Setting("server", lambda r: r.spec.server, lambda value: None),
     Setting(
         "inputs",
         lambda r: None if _is_synthetic(r) else r.spec.inputs,

@@ -394,6 +394,42 @@ class InputRepetition(Part):
     note: str | None = None
 
 
+class ServerStatistics(Part):
+    """What the server counted in the measured run. Times are means for each of its requests."""
+
+    requests: int  # that it answered, those of other clients included
+    executions: int | None = None  # batches that it executed
+    queue_ms: float
+    compute_input_ms: float  # preparing the inputs
+    compute_infer_ms: float
+    compute_output_ms: float  # fetching the outputs
+
+
+class ServerReport(Part):
+    """The server that executed the model, and where the time of its requests went.
+
+    The times are means over the measured run, for each request that was sent to the server. With
+    dynamic batching, that is a batch. See docs/serving.md.
+    """
+
+    url: str
+    protocol: Literal["grpc", "http"]
+    model: str
+    version: str | None = None  # that answered; None: the server does not say it
+    name: str | None = None  # of the server's software
+    server_version: str | None = None
+    platform: str | None = None  # the framework that executes the model
+    tensors: Literal["binary", "json"] | None = None  # None: no request was answered
+    requests: int | None = None  # that were sent in the measured run and answered
+    round_trip_ms: float | None = None
+    client_ms: float | None = None  # CPU time of the thread that sends the request
+    client_cores: float | None = None  # CPU time of all these threads, for each second
+    # round_trip_ms without client_ms and without the times of `statistics`.
+    network_ms: float | None = None
+    statistics: ServerStatistics | None = None
+    note: str | None = None  # why a figure is None
+
+
 class Cost(Part):
     """The price of a million inferences on one instance."""
 
@@ -550,6 +586,7 @@ class Result(Displayed, Part):
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
     inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed
+    server: ServerReport | None = None  # None: this machine executed the model
     costs: list[Cost] = []
     electricity: ElectricityUse | None = None  # None: not asked for, or energy was not measured
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it

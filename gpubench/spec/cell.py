@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
+from gpubench.spec.server_url import ServerUrl
 from gpubench.spec.settings import EvalMetric, Inputs, MemoryFormat, Precision, Sparsity, Wait
 from gpubench.spec.spec import Spec
 
@@ -110,7 +111,8 @@ class Cell:
     memory_format: MemoryFormat
     sparsity: Sparsity
 
-    devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1")
+    devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1"), or ("server",)
+    server: ServerUrl | None  # that executes the model; None: this machine does
     inputs: Inputs
     workers: int
     depth: int
@@ -129,7 +131,8 @@ class Cell:
 
     @property
     def on_cpu(self) -> bool:
-        return self.devices == ("cpu",)
+        """Whether the workers use no GPU of this machine. The server may use GPUs of its own."""
+        return self.devices == ("cpu",) or self.server is not None
 
     @property
     def worker_devices(self) -> tuple[str, ...]:

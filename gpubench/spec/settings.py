@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     batch: int
     seq_len: int | None
     device: str
+    server: str | None
     inputs: Inputs
     clients: int | None
     rate: float | None

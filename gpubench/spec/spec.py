@@ -29,6 +29,7 @@ from gpubench.registry import MODELS, RUNTIMES, ModelEntry, is_function, model_e
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.explain import explain
 from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
+from gpubench.spec.server_url import SERVER_HELP, parse_server_url
 from gpubench.spec.settings import (
     EvalMetric,
     Inputs,
@@ -128,7 +129,8 @@ class Spec(BaseModel):
         description="What to run: "
         + ", ".join(MODELS)
         + "; or your own: module:function, FILE.py:function, a TorchScript file (.pt), an ONNX "
-        "file, a TensorRT engine (.plan), hub:ID, or a Hugging Face folder (with / at its end)."
+        "file, a TensorRT engine (.plan), hub:ID, a Hugging Face folder (with / at its end), or "
+        "kserve:NAME, a model that only a server has."
     )
     weights: str = Field(
         default="random",
@@ -152,7 +154,8 @@ class Spec(BaseModel):
         default="torchscript",
         description="What executes the model: "
         + ", ".join(RUNTIMES)
-        + ". Without this flag, an ONNX file runs with onnxruntime and a .plan with tensorrt.",
+        + ". Without this flag, an ONNX file runs with onnxruntime and a .plan with tensorrt. "
+        "kserve is a model server that speaks the KServe v2 protocol: give --server.",
     )
     precision: Precision = Field(
         default="fp32",
@@ -177,6 +180,11 @@ class Spec(BaseModel):
         "positions of the model if it has fewer]",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda:N, or all (every GPU).")
+    server: str | None = Field(
+        default=None,
+        description="The model server to measure, and the name of the model on it: "
+        "grpc://HOST:8001/MODEL[/VERSION]; also grpcs, http and https.",
+    )
     inputs: Inputs = Field(
         default="host",
         description="Where the inputs are when the clock starts: in ordinary memory of the host, "
@@ -315,12 +323,14 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _runtime_fits_the_file(cls, settings: Any) -> Any:
-        """Takes the first runtime of the file's kind if no runtime is given.
+        """Takes the first runtime of the file's kind if no runtime is given; kserve for a server.
 
         It is not the default of the field: `key` leaves out defaults, so a default never changes.
         """
         if not isinstance(settings, dict) or settings.get("runtime") is not None:
             return settings
+        if settings.get("server") is not None:
+            return {**settings, "runtime": "kserve"}
         known = model_entry(str(settings.get("model")))
         if known is None or known.runtimes is None or "torchscript" in known.runtimes:
             return settings
@@ -336,6 +346,7 @@ class Spec(BaseModel):
         self._text_fits(known)
         self._load_fits()
         self._devices_fit()
+        self._server_fits()
         self._batches_fit()
         self._evaluation_fits()
         return self
@@ -388,10 +399,34 @@ class Spec(BaseModel):
             _refuse("duration", "0 measures nothing; write it like 10s")
 
     def _devices_fit(self) -> None:
-        if _DEVICE.fullmatch(self.device) is None:
+        if _DEVICE.fullmatch(self.device) is None and not self.served:
             _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
         if len(set(self.devices)) < len(self.devices):
             _refuse("device", f"'{self.device}' names a GPU twice; name each once")
+
+    def _server_fits(self) -> None:
+        """--server and the runtime kserve belong together. A server chooses its own device."""
+        if not self.served:
+            if self.server is not None:
+                _refuse("server", "belongs to --runtime kserve; add that, or remove it")
+            return
+        if self.server is None:
+            _refuse("server", f"--runtime kserve needs a model server; {SERVER_HELP}")
+        try:
+            server = parse_server_url(self.server)
+        except ValueError as error:
+            _refuse("server", str(error))
+        in_model = self.model.removeprefix("kserve:") if self.model.startswith("kserve:") else None
+        if (server.model or in_model) is None:
+            _refuse("server", f"it names no model; {SERVER_HELP}")
+        if None not in {server.model, in_model} and server.model != in_model:
+            _refuse("server", f"it names the model {server.model}, and --model {self.model}")
+        if self.device not in {"auto", "server"}:
+            _refuse("device", "the server has its own device; remove it")
+        if self.threads is not None:
+            _refuse("threads", "the server has its own threads; remove it")
+        if self.inputs != "host":
+            _refuse("inputs", "requests to a server begin in the memory of the host; remove it")
 
     def _batches_fit(self) -> None:
         if self.dynamic_batch is not None:
@@ -412,20 +447,23 @@ class Spec(BaseModel):
             if not (known.takes_shape or known.has_dims):
                 _refuse(
                     "input_shape",
-                    f"belongs to a TorchScript or ONNX file, not to {self.model}; remove it",
+                    "belongs to a TorchScript or ONNX file, or to kserve:NAME, not to "
+                    f"{self.model}; remove it",
                 )
             try:
                 parse_input_shape(self.input_shape)
             except ValueError as error:
                 _refuse("input_shape", str(error))
         if self.dim is not None and not known.has_dims:
-            _refuse("dim", f"belongs to an ONNX file, not to {self.model}; remove it")
+            _refuse(
+                "dim", f"belongs to an ONNX file or to kserve:NAME, not to {self.model}; remove it"
+            )
         if self.inputs_file is not None:
             if not known.takes_inputs_file:
                 _refuse(
                     "inputs_file",
-                    "belongs to a TorchScript or ONNX file or a Hugging Face model, not to "
-                    f"{self.model}; remove it",
+                    "belongs to a TorchScript or ONNX file, a Hugging Face model or kserve:NAME, "
+                    f"not to {self.model}; remove it",
                 )
             if self.input_shape is not None:
                 _refuse(
@@ -465,6 +503,11 @@ class Spec(BaseModel):
     def synthetic(self) -> bool:
         """Whether no model is executed, and the core makes the service times up."""
         return self.model == "synthetic"
+
+    @property
+    def served(self) -> bool:
+        """Whether a model server executes the model, and not this machine."""
+        return self.runtime == "kserve" and not self.synthetic
 
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""

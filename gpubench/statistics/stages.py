@@ -79,6 +79,15 @@ def summarise_stages(samples: Samples, counted: NDArray[np.bool_]) -> Stages:
     )
 
 
+def mean_service_ms(samples: Samples) -> float | None:
+    """Milliseconds from the call of the model to its outputs, mean over all batches of a run."""
+    batches = samples.batch_starts
+    if not len(batches):
+        return None
+    service_ns = samples.completed_ns[batches] - samples.submitted_ns[batches]
+    return float(service_ns.mean()) / _NS_PER_MS
+
+
 def _summary(stage_ns: Nanoseconds) -> StageSummary:
     median, p95 = rank(50, len(stage_ns)) - 1, rank(95, len(stage_ns)) - 1
     ordered = np.partition(stage_ns, (median, p95))

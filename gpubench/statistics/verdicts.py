@@ -19,6 +19,7 @@ from gpubench.results.result import (
     InputRepetition,
     Numerics,
     Reason,
+    ServerReport,
     Verdict,
     WarmUp,
 )
@@ -80,6 +81,11 @@ LEAST_COMPUTE_JUDGED_MS = 1.0
 # Share of the window in which heat or a hardware protection held the clock of a GPU down. The power
 # limit is not counted: every such card reaches it under full load.
 MOST_THROTTLED_SHARE = 0.05
+
+
+# The threads that send requests to a server share the GIL of one Python process, so together they
+# use about one core at most. From here on they wait for each other, and not only for the server.
+MOST_CLIENT_CORES = 0.8
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,8 @@ class Evidence:
     repetition: InputRepetition | None = None
     # The part of the cell that the developers of gpubench have never run on a real GPU.
     unproven_on_gpus: str | None = None
+    server: ServerReport | None = None  # None: this machine executed the model
+    server_is_this_machine: bool = False
 
 
 def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
@@ -172,6 +180,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
     yield from _machine(evidence)
+    yield from _server(evidence)
     yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
     yield from _accuracy(evidence)
@@ -350,7 +359,9 @@ def _falls_behind(analysis: Analysis) -> bool:
 
 
 def _machine(evidence: Evidence) -> Iterator[Reason]:
-    if evidence.other_busy_cores is not None and evidence.cores:
+    if evidence.server_is_this_machine:
+        yield from _shared_with_the_server(evidence)
+    elif evidence.other_busy_cores is not None and evidence.cores:
         limit = MOST_BUSY_SHARE * evidence.cores
         if evidence.other_busy_cores > limit:
             yield Reason(
@@ -373,6 +384,42 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
             figure=throttled,
             limit=MOST_THROTTLED_SHARE,
             remedy="cool the GPU better, or lock its clock lower (nvidia-smi --lock-gpu-clocks)",
+        )
+
+
+def _shared_with_the_server(evidence: Evidence) -> Iterator[Reason]:
+    """A server on this machine is one of the other processes, so only a lack of cores counts."""
+    busy, others, cores = evidence.busy_cores, evidence.other_busy_cores, evidence.cores
+    if busy is None or others is None or not cores:
+        return
+    limit = (1 - MOST_BUSY_SHARE) * cores
+    if busy + others > limit:
+        yield Reason(
+            code="cpu-busy",
+            figure=busy + others,
+            limit=limit,
+            remedy="cores in use: client and server share them, so measure from another machine",
+        )
+
+
+def _server(evidence: Evidence) -> Iterator[Reason]:
+    server = evidence.server
+    if server is None:
+        return
+    counted = server.statistics.requests if server.statistics else None
+    if counted is not None and server.requests is not None and counted > server.requests:
+        yield Reason(
+            code="server-shared",
+            figure=counted - server.requests,
+            limit=0,
+            remedy="requests of other clients in the window: stop these and measure again",
+        )
+    if server.client_cores is not None and server.client_cores > MOST_CLIENT_CORES:
+        yield Reason(
+            code="client-bound",
+            figure=server.client_cores,
+            limit=MOST_CLIENT_CORES,
+            remedy="cores of one Python process: the client may be the limit, use fewer --workers",
         )
 
 
@@ -474,6 +521,8 @@ def _advice(numerics: Numerics, precision: str, device: str, runtime: str | None
         ):
             return f"{precision} may be too coarse; check with --precision fp32"
         return f"rounding to {precision} does not explain it; check with --precision fp32"
+    if runtime == "kserve":
+        return "the server has another model or other weights; serve the model of --model"
     if runtime == "eager":
         return "look for state in forward, and operators that differ by device"
     return "no other precision will help; use --runtime eager, report a bug"

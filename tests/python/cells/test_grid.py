@@ -239,6 +239,17 @@ def test_a_file_runs_no_code_without_allow_code(tmp_path: Path, model: str, form
     assert f"model: {model} runs code; if you trust this file" in str(refusal.value)
 
 
+@pytest.mark.parametrize("setting", ["inputs_file: secret.npz", "eval: secret.parquet"])
+def test_a_file_does_not_send_local_data_to_its_server_without_allow_code(
+    tmp_path: Path, setting: str
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"model: kserve:m\nserver: grpc://a.example:8001\n{setting}\n")
+    with pytest.raises(InputError, match="would be sent to the server that this file names"):
+        expanded(path)
+    assert len(expanded(path, allow_code=True)) == 1
+
+
 @pytest.mark.parametrize(
     "text",
     ["model: m.pt\ninput_shape: 3x8x8", "model: m.plan\nruntime: tensorrt\nprecision: fp16"],

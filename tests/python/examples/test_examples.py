@@ -6,13 +6,17 @@ import runpy
 import shlex
 from pathlib import Path
 
+import onnxruntime
 import pytest
+import torch
 import yaml
 from small_models import make_presets_small
 
 import gpubench
 from gpubench.cells.grid import cells, read_grids
+from gpubench.cells.resolve import resolve
 from gpubench.cli.program import program
+from gpubench.models.base import as_tuple, load
 from gpubench.planning.gates import parse_gate
 from gpubench.system.machine import this_machine
 
@@ -74,3 +78,24 @@ def test_the_commands_of_the_workflow_have_flags_that_exist() -> None:
     assert [parse_gate(text).text for text in compared["fail_if"]] == list(compared["fail_if"])
     assert compared["by"] == f"model={swept['model']}"  # base is A, and head is B
     assert compared["a"] == swept["output"]
+
+
+def test_the_repository_for_triton_has_the_model_and_its_configuration(tmp_path: Path) -> None:
+    """onnxruntime takes the place of Triton's backend, and gives the outputs of the fp32 model."""
+    write = runpy.run_path(str(EXAMPLES / "triton_repository.py"))["write"]
+    model = f"{EXAMPLES / 'eval_function.py'}:classifier"
+    folder = write(model, "net", 4, tmp_path)
+    assert (folder / "config.pbtxt").read_text().splitlines()[:3] == [
+        'name: "net"',
+        'backend: "onnxruntime"',
+        "max_batch_size: 4",
+    ]
+    cell = resolve(gpubench.Spec(model=model, device="cpu"), this_machine())
+    loaded = load(cell)
+    inputs = loaded.make_inputs(torch.Generator().manual_seed(0), 3)
+    session = onnxruntime.InferenceSession(folder / "1" / "model.onnx")
+    names = [each.name for each in session.get_inputs()]
+    arrays = dict(zip(names, (each.numpy() for each in inputs), strict=True))
+    expected = as_tuple(loaded.module(*inputs))
+    for output, reference in zip(session.run(None, arrays), expected, strict=True):
+        assert torch.from_numpy(output).allclose(reference, atol=1e-5)

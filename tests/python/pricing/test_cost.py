@@ -224,17 +224,32 @@ def test_an_instance_without_a_price_asks_for_one_by_hand() -> None:
 
 
 def test_the_measured_hardware_of_a_result() -> None:
-    def measured_on(**settings: Any) -> Hardware:
+    def measured_on(**settings: Any) -> Hardware | None:
         made = result(**settings)
         return measured_hardware(made.spec, made.environment)
 
     assert measured_on() == TWO_CORES
     assert measured_on(machine=G5) == gpus("NVIDIA A10G", instance="g5.4xlarge")
-    assert measured_on(machine=G5, device="cpu").accelerators_used == 0
+    on_cpu = measured_on(machine=G5, device="cpu")
+    assert on_cpu is not None
+    assert on_cpu.accelerators_used == 0
     four = G5 | {"gpus": ["NVIDIA A10G"] * 4}
     assert measured_on(machine=four, device="cuda:1,cuda:3", workers=2) == gpus(
         "NVIDIA A10G", total=4, used=2, instance="g5.4xlarge"
     )
+
+
+def test_a_server_is_not_priced_as_the_machine_of_its_client() -> None:
+    client = result(10.0, machine=G5, server="grpc://gpu-1:8001/m", device="server")
+    hardware = measured_hardware(client.spec, client.environment)
+    assert hardware is None
+    assert price(10.0, None, hardware) == []
+    [cost] = price(10.0, (8.0, 12.0), hardware, ["g5.12xlarge"])
+    assert (cost.measured_here, cost.extrapolated) == (None, False)
+    assert cost.usd_per_million == pytest.approx(cost.usd_per_hour / 3600 / 10 * 1e6)
+    assert cost.hardware_note == "taken as the price of the server, whose hardware is not known"
+    [by_hand] = price(10.0, None, hardware, usd_per_hour=1.0)
+    assert by_hand.hardware_note == cost.hardware_note
 
 
 def test_an_old_result_is_priced_again_and_otherwise_unchanged() -> None:

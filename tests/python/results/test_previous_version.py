@@ -10,12 +10,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import gpubench
 from gpubench.cells.resolve import resolve
 from gpubench.cli.program import main
+from gpubench.engines import refusals
 from gpubench.engines.tensorrt import engine as tensorrt
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
@@ -106,6 +108,7 @@ def test_settings_have_the_key_that_they_had(
     monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_80"])
     monkeypatch.setattr(packages, "missing", lambda *names: None)
     monkeypatch.setattr(tensorrt, "refusal", lambda spec: None)
+    monkeypatch.setattr(refusals, "describe", lambda server, model: Mock(max_batch=None))
     assert machine.identity == MACHINES[number]["identity"]
     assert resolve(make_spec(cell["settings"]), machine).spec.key(machine.identity) == cell["key"]
 

@@ -19,6 +19,8 @@ from gpubench.results.result import (
     InputRepetition,
     Lag,
     Numerics,
+    ServerReport,
+    ServerStatistics,
     Stages,
     StageSummary,
     WarmUp,
@@ -124,6 +126,23 @@ def test_130_requests_on_a_noisy_machine_are_valid(workers: int) -> None:
 LONGEST_REMEDY = 90  # characters: a footnote of a table is one short line
 
 
+def served(counted: int = 10, sent: int = 10, client_cores: float = 0.1) -> ServerReport:
+    return ServerReport(
+        url="grpc://gpu-1:8001/m",
+        protocol="grpc",
+        model="m",
+        requests=sent,
+        client_cores=client_cores,
+        statistics=ServerStatistics(
+            requests=counted,
+            queue_ms=0,
+            compute_input_ms=0,
+            compute_infer_ms=1,
+            compute_output_ms=0,
+        ),
+    )
+
+
 def dropped(drop: float, low: float, high: float) -> Accuracy:
     return Accuracy(
         metric="top1",
@@ -156,6 +175,8 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         Evidence(busy_cores=0.97, cpu_threads=2),
     ),
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
+    "server-shared": (lambda a: a, Evidence(server=served(counted=12, sent=10))),
+    "client-bound": (lambda a: a, Evidence(server=served(client_cores=0.9))),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
     "inputs-cached": (
@@ -468,3 +489,14 @@ def test_the_documentation_lists_every_reason_and_no_other() -> None:
     listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| [`")}
     of_repeats = {"repeats-failed"}  # it is not found in a single run
     assert listed == set(RAISED) | of_repeats
+
+
+def test_a_server_on_this_machine_is_suspect_only_if_cores_are_lacking() -> None:
+    """It is itself one of the processes that use cores."""
+    evidence = Evidence(
+        server=served(), server_is_this_machine=True, cores=4, busy_cores=0.5, other_busy_cores=3.0
+    )
+    assert judge(healthy(), evidence).status == "valid"
+    [reason] = judge(healthy(), replace(evidence, other_busy_cores=3.2)).reasons
+    assert (reason.code, reason.figure, reason.limit) == ("cpu-busy", 3.7, 3.6)
+    assert "measure from another machine" in reason.remedy
