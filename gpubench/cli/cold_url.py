@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from gpubench.measure.cold_url import CallOptions
     from gpubench.results.function_calls import FunctionCall, MemoryTimePrice
 
-MOST_USD = 1e6  # of a GB-second, or of a million requests
-
 
 @dataclass(frozen=True)
 class UrlFlags:
@@ -142,7 +140,9 @@ def _call_options(flags: UrlFlags, repeats: int | None) -> CallOptions:
 
 
 def _price(flags: UrlFlags) -> MemoryTimePrice | None:
-    price = memory_time_price(flags.usd_per_gb_second, flags.usd_per_million_requests)
+    from gpubench.pricing.serverless import stated_price
+
+    price = stated_price(flags.usd_per_gb_second, flags.usd_per_million_requests)
     step_s = _seconds(flags.billing_step, "--billing-step")
     if step_s is None:
         return price
@@ -151,29 +151,6 @@ def _price(flags: UrlFlags) -> MemoryTimePrice | None:
     if step_s <= 0:
         raise InputError("--billing-step: it is not more than 0; write it like 100ms")
     return price.model_copy(update={"billing_step_ms": step_s * 1e3})
-
-
-def memory_time_price(
-    usd_per_gb_second: float | None, usd_per_million_requests: float | None
-) -> MemoryTimePrice | None:
-    """The price that was stated; None: there is none. Raises InputError."""
-    from gpubench.results.function_calls import MemoryTimePrice
-
-    stated = {
-        "--usd-per-gb-second": usd_per_gb_second,
-        "--usd-per-million-requests": usd_per_million_requests,
-    }
-    for flag, value in stated.items():
-        if value is not None and not 0 <= value <= MOST_USD:
-            raise InputError(f"{flag} {value} is not a price; write US dollars, like 0.2")
-    if usd_per_gb_second is None:
-        if usd_per_million_requests is not None:
-            raise InputError("--usd-per-million-requests: add --usd-per-gb-second X")
-        return None
-    return MemoryTimePrice(
-        usd_per_gb_second=usd_per_gb_second,
-        usd_per_million_requests=usd_per_million_requests or 0.0,
-    )
 
 
 def _or(value: int | None, default: int) -> int:

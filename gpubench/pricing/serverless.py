@@ -13,8 +13,32 @@ from __future__ import annotations
 
 import math
 
+from gpubench.errors import InputError
 from gpubench.results.cold_result import ColdResult
 from gpubench.results.function_calls import FunctionCost, MemoryTimePrice, ServerlessFunction
+
+_MOST_USD = 1e6  # of a GB-second, or of a million requests
+
+
+def stated_price(
+    usd_per_gb_second: float | None, usd_per_million_requests: float | None
+) -> MemoryTimePrice | None:
+    """The price that the flags state; None: they state none. Raises InputError."""
+    stated = {
+        "--usd-per-gb-second": usd_per_gb_second,
+        "--usd-per-million-requests": usd_per_million_requests,
+    }
+    for flag, value in stated.items():
+        if value is not None and not 0 <= value <= _MOST_USD:
+            raise InputError(f"{flag} {value} is not a price; write US dollars, like 0.2")
+    if usd_per_gb_second is None:
+        if usd_per_million_requests is not None:
+            raise InputError("--usd-per-million-requests: add --usd-per-gb-second X")
+        return None
+    return MemoryTimePrice(
+        usd_per_gb_second=usd_per_gb_second,
+        usd_per_million_requests=usd_per_million_requests or 0.0,
+    )
 
 
 def billed_s(milliseconds: float, price: MemoryTimePrice) -> float:

@@ -73,7 +73,7 @@ def _table(rows: Sequence[_Row]) -> Table:
         (Column("ready P50 s"), _ready_cell),
         (Column("cold round trip P50 ms"), _figure(_cold, lambda f: f.round_trip)),
         (Column("cold outside P50 ms", drop_order=2), _figure(_cold, lambda f: f.outside)),
-        (Column("warm"), lambda row: DraftCell(str(row.function.warm.count if _warm(row) else 0))),
+        (Column("warm"), lambda row: DraftCell(str(found.count if (found := _warm(row)) else 0))),
         (Column("warm P50 ms"), _figure(_warm, lambda f: f.round_trip)),
         (Column("warm P95 ms"), _figure(_warm, lambda f: f.round_trip, "p95")),
         (Column("handler P50 ms", drop_order=2), _figure(_warm, lambda f: f.handler)),

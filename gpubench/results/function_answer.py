@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from gpubench.errors import GpubenchError, InputError
 from gpubench.files.untrusted import parse_json
 from gpubench.results.cold_result import StartSeconds
-from gpubench.results.result import SCHEMA, EngineInfo, Environment, Failure, Part
+from gpubench.results.result import EngineInfo, Environment, Failure, Part
 from gpubench.spec.spec import Spec
 
 MOST_INFERENCES = 100  # in one call
@@ -34,7 +34,7 @@ class ProcessStart(Part):
 class FunctionAnswer(Part):
     """The answer to one request."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     kind: Literal["function"] = "function"
     process: str = Field(pattern="^[0-9a-f]{32}$")  # random; another process has another one
     request: int = Field(ge=1)  # which request of this process it was
@@ -53,7 +53,7 @@ class FunctionAnswer(Part):
 class FailedAnswer(Part):
     """The answer of a process whose start failed."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     kind: Literal["function"] = "function"
     error: Failure
 
