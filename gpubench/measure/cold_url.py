@@ -85,9 +85,9 @@ def cold_url(
     The document is stored in the run directory `output` after each burst, if one is given. Bursts
     that it already holds count. A call without an answer is kept with its error.
 
-    Raises InputError before the first call for anything that cannot be used; GpubenchError if the
-    first burst has no answer, or if the answers come from different functions. On Ctrl-C it raises
-    ColdInterrupted, with the bursts until then.
+    Raises InputError before the first call for anything that cannot be used, and if no call of the
+    first burst has an answer; GpubenchError if the answers come from different functions. On Ctrl-C
+    it raises ColdInterrupted, with the calls until then.
     """
     options, progress = options or CallOptions(), progress or Progress()
     options.check()
@@ -117,7 +117,7 @@ def cold_url(
                 answered = any(call.error is None for call in calls)
                 if document.first is None:
                     reason = next(call.error.message for call in calls if call.error)
-                    raise GpubenchError(f"no call was answered: {reason}")
+                    raise InputError(f"no call was answered: {reason}")
                 for _ in range(options.warm_calls if answered else 0):
                     calls += document.add(called(1), number)
                 progress.burst_ended(number, options.bursts, calls)

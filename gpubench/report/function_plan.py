@@ -53,7 +53,10 @@ def function_sentences(
             f"on, instances cost less ({where}), compared with warm calls."
         )
     elif cheapest_usd is not None:
-        said.append("At the rates that were measured, these instances cost less than warm calls at no constant load.")
+        said.append(
+            "At the rates that were measured, these instances cost less than warm calls at no "
+            "constant load."
+        )
     return said
 
 
