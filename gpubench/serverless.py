@@ -1,6 +1,6 @@
 """A model as a serverless function, which answers with the cold and warm times of its process.
 
-    function = Function.start()
+    function = MeasuredFunction.start()
     handler = function.handle_event          # AWS Lambda: handler(event, context)
     serve(function, "0.0.0.0", 8080)         # or a container that answers HTTP: Cloud Run
 
@@ -45,7 +45,7 @@ _MOST_REQUEST_BYTES = 64 << 10
 _REQUEST_TIMEOUT_S = 30.0  # for a client that sends nothing
 
 
-class Function:
+class MeasuredFunction:
     """The model of this process. It answers one request at a time, on the thread of its start."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Function:
             self._stages["interpreter"] = FIRST_LINE_NS - self._began_ns
 
     @classmethod
-    def start(cls, spec: Spec | None = None) -> Function:
+    def start(cls, spec: Spec | None = None) -> MeasuredFunction:
         """Load, build and run the model of the environment variable, or of `spec`.
 
         If that fails, the function answers every request with the reason. A process that ends
@@ -226,7 +226,7 @@ def _body(event: Any) -> object:
         raise InputError("the body of the request is not base64 of a text") from None
 
 
-def serve(function: Function, host: str, port: int) -> None:
+def serve(function: MeasuredFunction, host: str, port: int) -> None:
     """Answer HTTP until the process ends: POST makes inferences, GET says that it is ready.
 
     It answers one request at a time, and the next ones wait. So let the platform send one request
@@ -244,7 +244,7 @@ def serve(function: Function, host: str, port: int) -> None:
 
 
 class _HttpHandler(BaseHTTPRequestHandler):
-    served: Function
+    served: MeasuredFunction
     timeout = _REQUEST_TIMEOUT_S
 
     def do_GET(self) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-from gpubench.serverless import Function, serve
+from gpubench.serverless import MeasuredFunction, serve
 
-function = Function.start()  # here, so that the model is loaded once in each process
+function = MeasuredFunction.start()  # here, so that the model is loaded once in each process
 handler = function.handle_event
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def _call_options(flags: UrlFlags, repeats: int | None) -> CallOptions:
 
 def _price(flags: UrlFlags) -> MemoryTimePrice | None:
     from gpubench.pricing.serverless import stated_price
+    from gpubench.results.function_calls import SHORTEST_STEP_MS
 
     price = stated_price(flags.usd_per_gb_second, flags.usd_per_million_requests)
     step_s = _seconds(flags.billing_step, "--billing-step")
@@ -148,8 +149,8 @@ def _price(flags: UrlFlags) -> MemoryTimePrice | None:
         return price
     if price is None:
         raise InputError("--billing-step: it needs a price; add --usd-per-gb-second X")
-    if step_s <= 0:
-        raise InputError("--billing-step: it is not more than 0; write it like 100ms")
+    if step_s * 1e3 < SHORTEST_STEP_MS:
+        raise InputError(f"--billing-step {flags.billing_step}: give 1us or more, like 100ms")
     return price.model_copy(update={"billing_step_ms": step_s * 1e3})
 
 

@@ -5,9 +5,15 @@ docs/serverless.md defines every figure. Absent is None, as in `gpubench.results
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from gpubench.results.result import Failure, Part
+
+_Milliseconds = Annotated[float, Field(ge=0)]
+_Usd = Annotated[float, Field(ge=0)]
+SHORTEST_STEP_MS = 1e-3
 
 
 class FunctionCall(Part):
@@ -18,10 +24,10 @@ class FunctionCall(Part):
     time: str  # UTC, ISO 8601
     process: str | None = None  # the random name of the process that answered
     cold: bool | None = None  # whether it was the first request of that process
-    connect_ms: float | None = None  # TCP and TLS; in no other figure
-    round_trip_ms: float | None = None  # from sending the request to the end of the answer
-    handler_ms: float | None = None  # in the function, from the request to the answer
-    inference_ms: float | None = None  # mean of the inferences of this call
+    connect_ms: _Milliseconds | None = None  # TCP and TLS; in no other figure
+    round_trip_ms: _Milliseconds | None = None  # from sending the request to the end of the answer
+    handler_ms: _Milliseconds | None = None  # in the function, from the request to the answer
+    inference_ms: _Milliseconds | None = None  # mean of the inferences of this call
     # The part of the round trip that was neither in the handler nor, if the process was started
     # for this call, in that process before the handler: the network and the platform.
     outside_ms: float | None = None
@@ -55,26 +61,30 @@ class CallFigures(Part):
 class MemoryTimePrice(Part):
     """The price of a function: what the user stated, or absent."""
 
-    usd_per_gb_second: float  # a GB of memory is 2^30 bytes
-    usd_per_million_requests: float = 0.0
-    billing_step_ms: float = 1.0  # the billed time of a call is a multiple of this
+    usd_per_gb_second: _Usd  # a GB of memory is 2^30 bytes
+    usd_per_million_requests: _Usd = 0.0
+    billing_step_ms: float = Field(
+        default=1.0, ge=SHORTEST_STEP_MS
+    )  # the billed time of a call is a multiple of this
 
 
 class FunctionCost(Part):
     """What the function costs at a price. It is computed from the handler's own clock."""
 
     price: MemoryTimePrice
-    usd_per_call: float | None  # of a warm call, on average; null: there was none
-    usd_per_million: float | None  # inferences, by warm calls
-    usd_per_start: float | None  # what a cold call costs more, on average; null: there was none
+    usd_per_call: _Usd | None  # of a warm call, on average; null: there was none
+    usd_per_million: _Usd | None  # inferences, by warm calls
+    usd_per_start: _Usd | None  # what a cold call costs more, on average; null: there was none
 
 
 class ServerlessFunction(Part):
     """A function that was called from outside."""
 
     url: str  # without a query and without credentials
-    inferences: int  # requests to the engine in each call; each has `batch` samples
-    memory_bytes: int | None = None  # that the function may use; null: nobody told it
+    inferences: int = Field(ge=1)  # requests to the engine in each call; each has `batch` samples
+    memory_bytes: int | None = Field(
+        default=None, gt=0
+    )  # that the function may use; null: nobody told it
     peak_host_bytes: int | None = None  # the largest resident memory of any process
     calls: list[FunctionCall] = Field(default_factory=list)
     cold: CallFigures | None = None
@@ -85,8 +95,3 @@ class ServerlessFunction(Part):
     def memory_gb(self) -> float | None:
         """In units of 2^30 bytes, which price lists of functions call GB."""
         return None if self.memory_bytes is None else self.memory_bytes / 2**30
-
-    @property
-    def bursts(self) -> int:
-        """How many bursts were sent."""
-        return max((call.burst for call in self.calls), default=0)

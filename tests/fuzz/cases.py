@@ -95,7 +95,7 @@ _FLAGS = {
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),
         *("--rate", "--idle-timeout", "--batch", "--output", "--json"),
-        *("--parallel", "--idle", "--warm-calls", "--inferences", "--timeout", "--memory"),
+        *("--url", "--parallel", "--idle", "--warm-calls", "--inferences", "--timeout", "--memory"),
         *("--usd-per-gb-second", "--usd-per-million-requests", "--billing-step", "--aws-sigv4"),
     ),
     "report": (

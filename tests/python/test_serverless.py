@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from gpubench.measure.cold_url import CallOptions, cold_url
-from gpubench.serverless import VARIABLE, Function
+from gpubench.serverless import VARIABLE, MeasuredFunction
 
 APP = Path(__file__).parents[2] / "examples" / "serverless" / "app.py"
 MODEL = """
@@ -260,6 +260,6 @@ def test_a_function_that_cannot_start_answers_with_the_reason(
     value: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, value)
-    answer = Function.start().handle_event({"inferences": 1})
+    answer = MeasuredFunction.start().handle_event({"inferences": 1})
     assert reason in answer["error"]["message"]
     assert answer["error"]["stage"] in {"imports", "excluded", "weights"}

@@ -250,6 +250,7 @@ def test_a_url_that_cannot_be_called_is_refused(url: str) -> None:
         (["--usd-per-gb-second", "-1"], "--usd-per-gb-second -1.0 is not a price"),
         (["--usd-per-gb-second", "nan"], "--usd-per-gb-second nan is not a price"),
         (["--billing-step", "100ms"], "--billing-step: it needs a price"),
+        (["--billing-step", "0s", "--usd-per-gb-second", "1"], "give 1us or more"),
         (["--memory", "2"], "--memory '2' is not a size"),
         (["--timeout", "5"], "--timeout: '5' has no unit"),
     ],
