@@ -116,7 +116,7 @@ def command(
     \b
     Example:
       gpubench cold --model resnet50 --repeats 20 --output results
-      gpubench cold --url https://ID.lambda-url.REGION.on.aws/ --parallel 10 --output results
+      gpubench cold --url https://NAME.example.com/ --parallel 10
     """
     if output is not None and not output.strip():
         raise InputError("--output: it is empty; give a directory or a URL")

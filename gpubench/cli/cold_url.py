@@ -112,7 +112,7 @@ def refuse_without_url(flags: UrlFlags) -> None:
 def refuse_with_url(flags: Mapping[str, object]) -> None:
     """Raises InputError if one of these flags of local starts is given, by its name."""
     for name, value in flags.items():
-        if value not in (None, (), False):
+        if value is not None and value != ():
             flag = name.replace("_", "-")
             raise InputError(
                 f"--{flag}: a function has its own settings, and its processes start at the "

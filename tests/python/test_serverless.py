@@ -138,6 +138,7 @@ def test_cold_and_warm_calls_of_real_processes_are_told_apart(settings: dict[str
         for call, start in zip(calls[:2], result.starts, strict=True):
             assert call.error is None
             assert list(start.seconds.stages()) == STAGES
+            assert start.ready_seconds is not None
             assert start.ready_seconds == pytest.approx(sum(start.seconds.stages().values()))
             assert call.started_for_it is True
             assert call.round_trip_ms is not None
@@ -228,7 +229,12 @@ def test_in_the_runtime_of_lambda(settings: dict[str, str]) -> None:
         }
         command = [sys.executable, "-m", "awslambdaric", "app.handler"]
         process = subprocess.Popen(command, env=variables, cwd=APP.parent)
-        ended = threading.Thread(target=lambda: (process.wait(), done.set()))
+
+        def watch() -> None:
+            process.wait()
+            done.set()
+
+        ended = threading.Thread(target=watch)
         ended.start()
         done.wait(120)
         status = process.poll()
