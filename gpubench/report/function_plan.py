@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpubench.planning.serverless import FunctionPlan
 from gpubench.report.format import ABSENT, milliseconds, number, ratio, two_digits, usd
-from gpubench.report.functions import HOW_TO_PRICE
+from gpubench.report.functions import HOW_TO_PRICE, function_name
 from gpubench.report.plan_sentences import objective_text, place_text, setting_text
 from gpubench.report.table import Column
 
@@ -96,7 +96,7 @@ def beside_instances(columns: Sequence[Filled], plans: Sequence[FunctionPlan]) -
         return ("≥ " if plan.is_lower_bound and value is not None else "") + usd(value)
 
     own: dict[str, Callable[[FunctionPlan], str]] = {
-        "price": lambda plan: f"function {plan.function.url}",
+        "price": lambda plan: f"function {function_name(plan.function)}",
         "setting": lambda plan: setting_text(plan.result.spec),
         "$/month": lambda plan: bounded(plan, plan.usd_per_month),
         "$/million": lambda plan: bounded(plan, plan.usd_per_million),
@@ -115,7 +115,7 @@ def function_columns(plans: Sequence[FunctionPlan], objective: Objective) -> lis
 
     rates = [plan.break_even.rate_per_second if plan.break_even else None for plan in plans]
     return [
-        (Column("function", "left", is_key=True), [plan.function.url for plan in plans]),
+        (Column("function", "left", is_key=True), [function_name(plan.function) for plan in plans]),
         (Column("memory GB"), [number(plan.function.memory_gb, 3) for plan in plans]),
         (Column("concurrency"), [number(plan.concurrency, 3) for plan in plans]),
         (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gpubench.report.format import ABSENT, count, milliseconds, number, usd
 from gpubench.report.settings import machine_name, software
 from gpubench.report.table import Column, DraftCell, Table, make_table
-from gpubench.results.cold_result import ColdResult, StartSeconds
+from gpubench.results.cold_result import ColdFigure, ColdFigures, ColdResult, StartSeconds
 from gpubench.results.function_calls import (
     CallFigure,
     CallFigures,
@@ -30,6 +30,7 @@ ESTIMATE = (
     "Costs are computed from the handler's own clock and the prices that were stated. The bill of "
     "the service may differ."
 )
+SINGLE = "a single call: this is its figure, which no other call confirms"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,23 @@ class _Row:
 
 
 _FilledColumn = tuple[Column, Callable[[_Row], DraftCell]]
+
+# A setting is a column only if the functions differ in it.
+_SETTINGS: dict[str, Callable[[_Row], str]] = {
+    "runtime": lambda row: row.result.spec.runtime,
+    "precision": lambda row: row.result.spec.precision,
+    "batch": lambda row: str(row.result.spec.batch),
+    "requests a call": lambda row: str(row.function.inferences),
+    "memory GB": lambda row: number(row.function.memory_gb, 3),
+}
+_LONGEST_NAME = 16
+
+
+def function_name(function: ServerlessFunction) -> str:
+    """A short name for tables: the host up to its first dot, or an address with its port."""
+    host = function.url.partition("://")[2].partition("/")[0]
+    name = host if host.replace(".", "").replace(":", "").isdigit() else host.partition(".")[0]
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def function_tables(results: Iterable[ColdResult]) -> list[Table]:
@@ -61,16 +79,14 @@ def _table(rows: Sequence[_Row]) -> Table:
         for name in StartSeconds.model_fields
         if any(getattr(s.seconds, name) is not None for row in rows for s in row.result.starts)
     ]
+    differing = [name for name, value in _SETTINGS.items() if len(set(map(value, rows))) > 1]
     columns: list[_FilledColumn] = [
-        (_left("function"), lambda row: DraftCell(row.function.url)),
+        (_left("function"), lambda row: DraftCell(function_name(row.function))),
         (_left("model"), lambda row: DraftCell(row.result.spec.model)),
-        (_left("runtime"), lambda row: DraftCell(row.result.spec.runtime)),
-        (_left("precision"), lambda row: DraftCell(row.result.spec.precision)),
-        (Column("batch"), lambda row: DraftCell(str(row.result.spec.batch))),
-        (Column("memory GB"), lambda row: DraftCell(number(row.function.memory_gb, 3))),
+        *((Column(name), _setting(name)) for name in differing),
         (Column("cold"), _count_cell),
         *((Column(f"{name.replace('_', ' ')} s", drop_order=1), _stage(name)) for name in stages),
-        (Column("ready P50 s"), _ready_cell),
+        (Column("ready P50 s"), _of_starts(lambda figures: figures.ready)),
         (Column("cold round trip P50 ms"), _figure(_cold, lambda f: f.round_trip)),
         (Column("cold outside P50 ms", drop_order=2), _figure(_cold, lambda f: f.outside)),
         (Column("warm"), lambda row: DraftCell(str(found.count if (found := _warm(row)) else 0))),
@@ -85,7 +101,12 @@ def _table(rows: Sequence[_Row]) -> Table:
             (Column("$/million warm"), _cost(lambda cost: cost.usd_per_million)),
             (Column("$/start"), _cost(lambda cost: cost.usd_per_start)),
         ]
+    shared = [
+        f"{name} {value(rows[0])}" for name, value in _SETTINGS.items() if name not in differing
+    ]
     facts = [
+        ("functions", " · ".join(dict.fromkeys(row.function.url for row in rows))),
+        ("all calls", " · ".join(shared)),
         ("machine", machine_name(rows[0].result.environment)),
         ("software", software(rows[0].result.environment)),
     ]
@@ -99,6 +120,10 @@ def _table(rows: Sequence[_Row]) -> Table:
         facts,
         remarks,
     )
+
+
+def _setting(name: str) -> Callable[[_Row], DraftCell]:
+    return lambda row: DraftCell(_SETTINGS[name](row))
 
 
 def _left(title: str) -> Column:
@@ -118,7 +143,7 @@ def _figure(
     choose: Callable[[CallFigures], CallFigure | None],
     percentile: str = "p50",
 ) -> Callable[[_Row], DraftCell]:
-    """A percentile. A single call has none; its P50 is shown as what it is, the only figure."""
+    """A percentile. A single call has none; its figure is shown instead, with a note."""
 
     def cell(row: _Row) -> DraftCell:
         found = figures(row)
@@ -127,27 +152,30 @@ def _figure(
             return DraftCell(ABSENT)
         value = getattr(figure, percentile)
         if value is None and percentile == "p50":
-            return DraftCell(milliseconds(figure.min), ("a single call",))
+            return DraftCell(milliseconds(figure.min), (SINGLE,))
         return DraftCell(milliseconds(value))
 
     return cell
 
 
-def _stage(name: str) -> Callable[[_Row], DraftCell]:
+def _of_starts(
+    choose: Callable[[ColdFigures], ColdFigure | None],
+) -> Callable[[_Row], DraftCell]:
+    """The P50 of the starts of the processes, in seconds."""
+
     def cell(row: _Row) -> DraftCell:
-        figure = row.result.figures[0].seconds.get(name) if row.result.figures else None
+        figure = choose(row.result.figures[0]) if row.result.figures else None
         if figure is None:
             return DraftCell(ABSENT)
-        return DraftCell(number(figure.min if figure.p50 is None else figure.p50, 3))
+        if figure.p50 is None:
+            return DraftCell(number(figure.min, 3), (SINGLE,))
+        return DraftCell(number(figure.p50, 3))
 
     return cell
 
 
-def _ready_cell(row: _Row) -> DraftCell:
-    ready = row.result.figures[0].ready if row.result.figures else None
-    if ready is None:
-        return DraftCell(ABSENT)
-    return DraftCell(number(ready.min if ready.p50 is None else ready.p50, 3))
+def _stage(name: str) -> Callable[[_Row], DraftCell]:
+    return _of_starts(lambda figures: figures.seconds.get(name))
 
 
 def _count_cell(row: _Row) -> DraftCell:

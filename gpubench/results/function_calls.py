@@ -63,9 +63,8 @@ class MemoryTimePrice(Part):
 
     usd_per_gb_second: _Usd  # a GB of memory is 2^30 bytes
     usd_per_million_requests: _Usd = 0.0
-    billing_step_ms: float = Field(
-        default=1.0, ge=SHORTEST_STEP_MS
-    )  # the billed time of a call is a multiple of this
+    # The billed time of a call is a multiple of this.
+    billing_step_ms: float = Field(default=1.0, ge=SHORTEST_STEP_MS)
 
 
 class FunctionCost(Part):
@@ -82,9 +81,8 @@ class ServerlessFunction(Part):
 
     url: str  # without a query and without credentials
     inferences: int = Field(ge=1)  # requests to the engine in each call; each has `batch` samples
-    memory_bytes: int | None = Field(
-        default=None, gt=0
-    )  # that the function may use; null: nobody told it
+    # That the function may use. Null: nobody told it.
+    memory_bytes: int | None = Field(default=None, gt=0)
     peak_host_bytes: int | None = None  # the largest resident memory of any process
     calls: list[FunctionCall] = Field(default_factory=list)
     cold: CallFigures | None = None
