@@ -25,8 +25,9 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
 from gpubench.errors import InputError, one_line
@@ -53,29 +54,29 @@ class MeasuredFunction:
         self._requests = 0
         self._open = ExitStack()  # holds the engine until the process ends
         self._stages: dict[str, float] = {}  # nanoseconds
-        self._stage = "imports"
-        self._failure: dict[str, str] | None = None
+        self._stage = "settings"
+        self._failure: dict[str, Any] | None = None  # the answer if the start failed
         began_ns = process_began_ns()
         self._began_ns = FIRST_LINE_NS if began_ns is None else min(began_ns, FIRST_LINE_NS)
         if began_ns is not None:
             self._stages["interpreter"] = FIRST_LINE_NS - self._began_ns
 
     @classmethod
-    def start(cls, spec: Spec | None = None) -> MeasuredFunction:
-        """Load, build and run the model of the environment variable, or of `spec`.
+    def start(cls) -> MeasuredFunction:
+        """Load, build and run the model that the environment variable names.
 
         If that fails, the function answers every request with the reason. A process that ends
         would be started again and again, and the caller would not learn the reason.
         """
         function = cls()
         try:
-            function._load(spec or spec_of_environment())
+            function._load(spec_of_environment())
         except Exception as error:  # of any library
-            function._failure = {"stage": function._stage, "message": one_line(error)}
-            print(f"gpubench: {one_line(error)}", file=sys.stderr)
+            function._failure = _failed(function._stage, error)
         return function
 
     def _load(self, spec: Spec) -> None:
+        self._stage = "imports"
         clock = StartClock(self._note)
         from gpubench.cells.resolve import resolve
         from gpubench.measure.cold_start import description, started
@@ -107,6 +108,8 @@ class MeasuredFunction:
             for stage, spent_ns in spent:
                 self._stages[stage] = self._stages.get(stage, 0) + spent_ns
             self._stage = fields["next"]
+            if self._stage == "excluded":
+                self._stage = "request" if "weights" in self._stages else "settings"
 
     def _start(self) -> dict[str, Any]:
         seconds = {name: spent_ns / 1e9 for name, spent_ns in self._stages.items()}
@@ -121,19 +124,22 @@ class MeasuredFunction:
     def answer(self, request: object) -> dict[str, Any]:
         """Make the inferences of a request, and tell how long they took, as plain JSON values.
 
-        If the start of the process failed, the answer has the key `error` with the reason. Raises
+        If the start or an inference failed, the answer has the key `error` with the reason. Raises
         InputError for a request that is not allowed.
         """
         received_ns = time.monotonic_ns()
         if self._failure is not None:
-            return {"schema": 1, "kind": "function", "error": self._failure}
+            return self._failure
         inferences = _inferences(request)
         self._requests += 1
         inference_ms = []
-        for _ in range(inferences):
-            began_ns = time.monotonic_ns()
-            self._ready.infer()
-            inference_ms.append((time.monotonic_ns() - began_ns) / 1e6)
+        try:
+            for _ in range(inferences):
+                began_ns = time.monotonic_ns()
+                self._ready.infer()
+                inference_ms.append((time.monotonic_ns() - began_ns) / 1e6)
+        except Exception as error:  # of any library
+            return _failed("inference", error)
         made: FunctionAnswer = self._make(
             {
                 **self._fixed,
@@ -159,6 +165,13 @@ class MeasuredFunction:
             return self.answer(_body(event) if _is_of_a_url(event) else event)
         except InputError as error:
             return {"statusCode": 400, "body": json.dumps({"error": str(error)})}
+
+
+def _failed(stage: str, error: Exception) -> dict[str, Any]:
+    """The answer of a function that failed. The log of the platform gets the reason, too."""
+    message = one_line(error)
+    print(f"gpubench: {stage}: {message}", file=sys.stderr, flush=True)
+    return {"schema": 1, "kind": "function", "error": {"stage": stage, "message": message}}
 
 
 def spec_of_environment() -> Spec:
@@ -236,11 +249,17 @@ def serve(function: MeasuredFunction, host: str, port: int) -> None:
     class Handler(_HttpHandler):
         served = function
 
-    with HTTPServer((host, port), Handler) as server:
+    with _Server((host, port), Handler) as server:
         # As the first process of a container, this one would ignore the signal.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        print(f"gpubench: serving on port {server.server_port}", file=sys.stderr, flush=True)
+        print(f"gpubench: serving on port {server.server_address[1]}", file=sys.stderr, flush=True)
         server.serve_forever()
+
+
+class _Server(TCPServer):
+    """As http.server.HTTPServer, which also asks a name server for the name of this machine."""
+
+    allow_reuse_address = True
 
 
 class _HttpHandler(BaseHTTPRequestHandler):
@@ -253,7 +272,8 @@ class _HttpHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdecimal()) or int(length) > _MOST_REQUEST_BYTES:
+        is_number = length.isascii() and length.isdecimal() and len(length) < 10
+        if not is_number or int(length) > _MOST_REQUEST_BYTES:
             self._send(413, {"error": f"send at most {_MOST_REQUEST_BYTES} bytes"})
             return
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -124,13 +124,14 @@ def _call_options(flags: UrlFlags, repeats: int | None) -> CallOptions:
     """The flags, checked. Raises InputError."""
     from gpubench.measure.cold_url import DEFAULT_TIMEOUT_S, DEFAULT_WARM_CALLS, CallOptions
 
+    timeout_s = _seconds(flags.timeout, "--timeout")
     options = CallOptions(
         bursts=_or(repeats, 1),
         parallel=_or(flags.parallel, 1),
         idle_s=_seconds(flags.idle, "--idle"),
         warm_calls=_or(flags.warm_calls, DEFAULT_WARM_CALLS),
         inferences=_or(flags.inferences, 1),
-        timeout_s=_seconds(flags.timeout, "--timeout") or DEFAULT_TIMEOUT_S,
+        timeout_s=DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
         aws_sigv4=bool(flags.aws_sigv4),
         memory_bytes=None if flags.memory is None else int(parse_bytes(flags.memory, "--memory")),
         price=_price(flags),
@@ -197,7 +198,9 @@ class _Progress(Progress):
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._tell: Callable[[str], None] = lambda text: tell(text, quiet)
+
+    def _tell(self, text: str) -> None:
+        tell(text, self._quiet)
 
     def bursts_planned(self, to_send: int, sent_before: int) -> None:
         before = f", {sent_before} sent before" if sent_before else ""

@@ -173,7 +173,7 @@ class _Call:
         finally:
             self._connection.close()
         if isinstance(found, Failure):
-            message = f"the function cannot start: {' '.join(found.message.split())}"
+            message = f"the function failed: {' '.join(found.message.split())}"
             return Called(now, error=Failure(stage=found.stage, message=shorten(message)))
         if found.handler_ms > round_trip_ms or len(found.inference_ms) != self._inferences:
             message = f"{self._url.shown}: the times in the answer contradict the call"

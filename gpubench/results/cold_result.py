@@ -62,7 +62,8 @@ class ColdStart(Part):
     time: str  # UTC, ISO 8601
     page_cache: str  # "warm", "cold", "not dropped: " and the reason; or "unknown"
     seconds: StartSeconds = StartSeconds()
-    ready_seconds: float | None = None  # the sum of the stages up to the first inference
+    # The sum of the stages up to the first inference.
+    ready_seconds: float | None = Field(default=None, ge=0)
     total_seconds: float | None = None  # the sum of all stages; None: it has not settled
     excluded_seconds: float | None = None  # what gpubench did meanwhile, in no stage
     settled_after: int | None = None  # inferences, the first one included

@@ -51,7 +51,7 @@ class FunctionAnswer(Part):
 
 
 class FailedAnswer(Part):
-    """The answer of a process whose start failed."""
+    """The answer of a process whose start or whose inference failed."""
 
     schema_: Literal[1] = Field(1, alias="schema")
     kind: Literal["function"] = "function"
@@ -59,7 +59,7 @@ class FailedAnswer(Part):
 
 
 def parse_answer(text: str, origin: str) -> FunctionAnswer | Failure:
-    """The answer, or why the process of the function could not start.
+    """The answer, or why the function failed.
 
     Raises GpubenchError for anything else.
     """

@@ -268,4 +268,28 @@ def test_a_function_that_cannot_start_answers_with_the_reason(
     monkeypatch.setenv(VARIABLE, value)
     answer = MeasuredFunction.start().handle_event({"inferences": 1})
     assert reason in answer["error"]["message"]
-    assert answer["error"]["stage"] in {"imports", "excluded", "weights"}
+    assert answer["error"]["stage"] in {"settings", "weights"}
+
+
+def test_an_inference_that_fails_is_answered_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model answers its first request, which is that of the start, and no other."""
+    (tmp_path / "own.py").write_text(
+        "import torch\n"
+        "class Once(torch.nn.Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        self.calls = getattr(self, 'calls', 0) + 1\n"
+        "        if self.calls > 1:\n"
+        "            raise RuntimeError('no memory is left')\n"
+        "        return super().forward(inputs)\n"
+        "def once():\n"
+        "    return Once(8, 2), torch.rand(4, 8)\n"
+    )
+    settings = {"model": f"{tmp_path / 'own.py'}:once", "runtime": "eager", "device": "cpu"}
+    monkeypatch.setenv(VARIABLE, json.dumps(settings))
+    answer = MeasuredFunction.start().answer({})
+    assert answer["error"] == {
+        "stage": "inference",
+        "message": "RuntimeError: no memory is left",
+    }

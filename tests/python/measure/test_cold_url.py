@@ -61,6 +61,15 @@ def test_the_start_is_outside_of_no_call_that_did_not_wait_for_it() -> None:
         assert call.outside_ms == pytest.approx(call.round_trip_ms - 1e-6 - start_ms)
 
 
+def test_the_age_of_a_process_may_be_too_long_by_a_clock_tick() -> None:
+    """A process that seems to have begun just before the call was started for it."""
+    with serving(in_turn(answer(1, age_seconds=0.009))) as served:
+        (call,) = function_of(cold_url(served.url, CallOptions(warm_calls=0))).calls
+    assert call.started_for_it is True
+    assert call.round_trip_ms is not None
+    assert call.outside_ms == max(0.0, call.round_trip_ms - 1e-6 - 9.0)
+
+
 def test_calls_of_a_burst_are_sent_together() -> None:
     with serving(lambda number: as_reply(answer(number))) as served:
         result = cold_url(served.url, CallOptions(parallel=5, warm_calls=0))
@@ -143,7 +152,7 @@ def test_a_call_that_fails_later_is_kept_with_its_error(tmp_path: Path) -> None:
                 },
                 500,
             ),
-            "the function cannot start: there is no file m.pt",
+            "the function failed: there is no file m.pt",
         ),
     ],
 )

@@ -176,3 +176,32 @@ def test_a_price_of_functions_needs_a_load(
     arguments = ["plan", measured, "--objective", "p95:100ms", "--keep-alive", "10m"]
     assert cli.main(arguments) == 2
     assert "--keep-alive needs a load; add --rate R or --traffic FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("function", "cost", "price", "billing_step_ms"), 0),
+        (("function", "cost", "price", "usd_per_gb_second"), -1),
+        (("function", "memory_bytes"), 0),
+        (("function", "inferences"), 0),
+        (("starts", 0, "ready_seconds"), -1),
+    ],
+)
+def test_a_damaged_function_is_left_out_with_its_reason(
+    measured: str,
+    place: tuple[str | int, ...],
+    value: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = Path(measured) / "cold-f.json"
+    document = json.loads(file.read_text())
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    file.write_text(json.dumps(document))
+    assert cli.main(["plan", measured, "--objective", "p95:100ms", "--rate", "2"]) == 0
+    shown = capsys.readouterr()
+    assert f"{'.'.join(map(str, place))}: Input should be greater than" in shown.err
+    assert "As a function" not in shown.out
