@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpubench.cli.cold_url import (
+    UrlFlags,
+    measure_function,
+    refuse_with_url,
+    refuse_without_url,
+    url_options,
+)
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
@@ -46,23 +53,24 @@ def _option(name: str, metavar: str, text: str, **details: Any) -> Callable[[Dec
 
 
 @click.command("cold", cls=Command)
-@_option("--repeats", "N", "Starts to measure.", type=int, default=20, show_default=True)
+@_option(
+    "--repeats",
+    "N",
+    "Starts to measure. With --url: bursts of calls. [default: 20; with --url 1]",
+    type=int,
+)
 @_option(
     "--page-cache",
     "[warm|cold|both]",
     "Whether the files are in memory before a start. cold drops them from the page cache first, "
-    "and checks it.",
+    "and checks it. [default: warm]",
     type=click.Choice(["warm", "cold", "both"]),
-    default="warm",
-    show_default=True,
 )
 @_option(
     "--build-cache",
     "[keep|empty]",
-    "keep: an engine in the cache is used. empty: every start builds its engine.",
+    "keep: an engine in the cache is used. empty: every start builds its engine. [default: keep]",
     type=click.Choice(["keep", "empty"]),
-    default="keep",
-    show_default=True,
 )
 @_option("--image-size", "SIZE", "Size of the container image that a start pulls, like 8GB.")
 @_option("--pull-rate", "RATE", "How fast the image is pulled and unpacked, like 200MB/s.")
@@ -72,6 +80,7 @@ def _option(name: str, metavar: str, text: str, **details: Any) -> Callable[[Dec
     "TIME",
     "With --rate: when an idle instance is stopped. [default: the break-even idle time]",
 )
+@url_options
 @_settings
 @prices_option
 @click.option(
@@ -85,7 +94,7 @@ def _option(name: str, metavar: str, text: str, **details: Any) -> Callable[[Dec
 @json_option("the result")
 @quiet_option
 def command(
-    repeats: int,
+    repeats: int | None,
     page_cache: Any,
     build_cache: Any,
     image_size: str | None,
@@ -95,29 +104,49 @@ def command(
     output: str | None,
     json_path: str | None,
     quiet: bool,
+    url_flags: UrlFlags,
     **flags: Any,
 ) -> int:
     """Measure how long a configuration takes to start, in fresh processes.
 
     Each start is a new Python process: interpreter, imports, weights, engine, first inference, and
-    the inferences until the service time has settled.
+    the inferences until the service time has settled. With --url, a serverless function is called
+    from outside, and its answers tell the cold calls from the warm ones.
 
     \b
     Example:
       gpubench cold --model resnet50 --repeats 20 --output results
+      gpubench cold --url https://NAME.example.com/ --parallel 10
     """
+    if output is not None and not output.strip():
+        raise InputError("--output: it is empty; give a directory or a URL")
+    if url_flags.url is not None:
+        of_local_starts = {
+            "page_cache": page_cache,
+            "build_cache": build_cache,
+            "image_size": image_size,
+            "pull_rate": pull_rate,
+            "rate": rate,
+            "idle_timeout": idle_timeout,
+        }
+        refuse_with_url({**of_local_starts, **flags})
+        return measure_function(url_flags, repeats, output, json_path, quiet)
+    refuse_without_url(url_flags)
     spec = make_spec(given(flags))
     image = _image(image_size, pull_rate)
     timeout_s = _idle_timeout(rate, idle_timeout)
-    if output is not None and not output.strip():
-        raise InputError("--output: it is empty; give a directory or a URL")
     json_output = json_file(json_path)
 
     interrupted = False
     with displayed(_Progress(quiet), quiet) as progress, foreign_code(quiet):
-        from gpubench.measure.cold import ColdInterrupted, ColdOptions, cold
+        from gpubench.measure.cold import DEFAULT_REPEATS, ColdInterrupted, ColdOptions, cold
 
-        options = ColdOptions(repeats, page_cache, build_cache, image)
+        options = ColdOptions(
+            DEFAULT_REPEATS if repeats is None else repeats,
+            page_cache or "warm",
+            build_cache or "keep",
+            image,
+        )
         try:
             found = cold(spec, options, output, progress)
             finish()

@@ -114,7 +114,7 @@ def command(
     of_loads = [load_sentence(each, planned.objective) for each in loads]
     said += of_loads
     models = models_side_by_side(planned)
-    document = json_text(planned, [load_json(each) for each in loads])
+    document = json_text(planned, [load_json(each, planned.objective) for each in loads])
 
     def show() -> None:
         tables = plan_tables(planned, every)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpubench.planning.fleet import Autoscaling, Balancing, Fleet, LoadAnswer
     from gpubench.planning.service_times import StartTime
     from gpubench.planning.traffic import Load
+    from gpubench.results.function_calls import MemoryTimePrice
 
 # The flags that mean something only with --autoscale, by the name of their value.
 _OF_THE_AUTOSCALER = {
@@ -31,6 +32,10 @@ _OF_THE_AUTOSCALER = {
     "balancing": "--balancing",
     "serverless_usd_per_hour": "--serverless-usd-per-hour",
 }
+
+
+# Those that mean something only with a load.
+_OF_A_LOAD = ("spare", "autoscale", "usd_per_gb_second", "usd_per_million_requests", "keep_alive")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class LoadFlags:
     evaluation_period: str | None = None
     balancing: str | None = None
     serverless_usd_per_hour: float | None = None
+    usd_per_gb_second: float | None = None
+    usd_per_million_requests: float | None = None
+    keep_alive: str | None = None
 
 
 def _balancings() -> tuple[str, ...]:
@@ -122,6 +130,25 @@ _OPTIONS = (
         help_text="Compare with instances that cost X US dollars an hour, and only while they "
         "start or have requests.",
     ),
+    _option(
+        "--usd-per-gb-second",
+        type=float,
+        metavar="X",
+        help_text="Price measured serverless functions (gpubench cold --url) at X US dollars for a "
+        "GB of memory and a second. [default: the price that is stored with them]",
+    ),
+    _option(
+        "--usd-per-million-requests",
+        type=float,
+        metavar="X",
+        help_text="With --usd-per-gb-second: the price of a million calls.",
+    ),
+    _option(
+        "--keep-alive",
+        metavar="TIME",
+        help_text="How long the platform keeps an idle process of a function, for the share of "
+        "cold calls.",
+    ),
 )
 
 
@@ -150,6 +177,8 @@ class LoadRequest:
     start_s: float | None  # None: the measured one
     balancing: Balancing
     serverless_usd_per_hour: float | None
+    function_price: MemoryTimePrice | None  # None: the price that is stored with each function
+    keep_alive_s: float | None  # None: not told
 
 
 def requested(flags: LoadFlags) -> LoadRequest | None:
@@ -159,14 +188,16 @@ def requested(flags: LoadFlags) -> LoadRequest | None:
     """
     from gpubench.planning.fleet import size
     from gpubench.planning.traffic import constant_load, read_traffic
+    from gpubench.pricing.serverless import stated_price
     from gpubench.spec.spec import MOST_USD_PER_HOUR
 
     if flags.rate is not None and flags.traffic is not None:
         raise InputError("--rate and --traffic are both a load; remove one of the two")
     if flags.rate is None and flags.traffic is None:
-        for name in ("spare", "autoscale"):
+        for name in _OF_A_LOAD:
             if getattr(flags, name) is not None:
-                raise InputError(f"--{name} needs a load; add --rate R or --traffic FILE")
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} needs a load; add --rate R or --traffic FILE")
     if flags.autoscale is None:
         for name, flag in _OF_THE_AUTOSCALER.items():
             if getattr(flags, name) is not None:
@@ -185,7 +216,16 @@ def requested(flags: LoadFlags) -> LoadRequest | None:
     spare = flags.spare or 0
     size(load, load.peak_per_second, spare)  # checks `spare`
     start_s = _seconds(flags.scale_up_delay, "--scale-up-delay")
-    return LoadRequest(load, spare, _policy(flags), start_s, _balancing(flags), price)
+    return LoadRequest(
+        load,
+        spare,
+        _policy(flags),
+        start_s,
+        _balancing(flags),
+        price,
+        stated_price(flags.usd_per_gb_second, flags.usd_per_million_requests),
+        _seconds(flags.keep_alive, "--keep-alive"),
+    )
 
 
 def _policy(flags: LoadFlags) -> Policy | None:
@@ -245,6 +285,7 @@ def answers(plan: DeploymentPlan, request: LoadRequest) -> list[LoadAnswer]:
     Raises InputError if it needs a time of a start that is not known.
     """
     from gpubench.planning.fleet import LoadAnswer, fleets
+    from gpubench.planning.serverless import function_plans
     from gpubench.pricing.price_files import current_catalog
 
     found = []
@@ -254,7 +295,18 @@ def answers(plan: DeploymentPlan, request: LoadRequest) -> list[LoadAnswer]:
         if decision.winner is None:
             made = []
         autoscaling = _autoscaling(plan, request, made[0]) if made and request.policy else None
-        found.append(LoadAnswer(decision, request.load, request.spare, tuple(made), autoscaling))
+        functions = function_plans(
+            plan.functions,
+            decision.workload,
+            request.load,
+            plan.objective,
+            made,
+            request.function_price,
+            request.keep_alive_s,
+        )
+        found.append(
+            LoadAnswer(decision, request.load, request.spare, tuple(made), autoscaling, functions)
+        )
     return found
 
 

@@ -11,7 +11,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,38 @@ def start(settings: dict[str, Any], clock: StartClock, describe: bool) -> Cell:
     Raises GpubenchError if the model cannot be loaded or built, and other errors of the runtime.
     """
     cell = cell_of(Spec.model_validate(settings))
+    with started(cell, clock) as ready:
+        read_bytes = _read_bytes()
+        service_ns = _service_times(ready.infer)
+    told: dict[str, object] = {
+        "service_ns": service_ns,
+        "from_cache": ready.engine.from_cache,
+        "read_bytes": read_bytes,
+        "peak_host_bytes": ready.peak.bytes(),
+    }
+    if describe:
+        told["engine"] = description(ready, cell).model_dump(mode="json")
+    clock.write(told)
+    return cell
+
+
+@dataclass(frozen=True)
+class Started:
+    """A configuration that has answered its first request."""
+
+    model: LoadedModel
+    engine: Engine
+    infer: Callable[[], object]  # answers one request from host memory, on the thread of the start
+    peak: ResidentPeak  # since the end of the imports
+
+
+@contextmanager
+def started(cell: Cell, clock: StartClock) -> Iterator[Started]:
+    """Load and build a cell and run it once, and keep its engine until the end of the block.
+
+    `clock` is in the stage of the imports before it, and in no stage of the start after it. Raises
+    as `start` does.
+    """
     for name in (cell.model_entry.file, cell.runtime_entry.file, *_libraries(cell)):
         with suppress(Exception):  # loading or building explains it
             importlib.import_module(str(name))
@@ -115,21 +148,12 @@ def start(settings: dict[str, Any], clock: StartClock, describe: bool) -> Cell:
         open_()
         infer()
         clock.enter("excluded")
-        read_bytes = _read_bytes()
-        service_ns = _service_times(infer)
-    told: dict[str, object] = {
-        "service_ns": service_ns,
-        "from_cache": engine.from_cache,
-        "read_bytes": read_bytes,
-        "peak_host_bytes": peak.bytes(),
-    }
-    if describe:
-        told["engine"] = _description(model, engine, cell).model_dump(mode="json")
-    clock.write(told)
-    return cell
+        yield Started(model, engine, infer, peak)
 
 
-def _description(model: LoadedModel, engine: Engine, cell: Cell) -> EngineInfo:
+def description(ready: Started, cell: Cell) -> EngineInfo:
+    """What the engine of a start is."""
+    model, engine = ready.model, ready.engine
     return EngineInfo(
         parameters=model.parameters,
         weights=model.weights,

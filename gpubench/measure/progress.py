@@ -15,6 +15,7 @@ from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
     from gpubench.results.cold_result import ColdStart
+    from gpubench.results.function_calls import FunctionCall
     from gpubench.results.search_result import Probe, ProbeLoad, SearchResult
     from gpubench.statistics.crossing import Crossing
 
@@ -35,8 +36,9 @@ class Progress:
     The methods of this class do nothing, except `waits`; override the ones that you need. `run`
     calls `stage`. A sweep calls `stage` and the methods about cells; a search calls `stage` and the
     methods about probes; a sweep with an objective calls these, `planned` and the methods about
-    settings; cold starts call those about starts. Each but the last calls `measured`, and each may
-    call `waits`. In each `spec` all defaults are filled in.
+    settings; cold starts call those about starts, and calls of a function those about bursts. Each
+    but these two calls `measured`, and each may call `waits`. In each `spec` all defaults are
+    filled in.
     """
 
     def stage(self, name: str) -> None:
@@ -152,6 +154,15 @@ class Progress:
 
     def start_ended(self, start: ColdStart, seconds_left: float | None) -> None:
         """A start ended, perhaps with an error. `seconds_left` is known only after the first."""
+
+    def bursts_planned(self, to_send: int, sent_before: int) -> None:
+        """The calls of a serverless function begin: so many bursts of simultaneous calls."""
+
+    def idle_begins(self, seconds: float) -> None:
+        """A wait before the next burst, in which the platform may end idle processes."""
+
+    def burst_ended(self, number: int, of: int, calls: Sequence[FunctionCall]) -> None:
+        """A burst and the warm calls after it ended, and are stored."""
 
 
 class Listeners(Progress):

@@ -40,6 +40,7 @@ from gpubench.planning.measured import (
 )
 from gpubench.pricing.cost import check_prices
 from gpubench.pricing.owned import Electricity, Owned
+from gpubench.results.cold_result import ColdResult
 from gpubench.results.result import Cost, Result
 from gpubench.spec.objective import Objective, parse_objective
 from gpubench.spec.parse import names
@@ -83,6 +84,7 @@ class DeploymentPlan(Displayed):
     decisions: tuple[Decision, ...]  # one for each workload, by model
     directories: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # files that could not be read, one line each
+    functions: tuple[ColdResult, ...] = ()  # serverless functions that were called from outside
 
 
 def plan(
@@ -111,8 +113,13 @@ def plan(
     check_prices(prices.instances)
     documents, problems = read_documents(listed(sources))
     documents = electrified(documents, electricity)
-    decided = decide(filtered(documents, names(only)), objective, prices, allowed)
-    return replace(decided, directories=documents.directories, problems=problems)
+    documents = filtered(documents, names(only))
+    return replace(
+        decide(documents, objective, prices, allowed),
+        directories=documents.directories,
+        problems=problems,
+        functions=tuple(found for _, found in documents.cold if found.function is not None),
+    )
 
 
 def parse_obstacles(names: Iterable[str]) -> frozenset[Obstacle]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gpubench.planning.autoscaling import Simulated
     from gpubench.planning.candidates import Candidate
     from gpubench.planning.decision import Decision
+    from gpubench.planning.serverless import FunctionPlan
     from gpubench.results.result import Cost
 
 HOURS_A_MONTH = 730.0
@@ -184,3 +185,4 @@ class LoadAnswer:
     spare: int
     fleets: tuple[Fleet, ...]  # the cheapest first; empty: no setting can be recommended
     autoscaling: Autoscaling | None = None
+    functions: tuple[FunctionPlan, ...] = ()  # of this workload, the cheapest first

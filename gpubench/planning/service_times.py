@@ -209,7 +209,11 @@ def measured_start(directories: Sequence[str], candidate: Candidate) -> StartTim
             same = all(
                 getattr(found.spec, name) == getattr(candidate.spec, name) for name in _OF_THE_START
             )
-            if not same or (where.cpu, where.gpus) != (machine.cpu, machine.gpus):
+            if (
+                found.function is not None
+                or not same
+                or (where.cpu, where.gpus) != (machine.cpu, machine.gpus)
+            ):
                 continue
             by_state = {each.page_cache: each.ready for each in found.figures}
             for state in _STATES:

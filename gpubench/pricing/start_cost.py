@@ -30,8 +30,11 @@ def reprice_starts(
 ) -> ColdResult:
     """The result with new costs; unchanged if no price is given. Raises as `with_costs` does.
 
-    The power of a start is not measured, so owned hardware must state its own.
+    The power of a start is not measured, so owned hardware must state its own. A function is paid
+    by memory and time (`gpubench.pricing.serverless`), so it is never priced on an instance.
     """
+    if result.function is not None:
+        return result
     if not instances and usd_per_hour is None and owned is None:
         return result
     return _priced(result, instances, usd_per_hour, owned)

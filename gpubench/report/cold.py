@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gpubench.planning.scale_to_zero import break_even_idle_s
 from gpubench.report.format import ABSENT, elapsed, number, usd
+from gpubench.report.functions import function_tables
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.settings import machine_name, software
 from gpubench.report.table import Column, DraftCell, Table, make_table
@@ -68,12 +69,14 @@ _SETTINGS = (
 
 
 def cold_tables(results: Iterable[ColdResult]) -> list[Table]:
-    """One table for each combination of machine and software."""
+    """One table for each combination of machine and software; those of functions are last."""
+    every = list(results)
     groups: dict[str, list[ColdResult]] = {}
-    for result in results:
+    for result in (each for each in every if each.function is None):
         machine = result.environment.model_dump_json(exclude={"time"})
         groups.setdefault(machine, []).append(result)
-    return [_table(sorted(group, key=_order)) for group in groups.values()]
+    tables = [_table(sorted(group, key=_order)) for group in groups.values()]
+    return [*tables, *function_tables(every)]
 
 
 def _order(result: ColdResult) -> tuple[str, str, str, int, str]:

@@ -155,6 +155,24 @@ class AutoscalingDocument(TypedDict):
     serverless: SimulatedDocument | None
 
 
+class FunctionPlanDocument(TypedDict):
+    """The same load on a serverless function that was measured."""
+
+    url: str
+    cell: str
+    memory_bytes: int | None
+    concurrency: float | None  # at the peak
+    cold_share: float | None  # of the calls, at least; null: the keep-alive time was not told
+    late_share: float | None  # of the calls
+    meets_objective: bool | None
+    latency_ms: float | None  # percentile of the objective of warm calls, from outside
+    usd_per_month: float | None
+    usd_per_million: float | None
+    is_lower_bound: bool  # cold starts cost more than is in these figures
+    break_even_per_second: float | None  # the constant load from which instances cost less
+    break_even_instance: str | None
+
+
 class LoadDocument(TypedDict):
     """What a load needs, for one workload."""
 
@@ -166,6 +184,7 @@ class LoadDocument(TypedDict):
     spare: int
     fleets: list[FleetDocument]  # the cheapest first
     autoscaling: AutoscalingDocument | None
+    functions: list[FunctionPlanDocument]  # the cheapest first
 
 
 class PlanDocument(TypedDict):

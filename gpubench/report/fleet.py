@@ -21,6 +21,13 @@ from gpubench.report.format import (
     two_digits,
     usd,
 )
+from gpubench.report.function_plan import (
+    REMARKS,
+    beside_instances,
+    function_columns,
+    function_json,
+    function_sentences,
+)
 from gpubench.report.notes import price_name
 from gpubench.report.plan_sentences import objective_text, place_text, setting_text, workload_text
 from gpubench.report.table import Column, DraftCell, Table, make_table
@@ -39,9 +46,12 @@ _Filled = tuple[Column, list[str]]
 
 def load_sentence(answer: LoadAnswer, objective: Objective) -> str:
     """The answer: how many of which instance, and what they cost in a month."""
+    cheapest_usd = answer.fleets[0].usd_per_month if answer.fleets else None
+    functions = function_sentences(answer.functions, cheapest_usd, objective)
     if not answer.fleets:
         subject = workload_text(answer.decision.workload)
-        return f"No fleet of {subject} is planned, because no setting can be recommended."
+        none = f"No fleet of {subject} is planned, because no setting can be recommended."
+        return " ".join([none, *functions])
     sentences = [_fleet_sentence(answer)]
     if answer.fleets[0].candidate is not answer.decision.winner and answer.decision.winner:
         sentences.append(
@@ -49,7 +59,7 @@ def load_sentence(answer: LoadAnswer, objective: Objective) -> str:
         )
     if answer.autoscaling is not None:
         sentences += _autoscaling_sentences(answer, answer.autoscaling, objective)
-    return " ".join(sentences)
+    return " ".join(sentences + functions)
 
 
 def _fleet_sentence(answer: LoadAnswer) -> str:
@@ -131,13 +141,14 @@ def _serverless_usd(simulated: Simulated, usd_per_hour: float) -> float:
 
 
 def load_tables(answer: LoadAnswer, objective: Objective) -> list[Table]:
-    """The fleets; with an autoscaler also its comparison and its hours."""
-    if not answer.fleets:
-        return []
-    tables = [_fleets(answer)]
+    """The fleets; with an autoscaler also its comparison and its hours; the functions."""
+    tables = [_fleets(answer)] if answer.fleets else []
     if answer.autoscaling is not None:
         tables.append(_comparison(answer, answer.autoscaling, objective))
         tables.append(_hours(answer, answer.autoscaling, objective))
+    if answer.functions:
+        columns = function_columns(answer.functions, objective)
+        tables.append(_table("functions for the load", answer, columns, REMARKS))
     return tables
 
 
@@ -179,6 +190,7 @@ def _fleets(answer: LoadAnswer) -> Table:
             ]
             columns.append((Column(term, drop_order=1 + terms.index(term)), months))
     columns.append((Column("$/million"), [usd(fleet.usd_per_million) for fleet in shown]))
+    columns = beside_instances(columns, answer.functions)
     return _table("instances for the load", answer, columns, [FLEETS])
 
 
@@ -273,7 +285,7 @@ def clock(load: Load, after_s: float) -> str:
     return f"{'' if begin else '+'}{minutes // 60}:{minutes % 60:02}"
 
 
-def load_json(answer: LoadAnswer) -> LoadDocument:
+def load_json(answer: LoadAnswer, objective: Objective) -> LoadDocument:
     """For programs: full precision. Rates are inferences per second."""
     load = answer.load
     document: LoadDocument = {
@@ -285,6 +297,7 @@ def load_json(answer: LoadAnswer) -> LoadDocument:
         "spare": answer.spare,
         "fleets": [_fleet_json(fleet) for fleet in answer.fleets],
         "autoscaling": None,
+        "functions": [function_json(each, objective) for each in answer.functions],
     }
     simulated = answer.autoscaling
     if simulated is None:

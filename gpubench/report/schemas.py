@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from gpubench.report import columns, documents
-from gpubench.results import cold_result, result, search_result
+from gpubench.results import cold_result, function_calls, result, search_result
 from gpubench.spec.spec import Spec
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -62,7 +62,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def _classes() -> dict[str, type]:
-    modules = (result, search_result, cold_result, documents)
+    modules = (result, search_result, cold_result, function_calls, documents)
     return {
         name: found
         for module in modules

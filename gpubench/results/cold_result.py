@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from gpubench.displayed import Displayed
+from gpubench.results.function_calls import ServerlessFunction
 from gpubench.results.result import (
     SCHEMA,
     EngineInfo,
@@ -24,7 +25,7 @@ from gpubench.spec.spec import Spec
 PageCache = Literal["warm", "cold"]
 BuildCache = Literal["keep", "empty"]
 NOT_DROPPED = "not dropped"
-UNKNOWN = "unknown"  # of the first start: nobody knows what the kernel had in memory before it
+UNKNOWN = "unknown"  # of the first start, and of a function: what was in memory is not known
 
 
 class StartSeconds(Part):
@@ -59,9 +60,10 @@ class ColdStart(Part):
 
     number: int  # from 1; 0: the first start, which no figure contains
     time: str  # UTC, ISO 8601
-    page_cache: str  # "warm", "cold", "not dropped: " and the reason; the first start: "unknown"
+    page_cache: str  # "warm", "cold", "not dropped: " and the reason; or "unknown"
     seconds: StartSeconds = StartSeconds()
-    ready_seconds: float | None = None  # the sum of the stages up to the first inference
+    # The sum of the stages up to the first inference.
+    ready_seconds: float | None = Field(default=None, ge=0)
     total_seconds: float | None = None  # the sum of all stages; None: it has not settled
     excluded_seconds: float | None = None  # what gpubench did meanwhile, in no stage
     settled_after: int | None = None  # inferences, the first one included
@@ -136,6 +138,8 @@ class ColdResult(Displayed, Part):
     first_start: ColdStart | None = None  # it fills the caches, and is in no figure
     starts: list[ColdStart] = Field(default_factory=list)
     image: ContainerImage | None = None  # None: its size was not told
+    # Of a serverless function that was called from outside: its starts are those of its processes.
+    function: ServerlessFunction | None = None
     figures: list[ColdFigures] = Field(default_factory=list)  # one for each state of the page cache
     error: Failure | None = None  # of the first start; then no other start was tried
 

@@ -146,6 +146,20 @@ def free_memory_bytes(root: Path = _ROOT) -> int | None:
     return max(0, free)
 
 
+def memory_limit_bytes(root: Path = _ROOT) -> int | None:
+    """The memory that the container of this process may use. None: it has no limit of its own."""
+    total = _field(_read(root / "proc/meminfo"), "MemTotal")
+    limits = [
+        int(text)
+        for folder in _cgroups("memory", root)
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _read(folder / name).strip()).isdecimal()
+    ]
+    # Version 1 writes a number larger than any memory where there is no limit.
+    below = [each for each in limits if total is None or each < int(total.split()[0]) * 1024]
+    return min(below, default=None)
+
+
 def _free_in(folder: Path, otherwise: int) -> int:
     """Free memory in one control group, version 2 or 1. `otherwise` if it has no limit."""
     for limit_file, used_file, cached_field in (

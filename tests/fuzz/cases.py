@@ -105,6 +105,8 @@ _FLAGS = {
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),
         *("--rate", "--idle-timeout", "--batch", "--output", "--json"),
+        *("--url", "--parallel", "--idle", "--warm-calls", "--inferences", "--timeout", "--memory"),
+        *("--usd-per-gb-second", "--usd-per-million-requests", "--billing-step", "--aws-sigv4"),
     ),
     "report": (
         *("--format", "--output", "--instance", "--usd-per-hour", "--plots"),
@@ -119,6 +121,7 @@ _FLAGS = {
         *("--format", "--output", "--json", "--rate", "--traffic", "--spare", "--autoscale"),
         *("--target-utilisation", "--scale-up-delay", "--evaluation-period", "--balancing"),
         *("--serverless-usd-per-hour", "--scale-down-delay"),
+        *("--usd-per-gb-second", "--usd-per-million-requests", "--keep-alive"),
     ),
     "compare": (
         *("--format", "--output", "--instance-a", "--usd-per-hour-b", "--force", "--prices"),
