@@ -21,6 +21,9 @@ COPY csrc csrc
 COPY gpubench gpubench
 RUN python3 -m venv /build \
     && /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+ARG EXTRAS="s3,gs,az,onnxruntime"
+COPY examples/containers/dependencies.py ./
+RUN python3 dependencies.py pyproject.toml "${EXTRAS}" > requirements.txt
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="gpubench" \
@@ -41,14 +44,12 @@ RUN if [ -n "${PACKAGES}" ]; then \
 RUN useradd --uid 10001 --no-create-home --home-dir /home/gpubench gpubench \
     && install --directory --mode=1777 /home/gpubench /data
 
-# What gpubench needs, as a layer that stays the same when only gpubench's own code changes.
-ARG EXTRAS="s3,gs,az,onnxruntime"
 # A further index of packages, such as PyTorch's own index of wheels for CPUs.
 ARG PIP_EXTRA_INDEX_URL
-COPY pyproject.toml examples/containers/constraints.txt examples/containers/dependencies.py /opt/gpubench/
 WORKDIR /opt/gpubench
+# What gpubench needs, as a layer that stays the same when only gpubench's own code changes.
+COPY --from=wheel /src/constraints.txt /src/requirements.txt ./
 RUN python3 -m venv . \
-    && python3 dependencies.py pyproject.toml "${EXTRAS}" > requirements.txt \
     && bin/pip install --no-cache-dir --only-binary=:all: --constraint constraints.txt --requirement requirements.txt
 COPY --from=wheel /wheel wheel
 RUN bin/pip install --no-cache-dir --no-deps --no-index wheel/*.whl
