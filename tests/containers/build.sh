@@ -20,7 +20,7 @@ base=gpubench-base:$kind
 case $kind in
   cpu) root=(--include=ca-certificates,python3-dev,python3-venv bookworm) ;;
   cuda)
-    root=(--include=ca-certificates --components=main,universe noble)
+    root=(--include=apt,ca-certificates --components=main,universe noble)
     keyring=${UBUNTU_KEYRING:-/usr/share/keyrings/ubuntu-archive-keyring.gpg}
     ;;
   *) echo "$kind: cpu or cuda" >&2; exit 2 ;;

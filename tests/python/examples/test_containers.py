@@ -82,8 +82,8 @@ def test_hadolint_finds_nothing() -> None:
     places = (sysconfig.get_path("scripts"), os.environ["PATH"])
     hadolint = shutil.which("hadolint", path=os.pathsep.join(places))
     assert hadolint, "it comes with the extra `test`"
-    files = sorted(FOLDER.glob("*.Dockerfile"))
-    assert len(files) == 3
+    files = sorted((ROOT / "examples").rglob("*Dockerfile"))
+    assert len(files) >= 3
     for file in files:
         found = subprocess.run([hadolint, file], capture_output=True, text=True)
         assert (found.returncode, found.stdout) == (0, ""), found.stdout + found.stderr
