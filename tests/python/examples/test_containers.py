@@ -60,7 +60,7 @@ def pinned() -> dict[str, str]:
     """The versions of constraints.txt, by package."""
     lines = (FOLDER / "constraints.txt").read_text().splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
-    versions = {canonicalize_name(name): version for name, version in pairs}
+    versions: dict[str, str] = {canonicalize_name(name): version for name, version in pairs}
     assert len(versions) == len(pairs)
     return versions
 
@@ -155,8 +155,11 @@ def test_every_package_has_a_version_that_the_project_allows(name: str) -> None:
 
 
 def printed(extras: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, FOLDER / "dependencies.py", ROOT / "pyproject.toml", extras]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, FOLDER / "dependencies.py", ROOT / "pyproject.toml", extras],
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_dependencies_of_the_package_and_of_the_extras_are_printed() -> None:
