@@ -203,7 +203,7 @@ def expand(grid: Grid) -> list[Spec]:
                 f"{grid.location('model')}: model: '{refused}' is not allowed; give a name"
             )
         spec = make_spec(settings, grid.origin, grid.lines)
-        if found := _untrusted_code(spec, grid.untrusted):
+        if found := untrusted_code(spec, grid.untrusted):
             setting, reason = found
             raise InputError(
                 f"{grid.location(setting)}: {setting}: {reason}; if you trust this file, add "
@@ -213,7 +213,7 @@ def expand(grid: Grid) -> list[Spec]:
     return specs
 
 
-def _untrusted_code(spec: Spec, untrusted: frozenset[str]) -> tuple[str, str] | None:
+def untrusted_code(spec: Spec, untrusted: frozenset[str]) -> tuple[str, str] | None:
     """(setting, why it makes code run) of the first untrusted setting that does; None: none does.
 
     Code of a folder that `weights` names is reported as that of the model.
@@ -240,7 +240,7 @@ def _axes(grid: Grid) -> dict[str, Sequence[Any]]:
     return axes
 
 
-def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
+def refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
     """Raises InputError if the grids have more than `max_cells` cells.
 
     The cells are counted, not made: five axes of 59 values have 700 million combinations.
@@ -266,7 +266,7 @@ def cells(
     Raises InputError if there are more than `max_cells` cells, or if a cell is not valid. Also
     raises it if this machine cannot measure a cell and the grid does not say `unavailable: skip`.
     """
-    _refuse_too_many(grids, max_cells)
+    refuse_too_many(grids, max_cells)
     kind = "cuda" if machine.gpus else "cpu"
     found: dict[Spec, Cell] = {}
     skipped: Counter[str] = Counter()

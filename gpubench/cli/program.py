@@ -29,6 +29,8 @@ COMMANDS = {
     "run": "Measure one model at one point.",
     "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
+    "launch": "Measure a sweep on machines that a service starts.",
+    "worker": "Measure jobs of a launch on this machine.",
     "cold": "Measure how long a configuration takes to start.",
     "report": "Show what was measured, and what it costs.",
     "export": "Write what was measured to an experiment tracker.",

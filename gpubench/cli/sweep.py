@@ -13,18 +13,22 @@ from gpubench.cli.cell_progress import CellProgress
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.isolation import isolation, isolation_options
 from gpubench.cli.metrics import metrics_options
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
 from gpubench.cli.output import emit_tables, summarise
+from gpubench.cli.program import FAILED, fail
 from gpubench.cli.repeats import repeat_options, repetition
 from gpubench.cli.require import require_option, search_status, status
 from gpubench.cli.sections import Command, Option
 from gpubench.cli.setting_progress import SettingProgress
 from gpubench.cli.settings import as_axes, given, setting_options, tell
+from gpubench.cli.spending import max_usd_option, spending_limit
 from gpubench.errors import InputError
 from gpubench.measure.progress import Listeners, Progress
 from gpubench.report.forecast import forecast_tables
+from gpubench.report.format import usd
 from gpubench.report.results import result_tables
 from gpubench.report.search_sweep import sweep_tables
 from gpubench.report.summary import cell_lines, sweep_lines
@@ -64,8 +68,10 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
     help="Only show what would be measured, with an estimate of the time and the money. Nothing is "
     "measured or written.",
 )
+@max_usd_option
 @require_option
 @repeat_options
+@isolation_options
 @objective_options(
     required=False,
     text="Find the setting that serves the most within an objective, for example p95:100ms. Each "
@@ -80,6 +86,7 @@ def command(
     quiet: bool,
     max_cells: int,
     dry_run: bool,
+    max_usd: float | None,
     require: str | None,
     objective: str | None,
     tolerance: float | None,
@@ -104,6 +111,7 @@ def command(
         raise InputError("--output: it is empty; give a directory or a URL")
     repeated, flags = repetition(flags)
     wanted = search_settings(objective, tolerance, probes)
+    isolated, flags = isolation(flags, searches=wanted is not None)
     if wanted is not None and repeated != ONCE:
         raise InputError(
             "--repeats, --until, --max-time and --fresh: with --objective every setting is "
@@ -117,24 +125,39 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
+    if max_usd is not None and (dry_run or wanted is not None):
+        raise InputError(
+            "--max-usd limits what is measured cell by cell; leave out --dry-run and --objective, "
+            "or leave out --max-usd"
+        )
+    limit = spending_limit(max_usd, grids)
     if dry_run:
         return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
         return _search(grids, output, wanted, quiet, max_cells, require, metrics)
     progress = CellProgress(quiet, repeated)
-    with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
+    limits = () if limit is None else (limit,)
+    listeners = Listeners(*limits, progress, metrics)
+    with displayed(listeners, quiet) as listener, foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, listener, max_cells, repeated)
-    if swept.interrupted:
+        swept = sweep_grids(grids, output, listener, max_cells, repeated, isolated)
+    is_spent = limit is not None and limit.reached
+    if swept.interrupted and not is_spent:
         tell(_STOPPED.format(output))
         raise KeyboardInterrupt
 
-    from gpubench.statistics.repeats import combine
+    if swept.results:
+        from gpubench.statistics.repeats import combine
 
-    progress.tell_where_time_went()
-    emit_tables(result_tables(swept.results), None)
-    summarise(quiet, lambda: cell_lines(combine(swept.results), output))
+        progress.tell_where_time_went()
+        emit_tables(result_tables(swept.results), None)
+        summarise(quiet, lambda: cell_lines(combine(swept.results), output))
+    if limit is not None:
+        tell(f"this sweep cost ${usd(limit.usd)} at ${usd(limit.usd_per_hour)} an hour")
+    if is_spent:
+        left = "ended before a cell that would probably cost more; the same command goes on"
+        return fail(f"--max-usd {max_usd:g}: {left}", FAILED)
     return status(swept.results, require)
 
 

@@ -24,7 +24,7 @@ MOST_YAML_BYTES = 256 << 10
 MOST_JSON_BYTES = 4 << 20
 _DEEPEST_YAML = 8  # a list of grids, a grid, its grids, a grid, an axis need five
 _DEEPEST_JSON = 32
-_MOST_VALUES = 100_000  # in a JSON document: a schema may report an error for each
+_MOST_VALUES = 100_000  # in a JSON document
 _LONGEST_YAML_TEXT = 4096
 _MOST_DIGITS = 19  # of an integer with 64 bits
 _LARGEST = 1e30  # much larger than any measured figure
@@ -84,10 +84,11 @@ def _bytes(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
-def parse_json(text: str, origin: str) -> Any:
+def parse_json(text: str, origin: str, most_values: int = _MOST_VALUES) -> Any:
     """A JSON document without repeated keys and impossible numbers, and not nested too deeply.
 
-    Raises InputError, which names `origin` and the line or the key.
+    It has at most `most_values` values, since a schema may report an error for each. Raises
+    InputError, which names `origin` and the line or the key.
     """
     try:
         document = json.loads(
@@ -102,7 +103,7 @@ def parse_json(text: str, origin: str) -> Any:
         raise InputError(f"{origin}: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{origin}: {error}") from None
-    _check_values(document, origin)
+    _check_values(document, origin, most_values)
     return document
 
 
@@ -124,14 +125,14 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; an absent value is null")
 
 
-def _check_values(document: object, origin: str) -> None:
+def _check_values(document: object, origin: str, most_values: int) -> None:
     left: list[tuple[object, tuple[str, ...]]] = [(document, ())]
     count = 0
     while left:
         value, place = left.pop()
         count += 1
-        if count > _MOST_VALUES:
-            raise InputError(f"{origin}: it has more than {_MOST_VALUES:,} values")
+        if count > most_values:
+            raise InputError(f"{origin}: it has more than {most_values:,} values")
         if len(place) > _DEEPEST_JSON:
             raise InputError(f"{origin}: it is nested deeper than {_DEEPEST_JSON} levels")
         if isinstance(value, dict):

@@ -14,13 +14,16 @@ from gpubench.system.machine import Machine
 DISTRIBUTION = "gpubench-inference"
 
 
-def environment(machine: Machine, cell: Cell) -> Environment:
-    """The machine and the versions of the software, as the result of `cell` stores them."""
+def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Environment:
+    """The machine and the versions of the software, as the result of `cell` stores them.
+
+    Without `imports_torch` it does not say for which version of CUDA torch was built.
+    """
     cuda = driver = None
     names = list(machine.gpus)
     if not cell.on_cpu:
         driver = _driver_version()
-        if cell.service is not None:  # torch is not used
+        if cell.service is not None or not imports_torch:
             names = [gpu.name for gpu in gpus.visible_gpus()]
         else:
             import torch
@@ -29,7 +32,7 @@ def environment(machine: Machine, cell: Cell) -> Environment:
             names = [gpu.name for gpu in torch_gpus.torch_gpus()]
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        gpubench=_version(DISTRIBUTION) or "source tree",
+        gpubench=own_version(),
         python=platform.python_version(),
         platform=machine.platform,
         torch=_version("torch"),
@@ -42,6 +45,11 @@ def environment(machine: Machine, cell: Cell) -> Environment:
         gpus=names,
         instance=machine.instance,
     )
+
+
+def own_version() -> str:
+    """The version of gpubench."""
+    return _version(DISTRIBUTION) or "source tree"
 
 
 def _driver_version() -> str | None:

@@ -12,9 +12,9 @@ from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.environment import environment
 from gpubench.measure.search_rounds import document_name
 from gpubench.measure.search_sweep import planned_settings
-from gpubench.measure.time_left import run_seconds
+from gpubench.measure.time_left import SecondsBasis, from_settings
 from gpubench.pricing.cost import costs
-from gpubench.results.forecast import Basis, CellForecast, Forecast
+from gpubench.results.forecast import CellForecast, Forecast
 from gpubench.results.result import Result
 from gpubench.results.run_directory import Contents, RunDirectory, open_run, repeat_name
 from gpubench.results.search_result import SearchResult
@@ -23,7 +23,6 @@ from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import Repetition
 from gpubench.system.machine import Machine, this_machine
 
-SecondsBasis = tuple[float | None, Basis | None]  # seconds of one measurement, and how it is known
 _UNKNOWN: SecondsBasis = (None, None)
 
 
@@ -45,7 +44,7 @@ def forecast_cells(
 
     def estimate(cell: Cell) -> SecondsBasis:
         same = [r for r in earlier if r.spec.measured_settings() == cell.spec.measured_settings()]
-        return _mean(same) or _from_settings(cell, earlier)
+        return _mean(same) or from_settings(cell, earlier)
 
     cells = _forecasts(planned, machine, names, directory.has, estimate)
     ends_early = repetition.until is not None or repetition.max_time_s is not None
@@ -120,21 +119,6 @@ def _forecasts(
 def _mean(results: Iterable[Result]) -> SecondsBasis | None:
     took_s = [r.seconds.total for r in results if r.seconds is not None and r.error is None]
     return (fmean(took_s), "earlier") if took_s else None
-
-
-def _from_settings(cell: Cell, earlier: Sequence[Result]) -> SecondsBasis:
-    """The warm-up and the window, and the rest of the time of cells of the same model, if any."""
-    run_s = run_seconds(cell)
-    if run_s is None:
-        return _UNKNOWN
-    rest = [
-        result.seconds.total - (result.seconds.warmup or 0.0) - (result.seconds.measure or 0.0)
-        for result in earlier
-        if result.seconds is not None
-        and result.error is None
-        and (result.spec.model, result.spec.runtime) == (cell.spec.model, cell.spec.runtime)
-    ]
-    return (run_s + fmean(rest), "settings-and-earlier") if rest else (run_s, "settings")
 
 
 def _search_seconds(found: SearchResult) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
+from gpubench.results.forecast import Basis
+from gpubench.results.result import Result
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad
+
+SecondsBasis = tuple[float | None, Basis | None]  # seconds of one measurement, and how it is known
 
 
 def run_seconds(cell: Cell) -> float | None:
@@ -28,6 +32,21 @@ def window_seconds(cell: Cell, requests_per_second: float | None = None) -> floa
     if isinstance(load, OpenLoad):
         return (load.settling + load.requests) / load.rate_per_second
     return float(load.trace.due_ns(load.rate_per_second)[-1]) / 1e9
+
+
+def from_settings(cell: Cell, earlier: Sequence[Result]) -> SecondsBasis:
+    """The warm-up and the window, and the rest of the time of cells of the same model, if any."""
+    run_s = run_seconds(cell)
+    if run_s is None:
+        return None, None
+    rest = [
+        result.seconds.total - (result.seconds.warmup or 0.0) - (result.seconds.measure or 0.0)
+        for result in earlier
+        if result.seconds is not None
+        and result.error is None
+        and (result.spec.model, result.spec.runtime) == (cell.spec.model, cell.spec.runtime)
+    ]
+    return (run_s + _mean(rest), "settings-and-earlier") if rest else (run_s, "settings")
 
 
 class TimeLeft:

@@ -15,6 +15,19 @@ from gpubench.registry import is_function, local_path
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
+    from gpubench.spec.spec import Spec
+
+
+def named_paths(spec: Spec) -> list[str]:
+    """The files and folders that a spec names: model, weights, inputs and labelled data.
+
+    They need not exist: weights may be on a hub.
+    """
+    weights = None if spec.weights in {"random", "pretrained"} else spec.weights
+    labelled = spec.eval
+    if labelled is not None and is_function(labelled):
+        labelled = local_path(labelled)
+    return [each for each in (local_path(spec.model), weights, spec.inputs_file, labelled) if each]
 
 
 def files_of(cell: Cell) -> list[Path]:
@@ -24,12 +37,7 @@ def files_of(cell: Cell) -> list[Path]:
     For Python code it is the file itself, without the modules that it imports.
     """
     files: list[Path] = []
-    weights = None if cell.weights in {"random", "pretrained"} else cell.weights
-    labelled = cell.eval
-    if labelled is not None and is_function(labelled):
-        labelled = local_path(labelled)
-    paths = (local_path(cell.model), weights, cell.inputs_file, labelled)
-    for path in (Path(path) for path in paths if path):
+    for path in map(Path, named_paths(cell.spec)):
         try:
             if not path.exists():  # weights on a hub
                 continue

@@ -36,18 +36,18 @@ from gpubench.results.search_result import SearchResult, parse_search
 if TYPE_CHECKING:
     from gpubench.results.samples import Samples
 
-_MOST_SAMPLE_BYTES = 4 << 30
+MOST_SAMPLE_BYTES = 4 << 30
 # There is a link, a pipe or another special file in place of the file, or it is far too large.
 _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 
-_SEARCH = "search-"
-_COLD = "cold-"
+SEARCH = "search-"
+COLD = "cold-"
 
 
 def cold_name(key: str) -> str:
     """The name of a document of cold starts, without a suffix."""
-    return _COLD + key
+    return COLD + key
 
 
 def repeat_name(key: str, number: int) -> str:
@@ -57,12 +57,12 @@ def repeat_name(key: str, number: int) -> str:
 
 def search_name(key: str) -> str:
     """The name of the document of a search, without a suffix."""
-    return f"{_SEARCH}{key}"
+    return f"{SEARCH}{key}"
 
 
 def search_key(name: str) -> str:
     """The part of the name of a search that all its repeats have."""
-    return _SEARCH + key_and_number(name.removeprefix(_SEARCH))[0]
+    return SEARCH + key_and_number(name.removeprefix(SEARCH))[0]
 
 
 def key_and_number(name: str) -> tuple[str, int]:
@@ -246,7 +246,7 @@ class RunDirectory:
         keys = [
             key
             for key in documents
-            if (searches or not key.startswith(_SEARCH)) and (cold or not key.startswith(_COLD))
+            if (searches or not key.startswith(SEARCH)) and (cold or not key.startswith(COLD))
         ]
         if documents and not keys:
             raise InputError(
@@ -259,9 +259,9 @@ class RunDirectory:
         problems: list[str] = []
         for key in keys:
             try:
-                if key.startswith(_SEARCH):
+                if key.startswith(SEARCH):
                     found_searches.append((key, self._read_search(key)))
-                elif key.startswith(_COLD):
+                elif key.startswith(COLD):
                     found_cold.append((key, parse_cold(*self._read_text(key))))
                 else:
                     cells.append((key, self._read_result(key)))
@@ -324,7 +324,7 @@ class RunDirectory:
         """
         name = f"{key}.parquet"
         try:
-            data = self._folder.read(name, _MOST_SAMPLE_BYTES)
+            data = self._folder.read(name, MOST_SAMPLE_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:

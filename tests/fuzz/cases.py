@@ -90,8 +90,17 @@ _FLAGS = {
     "sweep": (
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
-        *("--objective", "--tolerance", "--probes"),
+        *("--max-usd", "--objective", "--tolerance", "--probes"),
     ),
+    "launch": (
+        *("aws-batch", "status", "cancel", "collect", *_SETTINGS, "--output", "--queue"),
+        *("--job-definition", "--region", "--machines", "--spot", "--max-usd", "--max-time"),
+        *("--name", "--repeats", "--max-cells", "--launch", "--json"),
+        *("kubernetes", "--image", "--namespace", "--context", "--secret", "--service-account"),
+        *("--toleration", "--volume", "--instance-label", "skypilot", "--disk-size", "slurm"),
+        *("--partition", "--constraint", "--gres", "--account", "--qos", "--program", "--logs"),
+    ),
+    "worker": ("run", "--launch", "--instance", "--machines", "--index", "--max-time", "--quiet"),
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),
         *("--rate", "--idle-timeout", "--batch", "--output", "--json"),

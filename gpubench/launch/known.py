@@ -1,0 +1,22 @@
+"""The services that can start workers: one line for each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from gpubench.launch.manifest import Service
+from gpubench.launch.services import LaunchService
+
+# The module and the class of each service. They are imported only when they are used.
+_SERVICES: dict[Service, tuple[str, str]] = {
+    "aws-batch": ("gpubench.launch.aws_batch", "AwsBatch"),
+    "kubernetes": ("gpubench.launch.kubernetes", "Kubernetes"),
+    "skypilot": ("gpubench.launch.skypilot", "SkyPilot"),
+    "slurm": ("gpubench.launch.slurm", "Slurm"),
+}
+
+
+def service_class(name: Service) -> type[LaunchService]:
+    module, found = _SERVICES[name]
+    service: type[LaunchService] = getattr(import_module(module), found)
+    return service
