@@ -39,15 +39,19 @@ def command_lines(text: str) -> Iterator[tuple[str, list[str], set[str]]]:
 
 
 def known_flags(command: str, words: list[str]) -> set[str]:
-    """The flags of a command, or of that command of it that the next word names."""
+    """The flags of a command. If it has commands of its own: of the one that the next word names.
+
+    If that word stands for any of them (`launch SERVICE`), the flags of all.
+    """
     context = click.Context(program)
     found = program.get_command(context, command)
     assert found is not None
-    if isinstance(found, click.Group) and words and words[0] in found.list_commands(context):
-        nested = found.get_command(context, words[0])
-        assert nested is not None
-        found = nested
-    options = [each for each in found.params if isinstance(each, click.Option)]
+    commands = [found]
+    if isinstance(found, click.Group):
+        names = found.list_commands(context)
+        named = [words[0]] if words and words[0] in names else names
+        commands += filter(None, (found.get_command(context, name) for name in named))
+    options = [each for one in commands for each in one.params if isinstance(each, click.Option)]
     return {flag for each in options for flag in (*each.opts, *each.secondary_opts)} | {"--help"}
 
 
@@ -74,6 +78,7 @@ def test_a_flag_that_does_not_exist_is_found() -> None:
         "sweep --outptu"
     ]
     assert unknown("docker run --rm gpubench:cpu run --modle x") == ["run --modle"]
-    assert unknown("`gpubench prices list --owned`, then `--other`") == ["prices --owned"]
+    assert unknown("`gpubench prices list --from x`, then `--other`") == ["prices --from"]
+    assert unknown("gpubench prices COMMAND --provider aws --owned") == ["prices --owned"]
     assert unknown('command = [\n"gpubench", "sweep", "x.yaml", "--out=x"]') == ["sweep --out"]
     assert unknown("gpubench doctor --gpu; gpubench run --model x # --not") == []
