@@ -58,5 +58,5 @@ def test_a_worker_renews_the_file_only_if_it_could_write_its_record(
     if not is_in_reach:
         monkeypatch.setattr(LaunchFiles, "write_worker", out_of_reach)
     manifest = Manifest(name="study", created="", gpubench="", jobs=())
-    with KeptRecord(LaunchFiles(str(tmp_path / "run")), manifest, None, None):
+    with KeptRecord(LaunchFiles(str(tmp_path)), manifest, None, None):
         assert file.exists() == is_in_reach
