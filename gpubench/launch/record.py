@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from gpubench.errors import GpubenchError, InputError, one_line
+from gpubench.launch import health
 from gpubench.launch.files import SCHEMA, Ending, LaunchFiles, WorkerRecord, now
 from gpubench.launch.manifest import Manifest
 from gpubench.measure.progress import Progress
@@ -112,3 +113,4 @@ class KeptRecord(Progress):
                 }
             )
             self._files.write_worker(self._identifier, self._record)
+            health.renew()
