@@ -240,7 +240,7 @@ def _axes(grid: Grid) -> dict[str, Sequence[Any]]:
     return axes
 
 
-def _refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
+def refuse_too_many(grids: Sequence[Grid], max_cells: int) -> None:
     """Raises InputError if the grids have more than `max_cells` cells.
 
     The cells are counted, not made: five axes of 59 values have 700 million combinations.
@@ -266,7 +266,7 @@ def cells(
     Raises InputError if there are more than `max_cells` cells, or if a cell is not valid. Also
     raises it if this machine cannot measure a cell and the grid does not say `unavailable: skip`.
     """
-    _refuse_too_many(grids, max_cells)
+    refuse_too_many(grids, max_cells)
     kind = "cuda" if machine.gpus else "cpu"
     found: dict[Spec, Cell] = {}
     skipped: Counter[str] = Counter()

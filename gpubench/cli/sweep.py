@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,9 @@ from gpubench.report.search_sweep import sweep_tables
 from gpubench.report.summary import cell_lines, sweep_lines
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import ONCE, Repetition
+
+if TYPE_CHECKING:
+    from gpubench.measure.sweep import SweepOutcome
 
 _STOPPED = "stopped; what was measured is in {}. The same command goes on from there"
 
@@ -64,6 +67,23 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
     help="Only show what would be measured, with an estimate of the time and the money. Nothing is "
     "measured or written.",
 )
+@click.option(
+    "--on",
+    cls=Option,
+    section="Cluster",
+    metavar="ray[:HOST:PORT]",
+    help="Measure on the nodes of a Ray cluster: ray is the one of this machine or of RAY_ADDRESS, "
+    "ray:HOST:PORT another one, and ray:local starts one here. Each instance of the sweep is then "
+    "measured on a node of its type.",
+)
+@click.option(
+    "--share-nodes",
+    cls=Option,
+    section="Cluster",
+    is_flag=True,
+    help="Leave the CPUs of the nodes to other work of the cluster too, which then disturbs the "
+    "measurement. Without it, the sweep reserves whole nodes.",
+)
 @require_option
 @repeat_options
 @objective_options(
@@ -80,6 +100,8 @@ def command(
     quiet: bool,
     max_cells: int,
     dry_run: bool,
+    on: str | None,
+    share_nodes: bool,
     require: str | None,
     objective: str | None,
     tolerance: float | None,
@@ -117,6 +139,13 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
+    if on is not None:
+        where = _cluster(on, wanted, dry_run)
+        return _on_ray(
+            grids, output, where, share_nodes, quiet, max_cells, repeated, require, metrics
+        )
+    if share_nodes:
+        raise InputError("--share-nodes: it belongs to --on ray; add that, or leave it out")
     if dry_run:
         return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
@@ -126,16 +155,61 @@ def command(
         from gpubench.measure.sweep import sweep_grids
 
         swept = sweep_grids(grids, output, listener, max_cells, repeated)
+    if not swept.interrupted:
+        progress.tell_where_time_went()
+    return _show(swept, output, quiet, require)
+
+
+def _show(swept: SweepOutcome, output: str, quiet: bool, require: str | None) -> int:
+    """The tables of a sweep that has ended. Raises KeyboardInterrupt if Ctrl-C ended it."""
     if swept.interrupted:
         tell(_STOPPED.format(output))
         raise KeyboardInterrupt
 
     from gpubench.statistics.repeats import combine
 
-    progress.tell_where_time_went()
     emit_tables(result_tables(swept.results), None)
     summarise(quiet, lambda: cell_lines(combine(swept.results), output))
     return status(swept.results, require)
+
+
+def _cluster(on: str, wanted: SearchSettings | None, dry_run: bool) -> str:
+    """Where --on says to measure. Raises InputError for what cannot be done there."""
+    from gpubench.launch.ray_cluster import parse_on
+
+    if wanted is not None:
+        raise InputError(
+            "--objective: a search runs on one machine, not with --on; leave one of the two out"
+        )
+    if dry_run:
+        raise InputError(
+            "--dry-run: it shows what this machine would measure; leave --on out, or see gpubench "
+            "launch for an estimate of several machines"
+        )
+    return parse_on(on)
+
+
+def _on_ray(
+    grids: Sequence[Grid],
+    output: str,
+    where: str,
+    share_nodes: bool,
+    quiet: bool,
+    max_cells: int,
+    repeated: Repetition,
+    require: str | None,
+    metrics: Progress,
+) -> int:
+    """Let the nodes of a Ray cluster measure."""
+    # There is no display: it shows one cell, and several are measured at the same time.
+    progress = Listeners(CellProgress(quiet, repeated), metrics)
+    with foreign_code(quiet):
+        from gpubench.launch.ray_sweep import sweep_on_ray
+
+        swept = sweep_on_ray(
+            grids, output, where, progress, max_cells, repeated, share_nodes=share_nodes
+        )
+    return _show(swept, output, quiet, require)
 
 
 def _dry_run(

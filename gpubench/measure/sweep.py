@@ -124,10 +124,10 @@ def measure_cells(
         progress.planned(len(missing), len(stored), planned.skipped)
         tell_changed_files(stored, progress)
         complete = measure_rounds(rounds, missing, machine, progress, repetition)
-    return SweepOutcome(_stored(wanted, directory, complete), interrupted=not complete)
+    return SweepOutcome(stored_results(wanted, directory, complete), interrupted=not complete)
 
 
-def _stored(
+def stored_results(
     wanted: Sequence[RepeatedCell], directory: RunDirectory, complete: bool
 ) -> list[Result]:
     """Every repeat of these cells, with the prices that are asked for now."""
