@@ -21,6 +21,8 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GPUBENCH_CACHE_DIR", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("GPUBENCH_LOCK_DIR", str(tmp_path_factory.mktemp("locks")))
+        patch.setenv("GPUBENCH_ISOLATE", "0")  # tests replace functions of this process
         patch.delenv("GPUBENCH_PRICES", raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.setattr("gpubench.pricing.age.today", lambda: date(2026, 11, 1))

@@ -23,9 +23,14 @@ class CellProgress(Progress):
         self.to_measure = 0
         self._cells: list[CellSeconds] = []
         self._elapsed_s = 0.0
+        self._starts_s: list[float] = []  # of processes: the first may be before the first cell
+        self._starts_before = 0
+
+    def process_started(self, elapsed_s: float) -> None:
+        self._starts_s.append(elapsed_s)
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
-        self.to_measure = to_measure
+        self.to_measure, self._starts_before = to_measure, len(self._starts_s)
         for reason, cells in skipped.items():
             tell(f"left out {count(cells, 'cell')}: {reason}", self._quiet)
         before = f", {measured_before} measured before" if measured_before else ""
@@ -85,7 +90,12 @@ class CellProgress(Progress):
 
     def tell_where_time_went(self) -> None:
         if len(self._cells) > 1:
-            tell(_where_time_went(self._cells, self._noun, self._elapsed_s), self._quiet)
+            elapsed_s = self._elapsed_s - sum(self._starts_s[self._starts_before :])
+            line = _where_time_went(self._cells, self._noun, elapsed_s)
+            if self._starts_s:
+                seconds = f"{sum(self._starts_s):.1f} s"
+                line += f"; besides, {seconds} to start processes ({len(self._starts_s)} times)"
+            tell(line, self._quiet)
 
 
 def rounds_lines(

@@ -1,4 +1,4 @@
-"""The process that measures one repeat of `--fresh`. gpubench.measure.fresh starts it."""
+"""The process of one repeat of a search with `--fresh`. gpubench.measure.fresh starts it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def start() -> NoReturn:
-    """Measure what standard input says, and end the process with an exit status."""
+    """Search what standard input says, and end the process with an exit status."""
     console(_main)
 
 

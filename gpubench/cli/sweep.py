@@ -10,9 +10,11 @@ import click
 
 from gpubench.cells.grid import MAX_CELLS, Grid, override, parse_grids, read_grids
 from gpubench.cli.cell_progress import CellProgress
+from gpubench.cli.cluster import ChosenCluster, chosen_cluster, cluster_options
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
+from gpubench.cli.isolation import isolation, isolation_options
 from gpubench.cli.metrics import metrics_options
 from gpubench.cli.objective import objective_options, search_settings
 from gpubench.cli.options import prices_option, quiet_option
@@ -33,6 +35,7 @@ from gpubench.spec.repetition import ONCE, Repetition
 
 if TYPE_CHECKING:
     from gpubench.measure.sweep import SweepOutcome
+    from gpubench.spec.isolation import Isolation
 
 _STOPPED = "stopped; what was measured is in {}. The same command goes on from there"
 
@@ -67,25 +70,10 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
     help="Only show what would be measured, with an estimate of the time and the money. Nothing is "
     "measured or written.",
 )
-@click.option(
-    "--on",
-    cls=Option,
-    section="Cluster",
-    metavar="ray[:HOST:PORT]",
-    help="Measure on the nodes of a Ray cluster: ray is the one of this machine or of RAY_ADDRESS, "
-    "ray:HOST:PORT another one, and ray:local starts one here. Each instance of the sweep is then "
-    "measured on a node of its type.",
-)
-@click.option(
-    "--share-nodes",
-    cls=Option,
-    section="Cluster",
-    is_flag=True,
-    help="Leave the CPUs of the nodes to other work of the cluster too, which then disturbs the "
-    "measurement. Without it, the sweep reserves whole nodes.",
-)
+@cluster_options
 @require_option
 @repeat_options
+@isolation_options
 @objective_options(
     required=False,
     text="Find the setting that serves the most within an objective, for example p95:100ms. Each "
@@ -100,8 +88,6 @@ def command(
     quiet: bool,
     max_cells: int,
     dry_run: bool,
-    on: str | None,
-    share_nodes: bool,
     require: str | None,
     objective: str | None,
     tolerance: float | None,
@@ -126,6 +112,8 @@ def command(
         raise InputError("--output: it is empty; give a directory or a URL")
     repeated, flags = repetition(flags)
     wanted = search_settings(objective, tolerance, probes)
+    isolated, flags = isolation(flags, searches=wanted is not None)
+    cluster, flags = chosen_cluster(flags, searches=wanted is not None, dry_run=dry_run)
     if wanted is not None and repeated != ONCE:
         raise InputError(
             "--repeats, --until, --max-time and --fresh: with --objective every setting is "
@@ -139,13 +127,9 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
-    if on is not None:
-        where = _cluster(on, wanted, dry_run)
-        return _on_ray(
-            grids, output, where, share_nodes, quiet, max_cells, repeated, require, metrics
-        )
-    if share_nodes:
-        raise InputError("--share-nodes: it belongs to --on ray; add that, or leave it out")
+    if cluster is not None:
+        swept = _on_cluster(grids, output, cluster, quiet, max_cells, repeated, isolated, metrics)
+        return _show(swept, output, quiet, require)
     if dry_run:
         return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
@@ -154,7 +138,7 @@ def command(
     with displayed(Listeners(progress, metrics), quiet) as listener, foreign_code(quiet):
         from gpubench.measure.sweep import sweep_grids
 
-        swept = sweep_grids(grids, output, listener, max_cells, repeated)
+        swept = sweep_grids(grids, output, listener, max_cells, repeated, isolated)
     if not swept.interrupted:
         progress.tell_where_time_went()
     return _show(swept, output, quiet, require)
@@ -173,43 +157,26 @@ def _show(swept: SweepOutcome, output: str, quiet: bool, require: str | None) ->
     return status(swept.results, require)
 
 
-def _cluster(on: str, wanted: SearchSettings | None, dry_run: bool) -> str:
-    """Where --on says to measure. Raises InputError for what cannot be done there."""
-    from gpubench.launch.ray_cluster import parse_on
-
-    if wanted is not None:
-        raise InputError(
-            "--objective: a search runs on one machine, not with --on; leave one of the two out"
-        )
-    if dry_run:
-        raise InputError(
-            "--dry-run: it shows what this machine would measure; leave --on out, or see gpubench "
-            "launch for an estimate of several machines"
-        )
-    return parse_on(on)
-
-
-def _on_ray(
+def _on_cluster(
     grids: Sequence[Grid],
     output: str,
-    where: str,
-    share_nodes: bool,
+    cluster: ChosenCluster,
     quiet: bool,
     max_cells: int,
     repeated: Repetition,
-    require: str | None,
+    isolated: Isolation,
     metrics: Progress,
-) -> int:
-    """Let the nodes of a Ray cluster measure."""
+) -> SweepOutcome:
+    """Let the nodes of a cluster measure."""
     # There is no display: it shows one cell, and several are measured at the same time.
     progress = Listeners(CellProgress(quiet, repeated), metrics)
     with foreign_code(quiet):
         from gpubench.launch.ray_sweep import sweep_on_ray
 
-        swept = sweep_on_ray(
-            grids, output, where, progress, max_cells, repeated, share_nodes=share_nodes
+        return sweep_on_ray(
+            *(grids, output, cluster.address, progress, max_cells, repeated, isolated),
+            share_nodes=cluster.share_nodes,
         )
-    return _show(swept, output, quiet, require)
 
 
 def _dry_run(

@@ -29,26 +29,48 @@ def exclusive(
     afterwards. Without `wait`, raises LockHeld if another process has the lock. Raises OSError if
     the file cannot be created, or if the file system has no locks.
     """
-    handle, is_writable = _locked(path, wait, mode)
+    with _held(path, fcntl.LOCK_EX, wait, holder, remove, mode):
+        yield
+
+
+@contextmanager
+def shared(path: Path, wait: bool = True, holder: str = "", mode: int = 0o600) -> Iterator[None]:
+    """As `exclusive`, but several processes may hold the lock in this way at once.
+
+    `holder` is that of the process which was the last to begin.
+    """
+    with _held(path, fcntl.LOCK_SH, wait, holder, False, mode):
+        yield
+
+
+@contextmanager
+def _held(
+    path: Path, kind: int, wait: bool, holder: str, remove: bool, mode: int
+) -> Iterator[None]:
+    handle, is_writable = _locked(path, kind, wait, mode)
     try:
-        if holder and is_writable:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, holder.encode(), 0)
+        text = holder.encode()
+        if text and is_writable and os.pread(handle, len(text) + 1, 0) != text:
+            os.pwrite(handle, text, 0)
+            # Not before: ext4 writes a file to the disk at once that was emptied and written again.
+            os.ftruncate(handle, len(text))
         yield
     finally:
         if remove:
             # The lock is still held here, so that no process waits for a removed file.
             with suppress(OSError):
                 path.unlink()
+        # A process that was forked meanwhile has the open file, too, and would keep the lock.
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 
-def _locked(path: Path, wait: bool, mode: int) -> tuple[int, bool]:
+def _locked(path: Path, kind: int, wait: bool, mode: int) -> tuple[int, bool]:
     """(the open file, whether it can be written)."""
     while True:
         handle, is_writable = _opened(path, mode)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
             if _is_same(handle, path):
                 return handle, is_writable
         except BlockingIOError:
@@ -67,10 +89,12 @@ def _opened(path: Path, mode: int) -> tuple[int, bool]:
         handle, is_writable = os.open(path, flags | os.O_RDWR | os.O_CREAT, mode), True
     except PermissionError:  # another user's file, which can be locked all the same
         handle, is_writable = os.open(path, flags | os.O_RDONLY), False
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise OSError(errno.ENXIO, "it is not a regular file", str(path))
-    return handle, is_writable
+    # A second name may be a link of another user to any file of this one: it is not written to.
+    return handle, is_writable and status.st_nlink == 1
 
 
 def _is_same(handle: int, path: Path) -> bool:

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +193,8 @@ class Cluster:
                 found.append(node)
         return found
 
-    def start(self, node: RayNode, instance: str | None, exclusive: bool) -> Any:
-        """A NodeWorker on this node, which reserves it: all its CPUs and GPUs.
+    def start(self, node: RayNode, arguments: Sequence[object], exclusive: bool) -> Any:
+        """A NodeWorker with these arguments on a node: it reserves all CPUs and GPUs of the node.
 
         If it is not `exclusive`, it reserves all GPUs and one CPU.
         """
@@ -208,4 +208,4 @@ class Cluster:
             num_cpus=node.cpus if exclusive else min(1.0, node.cpus),
             num_gpus=node.gpus,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-        ).remote(instance)
+        ).remote(*arguments)

@@ -226,7 +226,9 @@ class RaySweep:
         ]
         self._processes.measure(process, cells)
 
-    def _repeat(self, turn: Turn) -> Repeat:
+    def _repeat(self, turn: Turn) -> Repeat | None:
+        if self._repeats == 1:
+            return None
         return Repeat(
             number=turn.number,
             of=self._repeats,
@@ -261,7 +263,7 @@ class RaySweep:
         failure = Failure(stage="process", message=reason)
         machine = self._types[self._type_of[turn.of]].machine
         result = assemble(turn.of.cell, _environment(machine), Attempt(error=failure))
-        result.repeat = self._repeat(turn) if self._repeats > 1 else None
+        result.repeat = self._repeat(turn)
         turn.of.directory.store(turn.name, cell_files(result, None))
         self._ended("no node" if process is None else process.name, turn, result, 0.0)
 

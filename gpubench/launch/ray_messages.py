@@ -27,6 +27,14 @@ class NodeFacts(_Message):
     priority: int  # nice value of the process that measures; 0 is the usual one
 
 
+class NodeSettings(_Message):
+    """How the nodes measure, as a person asked for it."""
+
+    isolate: bool  # each engine in a process of its own
+    max_cell_s: float
+    fresh: bool  # each repeat in a process of its own
+
+
 class AskedCell(_Message):
     """One cell of the sweep, as it was asked for. A node fills in the defaults."""
 
@@ -49,7 +57,7 @@ class NodeCell(_Message):
 
     spec: Spec  # all defaults are filled in
     allow_code: bool
-    repeat: Repeat  # `process` is that of the program; the process that measures puts in its own
+    repeat: Repeat | None  # part of the document; its `process` is replaced
 
 
 ASKED = TypeAdapter(list[AskedCell])

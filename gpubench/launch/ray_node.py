@@ -6,7 +6,7 @@ Ray starts a `NodeWorker` in a process of its own on each node. This file does n
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,11 +14,24 @@ from pathlib import Path
 from platform import python_version
 
 from gpubench.cells.resolve import cell_of, resolve
-from gpubench.errors import InputError
-from gpubench.launch.ray_messages import ANSWERS, ASKED, JOB, AskedCell, NodeAnswer, NodeFacts
+from gpubench.errors import GpubenchError, InputError
+from gpubench.launch.ray_messages import (
+    ANSWERS,
+    ASKED,
+    JOB,
+    AskedCell,
+    NodeAnswer,
+    NodeFacts,
+    NodeSettings,
+)
+from gpubench.measure.cell import Bench
 from gpubench.measure.environment import DISTRIBUTION
+from gpubench.measure.fresh import THIS_PROCESS
+from gpubench.measure.isolated import EngineProcesses
 from gpubench.pricing.names import parse_price_name
-from gpubench.results.run_directory import cell_files
+from gpubench.results.result import Repeat
+from gpubench.results.run_directory import CellFiles, cell_files
+from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine, this_machine
 
@@ -37,53 +50,79 @@ CellReport = tuple[bytes, bytes | None] | None
 
 
 class NodeWorker:
-    """Measures jobs on its node, one after another. Each method takes and returns JSON."""
+    """Measures jobs on its node, one after another. Its methods take and return JSON.
 
-    def __init__(self, instance: str | None) -> None:
-        """`instance` is the type that Ray's description of the node names, if it names one."""
+    The cells of a job share an engine. As in a sweep of one machine, cells that run foreign code
+    are measured in a process of their own: see gpubench.measure.isolated.
+    """
+
+    def __init__(self, instance: str | None, settings: bytes) -> None:
+        """`instance` is the type that Ray's description of the node names, if it names one.
+
+        `settings` are NodeSettings.
+        """
         _measure_as_a_command_would()
         machine = this_machine()
         self._machine = replace(machine, instance=machine.instance or instance)
+        self._settings = NodeSettings.model_validate_json(settings)
+        self._processes = EngineProcesses(
+            self._machine, max_cell_s=self._settings.max_cell_s, fresh=self._settings.fresh
+        )
+        self._bench = Bench(self._machine).__enter__()
 
     def facts(self) -> bytes:
         """NodeFacts of this node."""
-        return (
-            NodeFacts(
-                machine=self._machine,
-                versions=software_versions(),
-                priority=os.getpriority(os.PRIO_PROCESS, 0),
-            )
-            .model_dump_json()
-            .encode()
+        facts = NodeFacts(
+            machine=self._machine,
+            versions=software_versions(),
+            priority=os.getpriority(os.PRIO_PROCESS, 0),
         )
+        return facts.model_dump_json().encode()
 
     def plan(self, asked: bytes) -> bytes:
         """A NodeAnswer for each AskedCell."""
-        answers = answers_of(ASKED.validate_json(asked), self._machine)
+        resolved = self._processes.resolve if self._settings.isolate else resolve
+        answers = answers_of(ASKED.validate_json(asked), self._machine, resolved)
+        self._processes.end_process()
         return ANSWERS.dump_json(answers, exclude_unset=True)
 
     def measure(self, job: bytes) -> Iterator[CellReport]:
-        """Measure the NodeCells of a job one after another. They share an engine."""
-        from gpubench.measure.cell import Bench
-        from gpubench.measure.fresh import THIS_PROCESS
+        """Measure the NodeCells of a job one after another.
 
-        with Bench(self._machine) as bench:
-            for asked in JOB.validate_json(job):
-                yield None
-                spec = asked.spec.model_copy(update={"allow_code": asked.allow_code})
-                result = bench.measure(cell_of(spec))
-                repeat = asked.repeat.model_copy(update={"process": THIS_PROCESS})
-                result.repeat = repeat if repeat.of > 1 else None
-                files = cell_files(result, result.samples)
-                yield files.document, files.samples
+        Raises GpubenchError if a batch hangs in this process: it must not measure any more.
+        """
+        for asked in JOB.validate_json(job):
+            yield None
+            spec = asked.spec.model_copy(update={"allow_code": asked.allow_code})
+            files = self._measured(cell_of(spec), asked.repeat)
+            yield files.document, files.samples
+            if self._bench.has_hung_batch:
+                raise GpubenchError("a batch of its last cell hung")
+        # The next job builds its own engine, even if that is the same one in the next round.
+        self._processes.end_process()
+        self._bench.forget_engine()
+
+    def _measured(self, cell: Cell, repeat: Repeat | None) -> CellFiles:
+        fresh = self._settings.fresh
+        if fresh or (self._settings.isolate and cell.service is None):
+            return self._processes.measure(cell, repeat).files
+        result = self._bench.measure(cell)
+        result.repeat = repeat and repeat.model_copy(update={"process": THIS_PROCESS})
+        return cell_files(result, result.samples)
 
 
-def answers_of(asked: Sequence[AskedCell], machine: Machine) -> list[NodeAnswer]:
-    """What this machine can measure, in the same order."""
-    return [_answer(each, machine) for each in asked]
+def answers_of(
+    asked: Sequence[AskedCell],
+    machine: Machine,
+    resolved: Callable[[Spec, Machine], Cell] = resolve,
+) -> list[NodeAnswer]:
+    """What this machine can measure, in the same order. `resolved` is as `resolve`."""
+    return [_answer(each, machine, resolved) for each in asked]
 
 
-def _answer(asked: AskedCell, machine: Machine) -> NodeAnswer:
+def _answer(
+    asked: AskedCell, machine: Machine, resolved: Callable[[Spec, Machine], Cell]
+) -> NodeAnswer:
     if asked.only_on not in {None, "cuda" if machine.gpus else "cpu"}:
         return NodeAnswer()
     spec = asked.spec.model_copy(update={"allow_code": asked.allow_code})
@@ -93,7 +132,7 @@ def _answer(asked: AskedCell, machine: Machine) -> NodeAnswer:
             return NodeAnswer()
         spec = spec.model_copy(update={"instance": here})
     try:
-        return NodeAnswer(cell=resolve(spec, machine).spec)
+        return NodeAnswer(cell=resolved(spec, machine).spec)
     except InputError as error:
         return NodeAnswer(refusal=str(error))
 

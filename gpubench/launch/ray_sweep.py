@@ -17,7 +17,7 @@ from gpubench.errors import InputError
 from gpubench.launch.ray_admission import other_answer, refusal, remark
 from gpubench.launch.ray_cluster import connected
 from gpubench.launch.ray_dispatch import NODE_WAIT_S, RaySweep
-from gpubench.launch.ray_messages import ASKED
+from gpubench.launch.ray_messages import ASKED, NodeSettings
 from gpubench.launch.ray_plan import (
     NodeType,
     asked_cells,
@@ -30,6 +30,7 @@ from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell
 from gpubench.measure.sweep import SweepOutcome, stored_results
 from gpubench.results.run_directory import open_run
+from gpubench.spec.isolation import TOGETHER, Isolation
 from gpubench.spec.repetition import ONCE, Repetition
 
 _POLL_S = 1.0
@@ -42,6 +43,7 @@ def sweep_on_ray(
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
     repetition: Repetition = ONCE,
+    isolation: Isolation = TOGETHER,
     *,
     share_nodes: bool = False,
     node_wait_s: float = NODE_WAIT_S,
@@ -59,9 +61,12 @@ def sweep_on_ray(
     progress = progress or Progress()
     asked = asked_cells(grids, max_cells)
     directory = open_run(output)
+    settings = NodeSettings(
+        isolate=isolation.isolate, max_cell_s=isolation.max_cell_s, fresh=repetition.fresh
+    )
     with (
         connected(where) as cluster,
-        NodeProcesses(cluster, wanted_instances(asked), exclusive=not share_nodes) as processes,
+        NodeProcesses(cluster, wanted_instances(asked), settings, not share_nodes) as processes,
     ):
         message = ASKED.dump_json(asked, exclude_unset=True)
         types = chosen_types(_node_types(message, processes, progress))

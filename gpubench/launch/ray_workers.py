@@ -19,7 +19,14 @@ from typing import Any, Literal, Self
 
 from gpubench.errors import one_line
 from gpubench.launch.ray_cluster import Cluster, RayNode
-from gpubench.launch.ray_messages import ANSWERS, JOB, NodeAnswer, NodeCell, NodeFacts
+from gpubench.launch.ray_messages import (
+    ANSWERS,
+    JOB,
+    NodeAnswer,
+    NodeCell,
+    NodeFacts,
+    NodeSettings,
+)
 from gpubench.launch.ray_node import CellReport
 from gpubench.results.run_directory import CellFiles
 
@@ -74,9 +81,16 @@ class NodeEvent:
 class NodeProcesses:
     """The worker processes of a cluster. The end of the block ends them."""
 
-    def __init__(self, cluster: Cluster, instances: frozenset[str], exclusive: bool) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        instances: frozenset[str],
+        settings: NodeSettings,
+        exclusive: bool,
+    ) -> None:
         """`instances` are the types that the sweep compares, for nodes with custom resources."""
         self._cluster, self._instances, self._exclusive = cluster, instances, exclusive
+        self._settings = settings.model_dump_json().encode()
         self.all: list[NodeProcess] = []
         self._deaths: Counter[str] = Counter()  # by node, since it last measured a cell
         self._left_out: set[str] = set()  # nodes
@@ -94,7 +108,8 @@ class NodeProcesses:
         for node in self._cluster.nodes():
             if node.id not in taken:
                 instance = node.instance(self._instances)
-                handle = self._cluster.start(node, instance, self._exclusive)
+                arguments = (instance, self._settings)
+                handle = self._cluster.start(node, arguments, self._exclusive)
                 self.all.append(NodeProcess(node, handle, instance, handle.facts.remote()))
 
     def plan(self, process: NodeProcess, asked: bytes) -> None:

@@ -27,6 +27,7 @@ from gpubench.spec.cell import Cell
 from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
+from gpubench.system.device_locks import locked_devices
 from gpubench.system.garbage import LongLived
 from gpubench.system.interrupts import Deferral, raise_if_received, received
 from gpubench.system.machine import Machine, this_machine
@@ -113,8 +114,13 @@ class Bench:
     def measure(self, cell: Cell, keep: Keep | None = None) -> Result:
         """Measure one cell; see `run`.
 
-        `keep` is called with the complete result, before a Ctrl-C can interrupt it.
+        `keep` is called with the complete result, before a Ctrl-C can interrupt it. If another
+        process measures on a device of the cell, it waits for that process first.
         """
+        with locked_devices(cell.devices, self._progress.waits):
+            return self._measure(cell, keep)
+
+    def _measure(self, cell: Cell, keep: Keep | None) -> Result:
         self._times = StageTimes()
         here = environment(self._machine, cell)
         attempt = Attempt(times=self._times)

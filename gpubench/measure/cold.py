@@ -44,6 +44,7 @@ from gpubench.results.run_directory import RunDirectory, cold_name, open_run
 from gpubench.spec.repetition import MOST_REPEATS
 from gpubench.spec.spec import Spec
 from gpubench.statistics.cold_starts import figures_of, settled_after, unsettled_note
+from gpubench.system.device_locks import locked_devices
 from gpubench.system.machine import this_machine
 from gpubench.system.page_cache import DroppedFiles, drop
 
@@ -192,7 +193,8 @@ def _measure(
     try:
         progress.start_begins(0, len(missing), None)
         began = time.monotonic()
-        first, child = _start(settings, 0, UNKNOWN, options.build_cache, list_files=True)
+        with locked_devices(result.spec.devices, progress.waits):
+            first, child = _start(settings, 0, UNKNOWN, options.build_cache, list_files=True)
         elapsed_s = [time.monotonic() - began]
         progress.start_ended(first, elapsed_s[0] * len(missing))
         update: dict[str, object] = {
@@ -210,10 +212,11 @@ def _measure(
             left_s = None if mean_s is None else mean_s * (len(missing) - number + 1)
             progress.start_begins(number, len(missing), left_s)
             began = time.monotonic()
-            dropped = drop(child.told["files"]) if state == "cold" else None
-            start, _ = _start(
-                settings, len(result.starts) + 1, state, options.build_cache, dropped=dropped
-            )
+            with locked_devices(result.spec.devices, progress.waits):
+                dropped = drop(child.told["files"]) if state == "cold" else None
+                start, _ = _start(
+                    settings, len(result.starts) + 1, state, options.build_cache, dropped=dropped
+                )
             result = keep(result.model_copy(update={"starts": [*result.starts, start]}))
             elapsed_s.append(time.monotonic() - began)
             progress.start_ended(start, None)

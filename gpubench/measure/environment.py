@@ -14,13 +14,16 @@ from gpubench.system.machine import Machine
 DISTRIBUTION = "gpubench-inference"
 
 
-def environment(machine: Machine, cell: Cell) -> Environment:
-    """The machine and the versions of the software, as the result of `cell` stores them."""
+def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Environment:
+    """The machine and the versions of the software, as the result of `cell` stores them.
+
+    Without `imports_torch` it does not say for which version of CUDA torch was built.
+    """
     cuda = driver = None
     names = list(machine.gpus)
     if not cell.on_cpu:
         driver = _driver_version()
-        if cell.service is not None:  # torch is not used
+        if cell.service is not None or not imports_torch:
             names = [gpu.name for gpu in gpus.visible_gpus()]
         else:
             import torch

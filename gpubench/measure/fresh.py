@@ -1,7 +1,8 @@
-"""Measures one repeat of a cell in a new process, and writes its document from there.
+"""Makes one repeat of a search in a new process, and writes its document from there.
 
 A process decides many things once: where its memory lies, in which order it loads what, which of
-several equal kernels it chooses. Repeats in one process share these decisions.
+several equal kernels it chooses. Repeats in one process share these decisions. Repeats of a cell
+have processes of their own through gpubench.measure.isolated.
 """
 
 from __future__ import annotations
@@ -12,23 +13,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from pydantic import BaseModel
 
-from gpubench.cells.resolve import cell_of
 from gpubench.errors import InputError
-from gpubench.measure.assemble import Attempt, assemble
-from gpubench.measure.cell import Bench
-from gpubench.measure.environment import environment
 from gpubench.measure.progress import Progress
-from gpubench.results.result import Failure, Repeat, Result
+from gpubench.results.result import Repeat
 from gpubench.results.run_directory import RunDirectory, open_run
-from gpubench.spec.cell import Cell
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import ENDING
-from gpubench.system.machine import Machine
 
 THIS_PROCESS = secrets.token_hex(4)  # the name of this process in documents
 
@@ -40,15 +34,14 @@ _START = (
 
 
 class RepeatRequest(BaseModel):
-    """What the new process measures, and where it writes the document."""
+    """What the new process searches, and where it writes the document."""
 
-    spec: Spec  # of a cell, all defaults are filled in
+    spec: Spec
     allow_code: bool  # of the spec, which leaves it out of documents
-    search: SearchSettings | None = None  # None: the cell is measured
+    search: SearchSettings
     directory: str
     name: str
     repeat: Repeat
-    machine: Machine
 
 
 def refuse_unreachable(directory: RunDirectory) -> None:
@@ -57,36 +50,6 @@ def refuse_unreachable(directory: RunDirectory) -> None:
         raise InputError(
             f"--fresh: another process cannot write to {directory.url}; choose another --output"
         )
-
-
-def measure_in_new_process(
-    cell: Cell, directory: RunDirectory, name: str, repeat: Repeat, machine: Machine
-) -> Result:
-    """Measure `cell` in a new process, which writes the document `name` into `directory`.
-
-    If the process dies, the document has the error. On Ctrl-C the process ends as a sweep does: it
-    writes what it has measured. KeyboardInterrupt is then passed on. Raises GpubenchError if the
-    document cannot be written.
-    """
-    status = run_process(
-        RepeatRequest(
-            spec=cell.spec,
-            allow_code=cell.allow_code,
-            directory=directory.url,
-            name=name,
-            repeat=repeat,
-            machine=machine,
-        )
-    )
-    with suppress(InputError):  # there is no document
-        result = directory.read(name)
-        if result.repeat is not None and result.repeat.series == repeat.series:
-            return result
-    failure = Failure(stage="process", message=death(status))
-    result = assemble(cell, environment(machine, cell), Attempt(error=failure))
-    result.repeat = repeat
-    directory.write(name, result)
-    return result
 
 
 def run_process(request: RepeatRequest) -> int:
@@ -115,32 +78,15 @@ def run_process(request: RepeatRequest) -> int:
     return process.returncode
 
 
-def death(status: int) -> str:
-    """Why a process with this exit status has written no document."""
-    if status >= 0:
-        return f"its process ended with status {status} before it wrote a result"
-    name = f"signal {-status} ({signal.strsignal(-status)})"
-    hint = "; the machine may have too little memory" if -status == signal.SIGKILL else ""
-    return f"its process was ended by {name} before it wrote a result{hint}"
-
-
-def answer(text: bytes, search_progress: Callable[[], Progress]) -> None:
-    """In the new process: measure what a RepeatRequest says, in JSON, and write the document.
+def answer(text: bytes, progress: Callable[[], Progress]) -> None:
+    """In the new process: search what a RepeatRequest says, in JSON, and write the document.
 
     Raises KeyboardInterrupt on Ctrl-C, when what was measured is written.
     """
+    from gpubench.measure.search_rounds import search_and_write
+
     request = RepeatRequest.model_validate_json(text)
     spec = request.spec.model_copy(update={"allow_code": request.allow_code})
     directory = open_run(request.directory)
     repeat = request.repeat.model_copy(update={"process": THIS_PROCESS})
-    if request.search is not None:
-        from gpubench.measure.search_rounds import search_and_write
-
-        search_and_write(spec, request.search, directory, request.name, repeat, search_progress())
-        return
-
-    def keep(result: Result) -> None:
-        result.repeat = repeat
-        directory.write(request.name, result, result.samples)
-
-    Bench(request.machine).measure(cell_of(spec), keep)
+    search_and_write(spec, request.search, directory, request.name, repeat, progress())

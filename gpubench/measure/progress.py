@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,12 +32,12 @@ class Opening:
 class Progress:
     """Receives the progress of a measurement. No method is called while requests are measured.
 
-    The methods of this class do nothing; override the ones that you need. `run` calls `stage`. A
-    sweep calls `stage` and the methods about cells; a sweep on a cluster calls `planned` and the
-    methods about nodes; a search calls `stage` and the methods about probes; a sweep with an
-    objective calls these, `planned` and the methods about settings; cold starts call those about
-    starts. Each but the last calls `measured`. In each `spec` all defaults
-    are filled in.
+    The methods of this class do nothing, except `waits`; override the ones that you need. `run`
+    calls `stage`. A sweep calls `stage` and the methods about cells; a sweep on a cluster calls
+    `planned` and the methods about nodes; a search calls `stage` and the methods about probes; a
+    sweep with an objective calls these, `planned` and the methods about settings; cold starts call
+    those about starts. Each but the last calls `measured`, and each may call `waits`. In each
+    `spec` all defaults are filled in.
     """
 
     def stage(self, name: str) -> None:
@@ -55,6 +57,17 @@ class Progress:
 
         The result is complete and kept. It has its samples, unless another process measured it.
         """
+
+    def waits(self, reason: str) -> None:
+        """The measurement waits until another process has measured. `reason` is a line of text.
+
+        This class prints it on standard error: otherwise nobody would know why nothing happens.
+        """
+        with suppress(OSError):
+            print(f"gpubench: {reason}", file=sys.stderr, flush=True)
+
+    def process_started(self, elapsed_s: float) -> None:
+        """A process for the following cells was started, after the one before it had ended."""
 
     def planned(self, to_measure: int, measured_before: int, skipped: Mapping[str, int]) -> None:
         """A sweep begins. `skipped` counts the cells that it leaves out, by the reason.
@@ -145,11 +158,11 @@ class Progress:
 
 
 class Listeners(Progress):
-    """Tells several listeners of the progress, in this order."""
+    """Tells several listeners of the progress, in this order. It prints `waits` itself, once."""
 
     def __init__(self, *listeners: Progress) -> None:
         for name in vars(Progress):
-            if not name.startswith("_"):
+            if not name.startswith("_") and name != "waits":
                 told = [getattr(listener, name) for listener in listeners]
                 setattr(self, name, partial(_tell_all, told))
 

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from random import Random
@@ -19,7 +19,8 @@ from random import Random
 from gpubench.errors import GpubenchError
 from gpubench.measure.cell import Bench
 from gpubench.measure.engine_key import engine_key
-from gpubench.measure.fresh import THIS_PROCESS, measure_in_new_process
+from gpubench.measure.fresh import THIS_PROCESS
+from gpubench.measure.isolated import EngineProcesses, MeasuredCell
 from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
 from gpubench.measure.time_left import TimeLeft, run_seconds
@@ -117,6 +118,7 @@ def measure_rounds(
     progress: Progress,
     repetition: Repetition,
     end_on_failure: bool = False,
+    processes: EngineProcesses | None = None,
 ) -> bool:
     """Measure the missing turns of a plan. False if Ctrl-C ended it.
 
@@ -125,8 +127,9 @@ def measure_rounds(
 
     `until` and `max_time_s` of `repetition` may end the plan after a round. Its `repeats` is not
     read: the plan says how often each cell is measured. With `end_on_failure`, the plan also ends
-    after a round in which each measurement of a cell failed. Raises GpubenchError if a document
-    cannot be written, or if a batch hangs in this process.
+    after a round in which each measurement of a cell failed. `processes` measures the cells that
+    run foreign code; without it, they are measured in this process. Raises GpubenchError if a
+    document cannot be written, or if a batch hangs in this process.
     """
     repeats = Counter(turn.of for round_ in rounds for turn in round_)
     _tell_plan(rounds, missing, progress)
@@ -134,7 +137,7 @@ def measure_rounds(
     left = TimeLeft(turn.of for turn in missing)
     limits = Limits(repeats, repetition)
     measured = done = 0
-    with _measurer(rounds, machine, progress, repetition.fresh) as measure:
+    with _measurer(rounds, machine, progress, repetition.fresh, processes) as measure:
         for number, round_ in enumerate(rounds, 1):
             if limits.end_before(number):
                 break
@@ -187,23 +190,19 @@ Measure = Callable[[Turn, Repeat], Result]
 
 @contextmanager
 def _measurer(
-    rounds: Sequence[Round], machine: Machine, progress: Progress, fresh: bool
+    rounds: Sequence[Round],
+    machine: Machine,
+    progress: Progress,
+    fresh: bool,
+    processes: EngineProcesses | None,
 ) -> Iterator[Measure]:
     """A function that measures a turn and writes its document."""
-    if fresh:
-
-        def measure_fresh(turn: Turn, repeat: Repeat) -> Result:
-            result = measure_in_new_process(
-                turn.of.cell, turn.of.directory, turn.name, repeat, machine
-            )
-            progress.measured(result)
-            return result
-
-        yield measure_fresh
-        return
     several_engines = len({engine_group(turn.of) for turn in rounds[0]}) > 1
     last_round = 0
-    with Bench(machine, progress) as bench:
+    with ExitStack() as stack:
+        bench = stack.enter_context(Bench(machine, progress))
+        if fresh and processes is None:
+            processes = stack.enter_context(EngineProcesses(machine, progress, fresh=True))
 
         def measure(turn: Turn, repeat: Repeat) -> Result:
             nonlocal last_round
@@ -211,17 +210,27 @@ def _measurer(
                 # Otherwise the last engine of a round would also be the first of the next, and
                 # what it decides once would be in two rounds.
                 bench.forget_engine()
+                if processes is not None:
+                    processes.end_process()
             last_round = repeat.round
+            cell, directory = turn.of.cell, turn.of.directory
+            stored = repeat if repeat.of > 1 or fresh else None
+            if processes is not None and (fresh or cell.service is None):
+
+                def store(measured: MeasuredCell) -> None:
+                    directory.store(turn.name, measured.files)
+
+                return processes.measure(cell, stored, store).result
 
             def keep(result: Result) -> None:
-                result.repeat = repeat if repeat.of > 1 else None
-                turn.of.directory.write(turn.name, result, result.samples)
+                result.repeat = stored
+                directory.write(turn.name, result, result.samples)
 
             if bench.has_hung_batch:
                 raise GpubenchError(
                     "a batch of the last cell hung; its thread still runs and would disturb the "
                     "following cells: run the same command again to continue, or with --fresh"
                 )
-            return bench.measure(turn.of.cell, keep)
+            return bench.measure(cell, keep)
 
         yield measure

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from gpubench.errors import InputError
+from gpubench.measure.cell_process import death
 from gpubench.measure.fresh import (
     THIS_PROCESS,
     RepeatRequest,
-    death,
     refuse_unreachable,
     run_process,
 )
@@ -74,9 +74,7 @@ def search_repeatedly(
     directory = open_run(output)
     if repetition.fresh:
         refuse_unreachable(directory)
-        search_once = partial(
-            _in_new_process, settings=settings, machine=machine, progress=progress
-        )
+        search_once = partial(_in_new_process, settings=settings, progress=progress)
     else:
         search_once = partial(search_and_write, settings=settings, progress=progress)
     key = document_name(cell.spec, settings, machine)
@@ -176,7 +174,6 @@ def _in_new_process(
     directory: RunDirectory,
     name: str,
     repeat: Repeat,
-    machine: Machine,
     progress: Progress,
 ) -> None:
     """As `search_and_write`, in a new process. If it dies, the document has the error."""
@@ -188,7 +185,6 @@ def _in_new_process(
             directory=directory.url,
             name=name,
             repeat=repeat,
-            machine=machine,
         )
     )
     with suppress(InputError):  # there is no document

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
-from gpubench.measure.fresh import refuse_unreachable
+from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
     RepeatedCell,
@@ -28,6 +28,7 @@ from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
 from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
+from gpubench.spec.isolation import TOGETHER, Isolation, parse_isolation
 from gpubench.spec.repetition import ONCE, Repetition, parse_repetition
 from gpubench.system.machine import Machine, this_machine
 
@@ -51,6 +52,8 @@ def sweep(
     until: str | float | None = None,
     fresh: bool = False,
     max_time: str | float | None = None,
+    isolate: bool | None = None,
+    max_cell_time: str | float | None = None,
 ) -> list[Result]:
     """Measure a grid, or several, into the run directory `output`.
 
@@ -63,11 +66,18 @@ def sweep(
     gpubench.combine makes one result of them for each cell. `until` (0.02 or "2%"), `fresh` and
     `max_time` ("30m", or seconds) are those of the command: see docs/comparing.md.
 
+    Each engine has a process of its own, so that a crash costs only its cells. With `isolate` false
+    the cells are measured in this process. A process that reports nothing for `max_cell_time` is
+    ended: see docs/many_machines.md.
+
     Raises what `sweep_grids` raises, and KeyboardInterrupt on Ctrl-C, when everything that was
     measured is on disk.
     """
     repetition = parse_repetition(repeats, until, fresh, max_time)
-    outcome = sweep_grids(grids_of(grids, allow_code), output, progress, max_cells, repetition)
+    isolation = parse_isolation(isolate, max_cell_time)
+    outcome = sweep_grids(
+        grids_of(grids, allow_code), output, progress, max_cells, repetition, isolation
+    )
     if outcome.interrupted:
         raise KeyboardInterrupt
     return outcome.results
@@ -79,6 +89,7 @@ def sweep_grids(
     progress: Progress | None = None,
     max_cells: int = MAX_CELLS,
     repetition: Repetition = ONCE,
+    isolation: Isolation = TOGETHER,
 ) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet.
 
@@ -86,8 +97,14 @@ def sweep_grids(
     none; also raises what `measure_cells` raises.
     """
     machine = this_machine()
-    planned = sweep_cells(grids, machine, max_cells)
-    return measure_cells(planned, output, machine, progress, repetition)
+    if not isolation.isolate:
+        planned = sweep_cells(grids, machine, max_cells)
+        return measure_cells(planned, output, machine, progress, repetition)
+    with EngineProcesses(
+        machine, progress, max_cell_s=isolation.max_cell_s, fresh=repetition.fresh
+    ) as processes:
+        planned = sweep_cells(grids, machine, max_cells, processes.resolve)
+        return measure_cells(planned, output, machine, progress, repetition, processes)
 
 
 def measure_cells(
@@ -96,11 +113,13 @@ def measure_cells(
     machine: Machine,
     progress: Progress | None = None,
     repetition: Repetition = ONCE,
+    processes: EngineProcesses | None = None,
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
-    A cell that fails is stored with its error, and the sweep continues. On Ctrl-C the cell in
-    progress is stored with what was measured, and the sweep ends.
+    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the
+    sweep continues. On Ctrl-C the cell in progress is stored with what was measured, and the sweep
+    ends.
 
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
     be written, or if another sweep writes to it. Raises GpubenchError as `measure_rounds` does.
@@ -109,8 +128,6 @@ def measure_cells(
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    if repetition.fresh:
-        refuse_unreachable(directory)
     wanted = [
         RepeatedCell(cell, cell.spec.key(machine.identity), directory) for cell in planned.cells
     ]
@@ -123,7 +140,9 @@ def measure_cells(
         stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
         progress.planned(len(missing), len(stored), planned.skipped)
         tell_changed_files(stored, progress)
-        complete = measure_rounds(rounds, missing, machine, progress, repetition)
+        complete = measure_rounds(
+            rounds, missing, machine, progress, repetition, processes=processes
+        )
     return SweepOutcome(stored_results(wanted, directory, complete), interrupted=not complete)
 
 

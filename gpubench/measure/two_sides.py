@@ -79,7 +79,7 @@ def measure_two_sides(
     for cell in (a, b):
         check_prices(cell.spec.instance)
     progress = progress or Progress()
-    with _directories(output, fresh) as (directory_a, directory_b):
+    with _directories(output) as (directory_a, directory_b):
         side_a, side_b = (
             RepeatedCell(cell, cell.spec.key(machine.identity), directory)
             for cell, directory in ((a, directory_a), (b, directory_b))
@@ -103,9 +103,7 @@ def measure_two_sides(
 
 
 @contextmanager
-def _directories(
-    output: str | Path | None, fresh: bool
-) -> Iterator[tuple[RunDirectory, RunDirectory]]:
+def _directories(output: str | Path | None) -> Iterator[tuple[RunDirectory, RunDirectory]]:
     """The locked directories of both sides."""
     with ExitStack() as stack:
         if output is None:
@@ -113,11 +111,6 @@ def _directories(
         place = str(output).rstrip("/")
         if not place.strip():
             raise InputError("--output: it is empty; give a directory or a URL")
-        if fresh and place.startswith("memory:"):
-            raise InputError(
-                f"another process cannot write to {place}; choose another --output, or add "
-                "--same-process"
-            )
         a, b = open_run(f"{place}/a"), open_run(f"{place}/b")
         stack.enter_context(a.locked())
         stack.enter_context(b.locked())
