@@ -173,8 +173,9 @@ class RaySweep:
         self._looked_s = now_s
         self._processes.start_missing()
         present = {each.identity for each in self._members()}
+        is_starting = len(self._members()) < len(self._processes.all)
         for node_type in self._jobs.waiting():
-            if node_type in present:
+            if node_type in present or is_starting:  # that process may be of this type
                 self._absent_since_s.pop(node_type, None)
             elif now_s - self._absent_since_s.setdefault(node_type, now_s) >= self._node_wait_s:
                 self._give_up(node_type)

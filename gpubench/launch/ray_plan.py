@@ -78,9 +78,14 @@ def asked_cells(grids: Sequence[Grid], max_cells: int) -> list[AskedCell]:
 
 
 def wanted_instances(asked: Iterable[AskedCell]) -> frozenset[str]:
-    """The types of instance that the sweep compares: "g5.xlarge", without provider or region."""
+    """The types of instance that the sweep names: "g5.xlarge", without provider or region."""
     prices = {name for each in asked for name in each.spec.instance}
     return frozenset(parse_price_name(name).instance for name in prices)
+
+
+def names_all_instances(asked: Iterable[AskedCell]) -> bool:
+    """Whether no cell is for other machines than those that the sweep names."""
+    return all(each.spec.instance for each in asked)
 
 
 def chosen_types(types: Iterable[NodeType]) -> list[NodeType]:

@@ -22,6 +22,7 @@ from gpubench.launch.ray_plan import (
     NodeType,
     asked_cells,
     chosen_types,
+    names_all_instances,
     plan_cells,
     wanted_instances,
 )
@@ -66,8 +67,18 @@ def sweep_on_ray(
     )
     with (
         connected(where) as cluster,
-        NodeProcesses(cluster, wanted_instances(asked), settings, not share_nodes) as processes,
+        NodeProcesses(
+            cluster,
+            wanted_instances(asked),
+            settings,
+            others=not names_all_instances(asked),
+            exclusive=not share_nodes,
+        ) as processes,
     ):
+        if not cluster.nodes():
+            raise InputError(
+                "--on ray: the cluster has no node with CPUs or GPUs for work; add one (ray start)"
+            )
         message = ASKED.dump_json(asked, exclude_unset=True)
         types = chosen_types(_node_types(message, processes, progress))
         plan = plan_cells(asked, types)
@@ -94,10 +105,6 @@ def _node_types(asked: bytes, processes: NodeProcesses, progress: Progress) -> l
     differently, or if no node is free.
     """
     processes.start_missing()
-    if not processes.all:
-        raise InputError(
-            "--on ray: the cluster has no node with CPUs or GPUs for work; add one (ray start)"
-        )
     lost: list[str] = []
     while any(each.pending is not None for each in processes.all):
         processes.wait(_POLL_S)
@@ -113,7 +120,7 @@ def _node_types(asked: bytes, processes: NodeProcesses, progress: Progress) -> l
                 if hint := remark(process.known_facts):
                     progress.node_told(process.name, hint)
                 processes.plan(process, asked)
-    if not processes.all:
+    if lost and not processes.all:
         raise InputError(f"--on ray: no node can measure; {'; '.join(lost[:3])}")
     alike: dict[str, list[NodeProcess]] = defaultdict(list)
     for process in processes.all:

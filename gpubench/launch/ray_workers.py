@@ -86,10 +86,17 @@ class NodeProcesses:
         cluster: Cluster,
         instances: frozenset[str],
         settings: NodeSettings,
+        *,
+        others: bool,
         exclusive: bool,
     ) -> None:
-        """`instances` are the types that the sweep compares, for nodes with custom resources."""
-        self._cluster, self._instances, self._exclusive = cluster, instances, exclusive
+        """`instances` are the types that the sweep names.
+
+        With `others`, it is also for other nodes. Without, nodes of which Ray says that they are of
+        another type are left alone.
+        """
+        self._cluster, self._instances = cluster, instances
+        self._others, self._exclusive = others, exclusive
         self._settings = settings.model_dump_json().encode()
         self.all: list[NodeProcess] = []
         self._deaths: Counter[str] = Counter()  # by node, since it last measured a cell
@@ -106,8 +113,9 @@ class NodeProcesses:
         """Start a process on each node of the cluster that has none and was not left out."""
         taken = {process.node.id for process in self.all} | self._left_out
         for node in self._cluster.nodes():
-            if node.id not in taken:
-                instance = node.instance(self._instances)
+            instance = node.instance(self._instances)
+            is_other = instance is not None and instance not in self._instances
+            if node.id not in taken and (self._others or not is_other):
                 arguments = (instance, self._settings)
                 handle = self._cluster.start(node, arguments, self._exclusive)
                 self.all.append(NodeProcess(node, handle, instance, handle.facts.remote()))
