@@ -93,14 +93,15 @@ class NodeWorker:
         """
         for asked in JOB.validate_json(job):
             yield None
-            spec = asked.spec.model_copy(update={"allow_code": asked.allow_code})
-            files = self._measured(cell_of(spec), asked.repeat)
+            cell = cell_of(asked.spec.model_copy(update={"allow_code": asked.allow_code}))
+            files = self._measured(cell, asked.repeat)
             yield files.document, files.samples
             if self._bench.has_hung_batch:
                 raise GpubenchError("a batch of its last cell hung")
         # The next job builds its own engine, even if that is the same one in the next round.
         self._processes.end_process()
-        self._bench.forget_engine()
+        if cell.service is None:
+            self._bench.forget_engine()
 
     def _measured(self, cell: Cell, repeat: Repeat | None) -> CellFiles:
         fresh = self._settings.fresh
