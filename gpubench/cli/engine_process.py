@@ -5,13 +5,14 @@ gpubench.measure.isolated starts the first one, the template: see gpubench.syste
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from gpubench.cli.entry import console
+from gpubench.cli.entry import console, end_at_once
 from gpubench.system.interrupts import ENDING
 
 
@@ -31,6 +32,8 @@ def start() -> NoReturn:
             from gpubench.measure.isolated_child import answer
 
             answer(connection)
-            return 0
+            # Python would take half a second to free every object of torch, one by one.
+            atexit._run_exitfuncs()
+            end_at_once(0)
 
         console(main)

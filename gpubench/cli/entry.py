@@ -47,6 +47,20 @@ def console(main: Callable[[], int] = _command_line) -> NoReturn:
 
 def end(status: int) -> NoReturn:
     """End the process, whatever may hold it up."""
+    _flush()
+    core = sys.modules.get("gpubench.core")
+    if core is not None and core.abandoned_workers():
+        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
+    sys.exit(status)
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End the process without freeing its objects and without waiting for its threads."""
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     streams = sys.modules.get("gpubench.cli.streams")
     if streams is not None:
         from contextlib import suppress
@@ -54,7 +68,3 @@ def end(status: int) -> NoReturn:
         with suppress(OSError):  # what main has told already
             streams.flush()
         sys.stdout = sys.stderr  # what foreign code may still print is no result
-    core = sys.modules.get("gpubench.core")
-    if core is not None and core.abandoned_workers():
-        os._exit(status)  # a hung batch still runs in a thread, and would keep Python from ending
-    sys.exit(status)

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from gpubench.measure.cell_channel import Channel, Message
-from gpubench.system.process_template import ProcessEnded, Template
+from gpubench.system.process_template import ProcessEnded, ProcessSilent, Template
 
 # Between the signal that asks a process to end and the one that ends it.
 GRACE_S = 10.0
@@ -20,7 +20,7 @@ class CellProcess:
     def __init__(self, template: Template, modules: list[str], timeout_s: float) -> None:
         """Fork it. `modules` are imported before.
 
-        Raises ProcessEnded if the template ends, and TimeoutError.
+        Raises ProcessEnded if the template ends, and ProcessSilent.
         """
         self._template = template
         self._channel = Channel(template.fork(modules, timeout_s))
@@ -34,7 +34,7 @@ class CellProcess:
     def receive(self, timeout_s: float | None) -> tuple[Message, list[bytes]]:
         """The next message. What a process has sent before its end is received.
 
-        Raises ProcessEnded, and TimeoutError.
+        Raises ProcessEnded and ProcessSilent.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         control, connection = self._template.control, self._channel.connection
@@ -45,7 +45,7 @@ class CellProcess:
             sources = [control, connection] if self._is_open else [control]
             ready, _, _ = select.select(sources, [], [], left_s)
             if not ready:
-                raise TimeoutError
+                raise ProcessSilent(timeout_s or 0.0)
             if control in ready:
                 self._status = self._template.answer()
                 self._channel.read_all()

@@ -11,41 +11,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Timer
 from typing import Self
 
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import GpubenchError, InputError
-from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.cell_channel import CellRequest, Message, SpecRequest
 from gpubench.measure.cell_process import GRACE_S, CellProcess, death
 from gpubench.measure.engine_key import engine_key
-from gpubench.measure.environment import environment
+from gpubench.measure.measured_cell import MeasuredCell, cell_in, failed_cell, with_failure
 from gpubench.measure.progress import Opening, Progress
-from gpubench.results.parquet import from_parquet
-from gpubench.results.result import Failure, Repeat, Result, parse_result
-from gpubench.results.run_directory import CellFiles, cell_files
+from gpubench.results.result import Failure, Repeat
+from gpubench.results.run_directory import CellFiles
 from gpubench.spec.cell import Cell
 from gpubench.spec.isolation import DEFAULT_MAX_CELL_S
 from gpubench.spec.spec import Spec
-from gpubench.statistics.windows import counted_samples
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine
-from gpubench.system.process_template import ProcessEnded, Template
+from gpubench.system.process_template import ProcessEnded, ProcessSilent, Template
 
 _LONGEST_WARMUP_S = 60.0  # of --warmup auto
 _LONGEST_START_S = 600.0
 _NO_ENGINE = "none"
+# What each process with an engine imports: torch itself needs torch._dynamo to count operations.
+_SLOW_MODULES = (
+    "gpubench.measure.isolated_child",
+    "gpubench.measure.engine",
+    "torch._dynamo",
+    "pyarrow.parquet",
+)
 _START = "from gpubench.cli.engine_process import start; start()"
-
-
-@dataclass(frozen=True)
-class MeasuredCell:
-    """What a process measured, perhaps with an error."""
-
-    result: Result  # with its samples
-    files: CellFiles  # RunDirectory.store takes them
 
 
 class EngineProcesses:
@@ -121,11 +116,12 @@ class EngineProcesses:
             try:
                 process = self._process_for(_NO_ENGINE)
                 process.send({"resolve": request.model_dump(mode="json", exclude_unset=True)})
-                message, _ = process.receive(self._max_cell_s)
-            except (ProcessEnded, TimeoutError) as error:
-                self._forget_process()
+                message, _ = process.receive(_LONGEST_START_S)
+            except (ProcessEnded, ProcessSilent) as error:
+                if self._presses:
+                    raise KeyboardInterrupt from None
                 raise GpubenchError(
-                    f"the settings cannot be checked in a new process: {self._why(error)}"
+                    f"the settings cannot be checked in a new process: {_why(error)}"
                 ) from None
         if message["event"] == "refused":
             raise InputError(message["reason"])
@@ -144,16 +140,13 @@ class EngineProcesses:
     def _interruptible(self) -> Iterator[None]:
         """On a signal, the block goes on until the process has ended, and raises KeyboardInterrupt.
 
-        Any other error of the block ends the process at once.
+        An error in the block ends the process at once.
         """
         self._presses, self._is_measuring = 0, False
         with Deferral() as deferral:
             deferral.begin(self._interrupt)
             try:
                 yield
-            except GpubenchError:
-                if not deferral.pressed:
-                    raise
             except BaseException:  # also a KeyboardInterrupt of a handler of the calling program
                 if self._template is not None:
                     self._template.kill()
@@ -167,15 +160,6 @@ class EngineProcesses:
         self.end_process()
         if self._template is not None and self._template.has_ended:
             self._end_template()
-
-    def _why(self, error: ProcessEnded | TimeoutError) -> str:
-        """Why a process has written no result."""
-        if isinstance(error, ProcessEnded):
-            return death(error.status)
-        return (
-            f"its process reported nothing for {self._max_cell_s:g} s and was ended; a larger "
-            "--max-cell-time gives it more time"
-        )
 
     def _end_template(self) -> None:
         if self._template is not None:
@@ -201,17 +185,14 @@ class EngineProcesses:
         """The measured cell. None: this program was interrupted before anything was measured."""
         engine = repr(engine_key(cell))
         if engine in self._failures:
-            return self._without_samples(cell, repeat, self._failures[engine])
+            return failed_cell(cell, self._machine, repeat, self._failures[engine])
         partial = None
         try:
-            measured = self._ask(cell, repeat, engine)
-            if measured.result.error is not None:
-                self.end_process()  # an error may leave a CUDA context that cannot be used
-            return measured
+            return self._ask(cell, repeat, engine)
         except ProcessEnded as end:
-            reason = self._why(end)
-        except TimeoutError as silence:
-            reason = self._why(silence)
+            reason = _why(end)
+        except ProcessSilent as silence:
+            reason = _why(silence)
             partial = self._end_early()
         self._forget_process()
         if self._presses:
@@ -220,12 +201,11 @@ class EngineProcesses:
         if engine not in self._made:
             self._failures[engine] = failure
         if partial is None:
-            return self._without_samples(cell, repeat, failure)
-        result = partial.result.model_copy(update={"error": failure})
-        return MeasuredCell(result, cell_files(result, partial.result.samples))
+            return failed_cell(cell, self._machine, repeat, failure)
+        return with_failure(partial, failure)
 
     def _ask(self, cell: Cell, repeat: Repeat | None, engine: str) -> MeasuredCell:
-        """Let a process measure the cell. Raises ProcessEnded, and TimeoutError."""
+        """Let a process measure the cell. Raises ProcessEnded and ProcessSilent."""
         process = self._process_for(engine, imports_torch=cell.service is None)
         request = CellRequest(
             spec=cell.spec, allow_code=cell.allow_code, repeat=repeat, machine=self._machine
@@ -267,10 +247,10 @@ class EngineProcesses:
             self._stage = "start"
             if self._template is None:
                 self._template = Template(_START)
-            modules = ["gpubench.measure.engine", *self._libraries] if imports_torch else []
+            modules = [*_SLOW_MODULES, *self._libraries] if imports_torch else []
             try:
                 self._process = CellProcess(self._template, modules, _LONGEST_START_S)
-            except TimeoutError:
+            except ProcessSilent:
                 self._template.kill()
                 raise
             self._engine = engine
@@ -279,14 +259,11 @@ class EngineProcesses:
 
     def _received(self, message: Message, data: list[bytes]) -> MeasuredCell:
         self._libraries = message["imported"]
-        document, *samples = data
-        result = parse_result(document.decode(), "a measured cell")
-        if samples:
-            found = from_parquet(samples[0], "a measured cell")
-            result.with_samples(found, counted_samples(found, result.window.counted)[0])
-        if message["has_hung_batch"]:
-            self.end_process()  # its thread still runs and would disturb the following cells
-        return MeasuredCell(result, CellFiles(document, samples[0] if samples else None))
+        measured = cell_in(CellFiles(data[0], data[1] if len(data) > 1 else None))
+        if measured.result.error is not None or message["has_hung_batch"]:
+            # An error may leave a CUDA context that cannot be used, and a hung batch a thread.
+            self.end_process()
+        return measured
 
     def _end_early(self) -> MeasuredCell | None:
         """End a process that is overdue. Returns what it has measured, if it has."""
@@ -302,12 +279,16 @@ class EngineProcesses:
                 process.send({"event": "told"})
         except ProcessEnded:
             return None
-        except TimeoutError:
+        except ProcessSilent:
             process.kill()
             return None
 
-    def _without_samples(self, cell: Cell, repeat: Repeat | None, failure: Failure) -> MeasuredCell:
-        here = environment(self._machine, cell, imports_torch=False)
-        result = assemble(cell, here, Attempt(error=failure))
-        result.repeat = repeat
-        return MeasuredCell(result, cell_files(result, None))
+
+def _why(error: ProcessEnded | ProcessSilent) -> str:
+    """Why a process has written no result."""
+    if isinstance(error, ProcessEnded):
+        return death(error.status)
+    return (
+        f"its process reported nothing for {error.seconds:g} s and was ended; a larger "
+        "--max-cell-time gives it more time"
+    )

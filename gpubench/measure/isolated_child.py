@@ -15,8 +15,9 @@ from gpubench.measure.progress import Opening, Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import cell_files
 
-# Libraries that models are made with, and that take long to import.
-_SLOW_LIBRARIES = ("torchvision", "transformers")
+# They take long to import, and not every cell needs them. pyarrow imports pandas if there is one.
+_SLOW_LIBRARIES = ("torchvision", "transformers", "pandas", "pyarrow")
+_MOST = 2000  # of their modules: the names must fit into one message
 
 
 def answer(connection: socket.socket) -> None:
@@ -27,19 +28,15 @@ def answer(connection: socket.socket) -> None:
     channel = Channel(connection)
     name = secrets.token_hex(4)
     bench: Bench | None = None
-    try:
-        while (received := channel.receive()) is not None:
-            message, _ = received
-            if "resolve" in message:
-                channel.send(_resolved(SpecRequest.model_validate(message["resolve"])))
-                continue
-            request = CellRequest.model_validate(message["measure"])
-            if bench is None:
-                bench = Bench(request.machine, _Told(channel)).__enter__()
-            _measure(request, channel, bench, name)
-    finally:
-        if bench is not None:
-            bench.__exit__()
+    while (received := channel.receive()) is not None:
+        message, _ = received
+        if "resolve" in message:
+            channel.send(_resolved(SpecRequest.model_validate(message["resolve"])))
+            continue
+        request = CellRequest.model_validate(message["measure"])
+        if bench is None:  # the end of the process frees what it keeps
+            bench = Bench(request.machine, _Told(channel)).__enter__()
+        _measure(request, channel, bench, name)
 
 
 def _resolved(request: SpecRequest) -> Message:
@@ -59,7 +56,7 @@ def _measure(request: CellRequest, channel: Channel, bench: Bench, name: str) ->
         message: Message = {
             "event": "measured",
             "has_hung_batch": bench.has_hung_batch,
-            "imported": [each for each in sys.modules if each.startswith(_SLOW_LIBRARIES)],
+            "imported": [name for name in sys.modules if name.startswith(_SLOW_LIBRARIES)][:_MOST],
         }
         channel.send(message, [files.document, *([files.samples] if files.samples else [])])
 

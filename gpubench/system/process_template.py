@@ -49,6 +49,14 @@ class ProcessEnded(Exception):
         self.status = status
 
 
+class ProcessSilent(Exception):
+    """The process has sent nothing for this time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds} s")
+        self.seconds = seconds
+
+
 class Template:
     """The template, for the process that asks. At most one new process exists at a time."""
 
@@ -76,7 +84,7 @@ class Template:
     def fork(self, modules: Sequence[str], timeout_s: float) -> socket.socket:
         """A new process: the connection to it. `modules` are imported first, if they can be.
 
-        Raises ProcessEnded if the template has ended, and TimeoutError.
+        Raises ProcessEnded if the template has ended, and ProcessSilent.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -84,15 +92,12 @@ class Template:
                 request = json.dumps({"import": list(modules)}).encode()
                 socket.send_fds(self.control, [request], [theirs.fileno()])
             if not select.select([self.control], [], [], timeout_s)[0]:
-                raise TimeoutError
+                raise ProcessSilent(timeout_s)
             self.answer()
-        except OSError as error:
+        except BaseException as error:
             ours.close()
-            if isinstance(error, TimeoutError):
-                raise
-            raise ProcessEnded(self._process.wait()) from None
-        except BaseException:
-            ours.close()
+            if isinstance(error, ConnectionError):
+                raise ProcessEnded(self._process.wait()) from None
             raise
         return ours
 
@@ -101,7 +106,10 @@ class Template:
 
         Raises ProcessEnded if the template has ended.
         """
-        data = self.control.recv(_MOST_BYTES)
+        try:
+            data = self.control.recv(_MOST_BYTES)
+        except ConnectionError:
+            data = b""
         if not data:
             raise ProcessEnded(self._process.wait())
         status: int | None = json.loads(data)["status"]

@@ -90,7 +90,8 @@ _FLAGS = {
     "sweep": (
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
-        *("--objective", "--tolerance", "--probes"),
+        *("--objective", "--tolerance", "--probes", "--isolate", "--no-isolate"),
+        "--max-cell-time",
     ),
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),

@@ -19,7 +19,9 @@ from gpubench.doctor.queueing_check import QueueCheck, TheoryFigure, check_queue
 from gpubench.doctor.same_thing import NULL, SMALL_MODEL, System, SystemCheck, check_system
 from gpubench.doctor.truth import Comparability, conclude, examine_truth, findings_of, level
 from gpubench.errors import GpubenchError
+from gpubench.measure.isolated import EngineProcesses, MeasuredCell
 from gpubench.results.result import Result
+from gpubench.results.run_directory import CellFiles
 from gpubench.spec.cell import Cell
 from gpubench.spec.repetition import ONCE, Repetition
 from gpubench.spec.spec import Spec
@@ -185,11 +187,11 @@ def test_a_repeat_that_fails_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> 
     machine = this_machine()
     measured: list[int] = []
 
-    def fail(*arguments: object) -> Result:
+    def fail(*arguments: object) -> MeasuredCell:
         measured.append(1)
-        return failed("no memory", model="synthetic")
+        return MeasuredCell(failed("no memory", model="synthetic"), CellFiles(b"", None))
 
-    monkeypatch.setattr("gpubench.measure.rounds.measure_in_new_process", fail)
+    monkeypatch.setattr(EngineProcesses, "measure", fail)
     cell = tiny(machine)
     with pytest.raises(GpubenchError, match="synthetic failed: no memory"):
         same_thing.measure_again(cell, machine, 2, Repetition(fresh=True))
@@ -201,7 +203,7 @@ def test_ctrl_c_ends_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     machine = this_machine()
-    monkeypatch.setattr("gpubench.measure.rounds.measure_in_new_process", press)
+    monkeypatch.setattr(EngineProcesses, "measure", press)
     cell = tiny(machine)
     with pytest.raises(KeyboardInterrupt):
         same_thing.measure_again(cell, machine, 2, Repetition(fresh=True))

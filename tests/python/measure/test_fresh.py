@@ -12,7 +12,7 @@ import pytest
 
 import gpubench
 from gpubench.errors import InputError
-from gpubench.measure import fresh
+from gpubench.measure import fresh, isolated
 from gpubench.results.run_directory import open_run
 
 GRID: dict[str, object] = {
@@ -77,18 +77,18 @@ def test_a_users_module_is_found_and_a_killed_process_costs_one_cell(
 def test_a_process_that_ends_by_itself_is_a_failed_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fresh, "_START", "raise SystemExit(7)")
-    (failed,) = gpubench.sweep(GRID, tmp_path, fresh=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated, "_START", "raise SystemExit(7)")
+        (failed,) = gpubench.sweep(GRID, tmp_path, fresh=True)
     assert failed.error is not None
-    assert failed.error.message == "its process ended with status 7 before it wrote a result"
-    monkeypatch.undo()
+    assert "its process ended with status 7 before it wrote a result" in failed.error.message
     (measured,) = gpubench.sweep(GRID, tmp_path, fresh=True)
     assert measured.error is None
 
 
 def test_a_new_process_imports_no_torch_for_a_synthetic_cell() -> None:
     script = (
-        "import sys, gpubench.cli.fresh_process, gpubench.measure.fresh; "
+        "import sys, gpubench.cli.engine_process, gpubench.measure.isolated_child; "
         "print([name for name in ('torch', 'pyarrow') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -97,19 +97,20 @@ def test_a_new_process_imports_no_torch_for_a_synthetic_cell() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_a_directory_in_memory_is_refused() -> None:
-    with pytest.raises(InputError, match="--fresh: another process cannot write to memory://run"):
-        gpubench.sweep(GRID, "memory://run", fresh=True)
+def test_a_directory_in_memory_is_written_by_this_process() -> None:
+    (result,) = gpubench.sweep(GRID, "memory://fresh", fresh=True)
+    assert result.error is None
 
 
 # The command. Its child sends a signal to the command alone, in the middle of the measured run.
-INTERRUPTED = """
+INTERRUPTED = '''
+import os
 import sys
 from gpubench.cli.entry import console
-from gpubench.measure import fresh
+from gpubench.measure import isolated
 
 number = sys.argv.pop(1)
-CHILD = f'''
+CHILD = f"""
 import os
 from gpubench import core
 from gpubench.measure import cell
@@ -118,13 +119,12 @@ calls = []
 def execute(ids):
     calls.append(ids)
     if len(calls) == 100:
-        os.kill(os.getppid(), {number})
+        os.kill({os.getpid()}, {number})
 cell.synthetic_executors = lambda spec: [core.PythonExecutor(execute)]
-'''
-begin, path, last = fresh._START.split("; ", 2)
-fresh._START = "\\n".join([begin, path, CHILD, last])
-console()
 """
+isolated._START = CHILD + isolated._START
+console()
+'''
 
 
 def interrupted(number: signal.Signals, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -153,7 +153,7 @@ def _handled() -> None:
     [
         (signal.SIGINT, 130),
         (signal.SIGTERM, 143),
-        (signal.SIGKILL, -9),  # the process then ends with the command
+        (signal.SIGKILL, -9),  # the process then ends with the command, and its cell is lost
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -163,8 +163,12 @@ def test_a_signal_to_the_command_ends_the_process_and_keeps_what_it_measured(
     done = interrupted(number, tmp_path / "run")
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
+    if number == signal.SIGKILL:
+        with pytest.raises(InputError, match="holds no results"):
+            open_run(tmp_path / "run").read_all()
+        return
     ((_, result),) = open_run(tmp_path / "run").read_all().cells
     assert result.requests.completed > 50
     assert result.error is not None
     assert "interrupted" in result.error.message
-    assert ("synthetic" in done.stdout) == (number != signal.SIGKILL)
+    assert "synthetic" in done.stdout

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,7 +88,6 @@ class Recorder(Progress):
     def __init__(self) -> None:
         self.told: list[str] = []
         self.results: list[Result] = []
-        self.cell_ends: Callable[[Result], None] = lambda result: None
 
     def stage(self, name: str) -> None:
         self.told.append(name)
@@ -104,9 +103,6 @@ class Recorder(Progress):
 
     def measured(self, result: Result) -> None:
         self.results.append(result)
-
-    def cell_ended(self, result: Result, elapsed_s: float) -> None:
-        self.cell_ends(result)
 
 
 @pytest.fixture(scope="module")
@@ -181,28 +177,28 @@ def test_cells_that_share_an_engine_share_a_process(
     assert recorder.results == [each.result for each in kept]
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("exits", "its process ended with status 5"),
-        ("aborts", "its process was ended by signal 6 (Aborted)"),
-        ("crashes", "its process was ended by signal 11 (Segmentation fault)"),
-        ("killed", "its process was ended by signal 9 (Killed)"),
-    ],
-)
+DEATHS = {
+    "exits": "its process ended with status 5",
+    "aborts": "its process was ended by signal 6 (Aborted)",
+    "crashes": "its process was ended by signal 11 (Segmentation fault)",
+    "killed": "its process was ended by signal 9 (Killed)",
+}
+
+
 def test_a_process_that_dies_early_costs_the_cells_of_its_engine(
-    name: str, reason: str, models: Path, processes: EngineProcesses, recorder: Recorder,
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    models: Path, processes: EngineProcesses, recorder: Recorder, tmp_path: Path
+) -> None:
     recorder.told.clear()
-    first, second, good, also_good = swept(models, tmp_path, processes, recorder, name, "good")
-    for result in (first, second):
+    *failed, good, also_good = swept(models, tmp_path, processes, recorder, *DEATHS, "good")
+    for result, reason in zip(
+        failed, (each for each in DEATHS.values() for _ in "12"), strict=True
+    ):
         assert result.error is not None
         assert result.error.stage == "process"
         assert result.error.message.startswith(f"{reason} before it wrote a result")
         assert result.error.message.endswith("its last stage was load")
     assert good.error is also_good.error is None
-    assert recorder.told.count("process") == 3, "one to resolve the cells, one for each engine"
+    assert recorder.told.count("process") == 6, "one to resolve the cells, one for each engine"
 
 
 def test_a_process_that_dies_later_costs_one_cell(
@@ -273,9 +269,10 @@ print([name for name in ("torch", "transformers") if name in sys.modules], statu
 
 def test_the_command_of_an_isolated_sweep_imports_no_torch(models: Path, tmp_path: Path) -> None:
     settings = ["--runtime", "eager", "--requests", "20", "--warmup", "0", "--device", "cpu"]
+    command = ["sweep", "--model", f"{models}:good,{models}:exits", "--clients", "1,2", *settings]
+    command += ["--output", str(tmp_path / "run"), "--isolate"]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", SWEEP, "sweep", "--model", f"{models}:good,{models}:exits"]
-        + [*settings, "--clients", "1,2", "--output", str(tmp_path / "run"), "--isolate"],
+        [sys.executable, "-P", "-c", SWEEP, *command],
         capture_output=True,
         text=True,
         timeout=300,

@@ -154,7 +154,6 @@ def test_it_ends_when_a_side_fails_each_time(
         ),
         (FAST, {**FAST, "instance": "no.such"}, {}, "no.such"),
         (FAST, {**FAST, "batch": 0}, {}, "--batch"),
-        (FAST, SLOW, {"output": "memory://x"}, "memory://x; choose another --output"),
         (FAST, SLOW, {"output": ""}, "--output: it is empty"),
     ],
     ids=lambda value: str(value)[:30],

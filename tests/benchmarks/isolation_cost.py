@@ -1,0 +1,113 @@
+"""What processes for each engine cost: the same sweep in them, and in one process, in turn.
+
+Each round measures the sweep three times, each time with a new command: in one process
+(`--no-isolate`), in processes that a template forks (`--isolate`), and in processes that are
+started anew for each cell (`--fresh`). The ratios are those of two sweeps of the same round, so the
+machine matters little; no other program should run. A ratio of throughputs that differs from 1 by
+more than those of the sweeps in one process differ from each other would be a cost of isolation.
+
+    python -P tests/benchmarks/isolation_cost.py --rounds 5 [--device cuda:0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from common import print_table
+
+from gpubench.results.result import Result
+from gpubench.results.run_directory import open_run
+
+MODELS = """
+import torch
+import torchvision
+
+def linear():
+    return torch.nn.Linear(256, 256), torch.randn(1, 256)
+
+def mobilenet():
+    model = torchvision.models.mobilenet_v3_small(weights=None).eval()
+    return model, torch.randn(1, 3, 224, 224)
+"""
+WAYS = {"in one process": "--no-isolate", "forked": "--isolate", "new": "--fresh"}
+FIRST = "in one process"
+
+
+def sweep(way: str, file: Path, output: Path, device: str, duration: str) -> float:
+    """Measure the sweep into `output`. Returns the seconds of the whole command."""
+    command = [sys.executable, "-P", "-m", "gpubench.cli", "sweep", WAYS[way], "--quiet"]
+    command += ["--model", f"{file}:linear,{file}:mobilenet,resnet50", "--batch", "1,4"]
+    command += ["--clients", "1,2", "--warmup", "1s", "--duration", duration, "--device", device]
+    began = time.monotonic()
+    subprocess.run([*command, "--output", str(output)], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def cells(output: Path) -> dict[str, Result]:
+    found = {key.partition("-")[0]: result for key, result in open_run(output).read_all().cells}
+    assert all(result.error is None for result in found.values())
+    return found
+
+
+def name_of(result: Result) -> str:
+    model = result.spec.model.rpartition(":")[2]
+    return f"{model}, batch {result.spec.batch}, clients {result.spec.clients}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--duration", default="3s")
+    asked = parser.parse_args()
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    results: dict[str, list[dict[str, Result]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "models.py"
+        file.write_text(MODELS)
+        for number in range(asked.rounds):
+            ways = list(WAYS)[:: -1 if number % 2 else 1]
+            for way in ways:
+                output = Path(folder) / f"{number} {way}"
+                seconds[way].append(sweep(way, file, output, asked.device, asked.duration))
+                results[way].append(cells(output))
+                print(f"round {number + 1}, {way}: {seconds[way][-1]:.1f} s", flush=True)
+    rows = []
+    for key, result in results[FIRST][0].items():
+        row = [name_of(result)]
+        for way in list(WAYS)[1:]:
+            pairs = [
+                (mine[key], first[key])
+                for mine, first in zip(results[way], results[FIRST], strict=True)
+            ]
+            row.append(
+                ratio([(a.throughput_per_second, b.throughput_per_second) for a, b in pairs])
+            )
+            row.append(ratio([(a.latency_ms.p95, b.latency_ms.p95) for a, b in pairs]))
+        throughputs = [each[key].throughput_per_second or 0.0 for each in results[FIRST]]
+        row.append(
+            f"{min(throughputs) / median(throughputs):.2f} to "
+            f"{max(throughputs) / median(throughputs):.2f}"
+        )
+        rows.append(row)
+    columns = ("cell", *(f"{way}: {what}" for way in list(WAYS)[1:] for what in ("per s", "P95")))
+    print_table(f"Ratio to {FIRST}, median", (*columns, f"per s {FIRST}"), rows)
+    for way in list(WAYS)[1:]:
+        extra = [a - b for a, b in zip(seconds[way], seconds[FIRST], strict=True)]
+        pairs = list(zip(seconds[way], seconds[FIRST], strict=True))
+        print(f"whole sweep, {way}: {ratio(pairs)} of {FIRST}, {median(extra):+.1f} s")
+
+
+def ratio(pairs: list[tuple[float | None, float | None]] | list[tuple[float, float]]) -> str:
+    """The median of the ratios."""
+    return f"{median((a or 0.0) / b for a, b in pairs if b):.3f}"
+
+
+if __name__ == "__main__":
+    main()
