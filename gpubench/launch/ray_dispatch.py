@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gpubench.launch.ray_admission import other_answer, refusal
@@ -252,11 +252,12 @@ class RaySweep:
         """Store a cell that a node has measured."""
         work = self._work[process]
         turn = work.turns[0]
-        turn.of.directory.store(turn.name, files)
+        result = parse_result(files.document.decode(), process.name)
+        result.lost_attempts = self._jobs.lost[turn]
+        turn.of.directory.store(turn.name, replace(files, document=result.to_json().encode()))
         work.turns, work.has_begun = work.turns[1:], False
         elapsed_s = time.monotonic() - work.began_s
         self._left.ended(turn.of, elapsed_s)
-        result = parse_result(files.document.decode(), process.name)
         self._ended(process.name, turn, result, elapsed_s)
 
     def _fail(self, process: NodeProcess | None, turn: Turn, reason: str) -> None:
@@ -265,6 +266,7 @@ class RaySweep:
         machine = self._types[self._type_of[turn.of]].machine
         result = assemble(turn.of.cell, _environment(machine), Attempt(error=failure))
         result.repeat = self._repeat(turn)
+        result.lost_attempts = self._jobs.lost[turn]
         turn.of.directory.store(turn.name, cell_files(result, None))
         self._ended("no node" if process is None else process.name, turn, result, 0.0)
 

@@ -554,6 +554,9 @@ class Result(Displayed, Part):
     electricity: ElectricityUse | None = None  # None: not asked for, or energy was not measured
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
+    # Machines, or processes of a machine, that were lost while they measured this cell, before it
+    # was measured to the end. None: not known.
+    lost_attempts: int | None = None
     error: Failure | None = None
 
     _samples: Samples | None = PrivateAttr(None)

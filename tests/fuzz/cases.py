@@ -91,7 +91,7 @@ _FLAGS = {
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
         *("--objective", "--tolerance", "--probes", "--isolate", "--no-isolate"),
-        "--max-cell-time",
+        *("--max-cell-time", "--on", "--share-nodes"),
     ),
     "cold": (
         *("--repeats", "--page-cache", "--build-cache", "--image-size", "--pull-rate"),

@@ -173,6 +173,7 @@ def test_a_worker_that_is_killed_is_replaced(nodes: Nodes, tmp_path: Path) -> No
     outcome = swept(grid, tmp_path / "run", recorder)
     assert [result.error for result in outcome.results] == [None] * 4
     assert len(recorder.ended) == 4
+    assert {r.spec.workers: r.lost_attempts for r in outcome.results} == {1: 0, 2: 1, 3: 0, 4: 0}
     assert any("its process has ended" in each for each in recorder.told)
 
 
@@ -187,7 +188,7 @@ def test_a_cell_whose_workers_always_end_is_reported_failed(nodes: Nodes, tmp_pa
     assert result.error is not None
     assert result.error.stage == "process"
     assert result.environment.instance == ONE
-    assert len(recorder.begun) == 3
+    assert result.lost_attempts == len(recorder.begun) == 3
     assert len(recorder.ended) == 1
 
 
