@@ -61,11 +61,19 @@ class CellProgress(Progress):
         )
 
     def cell_begins(self, number: int, spec: Spec, seconds_left: float | None) -> None:
+        self._tell_begin(number, spec.describe(), seconds_left)
+
+    def node_cell_begins(
+        self, node: str, number: int, spec: Spec, seconds_left: float | None
+    ) -> None:
+        self._tell_begin(number, f"{node}: {spec.describe()}", seconds_left)
+
+    def _tell_begin(self, number: int, what: str, seconds_left: float | None) -> None:
         left = ""
         if seconds_left is not None:
             left = f", {self._at_most or 'about '}{elapsed(seconds_left)} left"
         of = f" of {self._at_most}" if self._at_most else "/"
-        tell(f"[{number}{of}{self.to_measure}{left}] {spec.describe()}", self._quiet)
+        tell(f"[{number}{of}{self.to_measure}{left}] {what}", self._quiet)
 
     def cell_ended(self, result: Result, elapsed_s: float) -> None:
         tell(f"    {_outcome(result)} ({elapsed(elapsed_s)})", self._quiet)
@@ -78,6 +86,13 @@ class CellProgress(Progress):
 
     def superseded(self, reason: str) -> None:
         tell(f"    not stored: {reason}", self._quiet)
+
+    def node_cell_ended(self, node: str, result: Result, elapsed_s: float) -> None:
+        outcome = f"{_outcome(result)} ({elapsed(elapsed_s)})"
+        tell(f"    {node}: {result.spec.describe()}: {outcome}", self._quiet)
+
+    def node_told(self, node: str, what: str) -> None:
+        tell(f"node {node}: {what}")  # even where progress is not wanted: it may explain a result
 
     def tell_where_time_went(self) -> None:
         if len(self._cells) > 1:

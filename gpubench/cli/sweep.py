@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubench.cells.grid import MAX_CELLS, Grid, override, parse_grids, read_grids
 from gpubench.cli.cell_progress import CellProgress
+from gpubench.cli.cluster import ChosenCluster, chosen_cluster, cluster_options
 from gpubench.cli.completion import FolderParam
 from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
@@ -34,6 +35,11 @@ from gpubench.report.search_sweep import sweep_tables
 from gpubench.report.summary import cell_lines, sweep_lines
 from gpubench.spec.objective import SearchSettings
 from gpubench.spec.repetition import ONCE, Repetition
+
+if TYPE_CHECKING:
+    from gpubench.measure.spending_limit import SpendingLimit
+    from gpubench.measure.sweep import SweepOutcome
+    from gpubench.spec.isolation import Isolation
 
 _STOPPED = "stopped; what was measured is in {}. The same command goes on from there"
 
@@ -69,6 +75,7 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
     "measured or written.",
 )
 @max_usd_option
+@cluster_options
 @require_option
 @repeat_options
 @isolation_options
@@ -112,6 +119,7 @@ def command(
     repeated, flags = repetition(flags)
     wanted = search_settings(objective, tolerance, probes)
     isolated, flags = isolation(flags, searches=wanted is not None)
+    cluster, flags = chosen_cluster(flags, searches=wanted is not None, dry_run=dry_run)
     if wanted is not None and repeated != ONCE:
         raise InputError(
             "--repeats, --until, --max-time and --fresh: with --objective every setting is "
@@ -125,12 +133,15 @@ def command(
         else override(read_grids(file, bool(flags["allow_code"])), settings)
     )
 
-    if max_usd is not None and (dry_run or wanted is not None):
+    if max_usd is not None and (dry_run or wanted is not None or cluster is not None):
         raise InputError(
-            "--max-usd limits what is measured cell by cell; leave out --dry-run and --objective, "
-            "or leave out --max-usd"
+            "--max-usd limits what this machine measures cell by cell; leave out --dry-run, "
+            "--objective and --on, or leave out --max-usd"
         )
     limit = spending_limit(max_usd, grids)
+    if cluster is not None:
+        swept = _on_cluster(grids, output, cluster, quiet, max_cells, repeated, isolated, metrics)
+        return _show(swept, output, quiet, require)
     if dry_run:
         return _dry_run(grids, output, max_cells, repeated, wanted)
     if wanted is not None:
@@ -142,6 +153,19 @@ def command(
         from gpubench.measure.sweep import sweep_grids
 
         swept = sweep_grids(grids, output, listener, max_cells, repeated, isolated)
+    if swept.results:
+        progress.tell_where_time_went()
+    return _show(swept, output, quiet, require, limit)
+
+
+def _show(
+    swept: SweepOutcome,
+    output: str,
+    quiet: bool,
+    require: str | None,
+    limit: SpendingLimit | None = None,
+) -> int:
+    """The tables of a sweep that has ended. Raises KeyboardInterrupt if Ctrl-C ended it."""
     is_spent = limit is not None and limit.reached
     if swept.interrupted and not is_spent:
         tell(_STOPPED.format(output))
@@ -150,15 +174,36 @@ def command(
     if swept.results:
         from gpubench.statistics.repeats import combine
 
-        progress.tell_where_time_went()
         emit_tables(result_tables(swept.results), None)
         summarise(quiet, lambda: cell_lines(combine(swept.results), output))
     if limit is not None:
         tell(f"this sweep cost ${usd(limit.usd)} at ${usd(limit.usd_per_hour)} an hour")
-    if is_spent:
-        left = "ended before a cell that would probably cost more; the same command goes on"
-        return fail(f"--max-usd {max_usd:g}: {left}", FAILED)
+        if is_spent:
+            left = "ended before a cell that would probably cost more; the same command goes on"
+            return fail(f"--max-usd {limit.max_usd:g}: {left}", FAILED)
     return status(swept.results, require)
+
+
+def _on_cluster(
+    grids: Sequence[Grid],
+    output: str,
+    cluster: ChosenCluster,
+    quiet: bool,
+    max_cells: int,
+    repeated: Repetition,
+    isolated: Isolation,
+    metrics: Progress,
+) -> SweepOutcome:
+    """Let the nodes of a cluster measure."""
+    # There is no display: it shows one cell, and several are measured at the same time.
+    progress = Listeners(CellProgress(quiet, repeated), metrics)
+    with foreign_code(quiet):
+        from gpubench.launch.ray_sweep import sweep_on_ray
+
+        return sweep_on_ray(
+            *(grids, output, cluster.address, progress, max_cells, repeated, isolated),
+            share_nodes=cluster.share_nodes,
+        )
 
 
 def _dry_run(

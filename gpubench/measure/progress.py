@@ -34,11 +34,11 @@ class Progress:
     """Receives the progress of a measurement. No method is called while requests are measured.
 
     The methods of this class do nothing, except `waits`; override the ones that you need. `run`
-    calls `stage`. A sweep calls `stage` and the methods about cells; a search calls `stage` and the
-    methods about probes; a sweep with an objective calls these, `planned` and the methods about
-    settings; cold starts call those about starts, and calls of a function those about bursts. Each
-    but these two calls `measured`, and each may call `waits`. In each `spec` all defaults are
-    filled in.
+    calls `stage`. A sweep calls `stage` and the methods about cells; a sweep on a cluster calls
+    `planned` and the methods about nodes; a search calls `stage` and the methods about probes; a
+    sweep with an objective calls these, `planned` and the methods about settings; cold starts call
+    those about starts, and calls of a function those about bursts. Each but these two calls
+    `measured`, and each may call `waits`. In each `spec` all defaults are filled in.
     """
 
     def stage(self, name: str) -> None:
@@ -116,6 +116,17 @@ class Progress:
 
     def superseded(self, reason: str) -> None:
         """The cell that began was not stored: another process has stored it, or measures it."""
+
+    def node_cell_begins(
+        self, node: str, number: int, spec: Spec, seconds_left: float | None
+    ) -> None:
+        """As `cell_begins`, on this node of a cluster. Other nodes may measure at the same time."""
+
+    def node_cell_ended(self, node: str, result: Result, elapsed_s: float) -> None:
+        """As `cell_ended`, for a cell that this node has measured."""
+
+    def node_told(self, node: str, what: str) -> None:
+        """A node of the cluster was lost, is left out, or may disturb what it measures."""
 
     def search_begins(self, number: int, seconds_left: float | None) -> None:
         """A repeat of a search begins. The first has `number` 1, and its `seconds_left` is None."""

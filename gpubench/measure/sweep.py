@@ -156,15 +156,15 @@ def measure_cells(
             complete = measure_rounds(
                 rounds, missing, machine, progress, repetition, processes=processes, claims=claims
             )
-    results = _stored(wanted, directory, complete, None if wait else claims.begun)
+    results = stored_results(wanted, directory, complete, None if wait else claims.begun)
     return SweepOutcome(results, interrupted=not complete)
 
 
-def _stored(
+def stored_results(
     cells: Sequence[RepeatedCell],
     directory: RunDirectory,
     complete: bool,
-    names: Collection[str] | None,
+    names: Collection[str] | None = None,
 ) -> list[Result]:
     """Every repeat of these cells, or those with these names, with the prices asked for now."""
     keys = {each.key for each in cells}

@@ -91,7 +91,7 @@ _FLAGS = {
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--output", "--require", "--quiet", "--allow-code", "--max-cells", "--dry-run"),
         *("--objective", "--tolerance", "--probes", "--isolate", "--no-isolate"),
-        *("--max-cell-time", "--max-usd"),
+        *("--max-cell-time", "--max-usd", "--on", "--share-nodes"),
     ),
     "launch": (
         *("aws-batch", "status", "cancel", "collect", *_SETTINGS, "--output", "--queue"),
