@@ -89,7 +89,8 @@ def translated(error: Exception, action: Action, scheme: str) -> OSError:
         return OSError(
             errno.EHOSTUNREACH, f"{text}; check the network and the address{_address(family)}"
         )
-    if isinstance(error, PermissionError) or code in _NOT_AUTHENTICATED:  # unknown keys, an expired token, ...
+    # Unknown keys, an expired token, ...
+    if isinstance(error, PermissionError) or code in _NOT_AUTHENTICATED:
         return PermissionError(errno.EACCES, f"{text}; check the credentials")
     return OSError(errno.EIO, text)
 
