@@ -27,7 +27,9 @@ from typing import Any
 from gpubench.cells.foreign_code import brings_code, needs_code
 from gpubench.cells.resolve import resolve
 from gpubench.errors import InputError, nearest
+from gpubench.files.remote_file import is_url, read_url
 from gpubench.files.untrusted import MOST_YAML_BYTES, YamlMapping, parse_yaml, read_regular
+from gpubench.files.urls import without_secrets
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import PRICING_FIELDS, Spec
@@ -67,20 +69,25 @@ class PlannedCells:
     skipped: dict[str, int]  # why this machine cannot measure some cells -> how many
 
 
-def read_grids(path: Path, allow_code: bool = False) -> list[Grid]:
-    """The grids of a sweep file.
+def read_grids(source: str | Path, allow_code: bool = False) -> list[Grid]:
+    """The grids of a sweep file, given its path or its URL.
 
     The file may come from another person. Without `allow_code` its settings are therefore marked
     as untrusted: `expand` refuses a cell if an untrusted setting names a model that runs code.
 
     Raises InputError, with the file and the line, if the file is not a valid sweep file.
     """
+    place = without_secrets(str(source))
     try:
-        text = read_regular(path, MOST_YAML_BYTES).decode()
+        if is_url(str(source)):
+            data = read_url(str(source), MOST_YAML_BYTES)
+        else:
+            data = read_regular(source, MOST_YAML_BYTES)
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise InputError(f"{path} cannot be read: {reason}; give a sweep file in YAML") from None
-    grids = _parse(parse_yaml(text, str(path)), str(path), str(path))
+        raise InputError(f"{place} cannot be read: {reason}; give a sweep file in YAML") from None
+    grids = _parse(parse_yaml(text, place), place, place)
     for grid in grids:
         if "allow_code" in grid.settings:
             raise InputError(
@@ -104,12 +111,12 @@ def grids_of(
     source: str | Path | Mapping[str, object] | Sequence[Mapping[str, object]],
     allow_code: bool = False,
 ) -> list[Grid]:
-    """The grids of a sweep file, given its path, or of what such a file holds.
+    """The grids of a sweep file, given its path or URL, or of what such a file holds.
 
     Raises what `read_grids` and `parse_grids` raise.
     """
     if isinstance(source, (str, Path)):
-        return read_grids(Path(source), allow_code)
+        return read_grids(source, allow_code)
     return parse_grids(dict(source) if isinstance(source, Mapping) else list(source), "sweep")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +44,7 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
 
 
 @click.command("sweep", cls=Command)
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path())
 @click.option(
     "--output",
     cls=Option,
@@ -88,7 +87,7 @@ _STOPPED = "stopped; what was measured is in {}. The same command goes on from t
 @prices_option
 @metrics_options
 def command(
-    file: Path | None,
+    file: str | None,
     output: str,
     quiet: bool,
     max_cells: int,
@@ -103,9 +102,10 @@ def command(
 ) -> int:
     """Measure every combination of settings, from a YAML FILE, from flags, or both.
 
-    Each setting takes a comma-separated list. Cells that the directory already holds are not
-    measured again. With --repeats, a document is written for each repeat, and the table has one row
-    for each cell.
+    Each setting takes a comma-separated list. FILE is a path or a URL. Cells that the directory
+    already holds are not measured again. Several machines may run the same sweep on one directory:
+    each cell is measured by one of them. With --repeats, a document is written for each repeat, and
+    the table has one row for each cell.
 
     \b
     Example:

@@ -38,6 +38,8 @@ _NO_CREDENTIALS = {
     "ClientAuthenticationError",
     "CredentialUnavailableError",
 }
+# Azure's codes, and the status with which Google Cloud Storage answers without credentials.
+_NOT_AUTHENTICATED = {"401", "AuthenticationFailed", "NoAuthenticationInformation"}
 _UNREACHABLE = {
     "EndpointConnectionError",
     "HTTPClientError",
@@ -87,7 +89,8 @@ def translated(error: Exception, action: Action, scheme: str) -> OSError:
         return OSError(
             errno.EHOSTUNREACH, f"{text}; check the network and the address{_address(family)}"
         )
-    if isinstance(error, PermissionError):  # unknown keys, an expired token, ...
+    # Unknown keys, an expired token, ...
+    if isinstance(error, PermissionError) or code in _NOT_AUTHENTICATED:
         return PermissionError(errno.EACCES, f"{text}; check the credentials")
     return OSError(errno.EIO, text)
 

@@ -14,5 +14,9 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\g<address>", _PASSWORD.sub(r"\g<scheme>", text))
 
 
+def has_password(url: str) -> bool:
+    return _PASSWORD.search(url) is not None
+
+
 def has_secrets(url: str) -> bool:
     return without_secrets(url) != url

@@ -112,6 +112,13 @@ def failure_note(result: Result) -> tuple[str, ...]:
     return (f"failed in {result.error.stage}: {' '.join(result.error.message.split())}",)
 
 
+def lost_note(result: Result) -> tuple[str, ...]:
+    """That machines were lost while they measured the cell. Empty if none was."""
+    if not result.lost_attempts:
+        return ()
+    return (f"measured again: {count(result.lost_attempts, 'machine')} stopped before the end",)
+
+
 def reason_notes(results: Sequence[Result]) -> Callable[[Result], tuple[str, ...]]:
     """A function that returns the notes of the verdict for each of `results`.
 

@@ -27,6 +27,7 @@ from gpubench.report.notes import (
     contradicting_meters,
     cost_notes,
     failure_note,
+    lost_note,
     price_name,
     prices,
     reason_notes,
@@ -321,4 +322,6 @@ def cost_figure(cost: Cost) -> str:
 
 def verdict_cell(results: Sequence[Result]) -> Callable[[Result], DraftCell]:
     reasons = reason_notes(results)
-    return lambda result: DraftCell(verdict(result), failure_note(result) or reasons(result))
+    return lambda result: DraftCell(
+        verdict(result), (failure_note(result) or reasons(result)) + lost_note(result)
+    )

@@ -96,10 +96,16 @@ def combined(repeats: Sequence[Result]) -> Result:
             "memory": _memory(measured),
             "window": typical.window.model_copy(update={"counted": None}),
             "sample_file": None,
+            "lost_attempts": _lost(measured),
             "costs": [_cost(measured, cost) for cost in typical.costs],
             "verdict": _verdict(measured, failed),
         }
     )
+
+
+def _lost(results: Sequence[Result]) -> int | None:
+    known = [result.lost_attempts for result in results if result.lost_attempts is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True)

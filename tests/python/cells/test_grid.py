@@ -5,16 +5,24 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from factories import a_machine
+from moto_server import aws, bucket, moto_server
 
 from gpubench.cells.grid import Grid, cells, expand, override, parse_grids, read_grids
 from gpubench.cli.program import main
 from gpubench.errors import InputError
+from gpubench.files.folder import open_folder
 from gpubench.files.untrusted import parse_yaml
 from gpubench.spec.spec import Spec
+
+__all__ = ["aws", "bucket", "moto_server"]  # fixtures
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -330,3 +338,96 @@ def test_the_grid_of_the_published_study_is_complete() -> None:
     assert {spec.precision for spec in specs} == {"fp32", "tf32", "amp"}
     assert {spec.instance for spec in specs} == {("g5.4xlarge", "g4dn.4xlarge")}
     assert all(spec.inputs == "device" for spec in specs)
+
+
+# Sweep files at URLs.
+
+CODE = "model: mine:make\nweights: random\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server with the files of `tmp_path`."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_sweep_file_may_be_at_a_url(site: str, bucket: str, tmp_path: Path) -> None:
+    text = "model: resnet50\nbatch: [1, 4]\n"
+    (tmp_path / "sweep.yaml").write_text(text)
+    open_folder(f"{bucket}/deep").write("sweep.yaml", text.encode())
+    for url in (
+        f"{site}/sweep.yaml",
+        f"{site}/sweep.yaml?X-Amz-Signature=secret",
+        f"{bucket}/deep/sweep.yaml",
+        f"file://{tmp_path}/sweep.yaml",
+    ):
+        [grid] = read_grids(url)
+        assert len(expand(grid)) == 2
+        assert grid.location("batch") == f"{url.partition('?')[0]}:2"
+        assert grid.untrusted == {"model", "batch"}
+
+
+def test_a_sweep_file_at_a_url_runs_no_code_without_the_flag(site: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(CODE)
+    [grid] = read_grids(f"{site}/sweep.yaml")
+    with pytest.raises(InputError, match=r"sweep.yaml:1: model: .*--allow-code"):
+        expand(grid)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("none.yaml?sig=secret", "cannot be read: the server answers 404 File not found"),
+        ("large.yaml?sig=secret", "cannot be read: it is larger than 256 KiB, the limit"),
+        ("wrong.yaml?sig=secret", "wrong.yaml:1: unknown key 'modle'"),
+    ],
+)
+def test_a_wrong_file_at_a_url_is_named_without_its_query(
+    site: str, tmp_path: Path, path: str, reason: str
+) -> None:
+    (tmp_path / "large.yaml").write_text("#" * 300_000)
+    (tmp_path / "wrong.yaml").write_text("modle: resnet50")
+    with pytest.raises(InputError) as refused:
+        read_grids(f"{site}/{path}")
+    assert reason in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://me:secret@127.0.0.1/sweep.yaml", "http://127.0.0.1/sweep.yaml: a password in"),
+        ("http://127.0.0.1:9/sweep.yaml?secret", "http://127.0.0.1:9/sweep.yaml cannot be read"),
+        ("s3://me:secret@bucket/sweep.yaml", "s3://bucket: the URL of a directory cannot contain"),
+        ("ftp://host/sweep.yaml", "gpubench cannot use ftp://"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_grids(url)
+    assert reason in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_command_takes_a_url(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the reports read the directory at the other URL."""
+    text = "model: synthetic\nservice_time: 10us\nwarmup: 0\nrequests: 20\nworkers: [1, 2]\n"
+    open_folder(bucket).write("sweep.yaml", text.encode())
+    run = f"{bucket}/run"
+    assert main(["sweep", f"{bucket}/sweep.yaml", "--output", run, "--quiet"]) == 0
+    for command in (["report", run], ["compare", run, run], ["report", run, "--format", "csv"]):
+        assert main(command) == 0
+        assert "synthetic" in capsys.readouterr().out

@@ -141,20 +141,6 @@ def test_a_directory_that_cannot_be_written_is_reported_before_anything_is_measu
         gpubench.sweep(GRID, tmp_path / "file" / "run")
 
 
-def test_a_second_sweep_into_a_directory_that_is_being_written_is_refused(
-    tmp_path: Path,
-) -> None:
-    class Second(Progress):
-        def cell_ended(self, result: Result, elapsed_s: float) -> None:
-            with pytest.raises(InputError, match=r"another sweep writes to .*: process \d+ on"):
-                gpubench.sweep(GRID, tmp_path / "run")
-
-    assert len(gpubench.sweep(GRID, tmp_path / "run", Second())) == 2
-    recorder = Recorder()
-    gpubench.sweep(GRID, tmp_path / "run", recorder)
-    assert recorder.plan == (0, 2)
-
-
 def test_a_cell_whose_sample_file_is_missing_is_measured_again(tmp_path: Path) -> None:
     gpubench.sweep(GRID, tmp_path / "run")
     first, second = sorted((tmp_path / "run").glob("*.parquet"))

@@ -365,6 +365,14 @@ def test_a_synthetic_cell_has_no_weights_or_precision() -> None:
     assert "service time constant 1ms" in dict(table.facts)["all cells"]
 
 
+def test_a_cell_whose_machines_were_lost_has_a_note() -> None:
+    again = result().model_copy(update={"lost_attempts": 2})
+    [table] = result_tables([again, result().model_copy(update={"lost_attempts": 0})])
+    assert "measured again: 2 machines stopped before the end" in [
+        each.text for each in table.notes
+    ]
+
+
 def test_a_failure_over_several_lines_is_one_note() -> None:
     [table] = result_tables(
         [result(None, None, error=Failure(stage="load", message="no such file:\n  model.pt"))]

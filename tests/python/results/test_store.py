@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import multiprocessing
@@ -325,7 +326,7 @@ def test_one_sweep_at_a_time_writes_to_a_directory(tmp_path: Path) -> None:
     with open_run(tmp_path).locked():
         with (
             pytest.raises(
-                InputError, match=rf"another sweep writes to .*: process {os.getpid()} on"
+                InputError, match=rf"another command writes to .*: process {os.getpid()} on"
             ),
             open_run(tmp_path).locked(),
         ):
@@ -335,6 +336,71 @@ def test_one_sweep_at_a_time_writes_to_a_directory(tmp_path: Path) -> None:
     (tmp_path / ".gpubench-lock").write_text("process 1 on a machine that is no more")
     with open_run(tmp_path).locked():  # nobody holds it: the kernel knows
         pass
+
+
+def test_sweeps_share_a_directory_and_a_search_has_it_alone(tmp_path: Path) -> None:
+    with open_run(tmp_path).locked(shared=True):
+        with open_run(tmp_path).locked(shared=True):
+            pass
+        assert (tmp_path / ".gpubench-lock").exists(), "the last one removes it"
+        with pytest.raises(InputError, match="another command writes to"):
+            open_run(tmp_path).locked().__enter__()
+    assert list(tmp_path.iterdir()) == []
+    with (
+        open_run(tmp_path).locked(),
+        pytest.raises(InputError, match="another command writes to"),
+    ):
+        open_run(tmp_path).locked(shared=True).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_sweep_is_writing_is_not_removed(tmp_path: Path) -> None:
+    with open_run(tmp_path).locked(shared=True):
+        writing = tmp_path / ".0123456789abcdef.json.deadbeef.tmp"
+        writing.write_text("x")
+        with open_run(tmp_path).locked(shared=True):
+            assert writing.exists()
+    with open_run(tmp_path).locked(shared=True):
+        assert not writing.exists()
+
+
+def test_a_remote_directory_is_locked_by_a_lease(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/locked"
+    with open_run(url).locked():
+        assert [name[:7] for name in open_run(url).file_names()] == [".lease-"]
+        with open_run(url).locked(shared=True):
+            pass
+    assert open_run(url).file_names() == []
+
+
+def test_what_cannot_be_stored_is_kept_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(kept))
+    run = open_run(tmp_path / "run")
+    run.check_writable()
+    assert not run.has("cell")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run.folder, "write", full)
+    with pytest.raises(
+        GpubenchError, match=r"run cannot be written: No space left on device; what was measured"
+    ) as failed:
+        run.write("cell", result(), samples(10))
+    [folder] = kept.iterdir()
+    assert f"is in {folder}: copy its files there" in str(failed.value)
+    assert {path.name for path in folder.iterdir()} == {"cell.json", "cell.parquet"}
+    for path in folder.iterdir():
+        path.rename(tmp_path / "run" / path.name)
+    assert open_run(tmp_path / "run").has("cell")
+
+    monkeypatch.setattr("gpubench.results.run_directory.write_file", full)
+    with pytest.raises(GpubenchError, match=r"is lost: .*No space left on device"):
+        run.write("cell", result(), samples(10))
 
 
 def test_a_planted_lock_is_refused(tmp_path: Path) -> None:
