@@ -8,6 +8,7 @@ and whether cells are lost or measured twice. It can also kill worker processes 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -81,7 +82,7 @@ def main() -> None:
     )
     for _ in range(NODES):
         cluster.add_node(num_cpus=1)
-    ray.init(cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
     grid = {
         **{"model": "synthetic", "service_time": "10us", "warmup": 0, "requests": 50},
         **{"load_seed": list(range(given.cells))},
