@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -197,7 +199,8 @@ def _on_cluster(
     """Let the nodes of a cluster measure."""
     # There is no display: it shows one cell, and several are measured at the same time.
     progress = Listeners(CellProgress(quiet, repeated), metrics)
-    with foreign_code(quiet):
+    # Ray prints a paragraph for each process that ends, also with all its logs turned off.
+    with foreign_code(quiet), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         from gpubench.launch.ray_sweep import sweep_on_ray
 
         return sweep_on_ray(

@@ -22,6 +22,7 @@ from gpubench.measure.limits import Limits
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell, Turn, engine_group, missing_turns, shuffled_rounds
 from gpubench.measure.time_left import TimeLeft, run_seconds
+from gpubench.report.format import count
 from gpubench.results.result import Environment, Failure, Repeat, Result, parse_result
 from gpubench.results.run_directory import CellFiles, cell_files
 from gpubench.spec.repetition import Repetition
@@ -29,6 +30,7 @@ from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import Machine
 
 NODE_WAIT_S = 300.0  # for a node of a type, while the cluster has none
+NO_CELL = "the sweep has no cell for its kind of machine"
 _POLL_S = 1.0
 _LOOK_FOR_NODES_S = 2.0
 
@@ -76,7 +78,7 @@ class RaySweep:
         self._progress.planned(len(missing), len(rounds) * len(cells) - len(missing), skipped)
         if len(rounds) > 1 and missing:
             self._progress.rounds_planned(len(cells), len(rounds), self._run_seconds(missing))
-        self._repeats = len(rounds)
+        self._repeats, self._fresh = len(rounds), repetition.fresh
         self._left = TimeLeft(turn.of for turn in missing)
         self._limits = Limits(cells, repetition)
         done = 0
@@ -183,7 +185,7 @@ class RaySweep:
     def _admit(self, process: NodeProcess) -> None:
         """A process has started after the sweep has begun."""
         if process.identity not in self._types:
-            self._leave_out(process, "the sweep has no cell for its type")
+            self._leave_out(process, NO_CELL)
         elif reason := refusal(process.known_facts, process.instance):
             self._leave_out(process, reason)
         else:
@@ -194,12 +196,11 @@ class RaySweep:
         self._processes.leave_out(process)
 
     def _lose(self, process: NodeProcess, reason: str) -> None:
-        work = self._work.pop(process, None)
-        again = f"; {len(work.turns)} of its cells are measured again" if work else ""
-        self._progress.node_told(process.name, f"lost: {reason}{again}")
-        if work is None or not work.turns:
-            return
-        given_up = self._jobs.take_back(work.turns, work.has_begun)
+        work = self._work.pop(process, _Work(()))
+        given_up = self._jobs.take_back(work.turns, work.has_begun) if work.turns else None
+        again = len(work.turns) - (given_up is not None)
+        what = f"; {count(again, 'cell')} of it to be measured again" if again else ""
+        self._progress.node_told(process.name, f"lost: {reason}{what}")
         if given_up is not None:
             times = MOST_REQUEUES + 1
             self._fail(process, given_up, f"{process.name}: {reason}; this was attempt {times}")
@@ -228,7 +229,7 @@ class RaySweep:
         self._processes.measure(process, cells)
 
     def _repeat(self, turn: Turn) -> Repeat | None:
-        if self._repeats == 1:
+        if self._repeats == 1 and not self._fresh:
             return None
         return Repeat(
             number=turn.number,

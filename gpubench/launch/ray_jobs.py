@@ -47,7 +47,7 @@ class RoundJobs:
             if self.lost[turns[0]] > MOST_REQUEUES:
                 given_up, turns = turns[0], turns[1:]
         if turns:
-            self._jobs[self._type_of[turns[0].of]].append(turns)
+            self._jobs.setdefault(self._type_of[turns[0].of], deque()).append(turns)
         return given_up
 
     def give_up(self, node_type: str) -> list[Turn]:

@@ -6,8 +6,6 @@ how the classes of the other one look.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gpubench.results.result import Repeat
@@ -41,7 +39,7 @@ class AskedCell(_Message):
     spec: Spec  # `instance` names all prices that are asked for
     allow_code: bool  # of the spec, which leaves it out of documents
     origin: str  # for messages: "sweep.yaml, grid 2"
-    only_on: Literal["cpu", "cuda"] | None = None
+    only_on: str | None = None  # "cpu" or "cuda": for such machines alone
     skip_unavailable: bool = False
 
 

@@ -16,7 +16,7 @@ from gpubench.cells.grid import MAX_CELLS, Grid
 from gpubench.errors import InputError
 from gpubench.launch.ray_admission import other_answer, refusal, remark
 from gpubench.launch.ray_cluster import connected
-from gpubench.launch.ray_dispatch import NODE_WAIT_S, RaySweep
+from gpubench.launch.ray_dispatch import NO_CELL, NODE_WAIT_S, RaySweep
 from gpubench.launch.ray_messages import ASKED, NodeSettings
 from gpubench.launch.ray_plan import (
     NodeType,
@@ -84,6 +84,7 @@ def sweep_on_ray(
         plan = plan_cells(asked, types)
         for process in list(processes.all):
             if process.identity not in plan.cells:
+                progress.node_told(process.name, f"left out: {NO_CELL}")
                 processes.leave_out(process)
         wanted = {
             RepeatedCell(cell, cell.spec.key(identity), directory): identity

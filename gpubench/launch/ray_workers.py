@@ -32,9 +32,6 @@ from gpubench.results.run_directory import CellFiles
 
 _START_S = 60.0  # a node that is busy with other work is left out after this time
 _MOST_DEATHS = 3  # of processes of a node, one after another, before it is left out
-# Ray's words for the two reasons that people know.
-_NODE_DIED = "node has died"
-_OUT_OF_MEMORY = "memory"
 
 Happening = Literal["joined", "planned", "began", "measured", "ended", "lost"]
 
@@ -127,7 +124,7 @@ class NodeProcesses:
     def measure(self, process: NodeProcess, cells: list[NodeCell]) -> None:
         """Give it a job."""
         job = JOB.dump_json(cells, exclude_unset=True)
-        # Ray calls what a generator yields a stream.
+        # Each report comes as soon as there is one. Source: "Ray Generators" of its documentation.
         method = process.handle.measure.options(num_returns="streaming")
         self._ask(process, "measure", method.remote(job))
 
@@ -221,12 +218,13 @@ class NodeProcesses:
 
 def _why(error: Exception) -> str:
     """One line: why a process does not answer."""
+    from ray.exceptions import OutOfMemoryError
+
     cause = getattr(error, "cause", None)  # an error that its Python code has raised
     if isinstance(cause, Exception):
         return f"its process failed: {one_line(cause)}"
-    text = " ".join(str(error).split())
-    if _NODE_DIED in text:
+    if "node has died" in str(error):  # Ray says it in its text alone
         return "its node has left the cluster"
-    if type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, OutOfMemoryError):
         return "Ray has ended its process, because its node had too little memory"
     return "its process has ended"

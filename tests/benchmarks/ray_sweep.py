@@ -8,6 +8,7 @@ and whether cells are lost or measured twice. It can also kill worker processes 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import redirect_stdout
 from pathlib import Path
 
 os.environ["GPUBENCH_LOCK_DIR"] = ""  # both nodes are this machine: they shall not wait in turn
@@ -43,9 +45,11 @@ class Counted(Progress):
         self._kill_at = sorted(chosen.randint(cells // 10, cells * 9 // 10) for _ in range(kills))
         self._delay = chosen
         self.killed = 0
+        self.measuring_s = 0.0  # what the same cells take without Ray, on the same busy machine
 
     def node_cell_ended(self, node: str, result: Result, elapsed_s: float) -> None:
         self.ended[f"{result.spec.load_seed}"] += 1
+        self.measuring_s += 0.0 if result.seconds is None else result.seconds.total
         self.failed += result.error is not None
         while self._kill_at and self._kill_at[0] <= self.ended.total():
             self._kill_at.pop(0)
@@ -81,7 +85,7 @@ def main() -> None:
     )
     for _ in range(NODES):
         cluster.add_node(num_cpus=1)
-    ray.init(cluster.address, log_to_driver=False, logging_level="CRITICAL")
+    ray.init(cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
     grid = {
         **{"model": "synthetic", "service_time": "10us", "warmup": 0, "requests": 50},
         **{"load_seed": list(range(given.cells))},
@@ -89,7 +93,9 @@ def main() -> None:
     counted = Counted(given.kills, given.cells)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        sweep_on_ray(parse_grids(grid, "benchmark"), folder, "auto", counted, given.cells)
+        # Ray prints a paragraph for each process that ends.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            sweep_on_ray(parse_grids(grid, "benchmark"), folder, "auto", counted, given.cells)
         elapsed_s = time.monotonic() - began
         kept = Counter(
             str(result.spec.load_seed)
@@ -105,7 +111,11 @@ def main() -> None:
     print(f"processes killed   {counted.killed}")
     for what, count in counted.lost.items():
         print(f"    {count} x {what}")
+    overhead_s = elapsed_s - counted.measuring_s / NODES
     print(f"time               {elapsed_s:.1f} s, {1e3 * elapsed_s / given.cells:.1f} ms a cell")
+    print(
+        f"    of it not in the measurement of a cell {1e3 * overhead_s / given.cells:.1f} ms a cell"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpubench.cells.grid import MAX_CELLS, parse_grids
-from gpubench.cells.resolve import resolve
+from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
 from gpubench.launch.ray_admission import other_answer, refusal, remark
 from gpubench.launch.ray_cluster import RayNode, connected, parse_on
@@ -24,6 +24,7 @@ from gpubench.launch.ray_plan import (
 )
 from gpubench.measure.rounds import RepeatedCell, Turn
 from gpubench.results.run_directory import open_run
+from gpubench.spec.parse import make_spec
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import Machine
 
@@ -204,19 +205,20 @@ def test_nodes_of_one_type_must_answer_alike() -> None:
 # Jobs.
 
 
+def resnet(**settings: Any) -> Spec:
+    """With all defaults filled in."""
+    filled = {"model": "resnet50", "device": "cpu", "duration": 1, "workers": 1, "depth": 1}
+    return make_spec({**filled, "clients": 1, **settings})
+
+
 def turns(tmp_path: Path, *specs: Spec) -> list[Turn]:
     directory = open_run(tmp_path)
-    cells = [resolve(spec, machine()) for spec in specs]
+    cells = [cell_of(spec) for spec in specs]
     return [Turn(RepeatedCell(cell, cell.spec.key("m"), directory), 1) for cell in cells]
 
 
 def test_a_job_is_what_shares_an_engine(tmp_path: Path) -> None:
-    one, other, same = turns(
-        tmp_path,
-        Spec(model="resnet50", device="cpu", clients=1),
-        Spec(model="resnet50", device="cpu", batch=4),
-        Spec(model="resnet50", device="cpu", clients=2),
-    )
+    one, other, same = turns(tmp_path, resnet(clients=1), resnet(batch=4), resnet(clients=2))
     jobs = RoundJobs([one, other, same], {each.of: "a type" for each in (one, other, same)})
     assert jobs.waiting() == ["a type"]
     assert jobs.take("another type") == ()
@@ -225,8 +227,7 @@ def test_a_job_is_what_shares_an_engine(tmp_path: Path) -> None:
 
 
 def test_a_cell_in_work_is_requeued_a_bounded_number_of_times(tmp_path: Path) -> None:
-    specs = [Spec(model="resnet50", device="cpu", clients=clients) for clients in (1, 2)]
-    first, second = turns(tmp_path, *specs)
+    first, second = turns(tmp_path, resnet(clients=1), resnet(clients=2))
     jobs = RoundJobs([first, second], {first.of: "t", second.of: "t"})
     for _ in range(MOST_REQUEUES):
         assert jobs.take_back(jobs.take("t"), in_work=True) is None
@@ -238,7 +239,7 @@ def test_a_cell_in_work_is_requeued_a_bounded_number_of_times(tmp_path: Path) ->
 
 
 def test_turns_without_a_node_are_given_up(tmp_path: Path) -> None:
-    given = turns(tmp_path, Spec(model="synthetic", workers=1), Spec(model="synthetic", workers=2))
+    given = turns(tmp_path, resnet(batch=1), resnet(batch=2))
     jobs = RoundJobs(given, {each.of: "t" for each in given})
     assert jobs.give_up("t") == given
     assert jobs.waiting() == []
