@@ -222,5 +222,6 @@ def test_a_launch_that_gpubench_did_not_submit_cannot_be_cancelled_by_it(
     assert "The manifest of launch study is in" in capsys.readouterr().err
     assert main(["launch", "cancel", url]) == 2
     assert "was not submitted by gpubench" in capsys.readouterr().err
-    assert main(["launch", "aws-batch", str(file), "--output", url, *FLAGS, "--write"]) == 2
+    other = ["launch", "aws-batch", str(file), "--output", url, *FLAGS, "--batch", "8", "--write"]
+    assert main(other) == 2
     assert "choose another --name" in capsys.readouterr().err
