@@ -65,7 +65,9 @@ def server_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     )
     if not found:
         return []
-    served = "the cells with kserve ran" if any(r.server is None for r in results) else "ran"
+    served = (
+        "the cells with kserve ran" if any(r.server is None for r in results) else "all cells ran"
+    )
     return [
         (
             "server",

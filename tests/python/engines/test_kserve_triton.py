@@ -107,8 +107,11 @@ def test_a_bare_engine_and_a_served_one_stand_in_one_table_and_are_compared(
     assert (served["device"], served["cpu"], served["cores"]) == ("server", "", "")
     assert float(served["server_queue_ms"]) == pytest.approx(QUEUE_NS / 1e6)
     assert main(["compare", str(output), "--by", "runtime", "--format", "json"]) == 0
-    [pair] = json.loads(capsys.readouterr().out)["pairs"]
-    assert pair["p95_ms"]["ratio"] > 1
+    [compared] = json.loads(capsys.readouterr().out)["comparisons"]
+    assert (compared["a"], compared["b"]) == ("runtime=eager", "runtime=kserve")
+    [pair] = compared["pairs"]
+    assert pair["differences"] == {"runtime": {"a": "eager", "b": "kserve"}}
+    assert pair["p95_ms"]["b_over_a"] > 1
 
 
 def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> None:
