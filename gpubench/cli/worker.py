@@ -106,7 +106,7 @@ def command(
         if outcome.impossible
         else ""
     )
-    tell(f"{failed}{impossible}{count(outcome.measured, 'measurement')} in {url}", quiet)
+    tell(f"{failed}{impossible}{count(outcome.measured, 'measurement')} made", quiet)
     return FAILED if outcome.failed or outcome.impossible or outcome.out_of_time else 0
 
 

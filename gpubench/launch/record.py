@@ -74,6 +74,11 @@ class KeptRecord(Progress):
         elif error is not None:  # Ctrl-C, or SIGTERM
             self._end("interrupted", None)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Measurements of this worker: without and with an error."""
+        return self._record.measured, self._record.failed
+
     def measured(self, result: Result) -> None:
         failed = result.error is not None
         with self._lock:

@@ -22,7 +22,7 @@ from gpubench.launch.record import KeptRecord
 from gpubench.measure.environment import own_version
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Listeners, Progress
-from gpubench.measure.sweep import SweepOutcome, measure_cells
+from gpubench.measure.sweep import measure_cells
 from gpubench.pricing.cost import check_prices
 from gpubench.results.run_directory import open_run
 from gpubench.spec.cell import Cell
@@ -47,8 +47,8 @@ class WorkerWishes:
 
 @dataclass
 class WorkerOutcome:
-    measured: int = 0  # documents without an error, of the jobs of this worker
-    failed: int = 0
+    measured: int = 0  # measurements that this worker made
+    failed: int = 0  # measurements that ended with an error
     impossible: int = 0  # cells that this machine cannot measure
     unpriced: set[str] = field(default_factory=set)  # prices that this machine does not know
     out_of_time: bool = False
@@ -87,9 +87,11 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
                 worker.measure(jobs)
             except KeyboardInterrupt:  # it came between two cells
                 worker.outcome.interrupted = True
-        worker.outcome.out_of_time |= is_over()
-        record.end(worker.outcome)
-    return worker.outcome
+        outcome = worker.outcome
+        outcome.out_of_time |= is_over()
+        outcome.measured, outcome.failed = record.counts
+        record.end(outcome)
+    return outcome
 
 
 @contextmanager
@@ -136,42 +138,59 @@ class _Worker:
         self._wishes, self._progress, self._processes = wishes, progress, processes
         self._resolved = resolve if processes is None else processes.resolve
         self._end_s = None if wishes.max_time_s is None else _now_s() + wishes.max_time_s - used_s
+        self._took_s: list[float] = []  # the jobs until now
         self.outcome = WorkerOutcome()
 
     def measure(self, jobs: Sequence[Job]) -> None:
-        took_s: list[float] = []
+        """Measure these jobs, first those on which no other worker works.
+
+        A machine with a number waits for the others at the end: an earlier start of the same
+        machine may have been lost, and its leases have not expired yet.
+        """
+        left = []
         for job in jobs:
-            if self._would_end_late(took_s):
-                self.outcome.out_of_time = True
+            if self._is_over():
                 return
-            began = _now_s()
-            outcome = self._measure_job(job)
-            took_s.append(_now_s() - began)
-            if outcome.interrupted:
-                self.outcome.interrupted = True
+            planned = self._resolve(job)
+            if planned.cells and not self._measure_job(planned, wait=False):
+                left.append(planned)
+        for planned in left if self._wishes.index is not None else []:
+            if self._is_over():
                 return
-            failed = sum(result.error is not None for result in outcome.results)
-            self.outcome.failed += failed
-            self.outcome.measured += len(outcome.results) - failed
+            self._measure_job(planned, wait=True)
+
+    def _measure_job(self, planned: PlannedCells, wait: bool) -> bool:
+        """Whether this worker knows that all these cells are stored."""
+        began = _now_s()
+        swept = measure_cells(
+            planned,
+            self._files.url,
+            self._machine,
+            self._progress,
+            Repetition(self._manifest.repeats),
+            self._processes,
+            wait=wait,
+        )
+        self.outcome.interrupted = swept.interrupted
+        if swept.results and not wait:  # it has measured something
+            self._took_s.append(_now_s() - began)
+        return len(swept.results) == self._manifest.repeats * len(planned.cells)
 
     @property
     def left_s(self) -> float | None:
         """Until the limit on the time of this machine. None: it has none."""
         return None if self._end_s is None else self._end_s - _now_s()
 
-    def _would_end_late(self, took_s: Sequence[float]) -> bool:
-        """Whether the next job would end after the limit, if it takes the mean of those before."""
-        mean_s = sum(took_s) / len(took_s) if took_s else 0.0
-        return self.left_s is not None and self.left_s <= mean_s
+    def _is_over(self) -> bool:
+        """Whether no other job begins.
 
-    def _measure_job(self, job: Job) -> SweepOutcome:
-        planned = self._resolve(job)
-        if not planned.cells:
-            return SweepOutcome([])
-        repetition = Repetition(self._manifest.repeats)
-        return measure_cells(
-            planned, self._files.url, self._machine, self._progress, repetition, self._processes
-        )
+        That is so after Ctrl-C, and if the next job would end after the limit, provided that it
+        takes the mean of those before.
+        """
+        mean_s = sum(self._took_s) / len(self._took_s) if self._took_s else 0.0
+        if self.left_s is not None and self.left_s <= mean_s:
+            self.outcome.out_of_time = True
+        return self.outcome.interrupted or self.outcome.out_of_time
 
     def _resolve(self, job: Job) -> PlannedCells:
         """The cells of a job on this machine. Writes the names of their documents."""

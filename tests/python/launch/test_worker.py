@@ -86,9 +86,31 @@ def test_a_worker_without_a_number_measures_everything_that_is_missing(tmp_path:
     launched(tmp_path)
     told = Told()
     worked(tmp_path, progress=told, index=1, machines=3)
-    assert worked(tmp_path, progress=told).measured == 3
-    assert worked(tmp_path, progress=told).measured == 3  # nothing is measured again
+    assert worked(tmp_path, progress=told).measured == 2
+    assert worked(tmp_path, progress=told).measured == 0  # nothing is measured again
     assert sorted(batch for batch, _ in told.names) == [1, 2, 3]
+
+
+def test_a_worker_leaves_alone_what_another_one_works_on(tmp_path: Path) -> None:
+    manifest = launched(tmp_path)
+    told = Told()
+
+    class Meanwhile(Progress):
+        """While this worker measures its first cell, another one measures all others."""
+
+        def cell_begins(self, number: int, spec: object, seconds_left: float | None) -> None:
+            if not told.names:
+                worked(tmp_path, progress=told)
+
+    outcome = worked(tmp_path, progress=Meanwhile())
+    assert (outcome.measured, len(told.names)) == (1, 2)
+    (counts,) = {
+        counts.measured
+        for counts in count_cells(
+            LaunchFiles(str(tmp_path)), manifest.jobs_of("c7i.xlarge"), 1
+        ).by_job.values()
+    }
+    assert counts == 1
 
 
 def test_repeats_are_counted_each(tmp_path: Path) -> None:
