@@ -5,8 +5,9 @@ Each round measures the sweep three times, each time with a new command: in one 
 started anew for each cell (`--fresh`). The ratios are those of two sweeps of the same round, so the
 machine matters little; no other program should run. A ratio of throughputs that differs from 1 by
 more than those of the sweeps in one process differ from each other would be a cost of isolation.
+CPU is the CPU time of an inference.
 
-    python -P tests/benchmarks/isolation_cost.py --rounds 5 [--device cuda:0]
+    python tests/benchmarks/isolation_cost.py --rounds 5 [--device cuda:0]
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def mobilenet():
 """
 WAYS = {"in one process": "--no-isolate", "forked": "--isolate", "new": "--fresh"}
 FIRST = "in one process"
+FIGURES = ("per s", "P95", "CPU")
 
 
 def sweep(way: str, file: Path, output: Path, device: str, duration: str) -> float:
@@ -88,13 +90,14 @@ def main() -> None:
             ]
             row.append(ratio([(per_second(a), per_second(b)) for a, b in both]))
             row.append(ratio([(p95_ms(a), p95_ms(b)) for a, b in both]))
+            row.append(ratio([(cpu_s(a), cpu_s(b)) for a, b in both]))
         throughputs = [per_second(each[key]) for each in results[FIRST]]
         row.append(
             f"{min(throughputs) / median(throughputs):.2f} to "
             f"{max(throughputs) / median(throughputs):.2f}"
         )
         rows.append(row)
-    columns = ("cell", *(f"{way}: {what}" for way in list(WAYS)[1:] for what in ("per s", "P95")))
+    columns = ("cell", *(f"{way}: {what}" for way in list(WAYS)[1:] for what in FIGURES))
     print_table(f"Ratio to {FIRST}, median", (*columns, f"per s {FIRST}"), rows)
     for way in list(WAYS)[1:]:
         extra = [a - b for a, b in zip(seconds[way], seconds[FIRST], strict=True)]
@@ -110,6 +113,12 @@ def per_second(result: Result) -> float:
 def p95_ms(result: Result) -> float:
     assert result.latency_ms.p95 is not None
     return result.latency_ms.p95
+
+
+def cpu_s(result: Result) -> float:
+    """CPU seconds of an inference: other programs on the machine change it less than the others."""
+    assert result.harness.cpu_cores is not None
+    return result.harness.cpu_cores / per_second(result)
 
 
 def ratio(pairs: list[tuple[float, float]]) -> str:
