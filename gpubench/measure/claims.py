@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING
 
-from gpubench.files.leases import LeaseHeld, LeaseLost, Leases, lease_key
+from gpubench.errors import GpubenchError
+from gpubench.files.leases import Lease, LeaseHeld, LeaseLost, Leases, lease_key
 from gpubench.measure.engine_key import engine_settings
 from gpubench.results.run_directory import RunDirectory, Superseded
 
@@ -58,7 +61,8 @@ class Claims:
         self.directory.before_store = None
         self.leases.__exit__(*error)
         if error[0] is None:
-            self.leases.look(self.directory.file_names(), remove=True)
+            with suppress(GpubenchError):  # what remains disturbs nobody
+                self.leases.look(self.directory.file_names(), remove=True)
 
     def turns(self, missing: Sequence[Turn]) -> Iterator[Turn]:
         """The turns that this process measures now, in this order.
@@ -101,17 +105,7 @@ class Claims:
             except OSError as error:
                 raise self.directory.cannot_write(error) from error
             with lease:
-
-                def confirm(key: str) -> None:
-                    try:
-                        lease.confirm()  # noqa: B023 (it is called within this turn of the loop)
-                    except LeaseLost:
-                        raise Superseded(
-                            f"{self.directory.url}/{key}.json: this process was stopped for so "
-                            "long that another one has begun to measure it; its file is kept"
-                        ) from None
-
-                self.directory.before_store = confirm
+                self.directory.before_store = partial(self._confirm, lease)
                 met = False
                 for number, turn in enumerate(claim.turns):
                     if self.directory.written_meanwhile(turn.name):
@@ -130,6 +124,16 @@ class Claims:
                         break
             if met:
                 left = self._elsewhere(left)
+
+    def _confirm(self, lease: Lease, key: str) -> None:
+        """Raises Superseded if another process has taken the lease."""
+        try:
+            lease.confirm()
+        except LeaseLost:
+            raise Superseded(
+                f"{self.directory.url}/{key}.json: this process was stopped for so long that "
+                "another one has begun to measure the cell"
+            ) from None
 
     def _elsewhere(self, left: Sequence[_Claim]) -> list[_Claim]:
         """The claims that are still open, beginning at a random one."""

@@ -171,9 +171,9 @@ def stored_results(
     if names is not None and not names:
         return []
     try:
-        found = directory.read_all(
-            wanted=lambda name: key_and_number(name)[0] in keys if names is None else name in names
-        ).cells
+        found = directory.read_cells(
+            lambda name: key_and_number(name)[0] in keys if names is None else name in names
+        )
     except InputError:
         if complete:
             raise

@@ -316,19 +316,20 @@ class RunDirectory:
             return False
         return True
 
-    def read_all(
-        self,
-        searches: bool = False,
-        cold: bool = False,
-        wanted: Callable[[str], bool] = lambda _: True,
-    ) -> Contents:
+    def read_all(self, searches: bool = False, cold: bool = False) -> Contents:
         """Every cell, and every search and the cold starts if they are wanted.
 
-        `wanted` says whether a document of this name is to be read. A file that cannot be read is
-        among the problems.
+        A file that cannot be read is among the problems.
 
         Raises InputError if there is no such directory, or if nothing in it can be read.
         """
+        return self._read(searches, cold, lambda _: True)
+
+    def read_cells(self, wanted: Callable[[str], bool]) -> list[tuple[str, Result]]:
+        """The cells whose documents have a wanted name. Raises InputError as `read_all`."""
+        return self._read(False, False, wanted).cells
+
+    def _read(self, searches: bool, cold: bool, wanted: Callable[[str], bool]) -> Contents:
         try:
             found = self.folder.exists()
             documents = [

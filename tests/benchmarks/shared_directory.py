@@ -158,9 +158,9 @@ def report(
     print(f"attempts that were lost with a process, according to the results: {lost_attempts}")
     print(f"leases and test files that remain: {len(left)}")
     print(f"{elapsed_s:.1f} s, {1000 * elapsed_s / cells:.1f} ms for each cell")
-    print(
-        f"of it in each process: {1000 * measuring_s / cells / processes:.1f} ms measuring, storing"
-    )
+    measuring_ms = 1000 * measuring_s / cells / processes
+    print(f"of this time, measuring and storing: {measuring_ms:.1f} ms for each cell")
+    print(f"the processes that were not killed used {cpu_s:.1f} s of CPU time")
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from moto_server import MotoServer, aws, bucket, moto_server, new_s3_clients
 
 import gpubench
 from gpubench.errors import InputError
-from gpubench.files import folder as folders
 from gpubench.files import remote_folder
 from gpubench.files.folder import Folder, LocalFolder, open_folder
 from gpubench.files.remote_folder import RemoteFolder
@@ -81,7 +80,7 @@ def test_a_file_system_without_hard_links_creates_a_file_once(
     def no_links(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(folders.os, "link", no_links)
+    monkeypatch.setattr("os.link", no_links)
     test_a_file_that_must_be_new_is_written_once(LocalFolder(tmp_path))
 
 

@@ -115,7 +115,12 @@ def test_a_holder_reads_the_folder_only_if_its_last_heartbeat_was_long_ago(
         lease = leases.take(KEY)
         reads = []
         read = folder.read
-        monkeypatch.setattr(folder, "read", lambda *names: reads.append(names) or read(*names))
+
+        def noted(name: str, limit: int) -> bytes:
+            reads.append(name)
+            return read(name, limit)
+
+        monkeypatch.setattr(folder, "read", noted)
         clock.now_s += 29.0
         lease.confirm()
         assert reads == []
