@@ -11,6 +11,10 @@ from gpubench.measure.rounds import RepeatedCell, Turn
 # A turn that was in work when its node or its process was lost is measured again so often.
 MOST_REQUEUES = 2
 
+# Synthetic cells may take a millisecond. So many are then a job that a node does not often wait for
+# the next job, and so few that no node is without a job at the end.
+_MOST_SYNTHETIC, _LEAST_JOBS = 20, 50
+
 
 class RoundJobs:
     """Gives out the jobs of a round, and takes back what was not measured."""
@@ -20,9 +24,14 @@ class RoundJobs:
         self._type_of = type_of
         self.lost: Counter[Turn] = Counter()  # how often a turn was in work when it was lost
         self._jobs: dict[str, deque[Sequence[Turn]]] = {}
+        turns = list(turns)
+        together = min(_MOST_SYNTHETIC, max(1, len(turns) // _LEAST_JOBS))
         by_engine: dict[tuple[str, str], list[Turn]] = {}
-        for turn in turns:
-            by_engine.setdefault((type_of[turn.of], _engine(turn)), []).append(turn)
+        for number, turn in enumerate(turns):
+            cell = turn.of.cell
+            # Cells without an engine can be in any job.
+            engine = _engine(turn) if cell.service is None else str(number // together)
+            by_engine.setdefault((type_of[turn.of], engine), []).append(turn)
         for (node_type, _), job in by_engine.items():
             self._jobs.setdefault(node_type, deque()).append(job)
 
@@ -57,7 +66,6 @@ class RoundJobs:
 
 def _engine(turn: Turn) -> str:
     """Its name in this round. The files of a model may be only on the nodes, so none is read."""
-    cell = turn.of.cell
-    if cell.service is not None:
-        return turn.name  # it has no engine to share
-    return repr(engine_settings(cell))  # a part of the settings is a dictionary, without a hash
+    return repr(
+        engine_settings(turn.of.cell)
+    )  # a part of the settings is a dictionary, without a hash

@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -22,8 +23,11 @@ from pathlib import Path
 os.environ["GPUBENCH_LOCK_DIR"] = ""  # both nodes are this machine: they shall not wait in turn
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+
 import ray
 from ray.cluster_utils import Cluster
+from ray_processes import worker_processes
 
 from gpubench.cells.grid import parse_grids
 from gpubench.launch.ray_sweep import sweep_on_ray
@@ -56,23 +60,12 @@ class Counted(Progress):
             threading.Timer(self._delay.uniform(0, 0.05), self._kill).start()
 
     def _kill(self) -> None:
-        if found := worker_processes():
+        if found := worker_processes(os.getpid()):
             os.kill(self._delay.choice(found), signal.SIGKILL)
             self.killed += 1
 
     def node_told(self, node: str, what: str) -> None:
         self.lost[what.partition(";")[0]] += 1
-
-
-def worker_processes() -> list[int]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::NodeWorker" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 def main() -> None:

@@ -226,6 +226,18 @@ def test_a_job_is_what_shares_an_engine(tmp_path: Path) -> None:
     assert jobs.waiting() == []
 
 
+@pytest.mark.parametrize(("cells", "jobs"), [(3, 3), (100, 50), (2000, 100)])
+def test_synthetic_cells_are_divided_into_enough_jobs(
+    tmp_path: Path, cells: int, jobs: int
+) -> None:
+    cell = resolve(Spec(model="synthetic"), machine())
+    each = [Turn(RepeatedCell(cell, f"{n}", open_run(tmp_path)), 1) for n in range(cells)]
+    given = RoundJobs(each, {turn.of: "t" for turn in each})
+    found = [given.take("t") for _ in range(jobs)]
+    assert [turn for job in found for turn in job] == each
+    assert given.waiting() == []
+
+
 def test_a_cell_in_work_is_requeued_a_bounded_number_of_times(tmp_path: Path) -> None:
     first, second = turns(tmp_path, resnet(clients=1), resnet(clients=2))
     jobs = RoundJobs([first, second], {first.of: "t", second.of: "t"})
