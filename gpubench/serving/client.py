@@ -46,7 +46,7 @@ class RequestFailed(GpubenchError):
     @property
     def unsupported(self) -> bool:
         """Whether the server does not know this kind of request."""
-        return self.status in {"404", "405", "501", "StatusCode.UNIMPLEMENTED"}
+        return self.not_found or self.status in {"405", "501", "StatusCode.UNIMPLEMENTED"}
 
     @property
     def not_found(self) -> bool:
