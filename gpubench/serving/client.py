@@ -46,7 +46,7 @@ class RequestFailed(GpubenchError):
     @property
     def unsupported(self) -> bool:
         """Whether the server does not know this kind of request."""
-        return self.status in {"404", "405", "501", "StatusCode.UNIMPLEMENTED"}
+        return self.not_found or self.status in {"405", "501", "StatusCode.UNIMPLEMENTED"}
 
     @property
     def not_found(self) -> bool:
@@ -67,6 +67,9 @@ class ServerClient:
         self._is_grpc = server.protocol == "grpc"
         self._control: dict[str, Any] = {"headers": self._headers}
         self._timeout: dict[str, Any] = {}
+        # Parts of the last message, which the next one can use again.
+        self._tensors: dict[str, tuple[tuple[int, ...], Any]] = {}
+        self._asked: tuple[Sequence[str], list[Any] | None] | None = None
         if self._is_grpc:
             self._control |= {"client_timeout": CONTROL_TIMEOUT_S, "as_json": True}
             self._timeout["client_timeout"] = INFERENCE_TIMEOUT_S
@@ -148,27 +151,32 @@ class ServerClient:
 
         Without `binary`, tensors are in JSON, which only HTTP has. Raises RequestFailed.
         """
-        library = self._library
-        in_json = {} if self._is_grpc else {"binary_data": binary}
-        sent = []
+        form = {} if self._is_grpc else {"binary_data": binary}
         try:
-            for name, datatype, array in inputs:
-                tensor = library.InferInput(name, array.shape, datatype)
-                tensor.set_data_from_numpy(array, **in_json)
-                sent.append(tensor)
-            asked = [library.InferRequestedOutput(name, **in_json) for name in outputs] or None
+            sent = [self._tensor(*each).set_data_from_numpy(each[2], **form) for each in inputs]
+            if self._asked is None or self._asked[0] != outputs:
+                asked = [self._library.InferRequestedOutput(name, **form) for name in outputs]
+                self._asked = outputs, asked or None
             return ServerAnswer(
                 self._client.infer(
                     model,
                     sent,
                     model_version=self._server.version,
-                    outputs=asked,
+                    outputs=self._asked[1],
                     headers=self._headers and dict(self._headers),
                     **self._timeout,
                 )
             )
         except Exception as error:  # tritonclient raises several types
             raise self._failed(error) from None
+
+    def _tensor(self, name: str, datatype: str, array: NDArray[Any]) -> Any:
+        """The message of an input, without its data. Requests of the same shape use it again."""
+        known = self._tensors.get(name)
+        if known is None or known[0] != array.shape:
+            known = array.shape, self._library.InferInput(name, array.shape, datatype)
+            self._tensors[name] = known
+        return known[1]
 
     def _if_supported(self, ask: Callable[..., Any], model: str) -> dict[str, Any] | None:
         try:
@@ -221,18 +229,17 @@ class ServerAnswer:
 
     def __init__(self, result: Any) -> None:
         self._result = result
-        self._response = result.get_response()
 
     @property
     def model_version(self) -> str:
         """The version that answered; empty if the server does not say it."""
-        response = self._response
+        response = self._result.get_response()
         if isinstance(response, dict):
             return str(response.get("model_version") or "")
         return str(response.model_version)
 
     def output_names(self) -> list[str]:
-        response = self._response
+        response = self._result.get_response()
         if isinstance(response, dict):
             return [str(each["name"]) for each in response.get("outputs", [])]
         return [each.name for each in response.outputs]

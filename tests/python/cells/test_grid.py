@@ -255,7 +255,7 @@ def test_a_file_does_not_send_local_data_to_its_server_without_allow_code(
     path.write_text(f"model: kserve:m\nserver: grpc://a.example:8001\n{setting}\n")
     with pytest.raises(InputError, match="would be sent to the server that this file names"):
         expanded(path)
-    assert len(expanded(path, allow_code=True)) == 1
+    assert len(expand(read_grids(path, allow_code=True)[0])) == 1
 
 
 @pytest.mark.parametrize(
