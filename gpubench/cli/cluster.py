@@ -18,7 +18,7 @@ _FLAGS = ("on", "share_nodes")
 
 @dataclass(frozen=True)
 class ChosenCluster:
-    address: str  # as gpubench.launch.ray_cluster.parse_on returns it
+    address: str  # as gpubench.launch.ray.cluster.parse_on returns it
     share_nodes: bool
 
 
@@ -64,6 +64,6 @@ def chosen_cluster(
         raise InputError(
             "--dry-run: it shows what this machine would measure; remove it, or remove --on"
         )
-    from gpubench.launch.ray_cluster import parse_on
+    from gpubench.launch.ray.cluster import parse_on
 
     return ChosenCluster(parse_on(on), share_nodes), others

@@ -26,7 +26,7 @@ def command(url: str, launch: str | None) -> int:
       gpubench launch cancel s3://bucket/run
     """
     from gpubench.launch.files import LaunchFiles
-    from gpubench.launch.known import service_class
+    from gpubench.launch.services.known import service_class
 
     manifest = LaunchFiles(url).manifest(launch)
     if not manifest.submissions:

@@ -79,7 +79,7 @@ def command(
           --partition g6.xlarge=l4
     """
     from gpubench.cli.launch_with import launch_with
-    from gpubench.launch.slurm import Slurm
+    from gpubench.launch.services.slurm import Slurm
 
     service = Slurm(
         partitions=by_instance(partition, "--partition"),

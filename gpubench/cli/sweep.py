@@ -201,7 +201,7 @@ def _on_cluster(
     progress = Listeners(CellProgress(quiet, repeated), metrics)
     # Ray prints a paragraph for each process that ends, also with all its logs turned off.
     with foreign_code(quiet), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        from gpubench.launch.ray_sweep import sweep_on_ray
+        from gpubench.launch.ray.sweep import sweep_on_ray
 
         return sweep_on_ray(
             *(grids, output, cluster.address, progress, max_cells, repeated, isolated),

@@ -30,7 +30,7 @@ from ray.cluster_utils import Cluster
 from ray_processes import worker_processes
 
 from gpubench.cells.grid import parse_grids
-from gpubench.launch.ray_sweep import sweep_on_ray
+from gpubench.launch.ray.sweep import sweep_on_ray
 from gpubench.measure.progress import Progress
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run

@@ -10,12 +10,12 @@ import pytest
 from gpubench.cells.grid import MAX_CELLS, parse_grids
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import InputError
-from gpubench.launch.ray_admission import other_answer, refusal, remark
-from gpubench.launch.ray_cluster import RayNode, connected, parse_on
-from gpubench.launch.ray_jobs import MOST_REQUEUES, RoundJobs
-from gpubench.launch.ray_messages import AskedCell, NodeAnswer, NodeFacts
-from gpubench.launch.ray_node import answers_of, software_versions
-from gpubench.launch.ray_plan import (
+from gpubench.launch.ray.admission import other_answer, refusal, remark
+from gpubench.launch.ray.cluster import RayNode, connected, parse_on
+from gpubench.launch.ray.jobs import MOST_REQUEUES, RoundJobs
+from gpubench.launch.ray.messages import AskedCell, NodeAnswer, NodeFacts
+from gpubench.launch.ray.node import answers_of, software_versions
+from gpubench.launch.ray.plan import (
     NodeType,
     asked_cells,
     chosen_types,

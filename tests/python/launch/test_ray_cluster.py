@@ -18,9 +18,8 @@ from ray_processes import worker_processes
 
 from gpubench.cells.grid import parse_grids
 from gpubench.errors import InputError
-from gpubench.launch import ray_admission
-from gpubench.launch.ray_node import software_versions
-from gpubench.launch.ray_sweep import sweep_on_ray
+from gpubench.launch.ray.node import software_versions
+from gpubench.launch.ray.sweep import sweep_on_ray
 from gpubench.measure.progress import Progress
 from gpubench.measure.sweep import SweepOutcome
 from gpubench.results.result import Result
@@ -225,7 +224,7 @@ def test_other_versions_are_refused_before_anything_is_measured(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = software_versions() | {"torch": "1.13.0"}
-    monkeypatch.setattr(ray_admission, "software_versions", lambda: here)
+    monkeypatch.setattr(admission, "software_versions", lambda: here)
     with pytest.raises(InputError, match=r"it has other versions: torch .* \(here 1\.13\.0\)"):
         swept(GRID | {"instance": [ONE]}, tmp_path / "run", Recorder())
     assert not (tmp_path / "run").exists()

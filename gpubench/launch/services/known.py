@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 
 from gpubench.launch.manifest import Service
-from gpubench.launch.services import LaunchService
+from gpubench.launch.services.service.service import LaunchService
 
 # The module and the class of each service. They are imported only when they are used.
 _SERVICES: dict[Service, tuple[str, str]] = {
-    "aws-batch": ("gpubench.launch.aws_batch", "AwsBatch"),
-    "kubernetes": ("gpubench.launch.kubernetes", "Kubernetes"),
-    "skypilot": ("gpubench.launch.skypilot", "SkyPilot"),
-    "slurm": ("gpubench.launch.slurm", "Slurm"),
+    "aws-batch": ("gpubench.launch.services.service.aws_batch", "AwsBatch"),
+    "kubernetes": ("gpubench.launch.services.service.kubernetes", "Kubernetes"),
+    "skypilot": ("gpubench.launch.services.service.skypilot", "SkyPilot"),
+    "slurm": ("gpubench.launch.services.slurm", "Slurm"),
 }
 
 

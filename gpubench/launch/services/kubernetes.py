@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gpubench.errors import InputError
-from gpubench.launch import kubernetes_job
-from gpubench.launch.image import check_image
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Launch, MachineFleet, is_remote
+from gpubench.launch.services import kubernetes_job
+from gpubench.launch.services.image import check_image
+from gpubench.launch.services.service.program import ProgramFailed, last_line, run_program
+from gpubench.launch.services.service.service import Launch, MachineFleet, is_remote
 
 INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 

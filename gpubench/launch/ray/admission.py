@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpubench.launch.ray_messages import NodeAnswer, NodeFacts
-from gpubench.launch.ray_node import software_versions
+from gpubench.launch.ray.messages import NodeAnswer, NodeFacts
+from gpubench.launch.ray.node import software_versions
 
 
 def refusal(facts: NodeFacts, stated_instance: str | None) -> str | None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from gpubench.launch.ray_admission import other_answer, refusal
-from gpubench.launch.ray_jobs import MOST_REQUEUES, RoundJobs
-from gpubench.launch.ray_messages import NodeCell
-from gpubench.launch.ray_node import software_versions
-from gpubench.launch.ray_plan import NodeType
-from gpubench.launch.ray_workers import NodeEvent, NodeProcess, NodeProcesses
+from gpubench.launch.ray.admission import other_answer, refusal
+from gpubench.launch.ray.jobs import MOST_REQUEUES, RoundJobs
+from gpubench.launch.ray.messages import NodeCell
+from gpubench.launch.ray.node import software_versions
+from gpubench.launch.ray.plan import NodeType
+from gpubench.launch.ray.workers import NodeEvent, NodeProcess, NodeProcesses
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.fresh import THIS_PROCESS
 from gpubench.measure.limits import Limits

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from gpubench.errors import one_line
-from gpubench.launch.ray_cluster import Cluster, RayNode
-from gpubench.launch.ray_messages import (
+from gpubench.launch.ray.cluster import Cluster, RayNode
+from gpubench.launch.ray.messages import (
     ANSWERS,
     JOB,
     NodeAnswer,
@@ -27,7 +27,7 @@ from gpubench.launch.ray_messages import (
     NodeFacts,
     NodeSettings,
 )
-from gpubench.launch.ray_node import CellReport
+from gpubench.launch.ray.node import CellReport
 from gpubench.results.run_directory import CellFiles
 
 _START_S = 60.0  # a node that is busy with other work is left out after this time

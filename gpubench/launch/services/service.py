@@ -2,8 +2,8 @@
 
 A service is a frozen dataclass in a file of its own (`kubernetes.py`, `aws_batch.py`, ...). Its
 fields are the options of its command: `gpubench/cli/launch_NAME.py` declares them as flags, makes
-the service and gives it to `gpubench.cli.launch_with.launch_with`. `gpubench.launch.known` has one
-line for each service.
+the service and gives it to `gpubench.cli.launch_with.launch_with`. `known.py` has one line for each
+service.
 
     Launch                 one launched sweep: its manifest, its directory, its fleets
       MachineFleet         the machines of one type of instance

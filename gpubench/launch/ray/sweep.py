@@ -14,11 +14,11 @@ from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid
 from gpubench.errors import InputError
-from gpubench.launch.ray_admission import other_answer, refusal, remark
-from gpubench.launch.ray_cluster import connected
-from gpubench.launch.ray_dispatch import NO_CELL, NODE_WAIT_S, RaySweep
-from gpubench.launch.ray_messages import ASKED, NodeSettings
-from gpubench.launch.ray_plan import (
+from gpubench.launch.ray.admission import other_answer, refusal, remark
+from gpubench.launch.ray.cluster import connected
+from gpubench.launch.ray.dispatch import NO_CELL, NODE_WAIT_S, RaySweep
+from gpubench.launch.ray.messages import ASKED, NodeSettings
+from gpubench.launch.ray.plan import (
     NodeType,
     asked_cells,
     chosen_types,
@@ -26,7 +26,7 @@ from gpubench.launch.ray_plan import (
     plan_cells,
     wanted_instances,
 )
-from gpubench.launch.ray_workers import NodeProcess, NodeProcesses
+from gpubench.launch.ray.workers import NodeProcess, NodeProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell
 from gpubench.measure.sweep import SweepOutcome, stored_results
@@ -51,7 +51,7 @@ def sweep_on_ray(
 ) -> SweepOutcome:
     """Measure every cell of `grids` that `output` does not hold yet, on the nodes of a cluster.
 
-    `where` is what `gpubench.launch.ray_cluster.parse_on` returns. A cell that fails, or whose node
+    `where` is what `gpubench.launch.ray.cluster.parse_on` returns. A cell that fails, or whose node
     is lost too often, is stored with its error, and the sweep continues. On Ctrl-C every cell that
     a node has measured is stored, the cells in work are not, and the sweep ends.
 

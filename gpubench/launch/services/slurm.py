@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from gpubench.errors import InputError
-from gpubench.launch.by_instance import ByInstance, check_instances, value_for
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.service_program import ProgramFailed, last_line, run_program
-from gpubench.launch.services import Launch, MachineFleet
+from gpubench.launch.services.service.by_instance import ByInstance, check_instances, value_for
+from gpubench.launch.services.service.program import ProgramFailed, last_line, run_program
+from gpubench.launch.services.service.service import Launch, MachineFleet
 
 _INSTALLATION = "run this where Slurm's commands are, or leave out --submit"
 _END = "GPUBENCH_SCRIPT"  # the line that ends a script in what is printed

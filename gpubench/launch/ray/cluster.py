@@ -201,7 +201,7 @@ class Cluster:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from gpubench.launch.ray_node import NodeWorker
+        from gpubench.launch.ray.node import NodeWorker
 
         worker: Any = ray.remote(NodeWorker)
         return worker.options(

@@ -15,7 +15,7 @@ from platform import python_version
 
 from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import GpubenchError, InputError
-from gpubench.launch.ray_messages import (
+from gpubench.launch.ray.messages import (
     ANSWERS,
     ASKED,
     JOB,

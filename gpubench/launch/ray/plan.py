@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gpubench.cells.grid import Grid, expand, refuse_too_many
 from gpubench.cells.resolve import cell_of
 from gpubench.errors import InputError
-from gpubench.launch.ray_messages import AskedCell, NodeAnswer
+from gpubench.launch.ray.messages import AskedCell, NodeAnswer
 from gpubench.pricing.cost import check_prices
 from gpubench.pricing.names import parse_price_name
 from gpubench.spec.cell import Cell

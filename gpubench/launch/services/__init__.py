@@ -1,0 +1,1 @@
+"""Services that start workers: one file for each."""
