@@ -224,7 +224,7 @@ def test_other_versions_are_refused_before_anything_is_measured(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = software_versions() | {"torch": "1.13.0"}
-    monkeypatch.setattr(admission, "software_versions", lambda: here)
+    monkeypatch.setattr("gpubench.launch.ray.admission.software_versions", lambda: here)
     with pytest.raises(InputError, match=r"it has other versions: torch .* \(here 1\.13\.0\)"):
         swept(GRID | {"instance": [ONE]}, tmp_path / "run", Recorder())
     assert not (tmp_path / "run").exists()
