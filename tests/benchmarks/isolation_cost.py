@@ -41,13 +41,12 @@ FIRST = "in one process"
 FIGURES = ("per s", "P95", "CPU")
 
 
-def sweep(way: str, file: Path, output: Path, device: str, duration: str) -> float:
+def sweep(way: str, settings: list[str], output: Path) -> float:
     """Measure the sweep into `output`. Returns the seconds of the whole command."""
     command = [sys.executable, "-P", "-m", "gpubench.cli", "sweep", WAYS[way], "--quiet"]
-    command += ["--model", f"{file}:linear,{file}:mobilenet,resnet50", "--batch", "1,4"]
-    command += ["--clients", "1,2", "--warmup", "1s", "--duration", duration, "--device", device]
+    command += [*settings, "--output", str(output)]
     began = time.monotonic()
-    subprocess.run([*command, "--output", str(output)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began
 
 
@@ -66,6 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", default="1,4")
+    parser.add_argument("--clients", default="1,2")
     parser.add_argument("--duration", default="3s")
     asked = parser.parse_args()
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -73,11 +74,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "models.py"
         file.write_text(MODELS)
+        settings = ["--model", f"{file}:linear,{file}:mobilenet,resnet50", "--batch", asked.batch]
+        settings += ["--clients", asked.clients, "--device", asked.device]
+        settings += ["--warmup", "1s", "--duration", asked.duration]
         for number in range(asked.rounds):
             ways = list(WAYS)[:: -1 if number % 2 else 1]
             for way in ways:
                 output = Path(folder) / f"{number} {way}"
-                seconds[way].append(sweep(way, file, output, asked.device, asked.duration))
+                seconds[way].append(sweep(way, settings, output))
                 results[way].append(cells(output))
                 print(f"round {number + 1}, {way}: {seconds[way][-1]:.1f} s", flush=True)
     rows = []
