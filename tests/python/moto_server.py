@@ -75,7 +75,7 @@ def _client(service: str, endpoint: str) -> Any:
     )
 
 
-class _OneAtATime(ThreadedMotoServer):  # type: ignore[misc]
+class _OneAtATime(ThreadedMotoServer):
     """Answers one request at a time.
 
     Amazon S3 decides in one step whether a file is new. moto looks and then writes, so that two of
