@@ -15,50 +15,42 @@ import argparse
 import multiprocessing
 import os
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-REGION = "us-east-1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
+from moto_server import started
+
 # Each process starts with the imports done and without threads.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["gpubench.measure.sweep", "pyarrow.parquet", "s3fs"])
 
 
-def serve(pipe: object) -> None:
-    """A server of moto, until this process is ended."""
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise a line for each request
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    pipe.send(server.get_host_and_port()[1])  # type: ignore[attr-defined]
-    pipe.recv()  # type: ignore[attr-defined]
-    pipe.send(time.process_time())  # type: ignore[attr-defined]
+def serve(pipe: Connection) -> None:
+    """A server of moto, until the other end of the pipe says that it is no longer needed."""
+    with started() as server:
+        bucket = server.new_bucket()
+        pipe.send((server.variables, f"s3://{bucket}/run"))
+        pipe.recv()
+        pipe.send(time.process_time())
 
 
 @contextmanager
 def s3_directory() -> Iterator[str]:
-    import boto3
-
     near, far = PROCESSES.Pipe()
     server = PROCESSES.Process(target=serve, args=(far,), daemon=True)
     server.start()
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://127.0.0.1:{near.recv()}",
-        AWS_ACCESS_KEY_ID="testing",
-        AWS_SECRET_ACCESS_KEY="testing-secret",
-        AWS_DEFAULT_REGION=REGION,
-    )
-    boto3.client("s3").create_bucket(Bucket="sweep")
     try:
-        yield "s3://sweep/run"
+        variables, url = near.recv()
+        os.environ.update(variables)
+        yield url
         near.send("end")
         print(f"the server used {near.recv():.1f} s of CPU time")
     finally:

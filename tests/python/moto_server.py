@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+from werkzeug.serving import make_server
 
 REGION = "us-east-1"
 _numbers = itertools.count(1)
@@ -72,11 +75,30 @@ def _client(service: str, endpoint: str) -> Any:
     )
 
 
+class _OneAtATime(ThreadedMotoServer):
+    """Answers one request at a time.
+
+    Amazon S3 decides in one step whether a file is new. moto looks and then writes, so that two of
+    its threads may create the same file. A list fails there if another thread removes a file.
+    """
+
+    def _server_entry(self) -> None:
+        app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+        def one_at_a_time(environ: Any, start_response: Any) -> Any:
+            with lock:
+                return app(environ, start_response)
+
+        self._server = make_server(self._ip_address, self._port, one_at_a_time, True)
+        self._server_ready_event.set()
+        self._server.serve_forever()
+
+
 @contextmanager
 def started() -> Iterator[MotoServer]:
     """A new server on a free port of this machine."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise a line for each request
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server = _OneAtATime("127.0.0.1", 0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
