@@ -114,6 +114,16 @@ def test_a_bare_engine_and_a_served_one_stand_in_one_table_and_are_compared(
     assert pair["p95_ms"]["b_over_a"] > 1
 
 
+def test_a_served_cell_locks_the_cores_that_send_its_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUBENCH_LOCK_DIR", str(tmp_path))
+    with serving("http", Model()) as url:
+        measured(model="kserve:twice", server=url)
+    assert {file.name.partition("-")[0] for file in tmp_path.iterdir()} <= {"cpu", "core"}
+    assert list(tmp_path.iterdir())
+
+
 def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> None:
     with serving(protocol, Model(counted_for_each=1.5)) as url:
         result = measured(model="kserve:twice", server=url)
