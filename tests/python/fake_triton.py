@@ -41,11 +41,13 @@ class Model:
     counted_for_each: float = 1.0  # requests that it counts for each request
     requests: int = 0
     connections: set[object] = field(default_factory=set)
+    inputs_seen: set[bytes] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def infer(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.lock:
             self.requests += 1
+            self.inputs_seen.add(x.tobytes())
         if self.fails_after is not None and self.requests > self.fails_after:
             raise RuntimeError("CUDA error: out of memory")
         return 2 * x

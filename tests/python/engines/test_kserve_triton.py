@@ -149,6 +149,14 @@ def test_each_worker_has_a_connection_of_its_own(protocol: str) -> None:
     assert len(model.connections) >= 5
 
 
+def test_all_requests_of_the_pool_are_sent(protocol: str) -> None:
+    model = Model()
+    with serving(protocol, model) as url:
+        result = measured(model="kserve:twice", server=url, requests=70)
+    assert result.error is None
+    assert len(model.inputs_seen) >= 64
+
+
 def test_a_batch_above_the_limit_of_the_server_is_refused(protocol: str) -> None:
     with serving(protocol, Model(max_batch=8)) as url:
         with pytest.raises(InputError, match=r"--batch: .* at most 8 samples .* not 9; use 8"):
