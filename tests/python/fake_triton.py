@@ -106,7 +106,7 @@ def over_http(model: Model, tls: ssl.SSLContext | None = None) -> Iterator[int]:
 
         def do_GET(self) -> None:
             if model.token and self.headers["authorization"] != f"Bearer {model.token}":
-                return self._send(401, {"error": "no valid token"})
+                return self._send(401, {"error": f"not valid: {self.headers['authorization']}"})
             path = self.path.replace("/versions/1", "").strip("/")
             answers: dict[str, Any] = {
                 "v2": SERVER,
@@ -204,7 +204,7 @@ def over_grpc(model: Model, credentials: grpc.ServerCredentials | None = None) -
         def _check(self, context: Any) -> None:
             sent = dict(context.invocation_metadata()).get("authorization")
             if model.token and sent != f"Bearer {model.token}":
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid token")
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, f"not valid: {sent}")
 
     server = grpc.server(ThreadPoolExecutor(8))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)

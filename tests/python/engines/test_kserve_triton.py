@@ -225,8 +225,9 @@ def test_a_token_is_sent_and_is_nowhere_in_the_output(
         flags += ["--warmup", "50ms", "--json", str(tmp_path / "result.json")]
         assert main(flags) == 2
         assert VARIABLE in capsys.readouterr().err
-        monkeypatch.setenv(VARIABLE, "wrong")
+        monkeypatch.setenv(VARIABLE, "wr0ng")
         assert main(flags) == 2
+        assert "not valid: Bearer [token]" in capsys.readouterr().err
         monkeypatch.setenv(VARIABLE, TOKEN)
         assert main(flags) == 0
         printed = capsys.readouterr()
