@@ -35,6 +35,9 @@ class Engine:
     device: torch.device
     input_dtype: torch.dtype | None  # None: inputs keep the formats in which the model makes them
     thread_modes: Callable[[], AbstractContextManager[object]]
+    # `forward` of a request that is made once and sent often, if nobody reads its outputs. None:
+    # there is no cheaper way than `forward`.
+    execute: Callable[[Tensors], object] | None = None
     # Makes a separate forward function for each captured graph; None: all graphs use `forward`.
     for_graph: Callable[[], Callable[..., torch.Tensor | Tensors]] | None = None
     not_capturable: str | None = None  # why it cannot be a CUDA graph; None: it may be possible

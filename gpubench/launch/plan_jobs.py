@@ -19,7 +19,7 @@ from gpubench.errors import InputError
 from gpubench.launch.manifest import Job, LaunchedCell
 from gpubench.measure.engine_key import engine_settings
 from gpubench.pricing.catalog import Catalog, Instance
-from gpubench.pricing.cost import check_prices
+from gpubench.pricing.cost import check_machines
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 
@@ -135,7 +135,7 @@ def _on_each_instance(
     """
     if not spec.instance:
         return {None: spec}
-    check_prices(spec.instance)
+    check_machines(spec)
     names: dict[str | None, list[str]] = {}
     for name in spec.instance:
         row = catalog.find(name)

@@ -118,7 +118,9 @@ class Bench:
         `keep` is called with the complete result, before a Ctrl-C can interrupt it. If another
         process measures on a device of the cell, it waits for that process first.
         """
-        with locked_devices(cell.devices, self._progress.waits):
+        # A model server is driven by the cores of this machine.
+        devices = ("cpu",) if cell.on_cpu else cell.devices
+        with locked_devices(devices, self._progress.waits):
             return self._measure(cell, keep)
 
     def _measure(self, cell: Cell, keep: Keep | None) -> Result:

@@ -35,6 +35,9 @@ _MOST_CALLS = 2000  # of one document
 _LONGEST_TIMEOUT_S = 3600.0
 # The kernel tells the start of a process to a clock tick, so its age may be too long by this.
 _AGE_ERROR_MS = 10.0
+# What all answers have in common. Services run one function on machines of several kinds, so the
+# model of the processor and the version of the kernel may differ.
+_SAME = ("gpubench", "python", "torch", "torchvision", "transformers", "cuda", "cores", "gpus")
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,14 @@ class _Document:
         self._calls: list[FunctionCall] = []
         self._starts: list[ColdStart] = []
         self._peak: int | None = None
+        self._cpus: list[str] = []
         self.first: ColdResult | None = None  # what all answers have in common
         if stored is not None and stored.function is not None:
             self.first = stored
             self._calls = [*stored.function.calls]
             self._starts = [*stored.starts]
             self._peak = stored.function.peak_host_bytes
+            self._cpus = [*stored.function.cpus]
 
     @property
     def bursts(self) -> int:
@@ -168,6 +173,8 @@ class _Document:
         self._calls += calls
         peaks = [self._peak, *(answer.peak_host_bytes for answer in answers)]
         self._peak = max((peak for peak in peaks if peak is not None), default=None)
+        cpus = [*self._cpus, *(answer.environment.cpu for answer in answers)]
+        self._cpus = list(dict.fromkeys(cpus))
         return calls
 
     def _check(self, answer: FunctionAnswer) -> None:
@@ -184,8 +191,8 @@ class _Document:
             )
             return
         assert self.first.function is not None
-        before, now = self.first.environment.model_dump(), answer.environment.model_dump()
-        changed = [name for name in now if name != "time" and before.get(name) != now[name]]
+        before, now = self.first.environment, answer.environment
+        changed = [name for name in _SAME if getattr(before, name) != getattr(now, name)]
         if answer.spec != self.first.spec:
             changed.append("settings")
         if memory != self.first.function.memory_bytes:
@@ -209,6 +216,7 @@ class _Document:
         update = {
             "calls": self._calls,
             "peak_host_bytes": self._peak,
+            "cpus": self._cpus,
             "cold": call_figures(self._calls, cold=True),
             "warm": call_figures(self._calls, cold=False),
         }

@@ -14,7 +14,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from gpubench.errors import GpubenchError, InputError, reason_of, shorten
 from gpubench.results.function_answer import MOST_ANSWER_BYTES, FunctionAnswer, parse_answer
 from gpubench.results.result import Failure
+from gpubench.spec.server_url import is_host
 
 _HINTS = {
     401: "the call needs credentials: set GPUBENCH_FUNCTION_AUTHORIZATION, or give --aws-sigv4",
@@ -72,7 +72,8 @@ def parse_function_url(text: str) -> FunctionUrl:
         port = parts.port
     except ValueError:
         raise InputError(f"--url: this is no URL; {wanted}") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not is_host(host):
         raise InputError(f"--url: it does not begin with https:// and a name; {wanted}")
     if parts.username is not None or parts.password is not None:
         raise InputError(
@@ -80,9 +81,9 @@ def parse_function_url(text: str) -> FunctionUrl:
             "in the variable GPUBENCH_FUNCTION_AUTHORIZATION"
         )
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not f"{parts.hostname}{target}".isascii() or any(ord(each) <= 32 for each in target):
+    if not target.isascii() or any(ord(each) <= 32 for each in target):
         raise InputError("--url: it has characters that a URL cannot have; percent-encode them")
-    return FunctionUrl(parts.scheme == "https", parts.hostname, port, target)
+    return FunctionUrl(parts.scheme == "https", host, port, target)
 
 
 @dataclass(frozen=True)
@@ -105,24 +106,28 @@ def burst(
     """Call the function `parallel` times at the same moment.
 
     The calls are sent when all of them have a connection. A call that has no answer after
-    `timeout_s` gets an error. Ctrl-C ends all of them.
+    `timeout_s` gets an error. Ctrl-C ends all of them at once.
     """
     together = threading.Barrier(parallel)
     calls = [_Call(url, inferences, timeout_s, headers, together) for _ in range(parallel)]
-    with ThreadPoolExecutor(parallel) as threads:
-        try:
-            futures = [threads.submit(call.make) for call in calls]
-            wait(futures)
-        except BaseException:
-            together.abort()
-            for call in calls:
-                call.end()
-            raise
-    return [future.result() for future in futures]
+    try:
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+    except BaseException:
+        together.abort()
+        for call in calls:
+            call.end()
+        raise
+    return [call.called() for call in calls]
 
 
-class _Call:
-    """One call. `end` may be called from another thread at any moment."""
+class _Call(threading.Thread):
+    """One call. `end` may be called from another thread at any moment.
+
+    Nobody can end a thread that looks up a name or connects. So the process does not wait for it.
+    """
 
     def __init__(
         self,
@@ -132,19 +137,36 @@ class _Call:
         headers: Headers,
         together: threading.Barrier,
     ) -> None:
+        super().__init__(daemon=True)
         self._url = url
         self._inferences = inferences
         self._timeout_s = timeout_s
         self._headers = headers
         self._together = together
         self._ended = False
+        self._result: Called | Exception | None = None
+        # Without a port, the library takes the last part of an IPv6 address as the port.
+        port = (443 if url.secure else 80) if url.port is None else url.port
         self._connection = (
             http.client.HTTPSConnection(
-                url.host, url.port, timeout=timeout_s, context=ssl.create_default_context()
+                url.host, port, timeout=timeout_s, context=ssl.create_default_context()
             )
             if url.secure
-            else http.client.HTTPConnection(url.host, url.port, timeout=timeout_s)
+            else http.client.HTTPConnection(url.host, port, timeout=timeout_s)
         )
+
+    def run(self) -> None:
+        try:
+            self._result = self._make()
+        except Exception as error:
+            self._result = error
+
+    def called(self) -> Called:
+        """What came of the call, after its end."""
+        if isinstance(self._result, Exception):
+            raise self._result
+        assert self._result is not None
+        return self._result
 
     def end(self) -> None:
         """End the call if it has no answer yet."""
@@ -154,7 +176,7 @@ class _Call:
             with suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
 
-    def make(self) -> Called:
+    def _make(self) -> Called:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         connect_ms = None
         try:

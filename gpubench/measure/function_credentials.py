@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from gpubench.errors import InputError
+from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.function_call import FunctionUrl, Headers
 
 VARIABLE = "GPUBENCH_FUNCTION_AUTHORIZATION"
@@ -64,7 +64,11 @@ def _signed(url: FunctionUrl) -> Headers:
         request = AWSRequest(
             "POST", url.origin + url.target, {"Content-Type": "application/json"}, body
         )
-        SigV4Auth(credentials.get_frozen_credentials(), "lambda", region).add_auth(request)
+        try:
+            # Credentials that expire are fetched again here.
+            SigV4Auth(credentials.get_frozen_credentials(), "lambda", region).add_auth(request)
+        except BotoCoreError as error:
+            raise GpubenchError(f"--aws-sigv4: the AWS credentials are gone: {error}") from None
         return dict(request.headers.items())
 
     return signed

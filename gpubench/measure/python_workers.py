@@ -183,7 +183,11 @@ class ModelWorker(Worker):
         super().__init__(engine, pool, cell)
 
     def run(self, ids: NDArray[np.int64]) -> None:
-        self._execution.run(cast(list[Tensors], self._chosen(ids)))
+        requests = cast(list[Tensors], self._chosen(ids))
+        if self._engine.execute is not None and len(requests) == 1:
+            self._engine.execute(requests[0])
+        else:
+            self._execution.run(requests)
 
     def formatted(self, request: object) -> object:
         inputs = _formatted(cast(Tensors, request), self._engine, self._inputs)

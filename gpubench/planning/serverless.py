@@ -153,7 +153,8 @@ def _warm_latency_ms(function: ServerlessFunction, objective: Objective) -> floa
 def _late_share(function: ServerlessFunction, objective: Objective, cold: float) -> float | None:
     """The share of the calls over the limit of the objective, if the share `cold` is cold.
 
-    Without a measured cold call, all cold calls count as late.
+    A call that was sent alone and failed counts as a warm call that is late. Without a measured
+    cold call, all cold calls count as late.
     """
     limit_ms = objective.latency_s * 1e3
     warm = _warm(function)
@@ -163,6 +164,8 @@ def _late_share(function: ServerlessFunction, objective: Objective, cold: float)
     def late(times_ms: Sequence[float]) -> float:
         return sum(each > limit_ms for each in times_ms) / len(times_ms)
 
+    failed = sum(call.error is not None and call.parallel == 1 for call in function.calls)
+    warm += [math.inf] * failed
     waited = _round_trips(call for call in function.calls if call.started_for_it)
     return (1 - cold) * late(warm) + cold * (late(waited) if waited else 1.0)
 

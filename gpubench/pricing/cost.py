@@ -132,6 +132,16 @@ def check_prices(instances: Sequence[str]) -> None:
     price(None, None, Hardware(None, (), 0, 1), instances)
 
 
+def check_machines(spec: Spec) -> None:
+    """Raises InputError if the instances of a cell cannot be the machines that measure it."""
+    check_prices(spec.instance)
+    if spec.served and spec.instance:
+        raise InputError(
+            "--instance: it is the price of the server, and the machines here only send its "
+            "requests; measure a model on a server with gpubench sweep on one machine"
+        )
+
+
 def reprice(
     result: Result,
     instances: Sequence[str],

@@ -33,7 +33,7 @@ from gpubench.report.notes import (
 )
 from gpubench.report.settings import (
     FilledColumn,
-    machine_name,
+    measured_on,
     settings_columns,
     settings_order,
     shared_settings,
@@ -198,7 +198,7 @@ def _shares_processes(result: Result) -> bool:
 
 
 def _machines(results: Sequence[Result]) -> str:
-    return " and ".join(dict.fromkeys(machine_name(result.environment) for result in results))
+    return " and ".join(dict.fromkeys(map(measured_on, results)))
 
 
 def _software(left: Sequence[Result], right: Sequence[Result]) -> list[tuple[str, str]]:

@@ -49,8 +49,8 @@ def function_sentences(
         fleet = plan.break_even.fleet
         where = place_text(fleet.candidate.result, fleet.candidate.cost)
         said.append(
-            f"From a constant load of {number(plan.break_even.rate_per_second, 3)} inferences/s "
-            f"on, instances cost less ({where}), compared with warm calls."
+            "The lowest constant load at which instances cost less than warm calls is "
+            f"{number(plan.break_even.rate_per_second, 3)} inferences/s, {where}."
         )
     elif cheapest_usd is not None:
         said.append(

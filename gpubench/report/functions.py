@@ -107,7 +107,7 @@ def _table(rows: Sequence[_Row]) -> Table:
     facts = [
         ("functions", " · ".join(dict.fromkeys(row.function.url for row in rows))),
         ("all calls", " · ".join(shared)),
-        ("machine", machine_name(rows[0].result.environment)),
+        ("machine", _machines(rows)),
         ("software", software(rows[0].result.environment)),
     ]
     prices = dict.fromkeys(_price_text(row.cost) for row in rows if row.cost)
@@ -120,6 +120,13 @@ def _table(rows: Sequence[_Row]) -> Table:
         facts,
         remarks,
     )
+
+
+def _machines(rows: Sequence[_Row]) -> str:
+    """That of the first answer, and the other processors that answered."""
+    where = rows[0].result.environment
+    cpus = dict.fromkeys(cpu for row in rows for cpu in row.function.cpus if cpu != where.cpu)
+    return "; other calls on ".join(filter(None, (machine_name(where), ", ".join(cpus))))
 
 
 def _setting(name: str) -> Callable[[_Row], DraftCell]:

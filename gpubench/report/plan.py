@@ -12,7 +12,12 @@ from gpubench.report.format import ABSENT, milliseconds, number, usd, with_inter
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.plan_sentences import objective_text, workload_text
 from gpubench.report.results import ELECTRICITY, cost_figure, electricity_columns
-from gpubench.report.settings import machine_name, settings_columns, shared_settings
+from gpubench.report.settings import (
+    measured_instance,
+    measured_on,
+    settings_columns,
+    shared_settings,
+)
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost, Result, Verdict
 
@@ -221,7 +226,7 @@ def _table(
     facts = [
         (title, f"{workload_text(decision.workload)}, {objective_text(plan.objective)}"),
     ]
-    machines = list(dict.fromkeys(machine_name(each.environment) for each in results))
+    machines = list(dict.fromkeys(map(measured_on, results)))
     if len(machines) == 1:
         facts.append(("machine", machines[0]))
     if states_settings:
@@ -242,7 +247,7 @@ def _setting_columns(results: Sequence[Result]) -> list[_Filled]:
 
 
 def _machine_column(results: Sequence[Result]) -> list[_Filled]:
-    names = [machine_name(each.environment) for each in results]
+    names = [measured_on(each) for each in results]
     if len(set(names)) < 2:
         return []
     return [(Column("measured on", "left", drop_order=1), [DraftCell(name) for name in names])]
@@ -257,8 +262,9 @@ def _electricity_columns(results: Sequence[Result]) -> list[_Filled]:
 
 
 def _price(cost: Cost | None, result: Result) -> str:
-    if cost is not None and cost.instance is None and result.environment.instance:
-        return f"{result.environment.instance} {price_name(cost)}"
+    instance = measured_instance(result)
+    if cost is not None and cost.instance is None and instance:
+        return f"{instance} {price_name(cost)}"
     return ABSENT if cost is None else price_name(cost)
 
 

@@ -21,6 +21,7 @@ from gpubench.report.documents import (
     plan_json,
 )
 from gpubench.report.plan_sentences import decision_sentence, setting_text
+from gpubench.report.settings import measured_instance
 
 SCHEMA = 1
 
@@ -95,7 +96,7 @@ def _candidate(candidate: Candidate) -> CandidateDocument:
     return {
         "setting": setting_text(candidate.spec),
         "settings": {**deployed_settings(candidate.spec)},
-        "measured_on": candidate.result.environment.instance,
+        "measured_on": measured_instance(candidate.result),
         "documents": [f"{each.url}/{each.name}.json" for each in candidate.documents],
         "evidence": candidate.evidence,
         "bound": candidate.bound,

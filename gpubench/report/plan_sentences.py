@@ -10,6 +10,7 @@ from gpubench.planning.decision import Decision, DeploymentPlan
 from gpubench.planning.measured import deployed_settings
 from gpubench.report.format import count, milliseconds, number, seconds, two_digits, usd
 from gpubench.report.notes import price_name
+from gpubench.report.settings import measured_instance
 from gpubench.results.result import Cost, Interval, Result
 from gpubench.spec.objective import Objective
 from gpubench.spec.spec import Spec
@@ -64,7 +65,8 @@ def setting_text(spec: Spec) -> str:
     """'resnet50 in bf16 with onnxruntime, batch 1, 2 workers'."""
     parts = [spec.model]
     if not spec.synthetic:
-        parts = [f"{spec.model} in {spec.precision} with {spec.runtime}"]
+        server = f" at {spec.server}" if spec.served else ""
+        parts = [f"{spec.model} in {spec.precision} with {spec.runtime}{server}"]
         if spec.memory_format != "contiguous":
             parts.append(spec.memory_format)
         if spec.sparsity != "none":
@@ -100,8 +102,8 @@ def place_text(result: Result, cost: Cost | None) -> str:
     """Where a candidate would run: 'on c7i.xlarge', 'on this machine at $0.5/h'."""
     if cost is not None and cost.instance is not None:
         return f"on {price_name(cost)}"
-    where = result.environment.instance
-    machine = f"on {where}" if where else "on the machine measured"
+    unnamed = "its server" if result.spec.served else "the machine measured"
+    machine = f"on {measured_instance(result) or unnamed}"
     if cost is None:
         return machine
     return f"{machine}, owned" if cost.owned else f"{machine} {price_name(cost)}"
@@ -306,6 +308,12 @@ def _dropped(decision: Decision) -> list[str]:
 
 def _remedy(best: Candidate, left: Sequence[Obstacle], plan: DeploymentPlan) -> str:
     """What would remove the obstacles, and how to decide in spite of them."""
+    if best.result.spec.served and "other-hardware" in left:
+        # Nothing that is measured says what hardware a server has.
+        name = price_name(best.cost) if best.cost is not None else "that instance"
+        others = [each for each in left if each != "other-hardware"]
+        allow = f"If the server is a {name}, add --allow other-hardware."
+        return f"{allow} {_remedy(best, others, plan)}" if others else allow
     accept = f"accept it with --allow {','.join(left)}"
     name = price_name(best.cost) if best.cost is not None else "the instance"
     if "other-hardware" in left or "closed-loop" in left:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gpubench.report.format import ABSENT, integer, milliseconds, number, seconds, with_interval
 from gpubench.report.notes import answer_notes, cost_notes, price_name, prices, reason_note
 from gpubench.report.results import cost_figure
+from gpubench.report.serving import server_facts
 from gpubench.report.settings import machine_name, shared_settings, software
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.results.result import Cost
@@ -49,6 +50,7 @@ def _answer(found: SearchResult) -> Table:
     open_loops = [probe.result for probe in found.probes if probe.load == "open"] or results
     facts = [
         ("machine", machine_name(results[0].environment)),
+        *server_facts(results),
         ("software", software(results[0].environment)),
         ("all probes", shared_settings(open_loops)),
     ]

@@ -16,6 +16,7 @@ from gpubench.report.notes import (
 )
 from gpubench.report.results import cost_figure
 from gpubench.report.search import HOW_TO_PRICE, objective_text
+from gpubench.report.serving import server_facts
 from gpubench.report.settings import (
     machine_name,
     settings_columns,
@@ -211,6 +212,7 @@ def _table(searches: Sequence[SearchResult]) -> Table:
     ]
     facts = [
         ("machine", machine_name(results[0].environment)),
+        *server_facts(results),
         ("software", software(results[0].environment)),
         ("all settings", shared_settings(results)),
         ("objective", objective_text(searches[0])),

@@ -69,6 +69,18 @@ def machine_name(environment: Environment) -> str:
     return " · ".join(parts if environment.gpus else [*parts, "no GPU"])
 
 
+def measured_on(result: Result) -> str:
+    """What executed the model: the machine in a few words, or a server of unknown hardware."""
+    if result.spec.served:
+        return f"server {result.spec.server}, whose hardware is not known"
+    return machine_name(result.environment)
+
+
+def measured_instance(result: Result) -> str | None:
+    """The type of instance that executed the model, if it is known."""
+    return None if result.spec.served else result.environment.instance
+
+
 def software(environment: Environment) -> str:
     """The installed software: 'gpubench 0.1.0 · torch 2.15.0 · ...'."""
     names = ("gpubench", "torch", "torchvision", "transformers", "cuda", "driver", "python")

@@ -84,6 +84,8 @@ class ServerlessFunction(Part):
     # That the function may use. Null: nobody told it.
     memory_bytes: int | None = Field(default=None, gt=0)
     peak_host_bytes: int | None = None  # the largest resident memory of any process
+    # Of all machines that answered. A service may run one function on several kinds.
+    cpus: list[str] = Field(default_factory=list)
     calls: list[FunctionCall] = Field(default_factory=list)
     cold: CallFigures | None = None
     warm: CallFigures | None = None

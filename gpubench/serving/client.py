@@ -204,7 +204,7 @@ class ServerClient:
             return error
         where = f"--server {self._server.text}"
         status = str(getattr(error, "status", lambda: "")() or "")
-        reason = _reason(error)
+        reason = token.hidden(_reason(error), self._headers)  # a server may repeat the request
         is_answer = isinstance(error, self._answers)
         if not is_answer or status in {
             "StatusCode.UNAVAILABLE",

@@ -7,6 +7,7 @@ The name of the variable contains the host: GPUBENCH_TOKEN_ and the host, with '
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from gpubench.errors import InputError
 from gpubench.spec.server_url import ServerUrl
@@ -38,3 +39,9 @@ def headers(server: ServerUrl) -> dict[str, str]:
     if not (token.isascii() and token.isprintable()):
         raise InputError(f"--server: the token in {name} has characters that no header can hold")
     return {"authorization": f"Bearer {token}"}
+
+
+def hidden(text: str, sent: Mapping[str, str] | None) -> str:
+    """The text without the token in the headers `sent`."""
+    secret = (sent or {}).get("authorization", "").removeprefix("Bearer ")
+    return text.replace(secret, "[token]") if secret else text

@@ -30,6 +30,7 @@ _LONG_PATH = re.compile(
 )
 _SHORT_PATH = re.compile(r"(?:/(?P<model>[^/]+)(?:/(?P<version>[^/]+))?)?/?")
 _VERSION = re.compile(r"[\w.\-]+", re.ASCII)
+_HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?", re.ASCII)
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d+){3}|::1", re.ASCII)
 
 
@@ -57,6 +58,14 @@ class ServerUrl:
         return _LOOPBACK.fullmatch(self.host) is not None
 
 
+def is_host(text: str) -> bool:
+    """Whether this can be the name or the address of a host, without brackets.
+
+    Libraries of HTTP raise errors of many types for other texts.
+    """
+    return ":" in text or (len(text) <= 253 and _HOST.fullmatch(text) is not None)
+
+
 def parse_server_url(text: str) -> ServerUrl:
     """The parts of a server's address.
 
@@ -79,8 +88,8 @@ def parse_server_url(text: str) -> ServerUrl:
         )
     if "?" in text or "#" in text:
         raise ValueError(f"nothing may follow ? or # in it; {SERVER_HELP}")
-    if not host:
-        raise ValueError(f"it names no host; {SERVER_HELP}")
+    if not host or not is_host(host):
+        raise ValueError(f"it names no host that can exist; {SERVER_HELP}")
     port = port or _DEFAULT_PORTS.get(parts.scheme)
     if port is None:
         raise ValueError(f"it names no port, such as 8001 for Triton; {SERVER_HELP}")

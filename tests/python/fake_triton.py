@@ -41,11 +41,13 @@ class Model:
     counted_for_each: float = 1.0  # requests that it counts for each request
     requests: int = 0
     connections: set[object] = field(default_factory=set)
+    inputs_seen: set[bytes] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def infer(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with self.lock:
             self.requests += 1
+            self.inputs_seen.add(x.tobytes())
         if self.fails_after is not None and self.requests > self.fails_after:
             raise RuntimeError("CUDA error: out of memory")
         return 2 * x
@@ -104,7 +106,7 @@ def over_http(model: Model, tls: ssl.SSLContext | None = None) -> Iterator[int]:
 
         def do_GET(self) -> None:
             if model.token and self.headers["authorization"] != f"Bearer {model.token}":
-                return self._send(401, {"error": "no valid token"})
+                return self._send(401, {"error": f"not valid: {self.headers['authorization']}"})
             path = self.path.replace("/versions/1", "").strip("/")
             answers: dict[str, Any] = {
                 "v2": SERVER,
@@ -202,7 +204,7 @@ def over_grpc(model: Model, credentials: grpc.ServerCredentials | None = None) -
         def _check(self, context: Any) -> None:
             sent = dict(context.invocation_metadata()).get("authorization")
             if model.token and sent != f"Bearer {model.token}":
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid token")
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, f"not valid: {sent}")
 
     server = grpc.server(ThreadPoolExecutor(8))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), server)

@@ -15,7 +15,7 @@ from gpubench.cells.grid import Grid, expand, refuse_too_many
 from gpubench.cells.resolve import cell_of
 from gpubench.errors import InputError
 from gpubench.launch.ray.messages import AskedCell, NodeAnswer
-from gpubench.pricing.cost import check_prices
+from gpubench.pricing.cost import check_machines
 from gpubench.pricing.names import parse_price_name
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
@@ -64,7 +64,7 @@ def asked_cells(grids: Sequence[Grid], max_cells: int) -> list[AskedCell]:
     asked = []
     for grid in grids:
         for spec in expand(grid):
-            check_prices(spec.instance)
+            check_machines(spec)
             asked.append(
                 AskedCell(
                     spec=spec,

@@ -100,6 +100,32 @@ def test_after_the_quick_start_it_says_what_is_missing(
     )
 
 
+def test_the_hardware_of_a_server_is_not_that_of_the_client(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client is a c7i.xlarge. No search can say what the server is."""
+    served = {"runtime": "kserve", "device": "server", "server": "grpc://gpu-1:8001/resnet50"}
+    url = written(tmp_path, open_loop(20.0, 67.0, **served, threads=None))
+    setting = "resnet50 in fp32 with kserve at grpc://gpu-1:8001/resnet50, batch 1, 1 worker"
+    assert cli.main(["plan", url, *PLAN, "--instance", "c7i.xlarge"]) == cli.FAILED
+    sentence = capsys.readouterr().out.splitlines()[0]
+    assert sentence.startswith(f"Cheapest until now: {setting}, on c7i.xlarge: at least 20.0")
+    assert sentence.endswith(
+        "It cannot be recommended: the server does not say whether it is a c7i.xlarge. If the "
+        "server is a c7i.xlarge, add --allow other-hardware."
+    )
+    assert cli.main(["plan", url, *PLAN, "--usd-per-hour", "0.36"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    # 0.36 / 3600 / 20 * 1e6
+    assert f"Deploy {setting}, on its server at $0.36/h: at least 20.0 inferences/s" in out
+    assert "at most $5.00 a million" in out
+    assert "machine server grpc://gpu-1:8001/resnet50, whose hardware is not known" in out
+    arguments = ["plan", url, *PLAN, "--usd-per-hour", "0.36", "--format", "json"]
+    assert cli.main(arguments) == 0
+    [decision] = json.loads(capsys.readouterr().out)["decisions"]
+    assert decision["candidates"][0]["measured_on"] is None
+
+
 def test_what_is_allowed_can_win(quick: str, capsys: pytest.CaptureFixture[str]) -> None:
     allow = "--allow", "closed-loop,other-hardware"
     assert cli.main(["plan", quick, "--objective", "p95:200ms", *allow]) == 0

@@ -114,6 +114,16 @@ def test_a_bare_engine_and_a_served_one_stand_in_one_table_and_are_compared(
     assert pair["p95_ms"]["b_over_a"] > 1
 
 
+def test_a_served_cell_locks_the_cores_that_send_its_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUBENCH_LOCK_DIR", str(tmp_path))
+    with serving("http", Model()) as url:
+        measured(model="kserve:twice", server=url)
+    assert {file.name.partition("-")[0] for file in tmp_path.iterdir()} <= {"cpu", "core"}
+    assert list(tmp_path.iterdir())
+
+
 def test_requests_of_other_clients_in_the_window_are_found(protocol: str) -> None:
     with serving(protocol, Model(counted_for_each=1.5)) as url:
         result = measured(model="kserve:twice", server=url)
@@ -137,6 +147,14 @@ def test_each_worker_has_a_connection_of_its_own(protocol: str) -> None:
     with serving(protocol, model) as url:
         measured(model="kserve:twice", server=url, workers=5, clients=5)
     assert len(model.connections) >= 5
+
+
+def test_all_requests_of_the_pool_are_sent(protocol: str) -> None:
+    model = Model()
+    with serving(protocol, model) as url:
+        result = measured(model="kserve:twice", server=url, requests=70)
+    assert result.error is None
+    assert len(model.inputs_seen) >= 64
 
 
 def test_a_batch_above_the_limit_of_the_server_is_refused(protocol: str) -> None:
@@ -207,8 +225,9 @@ def test_a_token_is_sent_and_is_nowhere_in_the_output(
         flags += ["--warmup", "50ms", "--json", str(tmp_path / "result.json")]
         assert main(flags) == 2
         assert VARIABLE in capsys.readouterr().err
-        monkeypatch.setenv(VARIABLE, "wrong")
+        monkeypatch.setenv(VARIABLE, "wr0ng")
         assert main(flags) == 2
+        assert "not valid: Bearer [token]" in capsys.readouterr().err
         monkeypatch.setenv(VARIABLE, TOKEN)
         assert main(flags) == 0
         printed = capsys.readouterr()

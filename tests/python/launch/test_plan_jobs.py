@@ -101,6 +101,10 @@ def test_a_device_that_an_instance_does_not_have_is_refused(
         ({**GRID, "instance": "g5.xlarge@nowhere"}, "region 'nowhere'"),
         ({**GRID, "batch": 0}, "batch"),
         ({**GRID, "only_on": "cuda", "instance": "c7i.xlarge"}, "no cell for these instances"),
+        (
+            {"model": "kserve:m", "server": "grpc://h:1", "instance": "c7i.xlarge"},
+            "it is the price of the server",
+        ),
     ],
 )
 def test_a_sweep_that_cannot_be_measured_is_refused(grid: dict[str, Any], message: str) -> None:

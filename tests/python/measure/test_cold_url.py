@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factories import G5, environment
 from function_server import Reply, answer, as_reply, in_turn, one_process, serving
 
 from gpubench.cli import program as cli
@@ -177,6 +178,16 @@ def test_answers_of_two_versions_are_not_mixed_and_those_before_are_kept(tmp_pat
     assert len(function_of(stored(tmp_path / "run")).calls) == 2
 
 
+def test_a_service_may_run_a_function_on_several_kinds_of_machines() -> None:
+    elsewhere = environment(G5).model_dump(mode="json")
+    elsewhere |= {"cpu": "another processor", "platform": "another kernel", "time": "later"}
+    replies = in_turn(answer(1), answer(2, environment=elsewhere))
+    with serving(replies) as served:
+        function = function_of(cold_url(served.url, CallOptions(warm_calls=1)))
+    assert [call.error for call in function.calls] == [None, None]
+    assert function.cpus == [environment(G5).cpu, "another processor"]
+
+
 def test_a_function_that_says_nothing_ends_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -240,6 +251,7 @@ def test_a_function_url_of_lambda_is_signed(monkeypatch: pytest.MonkeyPatch) -> 
             "file:///etc/passwd",
         ),
         *("https://user:pass@h/", "https://h/\r\nX: y", "https://h/ä", "https://[::1/"),
+        *("https://a..b/", "https://a b/", f"https://{'a' * 64}.example.com/"),
     ],
 )
 def test_a_url_that_cannot_be_called_is_refused(url: str) -> None:

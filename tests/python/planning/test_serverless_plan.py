@@ -114,7 +114,7 @@ def test_a_month_by_hand(measured: str, capsys: pytest.CaptureFixture[str]) -> N
     assert found["break_even_per_second"] == pytest.approx(C7I_USD_PER_HOUR / 3600 / WARM_USD)
     assert found["break_even_instance"] == "c7i.xlarge"
     assert "$13.14 a month, $2.50 a million, 0.101 times what the instances cost" in text
-    assert "From a constant load of 19.8 inferences/s on, instances cost less" in text
+    assert "instances cost less than warm calls is 19.8 inferences/s, on c7i.xlarge." in text
 
 
 def test_a_spare_instance_moves_the_break_even(
@@ -123,6 +123,17 @@ def test_a_spare_instance_moves_the_break_even(
     """k = 19.83/s pays for an instance. Two with one spare cost 3 k = 59.5 and serve 60."""
     found, _ = planned(capsys, measured, "--rate", "2", "--spare", "1")
     assert found["break_even_per_second"] == pytest.approx(3 * C7I_USD_PER_HOUR / 3600 / WARM_USD)
+
+
+def test_a_warm_call_that_failed_is_late(measured: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(measured) / "cold-f.json"
+    document = json.loads(file.read_text())
+    error = {"stage": "answer", "message": "no answer"}
+    document["function"]["calls"] += [{"burst": 1, "parallel": 1, "time": "", "error": error}] * 5
+    file.write_text(json.dumps(document))
+    found, _ = planned(capsys, measured, "--rate", "2", "--keep-alive", "10m")
+    assert found["late_share"] == 5 / 25
+    assert found["meets_objective"] is False
 
 
 def test_cold_calls_are_paid_and_may_miss_the_objective(
