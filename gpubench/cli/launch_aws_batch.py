@@ -61,7 +61,7 @@ def command(
           --queue g6.xlarge=bench-g6 --job-definition gpubench --max-usd 20
     """
     from gpubench.cli.launch_with import launch_with
-    from gpubench.launch.services.service.aws_batch import AwsBatch
+    from gpubench.launch.services.aws_batch import AwsBatch
 
     service = AwsBatch(
         queues=by_instance(queue, "--queue"),

@@ -95,7 +95,7 @@ def command(
           --instance g5.xlarge,g6.xlarge --image registry/gpubench:0.1
     """
     from gpubench.cli.launch_with import launch_with
-    from gpubench.launch.services.service.kubernetes import Kubernetes
+    from gpubench.launch.services.kubernetes import Kubernetes
 
     service = Kubernetes(
         image=image,

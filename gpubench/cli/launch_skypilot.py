@@ -51,6 +51,6 @@ def command(asked: AskedLaunch, image: str, secret: tuple[str, ...], disk_size: 
           --instance g5.xlarge,g2-standard-8 --image registry/gpubench:0.1
     """
     from gpubench.cli.launch_with import launch_with
-    from gpubench.launch.services.service.skypilot import SkyPilot
+    from gpubench.launch.services.skypilot import SkyPilot
 
     return launch_with(SkyPilot(image=image, secrets=secret, disk_gib=disk_size), asked)

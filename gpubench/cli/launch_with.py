@@ -11,7 +11,7 @@ from gpubench.errors import GpubenchError, InputError
 from gpubench.launch.files import LaunchFiles
 from gpubench.launch.manifest import Manifest
 from gpubench.launch.prepare import PreparedLaunch, prepare
-from gpubench.launch.services.service.service import Launch, LaunchService
+from gpubench.launch.services.service import Launch, LaunchService
 from gpubench.launch.tables import estimate_lines
 
 

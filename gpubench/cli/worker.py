@@ -112,7 +112,7 @@ def command(
 
 def _number(index: int | None, machines: int | None) -> int | None:
     """The number of this machine in its fleet; None if it takes free jobs."""
-    from gpubench.launch.services.service.service import INDEX_VARIABLES
+    from gpubench.launch.services.service import INDEX_VARIABLES
 
     if machines is None:
         if index is not None:

@@ -15,7 +15,7 @@ from gpubench.launch.estimate import LaunchEstimate, estimate, refuse_expensive,
 from gpubench.launch.files import SCHEMA, LaunchFiles, now
 from gpubench.launch.manifest import NAME, Manifest
 from gpubench.launch.plan_jobs import PlannedJobs, gpu_count, plan_jobs, unfinished
-from gpubench.launch.services.service.service import Launch, MachineFleet
+from gpubench.launch.services.service import Launch, MachineFleet
 from gpubench.measure.environment import own_version
 from gpubench.models.local_files import named_paths
 from gpubench.pricing.catalog import Catalog

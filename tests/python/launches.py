@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from gpubench.launch.services.service.service import Launch, MachineFleet
 
 from gpubench.launch.manifest import Manifest
+from gpubench.launch.services.service import Launch, MachineFleet
 
 G5 = MachineFleet(
     "g5.xlarge", machines=3, jobs=7, gpus=1, vcpus=4, memory_gib=16.0, provider="aws"

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpubench.errors import InputError, reason_of
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.services.service.by_instance import ByInstance, check_instances, value_for
-from gpubench.launch.services.service.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.by_instance import ByInstance, check_instances, value_for
+from gpubench.launch.services.service import Launch, MachineFleet, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpubench.errors import InputError, nearest
-from gpubench.launch.services.service.service import Launch, MachineFleet
+from gpubench.launch.services.service import Launch, MachineFleet
 
 # By type of instance. The key None is for all types that are not named.
 ByInstance = Mapping[str | None, str]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 from gpubench.launch.manifest import Service
-from gpubench.launch.services.service.service import LaunchService
+from gpubench.launch.services.service import LaunchService
 
 # The module and the class of each service. They are imported only when they are used.
 _SERVICES: dict[Service, tuple[str, str]] = {
-    "aws-batch": ("gpubench.launch.services.service.aws_batch", "AwsBatch"),
-    "kubernetes": ("gpubench.launch.services.service.kubernetes", "Kubernetes"),
-    "skypilot": ("gpubench.launch.services.service.skypilot", "SkyPilot"),
+    "aws-batch": ("gpubench.launch.services.aws_batch", "AwsBatch"),
+    "kubernetes": ("gpubench.launch.services.kubernetes", "Kubernetes"),
+    "skypilot": ("gpubench.launch.services.skypilot", "SkyPilot"),
     "slurm": ("gpubench.launch.services.slurm", "Slurm"),
 }
 

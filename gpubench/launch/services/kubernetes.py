@@ -10,8 +10,8 @@ from gpubench.errors import InputError
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services import kubernetes_job
 from gpubench.launch.services.image import check_image
-from gpubench.launch.services.service.program import ProgramFailed, last_line, run_program
-from gpubench.launch.services.service.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.program import ProgramFailed, last_line, run_program
+from gpubench.launch.services.service import Launch, MachineFleet, is_remote
 
 INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 

@@ -12,10 +12,10 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from gpubench.launch.services.service.service import Launch, MachineFleet
+from gpubench.launch.services.service import Launch, MachineFleet
 
 if TYPE_CHECKING:
-    from gpubench.launch.services.service.kubernetes import Kubernetes
+    from gpubench.launch.services.kubernetes import Kubernetes
 
 _LONGEST_LABEL = 63  # of DNS, and so of the names of pods
 _APP = "app.kubernetes.io/name"

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services.image import check_image
-from gpubench.launch.services.service.program import ProgramFailed, last_line, run_program
-from gpubench.launch.services.service.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.program import ProgramFailed, last_line, run_program
+from gpubench.launch.services.service import Launch, MachineFleet, is_remote
 
 _INSTALLATION = "install it (pip install skypilot), or leave out --submit"
 _INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds its number

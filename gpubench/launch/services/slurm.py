@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.services.service.by_instance import ByInstance, check_instances, value_for
-from gpubench.launch.services.service.program import ProgramFailed, last_line, run_program
-from gpubench.launch.services.service.service import Launch, MachineFleet
+from gpubench.launch.services.by_instance import ByInstance, check_instances, value_for
+from gpubench.launch.services.program import ProgramFailed, last_line, run_program
+from gpubench.launch.services.service import Launch, MachineFleet
 
 _INSTALLATION = "run this where Slurm's commands are, or leave out --submit"
 _END = "GPUBENCH_SCRIPT"  # the line that ends a script in what is printed

@@ -12,7 +12,6 @@ from pathlib import Path
 import boto3
 import pytest
 from batch_infrastructure import infrastructure
-from gpubench.launch.services.service.service import INDEX_VARIABLES
 from moto_server import MotoServer, aws, bucket, moto_server
 
 from gpubench.cells.grid import read_grids
@@ -20,6 +19,7 @@ from gpubench.cli.program import main
 from gpubench.files.folder import open_folder
 from gpubench.launch.files import LaunchFiles
 from gpubench.launch.prepare import LaunchWishes, prepare
+from gpubench.launch.services.service import INDEX_VARIABLES
 
 __all__ = ["aws", "bucket", "infrastructure", "moto_server"]
 

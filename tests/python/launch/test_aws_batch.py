@@ -12,14 +12,14 @@ import pytest
 from batch_infrastructure import infrastructure
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
-from gpubench.launch.services.service.aws_batch import AwsBatch
-from gpubench.launch.services.service.service import Launch, MachineFleet
 from moto_server import REGION, aws, moto_server
 
 from gpubench.cells.grid import parse_grids
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Submission
 from gpubench.launch.prepare import LaunchWishes, prepare
+from gpubench.launch.services.aws_batch import AwsBatch
+from gpubench.launch.services.service import Launch, MachineFleet
 
 __all__ = ["aws", "infrastructure", "moto_server"]
 

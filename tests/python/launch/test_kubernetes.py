@@ -12,12 +12,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from gpubench.launch.services.service.kubernetes import Kubernetes
-from gpubench.launch.services.service.service import Launch, MachineFleet
 from launches import C7, G5, HOSTILE_URL, fake_program, launch
 
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Submission
+from gpubench.launch.services.kubernetes import Kubernetes
+from gpubench.launch.services.service import Launch, MachineFleet
 
 SERVICE = Kubernetes("registry.example/gpubench:1.0")
 EVERYTHING = Kubernetes(

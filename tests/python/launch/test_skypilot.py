@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from gpubench.launch.services.service.service import Launch, MachineFleet
-from gpubench.launch.services.service.skypilot import SkyPilot
 from launches import C7, G5, HOSTILE_URL, fake_program, launch
 
 from gpubench.errors import InputError
+from gpubench.launch.services.service import Launch, MachineFleet
+from gpubench.launch.services.skypilot import SkyPilot
 
 SERVICE = SkyPilot("registry.example/gpubench:1.0")
 WITH_SECRET = replace(SERVICE, secrets=("AWS_SECRET_ACCESS_KEY",))

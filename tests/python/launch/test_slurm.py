@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpubench.launch.services.service.service import Launch, MachineFleet
 from launches import C7, G5, HOSTILE_URL, fake_program, launch
 
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Submission
+from gpubench.launch.services.service import Launch, MachineFleet
 from gpubench.launch.services.slurm import Slurm
 
 SERVICE = Slurm()
