@@ -18,7 +18,7 @@ import errno
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,13 @@ from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
-from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
+from gpubench.results.result import (
+    INTERRUPTED,
+    OtherDocument,
+    Result,
+    SampleFile,
+    parse_result,
+)
 from gpubench.results.search_result import SearchResult, parse_search
 from gpubench.system.machine import this_machine
 
@@ -117,6 +123,8 @@ class RunDirectory:
         self._absent: set[str] = set()  # keys of cells that `has` did not find
         # The digests of the documents when they were looked for the first time. None: no file.
         self._found: dict[str, str | None] = {}
+        # Cells whose documents are of interrupted measurements -> how many were lost or interrupted
+        self._interrupted: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -200,17 +208,51 @@ class RunDirectory:
     def written_meanwhile(self, key: str) -> bool:
         """Whether somebody has stored this cell since `has` looked for it, perhaps with an error.
 
-        Raises GpubenchError if the directory cannot be read.
+        A measurement that was interrupted does not count. Raises GpubenchError if the directory
+        cannot be read.
         """
         try:
-            found = _digest(self.folder.read(f"{key}.json", MOST_JSON_BYTES))
+            data = self.folder.read(f"{key}.json", MOST_JSON_BYTES)
         except FileNotFoundError:
             return False
         except OSError as error:
             if error.errno in _NO_SUCH_FILE:
                 return False
             raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
-        return found != self._found.get(key)
+        return _digest(data) != self._found.get(key) and not self._is_interruption(key, data)
+
+    def interrupted(self, keys: Iterable[str]) -> frozenset[str]:
+        """Those of these cells whose documents are of interrupted measurements: they are missing.
+
+        A later `store` replaces these documents.
+        """
+        found = self.folder.read_each([f"{key}.json" for key in keys], MOST_JSON_BYTES)
+        return frozenset(
+            key
+            for name, data in found
+            if isinstance(data, bytes)
+            and self._is_interruption(key := name.removesuffix(".json"), data)
+        )
+
+    def interrupted_attempts(self, key: str) -> int:
+        """How many machines were lost or interrupted while they measured this cell, as its document
+        says. 0 if it was not interrupted.
+        """
+        return self._interrupted.get(key, 0)
+
+    def _is_interruption(self, key: str, data: bytes) -> bool:
+        if INTERRUPTED.encode() not in data:
+            return False
+        try:
+            result = parse_result(*self._text(key, data))
+        except InputError:
+            return False
+        if result.error is None or not result.error.is_interruption:
+            return False
+        self._absent.discard(key)
+        self._found[key] = _digest(data)
+        self._interrupted[key] = (result.lost_attempts or 0) + 1
+        return True
 
     def file_names(self) -> list[str]:
         """The names of all files. Raises GpubenchError if the directory cannot be read."""
@@ -238,6 +280,8 @@ class RunDirectory:
         try:
             data = read()
             self._found.setdefault(key, _digest(data))
+            if self._is_interruption(key, data):
+                return False
             result = parse_result(*self._text(key, data))
             name = f"{key}.parquet"
             return result.error is None and self._has_samples(key, result, size)

@@ -18,7 +18,6 @@ from ray_processes import worker_processes
 
 from gpubench.cells.grid import parse_grids
 from gpubench.errors import InputError
-from gpubench.launch.ray import admission
 from gpubench.launch.ray.node import software_versions
 from gpubench.launch.ray.sweep import sweep_on_ray
 from gpubench.measure.progress import Progress
