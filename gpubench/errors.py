@@ -53,6 +53,13 @@ def reason_of(error: BaseException) -> str:
     return reason_in(_text(error))
 
 
+def cause(error: Exception) -> str:
+    """One line: 'Permission denied' without '[Errno 13]' and the path."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(_text(error).split())
+
+
 def reason_in(text: str) -> str:
     """One line with the reason of an error whose message is `text`.
 

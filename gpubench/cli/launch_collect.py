@@ -21,7 +21,7 @@ from gpubench.report.format import count
     required=True,
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Local run directory. Files that it has are kept.",
+    help="Local run directory. Complete results that it has are kept.",
 )
 def command(url: str, output: Path) -> int:
     """Copy every document and its samples from URL into a local run directory.

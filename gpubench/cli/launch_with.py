@@ -42,9 +42,9 @@ def launch_with(service: LaunchService, asked: AskedLaunch) -> int:
 
 
 def _submit(service: LaunchService, launch: Launch, files: LaunchFiles) -> None:
-    """Each submission is stored before the next one is made.
+    """Each submission is told and stored before the next one is made.
 
-    Raises GpubenchError if a fleet cannot be submitted after others were.
+    Raises GpubenchError if a fleet cannot be submitted after others were, or cannot be stored.
     """
     manifest: Manifest = launch.manifest
     for fleet in launch.fleets:
@@ -57,9 +57,15 @@ def _submit(service: LaunchService, launch: Launch, files: LaunchFiles) -> None:
                 f"{error}; what was submitted before runs on: see gpubench launch cancel "
                 f"{files.url} --launch {manifest.name}"
             ) from error
-        manifest = manifest.model_copy(update={"submissions": (*manifest.submissions, submitted)})
-        files.write_manifest(manifest, replace=True)
         emit(f"{submitted.service} {submitted.id}\n", None)
+        manifest = manifest.model_copy(update={"submissions": (*manifest.submissions, submitted)})
+        try:
+            files.write_manifest(manifest, replace=True)
+        except InputError as error:
+            raise GpubenchError(
+                f"{error}; {submitted.service} {submitted.id} runs and gpubench launch cancel does "
+                "not know it, so end it with the tools of its service"
+            ) from error
     url, name = shlex.quote(files.url), manifest.name
     tell(f"launch {name} is submitted; see gpubench launch status {url} --launch {name}")
 

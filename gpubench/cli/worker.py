@@ -106,7 +106,12 @@ def command(
         if outcome.impossible
         else ""
     )
-    tell(f"{failed}{impossible}{count(outcome.measured, 'measurement')} made", quiet)
+    left = (
+        f", {count(outcome.left_to_others, 'measurement')} left to other workers"
+        if outcome.left_to_others
+        else ""
+    )
+    tell(f"{failed}{impossible}{count(outcome.measured, 'measurement')} made{left}", quiet)
     return FAILED if outcome.failed or outcome.impossible or outcome.out_of_time else 0
 
 

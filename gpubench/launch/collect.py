@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpubench.errors import GpubenchError, InputError, first_line
+from gpubench.errors import GpubenchError, InputError, cause
 from gpubench.files.folder import Folder, open_folder
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.launch.files import in_parallel
 from gpubench.results.cold_result import parse_cold
 from gpubench.results.result import parse_result
-from gpubench.results.run_directory import COLD, MOST_SAMPLE_BYTES, SEARCH
+from gpubench.results.run_directory import COLD, MOST_SAMPLE_BYTES, SEARCH, open_run
 from gpubench.results.search_result import parse_search
 
 
@@ -24,31 +24,38 @@ class Collected:
 
 
 def collect(url: str, output: Path) -> Collected:
-    """Copy what is measured. The samples of a cell come first, and nothing is overwritten.
+    """Copy what is measured. The samples of a cell come first.
 
-    Raises InputError if there is no directory at `url`, and GpubenchError if `output` cannot be
-    written.
+    What `output` has is kept, except cells that failed, were interrupted or are damaged there: they
+    may have been measured again. Raises InputError if there is nothing at `url`, and GpubenchError
+    if `output` cannot be written.
     """
     source, target = open_folder(url), open_folder(str(output))
     try:
-        names = source.names() if source.exists() else None
-        there = set(target.names()) if target.exists() else set()
+        names = source.names()
+    except FileNotFoundError:
+        names = []
     except Exception as error:  # object stores have exceptions of their own
-        raise InputError(f"{url} cannot be read: {first_line(error)}") from None
-    if names is None:
+        raise InputError(f"{url} cannot be read: {cause(error)}") from None
+    if not names:
         raise InputError(f"{url} is not a directory; give the --output of a launch")
     documents = [name for name in names if name.endswith(".json") and not name.startswith(".")]
     try:
         target.create()
-        problems = in_parallel(
-            lambda name: _copy(source, target, name),
-            [name for name in documents if name not in there],
-        )
+        kept = _complete(str(output), set(documents).intersection(target.names()))
+        wanted = [name for name in documents if name not in kept]
+        problems = in_parallel(lambda name: _copy(source, target, name), wanted)
     except OSError as error:
-        raise GpubenchError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise GpubenchError(f"{output} cannot be written: {cause(error)}") from error
     found = [problem for problem in problems if problem is not None]
-    kept = sum(name in there for name in documents)
-    return Collected(len(problems) - len(found), kept, found)
+    return Collected(len(problems) - len(found), len(kept), found)
+
+
+def _complete(folder: str, names: set[str]) -> set[str]:
+    """Those of these documents that need not be copied again."""
+    others = {name for name in names if name.startswith((SEARCH, COLD))}
+    keys = [name.removesuffix(".json") for name in names - others]
+    return others | {f"{key}.json" for key in open_run(folder).stored(keys)}
 
 
 def _copy(source: Folder, target: Folder, name: str) -> str | None:
@@ -60,20 +67,17 @@ def _copy(source: Folder, target: Folder, name: str) -> str | None:
     except InputError as error:
         return str(error)
     except Exception as error:
-        return f"{origin} cannot be read: {first_line(error)}"
+        return f"{origin} cannot be read: {cause(error)}"
     if digest is not None:
         samples = f"{name.removesuffix('.json')}.parquet"
         try:
             data = source.read(samples, MOST_SAMPLE_BYTES)
         except Exception as error:
-            return f"{source.url}/{samples} cannot be read: {first_line(error)}"
+            return f"{source.url}/{samples} cannot be read: {cause(error)}"
         if hashlib.sha256(data).hexdigest() != digest:
             return f"{source.url}/{samples} is not the file that was written with {name}"
         target.write(samples, data)
-    try:
-        target.write(name, document, replace=False)
-    except FileExistsError:  # another process has copied it meanwhile
-        return None
+    target.write(name, document)
     return None
 
 

@@ -19,7 +19,7 @@ class Counts:
 
     wanted: int = 0  # without those that are left out
     measured: int = 0
-    failed: int = 0  # have a document with an error
+    failed: int = 0  # have a document with an error, but were not interrupted
     left_out: int = 0
     impossible: Counter[str] = field(default_factory=Counter)  # why -> how many
 
@@ -83,8 +83,8 @@ def count_cells(files: LaunchFiles, jobs: Sequence[Job], repeats: int) -> Counte
 def _count(
     machines: Iterable[ResolvedCell], repeats: int, found: dict[str, Result | None]
 ) -> Counts:
-    """One cell, as each machine resolved it."""
-    best = Counts(wanted=repeats)
+    """One cell, as each machine resolved it. Without any, it is missing."""
+    each_machine = []
     for cell in machines:
         counts = Counts(wanted=repeats)
         if cell.left_out:
@@ -93,11 +93,15 @@ def _count(
             counts.impossible[cell.reason or "unknown"] = repeats
         else:
             results = [found.get(repeat_name(cell.key, n)) for n in range(1, repeats + 1)]
-            counts.measured = sum(each is not None and each.error is None for each in results)
-            counts.failed = sum(each is not None and each.error is not None for each in results)
-        best = max(best, counts, key=_rank)
-    return best
+            stored = [each for each in results if each is not None]
+            counts.measured = sum(each.error is None for each in stored)
+            counts.failed = sum(
+                each.error is not None and not each.error.is_interruption for each in stored
+            )
+        each_machine.append(counts)
+    return max(each_machine, key=_rank, default=Counts(wanted=repeats))
 
 
 def _rank(counts: Counts) -> tuple[int, ...]:
-    return counts.measured, counts.failed, counts.left_out, counts.impossible.total()
+    """A cell that a machine can measure is missing, even if another one cannot measure it."""
+    return counts.measured, counts.failed, counts.missing, counts.left_out

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from gpubench.errors import GpubenchError, InputError, first_line
+from gpubench.errors import GpubenchError, InputError, cause
 from gpubench.files.folder import Folder, open_folder
 from gpubench.files.untrusted import parse_json
 from gpubench.launch.manifest import NAME, Manifest
@@ -87,9 +87,11 @@ class LaunchFiles:
     def names(self) -> list[str]:
         """The names of all files in the directory; none if there is no directory."""
         try:
-            return self._folder.names() if self._folder.exists() else []
+            return self._folder.names()
+        except FileNotFoundError:
+            return []
         except Exception as error:  # object stores have exceptions of their own
-            raise InputError(f"{self.url} cannot be read: {first_line(error)}") from None
+            raise InputError(f"{self.url} cannot be read: {cause(error)}") from None
 
     def launches(self) -> list[str]:
         """The names of the launches in this directory."""
@@ -140,7 +142,7 @@ class LaunchFiles:
             ) from None
         except Exception as error:
             raise InputError(
-                f"{self.url} cannot be written: {first_line(error)}; choose another --output"
+                f"{self.url} cannot be written: {cause(error)}; choose another --output"
             ) from None
 
     def workers(self, launch: str) -> dict[str, WorkerRecord]:
@@ -193,7 +195,7 @@ class LaunchFiles:
         except UnicodeDecodeError:
             raise InputError(f"{origin} is not text; launch again") from None
         except Exception as error:
-            raise InputError(f"{origin} cannot be read: {first_line(error)}") from None
+            raise InputError(f"{origin} cannot be read: {cause(error)}") from None
         document = parse_json(text, origin, _MOST_VALUES)
         number = document.get("schema_number") if isinstance(document, dict) else None
         if number != SCHEMA:
@@ -212,7 +214,7 @@ class LaunchFiles:
         try:
             self._folder.write(name, _json(file))
         except Exception as error:
-            raise GpubenchError(f"{self.url} cannot be written: {first_line(error)}") from error
+            raise GpubenchError(f"{self.url} cannot be written: {cause(error)}") from error
 
 
 Item = TypeVar("Item")

@@ -80,6 +80,8 @@ class KeptRecord(Progress):
         return self._record.measured, self._record.failed
 
     def measured(self, result: Result) -> None:
+        if result.error is not None and result.error.is_interruption:
+            return
         failed = result.error is not None
         with self._lock:
             self._record = self._record.model_copy(

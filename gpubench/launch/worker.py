@@ -19,12 +19,13 @@ from gpubench.errors import InputError
 from gpubench.launch.files import SCHEMA, LaunchFiles, ResolvedCell, ResolvedJob
 from gpubench.launch.manifest import Job, LaunchedCell, Manifest
 from gpubench.launch.record import KeptRecord
+from gpubench.measure.claims import Wait
 from gpubench.measure.environment import own_version
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Listeners, Progress
-from gpubench.measure.sweep import measure_cells
+from gpubench.measure.sweep import measure_share
 from gpubench.pricing.cost import check_prices
-from gpubench.results.run_directory import open_run
+from gpubench.results.run_directory import RunDirectory, open_run
 from gpubench.spec.cell import Cell
 from gpubench.spec.isolation import TOGETHER, Isolation
 from gpubench.spec.repetition import Repetition
@@ -49,6 +50,7 @@ class WorkerWishes:
 class WorkerOutcome:
     measured: int = 0  # measurements that this worker made
     failed: int = 0  # measurements that ended with an error
+    left_to_others: int = 0  # measurements on which other workers work
     impossible: int = 0  # cells that this machine cannot measure
     unpriced: set[str] = field(default_factory=set)  # prices that this machine does not know
     out_of_time: bool = False
@@ -71,9 +73,11 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
     for job in jobs:
         for cell in job.cells:
             _refuse_code(cell.spec, wishes.allow_code)
-    open_run(url).check_writable()
+    directory = open_run(url)
     used_s = _used_seconds(files, manifest, instance, wishes.index)
     with ExitStack() as stack:
+        stack.enter_context(directory.locked(shared=True))
+        directory.check_writable()
         record = stack.enter_context(KeptRecord(files, manifest, instance, wishes.index))
         listeners = Listeners(record, progress)
         processes = None
@@ -81,7 +85,7 @@ def work(url: str, machine: Machine, wishes: WorkerWishes, progress: Progress) -
             processes = stack.enter_context(
                 EngineProcesses(machine, listeners, max_cell_s=wishes.isolation.max_cell_s)
             )
-        worker = _Worker(files, manifest, machine, wishes, listeners, processes, used_s)
+        worker = _Worker(files, directory, manifest, machine, wishes, listeners, processes, used_s)
         with _ends_after(worker.left_s) as is_over:
             try:
                 worker.measure(jobs)
@@ -127,6 +131,7 @@ class _Worker:
     def __init__(
         self,
         files: LaunchFiles,
+        directory: RunDirectory,
         manifest: Manifest,
         machine: Machine,
         wishes: WorkerWishes,
@@ -134,7 +139,8 @@ class _Worker:
         processes: EngineProcesses | None,
         used_s: float,
     ) -> None:
-        self._files, self._manifest, self._machine = files, manifest, machine
+        self._files, self._directory = files, directory
+        self._manifest, self._machine = manifest, machine
         self._wishes, self._progress, self._processes = wishes, progress, processes
         self._resolved = resolve if processes is None else processes.resolve
         self._end_s = None if wishes.max_time_s is None else _now_s() + wishes.max_time_s - used_s
@@ -144,37 +150,38 @@ class _Worker:
     def measure(self, jobs: Sequence[Job]) -> None:
         """Measure these jobs, first those on which no other worker works.
 
-        A machine with a number waits for the others at the end: an earlier start of the same
-        machine may have been lost, and its leases have not expired yet.
+        At the end it waits for what lost workers held: their leases have not expired yet. A machine
+        with a number waits for all others, since its jobs are nobody else's.
         """
         left = []
         for job in jobs:
             if self._is_over():
                 return
             planned = self._resolve(job)
-            if planned.cells and not self._measure_job(planned, wait=False):
+            if planned.cells and self._measure_job(planned, "none"):
                 left.append(planned)
-        for planned in left if self._wishes.index is not None else []:
+        for planned in left:
             if self._is_over():
                 return
-            self._measure_job(planned, wait=True)
+            wait: Wait = "unless-alive" if self._wishes.index is None else "all"
+            self.outcome.left_to_others += self._measure_job(planned, wait)
 
-    def _measure_job(self, planned: PlannedCells, wait: bool) -> bool:
-        """Whether this worker knows that all these cells are stored."""
+    def _measure_job(self, planned: PlannedCells, wait: Wait) -> int:
+        """How many of its measurements are left to other workers."""
         began = _now_s()
-        swept = measure_cells(
+        share = measure_share(
             planned,
-            self._files.url,
+            self._directory,
             self._machine,
             self._progress,
             Repetition(self._manifest.repeats),
             self._processes,
             wait=wait,
         )
-        self.outcome.interrupted = swept.interrupted
-        if swept.results and not wait:  # it has measured something
+        self.outcome.interrupted = not share.complete
+        if share.begun and wait == "none":
             self._took_s.append(_now_s() - began)
-        return len(swept.results) == self._manifest.repeats * len(planned.cells)
+        return share.left_to_others
 
     @property
     def left_s(self) -> float | None:

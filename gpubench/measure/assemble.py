@@ -11,6 +11,7 @@ from gpubench.measure.run import MeasuredRun
 from gpubench.measure.stage_times import StageTimes
 from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.result import (
+    INTERRUPTED,
     Accuracy,
     EngineInfo,
     Environment,
@@ -195,7 +196,7 @@ def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:
     if run.error is not None:
         return Failure(stage="measure", message=run.error)
     if run.interrupted:
-        message = f"interrupted after {analysis.completed} requests"
+        message = f"{INTERRUPTED} after {analysis.completed} requests"
         return Failure(stage="measure", message=message)
     return None
 

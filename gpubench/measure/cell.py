@@ -22,7 +22,7 @@ from gpubench.measure.run import AfterWarmUp, MeasuredRun, hung_threads, measure
 from gpubench.measure.stage_times import StageTimes
 from gpubench.measure.time_left import window_seconds
 from gpubench.measure.warm_up import WarmedUp
-from gpubench.results.result import Failure, Result
+from gpubench.results.result import INTERRUPTED, Failure, Result
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
@@ -139,7 +139,7 @@ class Bench:
             deferral.begin()
             if interrupted:
                 attempt.error = Failure(
-                    stage=self._stage, message="interrupted before it was measured"
+                    stage=self._stage, message=f"{INTERRUPTED} before it was measured"
                 )
             if attempt.run is None or attempt.run.error is not None:
                 self.forget_engine()

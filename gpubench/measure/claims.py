@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gpubench.errors import GpubenchError
 from gpubench.files.leases import Lease, LeaseHeld, LeaseLost, Leases, lease_key
@@ -28,6 +28,11 @@ from gpubench.results.run_directory import RunDirectory, Superseded
 if TYPE_CHECKING:
     from gpubench.measure.progress import Progress
     from gpubench.measure.rounds import RepeatedCell, Turn
+
+
+# For which work of others a sweep waits at its end: for none, for that of processes that are not
+# known to be alive, or for all of it.
+Wait = Literal["none", "unless-alive", "all"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,11 @@ class Claims:
     leases: Leases
     group_of: Callable[[RepeatedCell], Hashable]
     progress: Progress
-    wait: bool  # at the end, for what others measure
+    wait: Wait  # at the end, for what others measure
     random: Random = field(default_factory=Random)
-    begun: set[str] = field(default_factory=set)  # the names of the documents of all turns
+    begun: int = 0  # turns that this process has measured, or measures
     _postponed: list[_Claim] = field(default_factory=list)
+    _by_others: set[Turn] = field(default_factory=set)  # stored meanwhile
 
     def __enter__(self) -> Claims:
         self.leases.__enter__()
@@ -73,23 +79,39 @@ class Claims:
         left = [_Claim(key, tuple(turns)) for key, turns in groupby(missing, key=self._lease_key)]
         yield from self._taken(left)
 
+    @property
+    def left_to_others(self) -> int:
+        """The turns that this process has not measured, since others have their leases."""
+        return sum(len(claim.turns) for claim in self._postponed)
+
     def rest(self) -> Iterator[Turn]:
         """The postponed turns that this process has to measure after all.
 
-        With `wait`, this ends when each of them is stored, by whoever measured it.
+        If `wait` is "all", this ends when each of them is stored, by whoever measured it. What
+        others have stored of an interrupted measurement does not count.
         """
         told = False
-        while self._postponed:
+        while self._postponed or self._postpone_interrupted():
             tried, self._postponed = self._postponed, []
             held: list[LeaseHeld] = []
             yield from self._taken(self._open(tried), held)
-            if not self._postponed or not self.wait:
+            if not self._postponed:
+                continue
+            all_alive = bool(held) and all(each.is_alive for each in held)
+            if self.wait == "none" or (self.wait == "unless-alive" and all_alive):
                 return
             if held and not told:
                 told = True
-                turns = sum(len(claim.turns) for claim in self._postponed)
-                self.progress.waits_for(held[0].holder, turns)
+                self.progress.waits_for(held[0].holder, self.left_to_others)
             time.sleep(self.leases.times.poll_s)
+
+    def _postpone_interrupted(self) -> bool:
+        """Postpone the turns of which others have stored an interrupted measurement meanwhile."""
+        turns, self._by_others = self._by_others, set()
+        names = self.directory.interrupted(turn.name for turn in turns)
+        again = [turn for turn in turns if turn.name in names]
+        self._postponed = [_Claim(self._lease_key(turn), (turn,)) for turn in again]
+        return bool(again)
 
     def _taken(self, left: list[_Claim], held: list[LeaseHeld] | None = None) -> Iterator[Turn]:
         while left:
@@ -109,6 +131,7 @@ class Claims:
                 met = False
                 for number, turn in enumerate(claim.turns):
                     if self.directory.written_meanwhile(turn.name):
+                        self._by_others.add(turn)
                         met = True
                         continue
                     if number:
@@ -116,8 +139,10 @@ class Claims:
                             lease.begin(turn.name)
                         except OSError as error:
                             raise self.directory.cannot_write(error) from error
-                    self.begun.add(turn.name)
-                    yield replace(turn, lost_attempts=lease.lost_attempts(turn.name))
+                    self.begun += 1
+                    lost = lease.lost_attempts(turn.name)
+                    lost += self.directory.interrupted_attempts(turn.name)
+                    yield replace(turn, lost_attempts=lost)
                     if lease.is_lost:
                         self._postponed.append(replace(claim, turns=claim.turns[number:]))
                         met = True
@@ -147,6 +172,7 @@ class Claims:
         found = []
         for claim in claims:
             turns = tuple(turn for turn in claim.turns if turn.name not in stored)
+            self._by_others.update(turn for turn in claim.turns if turn.name in stored)
             if turns:
                 found.append(replace(claim, turns=turns))
         return found

@@ -14,7 +14,7 @@ from gpubench.errors import InputError
 from gpubench.measure.cell import Bench, Interrupted
 from gpubench.measure.progress import Progress
 from gpubench.pricing.cost import check_prices, search_costs
-from gpubench.results.result import Failure, Result, Verdict
+from gpubench.results.result import INTERRUPTED, Failure, Result, Verdict
 from gpubench.results.search_result import ObjectiveInfo, Probe, ProbeLoad, Pruned, SearchResult
 from gpubench.spec.cell import Cell
 from gpubench.spec.objective import (
@@ -269,7 +269,7 @@ class StagedSearch:
         except KeyboardInterrupt as stop:
             self.found.error = (
                 stop.result.error if isinstance(stop, Interrupted) else None
-            ) or Failure(stage="measure", message="interrupted between two measurements")
+            ) or Failure(stage="measure", message=f"{INTERRUPTED} between two measurements")
             raise SearchInterrupted(self.found) from None
 
     def _screen(self) -> None:

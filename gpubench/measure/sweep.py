@@ -7,14 +7,14 @@ was measured on a machine like this one, the cell is not measured again, unless 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
 from gpubench.files.leases import LEASE_TIMES, Leases, LeaseTimes
-from gpubench.measure.claims import Claims
+from gpubench.measure.claims import Claims, Wait
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
@@ -30,6 +30,7 @@ from gpubench.models.local_files import changed_since, files_of
 from gpubench.pricing.cost import check_prices, reprice
 from gpubench.results.result import Result
 from gpubench.results.run_directory import RunDirectory, key_and_number, open_run
+from gpubench.spec.cell import Cell
 from gpubench.spec.isolation import TOGETHER, Isolation, parse_isolation
 from gpubench.spec.repetition import ONCE, Repetition, parse_repetition
 from gpubench.system.machine import Machine, this_machine
@@ -117,63 +118,90 @@ def measure_cells(
     repetition: Repetition = ONCE,
     processes: EngineProcesses | None = None,
     *,
-    wait: bool = True,
     times: LeaseTimes = LEASE_TIMES,
 ) -> SweepOutcome:
     """Measure every cell, as often as `repetition` says, unless `output` holds the result.
 
-    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the
-    sweep continues. On Ctrl-C the cell in progress is stored with what was measured, and the sweep
-    ends.
-
     Other processes and machines may measure the same cells into the same directory: each cell is
-    measured by one of them. With `wait`, this sweep ends when all its cells are stored. Without, it
-    ends when there is nothing left that it can begin, and the outcome has only the results of
-    the cells that were not measured by others meanwhile.
+    measured by one of them. This sweep ends when all its cells are stored.
 
     Raises InputError before anything is measured if an instance is unknown, if the directory cannot
     be written, or if a command that needs it alone writes to it. Raises GpubenchError as
     `measure_rounds` does.
     """
-    progress = progress or Progress()
     for cell in planned.cells:
         check_prices(cell.spec.instance)
     directory = open_run(output)
-    wanted = [
-        RepeatedCell(cell, cell.spec.key(machine.identity), directory) for cell in planned.cells
-    ]
-    # Processes of their own share no engine.
-    group = own_group if repetition.fresh else engine_group
     with directory.locked(shared=True):
         directory.check_writable()
-        rounds = shuffled_rounds(wanted, repetition.repeats, group)
-        missing = missing_turns(rounds)
-        stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
-        progress.planned(len(missing), len(stored), planned.skipped)
-        tell_changed_files(stored, progress)
-        leases = Leases(directory.folder, times)
-        with Claims(directory, machine.identity, leases, group, progress, wait) as claims:
-            complete = measure_rounds(
-                rounds, missing, machine, progress, repetition, processes=processes, claims=claims
-            )
-    results = stored_results(wanted, directory, complete, None if wait else claims.begun)
-    return SweepOutcome(results, interrupted=not complete)
+        share = measure_share(
+            planned, directory, machine, progress or Progress(), repetition, processes, times=times
+        )
+    wanted = [_repeated(cell, machine, directory) for cell in planned.cells]
+    results = stored_results(wanted, directory, share.complete)
+    return SweepOutcome(results, interrupted=not share.complete)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a process has done of a sweep that it may share with others."""
+
+    complete: bool  # False: Ctrl-C has ended it
+    begun: int  # measurements that it has made
+    left_to_others: int  # measurements that it has not made, since others work on them
+
+
+def measure_share(
+    planned: PlannedCells,
+    directory: RunDirectory,
+    machine: Machine,
+    progress: Progress,
+    repetition: Repetition = ONCE,
+    processes: EngineProcesses | None = None,
+    *,
+    wait: Wait = "all",
+    times: LeaseTimes = LEASE_TIMES,
+) -> Share:
+    """Measure every cell that `directory` does not hold, and that no other process measures.
+
+    `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the
+    sweep continues. On Ctrl-C the cell in progress is stored with what was measured, and the sweep
+    ends. `wait` says for which work of others it waits at its end.
+
+    The caller has checked that the directory can be written, and holds its lock. If the same object
+    is given again, cells that others have stored with an error since the first time are not
+    measured again.
+
+    Raises InputError before anything is measured if the directory cannot be read, and GpubenchError
+    as `measure_rounds` does.
+    """
+    wanted = [_repeated(cell, machine, directory) for cell in planned.cells]
+    # Processes of their own share no engine.
+    group = own_group if repetition.fresh else engine_group
+    rounds = shuffled_rounds(wanted, repetition.repeats, group)
+    missing = missing_turns(rounds)
+    stored = [turn for round_ in rounds for turn in round_ if turn not in missing]
+    progress.planned(len(missing), len(stored), planned.skipped)
+    tell_changed_files(stored, progress)
+    leases = Leases(directory.folder, times)
+    with Claims(directory, machine.identity, leases, group, progress, wait) as claims:
+        complete = measure_rounds(
+            rounds, missing, machine, progress, repetition, processes=processes, claims=claims
+        )
+    return Share(complete, claims.begun, claims.left_to_others)
+
+
+def _repeated(cell: Cell, machine: Machine, directory: RunDirectory) -> RepeatedCell:
+    return RepeatedCell(cell, cell.spec.key(machine.identity), directory)
 
 
 def stored_results(
-    cells: Sequence[RepeatedCell],
-    directory: RunDirectory,
-    complete: bool,
-    names: Collection[str] | None = None,
+    cells: Sequence[RepeatedCell], directory: RunDirectory, complete: bool
 ) -> list[Result]:
-    """Every repeat of these cells, or those with these names, with the prices asked for now."""
+    """Every repeat of these cells, with the prices asked for now."""
     keys = {each.key for each in cells}
-    if names is not None and not names:
-        return []
     try:
-        found = directory.read_cells(
-            lambda name: key_and_number(name)[0] in keys if names is None else name in names
-        )
+        found = directory.read_cells(lambda name: key_and_number(name)[0] in keys)
     except InputError:
         if complete:
             raise

@@ -554,9 +554,18 @@ class Repeats(Part):
     p99_9_ms: RepeatedFigure | None = None
 
 
+# How the messages of measurements begin that a person or a service has ended.
+INTERRUPTED = "interrupted"
+
+
 class Failure(Part):
     stage: str  # "load" | "warm-up" | "measure" | ...
     message: str
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether the measurement was ended from outside. It has not failed, but is missing."""
+        return self.message.startswith(f"{INTERRUPTED} ")
 
 
 class Result(Displayed, Part):
@@ -591,8 +600,8 @@ class Result(Displayed, Part):
     electricity: ElectricityUse | None = None  # None: not asked for, or energy was not measured
     seconds: CellSeconds | None = None  # None: an earlier version of gpubench measured it
     sample_file: SampleFile | None = None  # None: the document is not in a run directory
-    # Machines, or processes of a machine, that were lost while they measured this cell, before it
-    # was measured to the end. None: not known.
+    # Machines, or processes of a machine, that were lost or interrupted while they measured this
+    # cell, before it was measured to the end. None: not known.
     lost_attempts: int | None = None
     error: Failure | None = None
 

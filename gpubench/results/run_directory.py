@@ -18,21 +18,27 @@ import errno
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpubench.errors import GpubenchError, InputError
+from gpubench.errors import GpubenchError, InputError, cause
 from gpubench.files.folder import Folder, open_folder, write_file
 from gpubench.files.leases import lease_key
 from gpubench.files.locks import LockHeld
 from gpubench.files.untrusted import MOST_JSON_BYTES
 from gpubench.results.cold_result import ColdResult, parse_cold
 from gpubench.results.parquet import from_parquet, to_parquet
-from gpubench.results.result import OtherDocument, Result, SampleFile, parse_result
+from gpubench.results.result import (
+    INTERRUPTED,
+    OtherDocument,
+    Result,
+    SampleFile,
+    parse_result,
+)
 from gpubench.results.search_result import SearchResult, parse_search
 from gpubench.system.machine import this_machine
 
@@ -117,6 +123,8 @@ class RunDirectory:
         self._absent: set[str] = set()  # keys of cells that `has` did not find
         # The digests of the documents when they were looked for the first time. None: no file.
         self._found: dict[str, str | None] = {}
+        # Cells whose documents are of interrupted measurements -> how many were lost or interrupted
+        self._interrupted: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -133,7 +141,7 @@ class RunDirectory:
             self.folder.check_writable()
         except OSError as error:
             raise InputError(
-                f"{self.url} cannot be written: {_reason(error)}; choose another --output"
+                f"{self.url} cannot be written: {cause(error)}; choose another --output"
             ) from None
 
     @contextmanager
@@ -159,7 +167,7 @@ class RunDirectory:
             except OSError as error:
                 if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
                     raise InputError(
-                        f"{self.url} cannot be locked: {error.filename}: {_reason(error)}; remove "
+                        f"{self.url} cannot be locked: {error.filename}: {cause(error)}; remove "
                         "that file, or choose another --output"
                     ) from None
             yield
@@ -186,7 +194,7 @@ class RunDirectory:
             return self.folder.sizes()
         except OSError as error:
             raise InputError(
-                f"{self.url} cannot be read: {_reason(error)}; choose another --output"
+                f"{self.url} cannot be read: {cause(error)}; choose another --output"
             ) from None
 
     def appeared(self) -> frozenset[str]:
@@ -200,27 +208,61 @@ class RunDirectory:
     def written_meanwhile(self, key: str) -> bool:
         """Whether somebody has stored this cell since `has` looked for it, perhaps with an error.
 
-        Raises GpubenchError if the directory cannot be read.
+        A measurement that was interrupted does not count. Raises GpubenchError if the directory
+        cannot be read.
         """
         try:
-            found = _digest(self.folder.read(f"{key}.json", MOST_JSON_BYTES))
+            data = self.folder.read(f"{key}.json", MOST_JSON_BYTES)
         except FileNotFoundError:
             return False
         except OSError as error:
             if error.errno in _NO_SUCH_FILE:
                 return False
-            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
-        return found != self._found.get(key)
+            raise GpubenchError(f"{self.url} cannot be read: {cause(error)}") from error
+        return _digest(data) != self._found.get(key) and not self._is_interruption(key, data)
+
+    def interrupted(self, keys: Iterable[str]) -> frozenset[str]:
+        """Those of these cells whose documents are of interrupted measurements: they are missing.
+
+        A later `store` replaces these documents.
+        """
+        found = self.folder.read_each([f"{key}.json" for key in keys], MOST_JSON_BYTES)
+        return frozenset(
+            key
+            for name, data in found
+            if isinstance(data, bytes)
+            and self._is_interruption(key := name.removesuffix(".json"), data)
+        )
+
+    def interrupted_attempts(self, key: str) -> int:
+        """How many machines were lost or interrupted while they measured this cell, as its document
+        says. 0 if it was not interrupted.
+        """
+        return self._interrupted.get(key, 0)
+
+    def _is_interruption(self, key: str, data: bytes) -> bool:
+        if INTERRUPTED.encode() not in data:
+            return False
+        try:
+            result = parse_result(*self._text(key, data))
+        except InputError:
+            return False
+        if result.error is None or not result.error.is_interruption:
+            return False
+        self._absent.discard(key)
+        self._found[key] = _digest(data)
+        self._interrupted[key] = (result.lost_attempts or 0) + 1
+        return True
 
     def file_names(self) -> list[str]:
         """The names of all files. Raises GpubenchError if the directory cannot be read."""
         try:
             return self.folder.names()
         except OSError as error:
-            raise GpubenchError(f"{self.url} cannot be read: {_reason(error)}") from error
+            raise GpubenchError(f"{self.url} cannot be read: {cause(error)}") from error
 
     def cannot_write(self, error: OSError) -> GpubenchError:
-        return GpubenchError(f"{self.url} cannot be written: {_reason(error)}")
+        return GpubenchError(f"{self.url} cannot be written: {cause(error)}")
 
     def has(self, key: str) -> bool:
         """Whether this cell was measured, and its sample file is as it was written.
@@ -238,6 +280,8 @@ class RunDirectory:
         try:
             data = read()
             self._found.setdefault(key, _digest(data))
+            if self._is_interruption(key, data):
+                return False
             result = parse_result(*self._text(key, data))
             name = f"{key}.parquet"
             return result.error is None and self._has_samples(key, result, size)
@@ -253,7 +297,7 @@ class RunDirectory:
             if error.errno in _NO_SUCH_FILE:
                 return False
             raise InputError(
-                f"{self.url}/{name} cannot be read: {_reason(error)}; choose another --output"
+                f"{self.url}/{name} cannot be read: {cause(error)}; choose another --output"
             ) from None
 
     def _not_found(self, key: str) -> None:
@@ -338,7 +382,7 @@ class RunDirectory:
                 if name.endswith(".json") and not name.startswith(".") and wanted(name[:-5])
             ]
         except Exception as error:
-            raise InputError(f"{self.url} cannot be read: {_reason(error)}") from None
+            raise InputError(f"{self.url} cannot be read: {cause(error)}") from None
         if not found:
             raise InputError(
                 f"{self.url} is not a directory; measure with gpubench sweep --output {self.url}"
@@ -370,7 +414,7 @@ class RunDirectory:
             except InputError as error:
                 problems.append(str(error))
             except OSError as error:
-                problems.append(f"{self.url}/{key}.json cannot be read: {_reason(error)}")
+                problems.append(f"{self.url}/{key}.json cannot be read: {cause(error)}")
         is_empty = not (cells or found_searches or found_cold)
         if problems and is_empty:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
@@ -391,7 +435,7 @@ class RunDirectory:
         try:
             return self._read_result(name)
         except OSError as error:
-            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
+            raise InputError(f"{self.url}/{name}.json cannot be read: {cause(error)}") from None
 
     def read_cold(self, key: str) -> ColdResult | None:
         """The document of cold starts with this key; None if there is none.
@@ -404,7 +448,7 @@ class RunDirectory:
             return None
         except OSError as error:
             raise InputError(
-                f"{self.url}/{key}.json cannot be read: {_reason(error)}; choose another --output"
+                f"{self.url}/{key}.json cannot be read: {cause(error)}; choose another --output"
             ) from None
 
     def write_cold(self, key: str, result: ColdResult) -> None:
@@ -415,7 +459,7 @@ class RunDirectory:
         try:
             self.folder.write(f"{key}.json", result.to_json().encode())
         except OSError as error:
-            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+            raise GpubenchError(f"{self.url} cannot be written: {cause(error)}") from error
 
     def read_samples(self, key: str, written: SampleFile | None = None) -> Samples | None:
         """The samples of a cell; None if it has none.
@@ -430,7 +474,7 @@ class RunDirectory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise InputError(f"{self.url}/{name} cannot be read: {_reason(error)}") from None
+            raise InputError(f"{self.url}/{name} cannot be read: {cause(error)}") from None
         if written is None:
             with suppress(OSError, InputError):  # read_all reports it
                 written = self._read_result(key).sample_file
@@ -455,7 +499,7 @@ class RunDirectory:
             if error.errno in _NO_SUCH_FILE:
                 return False
             raise InputError(
-                f"{self.url}/{name}.json cannot be read: {_reason(error)}; choose another --output"
+                f"{self.url}/{name}.json cannot be read: {cause(error)}; choose another --output"
             ) from None
 
     def read_search(self, name: str) -> SearchResult:
@@ -463,14 +507,14 @@ class RunDirectory:
         try:
             return self._read_search(name)
         except OSError as error:
-            raise InputError(f"{self.url}/{name}.json cannot be read: {_reason(error)}") from None
+            raise InputError(f"{self.url}/{name}.json cannot be read: {cause(error)}") from None
 
     def write_search(self, name: str, found: SearchResult) -> None:
         """Raises GpubenchError if the directory can no longer be written."""
         try:
             self.folder.write(f"{name}.json", found.to_json().encode())
         except OSError as error:
-            raise GpubenchError(f"{self.url} cannot be written: {_reason(error)}") from error
+            raise GpubenchError(f"{self.url} cannot be written: {cause(error)}") from error
 
     def _read_result(self, key: str) -> Result:
         return parse_result(*self._read_text(key))
@@ -527,7 +571,7 @@ def write_samples(path: str | Path, samples: Samples) -> None:
     try:
         write_file(Path(path), to_parquet(samples))
     except OSError as error:
-        raise GpubenchError(f"{path} cannot be written: {_reason(error)}") from error
+        raise GpubenchError(f"{path} cannot be written: {cause(error)}") from error
 
 
 def _or_raise(found: bytes | OSError) -> bytes:
@@ -548,12 +592,5 @@ def _keep_elsewhere(key: str, files: CellFiles) -> str:
             if data is not None:
                 write_file(folder / f"{key}.{suffix}", data)
     except OSError as error:
-        return f"what was measured last is lost: {tempfile.gettempdir()}: {_reason(error)}"
+        return f"what was measured last is lost: {tempfile.gettempdir()}: {cause(error)}"
     return f"what was measured last is in {folder}: copy its files there, or measure it again"
-
-
-def _reason(error: Exception) -> str:
-    """One line: 'Permission denied' without '[Errno 13]' and the path."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

@@ -64,8 +64,9 @@ def measure(directory: str, cells: int, log: Path, environment: dict[str, str]) 
     import gpubench.files.leases as leases
     from gpubench.cells.grid import parse_grids, sweep_cells
     from gpubench.measure.progress import Progress
-    from gpubench.measure.sweep import measure_cells
+    from gpubench.measure.sweep import measure_share
     from gpubench.results.result import Result
+    from gpubench.results.run_directory import open_run
     from gpubench.system.machine import this_machine
 
     grid = {
@@ -88,7 +89,10 @@ def measure(directory: str, cells: int, log: Path, environment: dict[str, str]) 
     machine = this_machine()
     planned = sweep_cells(parse_grids(grid, "the program"), machine)
     times = leases.LeaseTimes(poll_s=1.0)
-    measure_cells(planned, directory, machine, Log(), wait=False, times=times)
+    run_directory = open_run(directory)
+    with run_directory.locked(shared=True):
+        run_directory.check_writable()
+        measure_share(planned, run_directory, machine, Log(), wait="none", times=times)
     with log.open("a") as file:
         file.write(f"cpu {time.process_time()} s\n")
 

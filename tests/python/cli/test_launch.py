@@ -168,7 +168,9 @@ def test_sigterm_ends_a_worker_and_its_record_says_so(
     (record,) = files.workers("study").values()
     assert (record.ended, record.index, record.instance) == ("interrupted", 0, "c7i.xlarge")
     assert main(["launch", "status", url, "--json", "-"]) == 0
-    assert not json.loads(capsys.readouterr().out)["complete"]
+    status = json.loads(capsys.readouterr().out)
+    (c7i,) = status["instances"]
+    assert (status["complete"], c7i["failed"], c7i["missing"]) == (False, 0, 1)
 
 
 @pytest.mark.parametrize(

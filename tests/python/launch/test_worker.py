@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,8 @@ from factories import a_machine
 
 from gpubench.cells.grid import parse_grids
 from gpubench.errors import GpubenchError, InputError
+from gpubench.files.leases import Lease, Leases, LeaseTimes
+from gpubench.files.process_identity import ProcessIdentity
 from gpubench.launch.count_cells import count_cells
 from gpubench.launch.files import LaunchFiles, WorkerRecord
 from gpubench.launch.manifest import Manifest
@@ -283,6 +286,57 @@ def test_bad_wishes_are_refused(tmp_path: Path, wishes: dict[str, Any], message:
     launched(tmp_path)
     with pytest.raises(InputError, match=message):
         worked(tmp_path, **wishes)
+
+
+def test_a_cell_that_was_interrupted_is_missing_and_measured_again(tmp_path: Path) -> None:
+    launched(tmp_path, {**GRID, "batch": [1, 2], "instance": "c7i.xlarge"}, repeats=2)
+    worked(tmp_path)
+    documents = [path for path in tmp_path.glob("*.json") if not path.name.startswith(".")]
+    for path, message in (
+        (documents[0], "interrupted after 7 requests"),
+        (documents[1], "the model is broken"),
+    ):
+        document = json.loads(path.read_text())
+        document["error"] = {"stage": "measure", "message": message}
+        path.write_text(json.dumps(document))
+    status = launch_status(str(tmp_path), None)
+    counts = status.instances[0].counts
+    assert (counts.measured, counts.failed, counts.missing) == (2, 1, 1)
+    assert not status.complete
+    again = worked(tmp_path, index=0)
+    assert (again.measured, again.failed) == (2, 0)
+    assert launch_status(str(tmp_path), None).complete
+    lost = [json.loads(path.read_text())["lost_attempts"] for path in documents]
+    assert lost == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("wishes", [{"index": 0}, {}])
+def test_a_machine_waits_for_what_a_lost_one_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wishes: dict[str, Any]
+) -> None:
+    """A machine was lost a moment ago, and another host continues its work."""
+    launched(tmp_path, {**GRID, "instance": "c7i.xlarge"})
+    times = LeaseTimes(expiry_s=0.05, poll_s=0.06)
+    monkeypatch.setattr(
+        "gpubench.measure.sweep.Leases", lambda folder, usual: Leases(folder, times)
+    )
+
+    class Lost(BaseException):
+        pass
+
+    class LostAtOnce(Progress):
+        def cell_begins(self, number: int, spec: object, seconds_left: float | None) -> None:
+            raise Lost
+
+    with monkeypatch.context() as patched, suppress(Lost):
+        patched.setattr(Lease, "release", lambda lease: lease._leases.forget(lease))
+        other = ProcessIdentity("other", "kernel", 7, 1)
+        patched.setattr("gpubench.files.leases.this_process", lambda: other)
+        worked(tmp_path, progress=LostAtOnce(), **wishes)
+    assert list(tmp_path.glob(".lease-*"))
+    outcome = worked(tmp_path, **wishes)
+    assert (outcome.measured, outcome.left_to_others) == (3, 0)
+    assert launch_status(str(tmp_path), None).complete
 
 
 def test_a_damaged_document_is_missing_again(tmp_path: Path) -> None:

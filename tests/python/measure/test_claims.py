@@ -20,11 +20,11 @@ import gpubench
 from gpubench.cells.grid import PlannedCells, parse_grids, sweep_cells
 from gpubench.files.leases import Leases, LeaseTimes
 from gpubench.files.process_identity import ProcessIdentity
-from gpubench.measure.claims import Claims
+from gpubench.measure.claims import Claims, Wait
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell, Turn, engine_group
-from gpubench.measure.sweep import SweepOutcome, measure_cells
-from gpubench.results.result import Result
+from gpubench.measure.sweep import Share, SweepOutcome, measure_cells, measure_share
+from gpubench.results.result import Failure, Result
 from gpubench.results.run_directory import cell_files, open_run
 from gpubench.spec.spec import Spec
 from gpubench.system.machine import this_machine
@@ -49,10 +49,28 @@ def measured(
     url: str,
     progress: Progress | None = None,
     cells: int = 4,
-    wait: bool = True,
     times: LeaseTimes = TIMES,
 ) -> SweepOutcome:
-    return measure_cells(plan(*range(cells)), url, this_machine(), progress, wait=wait, times=times)
+    return measure_cells(plan(*range(cells)), url, this_machine(), progress, times=times)
+
+
+def share(
+    url: str,
+    progress: Progress | None = None,
+    cells: int = 4,
+    wait: Wait = "none",
+    times: LeaseTimes = TIMES,
+) -> Share:
+    directory = open_run(url)
+    with directory.locked(shared=True):
+        return measure_share(
+            plan(*range(cells)),
+            directory,
+            this_machine(),
+            progress or Progress(),
+            wait=wait,
+            times=times,
+        )
 
 
 class Recorder(Progress):
@@ -91,7 +109,7 @@ def hidden(url: str) -> list[str]:
 
 def test_a_cell_that_another_sweep_measures_is_left_to_it(run: str) -> None:
     second = Recorder()
-    first = Recorder(lambda: measured(run, second, wait=False))
+    first = Recorder(lambda: share(run, second))
     outcome = measured(run, first)
     assert (first.seeds, sorted(second.seeds)) == ([0], [1, 2, 3])
     assert [result.spec.seed for result in outcome.results] == [0, 1, 2, 3]
@@ -99,11 +117,10 @@ def test_a_cell_that_another_sweep_measures_is_left_to_it(run: str) -> None:
     assert [name for name in hidden(run) if name != ".gpubench-lock"] == []
 
 
-def test_a_worker_that_does_not_wait_returns_its_own_results(run: str) -> None:
-    outcomes = []
-    measured(run, Recorder(lambda: outcomes.append(measured(run, wait=False))))
-    [outcome] = outcomes
-    assert sorted(result.spec.seed for result in outcome.results) == [1, 2, 3]
+def test_a_process_that_does_not_wait_says_what_is_left_to_others(run: str) -> None:
+    shares = []
+    measured(run, Recorder(lambda: shares.append(share(run))))
+    assert shares == [Share(complete=True, begun=3, left_to_others=1)]
 
 
 class OtherMachine:
@@ -117,20 +134,73 @@ class OtherMachine:
         leases = Leases(self._directory.folder)
         leases._process = ProcessIdentity("host-b", "another kernel", 7, 1)
         self._claims = Claims(
-            self._directory, identity, leases, engine_group, Progress(), wait=False
+            self._directory, identity, leases, engine_group, Progress(), wait="none"
         )
         self._turns = self._claims.turns([self.turn])
         next(self._turns)
 
+    def beat(self) -> None:
+        self._claims.leases.beat()
+
     def stop(self) -> None:
         list(self._turns)
 
-    def store(self) -> None:
+    def store(self, error: Failure | None = None) -> None:
         """Store a result, and release the lease."""
         spec = self.turn.of.cell.spec
-        result = factories.result(throughput=123.0).model_copy(update={"spec": spec})
+        changes = {"spec": spec, "error": error}
+        result = factories.result(throughput=123.0).model_copy(update=changes)
         self._directory.store(self.turn.name, cell_files(result, None))
         self.stop()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_interrupted_on_another_machine_is_measured_again(run: str, waits: bool) -> None:
+    class InterruptedMeanwhile(Recorder):
+        def waits_for(self, holder: str, turns: int) -> None:
+            interrupt()
+
+        def cell_ended(self, result: Result, elapsed_s: float) -> None:
+            super().cell_ended(result, elapsed_s)
+            if not waits and self.seeds == [0]:  # before this process comes to the cell
+                interrupt()
+
+    def interrupt() -> None:
+        other.store(Failure(stage="measure", message="interrupted after 5 requests"))
+
+    open_run(run).folder.create()
+    other, progress = OtherMachine(run, seed=2), InterruptedMeanwhile()
+    outcome = measured(run, progress)
+    assert sorted(progress.seeds) == [0, 1, 2, 3]
+    assert [result.error for result in outcome.results] == [None] * 4
+    assert [result.lost_attempts for result in outcome.results] == [0, 0, 1, 0]
+
+
+def test_what_failed_on_another_machine_is_not_measured_again(run: str) -> None:
+    class FailedMeanwhile(Recorder):
+        def waits_for(self, holder: str, turns: int) -> None:
+            other.store(Failure(stage="load", message="interrupted_file.onnx is missing"))
+
+    open_run(run).folder.create()
+    other, progress = OtherMachine(run, seed=2), FailedMeanwhile()
+    outcome = measured(run, progress)
+    assert sorted(progress.seeds) == [0, 1, 3]
+    assert [result.error is None for result in outcome.results] == [True, True, False, True]
+
+
+def test_a_process_may_wait_only_for_others_that_may_be_lost(tmp_path: Path) -> None:
+    class Seen(Recorder):
+        def waits_for(self, holder: str, turns: int) -> None:
+            super().waits_for(holder, turns)
+            other.beat()
+
+    run = str(tmp_path / "run")
+    open_run(run).folder.create()
+    other, progress = OtherMachine(run, seed=2), Seen()
+    assert share(run, progress, wait="unless-alive") == Share(True, begun=3, left_to_others=1)
+    assert len(progress.waited) == 1, "it does not know yet that the other one is alive"
+    lost = LeaseTimes(expiry_s=0.05, poll_s=0.06)
+    assert share(run, wait="unless-alive", times=lost) == Share(True, begun=1, left_to_others=0)
 
 
 def test_a_sweep_waits_for_what_another_machine_measures(run: str) -> None:
@@ -193,7 +263,7 @@ def test_a_cell_that_failed_is_measured_once_more_by_one_of_the_sweeps(run: str)
     other.turn.of.directory.write(other.turn.name, failed)
     other.stop()
     second = Recorder()
-    first = Recorder(lambda: measured(run, second, cells=2, wait=False))
+    first = Recorder(lambda: share(run, second, cells=2))
     outcome = measured(run, first, cells=2)
     assert (first.seeds, second.seeds) == ([0], [1])
     assert [result.error for result in outcome.results] == [None, None]
@@ -205,7 +275,7 @@ def test_a_cell_that_failed_is_measured_once_more_by_one_of_the_sweeps(run: str)
 def claims_of(url: str, group: Callable[[RepeatedCell], object] = engine_group) -> Claims:
     directory = open_run(url)
     return Claims(
-        directory, "a machine", Leases(directory.folder), group, Progress(), False, Random(1)
+        directory, "a machine", Leases(directory.folder), group, Progress(), "none", Random(1)
     )
 
 
@@ -265,15 +335,14 @@ def test_a_cell_of_a_model_that_shares_nothing_needs_five_requests(
         requests[method] += 1
         return await call(self, method, *parts, **named)
 
-    measured(f"{bucket}/a", cells=1)
+    share(f"{bucket}/a", cells=1)
     monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
-    measured(f"{bucket}/b", cells=1, wait=False)
+    share(f"{bucket}/b", cells=1)
     one = requests.total()
     requests.clear()
-    measured(f"{bucket}/c", cells=6, wait=False)
-    # Five to measure it, and one to read its result at the end.
-    assert requests.total() - one == 5 * 6
-    assert requests["put_object"] == 3 * 6 + 2
+    share(f"{bucket}/c", cells=6)
+    assert requests.total() - one == 5 * 5
+    assert requests["put_object"] == 3 * 6
 
 
 # Processes of their own.
