@@ -151,7 +151,9 @@ def _where_time_went(cells: Sequence[CellSeconds], noun: str, elapsed_s: float) 
     rest = {
         text: sum(getattr(cell, stage) or 0.0 for cell in cells) for stage, text in _STAGES.items()
     }
-    rest["writing results"] = elapsed_s - sum(cell.total for cell in cells)
+    rest["writing results and waiting for other processes"] = elapsed_s - sum(
+        cell.total for cell in cells
+    )
     longest = max(rest, key=lambda text: rest[text])
     return (
         f"{count(len(cells), noun)} in {elapsed(elapsed_s)}, {elapsed(measured_s)} of it warm-up "

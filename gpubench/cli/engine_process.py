@@ -31,7 +31,10 @@ def start() -> NoReturn:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # now that they have handlers
             from gpubench.measure.isolated_child import answer
 
-            answer(connection)
+            try:
+                answer(connection)
+            except (EOFError, ConnectionError):  # the process that asked was killed
+                end_at_once(1)
             # Python would take half a second to free every object of torch, one by one.
             atexit._run_exitfuncs()
             end_at_once(0)

@@ -54,20 +54,28 @@ def _held(
 ) -> Iterator[None]:
     handle, is_writable = _locked(path, kind, wait, mode)
     try:
-        text = holder.encode()
-        if text and is_writable and os.pread(handle, len(text) + 1, 0) != text:
-            os.pwrite(handle, text, 0)
-            # Not before: ext4 writes a file to the disk at once that was emptied and written again.
-            os.ftruncate(handle, len(text))
+        _name_holder(handle, is_writable, holder)
         yield
     finally:
         if remove:
             # The lock is still held here, so that no process waits for a removed file.
             with suppress(OSError):
                 path.unlink()
-        # A process that was forked meanwhile has the open file, too, and would keep the lock.
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)
+        _release(handle)
+
+
+def _name_holder(handle: int, is_writable: bool, holder: str) -> None:
+    text = holder.encode()
+    if text and is_writable and os.pread(handle, len(text) + 1, 0) != text:
+        os.pwrite(handle, text, 0)
+        # Not before: ext4 writes a file to the disk at once that was emptied and written again.
+        os.ftruncate(handle, len(text))
+
+
+def _release(handle: int) -> None:
+    # A process that was forked meanwhile has the open file, too, and would keep the lock.
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 @contextmanager
@@ -81,15 +89,13 @@ def joint(
     """
     handle, is_writable = _joint(path, mode, when_alone or (lambda: None))
     try:
-        if holder and is_writable:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, holder.encode(), 0)
+        _name_holder(handle, is_writable, holder)
         yield
     finally:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()  # nobody else has it
-        os.close(handle)
+        _release(handle)
 
 
 def _joint(path: Path, mode: int, when_alone: Callable[[], None]) -> tuple[int, bool]:
@@ -144,7 +150,11 @@ def _opened(path: Path, mode: int) -> tuple[int, bool]:
         os.close(handle)
         raise OSError(errno.ENXIO, "it is not a regular file", str(path))
     # A second name may be a link of another user to any file of this one: it is not written to.
-    return handle, is_writable and status.st_nlink == 1
+    is_writable = is_writable and status.st_nlink == 1
+    if is_writable and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
+        with suppress(OSError):  # a file system without modes
+            os.fchmod(handle, mode)  # open() applies the umask
+    return handle, is_writable
 
 
 def _is_same(handle: int, path: Path) -> bool:

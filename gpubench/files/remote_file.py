@@ -29,6 +29,10 @@ def read_url(url: str, limit: int) -> bytes:
     if url.partition("://")[0] in _WEB:
         return _read_web(url, limit)
     folder, _, name = url.rpartition("/")
+    if not name or folder.endswith("/"):  # s3://bucket
+        raise InputError(
+            f"{without_secrets(url)}: it names no file; write it like s3://bucket/file"
+        )
     return open_folder(folder).read(name, limit)
 
 

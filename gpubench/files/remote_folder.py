@@ -8,6 +8,7 @@ send it with the last request of a large file, too. `check_writable` shows wheth
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpubench.errors import InputError, first_line
+from gpubench.files.folder import TRIAL
 from gpubench.files.leases import LeaseHeld, Leases
 from gpubench.files.locks import LockHeld
 from gpubench.files.store_errors import Action, is_conflict, translated
@@ -26,8 +28,10 @@ from gpubench.files.urls import has_secrets, without_secrets
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-_TRIAL = ".gpubench-write-test"
-_FIRST_ANSWER_S = 20.0  # the clients themselves would try for minutes to reach an address
+# The clients themselves would try for minutes to reach an address, or to find credentials. Small
+# requests, of which one is the first, have this much time.
+_ANSWER_S = 20.0
+_SMALL_BYTES = 1 << 20
 _READ_AT_ONCE = 100
 _CONFLICTS = 5
 _CONFLICT_S = 0.2
@@ -39,13 +43,19 @@ class RemoteFolder:
         self._files = files
         self._root = root.rstrip("/")
         self._scheme = url.partition("://")[0]
+        self._soon: dict[str, float] = {"timeout": _ANSWER_S} if files.async_impl else {}
 
     def create(self) -> None:
         """A store has no folders. A bucket is not created: its name may be mistyped."""
 
     def exists(self) -> bool:
         self._files.invalidate_cache()  # another machine may have written meanwhile
-        return bool(self._call("list", self._files.isdir, self._root))
+        if not self._soon:
+            return bool(self._call("list", self._files.isdir, self._root))
+        from fsspec.asyn import sync
+
+        ask = self._files._isdir  # without a limit of time in the `isdir` of Azure's client
+        return bool(self._call("list", sync, self._files.loop, ask, self._root, **self._soon))
 
     def names(self) -> list[str]:
         return sorted(self.sizes())
@@ -69,10 +79,13 @@ class RemoteFolder:
 
     def read(self, name: str, limit: int) -> bytes:
         path = self._path(name)
+        options = self._soon if limit <= _SMALL_BYTES else {}
         try:
             # With a range this is one request. One byte more shows that the file is too large.
-            data = bytes(self._call("read", self._files.cat_file, path, start=0, end=limit + 1))
-        except FileNotFoundError:
+            data = bytes(
+                self._call("read", self._files.cat_file, path, start=0, end=limit + 1, **options)
+            )
+        except (FileNotFoundError, TimeoutError):
             raise
         except OSError:
             if self.size(name):
@@ -136,12 +149,8 @@ class RemoteFolder:
         return None
 
     def check_writable(self) -> None:
-        from fsspec.asyn import AsyncFileSystem
-
-        path = self._path(f"{_TRIAL}-{secrets.token_hex(4)}")
-        is_async = isinstance(self._files, AsyncFileSystem)
-        options = {"timeout": _FIRST_ANSWER_S} if is_async else {}
-        self._create(path, b"1", **options)
+        path = self._path(f"{TRIAL}-{secrets.token_hex(4)}")
+        self._create(path, b"1", **self._soon)
         try:
             is_obeyed = not self._create(path, b"2")
         finally:
@@ -188,12 +197,12 @@ def remote_folder(url: str) -> RemoteFolder:
     """Raises InputError for a URL that cannot be used from here."""
     from fsspec.core import url_to_fs
 
-    shown = without_secrets(url)
     if has_secrets(url):
         raise InputError(
-            f"{shown}: the URL of a directory cannot contain a password or a query; give "
-            "credentials as docs/remote_directories.md says"
+            f"{without_secrets(url)}: the URL of a directory cannot contain a password or a query; "
+            "give credentials as docs/remote_directories.md says"
         )
+    logging.getLogger("gcsfs").setLevel(logging.ERROR)  # it warns before it raises
     try:
         files, root = url_to_fs(url)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Literal
 
-from gpubench.errors import first_line
+from gpubench.errors import reason_of
 from gpubench.files.urls import without_secrets
 
 Action = Literal["create", "write", "read", "list", "remove"]
@@ -29,7 +29,10 @@ _PERMISSIONS: dict[str, dict[Action, str]] = {
     },
 }
 _ROLE = "the role Storage Blob Data Contributor"  # of Azure
-_ADDRESSES = {"s3": " in AWS_ENDPOINT_URL", "gs": " in STORAGE_EMULATOR_HOST"}
+_ADDRESSES = {
+    "s3": " in AWS_ENDPOINT_URL",
+    "gs": " in STORAGE_EMULATOR_HOST, and whether there are credentials",
+}
 _NO_CREDENTIALS = {
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -62,7 +65,7 @@ def is_conflict(error: Exception) -> bool:
 def translated(error: Exception, action: Action, scheme: str) -> OSError:
     """The OSError for an error of a store's client. A missing file is a FileNotFoundError."""
     family = _FAMILIES.get(scheme, scheme)
-    code, text = _code(error), without_secrets(first_line(error)).rstrip(".")
+    code, text = _code(error), without_secrets(reason_of(error))
     classes = {each.__name__ for each in type(error).__mro__}
     if isinstance(error, FileExistsError) or code in {"PreconditionFailed", "BlobAlreadyExists"}:
         return FileExistsError(errno.EEXIST, "it exists")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-# "user:password@" before the host. A name alone stays: abfs://container@account is an address.
-_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s/]*@", re.IGNORECASE)
+# "user:password@" before the host. A name alone stays: abfs://container@account is an address. A
+# password may contain a slash, as keys of Amazon do. What follows host:port/ is a path.
+_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@]*:(?!\d{1,5}/)[^\s]*@", re.IGNORECASE
+)
 _QUERY = re.compile(r"(?P<address>[a-z][a-z0-9+.-]*://[^\s?'\"]+)\?[^\s'\"]*", re.IGNORECASE)
 
 

@@ -12,6 +12,7 @@ import json
 import select
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
@@ -71,6 +72,12 @@ class Channel:
             return False
         self._received += part
         return bool(part)
+
+    def close(self) -> None:
+        with suppress(OSError):  # the other process has ended
+            # A process that was forked from this one meanwhile has the open socket, too.
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
 
     def read_all(self) -> None:
         """Read what has come until now, without waiting."""

@@ -62,7 +62,7 @@ class CellProcess:
 
     def end(self) -> None:
         """Let the process end, and wait until it has. It is killed if it does not."""
-        self._channel.connection.close()
+        self._channel.close()
         control = self._template.control
         with suppress(ProcessEnded):
             if self._status is None and not select.select([control], [], [], GRACE_S)[0]:

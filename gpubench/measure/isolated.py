@@ -268,6 +268,8 @@ class EngineProcesses:
                 self._template.kill()
                 raise
             self._engine = engine
+            if self._presses:  # it came before there was a process that could be told
+                self._template.kill()
             self._progress.process_started(time.monotonic() - began)
         return self._process
 

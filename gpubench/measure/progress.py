@@ -30,6 +30,9 @@ class Opening:
     warmup_p95_ms: float
 
 
+_printed: set[str] = set()  # what this process has told about waiting
+
+
 class Progress:
     """Receives the progress of a measurement. No method is called while requests are measured.
 
@@ -62,10 +65,13 @@ class Progress:
     def waits(self, reason: str) -> None:
         """The measurement waits until another process has measured. `reason` is a line of text.
 
-        This class prints it on standard error: otherwise nobody would know why nothing happens.
+        This class prints it on standard error: otherwise nobody would know why nothing happens. A
+        line that was printed before is not printed again.
         """
-        with suppress(OSError):
-            print(f"gpubench: {reason}", file=sys.stderr, flush=True)
+        if reason not in _printed:
+            _printed.add(reason)
+            with suppress(OSError):
+                print(f"gpubench: {reason}", file=sys.stderr, flush=True)
 
     def process_started(self, elapsed_s: float) -> None:
         """A process for the following cells was started, after the one before it had ended."""

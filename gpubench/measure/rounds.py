@@ -180,7 +180,7 @@ def measure_rounds(
             measured.add(turn)
             left.ended(turn.of, elapsed_s)
             progress.cell_ended(result, elapsed_s)
-            limits.add(turn.of, None if result.error else result.throughput_per_second)
+            limits.add(turn.of, _figure(result))
             failed.setdefault(turn.of, []).append(result.error is not None)
 
     try:
@@ -196,7 +196,7 @@ def measure_rounds(
                         measure_each(claims.rest(), measure)
                     for turn in round_:
                         if turn not in measured and (result := turn.stored()) is not None:
-                            limits.add(turn.of, result.throughput_per_second)
+                            limits.add(turn.of, _figure(result))
                 done = number
                 if end_on_failure and any(map(all, failed.values())):
                     break
@@ -208,6 +208,11 @@ def measure_rounds(
         unreached = [(each.cell.spec, width) for each, width in limits.unreached()]
         progress.rounds_ended(done, len(rounds), unreached)
     return True
+
+
+def _figure(result: Result) -> float | None:
+    """What the repeats are compared by; None if it failed."""
+    return None if result.error else result.throughput_per_second
 
 
 def _tell_plan(rounds: Sequence[Round], missing: frozenset[Turn], progress: Progress) -> None:

@@ -30,16 +30,15 @@ _CPU = "cpu"
 
 # The locks of this process, so that a measurement within a measurement does not wait for ever.
 _held: set[str] = set()
-_told: set[str] = set()  # what this process has said once already
 
 
 @contextmanager
 def locked_devices(devices: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the locks of these devices: ("cpu",), or GPUs such as ("cuda:0", "cuda:1").
 
-    `tell` gets a line if another process holds one of them, once for each such process. If the
-    folder cannot be used, nothing is locked, and `tell` gets a line once. Raises KeyboardInterrupt
-    on Ctrl-C while it waits.
+    `tell` gets a line each time that another process holds one of them. If the folder cannot be
+    used, nothing is locked, and `tell` gets a line, too. Raises KeyboardInterrupt on Ctrl-C while
+    it waits.
     """
     folder = _folder()
     with ExitStack() as stack:
@@ -52,10 +51,9 @@ def locked_devices(devices: Sequence[str], tell: Callable[[str], None]) -> Itera
             except OSError as error:
                 stack.close()
                 reason = error.strerror or str(error)
-                _once(
+                tell(
                     f"other processes may measure at the same time: the locks in {folder} cannot "
-                    f"be used ({reason}); set {VARIABLE} to another folder",
-                    tell,
+                    f"be used ({reason}); set {VARIABLE} to another folder"
                 )
         yield
 
@@ -68,7 +66,7 @@ def _lock(stack: ExitStack, path: Path, lock: _Lock, tell: Callable[[str], None]
     try:
         stack.enter_context(lock(path, wait=False, holder=holder, mode=0o644))
     except LockHeld as held:
-        _once(f"waits for {_holder(held)}, which measures on {_described(path.name)}", tell)
+        tell(f"waits for {_holder(held)}, which measures on {_described(path.name)}")
         stack.enter_context(lock(path, holder=holder, mode=0o644))
     _held.add(path.name)
     stack.callback(_held.discard, path.name)
@@ -117,9 +115,3 @@ def _create(folder: Path) -> None:
         folder.chmod(0o1777)  # mkdir applies the umask
     if not stat.S_ISDIR(folder.lstat().st_mode):  # another user may have placed a link there
         raise NotADirectoryError(20, "it is not a folder", str(folder))
-
-
-def _once(line: str, tell: Callable[[str], None]) -> None:
-    if line not in _told:
-        _told.add(line)
-        tell(line)

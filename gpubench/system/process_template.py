@@ -131,6 +131,9 @@ class Template:
 
     def close(self) -> None:
         """End the template, and the new process if there is one. Returns when they have ended."""
+        with suppress(OSError):  # it has ended
+            # A process that was forked from this one meanwhile has the open socket, too.
+            self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()
         self._process.wait()
 

@@ -14,8 +14,10 @@ import gpubench
 from gpubench.errors import InputError
 from gpubench.files import remote_folder
 from gpubench.files.folder import Folder, LocalFolder, open_folder
+from gpubench.files.remote_file import read_url
 from gpubench.files.remote_folder import RemoteFolder
 from gpubench.files.store_errors import translated
+from gpubench.files.urls import without_secrets
 from gpubench.results.run_directory import open_run
 
 __all__ = ["aws", "bucket", "moto_server", "new_s3_clients"]  # fixtures
@@ -142,9 +144,14 @@ def test_an_address_that_nobody_serves_is_said_in_seconds(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(remote_folder, "_FIRST_ANSWER_S", 1.0)
-    with pytest.raises(InputError, match="check the network and the address in AWS_ENDPOINT_URL"):
+    monkeypatch.setattr(remote_folder, "_ANSWER_S", 1.0)
+    unserved = "check the network and the address in AWS_ENDPOINT_URL"
+    with pytest.raises(InputError, match=unserved):
         open_run(bucket).check_writable()
+    with pytest.raises(InputError, match=unserved):
+        open_run(bucket).read_all()
+    with pytest.raises(OSError, match=unserved):
+        read_url(f"{bucket}/sweep.yaml", 1000)
 
 
 class Denied(PermissionError):
@@ -177,7 +184,10 @@ def test_a_wrong_clock_and_wrong_keys_are_said() -> None:
     assert unknown.strerror == "The key does not exist; check the credentials"
 
 
-@pytest.mark.parametrize("url", ["s3://me:secret@bucket/run", "s3://bucket/run?sig=secret"])
+@pytest.mark.parametrize(
+    "url",
+    ["s3://me:secret@bucket/run", "s3://me:a/secret@bucket/run", "s3://bucket/run?sig=secret"],
+)
 def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(InputError, match="cannot contain a password or a query") as refused:
         open_folder(url)
@@ -187,3 +197,4 @@ def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
 def test_no_secret_of_a_url_is_in_a_message() -> None:
     error = OSError("GET https://me:secret@host/a?X-Amz-Signature=secret failed")
     assert translated(error, "read", "s3").strerror == "GET https://host/a failed"
+    assert without_secrets("http://host:9000/a@b/c") == "http://host:9000/a@b/c"

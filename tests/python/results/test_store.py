@@ -322,7 +322,7 @@ def test_special_files_are_named_and_never_opened(tmp_path: Path) -> None:
     ]
 
 
-def test_one_sweep_at_a_time_writes_to_a_directory(tmp_path: Path) -> None:
+def test_a_command_that_needs_a_directory_alone_has_it_alone(tmp_path: Path) -> None:
     with open_run(tmp_path).locked():
         with (
             pytest.raises(

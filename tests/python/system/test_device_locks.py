@@ -36,9 +36,8 @@ with locked_devices(["cpu"], print):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the locks of this test. Nothing was said before it."""
+    """The folder of the locks of this test."""
     monkeypatch.setenv("GPUBENCH_LOCK_DIR", str(tmp_path / "locks"))
-    monkeypatch.setattr(device_locks, "_told", set())
     return tmp_path / "locks"
 
 
@@ -133,17 +132,42 @@ def test_a_measurement_within_a_measurement_does_not_wait() -> None:
 
 
 def test_without_a_folder_it_goes_on_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUBENCH_LOCK_DIR", str(tmp_path / "file"))
-    told: list[str] = []
     for _ in range(2):
-        with locked_devices(["cpu"], told.append):
+        with locked_devices(["cpu"], Progress().waits):
             pass
-    (line,) = told
+    (line,) = capsys.readouterr().err.splitlines()
     assert "other processes may measure at the same time" in line
     assert "set GPUBENCH_LOCK_DIR to another folder" in line
+
+
+def test_the_same_line_is_told_for_each_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of an engine is ended if it tells nothing for a long time."""
+    monkeypatch.setattr(device_locks, "_holder", lambda held: "another process")
+    told: list[str] = []
+    for _ in range(2):
+        with holder() as process:
+
+            def tell(line: str, process: subprocess.Popen[str] = process) -> None:
+                told.append(line)
+                let_go(process)
+
+            with locked_devices(["cpu"], tell):
+                pass
+    assert len(told) == 2
+
+
+def test_the_umask_of_a_user_does_not_keep_others_from_locking(folder: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with locked_devices(["cpu"], pytest.fail):
+            pass
+    finally:
+        os.umask(before)
+    assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o644}
 
 
 def test_a_file_of_somebody_else_is_not_written_to(folder: Path, tmp_path: Path) -> None:
