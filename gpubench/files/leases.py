@@ -130,7 +130,7 @@ class Lease:
     """A lease that this process holds. `Leases.take` makes one; as a context manager it ends."""
 
     def __init__(self, leases: Leases, key: str, number: int, content: _Content) -> None:
-        self._leases, self._key, self._number = leases, key, number
+        self._leases, self.key, self._number = leases, key, number
         self._content = content
         self._confirmed_s = leases.clock()
         self._lock = threading.Lock()  # the thread of the heartbeats and the process's own
@@ -185,13 +185,13 @@ class Lease:
                 # The own file is the last one: what remains after a crash is then the lease of a
                 # process that has ended.
                 for number in range(1, self._number + 1):
-                    self._leases.folder.remove(_name(self._key, number))
+                    self._leases.folder.remove(_name(self.key, number))
 
     def _check(self) -> None:
         now_s = self._leases.clock()
-        own = _parsed(self._leases.read(self._key, self._number) or b"")
+        own = _parsed(self._leases.read(self.key, self._number) or b"")
         is_own = own is not None and own.token == self._content.token
-        if not is_own or self._leases.read(self._key, self._number + 1) is not None:
+        if not is_own or self._leases.read(self.key, self._number + 1) is not None:
             self.is_lost = True
         else:
             self._confirmed_s = now_s
@@ -199,7 +199,7 @@ class Lease:
     def _write(self) -> None:
         counter = self._content.counter + 1
         self._content = self._content.model_copy(update={"counter": counter})
-        self._leases.write(self._key, self._number, self._content, replace=True)
+        self._leases.write(self.key, self._number, self._content, replace=True)
 
 
 class Leases:
@@ -276,25 +276,26 @@ class Leases:
             with suppress(OSError):  # it is tried again later, and `confirm` looks again
                 lease.beat()
 
-    def look(self, names: Iterable[str], remove: bool = False) -> None:
-        """Look at all leases among these names of files. With `remove`, remove expired ones.
+    def look(self, names: Iterable[str], remove: bool = False) -> bool:
+        """Look at all leases among these names of files. Returns whether others have some.
 
-        Such a lease remains if a process was killed when it had stored everything.
+        With `remove`, those that have expired are removed. Such a lease remains if a process was
+        killed when it had stored everything.
         """
         highest: dict[str, int] = {}
         for name in names:
             if found := _NAME.fullmatch(name):
                 key, number = found["key"], int(found["number"])
                 highest[key] = max(number, highest.get(key, 0))
-        own = {lease._key for lease in self._held}
+        for lease in self._held:
+            highest.pop(lease.key, None)
         for key, number in highest.items():
-            if key in own:
-                continue
             with suppress(OSError):
                 data = self.read(key, number)
                 if data is not None and self._has_expired(_name(key, number), data) and remove:
                     for each in range(1, number + 1):
                         self.folder.remove(_name(key, each))
+        return bool(highest)
 
     def read(self, key: str, number: int) -> bytes | None:
         """The content of a lease file; None if there is none. Raises OSError."""

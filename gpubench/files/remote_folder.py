@@ -161,7 +161,6 @@ class RemoteFolder:
                 "the store replaces a file that should only be created (it ignores the condition "
                 "of the request), so two machines could write the same result",
             )
-        self.names()  # this needs a permission of its own
 
     @contextmanager
     def locked(self, shared: bool, machine: str) -> Iterator[None]:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # For which work of others a sweep waits at its end: for none, for that of processes that are not
 # known to be alive, or for all of it.
 Wait = Literal["none", "unless-alive", "all"]
+# To meet another process is to take a lease in vain, and to look what it is about.
+_REQUESTS_TO_MEET = 3
+_NAMES_OF_A_REQUEST = 1000  # of Amazon S3
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,19 @@ class Claims:
     begun: int = 0  # turns that this process has measured, or measures
     _postponed: list[_Claim] = field(default_factory=list)
     _by_others: set[Turn] = field(default_factory=set)  # stored meanwhile
+    _found_leases: bool = False  # of others, when the sweep began
+    _names: int = 0  # of the files in the directory, when it was listed last
+    _met: int = 0  # how often the work of another process was met since then
 
     def __enter__(self) -> Claims:
         self.leases.__enter__()
-        self.leases.look(self.directory.file_names())
+        self._found_leases = self.leases.look(self.directory.file_names())
         return self
 
     def __exit__(self, *error: object) -> None:
         self.directory.before_store = None
         self.leases.__exit__(*error)
-        if error[0] is None:
+        if error[0] is None and self._found_leases:
             with suppress(GpubenchError):  # what remains disturbs nobody
                 self.leases.look(self.directory.file_names(), remove=True)
 
@@ -160,15 +166,20 @@ class Claims:
                 "another one has begun to measure the cell"
             ) from None
 
-    def _elsewhere(self, left: Sequence[_Claim]) -> list[_Claim]:
-        """The claims that are still open, beginning at a random one."""
-        found = self._open(left)
-        start = self.random.randrange(len(found)) if found else 0
-        return found[start:] + found[:start]
+    def _elsewhere(self, left: list[_Claim]) -> list[_Claim]:
+        """The claims that may still be open, beginning at a random one."""
+        self._met += 1
+        # To list a large directory takes more requests than to meet others a few times.
+        if self._met * _REQUESTS_TO_MEET * _NAMES_OF_A_REQUEST >= self._names:
+            left = self._open(left)
+        start = self.random.randrange(len(left)) if left else 0
+        return left[start:] + left[:start]
 
     def _open(self, claims: Iterable[_Claim]) -> list[_Claim]:
         """The claims without the turns that somebody else has stored meanwhile."""
-        stored = self.directory.appeared()
+        names = self.directory.file_names()
+        self._names, self._met = len(names), 0
+        stored = self.directory.appeared(names)
         found = []
         for claim in claims:
             turns = tuple(turn for turn in claim.turns if turn.name not in stored)

@@ -197,13 +197,10 @@ class RunDirectory:
                 f"{self.url} cannot be read: {cause(error)}; choose another --output"
             ) from None
 
-    def appeared(self) -> frozenset[str]:
-        """The cells that `has` did not find, and that somebody has stored since then.
-
-        Raises GpubenchError if the directory cannot be read.
-        """
-        names = {name.removesuffix(".json") for name in self.file_names()}
-        return frozenset(key for key in names if self._found.get(key, "") is None)
+    def appeared(self, names: Iterable[str]) -> frozenset[str]:
+        """The cells that `has` did not find, and whose documents are among these names of files."""
+        keys = {name.removesuffix(".json") for name in names}
+        return frozenset(key for key in keys if self._found.get(key, "") is None)
 
     def written_meanwhile(self, key: str) -> bool:
         """Whether somebody has stored this cell since `has` looked for it, perhaps with an error.

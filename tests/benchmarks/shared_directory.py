@@ -61,6 +61,8 @@ def s3_directory() -> Iterator[str]:
 def measure(directory: str, cells: int, log: Path, environment: dict[str, str]) -> None:
     """One process of the sweep. It logs each cell that it has stored."""
     os.environ.update(environment)
+    # Each process stands for a machine, which has its own cores.
+    os.environ["GPUBENCH_LOCK_DIR"] = ""
     import gpubench.files.leases as leases
     from gpubench.cells.grid import parse_grids, sweep_cells
     from gpubench.measure.progress import Progress
@@ -74,6 +76,8 @@ def measure(directory: str, cells: int, log: Path, environment: dict[str, str]) 
         "service_time": "0",
         "warmup": 0,
         "requests": 10,
+        "workers": 1,
+        "wait": "block",
         "seed": list(range(cells)),
     }
 
