@@ -13,6 +13,7 @@ CPU is the CPU time of an inference.
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,13 +42,21 @@ FIRST = "in one process"
 FIGURES = ("per s", "P95", "CPU")
 
 
-def sweep(way: str, settings: list[str], output: Path) -> float:
-    """Measure the sweep into `output`. Returns the seconds of the whole command."""
+def sweep(way: str, settings: list[str], output: Path) -> tuple[float, float]:
+    """Measure the sweep into `output`.
+
+    Returns the seconds of the whole command, and its CPU seconds with those of its processes.
+    """
     command = [sys.executable, "-P", "-m", "gpubench.cli", "sweep", WAYS[way], "--quiet"]
     command += [*settings, "--output", str(output)]
-    began = time.monotonic()
+    began, cpu_before = time.monotonic(), _cpu_of_children()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began
+    return time.monotonic() - began, _cpu_of_children() - cpu_before
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def cells(output: Path) -> dict[str, Result]:
@@ -68,22 +77,30 @@ def main() -> None:
     parser.add_argument("--batch", default="1,4")
     parser.add_argument("--clients", default="1,2")
     parser.add_argument("--duration", default="3s")
+    parser.add_argument("--warmup", default="1s")
+    parser.add_argument("--requests", default=None, help="of each cell, instead of --duration")
     asked = parser.parse_args()
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    cpu_seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     results: dict[str, list[dict[str, Result]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "models.py"
         file.write_text(MODELS)
         settings = ["--model", f"{file}:linear,{file}:mobilenet,resnet50", "--batch", asked.batch]
         settings += ["--clients", asked.clients, "--device", asked.device]
-        settings += ["--warmup", "1s", "--duration", asked.duration]
+        length = (
+            ["--requests", asked.requests] if asked.requests else ["--duration", asked.duration]
+        )
+        settings += ["--warmup", asked.warmup, *length]
         for number in range(asked.rounds):
             ways = list(WAYS)[:: -1 if number % 2 else 1]
             for way in ways:
                 output = Path(folder) / f"{number} {way}"
-                seconds[way].append(sweep(way, settings, output))
+                took_s, used_s = sweep(way, settings, output)
+                seconds[way].append(took_s)
+                cpu_seconds[way].append(used_s)
                 results[way].append(cells(output))
-                print(f"round {number + 1}, {way}: {seconds[way][-1]:.1f} s", flush=True)
+                print(f"round {number + 1}, {way}: {took_s:.1f} s, CPU {used_s:.1f} s", flush=True)
     rows = []
     for key, result in results[FIRST][0].items():
         row = [name_of(result)]
@@ -103,10 +120,11 @@ def main() -> None:
         rows.append(row)
     columns = ("cell", *(f"{way}: {what}" for way in list(WAYS)[1:] for what in FIGURES))
     print_table(f"Ratio to {FIRST}, median", (*columns, f"per s {FIRST}"), rows)
-    for way in list(WAYS)[1:]:
-        extra = [a - b for a, b in zip(seconds[way], seconds[FIRST], strict=True)]
-        pairs = list(zip(seconds[way], seconds[FIRST], strict=True))
-        print(f"whole sweep, {way}: {ratio(pairs)} of {FIRST}, {median(extra):+.1f} s")
+    for name, taken in (("time", seconds), ("CPU time", cpu_seconds)):
+        for way in list(WAYS)[1:]:
+            both_s = list(zip(taken[way], taken[FIRST], strict=True))
+            more_s = median(a - b for a, b in both_s)
+            print(f"{name} of the whole sweep, {way}: {ratio(both_s)} of {FIRST}, {more_s:+.1f} s")
 
 
 def per_second(result: Result) -> float:
