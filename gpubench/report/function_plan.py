@@ -22,6 +22,7 @@ REMARKS = (
     "in them. Those of instances have no network in them. Costs are computed from the handler's "
     "own clock and the prices that were stated.",
 )
+_NEGLIGIBLE = 1e-6  # of the calls
 _MEETS = {True: "met", False: "missed", None: "unknown"}
 
 
@@ -74,16 +75,20 @@ def _latency(plan: FunctionPlan, objective: Objective) -> str:
     wanted = objective_text(objective)
     if plan.cold_share is None:
         cold = "How many calls are cold is not known: add --keep-alive 10m"
-    elif plan.cold_share == 0:
-        cold = "No call is cold if one process is always kept"
+    elif plan.cold_share < _NEGLIGIBLE:
+        cold = "Fewer than one call in a million is cold if one process is always kept"
     else:
         cold = f"At least {two_digits(plan.cold_share)} of the calls are cold"
     if plan.late_share is None:
         return f"{cold}. Too few warm calls were measured to check {wanted}."
     verb = "meets" if plan.meets(objective) else "does not meet"
-    late = "0%" if plan.late_share == 0 else two_digits(plan.late_share)
+    late = _share(plan.late_share)
     which = "warm calls" if plan.cold_share is None else "calls"
     return f"{cold}. The function {verb} {wanted}: {late} of its {which} are late."
+
+
+def _share(value: float | None) -> str:
+    return ABSENT if value is None else "0%" if value < _NEGLIGIBLE else two_digits(value)
 
 
 Filled = tuple[Column, list[str]]
@@ -110,9 +115,6 @@ def beside_instances(columns: Sequence[Filled], plans: Sequence[FunctionPlan]) -
 def function_columns(plans: Sequence[FunctionPlan], objective: Objective) -> list[Filled]:
     """The columns of a table about functions, with a text for each of them."""
 
-    def share(value: float | None) -> str:
-        return ABSENT if value is None else "0%" if value == 0 else two_digits(value)
-
     rates = [plan.break_even.rate_per_second if plan.break_even else None for plan in plans]
     return [
         (Column("function", "left", is_key=True), [function_name(plan.function) for plan in plans]),
@@ -122,8 +124,8 @@ def function_columns(plans: Sequence[FunctionPlan], objective: Objective) -> lis
             Column(f"warm P{objective.percent} ms"),
             [milliseconds(plan.latency_ms) for plan in plans],
         ),
-        (Column("cold"), [share(plan.cold_share) for plan in plans]),
-        (Column("late"), [share(plan.late_share) for plan in plans]),
+        (Column("cold"), [_share(plan.cold_share) for plan in plans]),
+        (Column("late"), [_share(plan.late_share) for plan in plans]),
         (Column("objective", "left"), [_MEETS[plan.meets(objective)] for plan in plans]),
         (Column("instances cost less from /s"), [number(rate, 3) for rate in rates]),
     ]

@@ -530,9 +530,10 @@ class Spec(BaseModel):
             load = self.arrivals if self.rate is None else f"{self.arrivals} {self.rate:g}/s"
         layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
         sparse = "" if self.sparsity == "none" else f" {self.sparsity} sparse"
+        server = f" at {self.server}" if self.served else ""
         return (
-            f"{self.model} {self.runtime} {self.precision}{layout}{sparse}, batch {self.batch}, "
-            f"{load}, workers {self.workers}"
+            f"{self.model} {self.runtime}{server} {self.precision}{layout}{sparse}, "
+            f"batch {self.batch}, {load}, workers {self.workers}"
         )
 
     def measured_settings(self) -> dict[str, Any]:

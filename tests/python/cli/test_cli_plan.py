@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories import DRIFT, G4DN, G5, cold_result, quick_start
@@ -104,7 +105,11 @@ def test_the_hardware_of_a_server_is_not_that_of_the_client(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The client is a c7i.xlarge. No search can say what the server is."""
-    served = {"runtime": "kserve", "device": "server", "server": "grpc://gpu-1:8001/resnet50"}
+    served: dict[str, Any] = {
+        "runtime": "kserve",
+        "device": "server",
+        "server": "grpc://gpu-1:8001/resnet50",
+    }
     url = written(tmp_path, open_loop(20.0, 67.0, **served, threads=None))
     setting = "resnet50 in fp32 with kserve at grpc://gpu-1:8001/resnet50, batch 1, 1 worker"
     assert cli.main(["plan", url, *PLAN, "--instance", "c7i.xlarge"]) == cli.FAILED
