@@ -15,6 +15,7 @@ from gpubench.cli.command_group import CommandGroup
 COMMANDS = {
     "aws-batch": "Launch a sweep on AWS Batch.",
     "kubernetes": "Launch a sweep on a Kubernetes cluster.",
+    "ray": "Launch a sweep on a running Ray cluster.",
     "skypilot": "Launch a sweep on virtual machines that SkyPilot starts.",
     "slurm": "Launch a sweep on a Slurm cluster.",
     "status": "Show what is measured, and the bill.",

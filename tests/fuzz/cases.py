@@ -99,6 +99,7 @@ _FLAGS = {
         *("--name", "--repeats", "--max-cells", "--launch", "--json"),
         *("kubernetes", "--image", "--namespace", "--context", "--secret", "--service-account"),
         *("--toleration", "--volume", "--instance-label", "skypilot", "--disk-size", "slurm"),
+        *("ray", "--address"),
         *("--partition", "--constraint", "--gres", "--account", "--qos", "--program", "--logs"),
     ),
     "worker": ("run", "--launch", "--instance", "--machines", "--index", "--max-time", "--quiet"),

@@ -11,6 +11,7 @@ from gpubench.launch.services.service import LaunchService
 _SERVICES: dict[Service, tuple[str, str]] = {
     "aws-batch": ("gpubench.launch.services.aws_batch", "AwsBatch"),
     "kubernetes": ("gpubench.launch.services.kubernetes", "Kubernetes"),
+    "ray": ("gpubench.launch.services.ray", "Ray"),
     "skypilot": ("gpubench.launch.services.skypilot", "SkyPilot"),
     "slurm": ("gpubench.launch.services.slurm", "Slurm"),
 }
