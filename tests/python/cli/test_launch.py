@@ -148,6 +148,27 @@ def test_samples_that_are_not_those_of_a_document_are_not_collected(
     assert not (target / damaged.name).exists()
 
 
+def test_a_result_that_failed_is_collected_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "run", tmp_path / "copy"
+    flags = ["--model", "synthetic", "--service-time", "10us", "--requests", "20", "--warmup", "0"]
+    assert main(["sweep", *flags, "--batch", "1,2", "--output", str(source)]) == 0
+    collect = ["launch", "collect", str(source), "--output", str(target)]
+    assert main(collect) == 0
+    first, second = sorted(target.glob("*.json"))
+    # The copy was made before the cell was measured again.
+    document = json.loads(first.read_text())
+    document["error"] = {"stage": "measure", "message": "interrupted after 3 requests"}
+    first.write_text(json.dumps(document))
+    second.with_suffix(".parquet").write_bytes(b"cut off")
+    capsys.readouterr()
+    assert main(collect) == 0
+    assert "2 documents copied" in capsys.readouterr().err
+    for copy in target.glob("[!.]*"):
+        assert copy.read_bytes() == (source / copy.name).read_bytes()
+
+
 def test_sigterm_ends_a_worker_and_its_record_says_so(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
