@@ -19,7 +19,7 @@ from gpubench.errors import InputError
 from gpubench.launch.files import SCHEMA, LaunchFiles, ResolvedCell, ResolvedJob
 from gpubench.launch.manifest import Job, LaunchedCell, Manifest
 from gpubench.launch.record import KeptRecord
-from gpubench.measure.claims import Wait
+from gpubench.measure.claims import WaitFor
 from gpubench.measure.environment import own_version
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Listeners, Progress
@@ -163,10 +163,10 @@ class _Worker:
         for planned in left:
             if self._is_over():
                 return
-            wait: Wait = "unless-alive" if self._wishes.index is None else "all"
+            wait: WaitFor = "unless-alive" if self._wishes.index is None else "all"
             self.outcome.left_to_others += self._measure_job(planned, wait)
 
-    def _measure_job(self, planned: PlannedCells, wait: Wait) -> int:
+    def _measure_job(self, planned: PlannedCells, wait: WaitFor) -> int:
         """How many of its measurements are left to other workers."""
         began = _now_s()
         share = measure_share(

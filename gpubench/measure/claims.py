@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # For which work of others a sweep waits at its end: for none, for that of processes that are not
 # known to be alive, or for all of it.
-Wait = Literal["none", "unless-alive", "all"]
+WaitFor = Literal["none", "unless-alive", "all"]
 # To meet another process is to take a lease in vain, and to look what it is about.
 _REQUESTS_TO_MEET = 3
 _NAMES_OF_A_REQUEST = 1000  # of Amazon S3
@@ -55,7 +55,7 @@ class Claims:
     leases: Leases
     group_of: Callable[[RepeatedCell], Hashable]
     progress: Progress
-    wait: Wait  # at the end, for what others measure
+    wait: WaitFor  # at the end, for what others measure
     random: Random = field(default_factory=Random)
     begun: int = 0  # turns that this process has measured, or measures
     _postponed: list[_Claim] = field(default_factory=list)

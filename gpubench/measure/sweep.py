@@ -14,7 +14,7 @@ from pathlib import Path
 from gpubench.cells.grid import MAX_CELLS, Grid, PlannedCells, grids_of, sweep_cells
 from gpubench.errors import InputError
 from gpubench.files.leases import LEASE_TIMES, Leases, LeaseTimes
-from gpubench.measure.claims import Claims, Wait
+from gpubench.measure.claims import Claims, WaitFor
 from gpubench.measure.isolated import EngineProcesses
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import (
@@ -143,7 +143,7 @@ def measure_cells(
 
 
 @dataclass(frozen=True)
-class Share:
+class MeasuredShare:
     """What a process has done of a sweep that it may share with others."""
 
     complete: bool  # False: Ctrl-C has ended it
@@ -159,9 +159,9 @@ def measure_share(
     repetition: Repetition = ONCE,
     processes: EngineProcesses | None = None,
     *,
-    wait: Wait = "all",
+    wait: WaitFor = "all",
     times: LeaseTimes = LEASE_TIMES,
-) -> Share:
+) -> MeasuredShare:
     """Measure every cell that `directory` does not hold, and that no other process measures.
 
     `processes` is that of `measure_rounds`. A cell that fails is stored with its error, and the
@@ -188,7 +188,7 @@ def measure_share(
         complete = measure_rounds(
             rounds, missing, machine, progress, repetition, processes=processes, claims=claims
         )
-    return Share(complete, claims.begun, claims.left_to_others)
+    return MeasuredShare(complete, claims.begun, claims.left_to_others)
 
 
 def _repeated(cell: Cell, machine: Machine, directory: RunDirectory) -> RepeatedCell:

@@ -20,10 +20,10 @@ import gpubench
 from gpubench.cells.grid import PlannedCells, parse_grids, sweep_cells
 from gpubench.files.leases import Leases, LeaseTimes
 from gpubench.files.process_identity import ProcessIdentity
-from gpubench.measure.claims import Claims, Wait
+from gpubench.measure.claims import Claims, WaitFor
 from gpubench.measure.progress import Progress
 from gpubench.measure.rounds import RepeatedCell, Turn, engine_group
-from gpubench.measure.sweep import Share, SweepOutcome, measure_cells, measure_share
+from gpubench.measure.sweep import MeasuredShare, SweepOutcome, measure_cells, measure_share
 from gpubench.results.result import Failure, Result
 from gpubench.results.run_directory import cell_files, open_run
 from gpubench.spec.spec import Spec
@@ -58,9 +58,9 @@ def share(
     url: str,
     progress: Progress | None = None,
     cells: int = 4,
-    wait: Wait = "none",
+    wait: WaitFor = "none",
     times: LeaseTimes = TIMES,
-) -> Share:
+) -> MeasuredShare:
     directory = open_run(url)
     with directory.locked(shared=True):
         return measure_share(
@@ -120,7 +120,7 @@ def test_a_cell_that_another_sweep_measures_is_left_to_it(run: str) -> None:
 def test_a_process_that_does_not_wait_says_what_is_left_to_others(run: str) -> None:
     shares = []
     measured(run, Recorder(lambda: shares.append(share(run))))
-    assert shares == [Share(complete=True, begun=3, left_to_others=1)]
+    assert shares == [MeasuredShare(complete=True, begun=3, left_to_others=1)]
 
 
 class OtherMachine:
@@ -197,10 +197,14 @@ def test_a_process_may_wait_only_for_others_that_may_be_lost(tmp_path: Path) -> 
     run = str(tmp_path / "run")
     open_run(run).folder.create()
     other, progress = OtherMachine(run, seed=2), Seen()
-    assert share(run, progress, wait="unless-alive") == Share(True, begun=3, left_to_others=1)
+    assert share(run, progress, wait="unless-alive") == MeasuredShare(
+        True, begun=3, left_to_others=1
+    )
     assert len(progress.waited) == 1, "it does not know yet that the other one is alive"
     lost = LeaseTimes(expiry_s=0.05, poll_s=0.06)
-    assert share(run, wait="unless-alive", times=lost) == Share(True, begun=1, left_to_others=0)
+    assert share(run, wait="unless-alive", times=lost) == MeasuredShare(
+        True, begun=1, left_to_others=0
+    )
 
 
 def test_a_sweep_waits_for_what_another_machine_measures(run: str) -> None:
