@@ -177,8 +177,12 @@ class Lease:
             raise LeaseLost
 
     def release(self) -> None:
-        """Remove the files of the lease. If they cannot be removed, the lease expires."""
-        self._leases.forget(self)
+        """Remove the files of the lease. If they cannot be removed, the lease expires.
+
+        Only the first call does something: later, the files may be those of another process.
+        """
+        if not self._leases.forget(self):
+            return
         with suppress(LeaseLost, OSError):
             self.confirm()
             with self._lock:
@@ -313,10 +317,13 @@ class Leases:
         # After a power failure, its holder has ended.
         self.folder.write(_name(key, number), content.encoded(), replace, durable=False)
 
-    def forget(self, lease: Lease) -> None:
-        """No longer write the heartbeats of a lease."""
-        with suppress(ValueError):
+    def forget(self, lease: Lease) -> bool:
+        """No longer write the heartbeats of a lease. False: it was forgotten before."""
+        try:
             self._held.remove(lease)
+        except ValueError:
+            return False
+        return True
 
     def _new(self, work: str) -> _Content:
         return _Content(

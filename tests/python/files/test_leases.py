@@ -202,3 +202,12 @@ def test_the_thread_writes_heartbeats(tmp_path: Path) -> None:
             pass
     assert leases._thread is not None
     assert not leases._thread.is_alive()
+
+
+def test_a_second_release_does_not_remove_the_lease_of_another_process(folder: Folder) -> None:
+    with Leases(folder, TIMES) as mine, OtherMachine(folder, Clock()) as others:
+        with mine.take(KEY) as lease:
+            lease.release()
+            held = others.take(KEY)
+        assert folder.names() == [FIRST]
+        held.confirm()
