@@ -29,6 +29,11 @@ _PERMISSIONS: dict[str, dict[Action, str]] = {
     },
 }
 _ROLE = "the role Storage Blob Data Contributor"  # of Azure
+_WHERE_TO_LOG_IN = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run: aws configure",
+    "gs": "run: gcloud auth application-default login",
+    "az": "set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_KEY",
+}
 _ADDRESSES = {
     "s3": " in AWS_ENDPOINT_URL",
     "gs": " in STORAGE_EMULATOR_HOST, and whether there are credentials",
@@ -76,8 +81,9 @@ def translated(error: Exception, action: Action, scheme: str) -> OSError:
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such file")
     if classes & _NO_CREDENTIALS:
+        fix = _WHERE_TO_LOG_IN.get(family, "see the documentation of its client")
         return PermissionError(
-            errno.EACCES, f"no credentials for {family}:// were found: {text}; give some"
+            errno.EACCES, f"no credentials for {family}:// were found ({text}): {fix}"
         )
     if code in _DENIED or "Forbidden" in text:
         needed = _PERMISSIONS[family][action] if family in _PERMISSIONS else _ROLE
