@@ -86,7 +86,7 @@ def test_the_price_is_that_of_this_machine(
         (["--max-usd", "nan"], "--max-usd nan is not allowed"),
         (["--max-usd", "1"], "add --usd-per-hour X"),
         (["--max-usd", "1", "--usd-per-hour", "much"], "--usd-per-hour: 'much' is not a number"),
-        (["--max-usd", "1", "--dry-run"], "leave out --dry-run and --objective"),
+        (["--max-usd", "1", "--dry-run"], "leave out --dry-run, --objective and --on"),
     ],
 )
 def test_bad_limits_are_one_line(
