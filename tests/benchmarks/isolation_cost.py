@@ -39,7 +39,7 @@ def mobilenet():
 """
 WAYS = {"in one process": "--no-isolate", "forked": "--isolate", "new": "--fresh"}
 FIRST = "in one process"
-FIGURES = ("per s", "P95", "CPU")
+FIGURES = ("per s", "P50", "CPU")
 
 
 def sweep(way: str, settings: list[str], output: Path) -> tuple[float, float]:
@@ -110,7 +110,7 @@ def main() -> None:
                 for mine, first in zip(results[way], results[FIRST], strict=True)
             ]
             row.append(ratio([(per_second(a), per_second(b)) for a, b in both]))
-            row.append(ratio([(p95_ms(a), p95_ms(b)) for a, b in both]))
+            row.append(ratio([(p50_ms(a), p50_ms(b)) for a, b in both]))
             row.append(ratio([(cpu_s(a), cpu_s(b)) for a, b in both]))
         throughputs = [per_second(each[key]) for each in results[FIRST]]
         row.append(
@@ -132,9 +132,9 @@ def per_second(result: Result) -> float:
     return result.throughput_per_second
 
 
-def p95_ms(result: Result) -> float:
-    assert result.latency_ms.p95 is not None
-    return result.latency_ms.p95
+def p50_ms(result: Result) -> float:
+    assert result.latency_ms.p50 is not None
+    return result.latency_ms.p50
 
 
 def cpu_s(result: Result) -> float:
