@@ -137,6 +137,9 @@ class RuntimeEntry:
     sparse_precisions: tuple[str, ...] = ()
     # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
     run_on_gpus: bool = False
+    # Its own names of accelerators that are no NVIDIA GPUs, such as "tpu", for --device. Its file
+    # finds out whether the machine has them.
+    accelerators: tuple[str, ...] = ()
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpubench.errors import InputError
+from gpubench.registry import RUNTIMES
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
 from gpubench.system import gpus, torch_gpus
@@ -13,11 +14,15 @@ from gpubench.system.torch_gpus import TorchGpu
 def chosen_devices(spec: Spec, machine: Machine) -> tuple[str, ...]:
     """("cpu",), or GPUs such as ("cuda:0", "cuda:1"), or ("server",) for a model server.
 
+    Another accelerator, such as ("tpu",), is one that the runtime has. Its `refusal` looks for it.
+
     If the machine has a GPU that cannot be used, the CPU never takes its place. Raises InputError,
     with the reason and the fix, if a device is missing or cannot be used.
     """
     if spec.served and not spec.synthetic:
         return ("server",)
+    if spec.device in RUNTIMES[spec.runtime].accelerators:
+        return (spec.device,)
     wanted, synthetic = spec.device, spec.synthetic
     if wanted == "cpu" or (wanted == "auto" and not machine.gpus):
         return ("cpu",)
@@ -79,9 +84,10 @@ def _refuse_precision_on_gpu(spec: Spec, gpu: TorchGpu) -> None:
 def native_precision(cell: Cell, machine: Machine) -> bool:
     """Whether the cell's device has the cell's precision and does not emulate it.
 
-    Nothing is known about the device of a server, so it is not said to emulate.
+    Nothing is known about the device of a server, or of an accelerator that is no GPU, so it is not
+    said to emulate.
     """
-    if cell.server is not None:
+    if cell.server is not None or cell.accelerator is not None:
         return True
     if cell.on_cpu:
         native = {"amp": "bf16", "bf16": "bf16", "fp16": "fp16"}.get(cell.precision)

@@ -170,15 +170,14 @@ def _refuse_sparsity(cell: Cell) -> None:
 
 
 def _refuse_on_cpu(cell: Cell, machine: Machine) -> None:
-    if cell.service is None and cell.server is None:
+    if cell.service is None and cell.computes_on_cpu:
         _refuse_precision_on_cpu(cell, machine)
     if cell.inputs == "pinned":
         raise InputError("--inputs pinned: only GPUs copy from pinned memory; use --inputs host")
     if cell.depth != 1:
-        where = "on a CPU" if cell.server is None else "with a server"
         raise InputError(
-            f"--depth {cell.depth}: a worker {where} has one batch in flight; use --workers "
-            "for more parallel executions"
+            f"--depth {cell.depth}: only workers of NVIDIA GPUs have several batches in flight; "
+            "use --workers for more parallel executions"
         )
 
 

@@ -194,7 +194,7 @@ def _default_workers(spec: Spec) -> int:
     """
     if spec.served:
         return min(spec.clients or 1, MOST_CONNECTIONS) if not spec.open_loop else OPEN_CONNECTIONS
-    if spec.device == "cpu":
+    if not spec.on_gpus:
         return 1
     gpus = len(spec.devices)
     if spec.open_loop:
@@ -207,7 +207,7 @@ def _default_depth(spec: Spec, clients: int | None, workers: int) -> int:
 
     Also 1 if one batch per worker takes the requests of all clients: no second batch can form.
     """
-    if spec.device == "cpu" or spec.served:
+    if not spec.on_gpus:
         return 1
     per_batch = spec.dynamic_batch_limits()[0] // spec.batch
     return 2 if clients is None or clients > workers * per_batch else 1

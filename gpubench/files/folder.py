@@ -35,7 +35,8 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 TRIAL = ".gpubench-write-test"
 # Temporary files that only processes with the lock write.
 _TEMPORARY_OF_A_SWEEP = re.compile(
-    r"\.((search-)?[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)|\.lease-[0-9a-f]{16}-[0-9]+)"
+    r"\.((search-)?[0-9a-f]{16}(-[0-9]+)?\.(json|parquet)"
+    r"|\.interrupted-[0-9a-f]{16}(-[0-9]+)?|\.lease-[0-9a-f]{16}-[0-9]+)"
     r"\.[0-9a-f]{8}\.tmp"
     rf"|\.{TRIAL}-[0-9a-f]{{8}}\.[0-9a-f]{{8}}\.tmp|{TRIAL}-[0-9a-f]{{8}}"
 )

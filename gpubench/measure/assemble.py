@@ -202,7 +202,12 @@ def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:
 
 
 def _unproven_on_gpus(cell: Cell) -> str | None:
-    """The part of the cell that the developers have never run on a real GPU: see docs/cuda.md."""
+    """The part of the cell that the developers have never run on a real GPU: see docs/cuda.md.
+
+    They have run nothing on another accelerator.
+    """
+    if cell.accelerator is not None:
+        return f"--device {cell.accelerator}"
     if cell.on_cpu:
         return None
     if cell.service is None and not cell.runtime_entry.run_on_gpus:
@@ -220,6 +225,6 @@ def _threads_always_busy(cell: Cell) -> int | None:
     """The number of CPU threads of all workers together; None if workers wait for requests."""
     load = cell.load
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
-    if not cell.on_cpu or cell.service is not None or cell.server is not None or waits:
+    if not cell.computes_on_cpu or cell.service is not None or waits:
         return None
     return cell.workers * cell.threads

@@ -104,6 +104,7 @@ class Bench:
 
     def __enter__(self) -> Self:
         self._keeps, self._long_lived = True, LongLived()
+        self._long_lived.collect()  # the plan of a large sweep is visited once, not for each cell
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -159,7 +159,7 @@ def description(ready: Started, cell: Cell) -> EngineInfo:
         weights=model.weights,
         artifact_bytes=engine.artifact_bytes,
         library=engine.library,
-        intra_op_threads=cell.threads if cell.on_cpu else None,
+        intra_op_threads=cell.threads if cell.computes_on_cpu else None,
         native_precision=native_precision(cell, this_machine()),
     )
 

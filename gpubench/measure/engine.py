@@ -90,7 +90,6 @@ class Prepared:
 
     def describe(self, cell: Cell, machine: Machine) -> EngineInfo:
         """The description of the engine in the result."""
-        computes_here = cell.on_cpu and cell.server is None
         return EngineInfo(
             parameters=self.parameters,
             flops=self.flops,
@@ -102,8 +101,8 @@ class Prepared:
             library=self.engine.library,
             first_inference_seconds=self.first_inference_seconds,
             weights=self.weights,
-            intra_op_threads=cell.threads if computes_here else None,
-            threads_note=_threads_note(cell, machine.cores) if computes_here else None,
+            intra_op_threads=cell.threads if cell.computes_on_cpu else None,
+            threads_note=_threads_note(cell, machine.cores) if cell.computes_on_cpu else None,
             native_precision=native_precision(cell, machine),
         )
 

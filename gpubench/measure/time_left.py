@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from gpubench.results.forecast import Basis
@@ -50,26 +50,37 @@ def from_settings(cell: Cell, earlier: Sequence[Result]) -> SecondsBasis:
 
 
 class TimeLeft:
-    """Estimates how long the remaining measurements take, from those that have ended."""
+    """Estimates how long the remaining measurements take, from those that have ended.
+
+    It keeps sums, so that an estimate takes no longer in a sweep of many cells.
+    """
 
     def __init__(self, cells: Iterable[Hashable]) -> None:
         """`cells` has one entry for each measurement: the cell that it measures."""
-        self._left: dict[Hashable, int] = defaultdict(int)
+        self._left = Counter(cells)
         self._took_s: dict[Hashable, list[float]] = defaultdict(list)
-        for cell in cells:
-            self._left[cell] += 1
+        self._sum_s, self._ended = 0.0, 0  # of all measurements that have ended
+        self._left_of_known_s = 0.0  # what remains of the cells that were measured before
+        self._left_of_others = self._left.total()  # the measurements of all other cells
 
     def ended(self, cell: Hashable, seconds: float) -> None:
         """A measurement of `cell` has ended. It took this long, with everything around it."""
+        took_s = self._took_s[cell]
+        if took_s:
+            self._left_of_known_s -= self._left[cell] * _mean(took_s)
+        else:
+            self._left_of_others -= self._left[cell]
+        took_s.append(seconds)
         self._left[cell] -= 1
-        self._took_s[cell].append(seconds)
+        self._left_of_known_s += self._left[cell] * _mean(took_s)
+        self._sum_s += seconds
+        self._ended += 1
 
     def seconds(self) -> float | None:
         """None: nothing was measured yet."""
-        every = [seconds for took in self._took_s.values() for seconds in took]
-        if not every:
+        if not self._ended:
             return None
-        return sum(left * _mean(self._took_s[cell] or every) for cell, left in self._left.items())
+        return self._left_of_known_s + self._left_of_others * self._sum_s / self._ended
 
 
 def _mean(values: list[float]) -> float:

@@ -3,6 +3,7 @@
     <key>.json      the result; if it exists, the cell is complete
     <key>.parquet   the samples; written first, absent if the cell failed before it was measured
     <key>-2.json    the second repeat of the same cell, and so on
+    .interrupted-<key>    an empty file: the result may be that of an interrupted measurement
     search-<key>.json, search-<key>-2.json    searches, without sample files
     cold-<key>.json    the cold starts of a configuration
 
@@ -52,6 +53,8 @@ _NO_SUCH_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EFBIG})
 
 SEARCH = "search-"
 COLD = "cold-"
+# So a sweep finds the interrupted measurements of others without reading all their documents.
+_INTERRUPTED = ".interrupted-"
 
 
 def cold_name(key: str) -> str:
@@ -221,9 +224,13 @@ class RunDirectory:
     def interrupted(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of these cells whose documents are of interrupted measurements: they are missing.
 
-        A later `store` replaces these documents.
+        A later `store` replaces these documents. Raises GpubenchError if the directory cannot be
+        read.
         """
-        found = self.folder.read_each([f"{key}.json" for key in keys], MOST_JSON_BYTES)
+        keys = list(keys)
+        marks = set(self.file_names()) if keys else set()
+        marked = [f"{key}.json" for key in keys if _INTERRUPTED + key in marks]
+        found = self.folder.read_each(marked, MOST_JSON_BYTES)
         return frozenset(
             key
             for name, data in found
@@ -238,18 +245,24 @@ class RunDirectory:
         return self._interrupted.get(key, 0)
 
     def _is_interruption(self, key: str, data: bytes) -> bool:
-        if INTERRUPTED.encode() not in data:
-            return False
-        try:
-            result = parse_result(*self._text(key, data))
-        except InputError:
-            return False
-        if result.error is None or not result.error.is_interruption:
+        """Whether this document is that of an interrupted measurement. If so, it is noted."""
+        result = self._interruption(key, data)
+        if result is None:
             return False
         self._absent.discard(key)
         self._found[key] = _digest(data)
         self._interrupted[key] = (result.lost_attempts or 0) + 1
         return True
+
+    def _interruption(self, key: str, data: bytes) -> Result | None:
+        """The result in this document if its measurement was interrupted."""
+        if INTERRUPTED.encode() not in data:
+            return None
+        try:
+            result = parse_result(*self._text(key, data))
+        except InputError:
+            return None
+        return result if result.error is not None and result.error.is_interruption else None
 
     def file_names(self) -> list[str]:
         """The names of all files. Raises GpubenchError if the directory cannot be read."""
@@ -327,9 +340,13 @@ class RunDirectory:
         is_new = key in self._absent
         if self.before_store is not None:
             self.before_store(key)
+        mark = _INTERRUPTED + key
+        is_interrupted = self._interruption(key, files.document) is not None
         try:
             if files.samples is not None:
                 self._store_samples(key, files.samples, is_new)
+            if is_interrupted:  # first, so that no such document is without its mark
+                self.folder.write(mark, b"", durable=False)
             self.folder.write(f"{key}.json", files.document, replace=not is_new)
         except FileExistsError:
             raise Superseded(
@@ -339,6 +356,9 @@ class RunDirectory:
             kept = _keep_elsewhere(key, files)
             raise GpubenchError(f"{self.cannot_write(error)}; {kept}") from error
         self._absent.discard(key)
+        if key in self._interrupted and not is_interrupted:
+            with suppress(OSError):  # the next sweep only reads the document in vain
+                self.folder.remove(mark)
 
     def _store_samples(self, key: str, samples: bytes, is_new: bool) -> None:
         """Raises FileExistsError if somebody else has written the whole cell meanwhile."""

@@ -111,7 +111,7 @@ class Cell:
     memory_format: MemoryFormat
     sparsity: Sparsity
 
-    devices: tuple[str, ...]  # ("cpu",) or ("cuda:0", "cuda:1"), or ("server",)
+    devices: tuple[str, ...]  # ("cpu",), ("cuda:0", "cuda:1"), ("server",), or an accelerator
     server: ServerUrl | None  # that executes the model; None: this machine does
     inputs: Inputs
     workers: int
@@ -130,9 +130,22 @@ class Cell:
         return self.devices[0]
 
     @property
+    def accelerator(self) -> str | None:
+        """The accelerator that executes the model, if it is no NVIDIA GPU, such as "tpu"."""
+        return self.device if self.device in self.runtime_entry.accelerators else None
+
+    @property
     def on_cpu(self) -> bool:
-        """Whether the workers use no GPU of this machine. The server may use GPUs of its own."""
-        return self.devices == ("cpu",) or self.server is not None
+        """Whether the workers use no NVIDIA GPU of this machine.
+
+        The server may use GPUs of its own, and the library of the runtime another accelerator.
+        """
+        return self.devices == ("cpu",) or self.server is not None or self.accelerator is not None
+
+    @property
+    def computes_on_cpu(self) -> bool:
+        """Whether the CPU of this machine executes the model."""
+        return self.devices == ("cpu",)
 
     @property
     def worker_devices(self) -> tuple[str, ...]:

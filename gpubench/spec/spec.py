@@ -399,8 +399,15 @@ class Spec(BaseModel):
             _refuse("duration", "0 measures nothing; write it like 10s")
 
     def _devices_fit(self) -> None:
-        if _DEVICE.fullmatch(self.device) is None and not self.served:
-            _refuse("device", f"'{self.device}' is not a device; use auto, cpu, cuda:0 or all")
+        accelerators = RUNTIMES[self.runtime].accelerators
+        if _DEVICE.fullmatch(self.device) is None and not (
+            self.served or self.device in accelerators
+        ):
+            users = [name for name, each in RUNTIMES.items() if self.device in each.accelerators]
+            if users:
+                _refuse("device", f"{self.device} needs --runtime {' or '.join(users)}")
+            names = ["auto", "cpu", "cuda:0", *accelerators]
+            _refuse("device", f"'{self.device}' is not a device; use {', '.join(names)} or all")
         if len(set(self.devices)) < len(self.devices):
             _refuse("device", f"'{self.device}' names a GPU twice; name each once")
 
@@ -498,6 +505,11 @@ class Spec(BaseModel):
     def devices(self) -> tuple[str, ...]:
         """What the cell runs on, once it is resolved: ("cpu",) or ("cuda:0", "cuda:1")."""
         return tuple(self.device.split(","))
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether NVIDIA GPUs execute the cell, once it is resolved."""
+        return self.device.startswith("cuda:")
 
     @property
     def synthetic(self) -> bool:

@@ -561,7 +561,7 @@ def _device(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
             code="unproven-on-gpus",
             figure=evidence.unproven_on_gpus,
             limit=None,
-            remedy="never run on a real GPU by its developers: compare with another tool",
+            remedy="never run on such hardware by its developers: compare with another tool",
         )
     stages, launch_gap, input_gap = analysis.stages, analysis.launch_gap_ms, analysis.input_gap_ms
     if stages.compute is None or launch_gap is None:

@@ -204,7 +204,10 @@ def test_which_gpus_a_torch_build_supports(
         ({"precision": "bf16"}, "has no avx512_bf16 or amx_bf16 and only emulates it"),
         ({"precision": "amp"}, "add --allow-emulated"),
         ({"precision": "fp16"}, "has no avx512_fp16 or amx_fp16"),
-        ({"depth": 2}, "--depth 2: a worker on a CPU has one batch in flight; use --workers"),
+        (
+            {"depth": 2},
+            "--depth 2: only workers of NVIDIA GPUs have several batches in",
+        ),
         ({"inputs": "pinned"}, "--inputs pinned: only GPUs copy from pinned memory; use --inputs"),
         ({"device": "all"}, "--device all: this machine has no NVIDIA device"),
         (

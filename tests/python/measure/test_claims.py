@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
@@ -167,6 +167,7 @@ def test_what_was_interrupted_on_another_machine_is_measured_again(run: str, wai
 
     def interrupt() -> None:
         other.store(Failure(stage="measure", message="interrupted after 5 requests"))
+        assert f".interrupted-{other.turn.name}" in open_run(run).file_names()
 
     open_run(run).folder.create()
     other, progress = OtherMachine(run, seed=2), InterruptedMeanwhile()
@@ -174,6 +175,27 @@ def test_what_was_interrupted_on_another_machine_is_measured_again(run: str, wai
     assert sorted(progress.seeds) == [0, 1, 2, 3]
     assert [result.error for result in outcome.results] == [None] * 4
     assert [result.lost_attempts for result in outcome.results] == [0, 0, 1, 0]
+    assert not any(name.startswith(".interrupted") for name in open_run(run).file_names())
+
+
+def test_documents_of_others_are_not_read_to_find_interrupted_ones(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_run(run).folder.create()
+    complete, interrupted = (OtherMachine(run, seed=seed) for seed in (1, 2))
+    complete.store()
+    interrupted.store(Failure(stage="measure", message="interrupted after 5 requests"))
+    directory, read = open_run(run), list[str]()
+    read_each = directory.folder.read_each
+
+    def logged(names: Sequence[str], most: int) -> Iterator[tuple[str, bytes | OSError]]:
+        read.extend(names)
+        return read_each(names, most)
+
+    monkeypatch.setattr(directory.folder, "read_each", logged)
+    names = [complete.turn.name, interrupted.turn.name]
+    assert directory.interrupted(names) == {interrupted.turn.name}
+    assert read == [f"{interrupted.turn.name}.json"]
 
 
 def test_what_failed_on_another_machine_is_not_measured_again(run: str) -> None:
