@@ -46,6 +46,9 @@ class Engine:
     artifact_bytes: int | None = None  # size of its file, or of its weights; None: unknown
     # The format of each input, if they differ; None: `input_dtype` says it.
     input_dtypes: tuple[torch.dtype, ...] | None = None
+    # The number of programs that its library has compiled in this process until now. If it grows
+    # while requests are measured, the verdict is `recompiled`. None: its library does not say.
+    compilations: Callable[[], int] | None = None
     served_by: ServedBy | None = None  # the server that executes it; None: this machine does
     # Of the inputs of four dimensions; contiguous_format: as the model makes them.
     memory_format: torch.memory_format = torch.contiguous_format

@@ -112,6 +112,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         unproven_on_gpus=_unproven_on_gpus(cell),
         warmup=run.warmup,
         repetition=run.inputs,
+        compilations=run.compilations,
         server=attempt.server,
         server_is_this_machine=cell.server is not None and cell.server.is_this_machine,
     )

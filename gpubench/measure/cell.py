@@ -201,6 +201,7 @@ class Bench:
             deferral,
             None if repetition is None else repetition.run,
             None if served_by is None else served_by.begin,
+            prepared.engine.compilations,
         )
         if served_by is not None:
             attempt.server = served_by.report(mean_service_ms(run.samples))
@@ -219,6 +220,7 @@ class Bench:
         deferral: Deferral,
         after_warm_up: AfterWarmUp | None = None,
         before_window: Callable[[], None] | None = None,
+        compilations: Callable[[], int] | None = None,
     ) -> MeasuredRun:
         def opens(warmed_up: WarmedUp) -> None:
             requests_per_second = warmed_up.requests_per_second
@@ -233,7 +235,9 @@ class Bench:
                 before_window()
 
         try:
-            return measured_run(cell, executors, deferral, self._times, after_warm_up, opens)
+            return measured_run(
+                cell, executors, deferral, self._times, after_warm_up, opens, compilations
+            )
         finally:
             self._progress.window_closed()
 

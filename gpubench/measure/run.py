@@ -56,6 +56,7 @@ class MeasuredRun:
     enqueue_ms: float | None = None  # mean host time of a graph's launch; None: no graphs
     peak_host_bytes: int | None = None  # resident memory, from the warm-up on
     peak_host_note: str | None = None  # why it is None
+    compilations: int | None = None  # programs compiled in the measured run; None: not counted
     padded: int = 0  # requests that only filled up batches to a captured batch size
     event_clock: list[EventClock] | None = None  # one per worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
@@ -83,10 +84,12 @@ def measured_run(
     times: StageTimes | None = None,
     after_warm_up: AfterWarmUp | None = None,
     before_window: BeforeWindow | None = None,
+    compilations: Callable[[], int] | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
 
     `after_warm_up` may run further requests between the two. `before_window` is called last.
+    `compilations` counts the programs that were compiled until now (Engine.compilations).
 
     From the measured run on, `deferral` defers signals until the caller ends it; without it, they
     are deferred until this function returns. A signal then ends the run, and nothing that was
@@ -109,6 +112,7 @@ def measured_run(
             after_warm_up(runner, warmed_up.requests_per_second, warmed_up.seconds)
         if before_window is not None:
             before_window(warmed_up)
+        compiled_before = None if compilations is None else compilations()
         run = _measure(runner, cell, warmed_up, peak, deferral or own_deferral, times)
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
@@ -117,6 +121,11 @@ def measured_run(
             run,
             samples=replace(run.samples, filled=any(each.fills_inputs for each in replays)),
             enqueue_ms=enqueue_ns / launches / 1e6 if launches else None,
+            compilations=(
+                None
+                if compilations is None or compiled_before is None
+                else compilations() - compiled_before
+            ),
             padded=sum(executor.padded for executor in replays),
             event_clock=_event_clocks(executors),
         )

@@ -65,6 +65,26 @@ def test_a_closed_loop_counts_at_least_the_given_number_of_requests() -> None:
     assert set(driven.samples.worker.tolist()) == {0, 1}
 
 
+def test_a_run_counts_the_programs_that_were_compiled_after_the_warm_up() -> None:
+    cell = synthetic()
+    until_now = [5]
+
+    def compiles(*_: object) -> None:
+        until_now[0] += 3
+
+    driven = measured_run(
+        cell,
+        synthetic_executors(cell),
+        after_warm_up=compiles,
+        compilations=lambda: until_now[0],
+    )
+    assert driven.compilations == 0
+    counts = iter([8, 10])
+    driven = measured_run(cell, synthetic_executors(cell), compilations=lambda: next(counts))
+    assert driven.compilations == 2
+    assert drive(cell).compilations is None
+
+
 def test_batches_of_several_workers_have_different_numbers() -> None:
     samples = drive(synthetic(clients=4, workers=2)).samples
     worker_of_batch: dict[int, int] = {}
