@@ -169,4 +169,6 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),
+    # Its pool of CPU threads is that of all workers.
+    "jax": RuntimeEntry("gpubench.engines.jax", compiled_for_workers=True, accelerators=("tpu",)),
 }

@@ -49,6 +49,7 @@ class Engine:
     # The number of programs that its library has compiled in this process until now. If it grows
     # while requests are measured, the verdict is `recompiled`. None: its library does not say.
     compilations: Callable[[], int] | None = None
+    shares_threads: bool = False  # all workers compute with one pool of CPU threads
     served_by: ServedBy | None = None  # the server that executes it; None: this machine does
     # Of the inputs of four dimensions; contiguous_format: as the model makes them.
     memory_format: torch.memory_format = torch.contiguous_format

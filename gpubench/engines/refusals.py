@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gpubench.engines.tensorrt.library import LIBRARIES
 from gpubench.errors import InputError
-from gpubench.registry import model_entry
+from gpubench.registry import is_function, model_entry
 from gpubench.serving import client
 from gpubench.serving.describe import describe
 from gpubench.system import packages
@@ -140,6 +140,27 @@ def _quantising_runtimes(cell: Cell) -> tuple[str, ...]:
     return tuple(name for name in runtimes if known.runtimes is None or name in known.runtimes)
 
 
+def of_jax(cell: Cell) -> str | None:
+    """Why JAX cannot execute the cell, as far as this is known without importing it."""
+    if reason := packages.missing("jax", "jax", "jaxlib"):
+        return reason
+    if not is_function(cell.model):
+        return (
+            f"it executes functions of JAX, and {cell.model} is none; give --model "
+            "FILE.py:function (docs/extending.md), or choose --runtime torchscript"
+        )
+    return _of_host_inputs(cell) or of_precision(
+        cell, "fp32", *(() if cell.on_cpu else ("tf32",)), "fp16", "bf16"
+    )
+
+
+def _of_host_inputs(cell: Cell) -> str | None:
+    """Inputs are copied to an accelerator that is no GPU in each request."""
+    if cell.accelerator is None or cell.inputs == "host":
+        return None
+    return f"--device {cell.accelerator} takes its inputs from host memory; use --inputs host"
+
+
 def of_kserve(cell: Cell) -> str | None:
     """Why the cell's server cannot be measured; None if it can.
 
@@ -168,4 +189,5 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "tensorrt": of_tensorrt_on_cpu,
     "tensorrt-rtx": of_tensorrt_on_cpu,
     "kserve": of_kserve,
+    "jax": of_jax,
 }

@@ -102,7 +102,9 @@ class Prepared:
             first_inference_seconds=self.first_inference_seconds,
             weights=self.weights,
             intra_op_threads=cell.threads if cell.computes_on_cpu else None,
-            threads_note=_threads_note(cell, machine.cores) if cell.computes_on_cpu else None,
+            threads_note=(
+                _threads_note(cell, machine.cores, self.engine) if cell.computes_on_cpu else None
+            ),
             native_precision=native_precision(cell, machine),
         )
 
@@ -168,8 +170,11 @@ def _requests(on_device: DeviceEngine, cell: Cell) -> list[Tensors]:
     return pinned(on_device.pool) if cell.inputs == "pinned" else on_device.pool
 
 
-def _threads_note(cell: Cell, cores: int) -> str:
+def _threads_note(cell: Cell, cores: int, engine: Engine) -> str:
     """How the cores of the CPU are divided among the workers."""
+    if engine.shares_threads:
+        pool = _total_threads(cell)
+        return f"{cores} cores, {cell.workers} workers, one pool of {pool} threads for all of them"
     return f"{cores} cores, {cell.workers} workers, {cell.threads} intra-op threads in each"
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from gpubench.models.base import (
     with_floats,
 )
 from gpubench.models.own_source import importable
+from gpubench.system import jax_threads
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -48,10 +49,12 @@ class OwnModel:
     With `preprocess`, `inputs` makes what a client sends, and `preprocess` turns that into the
     inputs of the module. `postprocess` takes the outputs of the module. `answers` names the meaning
     of the largest value of each output, for example "top1".
+
+    With `--runtime jax`, `module` is a function of JAX, and inputs may be arrays.
     """
 
-    module: torch.nn.Module
-    inputs: Tensors | Callable[[torch.Generator, int], object]
+    module: torch.nn.Module | Callable[..., object]
+    inputs: tuple[object, ...] | Callable[[torch.Generator, int], object]
     preprocess: Callable[..., Tensors] | None = None
     postprocess: Callable[..., object] | None = None
     answers: tuple[str, ...] = ()
@@ -59,6 +62,10 @@ class OwnModel:
 
 def load(cell: Cell) -> LoadedModel:
     """Call the function that `cell.model` names. Its random numbers come from the seed."""
+    if cell.runtime == "jax":
+        jax_threads.start(cell.workers * cell.threads)  # before the user's function starts it
+        if cell.computes_on_cpu:
+            jax_threads.refuse_other_number(cell.workers * cell.threads)
     with user_function(cell.model, "--model") as function, torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)
         model = function()
@@ -71,14 +78,36 @@ def load(cell: Cell) -> LoadedModel:
             f"--model {cell.model}: {name} returned {type(model).__name__}; it must return "
             "(module, example inputs) or a gpubench.OwnModel"
         )
+    if cell.runtime == "jax":
+        return _loaded_of_jax(model, cell)
     if not isinstance(model.module, torch.nn.Module):
         raise GpubenchError(
             f"--model {cell.model}: {name} returned {_kind(model.module)} in place of a module; "
-            "return a torch.nn.Module whose forward calls it"
+            "return a torch.nn.Module whose forward calls it, or use --runtime jax if it is a "
+            "function of JAX"
         )
-    if isinstance(model.inputs, tuple):
-        _check_examples(model.inputs, cell.model)
-    return _loaded(model, cell)
+    return _loaded(model, model.module, cell)
+
+
+def _loaded_of_jax(model: OwnModel, cell: Cell) -> LoadedModel:
+    """The model as a torch module that calls its function of JAX, with tensors as inputs."""
+    from gpubench.models.jax_function import JaxFunction, as_tensor, with_tensors
+
+    if isinstance(model.module, torch.nn.Module) or not callable(model.module):
+        raise GpubenchError(
+            f"--model {cell.model}: it returned {_kind(model.module)}, and --runtime jax needs a "
+            "function of JAX; return one, or use --runtime torchscript for a torch.nn.Module"
+        )
+    inputs, preprocess = model.inputs, model.preprocess
+    if not callable(inputs):
+        inputs = tuple(map(as_tensor, inputs))
+    elif preprocess is None:
+        inputs = with_tensors(inputs)
+    else:
+        preprocess = with_tensors(preprocess)
+    module = JaxFunction(model.module)
+    loaded = _loaded(replace(model, inputs=inputs, preprocess=preprocess), module, cell)
+    return replace(loaded, input_names=module.input_names)
 
 
 @contextmanager
@@ -97,21 +126,26 @@ def user_function(name: str, flag: str) -> Iterator[Callable[[], object]]:
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, torch.nn.Module):
+        return "a torch.nn.Module"
     if isinstance(value, type) and issubclass(value, torch.nn.Module):
         return f"the class {value.__name__} (not an instance)"
     return "a function" if callable(value) else type(value).__name__
 
 
-def _check_examples(examples: Tensors, model: str) -> None:
+def _checked(examples: tuple[object, ...], model: str) -> Tensors:
     """Raises GpubenchError for wrong example inputs: a user's function may return anything."""
-    if not examples or not all(
-        isinstance(each, torch.Tensor) and each.ndim and len(each) == len(examples[0])
-        for each in examples
+    tensors = tuple(each for each in examples if isinstance(each, torch.Tensor) and each.ndim)
+    if (
+        not examples
+        or len(tensors) < len(examples)
+        or any(len(each) != len(tensors[0]) for each in tensors)
     ):
         raise GpubenchError(
             f"--model {model}: its example inputs must be one tensor or a tuple of tensors, all "
             "with the same number of samples in the first dimension"
         )
+    return tensors
 
 
 def _module(source: str, flag: str) -> ModuleType:
@@ -147,11 +181,11 @@ def _run_file(path: Path, flag: str) -> ModuleType:
     return module
 
 
-def _loaded(model: OwnModel, cell: Cell) -> LoadedModel:
+def _loaded(model: OwnModel, module: torch.nn.Module, cell: Cell) -> LoadedModel:
     inputs = model.inputs
-    make = inputs if callable(inputs) else _varied(inputs)
+    make = inputs if callable(inputs) else _varied(_checked(inputs, cell.model))
     label = f"own: {cell.model}"
-    module, dtype = in_reference_dtype(model.module.eval(), cell)
+    module, dtype = in_reference_dtype(module.eval(), cell)
     if model.preprocess is None and model.postprocess is None:
         return LoadedModel(module, label, _with_dtype(make, dtype), model.answers)
     preprocess = model.preprocess or _as_inputs
