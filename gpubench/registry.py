@@ -169,6 +169,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),
+    "neuron": RuntimeEntry("gpubench.engines.neuron", accelerators=("neuron",)),
     # Its pool of CPU threads is that of all workers.
     "jax": RuntimeEntry("gpubench.engines.jax", compiled_for_workers=True, accelerators=("tpu",)),
 }

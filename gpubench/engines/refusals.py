@@ -7,6 +7,8 @@ Importing torch takes seconds, and a refusal should come at once. `on_cpu` is ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.engines.tensorrt.library import LIBRARIES
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ONNX_PACKAGES = ("onnx", "onnxscript")
 ONNX_QUANTISER_PACKAGES = ("onnxruntime",)
 INT8_PACKAGE = "torchao"
+NEURON_PACKAGES = ("torch_neuronx", "neuronxcc")
+NEURON_DISTRIBUTIONS = ("torch-neuronx", "neuronx-cc")
 TENSORRT_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 TENSORRT_QUANTISED = frozenset({"int8", "fp8"})
 
@@ -154,6 +158,30 @@ def of_jax(cell: Cell) -> str | None:
     )
 
 
+def of_neuron(cell: Cell) -> str | None:
+    """Why the cell cannot be measured on NeuronCores, as far as this is known without loading."""
+    absent = [name for name in NEURON_PACKAGES if find_spec(name) is None]
+    if absent:
+        return (
+            f"{' and '.join(absent)} cannot be imported; install torch-neuronx and neuronx-cc on "
+            "an Inf2 or Trn instance, as the AWS Neuron documentation describes"
+        )
+    if cell.accelerator is None:
+        return "it computes on NeuronCores; add --device neuron"
+    if not _neuron_devices():
+        return (
+            "this machine has no Neuron device (/dev/neuron0); measure on an Inf2 or Trn instance "
+            "with the Neuron driver, or choose another --runtime"
+        )
+    if cell.joins_requests:
+        return "it is compiled for one batch size; remove --dynamic-batch, or raise --batch"
+    return _of_host_inputs(cell) or of_precision(cell, "fp32", "tf32", "amp", "fp16", "bf16")
+
+
+def _neuron_devices() -> list[Path]:
+    return list(Path("/dev").glob("neuron*"))
+
+
 def _of_host_inputs(cell: Cell) -> str | None:
     """Inputs are copied to an accelerator that is no GPU in each request."""
     if cell.accelerator is None or cell.inputs == "host":
@@ -190,4 +218,5 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "tensorrt-rtx": of_tensorrt_on_cpu,
     "kserve": of_kserve,
     "jax": of_jax,
+    "neuron": of_neuron,
 }

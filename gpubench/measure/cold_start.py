@@ -46,6 +46,7 @@ _LIBRARIES = {
     "resnet50": ("torchvision.models",),
     "onnxruntime": ("onnxruntime",),
     "jax": ("jax",),
+    "neuron": ("torch_neuronx",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
 }

@@ -43,6 +43,7 @@ _COMPARED = {
     "transformers": "transformers",
     "onnxruntime": "onnxruntime",
     "jax": "jax",
+    "torch-neuronx": "torch-neuronx",
 }
 _OWN_ENVIRONMENT = Path("/proc/self/environ")  # as the process was started with
 

@@ -197,8 +197,8 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
 
 
 def test_the_cases_contain_every_runtime_for_cpus() -> None:
-    # On GPUs, on a server, and functions of JAX (test_jax.py).
-    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve", "jax"}
+    # On GPUs, on a server, functions of JAX (test_jax.py), and on NeuronCores (test_neuron.py).
+    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve", "jax", "neuron"}
     assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - elsewhere
 
 
