@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.engines.tensorrt.library import LIBRARIES
@@ -17,6 +16,7 @@ from gpubench.registry import is_function, model_entry
 from gpubench.serving import client
 from gpubench.serving.describe import describe
 from gpubench.system import packages
+from gpubench.system.neuron_devices import neuron_devices
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
@@ -168,7 +168,7 @@ def of_neuron(cell: Cell) -> str | None:
         )
     if cell.accelerator is None:
         return "it computes on NeuronCores; add --device neuron"
-    if not _neuron_devices():
+    if not neuron_devices():
         return (
             "this machine has no Neuron device (/dev/neuron0); measure on an Inf2 or Trn instance "
             "with the Neuron driver, or choose another --runtime"
@@ -176,10 +176,6 @@ def of_neuron(cell: Cell) -> str | None:
     if cell.joins_requests:
         return "it is compiled for one batch size; remove --dynamic-batch, or raise --batch"
     return _of_host_inputs(cell) or of_precision(cell, "fp32", "tf32", "amp", "fp16", "bf16")
-
-
-def _neuron_devices() -> list[Path]:
-    return list(Path("/dev").glob("neuron*"))
 
 
 def _of_host_inputs(cell: Cell) -> str | None:

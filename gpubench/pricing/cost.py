@@ -45,9 +45,17 @@ def measured_hardware(spec: Spec, environment: Environment) -> Hardware | None:
     return Hardware(
         instance=environment.instance,
         accelerators=tuple(environment.gpus),
-        accelerators_used=0 if spec.device == "cpu" else len(spec.devices),
+        accelerators_used=_accelerators_used(spec, environment),
         cores=environment.cores,
     )
+
+
+def _accelerators_used(spec: Spec, environment: Environment) -> int:
+    if spec.device == "cpu":
+        return 0
+    if spec.device == "neuron":  # the workers are spread over all chips
+        return len(environment.gpus)
+    return len(spec.devices)
 
 
 def price(

@@ -95,7 +95,8 @@ def neuron(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNeuron:
             f"gpubench.engines.{user}.version",
             lambda name: versions.get(name) or real_version(name),
         )
-    monkeypatch.setattr(refusals, "_neuron_devices", lambda: [Path("/dev/neuron0")])
+    for user in ("gpubench.engines.refusals", "gpubench.measure.environment"):
+        monkeypatch.setattr(f"{user}.neuron_devices", lambda *_: ("Inferentia2",) * 6)
     monkeypatch.setenv("GPUBENCH_CACHE_DIR", str(tmp_path / "cache"))
     make_presets_small(monkeypatch)
     return fake
@@ -135,6 +136,14 @@ def test_a_cell_is_measured_and_marked_as_never_run_on_such_hardware(neuron: Fak
     again = measured(batch=2)
     assert again.engine.from_cache is True
     assert len(neuron.compiled) == 1
+
+
+def test_the_instance_is_priced_with_all_its_chips_and_not_multiplied(neuron: FakeNeuron) -> None:
+    result = measured(instance="inf2.24xlarge")
+    assert result.environment.gpus == ["Inferentia2"] * 6
+    (cost,) = result.costs
+    assert not cost.extrapolated
+    assert "Inferentia2" not in (cost.hardware_note or "")  # only the CPU is another one
 
 
 @pytest.mark.parametrize("model", ["bert", "resnet"])
@@ -196,7 +205,7 @@ def test_what_cannot_be_measured_is_refused(
 def test_a_machine_without_neuron_is_told_what_is_missing(
     neuron: FakeNeuron, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "_neuron_devices", list)
+    monkeypatch.setattr(refusals, "neuron_devices", tuple)
     with pytest.raises(InputError, match=r"no Neuron device .*measure on an Inf2 or Trn instance"):
         measured()
     monkeypatch.setattr(refusals, "find_spec", lambda _: None)
