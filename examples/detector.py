@@ -59,7 +59,7 @@ def detector_x() -> gpubench.OwnModel:
 
 
 def detector(network: Network, size: int = SIZE) -> gpubench.OwnModel:
-    """The network for images of `size` x `size` pixels, a multiple of 32, with both other stages."""
+    """The network with the stages around it, for images of `size` x `size` pixels."""
     normalise(network)
 
     def encoded_images(generator: torch.Generator, samples: int) -> list[bytes]:

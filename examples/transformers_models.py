@@ -7,8 +7,10 @@ gpubench sweep examples/models.yaml --allow-code --output results/models
 |---|---|---|---|
 | whisper_encoder | whisper-base | 30 s of sound: 80 mel bands x 3000 frames | 1500 x 512 states |
 | vit | vit-base-patch16-224 | an image of 3 x 224 x 224 | 1000 class logits |
-| sentence_embedding | all-MiniLM-L6-v2 | 128 tokens, half to all of them real | 384 numbers, norm 1 |
-| translation_encoder | opus-mt-en-de | 64 tokens, half to all of them real | 64 x 512 states |
+| sentence_embedding | all-MiniLM-L6-v2 | 128 tokens | 384 numbers, norm 1 |
+| translation_encoder | opus-mt-en-de | 64 tokens | 64 x 512 states |
+
+Half to all of the tokens of a text are real, and the others are padding, which the mask excludes.
 
 Speed and size are those of the trained models, and the outputs mean nothing. The encoders of
 Whisper and of the translation model run once for each request; their decoders, which run once for
@@ -51,6 +53,7 @@ OPUS_MT = MarianConfig(
     encoder_attention_heads=8,
     encoder_ffn_dim=2048,
     activation_function="swish",
+    max_position_embeddings=512,
     scale_embedding=True,
 )
 

@@ -18,18 +18,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, MarianConfig, ViTConfig, WhisperConfig
 
 from gpubench import OwnModel
-from gpubench.cells.grid import read_grids
+from gpubench.cells.grid import cells, read_grids
 from gpubench.engines.base import build
 from gpubench.measure.output_check import check
 from gpubench.measure.reference import make_reference
 from gpubench.models.base import LoadedModel, Tensors, seeded
 from gpubench.statistics.verdicts import outputs_differ
+from gpubench.system.machine import this_machine
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DETECTOR = runpy.run_path(str(EXAMPLES / "detector.py"))
 TRANSFORMERS = runpy.run_path(str(EXAMPLES / "transformers_models.py"))
-
-SIZES = {"s": (1 / 3, 1 / 2), "m": (2 / 3, 3 / 4), "l": (1, 1), "x": (4 / 3, 5 / 4)}
 
 
 def small_detector() -> OwnModel:
@@ -114,7 +113,7 @@ def loaded(make: Callable[[], OwnModel]) -> LoadedModel:
 def test_two_runtimes_give_the_outputs_of_the_fp32_model(name: str, runtime: str) -> None:
     make, shape = SMALL[name]
     model = loaded(make)
-    cell = a_cell(model="resnet50", runtime=runtime, batch=3)  # for its runtime and its batch
+    cell = a_cell(model="resnet50", runtime=runtime, batch=3)  # read for its runtime and batch
     reference = make_reference(model, cell.seed, cell.batch)
     engine = build(model, cell)
     with engine.thread_modes():
@@ -125,3 +124,75 @@ def test_two_runtimes_give_the_outputs_of_the_fp32_model(name: str, runtime: str
     assert not first[0].allclose(first[1], rtol=1e-3)  # the outputs depend on the inputs
     assert numerics is not None
     assert outputs_differ(numerics, "fp32") is None
+
+
+def sizes_of(module: torch.nn.Module, *inputs: torch.Tensor) -> tuple[int, float]:
+    """(parameters, floating-point operations of the products). `module` is on the device "meta"."""
+    with FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return parameters, float(counter.get_total_flops())
+
+
+@pytest.mark.parametrize("size", ["s", "m", "l", "x"])
+def test_the_detector_has_the_sizes_that_are_printed_for_yolov5(
+    size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = DETECTOR[f"detector_{size}"]
+    monkeypatch.setitem(make.__globals__, "normalise", lambda network: None)  # it computes
+    with (EXAMPLES / "published" / "yolov5.csv").open(encoding="utf-8") as file:
+        [printed] = [row for row in csv.DictReader(file) if row["model"] == f"yolov5{size}"]
+    with torch.device("meta"):
+        parameters, flops = sizes_of(make().module.eval(), torch.zeros(1, 3, 640, 640))
+    assert parameters / 1e6 == pytest.approx(float(printed["parameters_millions"]), rel=0.015)
+    assert flops / 1e9 == pytest.approx(float(printed["gflops"]), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("whisper_encoder", 20.6),  # of the 72.6 of whisper-base
+        ("vit", 86.6),
+        ("sentence_embedding", 22.6),  # 22.7 with the pooling layer, which it does not use
+        ("translation_encoder", 48.9),  # 29.7 of them are the embeddings of the vocabulary
+    ],
+)
+def test_the_models_of_transformers_have_the_sizes_of_those_that_they_name(
+    name: str, millions: float
+) -> None:
+    with torch.device("meta"):
+        module = TRANSFORMERS[name]().module
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    assert parameters / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_a_sentence_embedding_has_norm_1_and_ignores_padding() -> None:
+    model = small_embedding()
+    assert callable(model.inputs)
+    input_ids, mask = model.inputs(seeded(0), 4)  # type: ignore[misc]
+    assert len(set(mask.sum(dim=1).tolist())) > 1
+    module = model.module.eval()
+    with torch.inference_mode():
+        embeddings = module(input_ids, mask)
+        others = torch.where(mask == 1, input_ids, 7)
+        assert module(others, mask).allclose(embeddings, atol=1e-6)
+    assert embeddings.norm(dim=1).allclose(torch.ones(4))
+
+
+def test_the_detector_keeps_the_better_one_of_two_boxes_that_overlap() -> None:
+    boxes = torch.zeros(1, 3, 5 + 80)
+    boxes[0, :, :4] = torch.tensor([[50, 50, 20, 20], [51, 50, 20, 20], [100, 50, 20, 20]])
+    boxes[0, :, 4] = 1
+    boxes[0, :, 5] = torch.tensor([0.6, 0.9, 0.3])  # of one class
+    [kept] = DETECTOR["suppress"]((boxes,))
+    assert kept.tolist() == [[41, 40, 61, 60], [90, 40, 110, 60]]
+
+
+@pytest.mark.parametrize(("name", "count"), [("detector.yaml", 8), ("models.yaml", 16)])
+def test_the_sweep_files_name_functions_that_exist(name: str, count: int) -> None:
+    grids = read_grids(EXAMPLES / name, allow_code=True)
+    found = cells(grids, this_machine()).cells
+    assert len(found) == count
+    for cell in found:
+        file, _, function = cell.spec.model.partition(":")
+        assert function in (DETECTOR if file.endswith("detector.py") else TRANSFORMERS)

@@ -175,7 +175,7 @@ def test_the_example_of_a_custom_model_runs() -> None:
 
 
 def test_decoding_and_suppression_of_a_detector_are_separate_stages() -> None:
-    result = measured(model=f"{EXAMPLES}/detector.py:detector")
+    result = measured(model=f"{EXAMPLES}/detector.py:detector_s")
     assert result.error is None, result.error
     stages = result.stages_ms
     assert stages.preprocess is not None
@@ -207,7 +207,7 @@ def test_inputs_must_be_on_the_host_if_preprocess_makes_them(
     monkeypatch.setattr(engine, "build", too_late)
     # A cell on a CPU is refused before, since only GPUs copy from pinned memory.
     monkeypatch.setattr("gpubench.cells.refuse._refuse_on_cpu", lambda cell, machine: None)
-    result = measured(model=f"{EXAMPLES}/detector.py:detector", inputs=inputs)
+    result = measured(model=f"{EXAMPLES}/detector.py:detector_s", inputs=inputs)
     assert result.error is not None
     assert result.error.stage == "load"
     assert "use --inputs host" in result.error.message
