@@ -161,7 +161,10 @@ class Network(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
-    return Conv2dNormActivation(inputs, outputs, kernel, stride, activation_layer=nn.SiLU)
+    layers: nn.Module = Conv2dNormActivation(
+        inputs, outputs, kernel, stride, activation_layer=nn.SiLU
+    )
+    return layers
 
 
 def doubled(cells: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,8 @@ TRANSLATION_TOKENS = 64
 WHISPER_BASE = WhisperConfig(
     d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048
 )
-VIT_BASE = ViTConfig(num_labels=1000)
+VIT_BASE = ViTConfig()
+VIT_BASE.num_labels = 1000
 MINILM_L6 = BertConfig(
     hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
 )
@@ -68,7 +69,9 @@ def whisper_encoder(config: WhisperConfig = WHISPER_BASE) -> gpubench.OwnModel:
 
 
 def vit(config: ViTConfig = VIT_BASE) -> gpubench.OwnModel:
-    shape = (config.num_channels, config.image_size, config.image_size)
+    size = config.image_size
+    assert isinstance(size, int)  # not (height, width)
+    shape = (config.num_channels, size, size)
 
     def images(generator: torch.Generator, samples: int) -> tuple[torch.Tensor]:
         return (torch.randn(samples, *shape, generator=generator),)
