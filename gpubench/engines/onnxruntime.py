@@ -25,7 +25,7 @@ enable_cuda_graph a run may enqueue a host function that frees memory; each repl
 again. With it, ONNX Runtime launches a graph inside the capture, which CUDA refuses
 (https://github.com/microsoft/onnxruntime/pull/32081). So Python calls the session for each batch.
 
-None of this was run on a GPU yet.
+Nothing of what is said here about CUDA was run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class _Session:
         provider = _provider(cell, self._stream, captures)
         try:
             self._session = onnxruntime.InferenceSession(
-                # Without a fallback: it would silently run on the CPU.
+                # Without this, a session that cannot be made for CUDA would run on the CPU.
                 str(path),
                 options,
                 providers=[provider],
