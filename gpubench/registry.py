@@ -131,6 +131,8 @@ class RuntimeEntry:
     compiled_for_workers: bool = False
     # Its engines are built for the batch sizes that dynamic batching may form.
     built_for_batches: bool = False
+    # It captures CUDA graphs itself, in cells with one worker and one batch size.
+    captures_itself: bool = False
     # It executes models in the memory format of --memory-format. Others choose a layout themselves.
     takes_memory_format: bool = False
     # The precisions in which it has kernels for 2:4 sparse weights.
@@ -161,7 +163,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     "aotinductor": RuntimeEntry(
         "gpubench.engines.aotinductor", compiled_for_workers=True, run_on_gpus=True
     ),
-    "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime"),
+    "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime", captures_itself=True),
     "tensorrt": RuntimeEntry(
         "gpubench.engines.tensorrt.engine",
         built_for_batches=True,

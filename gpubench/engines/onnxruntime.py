@@ -8,6 +8,24 @@
 | int8 | quantised | |
 
 int8 is dynamic, or static for networks with convolutions: see gpubench.engines.onnx.quantise.
+
+On CUDA, each session executes on the stream of its worker. Inputs are read where they are on the
+device, and outputs are written to fixed memory there. A run returns as soon as its kernels are
+enqueued, and the worker waits for the outputs on its stream.
+
+ONNX Runtime can capture such a run as a CUDA graph itself (its option enable_cuda_graph), and then
+replays the graph instead of launching each kernel. The rules of its documentation are: all nodes
+run on CUDA, no shape and no address changes, and one thread captures at a time. So a session
+captures one shape of inputs; it copies the inputs of each request to the addresses that the graph
+reads; and only cells with one worker and one batch size have sessions that capture. If a model
+cannot be captured, its sessions run without a graph, and the result says why.
+
+gpubench cannot capture these sessions itself, as it does with other runtimes. Without
+enable_cuda_graph a run may enqueue a host function that frees memory; each replay would free it
+again. With it, ONNX Runtime launches a graph inside the capture, which CUDA refuses
+(https://github.com/microsoft/onnxruntime/pull/32081). So Python calls the session for each batch.
+
+Nothing of what is said here about CUDA was run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -24,7 +42,7 @@ from gpubench.engines import cache_key, precision, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.onnx import export, quantise
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, torch_dtype
+from gpubench.models.base import LoadedModel, Tensors, seeded, torch_dtype, with_floats
 from gpubench.models.local_files import onnx_data
 from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, outputs_of
 from gpubench.models.onnx_signature import read_signature
@@ -33,6 +51,9 @@ from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
+
+_ONE_WORKER = "onnxruntime captures its own CUDA graphs only with one worker and one batch size"
+_OWN_GRAPH = "onnxruntime replays a CUDA graph of its own, and Python calls it for each batch"
 
 # Increase this number when the way in which a model is quantised changes.
 _RECIPE = 2
@@ -71,19 +92,40 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         path.unlink(missing_ok=True)  # the cached file is damaged
         path, from_cache = _model_file(model, cell)
         first = _Session(path, cell)
-    ready = [first]
-    session = PerWorker(lambda: ready.pop() if ready else _Session(path, cell))
+    # The inputs of a user's file may have several formats. They are made in these formats.
+    input_dtype = None if isinstance(model.module, OnnxFile) else first.input_dtype
+    not_captured = None if cell.on_cpu else _why_not_captured(path, model, cell, input_dtype)
+    captures = not cell.on_cpu and not_captured is None
+    ready = [] if captures else [first]
+    session = PerWorker(lambda: ready.pop() if ready else _Session(path, cell, captures))
     return Engine(
         forward=lambda *inputs: session.of_this_thread.run(inputs),
         device=torch.device(cell.device),
-        # The inputs of a user's file may have several formats. They are made in these formats.
-        input_dtype=None if isinstance(model.module, OnnxFile) else first.input_dtype,
+        input_dtype=input_dtype,
         thread_modes=session.entered,
-        not_capturable="onnxruntime keeps a session for each thread that calls it",
+        not_capturable=not_captured or _OWN_GRAPH,
         from_cache=from_cache,
         library=quantise.library(),
         artifact_bytes=_bytes(model, path),
     )
+
+
+def _why_not_captured(
+    path: Path, model: LoadedModel, cell: Cell, input_dtype: torch.dtype | None
+) -> str | None:
+    """Why ONNX Runtime does not capture the model. None: a session of its own has captured it."""
+    if not cell.is_one_stream:
+        return _ONE_WORKER
+    inputs = model.make_inputs(seeded(cell.seed), cell.batch)
+    if input_dtype is not None:
+        inputs = with_floats(inputs, input_dtype)
+    try:
+        with torch.inference_mode():
+            trial = _Session(path, cell, captures=True)
+            trial.run(tuple(tensor.to(cell.device) for tensor in inputs))
+    except Exception as error:  # the exceptions of onnxruntime have no common base class
+        return f"onnxruntime cannot capture it ({reason_of(error)})"
+    return None if trial.captured else "the shapes of its outputs depend on the data"
 
 
 def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
@@ -128,22 +170,34 @@ class _Bound:
     # The memory of the outputs; None: ONNX Runtime allocates it in each run, since the shapes of
     # the outputs differ between runs.
     outputs: Tensors | None
+    inputs: Tensors | None = None  # the memory that a captured graph reads; None: no graph
 
 
 class _Session:
-    """The session of one worker, with separate CPU threads or a separate CUDA stream."""
+    """The session of one worker, with separate CPU threads or a separate CUDA stream.
 
-    def __init__(self, path: Path, cell: Cell) -> None:
+    `captures`: the first run with inputs of fixed shapes is captured as a CUDA graph. Other shapes
+    run without a graph, since ONNX Runtime may use again what a graph reads from host memory.
+    """
+
+    def __init__(self, path: Path, cell: Cell, captures: bool = False) -> None:
         import onnxruntime
 
         self._device = torch.device(cell.device)
+        self._stream = _stream(self._device)
+        self._captures, self.captured = captures, False
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
+        provider = _provider(cell, self._stream, captures)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=[_provider(cell)]
+                # Without this, a session that cannot be made for CUDA would run on the CPU.
+                str(path),
+                options,
+                providers=[provider],
+                enable_fallback=0,
             )
         except Exception as error:  # the exceptions of onnxruntime have no common base class
             reason = reason_of(error)
@@ -151,6 +205,12 @@ class _Session:
                 f"onnxruntime cannot run {cell.model} in {cell.precision} ({reason}); "
                 "use --runtime torchscript"
             ) from error
+        wanted = provider if isinstance(provider, str) else provider[0]
+        if wanted not in self._session.get_providers():
+            raise GpubenchError(
+                f"onnxruntime could not load its {wanted}, so it would run on the CPU; install the "
+                "CUDA and cuDNN libraries that its version needs, or use --runtime torchscript"
+            )
         self._inputs = [argument.name for argument in self._session.get_inputs()]
         types = (argument.type for argument in self._session.get_inputs())
         floats = (BY_ONNX_TYPE[name] for name in types if name in BY_ONNX_TYPE)
@@ -158,19 +218,46 @@ class _Session:
             (torch_dtype(found.name) for found in floats if found.kind == "float"), torch.float32
         )
         self._bound: dict[tuple[torch.Size, ...], _Bound] = {}
+        self._plain = self._enqueued = self._graph = None
+        if self._stream is not None:
+            self._plain = _run_options(gpu_graph_id="-1")  # no graph, and the host waits
+            # Outputs on the device need no waiting: whoever reads them waits for the stream.
+            self._enqueued = _run_options(
+                gpu_graph_id="-1", disable_synchronize_execution_providers="1"
+            )
+            self._graph = _run_options(gpu_graph_id="1")  # any positive number: there is one graph
 
     def run(self, inputs: Tensors) -> Tensors:
+        """The outputs, which are complete when the caller's stream reaches them."""
+        if self._stream is None:
+            return self._run(inputs)
+        caller = torch.cuda.current_stream(self._device)
+        if caller == self._stream:
+            return self._run(inputs)
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            outputs = self._run(inputs)
+        caller.wait_stream(self._stream)
+        return outputs
+
+    def _run(self, inputs: Tensors) -> Tensors:
         inputs = tuple(tensor.contiguous() for tensor in inputs)
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._bound:
             return self._bind(inputs, shapes)
         bound = self._bound[shapes]
+        if bound.inputs is not None:
+            for place, tensor in zip(bound.inputs, inputs, strict=True):
+                place.copy_(tensor, non_blocking=True)
+            self._session.run_with_iobinding(bound.binding, self._graph)
+            assert bound.outputs is not None
+            return bound.outputs
         self._bind_inputs(bound.binding, inputs)
         if bound.outputs is not None:
-            self._session.run_with_iobinding(bound.binding)
+            self._session.run_with_iobinding(bound.binding, self._enqueued)
             return bound.outputs
         self._bind_new_outputs(bound.binding)
-        self._session.run_with_iobinding(bound.binding)
+        self._session.run_with_iobinding(bound.binding, self._plain)
         return outputs_of(bound.binding)
 
     def _bind_inputs(self, binding: Any, inputs: Tensors) -> None:
@@ -197,7 +284,7 @@ class _Session:
         arguments = self._session.get_outputs()
         self._bind_new_outputs(binding)
         self._bind_inputs(binding, inputs)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._plain)
         found = outputs_of(binding)
         sizes = self._sizes(inputs)
         if len(found) < len(arguments) or not all(
@@ -211,7 +298,17 @@ class _Session:
         for argument, tensor in zip(arguments, outputs, strict=True):
             binding.bind_output(argument.name, *buffer_of(tensor))
         self._bound[shapes] = _Bound(binding, outputs)
+        if self._captures and not self.captured:
+            return self._capture(self._bound[shapes], inputs, outputs)
         return found
+
+    def _capture(self, bound: _Bound, inputs: Tensors, outputs: Tensors) -> Tensors:
+        """Capture the run of this binding. The same call also replays it once."""
+        bound.inputs = tuple(tensor.clone() for tensor in inputs)
+        self._bind_inputs(bound.binding, bound.inputs)
+        self._session.run_with_iobinding(bound.binding, self._graph)
+        self.captured = True
+        return outputs
 
     def _sizes(self, inputs: Tensors) -> dict[str, int]:
         """The sizes of all dimensions that have a name in the file's inputs."""
@@ -235,15 +332,37 @@ def _follows_from_inputs(
     )
 
 
-def _provider(cell: Cell) -> str | tuple[str, dict[str, str]]:
-    if cell.on_cpu:
+def _run_options(**entries: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    for name, value in entries.items():
+        options.add_run_config_entry(name, value)
+    return options
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream of a new session: that of this thread, or a new one in place of the default one.
+
+    The default stream cannot be captured. Its address is 0, which ONNX Runtime takes for no stream.
+    """
+    if device.type == "cpu":
+        return None
+    current = torch.cuda.current_stream(device)
+    return current if current.cuda_stream else torch.cuda.Stream(device)
+
+
+def _provider(
+    cell: Cell, stream: torch.cuda.Stream | None, captures: bool
+) -> str | tuple[str, dict[str, str]]:
+    if stream is None:
         return "CPUExecutionProvider"
-    device = torch.device(cell.device)
     return (
         "CUDAExecutionProvider",
         {
-            "device_id": str(device.index or 0),
-            "user_compute_stream": str(torch.cuda.current_stream(device).cuda_stream),
+            "device_id": str(torch.device(cell.device).index or 0),
+            "user_compute_stream": str(stream.cuda_stream),
             "use_tf32": str(int(cell.precision == "tf32")),
+            "enable_cuda_graph": str(int(captures)),
         },
     )

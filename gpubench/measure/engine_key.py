@@ -19,7 +19,8 @@ def engine_settings(cell: Cell) -> tuple[object, ...]:
     runtime = cell.runtime_entry
     workers = (cell.workers, cell.threads) if runtime.compiled_for_workers else ()
     batches = (cell.batch_limits.samples,) if runtime.built_for_batches else ()
-    return (*(getattr(cell, name) for name in _ENGINE_SETTINGS), *workers, *batches)
+    captures = (cell.is_one_stream,) if runtime.captures_itself else ()
+    return (*(getattr(cell, name) for name in _ENGINE_SETTINGS), *workers, *batches, *captures)
 
 
 def engine_key(cell: Cell) -> tuple[object, ...]:

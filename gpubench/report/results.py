@@ -44,7 +44,7 @@ from gpubench.report.settings import (
 )
 from gpubench.report.table import Column, DraftCell, Table, make_table
 from gpubench.report.warm_up import warm_up_remarks
-from gpubench.results.result import Cost, Result
+from gpubench.results.result import Cost, Result, StageSummary
 from gpubench.statistics.percentiles import Percent, percentile_name
 from gpubench.statistics.repeats import combined, grouped
 
@@ -56,6 +56,7 @@ LEGEND = (
     "ms is the round trip of a request, over n requests."
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
+STAGES = "preprocess, compute and postprocess are the mean times of these stages of a request."
 ELECTRICITY = (
     "electricity and gCO2: from the energy of the GPUs alone. The price of a cloud instance, or of "
     "owned hardware, already contains its electricity."
@@ -103,6 +104,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
         figure_column("inferences /s", throughput_text),
         *repeats.interval_columns(results),
         *(percentile_column(percent, results) for percent in percents),
+        *stage_columns(results),
         figure_column("n", _completed, drop_order=3),
         *_arithmetic_column(results),
         *_gpu_columns(results),
@@ -144,6 +146,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
         *repeats.remarks(results),
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
+        *([STAGES] if stage_columns(results) else []),
         *([ELECTRICITY] if any(r.electricity for r in results) else []),
         *server_remarks(results),
         *accuracy_remarks(results),
@@ -241,6 +244,26 @@ def electricity_columns(results: Sequence[Result]) -> list[FilledColumn]:
         )
         if any(text(result) != ABSENT for result in results)
     ]
+
+
+def stage_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The mean times of preprocessing, the model and postprocessing.
+
+    Empty if the model of none of these results has pre- or postprocessing.
+    """
+    names = ("preprocess", "compute", "postprocess")
+    stages = [result.stages_ms for result in results]
+    if not any(each.preprocess or each.postprocess for each in stages):
+        return []
+    return [figure_column(f"{name} ms", _stage_mean(name), drop_order=1) for name in names]
+
+
+def _stage_mean(name: str) -> Callable[[Result], str]:
+    def text(result: Result) -> str:
+        stage: StageSummary | None = getattr(result.stages_ms, name)
+        return milliseconds(stage.mean if stage else None)
+
+    return text
 
 
 def memory_columns(results: Sequence[Result]) -> list[FilledColumn]:

@@ -30,6 +30,7 @@ from gpubench.report.results import (
     figure_column,
     memory_columns,
     percentile_column,
+    stage_columns,
     throughput_text,
     verdict_cell,
 )
@@ -108,6 +109,7 @@ def _table(results: Sequence[Result]) -> Table:
         *memory_columns(results),
         figure_column("inferences /s", throughput_text),
         percentile_column(95, results),
+        *stage_columns(results),
         *cost_columns(results),
         *accuracy_columns(results),
         FilledColumn(Column("verdict", "left"), verdict_cell(results)),

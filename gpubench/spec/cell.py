@@ -162,6 +162,11 @@ class Cell:
         """Whether dynamic batching is on."""
         return self.batch_limits.samples > self.batch
 
+    @property
+    def is_one_stream(self) -> bool:
+        """Whether one worker executes batches of one size on one GPU."""
+        return not self.on_cpu and self.workers == 1 and not self.joins_requests
+
     def on(self, device: str) -> Cell:
         """The same cell on only one of its devices."""
         return replace(self, devices=(device,))

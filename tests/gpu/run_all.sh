@@ -15,7 +15,7 @@
 #     build
 #     checks:  core graphs sizes precisions run formats runtimes
 #     alone:   memory doctor models replay study client gaps overhead
-#     checks that run only if they are named: aotinductor sanitizer tensorrt
+#     checks that run only if they are named: aotinductor onnxruntime sanitizer tensorrt
 #
 # Leaves in FOLDER machine.txt, a log of each step, steps.txt (which passed, in how many seconds), the
 # figures and the run directory study/. FOLDER.tar.gz holds all of that; it is written again after
@@ -26,7 +26,7 @@
 set -uo pipefail
 checks="core graphs sizes precisions run formats runtimes"
 alone="memory doctor models replay study client gaps overhead"
-others="aotinductor sanitizer tensorrt"
+others="aotinductor onnxruntime sanitizer tensorrt"
 if [ $# -lt 1 ]; then
   echo "usage: tests/gpu/run_all.sh FOLDER [STEP...]   (FOLDER is where figures and logs go)" >&2
   exit 2
@@ -153,6 +153,7 @@ check run 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "not ($first_half) and
 check formats 180 "${pytest[@]}" tests/gpu/test_gpu_run.py -k "$formats"
 check runtimes 180 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k "not aotinductor"
 check aotinductor 240 "${pytest[@]}" tests/gpu/test_gpu_runtimes.py -k aotinductor
+check onnxruntime 240 "${pytest[@]}" tests/gpu/test_gpu_onnxruntime.py
 check tensorrt 240 "${pytest[@]}" tests/gpu/test_gpu_tensorrt.py
 if wants sanitizer && command -v compute-sanitizer >/dev/null; then
   check sanitizer 90 compute-sanitizer --report-api-errors no --error-exitcode 9 \

@@ -288,7 +288,7 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
 @pytest.mark.gpu(torch=True)
 def test_a_detector_is_measured_from_encoded_images_to_boxes_on_every_gpu() -> None:
     result = measured(
-        model=f"{EXAMPLES}/detector.py:detector", device="all", clients=None, requests=100
+        model=f"{EXAMPLES}/detector.py:detector_s", device="all", clients=None, requests=100
     )
     assert result.error is None
     assert result.requests.completed >= 100

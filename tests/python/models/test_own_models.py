@@ -174,8 +174,13 @@ def test_the_example_of_a_custom_model_runs() -> None:
     assert result.numerics.top1_agreement == 1
 
 
-def test_decoding_and_suppression_of_a_detector_are_separate_stages() -> None:
-    result = measured(model=f"{EXAMPLES}/detector.py:detector")
+def test_decoding_and_suppression_of_a_detector_are_separate_stages(tmp_path: Path) -> None:
+    small = tmp_path / "small.py"  # the sizes of the example take seconds
+    small.write_text(
+        f"import runpy\nexample = runpy.run_path({str(EXAMPLES / 'detector.py')!r})\n"
+        "def make(): return example['detector'](example['Network'](1 / 3, 1 / 8), size=64)\n"
+    )
+    result = measured(model=f"{small}:make")
     assert result.error is None, result.error
     stages = result.stages_ms
     assert stages.preprocess is not None
@@ -207,7 +212,7 @@ def test_inputs_must_be_on_the_host_if_preprocess_makes_them(
     monkeypatch.setattr(engine, "build", too_late)
     # A cell on a CPU is refused before, since only GPUs copy from pinned memory.
     monkeypatch.setattr("gpubench.cells.refuse._refuse_on_cpu", lambda cell, machine: None)
-    result = measured(model=f"{EXAMPLES}/detector.py:detector", inputs=inputs)
+    result = measured(model=f"{EXAMPLES}/detector.py:detector_s", inputs=inputs)
     assert result.error is not None
     assert result.error.stage == "load"
     assert "use --inputs host" in result.error.message

@@ -9,8 +9,9 @@ from factories import DRIFT, G4DN, G5, WRONG_ANSWERS, failed, repeated, result
 from gpubench.report import markdown, terminal
 from gpubench.report.charts import files
 from gpubench.report.charts.size_charts import size_charts
+from gpubench.report.results import result_tables
 from gpubench.report.sizes import size_tables, variants
-from gpubench.results.result import Accuracy, AccuracyData, Result
+from gpubench.results.result import Accuracy, AccuracyData, Result, Stages, StageSummary
 
 
 def sized(
@@ -77,6 +78,31 @@ def test_a_row_has_the_sizes_the_speed_and_the_price_of_a_model() -> None:
     assert small["$/million c7i.xlarge"] == "1.24 ±0.03"
     assert small["verdict"] == "valid"
     assert "accuracy" not in titles
+
+
+def with_stages(result: Result, preprocess: float, compute: float, postprocess: float) -> Result:
+    """The result of a model with pre- and postprocessing. Times are mean milliseconds."""
+    times = {"preprocess": preprocess, "compute": compute, "postprocess": postprocess}
+    stages = Stages(**{n: StageSummary(mean=ms, p50=1.0, p95=1.0) for n, ms in times.items()})
+    return result.model_copy(update={"stages_ms": stages})
+
+
+def test_models_with_pre_or_postprocessing_have_a_column_for_each_of_three_stages() -> None:
+    cells = [with_stages(sized(), 0.2, 3.6, 4.5), distilbert()]
+    titles = ["preprocess ms", "compute ms", "postprocess ms"]
+    for table in (*size_tables(cells), *result_tables(cells)):
+        shown = [column.title for column in table.columns]
+        first = shown.index(titles[0])
+        assert shown[first : first + 3] == titles
+        times = {tuple(cell.text for cell in row[first : first + 3]) for row in table.rows}
+        assert times == {("0.200", "3.60", "4.50"), ("–", "–", "–")}
+
+
+def test_other_models_have_no_columns_of_stages() -> None:
+    only_compute = Stages(compute=StageSummary(mean=3.6, p50=3.6, p95=3.7))
+    cells = [sized().model_copy(update={"stages_ms": only_compute}), distilbert()]
+    for table in (*size_tables(cells), *result_tables(cells)):
+        assert not [column.title for column in table.columns if "process" in column.title]
 
 
 def test_a_size_that_no_model_has_is_no_column() -> None:
