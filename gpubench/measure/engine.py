@@ -102,7 +102,9 @@ class Prepared:
             first_inference_seconds=self.first_inference_seconds,
             weights=self.weights,
             intra_op_threads=cell.threads if cell.computes_on_cpu else None,
-            threads_note=_threads_note(cell, machine.cores) if cell.computes_on_cpu else None,
+            threads_note=_threads_note(cell, cell.cores_of(machine.cores))
+            if cell.computes_on_cpu
+            else None,
             native_precision=native_precision(cell, machine),
         )
 
