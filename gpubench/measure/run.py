@@ -65,7 +65,7 @@ class MeasuredRun:
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
     # Telemetry of these GPUs, or of the packages of the CPU, during the run.
     readings: Readings = field(default_factory=dict)
-    packages: Packages = Packages()  # of the CPU; none if it does not execute the model
+    packages: Packages = field(default_factory=Packages)  # none if the CPU does not compute
     inputs: InputRepetition | None = None  # whether repeated inputs are faster; None: not checked
     # Only of --warmup auto: what it found, and its requests.
     warmup: WarmUp | None = None

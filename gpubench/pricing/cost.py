@@ -70,7 +70,8 @@ def price(
     tell its instance type, or if the catalog has no price for it. Without `hardware` it is unknown
     what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
     the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
-    of its GPUs, or of its CPU packages if they were measured, which owned hardware needs if its power is not given.
+    of its GPUs, or of its CPU packages if the CPU was measured. Owned hardware needs it if its
+    power is not given.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned

@@ -1,9 +1,8 @@
 """The cores on which this process runs: its affinity, set while a cell is measured.
 
 The kernel keeps the affinity for each thread, and a new thread has that of the thread that starts
-it. So `on_cores` sets it for all threads that exist, and those that start later inherit it: workers,
-OpenMP pools, the threads of a runtime. The number of threads that libraries choose follows from it
-too, as far as they choose it inside the block. Source: sched_setaffinity(2).
+it. So `on_cores` sets it for all threads that exist, and those that start later inherit it: the
+workers, OpenMP pools, the threads of a runtime. Source: sched_setaffinity(2).
 """
 
 from __future__ import annotations
