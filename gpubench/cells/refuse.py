@@ -131,7 +131,7 @@ def _refuse_without_sensor(cell: Cell) -> None:
     if cell.cool_to_c is None:
         return
     setting = f"--cool-to {cell.cool_to_c:g}C"
-    if cell.server is not None or cell.accelerator is not None:
+    if cell.accelerator is not None:
         raise InputError(f"{setting}: only CPUs and NVIDIA GPUs show a temperature; remove it")
     if thermometer(cell.devices) is None:
         raise InputError(

@@ -462,6 +462,8 @@ class Spec(BaseModel):
             _refuse("device", "the server has its own device; remove it")
         if self.threads is not None:
             _refuse("threads", "the server has its own threads; remove it")
+        if self.cool_to is not None:
+            _refuse("cool_to", "the temperature of the server cannot be read; remove it")
         if self.inputs != "host":
             _refuse("inputs", "requests to a server begin in the memory of the host; remove it")
 

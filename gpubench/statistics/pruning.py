@@ -33,7 +33,9 @@ ERROR_WITHOUT_INTERVAL = 0.1
 # Of a false "too many requests are late", for each probe.
 _ERROR = 0.01
 # Reasons of a verdict that may make a setting look slower than it is.
-_SLOWED = frozenset({"cpu-busy", "gpu-shared", "gpu-throttled", "server-shared", "client-bound"})
+_SLOWED = frozenset(
+    {"cpu-busy", "not-cooled", "gpu-shared", "gpu-throttled", "server-shared", "client-bound"}
+)
 
 
 @dataclass(frozen=True)
