@@ -58,6 +58,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.clients or 0,
         spec.rate or 0,
         spec.workers or 0,
+        spec.cpus or "",
     )
 
 

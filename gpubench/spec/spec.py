@@ -575,9 +575,10 @@ class Spec(BaseModel):
         layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
         sparse = "" if self.sparsity == "none" else f" {self.sparsity} sparse"
         server = f" at {self.server}" if self.served else ""
+        cores = "" if self.cpus is None else f", cores {self.cpus}"
         return (
             f"{self.model} {self.runtime}{server} {self.precision}{layout}{sparse}, "
-            f"batch {self.batch}, {load}, workers {self.workers}"
+            f"batch {self.batch}, {load}, workers {self.workers}{cores}"
         )
 
     def measured_settings(self) -> dict[str, Any]:
