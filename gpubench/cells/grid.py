@@ -41,7 +41,7 @@ _GRID_KEYS = ("only_on", "unavailable")
 
 # The axes, first the one that changes least often. Neighbouring cells then share an engine.
 _AXIS_ORDER = (
-    "model", "weights", "seed", "device", "inputs", "runtime", "precision", "sparsity",
+    "model", "weights", "seed", "device", "cpus", "inputs", "runtime", "precision", "sparsity",
     "memory_format", "seq_len", "batch", "eval", "eval_metric",
 )  # fmt: skip
 

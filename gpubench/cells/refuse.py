@@ -18,8 +18,11 @@ from gpubench.models.local_files import onnx_data
 from gpubench.models.own_source import missing_function
 from gpubench.registry import MODELS, RUNTIMES, local_path
 from gpubench.spec.cell import Cell, ClosedLoad, OpenLoad, TraceLoad
+from gpubench.spec.cpus import cpus_text, missing_cores
 from gpubench.spec.spec import Spec
+from gpubench.system.affinity import usable_now
 from gpubench.system.machine import Machine
+from gpubench.system.temperature import thermometer
 
 # Memory of one request in an open loop: its due time, its time stamps, and the copy of its row
 # while the samples are sorted.
@@ -87,6 +90,7 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
     """Raises InputError, with the reason and the fix, if this machine cannot measure the cell."""
     refuse_by_its_file(cell)
     refuse_labelled_data(cell)
+    _refuse_missing_cores(cell)
     if cell.on_cpu:
         _refuse_on_cpu(cell, machine)
     else:
@@ -100,6 +104,7 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
         _refuse_long_schedule(cell.load)
     if isinstance(cell.load, TraceLoad):
         _refuse_trace(cell.load, cell.spec.requests)
+    _refuse_without_sensor(cell)
     if cell.memory_format != "contiguous":
         _refuse_memory_format(cell)
     if cell.sparsity != "none":
@@ -110,6 +115,33 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
     if reason := reason or importlib.import_module(cell.runtime_entry.file).refusal(cell):
         raise InputError(f"--runtime {cell.runtime}: {reason}")
     _refuse_missing_weights(cell.weights)
+
+
+def _refuse_missing_cores(cell: Cell) -> None:
+    usable = usable_now()
+    if cell.cpus is not None and (missing := missing_cores(cell.cpus, usable)):
+        raise InputError(
+            f"--cpus {cell.spec.cpus}: this process may not run on {missing}, only on "
+            f"{cpus_text(usable)}; choose from these"
+        )
+
+
+def _refuse_without_sensor(cell: Cell) -> None:
+    """Raises InputError if --cool-to asks for a temperature that cannot be read."""
+    if cell.cool_to_c is None:
+        return
+    setting = f"--cool-to {cell.cool_to_c:g}C"
+    if cell.accelerator is not None:
+        raise InputError(f"{setting}: only CPUs and NVIDIA GPUs show a temperature; remove it")
+    if thermometer(cell.devices) is None:
+        raise InputError(
+            f"{setting}: no temperature of {_described(cell)} can be read here, as in most virtual "
+            "machines and some containers; remove it"
+        )
+
+
+def _described(cell: Cell) -> str:
+    return "the CPU" if cell.computes_on_cpu else ", ".join(cell.devices)
 
 
 def _refuse_memory_format(cell: Cell) -> None:

@@ -22,6 +22,7 @@ from gpubench.spec.cell import (
     ServiceTime,
     TraceLoad,
 )
+from gpubench.spec.cpus import parse_cpus
 from gpubench.spec.input_shapes import parse_dims, parse_input_shape
 from gpubench.spec.server_url import parse_server_url
 from gpubench.spec.spec import Spec
@@ -74,7 +75,10 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
         settings["service_time"] = 1e-3 if spec.service_time is None else spec.service_time
         settings["service_dist"] = spec.service_dist or "constant"
     elif not spec.served:
-        settings["threads"] = spec.threads or max(1, machine.cores // workers)
+        cores = machine.cores
+        if spec.cpus is not None:
+            cores = min(cores, len(parse_cpus(spec.cpus)))
+        settings["threads"] = spec.threads or max(1, cores // workers)
     return cell_of(spec.model_copy(update=settings))
 
 
@@ -116,11 +120,13 @@ def cell_of(spec: Spec) -> Cell:
         workers=spec.workers,
         depth=spec.depth,
         threads=spec.threads or 1,
+        cpus=None if spec.cpus is None else parse_cpus(spec.cpus),
         wait=spec.wait,
         load=_load(spec),
         load_seed=spec.seed if spec.load_seed is None else spec.load_seed,
         batch_limits=BatchLimits(samples // spec.batch, samples, round(delay_s * 1e9)),
         warmup_s=None if spec.warmup == "auto" else spec.warmup,
+        cool_to_c=spec.cool_to,
     )
 
 

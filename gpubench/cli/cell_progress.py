@@ -136,6 +136,7 @@ _STAGES = {
     "accuracy": "measuring the accuracy",
     "inputs": "making requests",
     "capture": "capturing CUDA graphs",
+    "cool": "cooling",
     "start": "starting workers",
     "analyse": "analysing the runs",
     "other": "the rest of gpubench",

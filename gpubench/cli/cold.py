@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # The settings that have an influence on a start.
 _SETTINGS = (
     *(name for name in SECTIONS["Model"] if not name.startswith("service")),
-    *("batch", "seed", "device", "threads", "allow_emulated", "instance", "usd_per_hour"),
+    *("batch", "seed", "device", "threads", "cpus", "allow_emulated", "instance", "usd_per_hour"),
 )
 
 

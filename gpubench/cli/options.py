@@ -176,13 +176,13 @@ def price_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _OWNED = (
     ("--capital-usd", "X", "Also price the results on hardware of your own, which cost this much."),
     ("--years", "N", "The years over which that is written off."),
-    ("--usd-per-kwh", "X", "The price of electricity. Alone, it prices the energy of the GPUs."),
+    ("--usd-per-kwh", "X", "The price of electricity. Alone, it prices the measured energy."),
     ("--grams-co2-per-kwh", "G", "The carbon dioxide of electricity, for g CO2 a million."),
     ("--pue", "P", "The power of the building for each watt of the machine.  [default: 1]"),
     (
         "--watts",
         "W",
-        "The power of the machine at work.  [default: the measured power of its GPUs alone]",
+        "The power of the machine at work.  [default: the measured power of its GPUs or CPUs]",
     ),
 )
 

@@ -53,10 +53,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "workers": "N",
         "depth": "N",
         "threads": "N",
+        "cpus": "LIST",
         "wait": "",
         "allow_emulated": "",
     },
-    "Window": {"warmup": "TIME", "duration": "TIME", "requests": "N"},
+    "Window": {"cool_to": "TEMP", "warmup": "TIME", "duration": "TIME", "requests": "N"},
     "Accuracy": {"eval": "FILE|FUNCTION", "eval_metric": "", "max_drop": "SHARE"},
     "Prices": {"instance": "NAME", "usd_per_hour": "X"},
 }

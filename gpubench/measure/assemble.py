@@ -13,6 +13,7 @@ from gpubench.pricing.cost import measured_hardware, price
 from gpubench.results.result import (
     INTERRUPTED,
     Accuracy,
+    Cooling,
     EngineInfo,
     Environment,
     Failure,
@@ -26,8 +27,10 @@ from gpubench.results.result import (
 )
 from gpubench.results.samples import Samples, with_warm_up
 from gpubench.spec.cell import Cell, ClosedLoad
+from gpubench.spec.cpus import cpus_text
 from gpubench.statistics import Analysis, analyse
 from gpubench.statistics.achieved import achieved
+from gpubench.statistics.cpu_energy import cpu_energy
 from gpubench.statistics.gpus import device_report
 from gpubench.statistics.memory import memory
 from gpubench.statistics.verdicts import Evidence, judge
@@ -47,6 +50,7 @@ class Attempt:
     accuracy: Accuracy | None = None
     server: ServerReport | None = None
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
+    cooling: Cooling | None = None  # the wait before the warm-up
     run: MeasuredRun | None = None
     error: Failure | None = None
     times: StageTimes = field(default_factory=StageTimes)
@@ -85,6 +89,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         lag_us=analysis.lag,
         cpu_cores=run.cpu_cores,
         littles_law_residual=analysis.littles_law_residual,
+        cpus=cpus_text(run.cpus),
         executor=executor,
         not_captured=attempt.not_captured,
         event_clock=run.event_clock,
@@ -100,7 +105,8 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         other_busy_cores=run.other_busy_cores,
         busy_cores=run.cpu_cores,
         cpu_threads=_threads_always_busy(cell),
-        cores=here.cores,
+        cores=cell.cores_of(here.cores),
+        cooling=attempt.cooling,
         numerics=attempt.numerics,
         accuracy=attempt.accuracy,
         max_drop=cell.max_drop,
@@ -125,6 +131,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             seconds=analysis.window_seconds,
             warmup_seconds=round(run.warmup_seconds, 3),
             warmup=run.warmup,
+            cooling=attempt.cooling,
             counted=analysis.counted_rows,
         ),
         requests=Requests(
@@ -155,6 +162,9 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             () if cell.on_cpu else _devices(cell),
             run.readings,
         ),
+        cpu_energy=cpu_energy(analysis, cell.batch, run.readings, run.packages)
+        if cell.computes_on_cpu
+        else None,
         inputs=run.inputs,
         server=attempt.server,
         costs=price(

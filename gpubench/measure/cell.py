@@ -14,6 +14,7 @@ from gpubench import core
 from gpubench.cells.resolve import resolve
 from gpubench.errors import one_line
 from gpubench.measure.assemble import Attempt, assemble
+from gpubench.measure.cooling import cool_down
 from gpubench.measure.engine_key import engine_key
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors, torch_executors
@@ -28,6 +29,7 @@ from gpubench.spec.parse import given_spec, shows_settings
 from gpubench.spec.settings import Settings
 from gpubench.spec.spec import Spec
 from gpubench.statistics.stages import mean_service_ms
+from gpubench.system.affinity import on_cores
 from gpubench.system.device_locks import locked_devices
 from gpubench.system.garbage import LongLived
 from gpubench.system.interrupts import Deferral, raise_if_received, received
@@ -67,7 +69,8 @@ def run(
 ) -> Result:
     """Measure one cell on this machine, given as a Spec or as settings (model="resnet50", batch=4).
 
-    `progress.stage` is called when a stage begins: load, build, check, accuracy, capture, measure.
+    `progress.stage` is called when a stage begins: load, build, check, accuracy, capture,
+    cool, measure.
     `keep` is called with the complete result, while signals are still deferred. If a stage fails,
     the result has `error` set, and holds what was measured before.
 
@@ -121,7 +124,8 @@ class Bench:
         """
         # A model server is driven by the cores of this machine.
         devices = ("cpu",) if cell.on_cpu else cell.devices
-        with locked_devices(devices, self._progress.waits):
+        # The cores come first: a cell on the CPU locks those on which it may run.
+        with on_cores(cell.cpus), locked_devices(devices, self._progress.waits):
             return self._measure(cell, keep)
 
     def _measure(self, cell: Cell, keep: Keep | None) -> Result:
@@ -163,7 +167,7 @@ class Bench:
     def _run(self, cell: Cell, attempt: Attempt, deferral: Deferral) -> MeasuredRun:
         """Load the model, build the engine, and measure. Fills in the engine in `attempt`."""
         if cell.service is not None:
-            self._enter("measure")
+            self._cool_down(cell, attempt)
             return self._measured_run(cell, synthetic_executors(cell), deferral)
         from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
@@ -186,9 +190,9 @@ class Bench:
                 cell = replace(cell, depth=1)  # a worker in Python waits for each batch
             else:
                 attempt.engine.captured = True
-                self._enter("measure")
+                self._cool_down(cell, attempt)
                 return self._measured_run(cell, executors, deferral)
-        self._enter("measure")
+        self._cool_down(cell, attempt)
         workers = prepared.workers(cell)
         make = prepared.make_request
         repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
@@ -240,6 +244,14 @@ class Bench:
             )
         finally:
             self._progress.window_closed()
+
+    def _cool_down(self, cell: Cell, attempt: Attempt) -> None:
+        """Wait as --cool-to says, and enter the stage of the measurement."""
+        if cell.cool_to_c is not None:
+            self._enter("cool")
+            self._times.enter("cool")
+            attempt.cooling = cool_down(cell)
+        self._enter("measure")
 
     def _enter(self, stage: str) -> None:
         raise_if_received()  # code of a library or a model may have caught KeyboardInterrupt

@@ -41,6 +41,7 @@ from gpubench.results.cold_result import (
 )
 from gpubench.results.result import EngineInfo, Environment, Failure
 from gpubench.results.run_directory import RunDirectory, cold_name, open_run
+from gpubench.spec.cpus import parse_cpus
 from gpubench.spec.repetition import MOST_REPEATS
 from gpubench.spec.spec import Spec
 from gpubench.statistics.cold_starts import figures_of, settled_after, unsettled_note
@@ -245,7 +246,13 @@ def _start(
 ) -> tuple[ColdStart, _Child]:
     """One start, and what its process told."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    task = {"resolve": False, "spec": settings, "list_files": list_files}
+    cpus = settings.get("cpus")
+    task = {
+        "resolve": False,
+        "spec": settings,
+        "list_files": list_files,
+        "cpus": None if cpus is None else parse_cpus(cpus),
+    }
     with _environment(build_cache) as variables:
         child = _run(task, variables)
     page_cache = state if dropped is None else _page_cache(dropped, child.told.get("read_bytes"))

@@ -48,6 +48,8 @@ def _main() -> None:
     def write(fields: dict[str, Any]) -> None:
         os.write(task["file"], json.dumps(fields).encode() + b"\n")
 
+    if task.get("cpus") is not None:
+        os.sched_setaffinity(0, task["cpus"])
     opened: set[str] = set()
     if task["list_files"]:
 

@@ -103,7 +103,9 @@ class Prepared:
             weights=self.weights,
             intra_op_threads=cell.threads if cell.computes_on_cpu else None,
             threads_note=(
-                _threads_note(cell, machine.cores, self.engine) if cell.computes_on_cpu else None
+                _threads_note(cell, cell.cores_of(machine.cores), self.engine)
+                if cell.computes_on_cpu
+                else None
             ),
             native_precision=native_precision(cell, machine),
         )

@@ -18,6 +18,7 @@ from gpubench.cells.resolve import cell_of, resolve
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.cell_channel import CellRequest, Message, SpecRequest
 from gpubench.measure.cell_process import GRACE_S, CellProcess, death
+from gpubench.measure.cooling import LONGEST_WAIT_S
 from gpubench.measure.engine_key import engine_key
 from gpubench.measure.measured_cell import MeasuredCell as MeasuredCell
 from gpubench.measure.measured_cell import cell_in, failed_cell, with_failure
@@ -235,8 +236,10 @@ class EngineProcesses:
             timeout_s = self._max_cell_s
             if event == "stage":
                 self._stage = message["name"]
-                if self._stage in {"capture", "measure"}:
+                if self._stage in {"capture", "cool", "measure"}:
                     self._made.add(engine)
+                if self._stage == "cool":
+                    timeout_s += LONGEST_WAIT_S
                 if self._stage == "measure":
                     timeout_s += _LONGEST_WARMUP_S if cell.warmup_s is None else cell.warmup_s
                 self._progress.stage(self._stage)

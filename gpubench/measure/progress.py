@@ -45,7 +45,7 @@ class Progress:
     """
 
     def stage(self, name: str) -> None:
-        """A stage of a cell begins: load, build, check, accuracy, capture or measure.
+        """A stage of a cell begins: load, build, check, accuracy, capture, cool or measure.
 
         The last one begins with the warm-up.
         """

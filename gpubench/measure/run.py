@@ -22,12 +22,14 @@ from gpubench.results.result import EventClock, InputRepetition, WarmUp
 from gpubench.results.samples import Samples
 from gpubench.spec.cell import Cell
 from gpubench.statistics import ClosedLoopRule, OpenLoopRule
+from gpubench.system.affinity import usable_now
 from gpubench.system.cpu_threads import end_pools_of_this_thread
 from gpubench.system.garbage import no_garbage_collection
 from gpubench.system.gpus import Gpu, gpus_of
 from gpubench.system.interrupts import Deferral
 from gpubench.system.machine import busy_core_seconds
 from gpubench.system.process_memory import ResidentPeak
+from gpubench.system.rapl import Packages, cpu_packages
 from gpubench.system.telemetry import Readings, recorded
 
 # A batch that takes longer than this, and than 20 batches of the warm-up, counts as hung.
@@ -49,7 +51,9 @@ class MeasuredRun:
     failed: int
     warmup_seconds: float
     cpu_cores: float
-    other_busy_cores: float | None  # cores that other processes used meanwhile; None: unknown
+    # Cores that other processes used meanwhile: of the cell, with --cpus. None: unknown.
+    other_busy_cores: float | None
+    cpus: frozenset[int]  # on which this process could run
     reason: str
     error: str | None
     interrupted: bool
@@ -60,7 +64,9 @@ class MeasuredRun:
     padded: int = 0  # requests that only filled up batches to a captured batch size
     event_clock: list[EventClock] | None = None  # one per worker; None: no device events
     gpus: tuple[Gpu, ...] = ()  # the GPUs of the run that could be identified
-    readings: Readings = field(default_factory=dict)  # telemetry of these GPUs during the run
+    # Telemetry of these GPUs, or of the packages of the CPU, during the run.
+    readings: Readings = field(default_factory=dict)
+    packages: Packages = field(default_factory=Packages)  # none if the CPU does not compute
     inputs: InputRepetition | None = None  # whether repeated inputs are faster; None: not checked
     # Only of --warmup auto: what it found, and its requests.
     warmup: WarmUp | None = None
@@ -177,15 +183,16 @@ def _measure(
         "batch_deadline_ns": max(_LEAST_DEADLINE_NS, 20 * warmed_up.slowest_batch_ns),
         "capacity": _capacity(load.expected, cell.workers),
     }
-    with recorded(gpus) as readings, no_garbage_collection():
-        busy_before, clock_before = busy_core_seconds(), time.monotonic()
+    packages = cpu_packages() if cell.computes_on_cpu else Packages()
+    with recorded(gpus, packages=packages.packages) as readings, no_garbage_collection():
+        busy_before, clock_before = busy_core_seconds(cell.cpus), time.monotonic()
         deferral.begin(lambda: runner.stop(_GRACE_S))
         if deferral.pressed:  # a signal came before there was a run to stop
             raise KeyboardInterrupt
         times.enter("measure")
         outcome = runner.run(load.source, **limits)
         times.enter("analyse")
-        busy_after, elapsed_s = busy_core_seconds(), time.monotonic() - clock_before
+        busy_after, elapsed_s = busy_core_seconds(cell.cpus), time.monotonic() - clock_before
     peak_host_bytes = peak.bytes()  # before the samples are copied
     others = None
     if busy_before is not None and busy_after is not None:
@@ -200,6 +207,7 @@ def _measure(
         warmup_samples=warmed_up.samples,
         cpu_cores=outcome.cpu_seconds / elapsed_s,
         other_busy_cores=others,
+        cpus=usable_now(),
         reason=outcome.reason,
         error=reason_in(outcome.error) if outcome.error else None,
         interrupted=outcome.interrupted or (deferral.pressed and outcome.reason == "stopped"),
@@ -207,6 +215,7 @@ def _measure(
         peak_host_note=peak.unknown,
         gpus=gpus,
         readings=readings,
+        packages=packages,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-Stage = Literal["load", "build", "check", "accuracy", "capture", "measure"]
+Stage = Literal["load", "build", "check", "accuracy", "capture", "cool", "measure"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 OUTCOMES = ("valid", "suspect", "failed")

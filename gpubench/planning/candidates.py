@@ -161,7 +161,7 @@ def point_costs(
         prices.instances,
         prices.usd_per_hour,
         owned=prices.owned,
-        measured_w=point.result.device.power_w if point.result.device else None,
+        measured_w=point.result.power_w,
     )
 
 

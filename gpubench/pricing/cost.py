@@ -19,6 +19,7 @@ from gpubench.pricing.owned import Owned
 from gpubench.pricing.price_files import current_catalog
 from gpubench.results.result import Cost, Environment, Interval, Result
 from gpubench.results.search_result import SearchResult
+from gpubench.spec.cpus import parse_cpus
 from gpubench.spec.spec import MOST_USD_PER_HOUR, Spec
 
 # The hardware note of a price for a model on a server.
@@ -33,6 +34,7 @@ class Hardware:
     accelerators: tuple[str, ...]  # every GPU of the machine, as the driver names it
     accelerators_used: int  # how many of them were measured; 0: the CPU was measured
     cores: int  # that the process could use
+    cores_used: int | None = None  # of them, those of --cpus; None: all
 
 
 def measured_hardware(spec: Spec, environment: Environment) -> Hardware | None:
@@ -47,6 +49,7 @@ def measured_hardware(spec: Spec, environment: Environment) -> Hardware | None:
         accelerators=tuple(environment.gpus),
         accelerators_used=_accelerators_used(spec, environment),
         cores=environment.cores,
+        cores_used=None if spec.cpus is None else len(parse_cpus(spec.cpus)),
     )
 
 
@@ -75,7 +78,8 @@ def price(
     tell its instance type, or if the catalog has no price for it. Without `hardware` it is unknown
     what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
     the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
-    of its GPUs, which owned hardware needs if its power is not given.
+    of its GPUs, or of its CPU packages if the CPU was measured. Owned hardware needs it if its
+    power is not given.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned
@@ -95,7 +99,8 @@ def price(
     if usd_per_hour is not None:
         by_hand.append((usd_per_hour, None))
     if owned is not None:
-        by_hand.append((owned.usd_per_hour(measured_w), owned.source(measured_w)))
+        of = "CPU packages" if hardware is not None and not hardware.accelerators_used else "GPUs"
+        by_hand.append((owned.usd_per_hour(measured_w), owned.source(measured_w, of)))
     costs += [
         Cost(
             instance=None,
@@ -105,7 +110,8 @@ def price(
             usd_per_million=usd_per_million(usd, throughput_per_second),
             usd_per_million_interval=_cost_interval(usd, throughput_interval),
             price_source=source,
-            hardware_note=_share_note(hardware),
+            hardware_note="; ".join(filter(None, (_share_note(hardware), _idle_cores(hardware))))
+            or None,
         )
         for usd, source in by_hand
     ]
@@ -131,7 +137,7 @@ def costs(
         instances,
         usd_per_hour,
         owned=owned,
-        measured_w=_power_w(result),
+        measured_w=result.power_w,
     )
 
 
@@ -194,13 +200,9 @@ def reprice_search(
     return priced
 
 
-def _power_w(result: Result) -> float | None:
-    return result.device.power_w if result.device else None
-
-
 def _power_near_the_rate_w(found: SearchResult) -> float | None:
-    """The mean power of the GPUs in the probes from which the highest rate comes."""
-    near = [_power_w(probe.result) for probe in found.probes if probe.near]
+    """The mean power in the probes from which the highest rate comes."""
+    near = [probe.result.power_w for probe in found.probes if probe.near]
     known = [power_w for power_w in near if power_w is not None]
     return sum(known) / len(known) if known else None
 
@@ -267,7 +269,7 @@ def _price_on(
         usd_per_million_interval=_cost_interval(usd_per_hour, interval),
         price_as_of=instance.price_as_of(term),
         price_source=instance.source,
-        hardware_note="; ".join(differences) or None,
+        hardware_note="; ".join(filter(None, (*differences, _idle_cores(hardware)))) or None,
     )
 
 
@@ -320,6 +322,13 @@ def _share_note(hardware: Hardware | None) -> str | None:
     if hardware.accelerators_used in {0, len(hardware.accelerators)}:
         return None
     return f"taken as the price of {_measured_accelerators(hardware)}"
+
+
+def _idle_cores(hardware: Hardware | None) -> str | None:
+    """That the price is for all cores, although --cpus left some of them idle."""
+    if hardware is None or hardware.cores_used is None or hardware.cores_used >= hardware.cores:
+        return None
+    return f"{hardware.cores_used} of {_cores(hardware.cores)} used"
 
 
 def _priced_accelerators(instance: Instance) -> str:

@@ -1,9 +1,10 @@
-"""Electricity and carbon dioxide of a million inferences, from the measured energy of the GPUs.
+"""Electricity and carbon dioxide of a million inferences, from the measured energy.
 
     kWh per million = joules per inference * 1e6 / 3.6e6 * pue
 
-The energy is that of the GPUs alone: CPUs, memory and fans are not measured. The price of a cloud
-instance already contains its electricity, so these figures are not to be added to it.
+The energy is that of the GPUs alone, or on a CPU that of its packages: the memory, the fans and the
+rest of the machine are not measured. The price of a cloud instance already contains its
+electricity, so these figures are not to be added to it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _J_PER_KWH = 3.6e6
 
 def with_electricity(result: Result, asked: Electricity | None) -> Result:
     """The result with its electricity. Unchanged if it is not asked for or was not measured."""
-    energy_j = result.device.energy_j_per_inference if result.device else None
+    energy_j = result.energy_j_per_inference
     if asked is None or energy_j is None:
         return result
     kwh = energy_j * 1e6 / _J_PER_KWH * asked.pue

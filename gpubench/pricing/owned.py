@@ -34,10 +34,10 @@ class Owned:
     years: float  # over which it is written off
     usd_per_kwh: float
     pue: float = 1.0
-    watts: float | None = None  # of the machine at work; None: the measured power of the GPUs
+    watts: float | None = None  # of the machine at work; None: the measured power
 
     def usd_per_hour(self, measured_w: float | None) -> float:
-        """The price of an hour. `measured_w` is the measured mean power of the GPUs.
+        """The price of an hour. `measured_w` is the mean power of the GPUs, or of the CPU packages.
 
         Raises InputError if neither it nor --watts is known.
         """
@@ -50,11 +50,11 @@ class Owned:
         capital = self.capital_usd / (self.years * HOURS_PER_YEAR)
         return capital + watts / 1e3 * self.pue * self.usd_per_kwh
 
-    def source(self, measured_w: float | None) -> str:
-        """Where the price comes from, for tables."""
+    def source(self, measured_w: float | None, of: str = "GPUs") -> str:
+        """Where the price comes from, for tables. `of` is what has the measured power."""
         watts = self.watts if self.watts is not None else measured_w
         power = "" if watts is None else f"{watts:.4g} W"
-        measured = " (GPUs, measured)" if self.watts is None else ""
+        measured = f" ({of}, measured)" if self.watts is None else ""
         unit = "year" if self.years == 1 else "years"
         return (
             f"${self.capital_usd:,.10g} over {self.years:g} {unit}, {power}{measured} x PUE "

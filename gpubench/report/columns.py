@@ -171,6 +171,13 @@ server_compute_input_ms number Mean time in which the server prepared the inputs
 server_compute_infer_ms number Mean time of the model on the server
 server_compute_output_ms number Mean time in which the server fetched the outputs
 server_note text Why one of these is empty
+cpus text Cores on which the process that measured could run, as the kernel lists them: 0-1,4
+cpu_power_watts number Mean power of all CPU packages, idle cores included; only if the CPU computed
+cpu_energy_joules_per_inference number Energy of the CPU packages for an inference
+cpu_energy_note text Why the CPU packages have no energy
+cool_to_celsius number --cool-to; empty: not given
+cooled_celsius number Temperature after the wait of --cool-to, before the warm-up
+cooling_seconds number How long that wait took
 """)
 
 # Columns whose names depend on what was asked for, or on the model.

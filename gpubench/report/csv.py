@@ -151,6 +151,7 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         **_electricity_fields(result),
         **_accuracy_fields(result.accuracy),
         **_server_fields(result.server),
+        **_edge_fields(result),
     }
 
 
@@ -216,6 +217,20 @@ def _electricity_fields(result: Result) -> dict[str, CsvField]:
         "gpu_energy_notes": "; ".join(notes),
         "electricity_usd_per_million_inferences": use.usd_per_million if use else None,
         "grams_co2_per_million_inferences": use.grams_co2_per_million if use else None,
+    }
+
+
+def _edge_fields(result: Result) -> dict[str, CsvField]:
+    """The cores, their energy, and the wait until they were cool. Empty fields where unknown."""
+    energy, cooling = result.cpu_energy, result.window.cooling
+    return {
+        "cpus": result.harness.cpus,
+        "cpu_power_watts": energy.power_w if energy else None,
+        "cpu_energy_joules_per_inference": energy.energy_j_per_inference if energy else None,
+        "cpu_energy_note": energy.note if energy else None,
+        "cool_to_celsius": result.spec.cool_to,
+        "cooled_celsius": cooling.temperature_c if cooling else None,
+        "cooling_seconds": cooling.waited_seconds if cooling else None,
     }
 
 

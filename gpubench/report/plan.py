@@ -11,7 +11,7 @@ from gpubench.planning.measured import EvidenceKind
 from gpubench.report.format import ABSENT, milliseconds, number, usd, with_interval
 from gpubench.report.notes import cost_notes, price_name, prices
 from gpubench.report.plan_sentences import objective_text, workload_text
-from gpubench.report.results import ELECTRICITY, cost_figure, electricity_columns
+from gpubench.report.results import cost_figure, electricity_columns, electricity_remarks
 from gpubench.report.settings import (
     measured_instance,
     measured_on,
@@ -128,10 +128,9 @@ def _candidate_remarks(decision: Decision, shown: Sequence[Candidate], every: bo
     legend = [LEGEND, *(text for bound, text in _BOUND_LEGEND.items() if bound in bounds)]
     left_out = 0 if every else len(decision.candidates) - len(shown) + len(decision.unmet)
     more = f"Not shown: {left_out} more, which --all shows."
-    has_electricity = any(each.result.electricity for each in shown)
     return [
         " ".join(legend),
-        *([ELECTRICITY] if has_electricity else []),
+        *electricity_remarks([each.result for each in shown]),
         *([more] if left_out else []),
     ]
 

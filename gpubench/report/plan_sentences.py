@@ -30,6 +30,8 @@ _SEARCH_FLAGS = (
         "inputs",
         "arrivals",
         "workers",
+        "cpus",
+        "cool_to",
         "dynamic_batch",
         "wait",
     ),
@@ -76,6 +78,8 @@ def setting_text(spec: Spec) -> str:
         parts.append(f"dynamic batch {spec.dynamic_batch}")
     if spec.workers is not None:
         parts.append(count(spec.workers, "worker"))
+    if spec.cpus is not None:
+        parts.append(f"cores {spec.cpus}")
     if len(spec.devices) > 1:
         parts.append(f"{len(spec.devices)} GPUs")
     if spec.open_loop and spec.arrivals != "poisson":

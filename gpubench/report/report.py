@@ -121,7 +121,8 @@ class Report:
         has_energy = any(result.electricity for result in self.results)
         if self.electricity and self.prices.owned is None and not has_energy:
             said.append(
-                "no result has energy, which only some GPUs report; there are no figures for it"
+                "no result has energy, which only some GPUs and CPUs report; there are no figures "
+                "for it"
             )
         unmeasured = [each for each in self.searches if not each.probes]
         if unmeasured:

@@ -57,9 +57,13 @@ LEGEND = (
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
 STAGES = "preprocess, compute and postprocess are the mean times of these stages of a request."
-ELECTRICITY = (
-    "electricity and gCO2: from the energy of the GPUs alone. The price of a cloud instance, or of "
+_ELECTRICITY = (
+    "electricity and gCO2: from the energy of the {} alone. The price of a cloud instance, or of "
     "owned hardware, already contains its electricity."
+)
+_CPU_ENERGY = (
+    "CPU W and J /inference on a CPU are those of its packages, with all their cores, by the "
+    "counters of RAPL."
 )
 HOW_TO_PRICE = (
     "No price: the machine does not say which instance it is. To price these results without "
@@ -107,7 +111,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
         *stage_columns(results),
         figure_column("n", _completed, drop_order=3),
         *_arithmetic_column(results),
-        *_gpu_columns(results),
+        *_device_columns(results),
         *memory_columns(results),
         *server_columns(results),
         *accuracy_columns(results),
@@ -147,12 +151,22 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),
         *([STAGES] if stage_columns(results) else []),
-        *([ELECTRICITY] if any(r.electricity for r in results) else []),
+        *([_CPU_ENERGY] if any(_cpu_power(r) != ABSENT for r in results) else []),
+        *electricity_remarks(results),
         *server_remarks(results),
         *accuracy_remarks(results),
         *([] if has_price else [HOW_TO_PRICE]),
         *(latency_remarks(results[0], percents) if len(results) == 1 else []),
     ]
+
+
+def electricity_remarks(results: Sequence[Result]) -> list[str]:
+    """What the energy of the columns about electricity is. Empty if there are none."""
+    on_gpus = {result.device is not None for result in results if result.electricity}
+    if not on_gpus:
+        return []
+    names = ("GPUs, or CPU packages," if len(on_gpus) > 1 else "GPUs", "CPU packages")
+    return [_ELECTRICITY.format(names[True not in on_gpus])]
 
 
 def _completed(result: Result) -> str:
@@ -218,13 +232,14 @@ def _arithmetic_column(results: Sequence[Result]) -> list[FilledColumn]:
     return [figure_column(title, text, drop_order=8)]
 
 
-def _gpu_columns(results: Sequence[Result]) -> list[FilledColumn]:
-    """The columns about GPUs that are not empty in all of these results."""
+def _device_columns(results: Sequence[Result]) -> list[FilledColumn]:
+    """The columns about GPUs and energy that are not empty in all of these results."""
     return [
         figure_column(title, text, drop_order, notes)
         for title, text, drop_order, notes in (
             ("each GPU /s", _each_gpu, 4, _no_notes),
-            ("GPU W", _power, 6, _no_notes),
+            ("GPU W", _gpu_power, 6, _no_notes),
+            ("CPU W", _cpu_power, 6, _no_notes),
             ("J /inference", _energy, 5, contradicting_meters),
             ("electricity $/million", _electricity_usd, 0, _no_notes),
             ("gCO2 /million", _electricity_grams, 0, _no_notes),
@@ -293,12 +308,16 @@ def _each_gpu(result: Result) -> str:
     return slowest if slowest == fastest else f"{slowest} to {fastest}"
 
 
-def _power(result: Result) -> str:
+def _cpu_power(result: Result) -> str:
+    return number(result.cpu_energy.power_w if result.cpu_energy else None, digits=3)
+
+
+def _gpu_power(result: Result) -> str:
     return number(result.device.power_w if result.device else None, digits=3)
 
 
 def _energy(result: Result) -> str:
-    return number(result.device.energy_j_per_inference if result.device else None, digits=3)
+    return number(result.energy_j_per_inference, digits=3)
 
 
 def _electricity_usd(result: Result) -> str:

@@ -58,6 +58,7 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.clients or 0,
         spec.rate or 0,
         spec.workers or 0,
+        spec.cpus or "",
     )
 
 
@@ -185,6 +186,24 @@ def _weights_phrase(label: str) -> str:
     return f"{'pretrained ' if is_pretrained else ''}weights from {source}"
 
 
+def _cores(result: Result) -> str:
+    return result.spec.cpus or "all"
+
+
+def _cooled_to(result: Result) -> str:
+    """'60C', or 'any' without --cool-to."""
+    most_c = result.spec.cool_to
+    return "any" if most_c is None else f"{most_c:g}C"
+
+
+def _cores_phrase(value: str) -> str | None:
+    return None if value == "all" else f"on {'core' if value.isdecimal() else 'cores'} {value}"
+
+
+def _cooled_phrase(value: str) -> str | None:
+    return None if value == "any" else f"cooled to {value}"
+
+
 def _service(result: Result) -> str | None:
     spec = result.spec
     if spec.service_time is None:
@@ -238,7 +257,9 @@ _SETTINGS = (
         lambda r: str(r.spec.depth) if r.spec.depth else None,
         lambda value: None if value == "1" else f"depth {value}",
     ),
+    Setting("cores", _cores, _cores_phrase),
     Setting("wait", lambda r: r.spec.wait, "wait {}".format),
+    Setting("cooled to", _cooled_to, _cooled_phrase),
     Setting("warm-up", _warm_up, "warm-up {}".format),
     Setting("window", _window, "window {}".format),
     Setting("seed", lambda r: str(r.spec.seed), "seed {}".format),

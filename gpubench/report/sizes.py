@@ -1,6 +1,7 @@
 """Models side by side: how large they are, what an inference costs, and how often it is right.
 
-A table, for results of at least two models, or of one model with at least two accuracies.
+A table, for results of at least two models, or of one model with at least two accuracies or with
+engines of clearly different sizes.
 `charts/size_charts.py` has a point for each of its rows.
 
 A *variant* is a model with everything that may change its size or its outputs: weights, sizes of
@@ -49,6 +50,9 @@ SIZES = (
 )
 
 
+_LARGER = 1.2
+
+
 def size_tables(results: Iterable[Result]) -> list[Table]:
     """One table for each machine with something to compare. The results may include repeats."""
     return [_table(rows) for group in by_machine(results) if is_comparable(rows := variants(group))]
@@ -94,7 +98,11 @@ def _rank(result: Result) -> tuple[bool, bool, float]:
 
 def is_comparable(results: Sequence[Result]) -> bool:
     models = {result.spec.model for result in results}
-    return len(models) > 1 or sum(result.accuracy is not None for result in results) > 1
+    accuracies = sum(result.accuracy is not None for result in results)
+    sizes = [size for result in results if (size := result.engine.artifact_bytes)]
+    # An engine's file has a little more in it than the weights, whatever the format of these.
+    differ = bool(sizes) and max(sizes) > _LARGER * min(sizes)
+    return len(models) > 1 or accuracies > 1 or differ
 
 
 def _table(results: Sequence[Result]) -> Table:

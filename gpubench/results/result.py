@@ -90,6 +90,16 @@ class WarmUp(Part):
     throughput_error_after_2s: float | None = None
 
 
+class Cooling(Part):
+    """The wait of --cool-to, before the warm-up. Temperatures are in degrees Celsius."""
+
+    sensor: str  # "coretemp", "cpu-thermal", "NVML: cuda:0"; of several, the hottest counts
+    limit_c: float  # that was asked for
+    first_c: float  # before the wait
+    temperature_c: float  # after it; above `limit_c` if the longest wait was over
+    waited_seconds: float
+
+
 class CountedRows(Part):
     """The rows of the sample file that count: those with this stamp between these two times.
 
@@ -105,6 +115,7 @@ class WindowInfo(Part):
     seconds: float | None = None
     warmup_seconds: float | None = None
     warmup: WarmUp | None = None  # None: the warm-up had a given length
+    cooling: Cooling | None = None  # None: --cool-to was not given
     counted: CountedRows | None = None  # None: no request counts, or an earlier version measured it
 
 
@@ -214,6 +225,7 @@ class Harness(Part):
     cpu_cores: float | None = (
         None  # mean number of busy cores during the run, those of the model included
     )
+    cpus: str | None = None  # the cores on which the process could run: "0-1,4"
     littles_law_residual: float | None = None  # 1 - throughput * mean latency / clients
     executor: Literal["python", "graph", "delay"]
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
@@ -308,6 +320,20 @@ class DeviceReport(GpuFigures):
     """All GPUs used together. Power and energy are sums; the rest are means or worst values."""
 
     gpus: list[GpuReport] = []
+
+
+class CpuEnergy(Part):
+    """The energy of the CPU packages (sockets) in the window, by their own counters (RAPL).
+
+    It is that of all cores of all packages, idle ones and those of other processes included. None:
+    the machine does not report it; `note` says why.
+    """
+
+    power_w: float | None = None  # mean
+    energy_j: float | None = None  # of the whole window
+    energy_j_per_inference: float | None = None
+    packages: int | None = None  # how many
+    note: str | None = None
 
 
 class Numerics(Part):
@@ -462,7 +488,7 @@ def _price(cost: Cost) -> tuple[str | None, str, float]:
 
 
 class ElectricityUse(Part):
-    """The electricity of a million inferences: the energy of the GPUs, with figures of the user.
+    """The electricity of a million inferences: the measured energy, with figures of the user.
 
     It is computed when a run directory is read; no file holds it.
     """
@@ -492,7 +518,7 @@ class CellSeconds(Part):
     STAGES: ClassVar[frozenset[str]] = frozenset(
         {
             "load", "flops", "reference", "build", "check", "accuracy", "inputs", "capture",
-            "start", "warmup", "measure", "analyse",
+            "cool", "start", "warmup", "measure", "analyse",
         }
     )  # fmt: skip
 
@@ -504,6 +530,7 @@ class CellSeconds(Part):
     accuracy: float | None = None  # the engine and the fp32 eager model on the data of --eval
     inputs: float | None = None  # making the inputs of the requests
     capture: float | None = None  # CUDA graphs
+    cool: float | None = None  # the wait of --cool-to
     start: float | None = None  # workers and telemetry
     warmup: float | None = None
     measure: float | None = None  # the measured run
@@ -594,6 +621,7 @@ class Result(Displayed, Part):
     accuracy: Accuracy | None = None  # None: --eval was not given
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
+    cpu_energy: CpuEnergy | None = None  # None: the CPU of this machine did not execute the model
     inputs: InputRepetition | None = None  # None: a CUDA graph, or no model is executed
     server: ServerReport | None = None  # None: this machine executed the model
     costs: list[Cost] = []
@@ -622,6 +650,18 @@ class Result(Displayed, Part):
             return None
         was_judged = self.verdict.status == "valid" or bool(self.verdict.reasons)
         return True if was_judged and self.numerics is not None else None
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power of the GPUs used; on a CPU, that of its packages. None: it is not known."""
+        measured = self.device or self.cpu_energy
+        return measured.power_w if measured else None
+
+    @property
+    def energy_j_per_inference(self) -> float | None:
+        """Joules of the GPUs used; on a CPU, those of its packages. None: they are not known."""
+        measured = self.device or self.cpu_energy
+        return measured.energy_j_per_inference if measured else None
 
     @property
     def samples(self) -> Samples | None:

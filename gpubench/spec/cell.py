@@ -117,12 +117,14 @@ class Cell:
     workers: int
     depth: int
     threads: int  # CPU threads of each worker's forward pass
+    cpus: tuple[int, ...] | None  # cores on which the process runs; None: --cpus is not given
     wait: Wait
 
     load: ClosedLoad | OpenLoad | TraceLoad
     load_seed: int
     batch_limits: BatchLimits
     warmup_s: float | None  # None: until the speed has settled
+    cool_to_c: float | None  # the temperature before the warm-up; None: it does not matter
 
     @property
     def device(self) -> str:
@@ -146,6 +148,10 @@ class Cell:
     def computes_on_cpu(self) -> bool:
         """Whether the CPU of this machine executes the model."""
         return self.devices == ("cpu",)
+
+    def cores_of(self, cores: int) -> int:
+        """How many of the `cores` of the machine the cell may use."""
+        return cores if self.cpus is None else min(cores, len(self.cpus))
 
     @property
     def worker_devices(self) -> tuple[str, ...]:

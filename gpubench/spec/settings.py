@@ -49,9 +49,11 @@ class Settings(TypedDict, total=False):
     workers: int | None
     depth: int | None
     threads: int | None
+    cpus: str | int | None
     dynamic_batch: str | None
     wait: Wait
     warmup: Time
+    cool_to: str | float | None
     duration: Time | None
     requests: int | None
     seed: int

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from gpubench.errors import InputError, nearest
 from gpubench.registry import MODELS, RUNTIMES, ModelEntry, is_function, model_entry
+from gpubench.spec.cpus import cpus_text, parse_cpus
 from gpubench.spec.durations import parse_duration
 from gpubench.spec.explain import explain
 from gpubench.spec.input_shapes import SHAPE_HELP, dims_text, parse_dims, parse_input_shape
@@ -41,6 +42,7 @@ from gpubench.spec.settings import (
     Wait,
 )
 from gpubench.spec.share import parse_share
+from gpubench.spec.temperatures import parse_celsius
 
 # Settings that put a price on a measurement and change nothing in it.
 PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
@@ -71,6 +73,24 @@ def _no_switch(value: Any) -> Any:
     if isinstance(value, bool):  # yes, no, on, off in YAML; pydantic would take them for 1 and 0
         raise PydanticCustomError("number", "give a number, like 8")
     return value
+
+
+def _cpus_or_none(value: Any) -> Any:
+    if value is None or not isinstance(value, (str, int)):
+        return value
+    try:
+        return cpus_text(parse_cpus(value))
+    except ValueError as error:
+        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+
+
+def _celsius_or_none(value: Any) -> Any:
+    if value is None or not isinstance(value, (str, int, float)):
+        return value
+    try:
+        return parse_celsius(value)
+    except ValueError as error:
+        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
 
 
 def _dims_or_none(value: Any) -> Any:
@@ -226,6 +246,11 @@ class Spec(BaseModel):
         le=1024,  # with many times as many OpenMP ends the process
         description="CPU threads for the forward pass of each worker. [default: cores / workers]",
     )
+    cpus: Annotated[str | None, BeforeValidator(_cpus_or_none)] = Field(
+        default=None,
+        description="Cores on which the process that measures runs: 0-1, or 0,2 (in a sweep 0+2). "
+        "[default: all that it may use]",
+    )
     dynamic_batch: str | None = Field(
         default=None,
         description="Join waiting requests, up to MAX samples, for at most DELAY, for example "
@@ -238,6 +263,11 @@ class Spec(BaseModel):
         default=2.0,
         description="Time before the window, for example 500ms or 2s; or auto: until the speed has "
         "settled, from 2s to 60s.",
+    )
+    cool_to: Annotated[float | None, BeforeValidator(_celsius_or_none)] = Field(
+        default=None,
+        description="Before the warm-up, wait until the CPU or the GPUs are at this temperature or "
+        "cooler, for example 60C; at most 10 minutes.",
     )
     duration: Duration | None = Field(
         default=None,
@@ -432,6 +462,8 @@ class Spec(BaseModel):
             _refuse("device", "the server has its own device; remove it")
         if self.threads is not None:
             _refuse("threads", "the server has its own threads; remove it")
+        if self.cool_to is not None:
+            _refuse("cool_to", "the temperature of the server cannot be read; remove it")
         if self.inputs != "host":
             _refuse("inputs", "requests to a server begin in the memory of the host; remove it")
 
@@ -543,9 +575,10 @@ class Spec(BaseModel):
         layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
         sparse = "" if self.sparsity == "none" else f" {self.sparsity} sparse"
         server = f" at {self.server}" if self.served else ""
+        cores = "" if self.cpus is None else f", cores {self.cpus}"
         return (
             f"{self.model} {self.runtime}{server} {self.precision}{layout}{sparse}, "
-            f"batch {self.batch}, {load}, workers {self.workers}"
+            f"batch {self.batch}, {load}, workers {self.workers}{cores}"
         )
 
     def measured_settings(self) -> dict[str, Any]:

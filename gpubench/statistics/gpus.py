@@ -72,7 +72,7 @@ def _gpu_report(
     gpu: Gpu | None,
 ) -> GpuReport:
     window_seconds = analysis.window_seconds
-    readings = _inside(recorded, analysis.window_ns)
+    readings = inside(recorded, analysis.window_ns)
     power = _power(readings)
     power_w = power.watts
     energy_j = None if power_w is None or window_seconds is None else power_w * window_seconds
@@ -142,7 +142,8 @@ def _together(reports: Sequence[GpuReport], inferences: int) -> DeviceReport:
     )
 
 
-def _inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> list[Reading]:
+def inside(readings: Sequence[Reading], window_ns: tuple[int, int] | None) -> list[Reading]:
+    """The readings in the window, which are in the order of time."""
     if window_ns is None:
         return []
     opens_ns, closes_ns = window_ns
@@ -203,7 +204,7 @@ def _power(readings: Sequence[Reading]) -> _Power:
     neither power nor energy. Without a counter it is the mean of the power readings.
     """
     read_w = _mean(_known(readings, lambda r: r.power_w))
-    counted_w = _power_from_counter(readings)
+    counted_w = power_from_counter(readings)
     if counted_w is None:
         if read_w is None:
             return _Power()
@@ -237,11 +238,11 @@ def _power(readings: Sequence[Reading]) -> _Power:
     return _Power(counted_w, "counter", disagreement)
 
 
-def _power_from_counter(readings: Sequence[Reading]) -> float | None:
+def power_from_counter(readings: Sequence[Reading]) -> float | None:
     """Mean watts between the first and the last reading of the energy counter.
 
-    None if there is no counter, or if it did not rise: every GPU uses energy, and a counter starts
-    again at zero when the driver is loaded again.
+    None if there is no counter, or if it did not rise: every device uses energy, and the counter of
+    a GPU starts again at zero when the driver is loaded again.
     """
     counted = [(r.time_ns, r.energy_j) for r in readings if r.energy_j is not None]
     if len(counted) < 2:

@@ -36,6 +36,7 @@ _ERROR = 0.01
 _SLOWED = frozenset(
     {
         "cpu-busy",
+        "not-cooled",
         "gpu-shared",
         "gpu-throttled",
         "server-shared",

@@ -16,6 +16,7 @@ from gpubench.results.result import (
     NOT_DETERMINISTIC,
     OUTPUTS_DIFFER,
     Accuracy,
+    Cooling,
     InputRepetition,
     Numerics,
     Reason,
@@ -151,6 +152,7 @@ class Evidence:
     busy_cores: float | None = None  # used by this process, during the run
     cpu_threads: int | None = None  # of all workers; None if a worker may wait for a request
     cores: int | None = None
+    cooling: Cooling | None = None  # the wait of --cool-to
     throttled_share: float | None = None  # of the window, of the GPU with the largest share
     other_gpu_processes: int | None = None  # on the GPU with the most
     numerics: Numerics | None = None
@@ -382,6 +384,14 @@ def _machine(evidence: Evidence) -> Iterator[Reason]:
                 limit=limit,
                 remedy="cores used by other processes: end them and measure again",
             )
+    cooling = evidence.cooling
+    if cooling is not None and cooling.temperature_c > cooling.limit_c:
+        yield Reason(
+            code="not-cooled",
+            figure=cooling.temperature_c,
+            limit=cooling.limit_c,
+            remedy="degrees C after the longest wait: cool it better, or raise --cool-to",
+        )
     if evidence.other_gpu_processes:
         yield Reason(
             code="gpu-shared",

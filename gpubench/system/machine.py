@@ -11,9 +11,11 @@ import os
 import platform
 import re
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from gpubench.system.kernel_files import text_of
 
 _CLOUD_TIMEOUT_S = 0.5
 _ROOT = Path("/")
@@ -48,7 +50,7 @@ class Machine:
 
 @functools.cache
 def this_machine() -> Machine:
-    text = _read("/proc/cpuinfo")
+    text = text_of("/proc/cpuinfo")
     return Machine(
         cpu=_field(text, "model name") or platform.processor() or platform.machine(),
         cores=usable_cores(),
@@ -81,10 +83,10 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
 
 def _quota_of(folder: Path) -> float | None:
     """The quota of one control group, version 2 ("50000 100000") or 1 (two files, in us)."""
-    quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    quota, _, period = text_of(folder / "cpu.max").strip().partition(" ")
     if not quota:
-        quota = _read(folder / "cpu.cfs_quota_us").strip()  # -1: none
-        period = _read(folder / "cpu.cfs_period_us").strip()
+        quota = text_of(folder / "cpu.cfs_quota_us").strip()  # -1: none
+        period = text_of(folder / "cpu.cfs_period_us").strip()
     if quota.isdecimal() and period.isdecimal() and int(period):
         return int(quota) / int(period)
     return None
@@ -97,13 +99,13 @@ def _cgroups(controller: str, root: Path) -> list[Path]:
     Sources: cgroups(7), and proc_pid_mountinfo(5) for the fields.
     """
     own = {}  # path in the hierarchy; the key says whether it is of version 2
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers == "" or controller in controllers.split(","):
             own[controllers == ""] = PurePosixPath(path)
     folders = []
-    for line in _read(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         fields, _, kind_and_options = line.partition(" - ")
         kind, _, options = kind_and_options.partition(" ")
         is_version_2 = kind == "cgroup2"
@@ -131,13 +133,13 @@ def governors(cpus: Path = Path("/sys/devices/system/cpu")) -> tuple[str, ...]:
     Empty if the kernel does not set the clocks, as in most virtual machines.
     """
     return tuple(
-        _read(file).strip() for file in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+        text_of(file).strip() for file in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     )
 
 
 def free_memory_bytes(root: Path = _ROOT) -> int | None:
     """Free memory for a new process, limited by its control groups. None if unknown."""
-    available = _field(_read(root / "proc/meminfo"), "MemAvailable")
+    available = _field(text_of(root / "proc/meminfo"), "MemAvailable")
     if available is None:
         return None
     free = int(available.split()[0]) * 1024
@@ -148,12 +150,12 @@ def free_memory_bytes(root: Path = _ROOT) -> int | None:
 
 def memory_limit_bytes(root: Path = _ROOT) -> int | None:
     """The memory that the container of this process may use. None: it has no limit of its own."""
-    total = _field(_read(root / "proc/meminfo"), "MemTotal")
+    total = _field(text_of(root / "proc/meminfo"), "MemTotal")
     limits = [
         int(text)
         for folder in _cgroups("memory", root)
         for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := _read(folder / name).strip()).isdecimal()
+        if (text := text_of(folder / name).strip()).isdecimal()
     ]
     # Version 1 writes a number larger than any memory where there is no limit.
     below = [each for each in limits if total is None or each < int(total.split()[0]) * 1024]
@@ -166,10 +168,10 @@ def _free_in(folder: Path, otherwise: int) -> int:
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        limit, used = _read(folder / limit_file).strip(), _read(folder / used_file).strip()
+        limit, used = text_of(folder / limit_file).strip(), text_of(folder / used_file).strip()
         if limit.isdecimal() and used.isdecimal():
             # The page cache of files counts as used, but it is freed when memory is needed.
-            stat = _read(folder / "memory.stat")
+            stat = text_of(folder / "memory.stat")
             cached = re.search(rf"^{cached_field} (\d+)$", stat, re.MULTILINE)
             return int(limit) - int(used) + (int(cached[1]) if cached else 0)
     return otherwise
@@ -182,7 +184,7 @@ def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:
     without a driver has its GPUs on the PCI bus, and WSL2 has one device for all GPUs.
     """
     models = [
-        _field(_read(info), "Model") or _UNKNOWN_MODEL
+        _field(text_of(info), "Model") or _UNKNOWN_MODEL
         for info in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
     ]
     if models:
@@ -195,8 +197,8 @@ def nvidia_devices(root: Path = Path("/")) -> tuple[str, ...]:
 def _nvidia_on_pci(root: Path) -> int:
     """The number of display and 3D controllers with NVIDIA's vendor number."""
     return sum(
-        _read(device / "vendor").strip() == "0x10de"
-        and _read(device / "class").startswith(("0x0300", "0x0302"))
+        text_of(device / "vendor").strip() == "0x10de"
+        and text_of(device / "class").startswith(("0x0300", "0x0302"))
         for device in root.glob("sys/bus/pci/devices/*")
     )
 
@@ -220,7 +222,7 @@ def _instance() -> str | None:
     exists only inside their machines, so it is asked only if the firmware names them.
     """
     dmi = Path("/sys/class/dmi/id")
-    vendor, product = _read(dmi / "sys_vendor").strip(), _read(dmi / "product_name").strip()
+    vendor, product = text_of(dmi / "sys_vendor").strip(), text_of(dmi / "product_name").strip()
     if vendor == "Amazon EC2" and re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", product):
         return product
     if vendor == "Google" or product == "Google Compute Engine":
@@ -245,29 +247,25 @@ def _ask(url: str, headers: dict[str, str]) -> str:
         return ""
 
 
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
 def _field(text: str, name: str) -> str | None:
     """The first value of `name : value` in a table of the kernel."""
     match = re.search(rf"^{re.escape(name)}\s*:\s*(.*?)\s*$", text, re.MULTILINE)
     return match[1] if match else None
 
 
-def busy_core_seconds(lines: Iterable[str] | None = None) -> float | None:
-    """Core-seconds that all processes of the machine have used since it started.
+def busy_core_seconds(
+    cores: Collection[int] | None = None, lines: Iterable[str] | None = None
+) -> float | None:
+    """Core-seconds that all processes have used on these cores since the machine started.
 
-    None if unknown. Steal time is included: a core that the hypervisor gave to another machine was
-    not free for the measurement either.
+    None for `cores`: on all of them. Returns None if it is unknown. Steal time is included: a core
+    that the hypervisor gave to another machine was not free for the measurement either.
     """
-    for line in lines if lines is not None else _read("/proc/stat").splitlines():
+    wanted = {"cpu"} if cores is None else {f"cpu{core}" for core in cores}
+    found = []
+    for line in lines if lines is not None else text_of("/proc/stat").splitlines():
         name, *ticks = line.split()
-        if name == "cpu":
+        if name in wanted:
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
-            total = user + nice + system + irq + softirq + steal
-            return total / os.sysconf("SC_CLK_TCK")
-    return None
+            found.append(user + nice + system + irq + softirq + steal)
+    return sum(found) / os.sysconf("SC_CLK_TCK") if len(found) == len(wanted) else None

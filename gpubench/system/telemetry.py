@@ -2,7 +2,7 @@
 
 NVML is NVIDIA's library behind nvidia-smi. It is read a few times a second, outside of the measured
 path. Figures that a GPU, its driver or a container does not report are None. An error here never
-ends a measurement.
+ends a measurement. The same thread reads the energy counters of the CPU: see gpubench.system.rapl.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from gpubench.system.gpus import Gpu
+from gpubench.system.rapl import Package
 
 # Often enough to show the clocks in a window of seconds, and seldom enough not to disturb it: the
 # measurement uses the same driver.
@@ -100,7 +102,7 @@ class Reading:
     memory_clock_mhz: int | None = None
     clock_events: int | None = None  # bits of CLOCK_EVENTS
     power_w: float | None = None  # from Ampere on (except GA100) the mean of the last second
-    energy_j: float | None = None  # since the driver was loaded
+    energy_j: float | None = None  # since the driver was loaded; of a package, since any moment
     temperature_c: int | None = None
     utilization_percent: int | None = None
     memory_used_bytes: int | None = None
@@ -108,7 +110,8 @@ class Reading:
     process_memory_bytes: int | None = None  # of this process
 
 
-Readings = Mapping[str, Sequence[Reading]]  # by device, "cuda:0"; empty if NVML is absent
+# By device, "cuda:0" or "package-0". A GPU is missing if NVML is absent.
+Readings = Mapping[str, Sequence[Reading]]
 
 
 def load_nvml() -> Nvml | None:
@@ -123,23 +126,30 @@ def load_nvml() -> Nvml | None:
 
 @contextmanager
 def recorded(
-    gpus: Sequence[Gpu], nvml: Nvml | None = None, period_s: float = PERIOD_S
+    gpus: Sequence[Gpu],
+    nvml: Nvml | None = None,
+    period_s: float = PERIOD_S,
+    packages: Sequence[Package] = (),
 ) -> Iterator[Readings]:
-    """Read the state of `gpus` at the beginning of the block, at its end, and in between.
+    """Read the state of `gpus`, and the energy of CPU `packages`, while the block runs.
 
-    Readings are added while the block runs. Tests give `nvml`; by default it is loaded.
+    It reads at the beginning of the block, at its end, and in between. Readings are added while the
+    block runs. Tests give `nvml`; by default it is loaded.
     """
-    readings: dict[str, list[Reading]] = {}
     nvml = (nvml or load_nvml()) if gpus else None
-    if nvml is None:
+    sensors: dict[str, Callable[[], Reading]] = {
+        package.name: partial(_read_package, package) for package in packages
+    }
+    if nvml is not None:
+        sensors |= {gpu.device: find(nvml, gpu).read for gpu in gpus}
+    readings: dict[str, list[Reading]] = {name: [] for name in sensors}
+    if not sensors:
         yield readings
         return
-    sensors = [(gpu.device, find(nvml, gpu)) for gpu in gpus]
-    readings.update({device: [] for device, _ in sensors})
 
     def read_all() -> None:
-        for device, sensor in sensors:
-            readings[device].append(sensor.read())
+        for name, read in sensors.items():
+            readings[name].append(read())
 
     is_over = threading.Event()
 
@@ -158,6 +168,10 @@ def recorded(
         if not thread.is_alive():
             read_all()
             _ask(nvml, lambda library: library.nvmlShutdown())
+
+
+def _read_package(package: Package) -> Reading:
+    return Reading(time_ns=time.monotonic_ns(), energy_j=package.energy_j())
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ TEXTS = (
     *("/dev/null", "/dev/zero", "pipe", "socket", ".", "..", "/", "link", "file", "/proc/self/mem"),
     *("zip://x", "ftp://h/x", "reference://x", "file://", "file://x", "s3://", "://", "memory://"),
     *("1ms", "0s", "-1s", "1e400s", "8:2ms", "8:", ":", "5:1", "9" * 30 + ":1ms", "10s", "1us"),
+    *("0-1", "0+1", "1-0", "0-99999", "60C", "9C"),
     *("poisson", "poisson:3", "constant", "burst:0", "burst:2", "trace:", "trace:pipe", "trace:t"),
     *("planted:f", "planted.py:f", "m.pt", "m.plan", "m.onnx", "hub:a/b", "file/", "synthetic"),
     *("resnet50", "bert-base", "reset50", "eager", "torchscript", "onnxruntime", "tensorrt", "fp8"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from factories import a_machine
 
+from gpubench.cells import refuse
 from gpubench.cells.devices import native_precision
 from gpubench.cells.resolve import resolve
 from gpubench.errors import InputError
@@ -341,3 +342,34 @@ def test_a_pipe_is_refused_and_not_read(
     os.mkfifo("pipe.pth")
     with pytest.raises(InputError, match=r"pipe.\w+ is not a regular file; give a"):
         resolve(make_spec(settings), a_machine())
+
+
+def test_the_cores_of_a_cell_decide_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refuse, "usable_now", lambda: frozenset(range(8)))
+    machine = a_machine(cores=8)
+    assert resolved(machine, cpus="0-3").threads == 4
+    assert resolved(machine, cpus="0-3", workers=2).threads == 2
+    assert resolved(machine, cpus="0-1", threads=1).threads == 1
+    quota = a_machine(cores=2)  # a container that may use two cores, on any of eight
+    assert resolved(quota, cpus="0-3").threads == 2
+    assert resolved(machine, cpus="2,0").cpus == (0, 2)
+    assert resolved(machine).cpus is None
+
+
+def test_cores_that_this_process_may_not_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refuse, "usable_now", lambda: frozenset({0, 1, 4}))
+    with pytest.raises(InputError) as refused:
+        resolved(a_machine(cores=3), cpus="0-3")
+    assert str(refused.value) == (
+        "--cpus 0-3: this process may not run on 2-3, only on 0-1,4; choose from these"
+    )
+
+
+def test_a_temperature_that_nobody_can_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refuse, "thermometer", lambda devices: None)
+    with pytest.raises(InputError, match="--cool-to 60C: no temperature of the CPU can be read"):
+        resolved(a_machine(), cool_to="60C")
+    with pytest.raises(InputError, match="--cool-to: the temperature of the server cannot be read"):
+        resolved(
+            a_machine(), cool_to="60C", model="kserve:m", server="grpc://h:1", input_shape="3x2"
+        )

@@ -20,6 +20,7 @@ from gpubench.pricing.cost import (
     reprice,
     usd_per_million,
 )
+from gpubench.spec.spec import Spec
 
 TWO_CORES = Hardware(instance=None, accelerators=(), accelerators_used=0, cores=2)
 positive = st.floats(1e-6, 1e9)
@@ -258,3 +259,16 @@ def test_an_old_result_is_priced_again_and_otherwise_unchanged() -> None:
     again = reprice(measured, ("c7a.4xlarge",), None)
     assert [cost.instance for cost in again.costs] == ["c7a.4xlarge"]
     assert [cost.instance for cost in measured.costs] == ["c7i.xlarge"]
+
+
+def test_a_cell_on_some_cores_is_priced_with_all_of_them_and_marked() -> None:
+    spec = Spec(model="resnet50", device="cpu", cpus="0-1")
+    machine = result(machine={"cpu": "c", "cores": 4, "instance": "c7i.xlarge"}).environment
+    hardware = measured_hardware(spec, machine)
+    [listed, by_hand] = price(10.0, None, hardware, ["c7i.xlarge"], usd_per_hour=0.1785)
+    assert listed.usd_per_million == by_hand.usd_per_million == usd_per_million(0.1785, 10.0)
+    assert (listed.measured_here, listed.extrapolated) == (True, False)
+    assert listed.hardware_note == by_hand.hardware_note == "2 of 4 cores used"
+    every_core = measured_hardware(spec.model_copy(update={"cpus": "0-3"}), machine)
+    [cost] = price(10.0, None, every_core, ["c7i.xlarge"])
+    assert cost.hardware_note is None

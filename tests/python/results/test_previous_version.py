@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import pytest
 
 import gpubench
+from gpubench.cells import refuse
 from gpubench.cells.resolve import resolve
 from gpubench.cli.program import main
 from gpubench.engines import refusals
@@ -109,6 +110,8 @@ def test_settings_have_the_key_that_they_had(
     monkeypatch.setattr(packages, "missing", lambda *names: None)
     monkeypatch.setattr(tensorrt, "refusal", lambda spec: None)
     monkeypatch.setattr(refusals, "describe", lambda server, model: Mock(max_batch=None))
+    monkeypatch.setattr(refuse, "usable_now", lambda: frozenset(range(4)))
+    monkeypatch.setattr(refuse, "thermometer", lambda devices: Mock())
     assert machine.identity == MACHINES[number]["identity"]
     assert resolve(make_spec(cell["settings"]), machine).spec.key(machine.identity) == cell["key"]
 

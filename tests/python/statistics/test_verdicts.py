@@ -16,6 +16,7 @@ from gpubench.measure.loads import offered_load
 from gpubench.results.result import (
     Accuracy,
     AccuracyData,
+    Cooling,
     InputRepetition,
     Lag,
     Numerics,
@@ -96,12 +97,20 @@ def test_a_cell_without_problems_is_valid() -> None:
         busy_cores=1.9,
         cpu_threads=2,
         cores=2,
+        cooling=cooled(to_c=60.0),
         throttled_share=0.0,
         other_gpu_processes=0,
         numerics=Numerics(cosine=0.9999),
     )
     verdict = judge(healthy(), everything_seen)
     assert (verdict.status, verdict.reasons) == ("valid", [])
+
+
+def cooled(to_c: float) -> Cooling:
+    """--cool-to 60C."""
+    return Cooling(
+        sensor="coretemp", limit_c=60.0, first_c=80.0, temperature_c=to_c, waited_seconds=600.0
+    )
 
 
 def test_a_short_forward_pass_may_leave_threads_idle() -> None:
@@ -178,6 +187,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "cpu-busy": (lambda a: a, Evidence(other_busy_cores=0.3, cores=2)),
     "server-shared": (lambda a: a, Evidence(server=served(counted=12, sent=10))),
     "client-bound": (lambda a: a, Evidence(server=served(client_cores=0.9))),
+    "not-cooled": (lambda a: a, Evidence(cooling=cooled(to_c=61.0))),
     "gpu-shared": (lambda a: a, Evidence(other_gpu_processes=1)),
     "gpu-throttled": (lambda a: a, Evidence(throttled_share=0.2)),
     "inputs-cached": (

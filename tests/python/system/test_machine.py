@@ -187,13 +187,20 @@ def test_wsl2_has_an_nvidia_device_if_its_driver_is_installed(tmp_path: Path, li
 def test_busy_time_counts_everything_except_idle_time() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     line = f"cpu  {ticks} {ticks} {ticks} {5 * ticks} {7 * ticks} {ticks} {ticks} {ticks} 0 0"
-    assert busy_core_seconds([line]) == pytest.approx(6.0)
-    assert busy_core_seconds(["intr 5"]) is None
+    assert busy_core_seconds(lines=[line]) == pytest.approx(6.0)
+    assert busy_core_seconds(lines=["intr 5"]) is None
+
+
+def test_busy_time_of_some_cores_does_not_count_the_others() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    lines = [f"cpu{core} {core * ticks} 0 0 0 0 0 0 0 0 0" for core in (1, 2, 12)]
+    assert busy_core_seconds({1, 12}, lines) == pytest.approx(13.0)
+    assert busy_core_seconds({1, 3}, lines) is None  # a container may show other cores
 
 
 def test_the_instance_is_what_the_firmware_says(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = {"sys_vendor": "Amazon EC2\n", "product_name": "g5.4xlarge\n"}
-    monkeypatch.setattr(machine, "_read", lambda path: tables.get(Path(path).name, ""))
+    monkeypatch.setattr(machine, "text_of", lambda path: tables.get(Path(path).name, ""))
     assert machine._instance() == "g5.4xlarge"
     tables["product_name"] = "HVM domU"  # older instances name their hypervisor instead
     assert machine._instance() is None
@@ -208,7 +215,7 @@ def test_a_cloud_is_asked_only_if_the_firmware_names_it(monkeypatch: pytest.Monk
         asked.append(url)
         return next((answer for host, answer in answers.items() if host in url), "Standard_F16s_v2")
 
-    monkeypatch.setattr(machine, "_read", lambda path: tables.get(Path(path).name, ""))
+    monkeypatch.setattr(machine, "text_of", lambda path: tables.get(Path(path).name, ""))
     monkeypatch.setattr(machine, "_ask", ask)
     assert machine._instance() == "g2-standard-4"
     tables["sys_vendor"] = tables["product_name"] = "Microsoft Corporation\n"
