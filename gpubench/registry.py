@@ -79,7 +79,7 @@ _OWN: dict[str, ModelEntry] = {
         has_weights=True,
         has_dims=True,
         takes_inputs_file=True,
-        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx", "kserve"),
+        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx", "openvino", "kserve"),
         checks="gpubench.models.onnx_requests",
     ),
     r"(?i:.+\.plan)": ModelEntry(
@@ -168,5 +168,11 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         sparse_precisions=("fp16", "bf16", "int8"),
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
+    "openvino": RuntimeEntry(
+        "gpubench.engines.openvino.engine",
+        compiled_for_workers=True,
+        built_for_batches=True,
+        accelerators=("igpu", "npu"),
+    ),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),
 }
