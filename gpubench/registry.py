@@ -137,6 +137,8 @@ class RuntimeEntry:
     sparse_precisions: tuple[str, ...] = ()
     # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
     run_on_gpus: bool = False
+    # Precisions in which it executes an fp32 ONNX file, besides tf32, int8 and fp8.
+    of_fp32_files: tuple[str, ...] = ()
     # Its own names of accelerators that are no NVIDIA GPUs, such as "tpu", for --device. Its file
     # finds out whether the machine has them.
     accelerators: tuple[str, ...] = ()
@@ -172,6 +174,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         "gpubench.engines.openvino.engine",
         compiled_for_workers=True,
         built_for_batches=True,
+        of_fp32_files=("bf16", "fp16"),
         accelerators=("igpu", "npu"),
     ),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),

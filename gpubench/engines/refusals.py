@@ -7,11 +7,13 @@ Importing torch takes seconds, and a refusal should come at once. `on_cpu` is ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpubench.engines.openvino import devices
 from gpubench.engines.tensorrt.library import LIBRARIES
 from gpubench.errors import InputError
+from gpubench.models.onnx_signature import read_signature
 from gpubench.registry import model_entry
 from gpubench.serving import client
 from gpubench.serving.describe import describe
@@ -108,6 +110,13 @@ def of_openvino(cell: Cell) -> str | None:
         return (
             f"OpenVINO finds no {cell.device} on this machine, only {', '.join(devices.found())}; "
             "install its driver, or choose --device cpu"
+        )
+    if cell.model.lower().endswith(".onnx") and (
+        read_signature(Path(cell.model)).precision not in {"fp32", "int8"}
+    ):
+        return (
+            "it takes ONNX files in fp32 and int8, and converts them to other precisions; give the "
+            "model in fp32, or choose --runtime onnxruntime"
         )
     if cell.device == "npu" and cell.joins_requests:
         return "an NPU takes batches of one size; remove --dynamic-batch"

@@ -29,7 +29,7 @@ import torch
 from gpubench.engines import refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.openvino import devices, network
-from gpubench.errors import GpubenchError
+from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded
 from gpubench.models.local_files import onnx_data
 from gpubench.models.onnx_file import OnnxFile
@@ -90,7 +90,7 @@ class _Compiled:
         except Exception as error:  # OpenVINO raises RuntimeError, and others for a damaged file
             raise GpubenchError(
                 f"openvino cannot run {cell.model} in {cell.precision} on {device} "
-                f"({network.reason(error)}); use --runtime torchscript or onnxruntime"
+                f"({reason_of(error)}); use --runtime torchscript or onnxruntime"
             ) from error
         _refuse_other_properties(self._compiled, asked, cell)
         self._has_fixed_shapes = all(

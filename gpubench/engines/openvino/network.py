@@ -130,21 +130,14 @@ class _TorchSource:
 
         is_module = isinstance(self.program, torch.nn.Module)
         try:
-            network = openvino.convert_model(
+            return openvino.convert_model(
                 self.program, example_input=self.example if is_module else None
             )
         except Exception as error:  # OpenVINO's exceptions, and those of tracing the module
             raise GpubenchError(
-                f"{cell.model} cannot be converted by OpenVINO ({reason(error)}); use --runtime "
+                f"{cell.model} cannot be converted by OpenVINO ({reason_of(error)}); use --runtime "
                 "torchscript or eager"
             ) from error
-        if len(network.inputs) != len(self.example):
-            raise GpubenchError(
-                f"{cell.model} cannot be converted by OpenVINO (it has {len(self.example)} inputs, "
-                f"and the network {len(network.inputs)}, since it does not use the others); use "
-                "--runtime torchscript or eager"
-            )
-        return network
 
 
 def _source(model: LoadedModel, cell: Cell) -> _OnnxSource | _TorchSource:
@@ -188,26 +181,13 @@ def _quantised(network: Any, model: LoadedModel, cell: Cell) -> Any:
         )
     except Exception as error:  # the exceptions of nncf and of openvino have no common base class
         raise GpubenchError(
-            f"{cell.model} cannot be quantised by NNCF ({reason(error)}); use --precision fp32"
+            f"{cell.model} cannot be quantised by NNCF ({reason_of(error)}); use --precision fp32"
         ) from error
 
 
 def _reduces_range(cell: Cell) -> bool:
     """Whether weights get 7 bits: see gpubench.engines.onnx.quantise.reduces_range."""
     return cell.computes_on_cpu and quantise.reduces_range(this_machine().cpu_flags)
-
-
-def reason(error: Exception) -> str:
-    """One line with the reason of an error of OpenVINO.
-
-    The lines before it name the places in OpenVINO's source code.
-    """
-    lines = [line for line in str(error).splitlines() if not _is_place(line.strip())]
-    return reason_of(type(error)("\n".join(lines))) if lines else reason_of(error)
-
-
-def _is_place(line: str) -> bool:
-    return not line or line.startswith(("Exception from", "Check '"))
 
 
 @contextmanager
