@@ -27,7 +27,7 @@ from common import print_table
 
 from gpubench.cells.resolve import resolve
 from gpubench.engines.openvino import network
-from gpubench.engines.openvino.engine import _properties
+from gpubench.engines.openvino.engine import compile_properties
 from gpubench.measure.engine import Prepared, prepare
 from gpubench.measure.executors import torch_executors
 from gpubench.measure.run import measured_run
@@ -96,7 +96,7 @@ def contest(
     read.reshape(dict(enumerate(shapes)))
     xml = folder / f"{model}-{precision}.xml"
     openvino.save_model(read, xml, compress_to_fp16=False)
-    properties = _properties(cell)
+    properties = compile_properties(cell)
     config = folder / "config.json"
     config.write_text(
         json.dumps({"CPU": {"ENABLE_HYPER_THREADING": properties["ENABLE_HYPER_THREADING"]}})

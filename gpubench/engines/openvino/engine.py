@@ -81,7 +81,7 @@ class _Compiled:
     def __init__(self, path: Path, model: LoadedModel, cell: Cell) -> None:
         device = devices.name_of(cell)
         assert device is not None  # `refusal` has looked for it
-        asked = _properties(cell)
+        asked = compile_properties(cell)
         try:
             # The network reads its weights from the memory that _memory holds.
             read, self._memory = network.read(path)
@@ -143,7 +143,8 @@ def _shapes(model: LoadedModel, cell: Cell) -> dict[int, Any]:
     return shapes
 
 
-def _properties(cell: Cell) -> dict[str, object]:
+def compile_properties(cell: Cell) -> dict[str, object]:
+    """The properties of OpenVINO with which the network of a cell is compiled."""
     import openvino
 
     rest_of_int8 = "f32" if cell.computes_on_cpu else "f16"

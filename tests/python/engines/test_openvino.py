@@ -147,7 +147,7 @@ def test_each_worker_has_a_stream_with_its_threads(monkeypatch: pytest.MonkeyPat
     ((device, properties),) = core.compiled
     assert (device, properties["NUM_STREAMS"]) == ("CPU", 1)
     cell = another(small_cell("resnet", "openvino", workers=2), threads=3)
-    asked = openvino_engine._properties(cell)
+    asked = openvino_engine.compile_properties(cell)
     assert (asked["NUM_STREAMS"], asked["INFERENCE_NUM_THREADS"]) == (2, 6)
 
 
