@@ -137,7 +137,7 @@ def _shapes(model: LoadedModel, cell: Cell) -> dict[int, Any]:
     shapes = {}
     for number, tensor in enumerate(request):
         dims: list[Any] = list(tensor.shape)
-        if cell.joins_requests:
+        if cell.joins_requests and dims:
             dims[0] = openvino.Dimension(1, cell.batch_limits.samples)
         shapes[number] = openvino.PartialShape(dims)
     return shapes

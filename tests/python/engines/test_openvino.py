@@ -211,6 +211,11 @@ class Branch(torch.nn.Module):
         return x + 1, (x > 0)
 
 
+class Same(torch.nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+        return x, y.reshape(-1), x + y
+
+
 class Positive(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> Tensors:
         return torch.nonzero(x > 0), y.double(), y.half(), y.sum()
@@ -232,8 +237,11 @@ def traced(module: torch.nn.Module) -> torch.nn.Module:
         return script
 
 
-def test_outputs_may_have_any_format_and_shapes_that_depend_on_the_data() -> None:
-    model = LoadedModel(Positive(), "", numbers)
+@pytest.mark.parametrize("module", [Same(), Positive()])
+def test_outputs_may_be_inputs_and_have_any_format_and_shapes_that_depend_on_the_data(
+    module: torch.nn.Module,
+) -> None:
+    model = LoadedModel(module, "", numbers)
     engine = build(model, small_cell("resnet", "openvino", batch=2))
     with engine.thread_modes():
         for seed in range(3):
