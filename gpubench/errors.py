@@ -14,6 +14,9 @@ _SHORT_LIST = 16  # names that an error lists although it also proposes one
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
 
+# Lines before the reason in the errors of OpenVINO: places in its source code.
+_OPENVINO = re.compile(r"Exception from src/|Check '.*' failed at src/|FrontEnd API failed")
+
 _ONNXRUNTIME = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: |(?=Non-zero status code returned)"
 )
@@ -64,8 +67,9 @@ def reason_in(text: str) -> str:
     """One line with the reason of an error whose message is `text`.
 
     Libraries put the reason at different positions. TorchScript puts it last, after a traceback.
-    ONNX Runtime puts it after its status code, and partly in the next lines. torch's loader of
-    weights puts it in the line after a colon. All others put it in the first line.
+    ONNX Runtime puts it after its status code, and partly in the next lines. OpenVINO puts it after
+    places in its source code. torch's loader of weights puts it in the line after a colon. All
+    others put it in the first line.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     if _ONNXRUNTIME.search(lines[0]):
@@ -73,6 +77,8 @@ def reason_in(text: str) -> str:
     elif "in the TorchScript interpreter" in lines[0]:
         raised = [found["reason"] for line in lines if (found := _RAISED.fullmatch(line))]
         reason = raised[-1] if raised else lines[-1]
+    elif _OPENVINO.match(lines[0]):
+        reason = _of_openvino(lines)
     elif lines[0].endswith(":") and len(lines) > 1:
         reason = f"{lines[0]} {lines[1]}"
     else:
@@ -85,6 +91,13 @@ def _of_onnxruntime(lines: list[str]) -> str:
     if found := _STATUS.search(text):
         text = f"{_SOURCE.sub('', found['text'])} (in a {found['node']} node)"
     return text.removesuffix(" Please fix either the inputs/outputs or the model.")
+
+
+def _of_openvino(lines: list[str]) -> str:
+    """The operators that it does not have, or the first line that is no place in its code."""
+    missing = [line for line in lines if line.startswith("-- No conversion rule")]
+    reasons = [line for line in lines if not _OPENVINO.match(line)]
+    return (missing or reasons or lines)[0].removeprefix("-- ")
 
 
 def _text(error: BaseException) -> str:

@@ -79,7 +79,7 @@ _OWN: dict[str, ModelEntry] = {
         has_weights=True,
         has_dims=True,
         takes_inputs_file=True,
-        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx", "kserve"),
+        runtimes=("onnxruntime", "tensorrt", "tensorrt-rtx", "openvino", "kserve"),
         checks="gpubench.models.onnx_requests",
     ),
     r"(?i:.+\.plan)": ModelEntry(
@@ -139,6 +139,8 @@ class RuntimeEntry:
     sparse_precisions: tuple[str, ...] = ()
     # The developers of gpubench have run it on a real GPU: docs/cuda.md says on which.
     run_on_gpus: bool = False
+    # Precisions in which it executes an fp32 ONNX file, besides tf32, int8 and fp8.
+    of_fp32_files: tuple[str, ...] = ()
     # Its own names of accelerators that are no NVIDIA GPUs, such as "tpu", for --device. Its file
     # finds out whether the machine has them.
     accelerators: tuple[str, ...] = ()
@@ -170,6 +172,13 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         sparse_precisions=("fp16", "bf16", "int8"),
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
+    "openvino": RuntimeEntry(
+        "gpubench.engines.openvino.engine",
+        compiled_for_workers=True,
+        built_for_batches=True,
+        of_fp32_files=("bf16", "fp16"),
+        accelerators=("igpu", "npu"),
+    ),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),
     "neuron": RuntimeEntry("gpubench.engines.neuron", accelerators=("neuron",)),
     # Its pool of CPU threads is that of all workers.

@@ -21,17 +21,19 @@ _NO_PROGRESS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 # are not there): what matters to a measurement comes as an error.
 _REMARKING = (
     "huggingface_hub",
+    "nncf",
     "onnx",
     "onnx_ir",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "torch.onnx",
     "torch.utils._pytree",
     "torch.utils.cpp_extension",
     "torchao",
     "transformers",
 )
-_WARNING = r"(huggingface_hub|onnx\w*|torch\w*|transformers)(\.|$)"
+_WARNING = r"(huggingface_hub|nncf|onnx\w*|openvino|torch\w*|transformers)(\.|$)"
 
 
 @contextmanager

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpubench.engines.openvino import devices
 from gpubench.engines.tensorrt.library import LIBRARIES
 from gpubench.errors import InputError
+from gpubench.models.onnx_signature import read_signature
 from gpubench.registry import is_function, model_entry
 from gpubench.serving import client
 from gpubench.serving.describe import describe
 from gpubench.system import packages
+from gpubench.system.machine import this_machine
 from gpubench.system.neuron_devices import neuron_devices
 
 if TYPE_CHECKING:
@@ -99,6 +103,35 @@ def _of_onnxruntime(cell: Cell) -> str | None:
     if cell.model.lower().endswith(".onnx"):  # the file determines the precision
         return None
     return of_precision(cell, "fp32", "int8")
+
+
+def of_openvino(cell: Cell) -> str | None:
+    quantiser = ("nncf",) if cell.precision == "int8" else ()
+    if reason := packages.missing("openvino", "openvino", *quantiser):
+        return reason
+    name = devices.name_of(cell)
+    if name is None:
+        return (
+            f"OpenVINO finds no {cell.device} on this machine, only {', '.join(devices.found())}; "
+            "install its driver, or choose --device cpu"
+        )
+    if cell.model.lower().endswith(".onnx") and (
+        read_signature(Path(cell.model)).precision not in {"fp32", "int8"}
+    ):
+        return (
+            "it takes ONNX files in fp32 and int8, and converts them to other precisions; give the "
+            "model in fp32, or choose --runtime onnxruntime"
+        )
+    if cell.device == "npu" and cell.joins_requests:
+        return "an NPU takes batches of one size; remove --dynamic-batch"
+    threads, cores = cell.workers * cell.threads, this_machine().cores
+    if cell.computes_on_cpu and threads > cores:
+        return (
+            f"it uses at most one thread for each of the {cores} cores, and not {threads} "
+            f"({cell.workers} workers with {cell.threads} threads each); lower --workers or "
+            "--threads"
+        )
+    return of_precision(cell, *devices.precisions(name))
 
 
 def of_tensorrt_on_cpu(cell: Cell) -> str:
@@ -212,6 +245,7 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "onnxruntime": _of_onnxruntime,
     "tensorrt": of_tensorrt_on_cpu,
     "tensorrt-rtx": of_tensorrt_on_cpu,
+    "openvino": of_openvino,
     "kserve": of_kserve,
     "jax": of_jax,
     "neuron": of_neuron,

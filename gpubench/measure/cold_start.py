@@ -49,6 +49,7 @@ _LIBRARIES = {
     "neuron": ("torch_neuronx",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
+    "openvino": ("openvino",),
 }
 # Runtimes that execute the modules of torch. They move the module to its device before they build;
 # the others do it while they build.

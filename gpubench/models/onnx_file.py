@@ -1,4 +1,4 @@
-"""A user's ONNX file: FILE.onnx, run by ONNX Runtime or built into a TensorRT engine."""
+"""A user's ONNX file, run by ONNX Runtime or OpenVINO, or built into a TensorRT engine."""
 
 from __future__ import annotations
 

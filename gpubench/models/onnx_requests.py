@@ -44,7 +44,8 @@ def refusal(cell: Cell) -> str | None:
     signature = read_signature(Path(cell.model))
     allowed = {signature.precision}
     if signature.precision == "fp32":
-        allowed |= {"tf32", "int8", "fp8"}  # the runtimes make these from fp32
+        # The runtimes make these from fp32.
+        allowed |= {"tf32", "int8", "fp8", *cell.runtime_entry.of_fp32_files}
     if cell.precision not in allowed and cell.server is None:  # a server converts as it likes
         return (
             f"--precision {cell.precision}: {cell.model} computes in {signature.precision} and is "

@@ -29,7 +29,7 @@ from gpubench.statistics import analyse
 from gpubench.statistics.verdicts import outputs_differ
 from gpubench.system.machine import Machine, this_machine
 
-PRECISIONS = ("fp32", "amp", "int8")
+PRECISIONS = ("fp32", "amp", "bf16", "int8")
 
 
 @dataclass
@@ -70,19 +70,19 @@ def contenders(model: str, arguments: argparse.Namespace, machine: Machine) -> l
     shared = Shared(keep=True)
     for precision in PRECISIONS:
         for runtime in RUNTIMES:
-            asked = make_spec(
-                {
-                    "model": model,
-                    "runtime": runtime,
-                    "precision": precision,
-                    "batch": arguments.batch,
-                    "requests": arguments.requests,
-                    "warmup": 1,
-                    "device": "cpu",
-                }
-            )
             name = f"{runtime} {precision}"
             try:
+                asked = make_spec(
+                    {
+                        "model": model,
+                        "runtime": runtime,
+                        "precision": precision,
+                        "batch": arguments.batch,
+                        "requests": arguments.requests,
+                        "warmup": 1,
+                        "device": "cpu",
+                    }
+                )
                 cell = resolve(asked, machine)
                 ready.append(Contender(name, cell, prepare(cell, lambda stage: None, shared)))
             except GpubenchError as error:

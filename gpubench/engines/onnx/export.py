@@ -22,7 +22,7 @@ import torch
 from gpubench import cache
 from gpubench.engines import cache_key, program, refusals
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded
+from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded, with_floats
 from gpubench.models.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
@@ -81,23 +81,28 @@ def _exported(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> Network:
     # A copy, since other engines need the module in its original format.
     module = TupleOfTensors(copy.deepcopy(model.module).to("cpu", dtype)).eval()
     # Two samples: with one sample, exporters assume that the batch is constant.
-    example = tuple(
-        tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for tensor in model.make_inputs(seeded(cell.seed), 2)
-    )
-    with _quietly(), torch.no_grad():
+    example = with_floats(model.make_inputs(seeded(cell.seed), 2), dtype)
+    with quietly(), torch.no_grad():
         try:
-            exported = torch.export.export(
-                module,
-                example,
-                dynamic_shapes=_any_batch(example),
-                prefer_deferred_runtime_asserts_over_guards=True,  # as in torch.onnx.export
-            )
+            exported = exported_program(module, example)
         except Exception:  # torch.onnx.export tries other ways too, and reports the reason
             return Network(None, cache.temporary(".onnx"), module, example)
         content = program.digest_of(exported, torch.device("cpu"))
     path = cache_key.entry("onnx", ".onnx", content, {"recipe": _RECIPE}, PACKAGES)
     return Network(content, path, exported, example)
+
+
+def exported_program(module: torch.nn.Module, example: Tensors) -> torch.export.ExportedProgram:
+    """The program of a module whose batch may vary. `example` holds the inputs of two samples.
+
+    Raises what torch.export raises if the module cannot be exported.
+    """
+    return torch.export.export(
+        module,
+        example,
+        dynamic_shapes=_any_batch(example),
+        prefer_deferred_runtime_asserts_over_guards=True,  # as in torch.onnx.export
+    )
 
 
 def export(model: LoadedModel, cell: Cell, dtype: torch.dtype) -> tuple[Path, bool]:
@@ -117,7 +122,7 @@ def _any_batch(example: Tensors) -> tuple[tuple[dict[int, torch.export.Dim], ...
 def _converted(
     source: torch.export.ExportedProgram | torch.nn.Module, example: Tensors, cell: Cell
 ) -> torch.onnx.ONNXProgram:
-    with _quietly(), torch.no_grad():
+    with quietly(), torch.no_grad():
         try:
             converted = torch.onnx.export(
                 source,
@@ -137,7 +142,7 @@ def _converted(
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Suppress the exporter's messages about versions and deprecations.
 
     It also prints some to stdout, which must contain only the result.

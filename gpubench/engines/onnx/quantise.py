@@ -201,7 +201,8 @@ def _in_one_file(source: Path, folder: Path) -> Path:
     return whole
 
 
-def _calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
+def calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
+    """The generated requests that determine the scales of activations."""
     generator = seeded(cell.seed + 3)  # other samples than those of the output check
     for _ in range(_CALIBRATION_REQUESTS):
         yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
@@ -210,7 +211,7 @@ def _calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
 def calibration_digest(model: LoadedModel, cell: Cell) -> str:
     """A digest of the inputs for calibration. The user's function that makes them may change."""
     digest = hashlib.blake2b(digest_size=16)
-    for request in _calibration_requests(model, cell):
+    for request in calibration_requests(model, cell):
         for number, tensor in enumerate(request):
             add_tensor(digest, str(number), tensor)
     return digest.hexdigest()
@@ -231,7 +232,7 @@ class _Calibration:
                 name: tensor.numpy().astype(dtype)
                 for (name, dtype), tensor in zip(inputs, request, strict=True)
             }
-            for request in _calibration_requests(model, cell)
+            for request in calibration_requests(model, cell)
         )
 
     def get_next(self) -> dict[str, Any] | None:

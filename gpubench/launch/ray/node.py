@@ -44,6 +44,7 @@ _COMPARED = {
     "onnxruntime": "onnxruntime",
     "jax": "jax",
     "torch-neuronx": "torch-neuronx",
+    "openvino": "openvino",
 }
 _OWN_ENVIRONMENT = Path("/proc/self/environ")  # as the process was started with
 

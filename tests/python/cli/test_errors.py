@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -46,6 +47,26 @@ def test_onnx_runtime_says_why_behind_its_status_and_in_further_lines() -> None:
     assert reason.startswith("The input tensor cannot be reshaped")
     assert "in a Reshape node" in reason
     assert "onnxruntime_src" not in reason
+
+
+class NoRule(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = torch.linalg.eigvals(x)
+        return values.real
+
+
+def test_openvino_says_why_after_places_in_its_source_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    monkeypatch.setenv("CI", "true")  # it then reports the conversion to nobody
+    program = torch.export.export(NoRule(), (torch.ones(2, 2),))
+    reason = raised_by(lambda: openvino.convert_model(program))
+    assert reason == "No conversion rule found for operations: aten.linalg_eig.default"
+    (damaged := tmp_path / "net.onnx").write_bytes(b"half a file")
+    reason = raised_by(lambda: openvino.Core().read_model(damaged))
+    assert reason.startswith("Unable to read the model")
 
 
 def test_the_loader_of_weights_says_why_behind_a_colon() -> None:

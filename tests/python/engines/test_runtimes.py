@@ -89,6 +89,10 @@ CASES = [
     ("onnxruntime", "fp32", 3),
     ("onnxruntime", "int8", 1),
     ("onnxruntime", "int8", 3),
+    ("openvino", "fp32", 1),
+    ("openvino", "fp32", 3),
+    ("openvino", "int8", 1),
+    ("openvino", "int8", 3),
 ]
 
 
@@ -264,7 +268,7 @@ def test_int8_weights_have_7_bits_where_the_cpu_adds_products_in_16_bits(
     assert (largest <= 64) == reduces
 
 
-@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime"])
+@pytest.mark.parametrize("runtime", ["compile", "aotinductor", "onnxruntime", "openvino"])
 def test_several_workers_run_at_the_same_time_and_get_the_right_outputs(runtime: str) -> None:
     model = SMALL["bert"]()
     cell = small_cell("bert", runtime, workers=2)
@@ -320,7 +324,13 @@ def test_cells_with_other_workers_do_not_share_an_engine_compiled_for_workers() 
 
 @pytest.mark.parametrize(
     ("runtime", "precision"),
-    [("compile", "fp32"), ("compile", "int8"), ("aotinductor", "fp32"), ("onnxruntime", "fp32")],
+    [
+        ("compile", "fp32"),
+        ("compile", "int8"),
+        ("aotinductor", "fp32"),
+        ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
+    ],
 )
 def test_the_workers_of_the_core_can_run_an_engine(
     runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
@@ -356,6 +366,7 @@ def test_an_operator_that_onnx_does_not_have_gives_a_one_line_error_with_the_fix
     [
         ("onnx", "onnxruntime", {"runtime": "onnxruntime"}),
         ("torchao", "torchao", {"runtime": "compile", "precision": "int8"}),
+        ("nncf", "openvino", {"runtime": "openvino", "precision": "int8"}),
     ],
 )
 def test_the_error_names_a_missing_package_and_its_extra(

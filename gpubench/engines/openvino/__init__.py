@@ -1,0 +1,1 @@
+"""The runtime openvino: the device, the network file, and its execution."""
