@@ -86,6 +86,9 @@ class MeasuredFunction:
 
         clock.enter("excluded")  # a server knows its settings
         machine = this_machine()
+        for name in ("cpus", "cool_to"):
+            if getattr(spec, name) is not None:
+                raise InputError(f"{name}: a function has the cores that it is given; remove it")
         cell = resolve(spec, machine)
         if len(cell.devices) > 1:
             raise InputError(f"device {','.join(cell.devices)}: a function has one; name one")

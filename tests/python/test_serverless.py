@@ -259,6 +259,7 @@ def test_in_the_runtime_of_lambda(settings: dict[str, str]) -> None:
         ("/no/such/file.json", "/no/such/file.json cannot be read: No such file"),
         ("/dev/zero", "it is a device; give a regular file"),
         ('{"model": "synthetic"}', "synthetic has no weights and no engine"),
+        ('{"model": "resnet50", "cpus": "0"}', "cpus: a function has the cores that it is given"),
         ('{"model": "/no/such.pt", "allow_code": true}', "/no/such.pt"),
     ],
 )

@@ -191,7 +191,7 @@ def test_a_run_without_energy_says_that_it_has_no_figures_of_electricity(
     run.check_writable()
     run.write(f"{0:016x}", result(10.0, instance="c7i.xlarge"))
     assert cli.main(["report", run.url, "--usd-per-kwh", "0.2"]) == 0
-    assert "no result has energy, which only some GPUs report" in capsys.readouterr().err
+    assert "no result has energy, which only some GPUs and CPUs report" in capsys.readouterr().err
 
 
 def listed(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:

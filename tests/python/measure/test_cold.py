@@ -350,6 +350,37 @@ def test_a_process_whose_model_cannot_be_loaded_tells_why(
     assert "no weights here" in told[-1]["error"]
 
 
+def test_a_start_runs_on_the_cores_of_its_cell_before_anything_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[object] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: happened.append((pid, cores)))
+    monkeypatch.setattr(cold_start, "start", lambda *given, **named: happened.append("start"))
+    with (tmp_path / "lines").open("wb") as lines:
+        task = {"resolve": False, "spec": {}, "list_files": False, "file": lines.fileno()}
+        for cpus in ([0, 2], None):
+            argument = json.dumps({**task, "cpus": cpus})
+            monkeypatch.setattr(sys, "argv", ["cold_child", argument])
+            cold_child._main()
+    assert happened == [(0, [0, 2]), "start", "start"]
+
+
+def test_the_process_of_a_start_is_told_the_cores(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[Any] = []
+    run = measure_cold._run
+
+    def noted(task: Any, variables: dict[str, str]) -> Any:
+        tasks.append(task)
+        return run(task, variables)
+
+    monkeypatch.setattr(measure_cold, "_run", noted)
+    fake()
+    cold(SPEC.model_copy(update={"cpus": "0,2"}), ColdOptions(repeats=1))
+    assert [task.get("cpus") for task in tasks] == [None, (0, 2), (0, 2)]
+
+
 def test_what_a_server_does_not_need_is_no_part_of_a_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -258,3 +258,14 @@ def test_two_machines_are_two_colours_of_a_model() -> None:
         "distilbert · g4dn.4xlarge",
         "bert-base · g4dn.4xlarge",
     }
+
+
+def test_engines_of_clearly_different_size_of_one_model_have_a_table() -> None:
+    mib = 2**20
+    similar = sized(25, runtime="onnxruntime", artifact_bytes=101 * mib)
+    assert size_tables([sized(), similar]) == []
+    small = sized(30, runtime="onnxruntime", precision="int8", artifact_bytes=26 * mib)
+    [table] = size_tables([sized(), small])
+    titles = [column.title for column in table.columns]
+    sizes = [row[titles.index("artifact MiB")].text for row in table.rows]
+    assert sorted(sizes) == ["100", "26.0"]
