@@ -164,6 +164,9 @@ def _window(result: Result) -> str | None:
     return f"{requests} or {duration}" if requests and duration else requests or duration
 
 
+_FROM_FUNCTION = "from the model's function"
+
+
 def weights(result: Result) -> str | None:
     """The origin of a cell's weights, according to its engine, without the seed of random ones.
 
@@ -177,8 +180,16 @@ def weights(result: Result) -> str | None:
     return None if known is not None and known.has_weights else result.spec.weights
 
 
+def _shown_weights(result: Result) -> str | None:
+    """`weights`, without the name of a function that the column of the models has already."""
+    label = weights(result)
+    return _FROM_FUNCTION if label == f"own: {result.spec.model}" else label
+
+
 def _weights_phrase(label: str) -> str:
     """'random weights', 'weights from model.pt', 'pretrained weights from ID'."""
+    if label == _FROM_FUNCTION:
+        return f"weights {label}"
     kind, has_source, source = label.partition(": ")
     if not has_source:
         return f"{label} weights"
@@ -223,7 +234,7 @@ _SETTINGS = (
         lambda r: None if _is_synthetic(r) else r.spec.sparsity,
         lambda value: None if value == "none" else f"{value} sparsity",
     ),
-    Setting("weights", weights, _weights_phrase),
+    Setting("weights", _shown_weights, _weights_phrase),
     Setting("service time", _service, "service time {}".format),
     Setting(
         "sequence length",

@@ -296,7 +296,7 @@ def with_weights(weights: str | None, model: str, **settings: Any) -> Result:
     [
         ("resnet50", "random (seed 0)", "random weights"),
         ("resnet50", None, "random weights"),
-        ("m.py:make", "own: m.py:make", "weights from m.py:make"),
+        ("m.py:make", "own: m.py:make", "weights from the model's function"),
         ("m.onnx", "local: m.onnx", "weights from m.onnx"),
         ("folder/", "pretrained: folder/", "pretrained weights from folder/"),
         ("folder/", "random (seed 0)", "random weights"),
@@ -321,8 +321,8 @@ def test_different_weights_are_a_column_and_unknown_ones_are_not_guessed() -> No
     rows = {
         line.split()[0]: line for line in text.splitlines() if "make" in line or "resnet" in line
     }
-    assert "own: m.py:make" in rows["m.py:make"]
-    assert "own: n.py:make" in rows["n.py:make"]
+    assert "from the model's function" in rows["m.py:make"]
+    assert "from the model's function" in rows["n.py:make"]
     assert "random" in rows["resnet50"]
     assert "random" not in rows["o.py:make"]
     assert "random weights" not in text
