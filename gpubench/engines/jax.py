@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from gpubench.engines import precision, refusals, weights_bytes
 from gpubench.engines.base import Engine
@@ -87,7 +88,8 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     host = torch.device(cell.device if device.platform == "gpu" else "cpu")
     example = with_floats(model.make_inputs(seeded(cell.seed), cell.batch), dtype)
     arrays = [jax.device_put(jax.dlpack.from_dlpack(each), device) for each in example]
-    cached, found_before = jax.config.jax_compilation_cache_dir, _events[_FOUND_IN_CACHE]
+    found_before = _events[_FOUND_IN_CACHE]
+    cache_folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
 
     @contextmanager
     def thread_modes() -> Iterator[None]:
@@ -97,7 +99,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
 
     with thread_modes():
         function.compile(arrays)
-    from_cache = _events[_FOUND_IN_CACHE] > found_before if cached else None
+    from_cache = _events[_FOUND_IN_CACHE] > found_before if cache_folder else None
 
     def forward(*inputs: torch.Tensor) -> Tensors:
         arrays: Any = [jax.dlpack.from_dlpack(tensor) for tensor in inputs]
@@ -114,7 +116,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
             raise
         if host.type == "cpu":
             return as_tensors(outputs)
-        return tuple(torch.from_dlpack(output) for output in jax.tree.leaves(outputs))
+        return tuple(from_dlpack(output) for output in jax.tree.leaves(outputs))
 
     return Engine(
         forward=forward,

@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from gpubench.errors import GpubenchError
 from gpubench.models.base import Tensors
@@ -39,7 +40,7 @@ def as_tensor(value: object) -> torch.Tensor:
         return value
     try:
         on_cpu = jax.device_put(value, jax.local_devices(backend="cpu")[0])
-        return torch.from_dlpack(on_cpu)
+        return from_dlpack(on_cpu)
     except (TypeError, RuntimeError, BufferError) as error:
         raise GpubenchError(
             f"a value of type {type(value).__name__} cannot become a tensor; make arrays of "
@@ -167,7 +168,7 @@ def with_tensors(make: Callable[..., object]) -> Callable[..., Any]:
 def _is_weight(leaf: object) -> bool:
     """Whether a leaf of a pytree is an array of numbers. Keys of random numbers are none."""
     return hasattr(leaf, "__array__") and not (
-        isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+        isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.extended)
     )
 
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from gpubench.spec.spec import Spec
 from gpubench.statistics.verdicts import outputs_differ
 
 jax = pytest.importorskip("jax", reason="pip install '.[jax]'")
+from gpubench.models.jax_function import JaxFunction  # noqa: E402  # it imports jax
 
 EXAMPLE = f"{Path(__file__).parents[3] / 'examples'}/jax_model.py:classifier"
 
@@ -160,6 +162,7 @@ def test_products_of_fp32_matrices_are_not_rounded_on_any_device(functions: str)
     model = load(cell)
     engine = build(model, cell)
     with engine.thread_modes():
+        assert isinstance(model.module, JaxFunction)
         function = model.module.on(jax.devices("cpu")[0])
         program = function.jitted.lower(*function.weights, jax.numpy.ones((2, 8))).as_text()
     assert "HIGHEST" in program
@@ -253,7 +256,7 @@ def test_what_the_function_returns_must_fit_the_runtime(
         load(cell)
 
 
-def in_another_process(code: str, **environment: str) -> object:
+def in_another_process(code: str, **environment: str) -> list[Any]:
     """What `code` prints last, as JSON, in a process in which JAX has not started."""
     paths = os.pathsep.join([*map(str, Path(__file__).parents[:2]), *filter(None, sys.path)])
     done = subprocess.run(
@@ -263,7 +266,8 @@ def in_another_process(code: str, **environment: str) -> object:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    printed: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
 
 
 def test_the_pool_has_the_threads_of_all_workers_and_the_environment_stays() -> None:
@@ -297,7 +301,7 @@ with engine.thread_modes():
 where = str(jax.tree.leaves(model.module.on(runtime._device(cell)).weights)[0].devices())
 print(json.dumps([str(engine.device), numerics.cosine, where]))
 """
-    device, cosine, where = in_another_process(code)  # type: ignore[misc]
+    device, cosine, where = in_another_process(code)
     assert device == "cpu"
     assert cosine == pytest.approx(1, abs=1e-6)
     assert "1" in where

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,7 +22,7 @@ from factories import another
 from small_models import SMALL, make_presets_small, small_cell
 
 import gpubench
-from gpubench.engines import cache_key, refusals
+from gpubench.engines import refusals
 from gpubench.engines.base import Engine, build
 from gpubench.errors import GpubenchError, InputError
 from gpubench.measure.output_check import check
@@ -87,7 +88,7 @@ def neuron(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNeuron:
     for module in (package, ModuleType("neuronxcc")):
         module.__spec__ = ModuleSpec(module.__name__, None)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    load, real_version = torch.jit.load, cache_key.version
+    load, real_version = torch.jit.load, metadata.version
     monkeypatch.setattr(torch.jit, "load", lambda path: fake.load(load, path))
     versions = {"torch-neuronx": "2.9.0.2", "neuronx-cc": "2.22.1"}
     for user in ("cache_key", "neuron"):
