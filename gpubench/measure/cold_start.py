@@ -45,6 +45,7 @@ _LIBRARIES = {
     "distilbert": ("transformers.models.distilbert.modeling_distilbert",),
     "resnet50": ("torchvision.models",),
     "onnxruntime": ("onnxruntime",),
+    "executorch": ("executorch.runtime",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
 }

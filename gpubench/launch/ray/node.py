@@ -42,6 +42,7 @@ _COMPARED = {
     "torchvision": "torchvision",
     "transformers": "transformers",
     "onnxruntime": "onnxruntime",
+    "executorch": "executorch",
 }
 _OWN_ENVIRONMENT = Path("/proc/self/environ")  # as the process was started with
 

@@ -197,7 +197,8 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
 
 
 def test_the_cases_contain_every_runtime_for_cpus() -> None:
-    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve"}  # on GPUs, and on a server
+    # On GPUs, on a server, and in test_executorch.py
+    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve", "executorch"}
     assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - elsewhere
 
 
