@@ -166,6 +166,7 @@ RUNTIMES: dict[str, RuntimeEntry] = {
         "gpubench.engines.aotinductor", compiled_for_workers=True, run_on_gpus=True
     ),
     "onnxruntime": RuntimeEntry("gpubench.engines.onnxruntime", captures_itself=True),
+    "executorch": RuntimeEntry("gpubench.engines.executorch"),
     "tensorrt": RuntimeEntry(
         "gpubench.engines.tensorrt.engine",
         built_for_batches=True,

@@ -285,12 +285,11 @@ def cells(
     raises it if this machine cannot measure a cell and the grid does not say `unavailable: skip`.
     """
     refuse_too_many(grids, max_cells)
-    kind = "cuda" if machine.gpus else "cpu"
     found: dict[Spec, Cell] = {}
     skipped: Counter[str] = Counter()
     for grid in grids:
         valid = expand(grid)  # also checks grids that are not for this machine
-        if grid.only_on not in {None, kind}:
+        if grid.only_on not in {None, machine.kind}:
             continue
         for spec in valid:
             try:

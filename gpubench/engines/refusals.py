@@ -134,6 +134,26 @@ def of_openvino(cell: Cell) -> str | None:
     return of_precision(cell, *devices.precisions(name))
 
 
+def of_executorch(cell: Cell) -> str | None:
+    """Why ExecuTorch cannot execute the cell; None if it can."""
+    quantiser = (INT8_PACKAGE,) if cell.precision == "int8" else ()
+    if reason := packages.missing("executorch", "executorch", *quantiser):
+        return reason
+    if not cell.on_cpu:
+        return "it runs on the CPU, with XNNPACK; measure with --device cpu"
+    if cell.workers > 1:
+        return (
+            f"its Python interface runs one forward pass at a time, so {cell.workers} workers "
+            "would wait for each other; use --workers 1, whose forward pass has all --threads"
+        )
+    if cell.joins_requests:
+        return (
+            "its programs are made for one batch size; remove --dynamic-batch, or choose "
+            "--runtime onnxruntime"
+        )
+    return of_precision(cell, "fp32", "int8")
+
+
 def of_tensorrt_on_cpu(cell: Cell) -> str:
     return (
         "it runs only on NVIDIA GPUs (gpubench build makes its engines on a machine without a "
@@ -243,6 +263,7 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "compile": _of_inductor,
     "aotinductor": _of_inductor,
     "onnxruntime": _of_onnxruntime,
+    "executorch": of_executorch,
     "tensorrt": of_tensorrt_on_cpu,
     "tensorrt-rtx": of_tensorrt_on_cpu,
     "openvino": of_openvino,

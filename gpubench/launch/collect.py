@@ -9,7 +9,7 @@ from pathlib import Path
 from gpubench.errors import GpubenchError, InputError, cause
 from gpubench.files.folder import Folder, open_folder
 from gpubench.files.untrusted import MOST_JSON_BYTES
-from gpubench.launch.files import in_parallel
+from gpubench.launch.files import LaunchFiles, in_parallel
 from gpubench.results.cold_result import parse_cold
 from gpubench.results.result import parse_result
 from gpubench.results.run_directory import COLD, MOST_SAMPLE_BYTES, SEARCH, open_run
@@ -31,12 +31,7 @@ def collect(url: str, output: Path) -> Collected:
     if `output` cannot be written.
     """
     source, target = open_folder(url), open_folder(str(output))
-    try:
-        names = source.names()
-    except FileNotFoundError:
-        names = []
-    except Exception as error:  # object stores have exceptions of their own
-        raise InputError(f"{url} cannot be read: {cause(error)}") from None
+    names = LaunchFiles(url).names()
     if not names:
         raise InputError(f"{url} is not a directory; give the --output of a launch")
     documents = [name for name in names if name.endswith(".json") and not name.startswith(".")]

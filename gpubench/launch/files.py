@@ -53,10 +53,6 @@ class WorkerRecord(_File):
     ended: Ending | None = None  # None: it runs, or it was lost
     message: str | None = None  # why it ended, if it did not finish
 
-    @property
-    def usd(self) -> float | None:
-        return None if self.usd_per_hour is None else self.seconds / 3600 * self.usd_per_hour
-
 
 class ResolvedCell(_File):
     """What a machine made of a cell of a job."""

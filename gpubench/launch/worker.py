@@ -224,7 +224,7 @@ class _Worker:
 
     def _resolve_cell(self, launched: LaunchedCell) -> Cell | tuple[str, bool]:
         """The cell on this machine; or why there is none, and whether the sweep leaves it out."""
-        if launched.only_on not in {None, "cuda" if self._machine.gpus else "cpu"}:
+        if launched.only_on not in {None, self._machine.kind}:
             return f"the sweep measures it only on {launched.only_on}", True
         known = tuple(filter(_is_price, launched.spec.instance))
         self.outcome.unpriced.update(set(launched.spec.instance) - set(known))

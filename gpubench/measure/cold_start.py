@@ -47,6 +47,7 @@ _LIBRARIES = {
     "onnxruntime": ("onnxruntime",),
     "jax": ("jax",),
     "neuron": ("torch_neuronx",),
+    "executorch": ("executorch.runtime",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt_rtx",),
     "openvino": ("openvino",),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from gpubench.errors import GpubenchError, InputError, first_line
+from gpubench.errors import GpubenchError, first_line
 from gpubench.results.result import ServerReport, ServerStatistics
 from gpubench.serving import counters
 from gpubench.serving.client import ServerClient
@@ -107,7 +107,7 @@ class ServedBy:
             if model_stats is None:
                 return None, "this server gives no statistics (an extension of Triton)"
             return counters.read(model_stats), None
-        except (GpubenchError, InputError) as error:
+        except GpubenchError as error:
             return None, f"the statistics could not be read: {first_line(error)}"
         except (ValueError, TypeError, AttributeError):
             return None, "the statistics of the server are not in the form that Triton documents"

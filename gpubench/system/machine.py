@@ -43,6 +43,11 @@ class Machine:
         hardware = f"{self.cores} x {self.cpu}; {', '.join(self.gpus) or 'no GPU'}"
         return f"{self.instance}; {hardware}" if self.instance else hardware
 
+    @property
+    def kind(self) -> str:
+        """What `only_on` of a sweep file names: "cuda" with NVIDIA devices, otherwise "cpu"."""
+        return "cuda" if self.gpus else "cpu"
+
     def computes_natively(self, precision: str) -> bool:
         """Whether the CPU has instructions for the 16-bit format ('bf16' or 'fp16')."""
         return bool(self.cpu_flags & _NATIVE_FLAGS[precision])

@@ -18,7 +18,6 @@ and the chapter on quantised types of TensorRT's documentation.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpubench.engines import refusals
+from gpubench.engines import calibration, refusals
 from gpubench.errors import GpubenchError, reason_of
-from gpubench.models.base import LoadedModel, Tensors, add_tensor, seeded
+from gpubench.models.base import LoadedModel, Tensors
 from gpubench.models.local_files import onnx_data
 from gpubench.system.machine import this_machine
 
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
 
 PACKAGES = refusals.ONNX_QUANTISER_PACKAGES
 
-# Calibration uses this many requests with this many samples each.
-_CALIBRATION_REQUESTS, _CALIBRATION_SAMPLES = 8, 4
+_CALIBRATION_SAMPLES = 4  # in each request
 
 # Operators that are products. In all presets one of their inputs is a weight.
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
@@ -203,18 +201,11 @@ def _in_one_file(source: Path, folder: Path) -> Path:
 
 def calibration_requests(model: LoadedModel, cell: Cell) -> Iterator[Tensors]:
     """The generated requests that determine the scales of activations."""
-    generator = seeded(cell.seed + 3)  # other samples than those of the output check
-    for _ in range(_CALIBRATION_REQUESTS):
-        yield model.make_inputs(generator, _CALIBRATION_SAMPLES)
+    return calibration.requests(model, cell, _CALIBRATION_SAMPLES)
 
 
 def calibration_digest(model: LoadedModel, cell: Cell) -> str:
-    """A digest of the inputs for calibration. The user's function that makes them may change."""
-    digest = hashlib.blake2b(digest_size=16)
-    for request in calibration_requests(model, cell):
-        for number, tensor in enumerate(request):
-            add_tensor(digest, str(number), tensor)
-    return digest.hexdigest()
+    return calibration.digest(model, cell, _CALIBRATION_SAMPLES)
 
 
 class _Calibration:

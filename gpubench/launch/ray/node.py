@@ -45,6 +45,7 @@ _COMPARED = {
     "jax": "jax",
     "torch-neuronx": "torch-neuronx",
     "openvino": "openvino",
+    "executorch": "executorch",
 }
 _OWN_ENVIRONMENT = Path("/proc/self/environ")  # as the process was started with
 
@@ -127,7 +128,7 @@ def answers_of(
 def _answer(
     asked: AskedCell, machine: Machine, resolved: Callable[[Spec, Machine], Cell]
 ) -> NodeAnswer:
-    if asked.only_on not in {None, "cuda" if machine.gpus else "cpu"}:
+    if asked.only_on not in {None, machine.kind}:
         return NodeAnswer()
     spec = asked.spec.model_copy(update={"allow_code": asked.allow_code})
     if spec.instance:

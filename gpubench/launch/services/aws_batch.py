@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gpubench.errors import InputError, reason_of
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services.by_instance import ByInstance, check_instances, value_for
-from gpubench.launch.services.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.service import Launch, MachineFleet, refuse_local
+from gpubench.system import packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,6 @@ _MOST_ATTEMPTS = 10
 # The system and the agent of a machine use some of its memory. A job that asks for more than is
 # left never starts.
 _MEMORY_SHARE = 0.9
-_NO_BOTO3 = "boto3 is not installed; pip install 'gpubench-inference[aws]'"
 
 # The first condition that fits decides. A machine that was taken back, or a worker that was asked
 # to end, is started again. A cell that failed (1) and bad input (2) would only fail again.
@@ -55,11 +55,7 @@ class AwsBatch:
     name: ClassVar[Service] = "aws-batch"
 
     def check(self, launch: Launch) -> None:
-        if not is_remote(launch.url):
-            raise InputError(
-                f"--output {launch.url}: machines of AWS Batch cannot reach a local path; give a "
-                "URL like s3://bucket/run"
-            )
+        refuse_local(launch, "machines of AWS Batch")
         for fleet in launch.fleets:
             if fleet.provider not in {None, "aws"}:
                 raise InputError(
@@ -168,12 +164,12 @@ def _whole_machine(fleet: MachineFleet) -> list[dict[str, str]]:
 
 def _call(region: str | None, action: str, ask: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """The answer to a request, with the region that was asked. Raises InputError with the fix."""
-    try:
-        import boto3
-        from botocore import exceptions
-        from botocore.config import Config
-    except ImportError:
-        raise InputError(_NO_BOTO3) from None
+    if reason := packages.missing("aws", "boto3"):
+        raise InputError(reason)
+    import boto3
+    from botocore import exceptions
+    from botocore.config import Config
+
     config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 3})
     try:
         client = boto3.session.Session().client("batch", region_name=region, config=config)

@@ -11,7 +11,7 @@ from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services import kubernetes_job
 from gpubench.launch.services.image import check_image
 from gpubench.launch.services.program import ProgramFailed, last_line, run_program
-from gpubench.launch.services.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.service import Launch, MachineFleet, refuse_local
 
 INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 
@@ -68,11 +68,7 @@ class Kubernetes:
         self.parsed_volumes()
         for fleet in launch.fleets:
             _check(fleet.instance, _LABEL_VALUE, "instance", "the value of a label of nodes")
-        if not is_remote(launch.url):
-            raise InputError(
-                f"--output {launch.url}: the pods cannot reach this directory; give a URL, such as "
-                "s3://bucket/dir"
-            )
+        refuse_local(launch, "the pods")
 
     def render(self, launch: Launch) -> str:
         return "---\n".join(self._document(launch, fleet) for fleet in launch.fleets)

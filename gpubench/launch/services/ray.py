@@ -14,14 +14,19 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from gpubench.errors import InputError, reason_of
 from gpubench.launch.manifest import Service, Submission
-from gpubench.launch.services.service import Launch, MachineFleet
+from gpubench.launch.services.service import (
+    INDEX_VARIABLE,
+    Launch,
+    MachineFleet,
+    cancel_started,
+)
 from gpubench.system import packages
 
-_INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds its number
 _STOP_S = 60  # from SIGTERM on; the worker stores the cell in work
 _ADDRESS = re.compile(r"https?://[\w.:\[\]-]+", re.ASCII)
 
@@ -59,7 +64,7 @@ class Ray:
         """The parameters of `submit_job`. Ray gives the command line to a shell."""
         # Ray sets the variable in its processes. It would change the figures.
         command = ["env", "--unset=OMP_NUM_THREADS", *launch.worker_arguments(fleet)]
-        variables = {_INDEX: str(index), "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
+        variables = {INDEX_VARIABLE: str(index), "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
         return {
             "entrypoint": f"exec {shlex.join(command)}",
             "submission_id": f"{launch.job_name(fleet)}-{index}",
@@ -76,7 +81,8 @@ class Ray:
             try:
                 started.append(_ask(self.address, "submit_job", **job))
             except InputError as error:
-                raise InputError(f"{error}{_stopped(self.address, started)}") from None
+                ended = cancel_started(partial(_stop, self.address), started, "jobs of Ray")
+                raise InputError(f"{error}{ended}") from None
         identity = f"{self.address}/{','.join(started)}"
         return Submission(service="ray", instance=fleet.instance, id=identity)
 
@@ -96,16 +102,6 @@ def _stop(address: str, name: str) -> None:
     except InputError as error:
         if "does not exist" not in str(error):
             raise
-
-
-def _stopped(address: str, names: list[str]) -> str:
-    """Stops what was started before a failure. Returns what the error says of it."""
-    try:
-        for name in names:
-            _stop(address, name)
-    except InputError:
-        return f"; these jobs must be stopped by hand (ray job stop): {', '.join(names)}"
-    return "; the jobs that were started before were stopped" if names else ""
 
 
 def _ask(address: str, method: str, **arguments: Any) -> Any:

@@ -25,13 +25,17 @@ The exit status of a worker, for what a service does next:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from gpubench.errors import InputError
 from gpubench.launch.manifest import Manifest, Service, Submission
 
-# Where a worker finds its number: Kubernetes, Slurm and AWS Batch set one of them.
-INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX")
+# Where a worker finds its number. Kubernetes, Slurm and AWS Batch set one of them. For a service
+# that sets none, gpubench sets the first.
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+INDEX_VARIABLES = (INDEX_VARIABLE, "SLURM_ARRAY_TASK_ID", "AWS_BATCH_JOB_ARRAY_INDEX")
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,29 @@ class Launch:
         return "-".join(filter(None, ("gpubench", self.manifest.name, fleet.instance)))
 
 
-def is_remote(url: str) -> bool:
-    """Whether a run directory is in an object store, and not at a path of a file system."""
-    return "://" in url and not url.startswith("file:")
+def refuse_local(launch: Launch, machines: str) -> None:
+    """Raises InputError if the run directory is a path, and not in an object store."""
+    if "://" not in launch.url or launch.url.startswith("file:"):
+        raise InputError(
+            f"--output {launch.url}: {machines} cannot reach this directory; give a URL, such as "
+            "s3://bucket/dir"
+        )
+
+
+def cancel_started(cancel: Callable[[str], None], names: Sequence[str], what: str) -> str:
+    """Cancel the jobs that were started before a failure. Returns what the error says about it.
+
+    `cancel` raises InputError for a job that it cannot cancel.
+    """
+    left = []
+    for name in names:
+        try:
+            cancel(name)
+        except InputError:
+            left.append(name)
+    if left:
+        return f"; these {what} run and must be ended by hand: {', '.join(left)}"
+    return f"; the {what} that were started before were ended" if names else ""
 
 
 class LaunchService(Protocol):

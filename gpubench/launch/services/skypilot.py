@@ -19,10 +19,15 @@ from gpubench.errors import InputError
 from gpubench.launch.manifest import Service, Submission
 from gpubench.launch.services.image import check_image
 from gpubench.launch.services.program import ProgramFailed, last_line, run_program
-from gpubench.launch.services.service import Launch, MachineFleet, is_remote
+from gpubench.launch.services.service import (
+    INDEX_VARIABLE,
+    Launch,
+    MachineFleet,
+    cancel_started,
+    refuse_local,
+)
 
 _INSTALLATION = "install it (pip install skypilot), or leave out --submit"
-_INDEX = "JOB_COMPLETION_INDEX"  # one of the variables in which a worker finds its number
 _LIMIT_S = 1800.0  # the first job also starts the machine that controls the others
 _ENVIRONMENT = {"NO_COLOR": "1", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
 
@@ -52,11 +57,7 @@ class SkyPilot:
                 )
         if not 10 <= self.disk_gib <= 65_536:
             raise InputError(f"--disk-size {self.disk_gib} must be from 10 to 65536 (GiB)")
-        if not is_remote(launch.url):
-            raise InputError(
-                f"--output {launch.url}: machines of a cloud cannot reach this directory; give a "
-                "URL, such as s3://bucket/dir"
-            )
+        refuse_local(launch, "machines of a cloud")
         for fleet in launch.fleets:
             _infrastructure(fleet)
 
@@ -71,7 +72,7 @@ class SkyPilot:
         numbers = "0" if fleet.machines == 1 else f"each number from 0 to {fleet.machines - 1}"
         return (
             f"# Save this document as a file. Then, with {numbers} for N:\n"
-            f"#   sky jobs launch --env {_INDEX}=N{secrets} FILE\n"
+            f"#   sky jobs launch --env {INDEX_VARIABLE}=N{secrets} FILE\n"
         )
 
     def _document(self, launch: Launch, fleet: MachineFleet) -> str:
@@ -90,7 +91,7 @@ class SkyPilot:
                 "disk_size": self.disk_gib,
             },
             "num_nodes": 1,
-            "envs": {_INDEX: "0"},
+            "envs": {INDEX_VARIABLE: "0"},
             "run": f"exec {shlex.join(self._container(launch, fleet))}\n",
         }
         if self.secrets:
@@ -103,7 +104,7 @@ class SkyPilot:
         # own role. AWS refuses that to containers in a network of their own.
         command = ["docker", "run", "--rm", "--network=host", "--shm-size=2g"]
         command += ["--gpus=all"] if fleet.gpus else []
-        command += [f"--env={name}" for name in (_INDEX, *self.secrets)]
+        command += [f"--env={name}" for name in (INDEX_VARIABLE, *self.secrets)]
         return [*command, f"--entrypoint={program}", self.image, *arguments]
 
     def submit(self, launch: Launch, fleet: MachineFleet) -> Submission:
@@ -119,13 +120,14 @@ class SkyPilot:
                 try:
                     self._start(name, index, file.name)
                 except InputError as error:
-                    raise InputError(f"{error}{_cancelled(started)}") from None
+                    ended = cancel_started(_cancel, started, "managed jobs")
+                    raise InputError(f"{error}{ended}") from None
                 started.append(name)
         return Submission(service="skypilot", instance=fleet.instance, id=",".join(started))
 
     def _start(self, name: str, index: int, path: str) -> None:
         command = ["sky", "jobs", "launch", "--yes", "--detach-run", "--name", name]
-        command += ["--env", f"{_INDEX}={index}"]
+        command += ["--env", f"{INDEX_VARIABLE}={index}"]
         for secret in self.secrets:
             command += ["--secret", secret]
         _sky([*command, path])
@@ -140,19 +142,6 @@ class SkyPilot:
 def _cancel(name: str) -> None:
     # It also ends with 0 if the job has ended already, or was never there.
     _sky(["sky", "jobs", "cancel", "--yes", "--name", name])
-
-
-def _cancelled(names: list[str]) -> str:
-    """Cancels what was started before a failure. Returns what the error says of it."""
-    left = []
-    for name in names:
-        try:
-            _cancel(name)
-        except InputError:
-            left.append(name)
-    if left:
-        return f"; these managed jobs run and must be cancelled by hand: {', '.join(left)}"
-    return "; the machines that were started before were cancelled" if names else ""
 
 
 def _sky(command: list[str]) -> None:

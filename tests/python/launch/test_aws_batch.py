@@ -149,7 +149,7 @@ def test_a_queue_that_is_not_there_is_one_line() -> None:
         (replace(SERVICE, job_definitions={}), {}, "--job-definition: none is given"),
         (replace(SERVICE, queues={None: "both"}), {}, r"g5\.xlarge and c7i\.xlarge share it"),
         (replace(SERVICE, queues={"g6.xlarge": "x"}), {}, r"--queue 'g6\.xlarge=x'"),
-        (SERVICE, {"url": "/tmp/run"}, "cannot reach a local path"),
+        (SERVICE, {"url": "/tmp/run"}, "machines of AWS Batch cannot reach this directory"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_asked(

@@ -15,7 +15,7 @@ from launches import C7, G5, HOSTILE_URL, launch
 from gpubench.errors import InputError
 from gpubench.launch.services.known import service_class
 from gpubench.launch.services.ray import Ray
-from gpubench.launch.services.service import MachineFleet
+from gpubench.launch.services.service import MachineFleet, cancel_started
 
 job_submission = pytest.importorskip("ray.job_submission")
 
@@ -87,11 +87,25 @@ def test_what_is_submitted_is_what_is_shown_and_can_be_cancelled(cluster: Cluste
 
 def test_jobs_that_were_started_are_stopped_if_a_later_one_is_refused(cluster: Cluster) -> None:
     cluster.refused = "gpubench-study-g5.xlarge-1"
-    message = "no space left.*; the jobs that were started before were stopped"
+    message = "no space left.*; the jobs of Ray that were started before were ended"
     with pytest.raises(InputError, match=message) as error:
         SERVICE.submit(launch(G5), G5)
     assert "\n" not in str(error.value)
     assert [name for _, name in cluster.stopped] == ["gpubench-study-g5.xlarge-0"]
+
+
+def test_what_cannot_be_cancelled_is_named_and_all_else_is_cancelled() -> None:
+    cancelled = []
+
+    def cancel(name: str) -> None:
+        if name == "b":
+            raise InputError("out of reach")
+        cancelled.append(name)
+
+    told = cancel_started(cancel, ["a", "b", "c"], "jobs")
+    assert told == "; these jobs run and must be ended by hand: b"
+    assert cancelled == ["a", "c"]
+    assert cancel_started(cancel, [], "jobs") == ""
 
 
 @pytest.mark.parametrize(

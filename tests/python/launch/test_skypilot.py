@@ -124,7 +124,7 @@ def test_no_machine_runs_on_after_another_could_not_be_started(
         start(self, name, index, path)
 
     monkeypatch.setattr(SkyPilot, "_start", only_one)
-    with pytest.raises(InputError, match="no capacity; the machines that were started before were"):
+    with pytest.raises(InputError, match="no capacity; the managed jobs that were started"):
         SERVICE.submit(launch(), G5)
     launched, cancelled = sky.calls()
     assert launched["arguments"][:2] == ["jobs", "launch"]
