@@ -140,6 +140,8 @@ class RuntimeEntry:
     # Its own names of accelerators that are no NVIDIA GPUs, such as "tpu", for --device. Its file
     # finds out whether the machine has them.
     accelerators: tuple[str, ...] = ()
+    # Its CPU threads sleep while they wait for work, so idle ones show nothing about the harness.
+    threads_sleep: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
@@ -169,4 +171,10 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     ),
     "tensorrt-rtx": RuntimeEntry("gpubench.engines.tensorrt.engine", built_for_batches=True),
     "kserve": RuntimeEntry("gpubench.engines.kserve"),
+    "xla": RuntimeEntry(
+        "gpubench.engines.xla",
+        compiled_for_workers=True,  # a process of torch_xla has one number of threads
+        accelerators=("tpu",),
+        threads_sleep=True,
+    ),
 }

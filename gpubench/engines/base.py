@@ -47,6 +47,9 @@ class Engine:
     # The format of each input, if they differ; None: `input_dtype` says it.
     input_dtypes: tuple[torch.dtype, ...] | None = None
     served_by: ServedBy | None = None  # the server that executes it; None: this machine does
+    # How often its runtime has compiled in this process, for runtimes that may compile again when
+    # a shape changes. None: it never compiles after `build`, or it does not count.
+    compilations: Callable[[], int] | None = None
     # Of the inputs of four dimensions; contiguous_format: as the model makes them.
     memory_format: torch.memory_format = torch.contiguous_format
 

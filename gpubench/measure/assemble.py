@@ -112,6 +112,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         unproven_on_gpus=_unproven_on_gpus(cell),
         warmup=run.warmup,
         repetition=run.inputs,
+        compilations=run.compilations,
         server=attempt.server,
         server_is_this_machine=cell.server is not None and cell.server.is_this_machine,
     )
@@ -125,6 +126,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             warmup_seconds=round(run.warmup_seconds, 3),
             warmup=run.warmup,
             counted=analysis.counted_rows,
+            compilations=run.compilations,
         ),
         requests=Requests(
             offered=run.offered,
@@ -222,8 +224,10 @@ def _unproven_on_gpus(cell: Cell) -> str | None:
 
 
 def _threads_always_busy(cell: Cell) -> int | None:
-    """The number of CPU threads of all workers together; None if workers wait for requests."""
+    """The number of CPU threads of all workers together; None if they may be idle."""
     load = cell.load
+    if cell.runtime_entry.threads_sleep:
+        return None
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
     if not cell.computes_on_cpu or cell.service is not None or waits:
         return None

@@ -192,15 +192,24 @@ class Bench:
         workers = prepared.workers(cell)
         make = prepared.make_request
         repetition = None if make is None else InputRepetitionCheck(cell, workers, make)
-        served_by = prepared.engine.served_by
+        served_by, compilations = prepared.engine.served_by, prepared.engine.compilations
         if served_by is not None:
             attempt.server = served_by.report()
+        compiled_before = 0
+
+        def window_opens() -> None:
+            nonlocal compiled_before
+            if served_by is not None:
+                served_by.begin()
+            if compilations is not None:
+                compiled_before = compilations()
+
         run = self._measured_run(
             cell,
             torch_executors(workers),
             deferral,
             None if repetition is None else repetition.run,
-            None if served_by is None else served_by.begin,
+            window_opens,
         )
         if served_by is not None:
             attempt.server = served_by.report(mean_service_ms(run.samples))
@@ -208,6 +217,7 @@ class Bench:
         return replace(
             run,
             inputs=None if repetition is None else repetition.found(),
+            compilations=None if compilations is None else compilations() - compiled_before,
             samples=with_processing_times(run.samples, workers),
             warmup_samples=warm_up and with_processing_times(warm_up, workers),
         )

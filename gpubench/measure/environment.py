@@ -10,6 +10,7 @@ from gpubench.results.result import Environment
 from gpubench.spec.cell import Cell
 from gpubench.system import gpus, torch_gpus
 from gpubench.system.machine import Machine
+from gpubench.system.tpus import tpus
 
 DISTRIBUTION = "gpubench-inference"
 
@@ -30,6 +31,8 @@ def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Env
 
             cuda = torch.version.cuda
             names = [gpu.name for gpu in torch_gpus.torch_gpus()]
+    if cell.accelerator == "tpu":
+        names = list(tpus())
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         gpubench=own_version(),

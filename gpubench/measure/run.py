@@ -64,6 +64,7 @@ class MeasuredRun:
     # Only of --warmup auto: what it found, and its requests.
     warmup: WarmUp | None = None
     warmup_samples: Samples | None = None
+    compilations: int | None = None  # of the runtime, from the window on; None: it does not count
 
 
 # Arguments: the runner, the requests per second of the warm-up, and its length in seconds.

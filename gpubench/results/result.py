@@ -106,6 +106,7 @@ class WindowInfo(Part):
     warmup_seconds: float | None = None
     warmup: WarmUp | None = None  # None: the warm-up had a given length
     counted: CountedRows | None = None  # None: no request counts, or an earlier version measured it
+    compilations: int | None = None  # of the runtime, in the measured run; None: it does not count
 
 
 class Requests(Part):

@@ -161,6 +161,7 @@ class Evidence:
     inputs: Inputs | None = None
     warmup: WarmUp | None = None  # what --warmup auto found
     repetition: InputRepetition | None = None
+    compilations: int | None = None  # of the runtime, in the measured run
     # The part of the cell that the developers of gpubench have never run on a real GPU.
     unproven_on_gpus: str | None = None
     server: ServerReport | None = None  # None: this machine executed the model
@@ -176,6 +177,7 @@ def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
 def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _run_incomplete(analysis, evidence)
     yield from _changes_of_speed(analysis, evidence.warmup)
+    yield from _compilations(evidence)
     yield from _harness(analysis, evidence)
     yield from _load(analysis)
     yield from _threads(analysis, evidence)
@@ -296,6 +298,16 @@ def _is_change(change: Change | None) -> TypeGuard[Change]:
 
 def _least_change(change: Change) -> float:
     return max(LEAST_CHANGE, change.noise)
+
+
+def _compilations(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.compilations:
+        yield Reason(
+            code="recompiled",
+            figure=evidence.compilations,
+            limit=0,
+            remedy="compilations in the measured run: keep all shapes constant, or warm up longer",
+        )
 
 
 def _harness(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:

@@ -166,6 +166,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     ),
     "warm-up-not-settled": (lambda a: replace(a, settling=Change(0.06, 0.02)), Evidence()),
     "drift": (lambda a: replace(a, drift=Change(-0.06, 0.02)), Evidence()),
+    "recompiled": (lambda a: a, Evidence(compilations=1)),
     "littles-law": (lambda a: replace(a, littles_law_residual=0.04), Evidence()),
     "harness-lag": (lambda a: replace(a, lag=Lag(p50=1, p99=2_600)), Evidence()),
     "rate-not-kept-up": (lambda a: replace(a, kept_up=0.8), Evidence()),
