@@ -144,6 +144,8 @@ class RuntimeEntry:
     # Its own names of accelerators that are no NVIDIA GPUs, such as "tpu", for --device. Its file
     # finds out whether the machine has them.
     accelerators: tuple[str, ...] = ()
+    # Its CPU threads sleep while they wait for work, so idle ones show nothing about the harness.
+    threads_sleep: bool = False
 
 
 RUNTIMES: dict[str, RuntimeEntry] = {
@@ -184,4 +186,10 @@ RUNTIMES: dict[str, RuntimeEntry] = {
     "neuron": RuntimeEntry("gpubench.engines.neuron", accelerators=("neuron",)),
     # Its pool of CPU threads is that of all workers.
     "jax": RuntimeEntry("gpubench.engines.jax", compiled_for_workers=True, accelerators=("tpu",)),
+    "xla": RuntimeEntry(
+        "gpubench.engines.xla",
+        compiled_for_workers=True,  # a process of torch_xla has one number of threads
+        accelerators=("tpu",),
+        threads_sleep=True,
+    ),
 }

@@ -257,6 +257,39 @@ def of_kserve(cell: Cell) -> str | None:
     return None
 
 
+def of_xla(cell: Cell) -> str | None:
+    """Why torch_xla cannot execute the cell, as far as it is known without importing it."""
+    if not cell.on_cpu:
+        return (
+            "torch_xla has no GPUs any more; use --device cpu or tpu, or --runtime compile for a "
+            "GPU"
+        )
+    if reason := packages.missing("xla", "torch_xla"):
+        return reason
+    library, torch = packages.version("torch_xla"), packages.version("torch")
+    if _minor(library) != _minor(torch):
+        return (
+            f"torch_xla {library} needs torch {_minor(library)}, and torch {torch} is installed; "
+            f"install both in an environment of their own: pip install torch=={_minor(library)}.* "
+            f"torch_xla=={library}"
+        )
+    if cell.accelerator is not None and packages.missing("xla", "libtpu"):
+        return "libtpu, the driver of TPUs, is not installed; pip install 'torch_xla[tpu]'"
+    if cell.workers > 1:
+        return "torch_xla serves one thread of a process; use --workers 1"
+    if cell.inputs == "device":
+        return (
+            "its inputs begin in the memory of the host, and are copied to the device in the round "
+            "trip; use --inputs host"
+        )
+    return of_precision(cell, "fp32", "bf16")
+
+
+def _minor(version: str) -> str:
+    """The first two numbers of a version: "2.9" of "2.9.1+cu128"."""
+    return ".".join(version.split(".")[:2])
+
+
 _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "eager": of_torch,
     "torchscript": of_torch,
@@ -270,4 +303,5 @@ _ON_CPU: dict[str, Callable[[Cell], str | None]] = {
     "kserve": of_kserve,
     "jax": of_jax,
     "neuron": of_neuron,
+    "xla": of_xla,
 }

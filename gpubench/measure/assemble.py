@@ -133,6 +133,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             warmup=run.warmup,
             cooling=attempt.cooling,
             counted=analysis.counted_rows,
+            compilations=run.compilations,
         ),
         requests=Requests(
             offered=run.offered,
@@ -233,8 +234,10 @@ def _unproven_on_gpus(cell: Cell) -> str | None:
 
 
 def _threads_always_busy(cell: Cell) -> int | None:
-    """The number of CPU threads of all workers together; None if workers wait for requests."""
+    """The number of CPU threads of all workers together; None if they may be idle."""
     load = cell.load
+    if cell.runtime_entry.threads_sleep:
+        return None
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
     if not cell.computes_on_cpu or cell.service is not None or waits:
         return None

@@ -11,6 +11,7 @@ from gpubench.spec.cell import Cell
 from gpubench.system import gpus, torch_gpus
 from gpubench.system.machine import Machine
 from gpubench.system.neuron_devices import neuron_devices
+from gpubench.system.tpus import tpus
 
 DISTRIBUTION = "gpubench-inference"
 
@@ -33,6 +34,8 @@ def environment(machine: Machine, cell: Cell, imports_torch: bool = True) -> Env
             names = [gpu.name for gpu in torch_gpus.torch_gpus()]
     if cell.accelerator == "neuron":
         names = list(neuron_devices(machine.instance))
+    if cell.accelerator == "tpu":
+        names = list(tpus())
     return Environment(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         gpubench=own_version(),

@@ -135,8 +135,8 @@ def instance_facts(instance: Instance) -> list[tuple[str, str]]:
 
 
 def csv_text(instances: Iterable[Instance]) -> str:
-    """The rows as a file of prices."""
-    rows = [_fields(instance) for instance in instances]
+    """The rows as a file of prices, without those that have none."""
+    rows = [_fields(instance) for instance in instances if instance.known_terms()]
     return to_csv(rows) if rows else ",".join(COLUMNS) + "\n"
 
 

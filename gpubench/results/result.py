@@ -117,6 +117,7 @@ class WindowInfo(Part):
     warmup: WarmUp | None = None  # None: the warm-up had a given length
     cooling: Cooling | None = None  # None: --cool-to was not given
     counted: CountedRows | None = None  # None: no request counts, or an earlier version measured it
+    compilations: int | None = None  # of the runtime, in the measured run; None: it does not count
 
 
 class Requests(Part):

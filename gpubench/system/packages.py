@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from importlib.util import find_spec
 
 
@@ -18,3 +19,11 @@ def missing(extra: str, *packages: str) -> str | None:
         f"{' and '.join(absent)} {verb} not installed; install gpubench with the extra '{extra}', "
         f"as in pip install '.[{extra}]'"
     )
+
+
+def version(package: str) -> str:
+    """The version of an installed package, without importing it; "unknown" if it does not say."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -150,8 +150,12 @@ _COMMON_COMPOSED = (
 
 
 def google() -> dict[str, MachineHardware]:
-    """The hardware of Google's known machine types, and of common composed ones, by name."""
+    """The hardware of Google's known machine types, and of common composed ones, by name.
+
+    Without machines with TPUs: the price list of Compute Engine does not have them.
+    """
     known = bundled("gcp") | _GOOGLE_GPU
+    known = {name: each for name, each in known.items() if not _has_tpus(each)}
     for pattern, (gib, sizes) in _GOOGLE_CPU.items():
         for vcpus in sizes:
             known.setdefault(
@@ -161,6 +165,10 @@ def google() -> dict[str, MachineHardware]:
         if (hardware := composed(name, known)) is not None:
             known[name] = hardware
     return known
+
+
+def _has_tpus(hardware: MachineHardware) -> bool:
+    return (hardware.accelerator or "").startswith("TPU")
 
 
 def composed(name: str, known: dict[str, MachineHardware]) -> MachineHardware | None:

@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from factories import a_cell, another, as_cell
 from small_models import make_presets_small
 
 import gpubench
 from gpubench.cells.resolve import resolve
-from gpubench.engines.base import build
+from gpubench.engines.base import Engine, build
 from gpubench.measure import python_workers
 from gpubench.measure.assemble import Attempt, assemble
 from gpubench.measure.cell import Bench
 from gpubench.measure.environment import environment
 from gpubench.measure.executors import synthetic_executors
 from gpubench.measure.run import measured_run
-from gpubench.models.base import LoadedModel, load
+from gpubench.models.base import LoadedModel, Tensors, load
 from gpubench.results.result import EngineInfo, Memory
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
@@ -185,6 +186,31 @@ def test_neighbouring_cells_share_an_engine(monkeypatch: pytest.MonkeyPatch) -> 
         assert bench.measure(resolve(a_spec(**settings), machine)).error is None
     assert builds == [1, 2]
     assert not bench.has_hung_batch
+
+
+@pytest.mark.parametrize("compiles_for_each_batch", [True, False])
+def test_compilations_are_counted_from_the_window_on(
+    compiles_for_each_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiling(model: LoadedModel, cell: Cell) -> Engine:
+        engine, calls = build(model, cell), [0]
+
+        def forward(*inputs: torch.Tensor) -> torch.Tensor | Tensors:
+            calls[0] += compiles_for_each_batch
+            return engine.forward(*inputs)
+
+        return replace(engine, forward=forward, compilations=lambda: 7 + calls[0])
+
+    monkeypatch.setattr("gpubench.measure.engine.build", compiling)
+    result = gpubench.run(a_spec())
+    assert result.samples is not None
+    assert result.window.compilations == (len(result.samples) if compiles_for_each_batch else 0)
+    codes = {reason.code for reason in result.verdict.reasons}
+    assert ("recompiled" in codes) == compiles_for_each_batch
+
+
+def test_an_engine_that_counts_no_compilations_has_no_figure() -> None:
+    assert gpubench.run(a_spec()).window.compilations is None
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,13 @@ def rows() -> list[dict[str, str]]:
 
 def test_every_row_of_the_file_is_an_instance_with_a_price_and_its_source() -> None:
     instances = bundled_catalog().instances
-    assert len(instances) == len(rows()) == 108
+    assert len(instances) == len(rows()) == 116
     for instance in instances:
+        if (instance.accelerator or "").startswith("TPU"):  # see docs/prices.md
+            assert instance.known_terms() == ()
+            assert (instance.as_of, instance.source) == (None, None)
+            assert instance.accelerator_count > 0
+            continue
         assert instance.on_demand_usd_per_hour is not None
         assert instance.on_demand_usd_per_hour > 0
         assert instance.as_of
@@ -90,3 +95,9 @@ def test_providers_are_selected_and_a_mistyped_one_is_explained() -> None:
         bundled_catalog().select(provider="gpc")
     with pytest.raises(InputError, match="unknown accelerator 'T44'; did you mean T4"):
         bundled_catalog().select(accelerator="T44")
+
+
+def test_a_machine_with_tpus_has_no_price_and_the_message_says_how_to_give_one() -> None:
+    assert bundled_catalog().find("ct6e-standard-4t").accelerator == "TPU v6e"
+    with pytest.raises(InputError, match=r"no price of it is known.*--usd-per-hour or --prices"):
+        bundled_catalog().find_price("ct6e-standard-4t")
