@@ -58,7 +58,14 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Window": {"warmup": "TIME", "duration": "TIME", "requests": "N"},
     "Accuracy": {"eval": "FILE|FUNCTION", "eval_metric": "", "max_drop": "SHARE"},
-    "Prices": {"instance": "NAME", "usd_per_hour": "X"},
+    "Training": {
+        "task": "",
+        "optimizer": "",
+        "accumulate": "N",
+        "checkpointing": "",
+        "replicas": "N",
+    },
+    "Prices": {"instance": "NAME", "usd_per_hour": "X", "dataset_size": "N"},
 }
 
 _REPEATABLE = ("instance", "dim")

@@ -165,6 +165,8 @@ class Bench:
         if cell.service is not None:
             self._enter("measure")
             return self._measured_run(cell, synthetic_executors(cell), deferral)
+        if cell.training is not None:
+            return self._train(cell, attempt, deferral)
         from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
 
@@ -212,6 +214,32 @@ class Bench:
             warmup_samples=warm_up and with_processing_times(warm_up, workers),
         )
 
+    def _train(self, cell: Cell, attempt: Attempt, deferral: Deferral) -> MeasuredRun:
+        """Load the model, let it train, and measure its steps. Fills in both in `attempt`."""
+        from gpubench.measure.shared import Shared
+        from gpubench.measure.training import prepared_training
+
+        self.forget_engine()  # first, since the memory may be too small for both
+        self._shared = self._shared or Shared(keep=self._keeps)
+        with prepared_training(
+            cell, self._machine, self._enter, self._shared, self._times
+        ) as prepared:
+            attempt.engine, attempt.training = prepared.engine, prepared.report(measured=False)
+            self._enter("measure")
+            run = self._measured_run(
+                cell,
+                prepared.executors(),
+                deferral,
+                helpers_cpu_seconds=prepared.replicas_cpu_seconds,
+            )
+            attempt.training = prepared.report(measured=True)
+            warm_up = run.warmup_samples
+            return replace(
+                run,
+                samples=prepared.with_steps(run.samples),
+                warmup_samples=warm_up and prepared.with_steps(warm_up),
+            )
+
     def _measured_run(
         self,
         cell: Cell,
@@ -219,13 +247,14 @@ class Bench:
         deferral: Deferral,
         after_warm_up: AfterWarmUp | None = None,
         before_window: Callable[[], None] | None = None,
+        helpers_cpu_seconds: Callable[[], float] | None = None,
     ) -> MeasuredRun:
         def opens(warmed_up: WarmedUp) -> None:
             requests_per_second = warmed_up.requests_per_second
             self._progress.window_opens(
                 Opening(
                     seconds=window_seconds(cell, requests_per_second),
-                    warmup_per_second=requests_per_second * cell.batch,
+                    warmup_per_second=requests_per_second * cell.samples_per_request,
                     warmup_p95_ms=warmed_up.p95_ns / 1e6,
                 )
             )
@@ -233,7 +262,9 @@ class Bench:
                 before_window()
 
         try:
-            return measured_run(cell, executors, deferral, self._times, after_warm_up, opens)
+            return measured_run(
+                cell, executors, deferral, self._times, after_warm_up, opens, helpers_cpu_seconds
+            )
         finally:
             self._progress.window_closed()
 

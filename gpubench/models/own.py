@@ -48,6 +48,10 @@ class OwnModel:
     With `preprocess`, `inputs` makes what a client sends, and `preprocess` turns that into the
     inputs of the module. `postprocess` takes the outputs of the module. `answers` names the meaning
     of the largest value of each output, for example "top1".
+
+    `loss` is for training: it takes what the module returned, and returns one number, a tensor with
+    a gradient. Without it, models with `answers` have the cross-entropy against random classes, and
+    others the mean squared error against random numbers.
     """
 
     module: torch.nn.Module
@@ -55,6 +59,7 @@ class OwnModel:
     preprocess: Callable[..., Tensors] | None = None
     postprocess: Callable[..., object] | None = None
     answers: tuple[str, ...] = ()
+    loss: Callable[..., torch.Tensor] | None = None
 
 
 def load(cell: Cell) -> LoadedModel:
@@ -153,7 +158,7 @@ def _loaded(model: OwnModel, cell: Cell) -> LoadedModel:
     label = f"own: {cell.model}"
     module, dtype = in_reference_dtype(model.module.eval(), cell)
     if model.preprocess is None and model.postprocess is None:
-        return LoadedModel(module, label, _with_dtype(make, dtype), model.answers)
+        return LoadedModel(module, label, _with_dtype(make, dtype), model.answers, loss=model.loss)
     preprocess = model.preprocess or _as_inputs
     postprocess = model.postprocess or (lambda outputs: outputs)
     return LoadedModel(
@@ -162,6 +167,7 @@ def _loaded(model: OwnModel, cell: Cell) -> LoadedModel:
         lambda generator, samples: with_floats(preprocess(make(generator, samples)), dtype),
         model.answers,
         PrePostProcessing(make, preprocess, postprocess),
+        loss=model.loss,
     )
 
 

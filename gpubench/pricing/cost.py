@@ -59,6 +59,7 @@ def price(
     catalog: Catalog | None = None,
     owned: Owned | None = None,
     measured_w: float | None = None,
+    dataset_size: int | None = None,
 ) -> list[Cost]:
     """Price one measurement on each of `instances`, at `usd_per_hour`, and on `owned` hardware.
 
@@ -67,7 +68,8 @@ def price(
     tell its instance type, or if the catalog has no price for it. Without `hardware` it is unknown
     what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
     the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
-    of its GPUs, which owned hardware needs if its power is not given.
+    of its GPUs, which owned hardware needs if its power is not given. With `dataset_size` each cost
+    has the price of an epoch, which is training on this many samples.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned
@@ -101,7 +103,15 @@ def price(
         )
         for usd, source in by_hand
     ]
-    return costs
+    if dataset_size is None:
+        return costs
+    return [_with_epoch(cost, dataset_size) for cost in costs]
+
+
+def _with_epoch(cost: Cost, samples: int) -> Cost:
+    per_million = cost.usd_per_million
+    epoch = None if per_million is None else per_million / 1e6 * samples
+    return cost.model_copy(update={"usd_per_epoch": epoch})
 
 
 def costs(
@@ -124,6 +134,7 @@ def costs(
         usd_per_hour,
         owned=owned,
         measured_w=_power_w(result),
+        dataset_size=result.spec.dataset_size,
     )
 
 

@@ -238,6 +238,9 @@ e2_ns integer With device events: end of the computation, start of the copy to t
 e3_ns integer With device events: end of that copy
 preprocess_ns integer Duration of the preprocessing, if the model has it
 postprocess_ns integer Duration of the postprocessing, if the model has it
+forward_ns integer Training: duration of the forward passes of the step
+backward_ns integer Training: duration of its backward passes, the exchange of gradients included
+optimizer_ns integer Training: duration of the optimiser
 warmup boolean Whether the request belongs to the warm-up; only after --warmup auto
 """)
 
