@@ -184,7 +184,8 @@ def _load(
 
 def _threads_note(cell: Cell, cores: int) -> str:
     """How the cores of the CPU are divided among the replicas."""
-    return f"{cores} cores, {cell.replicas} replicas, {cell.threads} intra-op threads in each"
+    replicas = "1 replica" if cell.replicas == 1 else f"{cell.replicas} replicas"
+    return f"{cores} cores, {replicas}, {cell.threads} intra-op threads in each"
 
 
 def _build(

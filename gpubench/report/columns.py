@@ -171,6 +171,22 @@ server_compute_input_ms number Mean time in which the server prepared the inputs
 server_compute_infer_ms number Mean time of the model on the server
 server_compute_output_ms number Mean time in which the server fetched the outputs
 server_note text Why one of these is empty
+task text inference, or train: a request is a step of training
+optimizer text Training: adamw or sgd
+accumulate integer Training: batches of each replica in a step
+checkpointing boolean Training: whether activations are computed again in the backward pass
+replicas integer Training: data-parallel copies of the model
+forward_p50_ms number Training: median time of the forward passes of a step, in milliseconds
+backward_p50_ms number Training: the same of the backward passes, the exchange of gradients included
+optimizer_p50_ms number Training: the same of the optimiser
+samples_per_step integer Training: samples of all replicas in a step
+tokens_per_second number Training: tokens of all replicas, for a model that takes text
+scaling_efficiency number Training: throughput, divided by replicas times that of one replica
+training_loss text Training: cross-entropy, mean-squared-error, or own
+toy_first_loss number Training: first loss on the batch of the toy task: see training.md
+toy_last_loss number Training: last loss on it
+trains boolean Training: whether that loss fell and the parameters changed
+usd_per_epoch number Training: price of an epoch of --dataset-size samples, in US dollars
 """)
 
 # Columns whose names depend on what was asked for, or on the model.

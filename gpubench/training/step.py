@@ -60,7 +60,7 @@ def make_optimizer(
     return torch.optim.AdamW(parameters, lr=ADAMW_LEARNING_RATE)
 
 
-class _Marks(Protocol):
+class Marks(Protocol):
     """Moments of the device in one step."""
 
     def mark(self) -> None:
@@ -71,7 +71,7 @@ class _Marks(Protocol):
         each."""
 
 
-class _HostMarks:
+class HostMarks:
     def __init__(self) -> None:
         self._stamps: list[int] = []
 
@@ -82,7 +82,7 @@ class _HostMarks:
         return [stamp - self._stamps[0] for stamp in self._stamps]
 
 
-class _DeviceMarks:
+class DeviceMarks:
     """CUDA events on the current stream of the calling thread."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class OptimizerStep:
 
     def run(self, batches: Sequence[Batch]) -> StageNanoseconds:
         """Train on `accumulate` batches. Returns when the device has done it."""
-        marks: _Marks = _DeviceMarks() if self._device.type == "cuda" else _HostMarks()
+        marks: Marks = DeviceMarks() if self._device.type == "cuda" else HostMarks()
         losses = []
         for number, batch in enumerate(batches, 1):
             last = number == self._accumulate
@@ -145,7 +145,7 @@ class OptimizerStep:
         self.last_loss = sum(losses[1:], losses[0])
         return _stages(marks.ends(), self._accumulate)
 
-    def _backward(self, batch: Batch, marks: _Marks) -> torch.Tensor:
+    def _backward(self, batch: Batch, marks: Marks) -> torch.Tensor:
         """Add the gradients of one batch. Returns its part of the loss, without its graph."""
         inputs, targets = self._here(batch.inputs), self._here(batch.targets)
         marks.mark()
