@@ -18,8 +18,9 @@ import torch
 from gpubench.training.replica import Replica
 
 MOST_STEPS = 20
-# A small model needs more steps, which are short: these are made while they take less than this.
-SHORT_S = 2.0
+# A small model needs more steps, which are short: these are made while they take less than this,
+# without the first one, which may compile the model.
+SHORT_S = 5.0
 # The loss has fallen if it was below this share of the first one in two successive steps.
 FALLEN = 0.9
 
@@ -53,6 +54,8 @@ def run_toy_task(replica: Replica, repeat_step: Callable[[], object]) -> ToyTask
     while len(losses) < MOST_STEPS or time.monotonic() - began < SHORT_S:
         repeat_step()
         losses.append(float(replica.step.last_loss))
+        if len(losses) == 1:
+            began = time.monotonic()
         if len(losses) >= 3 and all(has_fallen(losses[0], each) for each in losses[-2:]):
             break
     return ToyTask(

@@ -22,9 +22,9 @@ from gpubench.results.result import (
     Numerics,
     ServerReport,
     ServerStatistics,
-    TrainingReport,
     Stages,
     StageSummary,
+    TrainingReport,
     WarmUp,
 )
 from gpubench.results.samples import Samples
