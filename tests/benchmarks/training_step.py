@@ -62,21 +62,23 @@ def serve_loop(model: str, seconds: float, threads: int) -> None:
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
     generator = seeded(cell.seed + 1)
     batches = [loaded.make_inputs(generator, cell.batch) for _ in range(16)]
-    outputs = as_tuple(module(*batches[0]))
+    shapes = [each.shape for each in as_tuple(module(*batches[0]))]
     answers = bool(loaded.answers)
-    targets = [
-        torch.randint(each.shape[1], (cell.batch,), generator=generator)
-        if answers
-        else torch.randn(each.shape, generator=generator)
-        for each in outputs
-    ]
+
+    def target(shape: torch.Size) -> torch.Tensor:
+        if answers:
+            return torch.randint(shape[1], shape[:1], generator=generator)
+        return torch.randn(shape, generator=generator)
+
+    targets = [[target(shape) for shape in shapes] for _ in batches]
     of = torch.nn.functional.cross_entropy if answers else torch.nn.functional.mse_loss
 
     def steps(duration: float) -> int:
         count, ends = 0, time.monotonic() + duration
         while time.monotonic() < ends:
             outputs = as_tuple(module(*batches[count % len(batches)]))
-            loss = torch.stack([of(o, t) for o, t in zip(outputs, targets, strict=True)]).mean()
+            pairs = zip(outputs, targets[count % len(batches)], strict=True)
+            loss = torch.stack([of(output, target) for output, target in pairs]).mean()
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
