@@ -56,6 +56,6 @@ def command(**flags: Any) -> int:
 
     \b
     Example:
-      gpubench train --model resnet50 --batch 4 --instance c7i.xlarge --dataset-size 1281167
+      gpubench train --model resnet50 --batch 4 --usd-per-hour 1
     """
     return measure(**flags, task="train")
