@@ -93,8 +93,10 @@ def refuse_impossible(cell: Cell, machine: Machine) -> None:
     _refuse_missing_cores(cell)
     if cell.on_cpu:
         _refuse_on_cpu(cell, machine)
-    else:
+    elif cell.training is None:
         _refuse_idle_gpus(cell)
+    if cell.training is not None:
+        _refuse_replicas(cell, cell.training.replicas, machine)
     if cell.batch_limits.samples % cell.batch:
         raise InputError(
             f"--dynamic-batch: MAX is {cell.batch_limits.samples}, which is not a multiple of the "
@@ -248,6 +250,21 @@ def _refuse_idle_gpus(cell: Cell) -> None:
         raise InputError(
             f"--clients {cell.load.clients}: too few to keep {gpus} GPUs busy; use {gpus} or more, "
             "or one GPU with --device cuda:0"
+        )
+
+
+def _refuse_replicas(cell: Cell, replicas: int, machine: Machine) -> None:
+    """Raises InputError if a replica would have no GPU, or no core, of its own."""
+    if not cell.on_cpu and replicas != len(cell.devices):
+        raise InputError(
+            f"--replicas {replicas}: on GPUs each replica has a GPU of its own, and --device "
+            f"{','.join(cell.devices)} names {len(cell.devices)}; remove --replicas, or name as "
+            "many GPUs"
+        )
+    if cell.on_cpu and replicas > machine.cores:
+        raise InputError(
+            f"--replicas {replicas}: this machine has {machine.cores} cores; use "
+            f"{machine.cores} or fewer"
         )
 
 

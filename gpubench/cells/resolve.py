@@ -21,6 +21,7 @@ from gpubench.spec.cell import (
     OpenLoad,
     ServiceTime,
     TraceLoad,
+    Training,
 )
 from gpubench.spec.cpus import parse_cpus
 from gpubench.spec.input_shapes import parse_dims, parse_input_shape
@@ -74,12 +75,24 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
         settings["threads"] = None
         settings["service_time"] = 1e-3 if spec.service_time is None else spec.service_time
         settings["service_dist"] = spec.service_dist or "constant"
+    elif spec.trains:
+        replicas = spec.replicas or (len(devices) if spec.on_gpus else 1)
+        settings |= {
+            "optimizer": spec.optimizer or "adamw",
+            "accumulate": spec.accumulate or 1,
+            "replicas": replicas,
+            "threads": spec.threads or max(1, _cores(spec, machine) // replicas),
+        }
     elif not spec.served:
-        cores = machine.cores
-        if spec.cpus is not None:
-            cores = min(cores, len(parse_cpus(spec.cpus)))
-        settings["threads"] = spec.threads or max(1, cores // workers)
+        settings["threads"] = spec.threads or max(1, _cores(spec, machine) // workers)
     return cell_of(spec.model_copy(update=settings))
+
+
+def _cores(spec: Spec, machine: Machine) -> int:
+    """The number of cores on which the cell runs."""
+    if spec.cpus is None:
+        return machine.cores
+    return min(machine.cores, len(parse_cpus(spec.cpus)))
 
 
 def cell_of(spec: Spec) -> Cell:
@@ -127,7 +140,17 @@ def cell_of(spec: Spec) -> Cell:
         batch_limits=BatchLimits(samples // spec.batch, samples, round(delay_s * 1e9)),
         warmup_s=None if spec.warmup == "auto" else spec.warmup,
         cool_to_c=spec.cool_to,
+        training=_training(spec),
     )
+
+
+def _training(spec: Spec) -> Training | None:
+    if not spec.trains:
+        return None
+    assert spec.optimizer is not None
+    assert spec.accumulate is not None
+    assert spec.replicas is not None
+    return Training(spec.optimizer, spec.accumulate, spec.checkpointing, spec.replicas)
 
 
 def _load(spec: Spec) -> ClosedLoad | OpenLoad | TraceLoad:
@@ -193,11 +216,13 @@ def _default_seq_len(spec: Spec) -> int | None:
 
 
 def _default_workers(spec: Spec) -> int:
-    """1 on a CPU. 2 on each GPU, or 1 if there are too few clients for 2.
+    """1 on a CPU and for training. 2 on each GPU, or 1 if there are too few clients for 2.
 
     With a server, a worker is a connection: one for each client, as far as one process can serve
     them.
     """
+    if spec.trains:
+        return 1
     if spec.served:
         return min(spec.clients or 1, MOST_CONNECTIONS) if not spec.open_loop else OPEN_CONNECTIONS
     if not spec.on_gpus:

@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Measure one model at one point.",
     "search": "Find the highest load that meets an objective.",
     "sweep": "Measure a grid of settings into a run directory.",
+    "train": "Measure one step of training, and what training costs.",
     "launch": "Measure a sweep on machines that a service starts.",
     "worker": "Measure jobs of a launch on this machine.",
     "cold": "Measure how long a configuration takes to start.",

@@ -13,6 +13,7 @@ from gpubench.cli.display import displayed
 from gpubench.cli.foreign_code import foreign_code
 from gpubench.cli.metrics import metrics_options
 from gpubench.cli.options import (
+    Decorated,
     check_output_file,
     check_suffix,
     json_file,
@@ -43,24 +44,39 @@ from gpubench.spec.spec import Spec
 from gpubench.system.interrupts import finish
 
 
+def run_options(command: Decorated) -> Decorated:
+    """The flags of `run` beside the settings: what is written, and how often it is measured."""
+    samples = click.option(
+        "--samples",
+        cls=Option,
+        section="Output",
+        type=click.Path(path_type=Path),
+        metavar="FILE.parquet",
+        help="Write the time stamps of every request to this file.",
+    )
+    options = (
+        *(prices_option, json_option("the result"), samples, directory_option, quiet_option),
+        *(require_option, repeat_options, metrics_options),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command("run", cls=Command)
 @setting_options
-@prices_option
-@json_option("the result")
-@click.option(
-    "--samples",
-    cls=Option,
-    section="Output",
-    type=click.Path(path_type=Path),
-    metavar="FILE.parquet",
-    help="Write the time stamps of every request to this file.",
-)
-@directory_option
-@quiet_option
-@require_option
-@repeat_options
-@metrics_options
-def command(
+@run_options
+def command(**flags: Any) -> int:
+    """Measure one model at one point: throughput, latency, and the price of a million inferences.
+
+    \b
+    Example:
+      gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
+    """
+    return measure(**flags)
+
+
+def measure(
     json_path: str | None,
     samples: Path | None,
     output: str | None,
@@ -69,12 +85,7 @@ def command(
     metrics: Progress,
     **flags: Any,
 ) -> int:
-    """Measure one model at one point: throughput, latency, and the price of a million inferences.
-
-    \b
-    Example:
-      gpubench run --model resnet50 --batch 4 --instance c7i.xlarge
-    """
+    """Measure the cell of these flags, and show or write its result. Returns the exit status."""
     repeated, flags = repetition(flags)
     spec = make_spec(given(flags))
     check_prices(spec.instance)

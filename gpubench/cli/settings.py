@@ -59,7 +59,14 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Window": {"cool_to": "TEMP", "warmup": "TIME", "duration": "TIME", "requests": "N"},
     "Accuracy": {"eval": "FILE|FUNCTION", "eval_metric": "", "max_drop": "SHARE"},
-    "Prices": {"instance": "NAME", "usd_per_hour": "X"},
+    "Training": {
+        "task": "",
+        "optimizer": "",
+        "accumulate": "N",
+        "checkpointing": "",
+        "replicas": "N",
+    },
+    "Prices": {"instance": "NAME", "usd_per_hour": "X", "dataset_size": "N"},
 }
 
 _REPEATABLE = ("instance", "dim")
@@ -82,13 +89,16 @@ def setting_options(command: Decorated) -> Decorated:
     return command
 
 
-def setting_option(name: str) -> Callable[[Decorated], Decorated]:
-    """The flag of one setting. Its value is not interpreted: Spec itself checks it."""
+def setting_option(name: str, help_text: str | None = None) -> Callable[[Decorated], Decorated]:
+    """The flag of one setting. Its value is not interpreted: Spec itself checks it.
+
+    `help_text` is for a command in which the setting has fewer values, or another default.
+    """
     field = Spec.model_fields[name]
     section = next(title for title, names in SECTIONS.items() if name in names)
-    help_text = field.description or ""
+    is_own, help_text = help_text is not None, help_text or field.description or ""
     is_switch = field.annotation is bool
-    if field.default not in (None, ()) and not field.is_required() and not is_switch:
+    if not is_own and field.default not in (None, ()) and not field.is_required() and not is_switch:
         help_text += f" [default: {_shown(name, field.default)}]"
     details: dict[str, Any] = {"cls": Option, "section": section, "help": help_text}
     if is_switch:

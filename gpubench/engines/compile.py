@@ -24,7 +24,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     if cell.precision == "int8":
         linear_int8.quantise(module, example, cell)
     stored = weights_bytes.of_module(module)
-    compiled = torch.compile(_function(module), fullgraph=True, dynamic=False)
+    compiled = torch.compile(function_of(module), fullgraph=True, dynamic=False)
     try:
         # Not as options of torch.compile: those are set after the module was traced. By then its
         # weights are arguments of the graph, and freezing does not change arguments.
@@ -43,7 +43,7 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     )
 
 
-def _function(module: torch.nn.Module) -> Callable[..., torch.Tensor | Tensors]:
+def function_of(module: torch.nn.Module) -> Callable[..., torch.Tensor | Tensors]:
     """`module` as a function with a new code object.
 
     torch.compile stores its compiled versions at the code object, and limits their number. If all

@@ -22,6 +22,7 @@ from gpubench.results.result import (
     Requests,
     Result,
     ServerReport,
+    TrainingReport,
     Verdict,
     WindowInfo,
 )
@@ -49,6 +50,7 @@ class Attempt:
     numerics: Numerics | None = None
     accuracy: Accuracy | None = None
     server: ServerReport | None = None
+    training: TrainingReport | None = None
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     cooling: Cooling | None = None  # the wait before the warm-up
     run: MeasuredRun | None = None
@@ -73,6 +75,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             verdict=Verdict(status="suspect"),
             numerics=attempt.numerics,
             accuracy=attempt.accuracy,
+            training=attempt.training,
             server=attempt.server,
             seconds=attempt.times.seconds(),
             error=attempt.error,
@@ -81,7 +84,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
     analysis = analyse(
         run.samples,
         run.loop,
-        inferences_per_request=cell.batch,
+        inferences_per_request=cell.samples_per_request,
         max_batch=cell.batch_limits.requests,
         max_delay_ns=cell.batch_limits.delay_ns,
     )
@@ -96,7 +99,14 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
     )
     device = None
     if not cell.on_cpu:
-        device = device_report(cell.worker_devices, analysis, cell.batch, run.readings, run.gpus)
+        device = device_report(
+            cell.devices if cell.training else cell.worker_devices,
+            analysis,
+            cell.samples_per_request // cell.replicas,
+            run.readings,
+            run.gpus,
+            replicas=cell.replicas,
+        )
     evidence = Evidence(
         device=cell.device,
         executor=executor,
@@ -121,6 +131,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         compilations=run.compilations,
         server=attempt.server,
         server_is_this_machine=cell.server is not None and cell.server.is_this_machine,
+        training=attempt.training,
     )
     trtexec = analysis.trtexec
     result = Result(
@@ -154,8 +165,13 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         device=device,
         numerics=attempt.numerics,
         accuracy=attempt.accuracy,
+        training=attempt.training and _with_tokens(attempt.training, cell, analysis),
         achieved=achieved(
-            engine.flops, analysis.throughput_per_second, cell.precision, _gpu_names(cell, run)
+            engine.flops,
+            analysis.throughput_per_second,
+            cell.precision,
+            _gpu_names(cell, run),
+            trains=cell.training is not None,
         ),
         memory=memory(
             None if cell.server else run.peak_host_bytes,
@@ -174,6 +190,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             measured_hardware(cell.spec, here),
             cell.spec.instance,
             cell.spec.usd_per_hour,
+            dataset_size=cell.spec.dataset_size,
         ),
         error=_failure(run, analysis),
     )
@@ -191,6 +208,13 @@ def _all_samples(run: MeasuredRun, counted: Mask) -> tuple[Samples, Mask]:
     )
 
 
+def _with_tokens(training: TrainingReport, cell: Cell, analysis: Analysis) -> TrainingReport:
+    """The report with the tokens a second, if the model takes text."""
+    rate = analysis.throughput_per_second
+    tokens = None if rate is None or cell.seq_len is None else rate * cell.seq_len
+    return training.model_copy(update={"tokens_per_second": tokens})
+
+
 def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:
     """The name of each GPU used, None if it is unknown. Empty on a CPU."""
     if cell.on_cpu:
@@ -200,8 +224,8 @@ def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:
 
 
 def _devices(cell: Cell) -> list[str]:
-    """The devices on which the cell has workers."""
-    return list(dict.fromkeys(cell.worker_devices))
+    """The devices on which the cell has workers or replicas."""
+    return list(cell.devices if cell.training else dict.fromkeys(cell.worker_devices))
 
 
 def _failure(run: MeasuredRun, analysis: Analysis) -> Failure | None:
@@ -222,6 +246,8 @@ def _unproven_on_gpus(cell: Cell) -> str | None:
         return f"--device {cell.accelerator}"
     if cell.on_cpu:
         return None
+    if cell.training is not None:
+        return "training"
     if cell.service is None and not cell.runtime_entry.run_on_gpus:
         return f"--runtime {cell.runtime}"
     if cell.precision in {"int8", "fp8"}:
@@ -241,4 +267,4 @@ def _threads_always_busy(cell: Cell) -> int | None:
     waits = not isinstance(load, ClosedLoad) or load.clients < cell.workers or cell.joins_requests
     if not cell.computes_on_cpu or cell.service is not None or waits:
         return None
-    return cell.workers * cell.threads
+    return cell.workers * cell.threads * cell.replicas

@@ -169,6 +169,8 @@ class Bench:
         if cell.service is not None:
             self._cool_down(cell, attempt)
             return self._measured_run(cell, synthetic_executors(cell), deferral)
+        if cell.training is not None:
+            return self._train(cell, attempt, deferral)
         from gpubench.measure.input_repetition import InputRepetitionCheck
         from gpubench.measure.python_workers import with_processing_times
 
@@ -217,6 +219,32 @@ class Bench:
             warmup_samples=warm_up and with_processing_times(warm_up, workers),
         )
 
+    def _train(self, cell: Cell, attempt: Attempt, deferral: Deferral) -> MeasuredRun:
+        """Load the model, let it train, and measure its steps. Fills in both in `attempt`."""
+        from gpubench.measure.shared import Shared
+        from gpubench.measure.training import prepared_training
+
+        self.forget_engine()  # first, since the memory may be too small for both
+        self._shared = self._shared or Shared(keep=self._keeps)
+        with prepared_training(
+            cell, self._machine, self._enter, self._shared, self._times
+        ) as prepared:
+            attempt.engine, attempt.training = prepared.engine, prepared.report(measured=False)
+            self._cool_down(cell, attempt)
+            run = self._measured_run(
+                cell,
+                prepared.executors(),
+                deferral,
+                helpers_cpu_seconds=prepared.replicas_cpu_seconds,
+            )
+            attempt.training = prepared.report(measured=True)
+            warm_up = run.warmup_samples
+            return replace(
+                run,
+                samples=prepared.with_steps(run.samples),
+                warmup_samples=warm_up and prepared.with_steps(warm_up),
+            )
+
     def _measured_run(
         self,
         cell: Cell,
@@ -225,13 +253,14 @@ class Bench:
         after_warm_up: AfterWarmUp | None = None,
         before_window: Callable[[], None] | None = None,
         compilations: Callable[[], int] | None = None,
+        helpers_cpu_seconds: Callable[[], float] | None = None,
     ) -> MeasuredRun:
         def opens(warmed_up: WarmedUp) -> None:
             requests_per_second = warmed_up.requests_per_second
             self._progress.window_opens(
                 Opening(
                     seconds=window_seconds(cell, requests_per_second),
-                    warmup_per_second=requests_per_second * cell.batch,
+                    warmup_per_second=requests_per_second * cell.samples_per_request,
                     warmup_p95_ms=warmed_up.p95_ns / 1e6,
                 )
             )
@@ -240,7 +269,14 @@ class Bench:
 
         try:
             return measured_run(
-                cell, executors, deferral, self._times, after_warm_up, opens, compilations
+                cell,
+                executors,
+                deferral,
+                self._times,
+                after_warm_up,
+                opens,
+                compilations,
+                helpers_cpu_seconds,
             )
         finally:
             self._progress.window_closed()

@@ -103,6 +103,8 @@ def cold(
     options, progress = options or ColdOptions(), progress or Progress()
     if not 1 <= options.repeats <= MOST_REPEATS:
         raise InputError(f"--repeats {options.repeats} is not allowed; give 1 to {MOST_REPEATS}")
+    if spec.trains:
+        raise InputError("--task train: cold starts are those of inferences; remove it")
     if spec.synthetic:
         raise InputError(
             "--model synthetic: it has no weights and no engine, so nothing starts; give a model"

@@ -141,7 +141,9 @@ class Prepared:
             if captured is None or known != shape:
                 self.captured.pop(device, None)  # first: the memory may be too small for both
                 captured = None
-                with _threads(cell.threads):  # TorchInductor compiled the engine for this number
+                with torch_threads(
+                    cell.threads
+                ):  # TorchInductor compiled the engine for this number
                     captured = capture(on_device.engine, on_device.pool, shape)
                 self.captured[device] = shape, captured
             executors[device] = iter(captured.executors(takes_turns))
@@ -219,7 +221,7 @@ class _Loaded:
 def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: StageTimes) -> _Loaded:
     precision.set_fp32_arithmetic(cell.precision)
     set_interop_threads(_total_threads(cell))  # has no effect after the model has run
-    with _threads(usable_cores()):
+    with torch_threads(usable_cores()):
         enter("load")
         times.enter("load")
         kept = shared.kept(cell)
@@ -234,9 +236,9 @@ def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: Stage
                 f"--inputs {cell.inputs}: a model with preprocess or postprocess takes its "
                 "requests from host memory and returns results to host memory; use --inputs host"
             )
-        _refuse_memory_format(model, cell)
+        refuse_memory_format(model, cell)
         data = open_data(model, cell)
-        flops = _flops(model, cell, shared, times) if model.callable_on_cpu else None
+        flops = flops_of(model, cell, shared, times) if model.callable_on_cpu else None
         if shared.references.has(model, cell):
             times.share("reference")
         else:
@@ -253,7 +255,7 @@ def _load(cell: Cell, enter: Callable[[str], None], shared: Shared, times: Stage
         return _Loaded(to_build, kept.seconds, flops, reference, evaluation)
 
 
-def _flops(model: LoadedModel, cell: Cell, shared: Shared, times: StageTimes) -> float | None:
+def flops_of(model: LoadedModel, cell: Cell, shared: Shared, times: StageTimes) -> float | None:
     """The operations of one inference. Those of a preset depend only on the length of its text."""
     key = cell.model, cell.seq_len
     if cell.model not in MODELS:
@@ -272,7 +274,7 @@ def _build(
 ) -> Prepared:
     model = loaded.model
     device, *further = cell.devices
-    with _threads(cell.threads), ExitStack() as modes:
+    with torch_threads(cell.threads), ExitStack() as modes:
         enter("build")
         times.enter("build")
         started = time.monotonic()
@@ -326,7 +328,7 @@ def _make_request(
     return make_inputs(generator, batch)
 
 
-def _refuse_memory_format(model: LoadedModel, cell: Cell) -> None:
+def refuse_memory_format(model: LoadedModel, cell: Cell) -> None:
     """Raises GpubenchError if the model cannot have the cell's memory format."""
     if cell.memory_format == "contiguous":
         return  # before the inputs are made
@@ -370,7 +372,7 @@ def _device_engine(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Set the number of CPU threads with which torch computes on this thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -10,7 +10,7 @@ from gpubench.spec.cell import Cell
 _ENGINE_SETTINGS = (
     "model", "given_inputs", "dims", "inputs_file", "weights", "runtime", "precision",
     "memory_format", "sparsity", "batch", "seq_len", "devices", "server", "inputs", "seed", "eval",
-    "eval_metric", "cpus",
+    "eval_metric", "cpus", "training",
 )  # fmt: skip
 
 

@@ -224,13 +224,24 @@ def with_processing_times(samples: Samples, workers: Sequence[Worker]) -> Sample
     """`samples` with the times of pre- and postprocessing, if the workers logged them."""
     if not len(samples) or not all(isinstance(worker, ProcessingWorker) for worker in workers):
         return samples
-    around_ns = np.empty((len(samples), 2), np.int64)
-    for number, worker in enumerate(workers):
+    logs = []
+    for worker in workers:
         assert isinstance(worker, ProcessingWorker)
-        log = np.array(worker.log, np.int64).reshape(-1, 3)
+        logs.append(worker.log)
+    return replace(samples, around_ns=entries_of_batches(samples, logs, 3)[:, 1:])
+
+
+def entries_of_batches(
+    samples: Samples, logs: Sequence[Sequence[tuple[int, ...]]], numbers: int
+) -> NDArray[np.int64]:
+    """The entry of the batch of each request in the log of its worker, as rows of `numbers`.
+
+    The first number of an entry is when it began. The entry of a batch is the first one that began
+    after the batch left the queue: both times come from the same clock and the same thread.
+    """
+    found = np.empty((len(samples), numbers), np.int64)
+    for number, log in enumerate(logs):
+        entries = np.array(log, np.int64).reshape(-1, numbers)
         own = samples.worker == number
-        # The entry of a batch is the first one that began after the batch left the queue. Both
-        # times come from the same clock and the same thread.
-        entry = np.searchsorted(log[:, 0], samples.submitted_ns[own])
-        around_ns[own] = log[entry, 1:]
-    return replace(samples, around_ns=around_ns)
+        found[own] = entries[np.searchsorted(entries[:, 0], samples.submitted_ns[own])]
+    return found

@@ -91,11 +91,13 @@ def measured_run(
     after_warm_up: AfterWarmUp | None = None,
     before_window: BeforeWindow | None = None,
     compilations: Callable[[], int] | None = None,
+    helpers_cpu_seconds: Callable[[], float] | None = None,
 ) -> MeasuredRun:
     """Warm up, measure, and return all time stamps.
 
     `after_warm_up` may run further requests between the two. `before_window` is called last.
     `compilations` counts the programs that were compiled until now (Engine.compilations).
+    `helpers_cpu_seconds` is the CPU time of processes that work for this one: it counts as its own.
 
     From the measured run on, `deferral` defers signals until the caller ends it; without it, they
     are deferred until this function returns. A signal then ends the run, and nothing that was
@@ -119,7 +121,9 @@ def measured_run(
         if before_window is not None:
             before_window(warmed_up)
         compiled_before = None if compilations is None else compilations()
-        run = _measure(runner, cell, warmed_up, peak, deferral or own_deferral, times)
+        run = _measure(
+            runner, cell, warmed_up, peak, deferral or own_deferral, times, helpers_cpu_seconds
+        )
         replays = [executor for executor in executors if _replays(executor)]
         launches = sum(executor.launches for executor in replays)
         enqueue_ns = sum(executor.enqueue_ns for executor in replays)
@@ -171,7 +175,9 @@ def _measure(
     peak: ResidentPeak,
     deferral: Deferral,
     times: StageTimes,
+    helpers_cpu_seconds: Callable[[], float] | None,
 ) -> MeasuredRun:
+    helpers_cpu_seconds = helpers_cpu_seconds or (lambda: 0.0)
     times.enter("start")
     load = offered_load(cell, warmed_up.requests_per_second)
     gpus = gpus_of(cell.devices)
@@ -186,6 +192,7 @@ def _measure(
     packages = cpu_packages() if cell.computes_on_cpu else Packages()
     with recorded(gpus, packages=packages.packages) as readings, no_garbage_collection():
         busy_before, clock_before = busy_core_seconds(cell.cpus), time.monotonic()
+        helped_before = helpers_cpu_seconds()
         deferral.begin(lambda: runner.stop(_GRACE_S))
         if deferral.pressed:  # a signal came before there was a run to stop
             raise KeyboardInterrupt
@@ -193,10 +200,11 @@ def _measure(
         outcome = runner.run(load.source, **limits)
         times.enter("analyse")
         busy_after, elapsed_s = busy_core_seconds(cell.cpus), time.monotonic() - clock_before
+        cpu_seconds = outcome.cpu_seconds + max(0.0, helpers_cpu_seconds() - helped_before)
     peak_host_bytes = peak.bytes()  # before the samples are copied
     others = None
     if busy_before is not None and busy_after is not None:
-        others = max(0.0, (busy_after - busy_before - outcome.cpu_seconds) / elapsed_s)
+        others = max(0.0, (busy_after - busy_before - cpu_seconds) / elapsed_s)
     return MeasuredRun(
         samples=collect(outcome),
         loop=load.counted(outcome.start_ns),
@@ -205,7 +213,7 @@ def _measure(
         warmup_seconds=warmed_up.seconds,
         warmup=warmed_up.found,
         warmup_samples=warmed_up.samples,
-        cpu_cores=outcome.cpu_seconds / elapsed_s,
+        cpu_cores=cpu_seconds / elapsed_s,
         other_busy_cores=others,
         cpus=usable_now(),
         reason=outcome.reason,

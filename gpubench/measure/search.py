@@ -133,6 +133,11 @@ def resolved(spec: Spec, machine: Machine) -> Cell:
 
     Raises InputError if this machine cannot measure it.
     """
+    if spec.trains:
+        raise InputError(
+            "--task train: steps of training follow one another, so there is no rate to search; "
+            "use gpubench train"
+        )
     # Resolved as an open loop: all measurements then have its workers and its depth.
     cell = resolve(spec.model_copy(update={"rate": spec.rate or 1.0}), machine)
     given = {"rate": spec.rate, "requests": spec.requests, "duration": spec.duration}

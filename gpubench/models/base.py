@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
 
@@ -64,6 +64,8 @@ class LoadedModel:
     input_names: tuple[str, ...] = ()
     # The names of the outputs, in order. Empty: torch gives them none.
     output_names: tuple[str, ...] = ()
+    # The user's loss function for training. None: see gpubench.training.losses.
+    loss: Callable[[Any], torch.Tensor] | None = None
 
     @property
     def parameters(self) -> int | None:

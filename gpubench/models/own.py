@@ -51,6 +51,9 @@ class OwnModel:
     of the largest value of each output, for example "top1".
 
     With `--runtime jax`, `module` is a function of JAX, and inputs may be arrays.
+    `loss` is for training: it takes what the module returned, and returns one number, a tensor with
+    a gradient. Without it, models with `answers` have the cross-entropy against random classes, and
+    others the mean squared error against random numbers.
     """
 
     module: torch.nn.Module | Callable[..., object]
@@ -58,6 +61,7 @@ class OwnModel:
     preprocess: Callable[..., Tensors] | None = None
     postprocess: Callable[..., object] | None = None
     answers: tuple[str, ...] = ()
+    loss: Callable[..., torch.Tensor] | None = None
 
 
 def load(cell: Cell) -> LoadedModel:
@@ -187,7 +191,7 @@ def _loaded(model: OwnModel, module: torch.nn.Module, cell: Cell) -> LoadedModel
     label = f"own: {cell.model}"
     module, dtype = in_reference_dtype(module.eval(), cell)
     if model.preprocess is None and model.postprocess is None:
-        return LoadedModel(module, label, _with_dtype(make, dtype), model.answers)
+        return LoadedModel(module, label, _with_dtype(make, dtype), model.answers, loss=model.loss)
     preprocess = model.preprocess or _as_inputs
     postprocess = model.postprocess or (lambda outputs: outputs)
     return LoadedModel(
@@ -196,6 +200,7 @@ def _loaded(model: OwnModel, module: torch.nn.Module, cell: Cell) -> LoadedModel
         lambda generator, samples: with_floats(preprocess(make(generator, samples)), dtype),
         model.answers,
         PrePostProcessing(make, preprocess, postprocess),
+        loss=model.loss,
     )
 
 

@@ -214,6 +214,8 @@ def refuse_other_load(a: Spec, b: Spec) -> None:
 
 def _other_load(a: Spec, b: Spec) -> str | None:
     """Which part of the work of two cells differs. None if nothing does."""
+    if a.task != b.task:
+        return f"A is measured in {a.task} and B in {b.task}"
     if a.inputs != b.inputs:
         return f"inputs are {INPUTS_ARE[a.inputs]} in A and {INPUTS_ARE[b.inputs]} in B"
     if a.open_loop != b.open_loop:

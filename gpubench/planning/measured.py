@@ -123,11 +123,21 @@ def measured_settings(documents: Documents, objective: Objective) -> list[Measur
 
 
 def combined_cells(documents: Documents) -> list[tuple[Result, tuple[Place, ...]]]:
-    """Every cell with its repeats combined, and where they are."""
-    places = {id(result): place for place, result in documents.cells}
+    """Every cell with its repeats combined, and where they are.
+
+    Cells that train are left out: they serve no requests. Raises InputError if there are no others
+    and no searches.
+    """
+    cells = [(place, result) for place, result in documents.cells if not result.spec.trains]
+    if documents.cells and not cells and not documents.searches:
+        raise InputError(
+            "all cells are steps of training, which serve no requests; plan needs inferences, from "
+            "gpubench sweep without task: train (gpubench report shows the price of training)"
+        )
+    places = {id(result): place for place, result in cells}
     return [
         (combined(repeats), tuple(places[id(each)] for each in repeats))
-        for repeats in grouped(result for _, result in documents.cells)
+        for repeats in grouped(result for _, result in cells)
     ]
 
 

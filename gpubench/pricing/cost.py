@@ -70,6 +70,7 @@ def price(
     catalog: Catalog | None = None,
     owned: Owned | None = None,
     measured_w: float | None = None,
+    dataset_size: int | None = None,
 ) -> list[Cost]:
     """Price one measurement on each of `instances`, at `usd_per_hour`, and on `owned` hardware.
 
@@ -79,7 +80,8 @@ def price(
     what was measured, so it is not compared with an instance. `usd_per_hour` and `owned` are about
     the hardware that was measured, so they are never extrapolated. `measured_w` is the mean power
     of its GPUs, or of its CPU packages if the CPU was measured. Owned hardware needs it if its
-    power is not given.
+    power is not given. With `dataset_size` each cost has the price of an epoch, which is training
+    on this many samples.
 
     Raises InputError for an instance that is not in the catalog or has no price there, for a price
     that is negative, not a number, or over a thousand million dollars, and if the power of owned
@@ -115,7 +117,15 @@ def price(
         )
         for usd, source in by_hand
     ]
-    return costs
+    if dataset_size is None:
+        return costs
+    return [_with_epoch(cost, dataset_size) for cost in costs]
+
+
+def _with_epoch(cost: Cost, samples: int) -> Cost:
+    per_million = cost.usd_per_million
+    epoch = None if per_million is None else per_million / 1e6 * samples
+    return cost.model_copy(update={"usd_per_epoch": epoch})
 
 
 def costs(
@@ -138,6 +148,7 @@ def costs(
         usd_per_hour,
         owned=owned,
         measured_w=result.power_w,
+        dataset_size=result.spec.dataset_size,
     )
 
 

@@ -178,6 +178,22 @@ cpu_energy_note text Why the CPU packages have no energy
 cool_to_celsius number --cool-to; empty: not given
 cooled_celsius number Temperature after the wait of --cool-to, before the warm-up
 cooling_seconds number How long that wait took
+task text inference, or train: a request is a step of training
+optimizer text Training: adamw or sgd
+accumulate integer Training: batches of each replica in a step
+checkpointing boolean Training: whether activations are computed again in the backward pass
+replicas integer Training: data-parallel copies of the model
+forward_p50_ms number Training: median time of the forward passes of a step, in milliseconds
+backward_p50_ms number Training: the same of the backward passes, the exchange of gradients included
+optimizer_p50_ms number Training: the same of the optimiser
+samples_per_step integer Training: samples of all replicas in a step
+tokens_per_second number Training: tokens of all replicas, for a model that takes text
+scaling_efficiency number Training: throughput, divided by replicas times that of one replica
+training_loss text Training: cross-entropy, mean-squared-error, or own
+toy_first_loss number Training: first loss on the batch of the toy task: see training.md
+toy_last_loss number Training: last loss on it
+trains boolean Training: whether that loss fell and the parameters changed
+usd_per_epoch number Training: price of an epoch of --dataset-size samples, in US dollars
 """)
 
 # Columns whose names depend on what was asked for, or on the model.
@@ -245,6 +261,9 @@ e2_ns integer With device events: end of the computation, start of the copy to t
 e3_ns integer With device events: end of that copy
 preprocess_ns integer Duration of the preprocessing, if the model has it
 postprocess_ns integer Duration of the postprocessing, if the model has it
+forward_ns integer Training: duration of the forward passes of the step
+backward_ns integer Training: duration of its backward passes, the exchange of gradients included
+optimizer_ns integer Training: duration of the optimiser
 warmup boolean Whether the request belongs to the warm-up; only after --warmup auto
 """)
 

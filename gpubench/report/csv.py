@@ -152,6 +152,8 @@ def result_fields(result: Result, cost: Cost | None) -> dict[str, CsvField]:
         **_accuracy_fields(result.accuracy),
         **_server_fields(result.server),
         **_edge_fields(result),
+        **_training_fields(result),
+        "usd_per_epoch": cost.usd_per_epoch if cost else None,
     }
 
 
@@ -261,6 +263,28 @@ def _server_fields(server: ServerReport | None) -> dict[str, CsvField]:
         "server_compute_infer_ms": counted.compute_infer_ms if counted else None,
         "server_compute_output_ms": counted.compute_output_ms if counted else None,
         "server_note": server.note if server else None,
+    }
+
+
+def _training_fields(result: Result) -> dict[str, CsvField]:
+    """Empty fields for an inference, but for its task."""
+    spec, stages, training = result.spec, result.stages_ms, result.training
+    return {
+        "task": spec.task,
+        "optimizer": spec.optimizer,
+        "accumulate": spec.accumulate,
+        "checkpointing": spec.checkpointing if spec.trains else None,
+        "replicas": spec.replicas,
+        "forward_p50_ms": stages.forward.p50 if stages.forward else None,
+        "backward_p50_ms": stages.backward.p50 if stages.backward else None,
+        "optimizer_p50_ms": stages.optimizer.p50 if stages.optimizer else None,
+        "samples_per_step": training.samples_per_step if training else None,
+        "tokens_per_second": training.tokens_per_second if training else None,
+        "scaling_efficiency": training.scaling_efficiency if training else None,
+        "training_loss": training.loss if training else None,
+        "toy_first_loss": training.toy_first_loss if training else None,
+        "toy_last_loss": training.toy_last_loss if training else None,
+        "trains": training.trains if training else None,
     }
 
 

@@ -29,6 +29,7 @@ from gpubench.results.result import Result
 from gpubench.results.search_result import SearchResult
 from gpubench.spec.objective import Objective
 from gpubench.statistics.percentiles import Percent
+from gpubench.statistics.scaling import with_scaling
 
 if TYPE_CHECKING:
     from gpubench.report.charts.chart import ChartSet
@@ -62,7 +63,9 @@ class Report:
             (place, with_electricity(reprice(result, *self._prices), self.electricity))
             for place, result in self.documents.cells
         ]
-        return with_percentiles(priced, self.percents)
+        scaled = with_scaling([result for _, result in priced])
+        places = [place for place, _ in priced]
+        return with_percentiles(list(zip(places, scaled, strict=True)), self.percents)
 
     @property
     def _prices(self) -> tuple[tuple[str, ...], float | None, Owned | None]:

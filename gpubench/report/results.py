@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from gpubench.report import repeats
+from gpubench.report import repeats, training
 from gpubench.report.accuracy import accuracy_columns, accuracy_facts, accuracy_remarks
 from gpubench.report.format import (
     ABSENT,
@@ -47,6 +47,7 @@ from gpubench.report.warm_up import warm_up_remarks
 from gpubench.results.result import Cost, Result, StageSummary
 from gpubench.statistics.percentiles import Percent, percentile_name
 from gpubench.statistics.repeats import combined, grouped
+from gpubench.statistics.scaling import with_scaling
 
 _HEADLINE: Percent = 95
 _PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
@@ -89,7 +90,8 @@ def result_tables(
 
 def _rows(results: Sequence[Result], each_repeat: bool) -> list[Result]:
     groups = grouped(results)
-    return [r for group in groups for r in group] if each_repeat else list(map(combined, groups))
+    rows = [r for group in groups for r in group] if each_repeat else list(map(combined, groups))
+    return with_scaling(rows)
 
 
 def by_machine(results: Iterable[Result]) -> list[list[Result]]:
@@ -105,17 +107,21 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
     columns = [
         *settings_columns(results),
         *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
-        figure_column("inferences /s", throughput_text),
+        figure_column(
+            "samples /s" if training.all_train(results) else "inferences /s", throughput_text
+        ),
         *repeats.interval_columns(results),
         *(percentile_column(percent, results) for percent in percents),
         *stage_columns(results),
         figure_column("n", _completed, drop_order=3),
+        *(figure_column(title, text, drop_order=5) for title, text in training.figures(results)),
         *_arithmetic_column(results),
         *_device_columns(results),
         *memory_columns(results),
         *server_columns(results),
         *accuracy_columns(results),
         *cost_columns(results),
+        *(figure_column(title, text) for title, text in training.epoch_figures(results)),
         FilledColumn(Column("verdict", "left"), verdict_cell(results)),
     ]
     return make_table(
@@ -146,7 +152,8 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
     has_price = bool(costs_of(results))
     return [
-        LEGEND,
+        *([] if training.all_train(results) else [LEGEND]),
+        *training.remarks(results),
         *repeats.remarks(results),
         *warm_up_remarks(results),
         *([ARITHMETIC] if has_arithmetic else []),

@@ -50,11 +50,16 @@ def settings_order(result: Result) -> tuple[str | int | float, ...]:
         spec.weights,
         spec.seq_len or 0,
         spec.service_time or 0,
+        spec.trains,
         spec.runtime,
         _PRECISIONS.index(spec.precision),
         _MEMORY_FORMATS.index(spec.memory_format),
         spec.sparsity != "none",
         spec.batch,
+        spec.optimizer or "",
+        spec.accumulate or 0,
+        spec.checkpointing,
+        spec.replicas or 0,
         spec.clients or 0,
         spec.rate or 0,
         spec.workers or 0,
@@ -107,7 +112,8 @@ def settings_columns(results: Sequence[Result]) -> list[FilledColumn]:
         columns.append(_key_column("clients", lambda r: integer(r.spec.clients)))
     if any(r.spec.clients is None for r in results):
         columns.append(_key_column("rate /s", _rate))
-    columns.append(_key_column("workers", lambda r: integer(r.spec.workers)))
+    if not all(r.spec.trains for r in results):
+        columns.append(_key_column("workers", lambda r: integer(r.spec.workers)))
     if len(_threads(results)) > 1 and _total_threads(results) is None:
         columns.append(_key_column("threads", lambda r: integer(r.spec.threads)))
     return columns
@@ -127,7 +133,7 @@ def shared_settings(results: Sequence[Result]) -> str:
         for setting in _SETTINGS
         if len(values := _values(setting, results)) == 1
     ]
-    if _clients_are_workers(results):
+    if _clients_are_workers(results) and not all(r.spec.trains for r in results):
         phrases.append("clients = workers")
     phrases.append(_threads_phrase(results))
     if any(r.spec.precision == "fp32" and r.spec.device.startswith("cuda") for r in results):
@@ -223,6 +229,11 @@ def _service(result: Result) -> str | None:
 
 
 _SETTINGS = (
+    Setting(
+        "task",
+        lambda r: r.spec.task,
+        lambda value: "steps of training" if value == "train" else None,
+    ),
     Setting("runtime", lambda r: None if _is_synthetic(r) else r.spec.runtime, str),
     Setting(
         "memory format",
@@ -235,6 +246,22 @@ _SETTINGS = (
         lambda value: None if value == "none" else f"{value} sparsity",
     ),
     Setting("weights", _shown_weights, _weights_phrase),
+    Setting("optimizer", lambda r: r.spec.optimizer, str),
+    Setting(
+        "accumulate",
+        lambda r: str(r.spec.accumulate) if r.spec.trains else None,
+        lambda value: None if value == "1" else f"{value} batches a step",
+    ),
+    Setting(
+        "checkpointing",
+        lambda r: ("on" if r.spec.checkpointing else "off") if r.spec.trains else None,
+        lambda value: "activation checkpointing" if value == "on" else None,
+    ),
+    Setting(
+        "replicas",
+        lambda r: str(r.spec.replicas) if r.spec.trains else None,
+        lambda value: count(int(value), "replica"),
+    ),
     Setting("service time", _service, "service time {}".format),
     Setting(
         "sequence length",
@@ -324,14 +351,17 @@ def _threads(results: Sequence[Result]) -> set[int | None]:
 
 def _total_threads(results: Sequence[Result]) -> int | None:
     """CPU threads of all workers together. None if the cells have different numbers."""
-    totals = {(r.spec.threads or 0) * (r.spec.workers or 0) for r in results}
+    totals = {
+        (r.spec.threads or 0) * (r.spec.workers or 0) * (r.spec.replicas or 1) for r in results
+    }
     return totals.pop() or None if len(totals) == 1 else None
 
 
 def _threads_phrase(results: Sequence[Result]) -> str | None:
     threads = _threads(results)
+    user = "replica" if all(r.spec.trains for r in results) else "worker"
     if len(threads) == 1:
         each = threads.pop()
-        return f"{count(each, 'CPU thread')} in each worker" if each else None
+        return f"{count(each, 'CPU thread')} in each {user}" if each else None
     total = _total_threads(results)
-    return f"{count(total, 'CPU thread')} shared out among the workers" if total else None
+    return f"{count(total, 'CPU thread')} shared out among the {user}s" if total else None

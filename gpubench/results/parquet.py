@@ -7,6 +7,7 @@ request needs only a few bytes.
     scheduled_ns opened_ns departed_ns submitted_ns completed_ns  int64
     e0_ns e1_ns e2_ns e3_ns   int64, only if the device has events
     preprocess_ns postprocess_ns  int64, durations, only if the model has these stages
+    forward_ns backward_ns optimizer_ns  int64, durations, only of steps of training
     worker                    int32
     batch id                  int64
     warmup                    bool, only after --warmup auto: the request belongs to the warm-up
@@ -38,8 +39,12 @@ _COLUMNS = (
     "batch",
     "id",
 )
-_DEVICE_COLUMNS = ("e0_ns", "e1_ns", "e2_ns", "e3_ns")
-_AROUND_COLUMNS = ("preprocess_ns", "postprocess_ns")
+# Fields of Samples that are several columns, all of them present or none.
+_GROUPS = {
+    "device_ns": ("e0_ns", "e1_ns", "e2_ns", "e3_ns"),
+    "around_ns": ("preprocess_ns", "postprocess_ns"),
+    "step_ns": ("forward_ns", "backward_ns", "optimizer_ns"),
+}
 _WARMUP = "warmup"
 _FILLED = b"filled"
 
@@ -56,10 +61,9 @@ def to_parquet(samples: Samples) -> bytes:
     import pyarrow.parquet as pq
 
     columns = {name: getattr(samples, name) for name in _COLUMNS}
-    if samples.device_ns is not None:
-        columns |= {name: samples.device_ns[:, i] for i, name in enumerate(_DEVICE_COLUMNS)}
-    if samples.around_ns is not None:
-        columns |= {name: samples.around_ns[:, i] for i, name in enumerate(_AROUND_COLUMNS)}
+    for group, names in _GROUPS.items():
+        if (values := getattr(samples, group)) is not None:
+            columns |= {name: values[:, i] for i, name in enumerate(names)}
     if samples.warmup is not None:
         columns[_WARMUP] = samples.warmup
     completed = pa.table(columns)
@@ -101,7 +105,7 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         if int.from_bytes(data[-8:-4], "little") > _MOST_FOOTER_BYTES:
             raise ValueError("its metadata is too long")
         file = pq.ParquetFile(pa.BufferReader(data), thrift_string_size_limit=1 << 20)
-        has_device, has_around = _check(file)
+        present = _check(file)
         _check_pages(data, file.metadata.num_rows)
         table = file.read(use_threads=False)
         is_completed = pc.is_valid(table["completed_ns"])
@@ -110,17 +114,15 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         if any(column.null_count for column in completed.columns):
             raise ValueError("a completed request lacks a stamp")
         columns = {name: completed[name].to_numpy() for name in _COLUMNS}
-        device = around = None
-        if has_device:
-            device = np.stack([completed[name].to_numpy() for name in _DEVICE_COLUMNS], axis=1)
-        if has_around:
-            around = np.stack([completed[name].to_numpy() for name in _AROUND_COLUMNS], axis=1)
+        groups = {
+            group: np.stack([completed[name].to_numpy() for name in _GROUPS[group]], axis=1)
+            for group in present
+        }
         warmup = completed[_WARMUP].to_numpy() if _WARMUP in table.column_names else None
         return Samples(
             **columns,
+            **groups,
             warmup=warmup,
-            device_ns=device,
-            around_ns=around,
             filled=_FILLED in (file.schema_arrow.metadata or {}),
             unfinished_scheduled_ns=unfinished["scheduled_ns"].to_numpy(),
         )
@@ -130,18 +132,14 @@ def from_parquet(data: bytes, origin: str) -> Samples:
         ) from None
 
 
-def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
-    """(whether it has the columns of a device, whether it has those of pre- and postprocessing).
+def _check(file: pq.ParquetFile) -> list[str]:
+    """The fields of Samples that are several columns and that the file has.
 
     Raises ValueError if its columns are not those of a sample file, or if it is too large.
     """
     types = {field.name: str(field.type) for field in file.schema_arrow}
-    has_device, has_around = "e0_ns" in types, "preprocess_ns" in types
-    names = (
-        *_COLUMNS,
-        *(_DEVICE_COLUMNS if has_device else ()),
-        *(_AROUND_COLUMNS if has_around else ()),
-    )
+    present = [group for group, names in _GROUPS.items() if names[0] in types]
+    names = (*_COLUMNS, *(name for group in present for name in _GROUPS[group]))
     expected = {name: "int32" if name == "worker" else "int64" for name in names}
     if _WARMUP in types:
         expected[_WARMUP] = "bool"
@@ -150,7 +148,7 @@ def _check(file: pq.ParquetFile) -> tuple[bool, bool]:
     rows = file.metadata.num_rows
     if not 0 <= rows * _ROW_BYTES <= _memory_bytes() * _MEMORY_PART:
         raise ValueError(f"unpacked, it would need {rows * _ROW_BYTES / 1e9:,.1f} GB")
-    return has_device, has_around
+    return present
 
 
 def _check_pages(data: bytes, rows: int) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from gpubench.displayed import Displayed
 from gpubench.errors import InputError
 from gpubench.files.untrusted import parse_json
+from gpubench.spec.settings import Optimizer
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -190,6 +191,10 @@ class Stages(Part):
     d2h: StageSummary | None = None
     return_: StageSummary | None = Field(None, alias="return")
     postprocess: StageSummary | None = None
+    # The parts of `compute` in a step of training. Together they are at most `compute`.
+    forward: StageSummary | None = None
+    backward: StageSummary | None = None
+    optimizer: StageSummary | None = None
 
 
 class TrtexecTimes(Part):
@@ -389,10 +394,37 @@ class Accuracy(Part):
     note: str | None = None  # what a reader must know about the figures
 
 
+LossKind = Literal["cross-entropy", "mean-squared-error", "own"]
+
+
+class TrainingReport(Part):
+    """The steps of a cell that trains: see docs/training.md."""
+
+    optimizer: Optimizer
+    replicas: int
+    samples_per_step: int  # batch times accumulate times replicas
+    loss: LossKind  # own: that of the user's model
+    # The toy task: steps on one batch, before the warm-up.
+    toy_steps: int
+    toy_first_loss: float | None = None  # None: not finite
+    toy_last_loss: float | None = None
+    parameters_changed: bool  # by the toy task
+    trains: bool  # whether the toy task was passed
+    last_loss_finite: bool | None = None  # that of the last step that was measured
+    tokens_per_second: float | None = None  # None: the model takes no text
+    # Operations of a step, relative to those of its forward pass, in `achieved`: the backward pass
+    # counts as two forward passes. What checkpointing computes again does not count.
+    flop_factor: float
+    # Throughput divided by `replicas` times that of one replica. None until a run directory is read
+    # that holds the same cell with one replica.
+    scaling_efficiency: float | None = None
+
+
 class Achieved(Part):
     """The arithmetic of the window, and how far it is from the limit of the GPUs."""
 
-    flops_per_second: float | None = None  # engine.flops times the throughput
+    # engine.flops times the throughput; in training, three times that
+    flops_per_second: float | None = None
     # Share of the dense peak of all GPUs used, at the precision of the cell. None: on a CPU, or the
     # peak is not known.
     peak_share: float | None = None
@@ -469,6 +501,7 @@ class Cost(Part):
     usd_per_hour: float
     usd_per_million: float | None
     usd_per_million_interval: Interval | None = None
+    usd_per_epoch: float | None = None  # of --dataset-size samples; None: not asked for
     price_as_of: str | None = None
     price_source: str | None = None
     hardware_note: str | None = None  # how the priced hardware differs from the measured
@@ -620,6 +653,7 @@ class Result(Displayed, Part):
     device: DeviceReport | None = None  # None on a CPU
     numerics: Numerics | None = None
     accuracy: Accuracy | None = None  # None: --eval was not given
+    training: TrainingReport | None = None  # None: the requests are inferences
     achieved: Achieved = Achieved()
     memory: Memory = Memory()
     cpu_energy: CpuEnergy | None = None  # None: the CPU of this machine did not execute the model

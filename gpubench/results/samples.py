@@ -39,6 +39,8 @@ class Samples:
     device_ns: Nanoseconds | None = None  # (requests, 4): e0..e3 on the host's clock
     # (requests, 2): durations of preprocess and postprocess, between submitted and completed.
     around_ns: Nanoseconds | None = None
+    # (requests, 3): durations of forward, backward and optimizer in a step of training.
+    step_ns: Nanoseconds | None = None
     # Whether a request belongs to the warm-up; these rows come first, and no figure counts them.
     # None: there are none, because the warm-up had a given length.
     warmup: NDArray[np.bool_] | None = None

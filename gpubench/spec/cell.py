@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Literal
 from gpubench.registry import ModelEntry, RuntimeEntry
 from gpubench.spec.input_shapes import GivenInput
 from gpubench.spec.server_url import ServerUrl
-from gpubench.spec.settings import EvalMetric, Inputs, MemoryFormat, Precision, Sparsity, Wait
+from gpubench.spec.settings import (
+    EvalMetric,
+    Inputs,
+    MemoryFormat,
+    Optimizer,
+    Precision,
+    Sparsity,
+    Wait,
+)
 from gpubench.spec.spec import Spec
 
 if TYPE_CHECKING:
@@ -80,6 +88,16 @@ class ServiceTime:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How the steps of a cell train its model."""
+
+    optimizer: Optimizer
+    accumulate: int  # batches of each replica in a step
+    checkpointing: bool
+    replicas: int  # on GPUs, each has one of the devices of the cell
+
+
+@dataclass(frozen=True)
 class Cell:
     """One cell, ready to be measured on this machine.
 
@@ -125,6 +143,18 @@ class Cell:
     batch_limits: BatchLimits
     warmup_s: float | None  # None: until the speed has settled
     cool_to_c: float | None  # the temperature before the warm-up; None: it does not matter
+
+    training: Training | None = None  # None: the requests are inferences
+
+    @property
+    def samples_per_request(self) -> int:
+        """Samples that one request counts for in the throughput."""
+        return self.spec.samples_per_request
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the model that train together; 1 if nothing is trained."""
+        return self.training.replicas if self.training else 1
 
     @property
     def device(self) -> str:

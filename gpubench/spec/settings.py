@@ -15,6 +15,8 @@ Inputs = Literal["device", "host", "pinned"]
 Wait = Literal["spin", "yield", "block"]
 ServiceDistribution = Literal["constant", "exponential"]
 EvalMetric = Literal["auto", "top1", "f1", "exact-match"]
+Task = Literal["inference", "train"]
+Optimizer = Literal["adamw", "sgd"]
 
 # Where the inputs are, in a sentence.
 INPUTS_ARE: dict[str, str] = {
@@ -67,3 +69,9 @@ class Settings(TypedDict, total=False):
     max_drop: str | float | None
     instance: str | list[str] | tuple[str, ...]
     usd_per_hour: float | None
+    task: Task
+    optimizer: Optimizer | None
+    accumulate: int | None
+    checkpointing: bool
+    replicas: int | None
+    dataset_size: int | None

@@ -35,17 +35,20 @@ from gpubench.spec.settings import (
     EvalMetric,
     Inputs,
     MemoryFormat,
+    Optimizer,
     Precision,
     ServiceDistribution,
     Settings,
     Sparsity,
+    Task,
     Wait,
 )
 from gpubench.spec.share import parse_share
 from gpubench.spec.temperatures import parse_celsius
+from gpubench.spec.training import problem, trainable
 
 # Settings that put a price on a measurement and change nothing in it.
-PRICING_FIELDS = frozenset({"instance", "usd_per_hour"})
+PRICING_FIELDS = frozenset({"instance", "usd_per_hour", "dataset_size"})
 
 MOST_SAMPLES = 65536  # in one batch
 MOST_USD_PER_HOUR = 1e9
@@ -335,6 +338,40 @@ class Spec(BaseModel):
         le=MOST_USD_PER_HOUR,
         description="Price the measurement at this price of an hour, in US dollars.",
     )
+    task: Task = Field(
+        default="inference",
+        description="What a request is: an inference, or one step of training (gpubench train).",
+    )
+    optimizer: Optimizer | None = Field(
+        default=None,
+        description="Only for training: the optimiser, adamw or sgd (with momentum). "
+        "[default: adamw]",
+    )
+    accumulate: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_SAMPLES,
+        description="Only for training: batches whose gradients are added up in each step. "
+        "[default: 1]",
+    )
+    checkpointing: bool = Field(
+        default=False,
+        description="Only for training: keep only the inputs of the model's blocks, and compute "
+        "their activations again in the backward pass.",
+    )
+    replicas: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Only for training: copies of the model that each compute a part of the step "
+        "(data parallel). [default: one on each GPU of --device; 1 on a CPU]",
+    )
+    dataset_size: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=10**15,
+        description="Only for training: samples of an epoch. The costs then have the price of one.",
+    )
 
     def __init__(self, **settings: Unpack[Settings]) -> None:
         """Raises InputError: one line that names the setting and the fix.
@@ -355,6 +392,8 @@ class Spec(BaseModel):
     def _runtime_fits_the_file(cls, settings: Any) -> Any:
         """Takes the first runtime of the file's kind if no runtime is given; kserve for a server.
 
+        For training it takes eager.
+
         It is not the default of the field: `key` leaves out defaults, so a default never changes.
         """
         if not isinstance(settings, dict) or settings.get("runtime") is not None:
@@ -362,6 +401,8 @@ class Spec(BaseModel):
         if settings.get("server") is not None:
             return {**settings, "runtime": "kserve"}
         known = model_entry(str(settings.get("model")))
+        if settings.get("task") == "train" and known is not None and trainable(known):
+            return {**settings, "runtime": "eager"}
         if known is None or known.runtimes is None or "torchscript" in known.runtimes:
             return settings
         return {**settings, "runtime": known.runtimes[0]}
@@ -371,6 +412,8 @@ class Spec(BaseModel):
         known = model_entry(self.model)
         if known is None:
             _refuse("model", f"unknown model '{self.model}'; {_model_hint(self.model)}")
+        if found := problem(self, known):
+            _refuse(*found)
         self._runtime_fits(known)
         self._inputs_fit(known)
         self._text_fits(known)
@@ -553,6 +596,16 @@ class Spec(BaseModel):
         """Whether a model server executes the model, and not this machine."""
         return self.runtime == "kserve" and not self.synthetic
 
+    @property
+    def trains(self) -> bool:
+        """Whether a request is a step of training, and not an inference."""
+        return self.task == "train"
+
+    @property
+    def samples_per_request(self) -> int:
+        """Samples that one request counts for in the throughput; for training, those of a step."""
+        return self.batch * (self.accumulate or 1) * (self.replicas or 1)
+
     def dynamic_batch_limits(self) -> tuple[int, float]:
         """(largest batch in samples, longest delay in seconds); (batch, 0) where it is off."""
         if self.dynamic_batch is None:
@@ -575,6 +628,17 @@ class Spec(BaseModel):
         layout = "" if self.memory_format == "contiguous" else f" {self.memory_format}"
         sparse = "" if self.sparsity == "none" else f" {self.sparsity} sparse"
         server = f" at {self.server}" if self.served else ""
+        if self.trains:
+            parts = "".join(
+                f", {name} {value}"
+                for name, value in (("accumulate", self.accumulate), ("replicas", self.replicas))
+                if value not in (None, 1)
+            )
+            kept = ", checkpointing" if self.checkpointing else ""
+            return (
+                f"{self.model} train {self.runtime} {self.precision}{layout}, "
+                f"batch {self.batch}, {self.optimizer or 'adamw'}{parts}{kept}"
+            )
         cores = "" if self.cpus is None else f", cores {self.cpus}"
         return (
             f"{self.model} {self.runtime}{server} {self.precision}{layout}{sparse}, "

@@ -9,6 +9,11 @@ from gpubench.results.result import Achieved
 from gpubench.system.gpu_peaks import GpuPeak, gpu_peak
 
 _TERA = 1e12
+# Operations of a training step, relative to its forward pass: the backward pass needs two products
+# of the same size for each product, one for the gradient of the inputs and one for that of the
+# weights. Source: "PaLM: Scaling Language Modeling with Pathways", appendix B (model FLOPs
+# utilisation, MFU).
+TRAINING_FLOP_FACTOR = 3.0
 
 
 def achieved(
@@ -16,19 +21,23 @@ def achieved(
     throughput_per_second: float | None,
     precision: str,
     gpus: Sequence[str | None],
+    *,
+    trains: bool = False,
 ) -> Achieved:
     """Floating-point operations per second, and their share of the peak.
 
     `flops` are those of one inference, and `throughput_per_second` counts inferences. `gpus` has
     the name of each GPU used, None if it is unknown; it is empty on a CPU. Samples that only fill
-    up a batch are no inferences, so their operations do not count.
+    up a batch are no inferences, so their operations do not count. With `trains` each sample has
+    TRAINING_FLOP_FACTOR times as many operations, and the share is the model FLOPs utilisation:
+    what activation checkpointing computes again does not count.
 
     All figures are None if the operations or the throughput are unknown. The share is None on a
     CPU, and if the peak of one of the GPUs at this precision is unknown.
     """
     if flops is None or throughput_per_second is None:
         return Achieved()
-    flops_per_second = flops * throughput_per_second
+    flops_per_second = flops * throughput_per_second * (TRAINING_FLOP_FACTOR if trains else 1.0)
     peaks = [
         peak for name in gpus if (peak := gpu_peak(name)) and precision in peak.flops_per_second
     ]

@@ -38,15 +38,19 @@ def device_report(
     inferences_per_request: int,
     readings: Readings,
     gpus: Sequence[Gpu],
+    *,
+    replicas: int = 1,
 ) -> DeviceReport:
     """Every GPU that a cell ran on, and all of them together.
 
     `worker_devices` has the device of each worker, in the order of their numbers. Figures of a
-    device that is missing in `readings` or `gpus` are None.
+    device that is missing in `readings` or `gpus` are None. In training, each of the `replicas` has
+    a device, and makes every step of the only worker; `inferences_per_request` is then the share of
+    one replica.
     """
     reports = []
     known = {gpu.device: gpu for gpu in gpus}
-    completed = analysis.completed_by_worker
+    completed = list(analysis.completed_by_worker) * replicas
     for device in dict.fromkeys(worker_devices):
         workers = [number for number, at in enumerate(worker_devices) if at == device]
         requests = sum(completed[number] for number in workers if number < len(completed))

@@ -46,6 +46,20 @@ def stages_ns(samples: Samples) -> dict[str, Nanoseconds]:
     return stages
 
 
+# The columns of Samples.step_ns.
+_PARTS_OF_A_STEP = ("forward", "backward", "optimizer")
+
+
+def parts_of_compute_ns(samples: Samples) -> dict[str, Nanoseconds]:
+    """Nanoseconds of every training step in the parts of its `compute`. Empty for inferences.
+
+    They are no stages: they lie inside one, and what lies between them is in none.
+    """
+    if samples.step_ns is None:
+        return {}
+    return dict(zip(_PARTS_OF_A_STEP, samples.step_ns.T, strict=True))
+
+
 def _copy(name: str, duration_ns: Nanoseconds) -> dict[str, Nanoseconds]:
     """The stage of a copy. It is absent if the data stay on the device (both events are one)."""
     return {name: duration_ns} if duration_ns.any() else {}
@@ -71,11 +85,17 @@ def trtexec_times(samples: Samples, counted: NDArray[np.bool_]) -> TrtexecTimes 
 
 
 def summarise_stages(samples: Samples, counted: NDArray[np.bool_]) -> Stages:
-    """Mean, median and P95 of each stage over the counted requests. None for absent stages."""
+    """Mean, median and P95 of each stage over the counted requests. None for absent stages.
+
+    Those of training steps also have the parts of `compute`.
+    """
     if not counted.any():
         return Stages.model_validate({})
     return Stages.model_validate(
-        {name: _summary(stage[counted]) for name, stage in stages_ns(samples).items()}
+        {
+            name: _summary(stage[counted])
+            for name, stage in (stages_ns(samples) | parts_of_compute_ns(samples)).items()
+        }
     )
 
 

@@ -21,6 +21,7 @@ from gpubench.results.result import (
     Numerics,
     Reason,
     ServerReport,
+    TrainingReport,
     Verdict,
     WarmUp,
 )
@@ -168,6 +169,7 @@ class Evidence:
     unproven_on_gpus: str | None = None
     server: ServerReport | None = None  # None: this machine executed the model
     server_is_this_machine: bool = False
+    training: TrainingReport | None = None  # None: the requests are inferences
 
 
 def judge(analysis: Analysis, evidence: Evidence | None = None) -> Verdict:
@@ -188,6 +190,7 @@ def _reasons(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     yield from _inputs(evidence.repetition)
     yield from _answers(evidence)
     yield from _accuracy(evidence)
+    yield from _training(evidence.training)
     yield from _device(analysis, evidence)
 
 
@@ -574,6 +577,30 @@ def _accuracy(evidence: Evidence) -> Iterator[Reason]:
             figure=high,
             limit=most,
             remedy=f"the drop may be this large: measure it with {more} samples",
+        )
+
+
+def _training(training: TrainingReport | None) -> Iterator[Reason]:
+    """Whether the steps trained: the loss of the toy task fell, and stayed finite afterwards."""
+    if training is None:
+        return
+    first, last = training.toy_first_loss, training.toy_last_loss
+    if not training.trains:
+        if first is None or last is None:
+            figure: float | str = "not finite"
+            remedy = "loss on one batch: use another --precision or --optimizer"
+        elif not training.parameters_changed:
+            figure, remedy = "no parameter changed", "the optimiser did nothing: check the model"
+        else:
+            figure = last
+            remedy = "loss on one batch, which did not fall: check the model and its loss"
+        yield Reason(code="no-training", figure=figure, limit=first, remedy=remedy)
+    elif training.last_loss_finite is False:
+        yield Reason(
+            code="no-training",
+            figure="not finite",
+            limit=None,
+            remedy="loss of the last step: use another --precision or --optimizer",
         )
 
 

@@ -48,14 +48,15 @@ _POOL = 64  # distinct requests, as many as gpubench makes of these sizes
 class Side:
     """A process that measures each time it receives a line."""
 
-    def __init__(self, name: str, model: str, runtime: str, seconds: float) -> None:
-        command = [sys.executable, __file__, "--side", name, model, runtime, str(seconds)]
+    def __init__(self, file: str, *words: str) -> None:
+        """Start the Python `file` with `--side` and these words."""
+        command = [sys.executable, file, "--side", *words]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def measure(self) -> tuple[float, float]:
-        """(inferences per second, cores used)."""
+        """(inferences, or steps, per second; cores used)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -174,7 +175,7 @@ _FORWARD: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def row(model: str, runtime: str, rounds: int, seconds: float) -> list[str]:
-    sides = [Side(name, model, runtime, seconds) for name in ("loop", "gpubench")]
+    sides = [Side(__file__, name, model, runtime, str(seconds)) for name in ("loop", "gpubench")]
     for side in sides:
         side.measure()  # loads, builds and warms up
     pairs = [[side.measure() for side in sides] for _ in range(rounds)]

@@ -84,6 +84,10 @@ _FLAGS = {
         "--require",
         "--quiet",
     ),
+    "train": (
+        *("--model", "--batch", "--optimizer", "--accumulate", "--checkpointing", "--replicas"),
+        *("--dataset-size", "--precision", "--runtime", "--device", "--json", "--output"),
+    ),
     "search": (
         *(*_SETTINGS, *_REPEATS, *_METRICS),
         *("--objective", "--tolerance", "--probes", "--json", "--output", "--quiet"),

@@ -313,6 +313,12 @@ def as_cell(spec: Spec) -> Cell:
         "threads": spec.threads or 1,
         "seq_len": spec.seq_len or (known.seq_len if known else None),
     }
+    if spec.trains:
+        filled |= {
+            "optimizer": spec.optimizer or "adamw",
+            "accumulate": spec.accumulate or 1,
+            "replicas": spec.replicas or 1,
+        }
     if not spec.open_loop:
         filled["clients"] = spec.clients or spec.workers or 1
     return cell_of(spec.model_copy(update=filled))

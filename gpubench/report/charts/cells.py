@@ -2,8 +2,8 @@
 
     results ──> panels ──> rows of "cells" and "costs"
 
-A *panel* has what is comparable: a model with a closed loop, or with an open loop. Its first
-setting that is a number and differs is `x`. As in the tables, settings that all cells have in
+A *panel* has what is comparable: a model with a closed loop, with an open loop, or in training. Its
+first setting that is a number and differs is `x`. As in the tables, settings that all cells have in
 common are a remark below the chart. Those that differ name the cells and the lines. Texts from
 results are values in rows, never a part of a specification.
 """
@@ -101,7 +101,8 @@ def panels(results: Iterable[Result]) -> list[Panel]:
     groups: dict[str, list[CombinedCell]] = {}
     for cell in cells:
         loop = "" if cell.result.spec.clients is not None else ", open loop"
-        groups.setdefault(cell.result.spec.model + loop, []).append(cell)
+        task = ", training" if cell.result.spec.trains else ""
+        groups.setdefault(cell.result.spec.model + task + loop, []).append(cell)
     return [
         Panel(name, tuple(group), _varying_number([each.result for each in group]))
         for name, group in groups.items()

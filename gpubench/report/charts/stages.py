@@ -25,6 +25,9 @@ _COLOURS = {
     "fill": "#E69F00",
     "submit": "#F0C869",
     "h2d": "#56B4E9",
+    "forward": "#6BAED6",
+    "backward": "#08519C",
+    "optimizer": "#4B2E83",
     "compute": "#0072B2",
     "d2h": "#009E73",
     "return": "#7FCDB5",
@@ -112,7 +115,11 @@ def stages_chart(panels: Sequence[Panel], rows: Sequence[Row], cells: Sequence[R
 
 def _means(stages: Stages) -> dict[str, float]:
     found = stages.model_dump(by_alias=True, exclude_none=True)
-    return {name: found[name]["mean"] for name in _COLOURS if name in found}
+    means = {name: found[name]["mean"] for name in _COLOURS if name in found}
+    if stages.forward is not None:  # the parts of a training step lie inside its compute
+        parts = sum(means[name] for name in ("forward", "backward", "optimizer"))
+        means["compute"] = max(0.0, means["compute"] - parts)
+    return means
 
 
 def _number(value: object) -> float:

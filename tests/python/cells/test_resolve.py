@@ -120,6 +120,14 @@ def test_defaults_keep_every_gpu_busy_if_there_are_enough_clients(
     assert (cell.spec.clients, cell.workers, cell.depth) == (clients, workers, depth)
 
 
+@pytest.mark.parametrize("machine", [(A10G, A10G)], indirect=True)
+def test_training_has_a_replica_on_each_gpu_and_one_worker(machine: Machine) -> None:
+    cell = resolved(machine, device="all", task="train", batch=4)
+    assert (cell.devices, cell.replicas, cell.workers) == (("cuda:0", "cuda:1"), 2, 1)
+    assert cell.samples_per_request == 8
+    assert resolved(machine, task="train").replicas == 1
+
+
 @pytest.mark.parametrize("machine", [(A10G, T4, V100)], indirect=True)
 @pytest.mark.parametrize(
     ("settings", "expected"),
@@ -138,6 +146,11 @@ def test_defaults_keep_every_gpu_busy_if_there_are_enough_clients(
             "2 GPUs cannot have the same number of workers; use 2",
         ),
         ({"device": "cuda:0,cuda:1", "clients": 1}, "--clients 1: too few to keep 2 GPUs busy"),
+        (
+            {"device": "cuda:0,cuda:1", "task": "train", "replicas": 3},
+            "--replicas 3: on GPUs each replica has a GPU of its own, and --device cuda:0,cuda:1 "
+            "names 2",
+        ),
     ],
 )
 def test_what_these_gpus_cannot_measure_is_refused_with_the_fix(

@@ -23,7 +23,7 @@ from gpubench.system.machine import this_machine
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-@pytest.mark.parametrize("name", ["quickstart.yaml", "g5_study.yaml", "edge.yaml"])
+@pytest.mark.parametrize("name", ["quickstart.yaml", "g5_study.yaml", "edge.yaml", "training.yaml"])
 def test_sweep_files_can_be_planned_here(name: str) -> None:
     """The quick start's smoke run, with a few requests a cell, is part of CI."""
     assert cells(read_grids(EXAMPLES / name), this_machine()).cells

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from gpubench.results.result import (
     ServerStatistics,
     Stages,
     StageSummary,
+    TrainingReport,
     WarmUp,
 )
 from gpubench.results.samples import Samples
@@ -164,6 +166,23 @@ def dropped(drop: float, low: float, high: float) -> Accuracy:
     )
 
 
+def trained(**figures: Any) -> TrainingReport:
+    """The report of steps that train, with other figures."""
+    defaults: dict[str, Any] = {
+        "optimizer": "adamw",
+        "replicas": 1,
+        "samples_per_step": 1,
+        "loss": "own",
+        "toy_steps": 20,
+        "toy_first_loss": 3.0,
+        "toy_last_loss": 2.0,
+        "parameters_changed": True,
+        "trains": True,
+        "flop_factor": 3.0,
+    }
+    return TrainingReport(**defaults | figures)
+
+
 RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
     "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
@@ -205,6 +224,7 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         lambda a: a,
         Evidence(accuracy=dropped(0.004, -0.004, 0.012), max_drop=0.01),
     ),
+    "no-training": (lambda a: a, Evidence(training=trained(toy_last_loss=2.9, trains=False))),
     "unproven-on-gpus": (lambda a: a, Evidence(unproven_on_gpus="2 GPUs")),
     "input-bound": (
         lambda a: replace(a, input_gap_ms=0.6, launch_gap_ms=0.1, stages=stages(1)),
@@ -487,6 +507,23 @@ def test_what_was_not_observed_is_not_judged() -> None:
 
 def test_a_start_faster_than_the_rest_is_drift() -> None:
     assert codes(replace(healthy(), settling=Change(-0.2, 0.02))) == ["drift"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "figure"),
+    [
+        ({"trains": False, "toy_last_loss": None}, "not finite"),
+        ({"trains": False, "parameters_changed": False}, "no parameter changed"),
+        ({"trains": False, "toy_last_loss": 2.95}, 2.95),
+        ({"last_loss_finite": False}, "not finite"),
+    ],
+)
+def test_a_step_that_does_not_train_says_what_was_seen(
+    figures: dict[str, Any], figure: object
+) -> None:
+    (reason,) = judge(healthy(), Evidence(training=trained(**figures))).reasons
+    assert (reason.code, reason.figure) == ("no-training", figure)
+    assert len(reason.remedy) <= LONGEST_REMEDY
 
 
 def test_a_cell_without_samples_is_suspect() -> None:
