@@ -9,7 +9,7 @@ from collections.abc import Iterable
 # Longer messages are shortened. Some libraries put whole graphs into a message.
 MOST_CHARACTERS = 500
 
-_SHORT_LIST = 16  # names that an error lists although it also proposes one
+_SHORT_LIST = 20  # names that an error lists although it also proposes one
 
 # The last line of a traceback inside a message: "RuntimeError: mat1 and mat2 ...".
 _RAISED = re.compile(r"\s*(?:[\w.]+\.)?\w*(?:Error|Exception): (?P<reason>\S.*)")
