@@ -31,7 +31,7 @@ _REMARKING = (
     "torchao",
     "transformers",
 )
-_WARNING = r"(huggingface_hub|onnx\w*|torch\w*|transformers)(\.|$)"
+_WARNING = r"(executorch|huggingface_hub|onnx\w*|torch\w*|transformers)(\.|$)"
 
 
 @contextmanager
