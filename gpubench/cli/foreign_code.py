@@ -33,7 +33,7 @@ _REMARKING = (
     "torchao",
     "transformers",
 )
-_WARNING = r"(huggingface_hub|nncf|onnx\w*|openvino|torch\w*|transformers)(\.|$)"
+_WARNING = r"(executorch|huggingface_hub|nncf|onnx\w*|openvino|torch\w*|transformers)(\.|$)"
 
 
 @contextmanager
