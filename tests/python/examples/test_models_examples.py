@@ -105,6 +105,7 @@ def loaded(make: Callable[[], OwnModel]) -> LoadedModel:
         request: Any = model.inputs(generator, samples)
         return model.preprocess(request) if model.preprocess else request
 
+    assert isinstance(model.module, torch.nn.Module)
     return LoadedModel(model.module.eval(), "random", inputs)
 
 
