@@ -37,14 +37,18 @@ def sweep_lines(searches: Sequence[SearchResult], output: str) -> list[str]:
     return next_steps(output, _objective(searches[0])) if searches else []
 
 
-def next_steps(output: str | None, objective: str) -> list[str]:
-    """Where the results are, and the commands that show more of them. Empty without `output`."""
+def next_steps(output: str | None, objective: str | None) -> list[str]:
+    """Where the results are, and the commands that show more of them. Empty without `output`.
+
+    Without an objective there is nothing to deploy.
+    """
     if output is None:
         return []
     where = shlex.quote(output)
+    plan = f"what to deploy: gpubench plan {where} --objective {objective}"
     return [
         f"the results are in {output}",
-        f"what to deploy: gpubench plan {where} --objective {objective}",
+        *([] if objective is None else [plan]),
         f"a page of all: gpubench report {where} --output page.html",
     ]
 
@@ -113,11 +117,14 @@ def _answer(found: SearchResult) -> list[str]:
     return [text if found.verdict.status == "valid" else f"{text}. Its verdict is suspect"]
 
 
-def _example_objective(results: Sequence[Result]) -> str:
-    """A round one that half of the cells meet, as on the page."""
+def _example_objective(results: Sequence[Result]) -> str | None:
+    """A round one that half of the inferences meet, as on the page. None if all cells train."""
     from gpubench.report.page.advice import limit_of_half
 
-    return f"p95:{limit_of_half(result.latency_ms.p95 for result in results):g}ms"
+    inferences = [result for result in results if not result.spec.trains]
+    if not inferences:
+        return None
+    return f"p95:{limit_of_half(result.latency_ms.p95 for result in inferences):g}ms"
 
 
 def _objective(found: SearchResult) -> str:
