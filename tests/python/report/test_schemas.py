@@ -124,7 +124,10 @@ def test_every_column_has_its_type() -> None:
 def test_every_column_of_a_sample_file_is_described() -> None:
     own = samples(10)
     stamps = np.tile(own.submitted_ns[:, None], 4)
-    full = replace(own, device_ns=stamps, around_ns=stamps[:, :2], warmup=np.zeros(10, bool))
+    warmup = np.zeros(10, bool)
+    full = replace(
+        own, device_ns=stamps, around_ns=stamps[:, :2], step_ns=stamps[:, :3], warmup=warmup
+    )
     names = pq.read_table(io.BytesIO(to_parquet(full))).column_names
     assert sorted(names) == sorted(info.name for info in columns.SAMPLES)
 
