@@ -285,7 +285,7 @@ def test_a_replica_that_is_killed_ends_the_cell_in_one_line(models: Path) -> Non
 def test_a_replica_that_cannot_load_its_model_says_why(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = subprocess.Popen
+    start: Any = subprocess.Popen
 
     def popen(*arguments: Any, **options: Any) -> Any:
         variables = os.environ | {"GPUBENCH_TEST_REPLICA": "1"}
