@@ -76,7 +76,7 @@ _COMPLETED = {
     "inputs_file": Known(files=True),
     "runtime": Known(RUNTIMES),
     "eval": Known(files=True),
-    "device": Known(("auto", "cpu", "cuda:0", "all")),
+    "device": Known(("auto", "cpu", "cuda:0", "all", "tpu")),
     "arrivals": Known(("poisson", "constant", "burst:", "trace:")),
     "instance": Known(instances),
 }

@@ -271,7 +271,7 @@ def of_xla(cell: Cell) -> str | None:
         return (
             f"torch_xla {library} needs torch {_minor(library)}, and torch {torch} is installed; "
             f"install both in an environment of their own: pip install torch=={_minor(library)}.* "
-            f"torch_xla=={library}"
+            f"torch_xla=={library} torchvision"
         )
     if cell.accelerator is not None and packages.missing("xla", "libtpu"):
         return "libtpu, the driver of TPUs, is not installed; pip install 'torch_xla[tpu]'"
