@@ -24,7 +24,8 @@ def cell_lines(results: Sequence[Result], output: str | None) -> list[str]:
     if len(results) > 1:
         lines.append(_counts(results))
         lines += [line for group in by_workload.values() for line in _best(group)][:_MOST_WORKLOADS]
-    return [*lines, *next_steps(output, _example_objective(results))]
+    serves = not all(result.spec.trains for result in results)
+    return [*lines, *next_steps(output, _example_objective(results) if serves else None)]
 
 
 def search_lines(found: SearchResult, output: str | None) -> list[str]:
@@ -37,14 +38,18 @@ def sweep_lines(searches: Sequence[SearchResult], output: str) -> list[str]:
     return next_steps(output, _objective(searches[0])) if searches else []
 
 
-def next_steps(output: str | None, objective: str) -> list[str]:
-    """Where the results are, and the commands that show more of them. Empty without `output`."""
+def next_steps(output: str | None, objective: str | None) -> list[str]:
+    """Where the results are, and the commands that show more of them. Empty without `output`.
+
+    `objective` is None if nothing serves requests, so that there is nothing to plan.
+    """
     if output is None:
         return []
     where = shlex.quote(output)
+    plan = f"what to deploy: gpubench plan {where} --objective {objective}"
     return [
         f"the results are in {output}",
-        f"what to deploy: gpubench plan {where} --objective {objective}",
+        *([] if objective is None else [plan]),
         f"a page of all: gpubench report {where} --output page.html",
     ]
 

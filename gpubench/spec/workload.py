@@ -39,6 +39,6 @@ def competition(spec: Spec) -> Hashable:
     """What settings have in common whose rates a sweep with an objective compares.
 
     They have the same workload, and so do their requests: they come in the same way, and their
-    inputs start in the same place.
+    inputs start in the same place. A step of training is no inference.
     """
-    return workload_of(spec), spec.seed, spec.inputs, spec.arrivals
+    return workload_of(spec), spec.task, spec.seed, spec.inputs, spec.arrivals

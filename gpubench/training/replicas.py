@@ -16,7 +16,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from datetime import timedelta
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,9 @@ from gpubench.cells.resolve import cell_of
 from gpubench.errors import GpubenchError, shorten
 from gpubench.spec.cell import Cell
 from gpubench.spec.spec import Spec
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 STEP, TOY_STEP = b"s", b"t"
 LOADED = "loaded"
@@ -69,7 +72,7 @@ class Replicas:
                 "replicas in a process of their own, as gpubench train does"
             )
         self._cell = cell
-        self._store = dist.TCPStore(
+        self._store = dist.TCPStore(  # type: ignore[attr-defined]
             _HOST, 0, cell.replicas, is_master=True, wait_for_workers=False, timeout=_TIMEOUT
         )
         self._errors: list[IO[bytes]] = []
@@ -174,7 +177,7 @@ class Replicas:
             dist.destroy_process_group()
 
 
-def join(cell: Cell, store: dist.Store, number: int) -> None:
+def join(cell: Cell, store: Store, number: int) -> None:
     """Make this process the replica `number` in the process group of the cell."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if not cell.on_cpu:
@@ -188,9 +191,12 @@ def join(cell: Cell, store: dist.Store, number: int) -> None:
     )
 
 
-def meeting_place(port: int, replicas: int) -> dist.Store:
+def meeting_place(port: int, replicas: int) -> Store:
     """The store of the process that measures, seen from another replica."""
-    return dist.TCPStore(_HOST, port, replicas, is_master=False, timeout=_TIMEOUT)
+    store: Store = dist.TCPStore(  # type: ignore[attr-defined]
+        _HOST, port, replicas, is_master=False, timeout=_TIMEOUT
+    )
+    return store
 
 
 def _cpu_seconds(pid: int) -> float:

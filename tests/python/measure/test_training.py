@@ -20,7 +20,7 @@ from gpubench.measure.cold import cold
 from gpubench.results.read import read_contents
 from gpubench.results.result import Result
 from gpubench.results.run_directory import open_run
-from gpubench.training import replica, replicas
+from gpubench.training import replica
 
 # Each replica writes what it sees into files beside the models.
 MODELS = """
@@ -153,7 +153,7 @@ def test_a_step_of_a_small_net_trains_and_counts_all_its_samples(models: Path) -
     assert rate == pytest.approx(16 * result.requests.completed / window)
     (cost,) = result.costs
     assert cost.usd_per_million == pytest.approx(2 / 3600 / rate * 1e6)
-    assert cost.usd_per_epoch == pytest.approx(5 * cost.usd_per_million)
+    assert cost.usd_per_epoch == pytest.approx(5 * (cost.usd_per_million or 0))
     assert result.engine.flops is not None
     assert result.achieved.flops_per_second == pytest.approx(3 * result.engine.flops * rate)
     assert (result.numerics, result.engine.first_inference_seconds is None) == (None, False)
@@ -198,7 +198,7 @@ def test_a_step_without_its_optimizer_is_no_training(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Idle(torch.optim.SGD):
-        def step(self, closure: Any = None) -> None:
+        def step(self, closure: Any = None) -> Any:
             pass
 
     monkeypatch.setattr(replica, "make_optimizer", lambda _, parameters: Idle(parameters, lr=1.0))
@@ -285,13 +285,13 @@ def test_a_replica_that_is_killed_ends_the_cell_in_one_line(models: Path) -> Non
 def test_a_replica_that_cannot_load_its_model_says_why(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = replicas.subprocess.Popen
+    start: Any = subprocess.Popen
 
     def popen(*arguments: Any, **options: Any) -> Any:
         variables = os.environ | {"GPUBENCH_TEST_REPLICA": "1"}
         return start(*arguments, **options, env=variables)
 
-    monkeypatch.setattr(replicas.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
     result = trained("only_here", replicas=2)
     assert result.error is not None
     assert "replica 1 of the training ended (exit status 1): ValueError: no weights on this" in (

@@ -63,3 +63,13 @@ def test_a_search_says_what_it_found_and_its_objective_is_in_the_next_command() 
     assert search_lines(search(None), None) == []
     assert sweep_lines([search(9.0)], "run") == search_lines(search(None), "run")
     assert sweep_lines([], "run") == []
+
+
+def test_steps_of_training_are_no_rivals_of_inferences_and_are_not_deployed() -> None:
+    steps = [result(rate, 50.0, task="train", batch=batch) for rate, batch in ((9.0, 1), (12.0, 2))]
+    _, best, place, page = cell_lines(steps, "run")
+    assert best.startswith("fastest valid closed loop: resnet50 train eager fp32, batch 2, adamw")
+    assert (place, page.startswith("a page of all")) == ("the results are in run", True)
+    mixed = cell_lines([*steps, result(99.0, 5.0)], "run")
+    assert any("train eager" in line for line in mixed)
+    assert any(line.startswith("what to deploy") for line in mixed)

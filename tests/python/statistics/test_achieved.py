@@ -48,3 +48,10 @@ def test_without_operations_or_throughput_there_is_no_figure(
     flops: float | None, throughput: float | None
 ) -> None:
     assert achieved(flops, throughput, "fp16", [H200]) == Achieved()
+
+
+def test_a_step_of_training_has_three_times_the_operations_of_its_forward_pass() -> None:
+    inference = achieved(1e9, 100.0, "bf16", ["NVIDIA H200"])
+    training = achieved(1e9, 100.0, "bf16", ["NVIDIA H200"], trains=True)
+    assert training.flops_per_second == 3e11
+    assert training.peak_share == pytest.approx(3 * (inference.peak_share or 0.0))
