@@ -105,6 +105,11 @@ def test_a_long_name_is_broken_after_a_separator() -> None:
     assert all(cell_len(line) <= 12 for line in found)
 
 
+def test_a_short_word_gets_no_break_that_a_column_asks_for() -> None:
+    assert wrap.least_width("0-1") == 3
+    assert wrap.least_width("0-1 bert-base-uncased") == len("uncased")
+
+
 def test_a_name_without_separators_is_broken_anywhere() -> None:
     assert wrap.lines("x" * 25, 10) == ["x" * 10, "x" * 10, "x" * 5]
     assert wrap.lines("語" * 6, 5) == ["語語", "語語", "語語"]
