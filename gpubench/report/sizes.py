@@ -61,13 +61,14 @@ def size_tables(results: Iterable[Result]) -> list[Table]:
 def variants(results: Iterable[Result]) -> list[Result]:
     """The cell that stands for each variant, the smallest model first.
 
-    Cells that failed are left out, and so is the model 'synthetic', which computes nothing.
+    Cells that failed are left out, those that train, and the model 'synthetic', which computes
+    nothing.
     """
     best: dict[object, Result] = {}
     for repeats in grouped(results):
         result = combined(repeats)
         is_measured = result.error is None and result.throughput_per_second is not None
-        if not is_measured or result.spec.model == "synthetic":
+        if not is_measured or result.spec.trains or result.spec.model == "synthetic":
             continue
         key = _variant(result)
         if key not in best or _rank(result) > _rank(best[key]):
