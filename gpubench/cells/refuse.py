@@ -261,10 +261,12 @@ def _refuse_replicas(cell: Cell, replicas: int, machine: Machine) -> None:
             f"{','.join(cell.devices)} names {len(cell.devices)}; remove --replicas, or name as "
             "many GPUs"
         )
-    if cell.on_cpu and replicas > machine.cores:
+    cores = cell.cores_of(machine.cores)
+    if cell.on_cpu and replicas > cores:
+        where = "this machine" if cell.cpus is None else f"--cpus {cell.spec.cpus}"
         raise InputError(
-            f"--replicas {replicas}: this machine has {machine.cores} cores; use "
-            f"{machine.cores} or fewer"
+            f"--replicas {replicas}: each needs a core of its own, and {where} has {cores}; "
+            f"use {cores} or fewer"
         )
 
 

@@ -77,15 +77,20 @@ def fill_in(spec: Spec, machine: Machine) -> Cell:
         settings["service_dist"] = spec.service_dist or "constant"
     elif spec.trains:
         replicas = spec.replicas or (len(devices) if spec.on_gpus else 1)
-        settings |= {
-            "optimizer": spec.optimizer or "adamw",
-            "accumulate": spec.accumulate or 1,
-            "replicas": replicas,
-            "threads": spec.threads or max(1, _cores(spec, machine) // replicas),
-        }
+        settings |= training_settings(spec, replicas)
+        settings["threads"] = spec.threads or max(1, _cores(spec, machine) // replicas)
     elif not spec.served:
         settings["threads"] = spec.threads or max(1, _cores(spec, machine) // workers)
     return cell_of(spec.model_copy(update=settings))
+
+
+def training_settings(spec: Spec, replicas: int) -> dict[str, object]:
+    """The settings of training with their defaults, for this number of replicas."""
+    return {
+        "optimizer": spec.optimizer or "adamw",
+        "accumulate": spec.accumulate or 1,
+        "replicas": replicas,
+    }
 
 
 def _cores(spec: Spec, machine: Machine) -> int:

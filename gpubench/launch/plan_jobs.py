@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gpubench.cells.grid import MAX_CELLS, Grid, expand, refuse_too_many
-from gpubench.cells.resolve import DEFAULT_DURATION_S, cell_of
+from gpubench.cells.resolve import DEFAULT_DURATION_S, cell_of, training_settings
 from gpubench.errors import InputError
 from gpubench.launch.manifest import Job, LaunchedCell
 from gpubench.measure.engine_key import engine_settings
@@ -108,6 +108,8 @@ def as_asked(spec: Spec) -> Cell:
         if spec.duration is not None or spec.requests is not None
         else DEFAULT_DURATION_S,
     }
+    if spec.trains:
+        settings |= training_settings(spec, spec.replicas or 1)
     if spec.arrivals.startswith("trace:"):  # the file may be on the machine that measures
         settings |= {"arrivals": "poisson", "rate": spec.rate or 1.0}
     return cell_of(spec.model_copy(update=settings))

@@ -179,7 +179,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
             () if cell.on_cpu else _devices(cell),
             run.readings,
         ),
-        cpu_energy=cpu_energy(analysis, cell.batch, run.readings, run.packages)
+        cpu_energy=cpu_energy(analysis, cell.samples_per_request, run.readings, run.packages)
         if cell.computes_on_cpu
         else None,
         inputs=run.inputs,

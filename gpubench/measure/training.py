@@ -177,7 +177,7 @@ def _load(
         library=f"torch {torch.__version__}, TorchInductor" if cell.runtime == "compile" else None,
         weights=model.weights,
         intra_op_threads=cell.threads if cell.on_cpu else None,
-        threads_note=_threads_note(cell, machine.cores) if cell.on_cpu else None,
+        threads_note=_threads_note(cell, cell.cores_of(machine.cores)) if cell.on_cpu else None,
         native_precision=native_precision(cell, machine),
     )
 

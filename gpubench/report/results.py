@@ -53,7 +53,7 @@ _HEADLINE: Percent = 95
 _PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
 
 LEGEND = (
-    "inferences /s and $/million count samples, not requests; ± is the 95% interval. "
+    "{} and $/million count samples, not requests; ± is the 95% interval. "
     "ms is the round trip of a request, over n requests."
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
@@ -114,9 +114,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
     columns = [
         *settings_columns(results),
         *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
-        figure_column(
-            "samples /s" if training.all_train(results) else "inferences /s", throughput_text
-        ),
+        figure_column(training.throughput_title(results), throughput_text),
         *repeats.interval_columns(results),
         *(percentile_column(percent, results) for percent in percents),
         *stage_columns(results),
@@ -159,7 +157,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
     has_price = bool(costs_of(results))
     return [
-        *([] if training.all_train(results) else [LEGEND]),
+        LEGEND.format(training.throughput_title(results)),
         *training.remarks(results),
         *repeats.remarks(results),
         *warm_up_remarks(results),

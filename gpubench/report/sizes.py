@@ -61,7 +61,7 @@ def size_tables(results: Iterable[Result]) -> list[Table]:
 def variants(results: Iterable[Result]) -> list[Result]:
     """The cell that stands for each variant, the smallest model first.
 
-    Cells that failed are left out, those that train, and the model 'synthetic', which computes
+    Left out are cells that failed, steps of training, and the model 'synthetic', which computes
     nothing.
     """
     best: dict[object, Result] = {}

@@ -9,8 +9,8 @@ from gpubench.report.notes import price_name
 from gpubench.results.result import Result, StageSummary
 
 REMARKS = (
-    "samples /s and $/million count the samples of all replicas. ms is the time of an optimiser "
-    "step, over n steps; forward, backward and optimizer are the medians of its parts.",
+    "A request of training is an optimiser step on the samples of all replicas; forward, backward "
+    "and optimizer are the median times of its parts.",
     "FLOP/s of training are three times those of the forward pass: the backward pass counts as "
     "two. What checkpointing computes again does not count.",
 )
@@ -20,9 +20,9 @@ SCALING = (
 )
 
 
-def all_train(results: Sequence[Result]) -> bool:
-    """Whether all results are of training steps."""
-    return all(result.spec.trains for result in results)
+def throughput_title(results: Sequence[Result]) -> str:
+    """The title of the throughput, which counts no inferences if one of the results trains."""
+    return "samples /s" if any(result.spec.trains for result in results) else "inferences /s"
 
 
 def remarks(results: Sequence[Result]) -> list[str]:

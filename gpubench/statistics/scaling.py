@@ -20,12 +20,12 @@ from gpubench.results.result import Result
 def with_scaling(results: Sequence[Result]) -> list[Result]:
     """The results, in their order, with the scaling efficiency of those that have a partner.
 
-    Repeats of the partner count with their geometric mean.
+    Repeats of the partner count with their geometric mean, without those that failed.
     """
     alone: defaultdict[Hashable, list[float]] = defaultdict(list)
     for result in results:
-        rate = result.throughput_per_second
-        if result.training is not None and result.training.replicas == 1 and rate:
+        training, rate = result.training, result.throughput_per_second
+        if training is not None and training.replicas == 1 and rate and result.error is None:
             alone[_key(result)].append(math.log(rate))
     return [_with_scaling(result, alone.get(_key(result))) for result in results]
 

@@ -361,13 +361,13 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
     if compute is None or busy is None or threads is None:
         return
     limit = LEAST_THREADS_BUSY * threads
-    more = "--workers" if evidence.training is None else "--replicas"
     if compute.p50 >= LEAST_COMPUTE_JUDGED_MS and busy < limit:
+        more = "more --workers" if evidence.training is None else "a larger --batch"
         yield Reason(
             code="threads-idle",
             figure=busy,
             limit=limit,
-            remedy=f"cores in use: end other programs, or try fewer --threads and more {more}",
+            remedy=f"cores in use: end other programs, or try fewer --threads and {more}",
         )
 
 

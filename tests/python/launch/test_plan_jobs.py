@@ -59,6 +59,15 @@ def test_without_an_instance_the_cells_are_for_any_machine() -> None:
     assert {cell.only_on for job in found.jobs for cell in job.cells} == {"cuda"}
 
 
+def test_steps_of_training_are_launched_with_what_their_machine_decides_left_open() -> None:
+    grid = {**GRID, "workers": [1], "task": "train", "checkpointing": [False, True]}
+    found = planned(grid)
+    assert [(job.instance, len(job.cells)) for job in found.jobs] == [
+        (instance, 1) for instance in ("g5.xlarge", "c7i.xlarge") for _ in range(8)
+    ]
+    assert {cell.spec.replicas for job in found.jobs for cell in job.cells} == {None}
+
+
 def test_synthetic_cells_are_split_so_that_several_machines_can_share_them() -> None:
     grid = {"model": "synthetic", "clients": list(range(1, 46)), "instance": "c7i.xlarge"}
     assert [len(job.cells) for job in planned(grid).jobs] == [20, 20, 5]

@@ -87,7 +87,8 @@ def test_what_does_not_fit_is_refused_in_one_line(settings: dict[str, Any], expe
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"replicas": 5}, "--replicas 5: this machine has 4 cores; use 4 or fewer"),
+        ({"replicas": 5}, "--replicas 5: each needs a core of its own, and this machine has 4"),
+        ({"replicas": 2, "cpus": "0"}, "and --cpus 0 has 1; use 1 or fewer"),
         ({"precision": "tf32"}, "only NVIDIA GPUs from Ampere on have it"),
         ({"inputs": "pinned"}, "--inputs pinned: only GPUs copy from pinned memory"),
         ({"model": "absent.py:net"}, "there is no absent.py"),

@@ -526,6 +526,14 @@ def test_a_step_that_does_not_train_says_what_was_seen(
     assert len(reason.remedy) <= LONGEST_REMEDY
 
 
+def test_idle_threads_of_training_have_a_remedy_that_training_has() -> None:
+    idle = Evidence(training=trained(), busy_cores=0.5, cpu_threads=2)
+    (reason,) = judge(healthy(), idle).reasons
+    assert reason.code == "threads-idle"
+    assert "--workers" not in reason.remedy
+    assert len(reason.remedy) <= LONGEST_REMEDY
+
+
 def test_a_cell_without_samples_is_suspect() -> None:
     analysis = closed_loop(np.full((1, 1), MS), 1)
     assert codes(analysis) == ["too-few-samples"]
