@@ -10,6 +10,7 @@ from factories import result
 from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
+from gpubench.report.summary import cell_lines
 from gpubench.results.result import Failure, Result, TrainingReport
 from gpubench.statistics.scaling import with_scaling
 
@@ -56,6 +57,14 @@ def test_a_table_of_inferences_says_nothing_of_training() -> None:
 def test_training_does_not_stand_for_a_model_among_inferences() -> None:
     inference = result(20.0, runtime="eager")
     assert variants([trained(400.0), inference]) == [inference]
+
+
+def test_training_competes_with_no_inference_and_is_not_deployed() -> None:
+    cells = [result(20.0, 90.0, runtime="eager"), trained(99.0)]
+    counts, where, plan, page = cell_lines(cells, "run")
+    assert counts == "2 cells: 2 valid, 0 suspect, 0 failed"
+    assert plan == "what to deploy: gpubench plan run --objective p95:100ms"
+    assert cell_lines([trained()], "run") == [where, page]
 
 
 def test_scaling_is_relative_to_one_replica_that_did_not_fail() -> None:
