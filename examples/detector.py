@@ -60,7 +60,6 @@ def detector_x() -> gpubench.OwnModel:
 
 def detector(network: Network, size: int = SIZE) -> gpubench.OwnModel:
     """The network with the stages around it, for images of `size` x `size` pixels."""
-    normalise(network)
 
     def encoded_images(generator: torch.Generator, samples: int) -> list[bytes]:
         """JPEG files, as clients send them."""
@@ -72,11 +71,12 @@ def detector(network: Network, size: int = SIZE) -> gpubench.OwnModel:
             files.append(file.getvalue())
         return files
 
+    normalise(network, *decode(encoded_images(torch.Generator().manual_seed(0), 2)))
     return gpubench.OwnModel(network, encoded_images, preprocess=decode, postprocess=suppress)
 
 
-def normalise(network: Network) -> None:
-    """Set the statistics of the normalisation layers from a batch of noise, as training does.
+def normalise(network: Network, images: torch.Tensor) -> None:
+    """Set the statistics of the normalisation layers from `images`, as training does.
 
     With the statistics of new layers, the boxes of all images would be the same.
     """
@@ -84,7 +84,7 @@ def normalise(network: Network) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches, of which there is one
     with torch.no_grad():
-        network.train()(torch.rand(2, 3, 128, 128))
+        network.train()(images)
     network.eval()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,13 +70,14 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 
 _REPEATABLE = ("instance", "dim")
+_OTHER_DEVICES = dict.fromkeys(name for each in RUNTIMES.values() for name in each.accelerators)
 _COMPLETED = {
     "model": Known(MODELS, files=True),
     "weights": Known(("random", "pretrained", "hub:"), files=True),
     "inputs_file": Known(files=True),
     "runtime": Known(RUNTIMES),
     "eval": Known(files=True),
-    "device": Known(("auto", "cpu", "cuda:0", "all")),
+    "device": Known(("auto", "cpu", "cuda:0", "all", *_OTHER_DEVICES)),
     "arrivals": Known(("poisson", "constant", "burst:", "trace:")),
     "instance": Known(instances),
 }
@@ -89,10 +90,13 @@ def setting_options(command: Decorated) -> Decorated:
     return command
 
 
-def setting_option(name: str, help_text: str | None = None) -> Callable[[Decorated], Decorated]:
+def setting_option(
+    name: str, help_text: str | None = None, values: Sequence[str] | None = None
+) -> Callable[[Decorated], Decorated]:
     """The flag of one setting. Its value is not interpreted: Spec itself checks it.
 
-    `help_text` is for a command in which the setting has fewer values, or another default.
+    `help_text` and `values` are for a command in which the setting has fewer values, or another
+    default.
     """
     field = Spec.model_fields[name]
     section = next(title for title, names in SECTIONS.items() if name in names)
@@ -104,7 +108,7 @@ def setting_option(name: str, help_text: str | None = None) -> Callable[[Decorat
     if is_switch:
         details |= {"is_flag": True, "default": None}
     else:
-        allowed = choices(field)
+        allowed = values or choices(field)
         details |= {
             "multiple": name in _REPEATABLE,
             "metavar": f"[{'|'.join(allowed)}]" if allowed else SECTIONS[section][name],

@@ -10,6 +10,8 @@ from gpubench.cli.options import Decorated
 from gpubench.cli.run import measure, run_options
 from gpubench.cli.sections import Command
 from gpubench.cli.settings import SECTIONS, setting_option
+from gpubench.spec.spec import Spec
+from gpubench.spec.training import TRAINING_PRECISIONS
 
 # The settings that a step of training has. It has no queue, and neither files nor servers of its
 # own: see gpubench.spec.training.
@@ -33,16 +35,24 @@ _HELP = {
     "wait": "How the process waits for the next step. [default: spin]",
     "requests": "Measure at least this many steps.",
     "seed": "Seed of weights, inputs, targets and dropout. [default: 0]",
-    "checkpointing": "Keep only the inputs of the model's blocks, and compute their activations "
-    "again in the backward pass.",
 }
+_VALUES = {"precision": TRAINING_PRECISIONS}
+_IN_OTHER_COMMANDS = "Only for training: "
 
 
 def _settings(command: Decorated) -> Decorated:
     for name in reversed([name for section in SECTIONS.values() for name in section]):
         if name not in _OTHERS:
-            command = setting_option(name, _HELP.get(name))(command)
+            command = setting_option(name, _help(name), _VALUES.get(name))(command)
     return command
+
+
+def _help(name: str) -> str | None:
+    text = Spec.model_fields[name].description or ""
+    if text.startswith(_IN_OTHER_COMMANDS):
+        text = text.removeprefix(_IN_OTHER_COMMANDS)
+        return text[0].upper() + text[1:]
+    return _HELP.get(name)
 
 
 @click.command("train", cls=Command)

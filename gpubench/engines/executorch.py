@@ -130,19 +130,22 @@ def _write(
         from executorch.exir import to_edge_transform_and_lower
 
         if cell.precision == "int8":
-            exported = _quantised(exported, example, calibration.requests(model, cell, cell.batch))
+            exported = _quantised(exported, example, model, cell)
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
-        with path.open("wb") as file:
-            lowered.to_executorch().write_to_file(file)
+        made = lowered.to_executorch()
+    with path.open("wb") as file:
+        made.write_to_file(file)
 
 
 def _quantised(
-    exported: torch.export.ExportedProgram, example: Tensors, requests: Iterator[Tensors]
+    exported: torch.export.ExportedProgram, example: Tensors, model: LoadedModel, cell: Cell
 ) -> torch.export.ExportedProgram:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    prepared = prepare_pt2e(exported.module(), _quantiser(_has_convolutions(exported)))
-    for request in requests:
+    static = _has_convolutions(exported)
+    prepared = prepare_pt2e(exported.module(), _quantiser(static))
+    # One call finds the scales of weights.
+    for request in calibration.requests(model, cell, cell.batch) if static else [example]:
         prepared(*request)
     return torch.export.export(convert_pt2e(prepared), example)
 

@@ -124,7 +124,7 @@ def of_openvino(cell: Cell) -> str | None:
         )
     if cell.device == "npu" and cell.joins_requests:
         return "an NPU takes batches of one size; remove --dynamic-batch"
-    threads, cores = cell.workers * cell.threads, this_machine().cores
+    threads, cores = cell.workers * cell.threads, cell.cores_of(this_machine().cores)
     if cell.computes_on_cpu and threads > cores:
         return (
             f"it uses at most one thread for each of the {cores} cores, and not {threads} "
@@ -271,7 +271,7 @@ def of_xla(cell: Cell) -> str | None:
         return (
             f"torch_xla {library} needs torch {_minor(library)}, and torch {torch} is installed; "
             f"install both in an environment of their own: pip install torch=={_minor(library)}.* "
-            f"torch_xla=={library}"
+            f"torch_xla=={library} torchvision"
         )
     if cell.accelerator is not None and packages.missing("xla", "libtpu"):
         return "libtpu, the driver of TPUs, is not installed; pip install 'torch_xla[tpu]'"

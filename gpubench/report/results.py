@@ -79,13 +79,11 @@ def result_tables(
     each_repeat: bool = False,
     percents: Sequence[Percent] = DEFAULT_PERCENTS,
 ) -> list[Table]:
-    """One table for each combination of machine and software.
+    """One table for each combination of machine and software, and one more if some cells train.
 
     It has one row for each cell, or one for each of its repeats.
     """
-    return [
-        _table(_rows(group, each_repeat), each_repeat, percents) for group in by_machine(results)
-    ]
+    return [_table(_rows(group, each_repeat), each_repeat, percents) for group in by_table(results)]
 
 
 def _rows(results: Sequence[Result], each_repeat: bool) -> list[Result]:
@@ -101,6 +99,15 @@ def by_machine(results: Iterable[Result]) -> list[list[Result]]:
         machine = result.environment.model_dump_json(exclude={"time"})
         groups.setdefault(machine, []).append(result)
     return [sorted(group, key=settings_order) for group in groups.values()]
+
+
+def by_table(results: Iterable[Result]) -> list[list[Result]]:
+    """As `by_machine`, with training apart: it has other settings and figures than inferences."""
+    groups = []
+    for group in by_machine(results):
+        parts = ([r for r in group if r.spec.trains == trains] for trains in (False, True))
+        groups += [part for part in parts if part]
+    return groups
 
 
 def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]) -> Table:

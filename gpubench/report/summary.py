@@ -24,7 +24,8 @@ def cell_lines(results: Sequence[Result], output: str | None) -> list[str]:
     if len(results) > 1:
         lines.append(_counts(results))
         lines += [line for group in by_workload.values() for line in _best(group)][:_MOST_WORKLOADS]
-    return [*lines, *next_steps(output, _example_objective(results))]
+    serves = not all(result.spec.trains for result in results)
+    return [*lines, *next_steps(output, _example_objective(results) if serves else None)]
 
 
 def search_lines(found: SearchResult, output: str | None) -> list[str]:
@@ -40,7 +41,7 @@ def sweep_lines(searches: Sequence[SearchResult], output: str) -> list[str]:
 def next_steps(output: str | None, objective: str | None) -> list[str]:
     """Where the results are, and the commands that show more of them. Empty without `output`.
 
-    Without an objective there is nothing to deploy.
+    `objective` is None if nothing serves requests, so that there is nothing to plan.
     """
     if output is None:
         return []

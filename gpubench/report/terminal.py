@@ -59,7 +59,7 @@ def _print(tables: Iterable[Table], console: Console) -> None:
         if table.facts:
             console.print(_facts(table, console.width))
             console.print()
-        table = _narrowed(table, console.width)
+        table = _numbered(_narrowed(table, console.width), console.width)
         layout = _layout(table, console.width)
         for block in layout.blocks:
             console.print(_body(table, block, layout.gap))
@@ -197,6 +197,27 @@ def _with_lines(narrow: Table, table: Table, index: int, width: int) -> Table:
         for row, original in zip(narrow.rows, table.rows, strict=True)
     )
     return replace(narrow, rows=rows)
+
+
+def _numbered(table: Table, width: int) -> Table:
+    """The table with numbers that identify its rows, if its settings leave no room for a figure.
+
+    The settings are then divided into blocks, as the figures are.
+    """
+    keys = [index for index, column in enumerate(table.columns) if column.is_key]
+    figures = [index for index, column in enumerate(table.columns) if not column.is_key]
+    widest = max((_width(table, index) + _NARROW_GAP for index in figures), default=0)
+    if _body_width(table, keys, _NARROW_GAP) + widest <= width:
+        return table
+    return replace(
+        table,
+        columns=(
+            Column("row", is_key=True),
+            *(replace(column, is_key=False) for column in table.columns),
+        ),
+        rows=tuple((TableCell(str(number)), *row) for number, row in enumerate(table.rows, 1)),
+        header_marks={index + 1: marks for index, marks in table.header_marks.items()},
+    )
 
 
 @dataclass(frozen=True)

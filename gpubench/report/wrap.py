@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from rich.cells import cell_len, chop_cells
 
 _PIECES = re.compile(r"[^/.:_,;=@\-]*[/.:_,;=@\-]*")
+_SHORT_WORD = 7  # characters: breaking such a word gains less than it hides, as in 0-1 and 4-7,12
 
 
 def lines(text: str, width: int) -> list[str]:
@@ -37,7 +38,11 @@ def with_short_words(text: str, width: int) -> str:
 
 def least_width(text: str) -> int:
     """The width of the longest part of the text that has no good place for a break."""
-    parts = (part for word in text.split() for part in _PIECES.findall(word))
+    parts = (
+        part
+        for word in text.split()
+        for part in ([word] if cell_len(word) <= _SHORT_WORD else _PIECES.findall(word))
+    )
     return max(map(cell_len, parts), default=0)
 
 

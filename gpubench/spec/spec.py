@@ -202,7 +202,16 @@ class Spec(BaseModel):
         description="Tokens per sequence, for text models. [default: 128, or the number of "
         "positions of the model if it has fewer]",
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda:N, or all (every GPU).")
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, cuda:N, or all (every GPU). Some runtimes have others: "
+        + "; ".join(
+            f"{name} has {' and '.join(entry.accelerators)}"
+            for name, entry in RUNTIMES.items()
+            if entry.accelerators
+        )
+        + ".",
+    )
     server: str | None = Field(
         default=None,
         description="The model server to measure, and the name of the model on it: "

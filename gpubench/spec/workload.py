@@ -38,7 +38,7 @@ def workload_of(spec: Spec) -> Workload:
 def competition(spec: Spec) -> Hashable:
     """What settings have in common whose rates a sweep with an objective compares.
 
-    They have the same workload, and so do their requests: they come in the same way, and their
-    inputs start in the same place. A step of training is no inference.
+    They have the same workload, and so do their requests: they are all inferences or all steps of
+    training, they come in the same way, and their inputs start in the same place.
     """
     return workload_of(spec), spec.task, spec.seed, spec.inputs, spec.arrivals

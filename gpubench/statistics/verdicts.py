@@ -362,12 +362,12 @@ def _threads(analysis: Analysis, evidence: Evidence) -> Iterator[Reason]:
         return
     limit = LEAST_THREADS_BUSY * threads
     if compute.p50 >= LEAST_COMPUTE_JUDGED_MS and busy < limit:
-        more = "--workers" if evidence.training is None else "--replicas"
+        more = "more --workers" if evidence.training is None else "a larger --batch"
         yield Reason(
             code="threads-idle",
             figure=busy,
             limit=limit,
-            remedy=f"cores in use: end other programs, or try fewer --threads and more {more}",
+            remedy=f"cores in use: end other programs, or try fewer --threads and {more}",
         )
 
 

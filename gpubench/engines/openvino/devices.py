@@ -2,6 +2,10 @@
 
 It does not import torch, so that a cell is refused at once. Importing OpenVINO takes 0.3 s.
 
+When a process first asks for devices, OpenVINO finds out on which cores it may run. It binds its
+threads to these cores until the process ends, whatever their affinity is then. So the first
+question is asked on the cores of the cell (`--cpus`), and cells on other cores are refused.
+
 | `--device` | OpenVINO's device |
 |---|---|
 | cpu | CPU |
@@ -14,6 +18,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from gpubench.errors import GpubenchError
+from gpubench.spec.cpus import cpus_text
+from gpubench.system.affinity import on_cores, usable_now
+
 if TYPE_CHECKING:
     from gpubench.spec.cell import Cell
 
@@ -21,12 +29,19 @@ if TYPE_CHECKING:
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
 
 
+_cores: frozenset[int] | None = None  # that OpenVINO knows; None: it was not asked yet
+
+
 @cache
 def core() -> Any:
     """OpenVINO's object that finds devices, reads networks and compiles them."""
+    global _cores
     import openvino
 
-    return openvino.Core()
+    made = openvino.Core()
+    _ = made.available_devices  # the first question
+    _cores = usable_now()
+    return made
 
 
 def found() -> tuple[str, ...]:
@@ -37,7 +52,18 @@ def found() -> tuple[str, ...]:
 def name_of(cell: Cell) -> str | None:
     """OpenVINO's name of the cell's device; None if it does not find the device."""
     wanted = {"cpu": _is_cpu, "igpu": _is_integrated_gpu, "npu": _is_npu}[cell.device]
-    return next((name for name in found() if wanted(name)), None)
+    with on_cores(cell.cpus):
+        return next((name for name in found() if wanted(name)), None)
+
+
+def refuse_other_cores() -> None:
+    """Raises GpubenchError if OpenVINO would bind threads to other cores than those of the cell."""
+    core()
+    if _cores is not None and _cores != usable_now():
+        raise GpubenchError(
+            f"OpenVINO has started on other cores ({cpus_text(_cores)}) in this process, and cannot "
+            "change them; measure this cell with a separate gpubench run"
+        )
 
 
 def _is_cpu(name: str) -> bool:

@@ -47,6 +47,8 @@ def refusal(cell: Cell) -> str | None:
 
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
+    if cell.computes_on_cpu:
+        devices.refuse_other_cores()
     path, from_cache = network.file_of(model, cell)
     try:
         compiled = _Compiled(path, model, cell)

@@ -28,7 +28,7 @@ from gpubench.report.notes import (
     reason_codes,
     verdict,
 )
-from gpubench.report.results import by_machine
+from gpubench.report.results import by_table
 from gpubench.report.settings import machine_name, settings_columns, shared_settings
 from gpubench.results.result import Cost, Interval, Result
 from gpubench.statistics.repeats import combined, grouped
@@ -79,6 +79,11 @@ class Panel:
     cells: tuple[CombinedCell, ...]
     setting: AxisSetting | None  # of its x-axis
 
+    @property
+    def serves(self) -> bool:
+        """Whether its cells answer requests, of whose latency an objective is: not in training."""
+        return not any(cell.result.spec.trains for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class ChartSeries:
@@ -92,11 +97,11 @@ class ChartSeries:
 
 
 def panels(results: Iterable[Result]) -> list[Panel]:
-    machines = by_machine(results)
-    names = _machine_names(machines)
+    tables = by_table(results)  # a key is the number of a row in them
+    names = _machine_names(tables)
     cells: list[CombinedCell] = []
-    for name, of_machine in zip(names, machines, strict=True):
-        for repeats in grouped(of_machine):
+    for name, of_table in zip(names, tables, strict=True):
+        for repeats in grouped(of_table):
             cells.append(CombinedCell(str(len(cells) + 1), name, combined(repeats), repeats))
     groups: dict[str, list[CombinedCell]] = {}
     for cell in cells:
@@ -107,6 +112,11 @@ def panels(results: Iterable[Result]) -> list[Panel]:
         Panel(name, tuple(group), _varying_number([each.result for each in group]))
         for name, group in groups.items()
     ]
+
+
+def counted(panels: Sequence[Panel]) -> str:
+    """What the throughput and the price count."""
+    return "inferences" if all(panel.serves for panel in panels) else "samples"
 
 
 def _varying_number(results: Sequence[Result]) -> AxisSetting | None:
@@ -179,7 +189,8 @@ def cell_rows(panel: Panel) -> list[Row]:
         result, latency = cell.result, cell.result.latency_ms
         if result.throughput_per_second is None and latency.p95 is None:
             continue
-        is_first = latency.p95 is not None and not any(row["first"] for row in rows)
+        has_objective = panel.serves and latency.p95 is not None
+        is_first = has_objective and not any(row["first"] for row in rows)
         cheapest = min((c.usd_per_million for c in result.costs if c.usd_per_million), default=None)
         rows.append(
             {
@@ -219,7 +230,9 @@ def cost_rows(panel: Panel) -> list[Row]:
     costs = [each for each in costs if rounded(each[1].usd_per_million) is not None]
     of = series(panel, costs)
     candidates = {cell.key for cell in _may_lead(panel.cells)}
-    with_latency = (i for i, (cell, _) in enumerate(costs) if cell.result.latency_ms.p95)
+    with_latency = (
+        i for i, (cell, _) in enumerate(costs) if panel.serves and cell.result.latency_ms.p95
+    )
     first = next(with_latency, None)
     front = _front(
         [
@@ -238,6 +251,7 @@ def cost_rows(panel: Panel) -> list[Row]:
             **figure_fields("usd", cost.usd_per_million, cost.usd_per_million_interval),
             "usd_per_hour": rounded(cost.usd_per_hour),
             "may_win": cell.key in candidates,
+            "serves": panel.serves,
             "front": str(index) in front,
             "first": index == first,
         }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from gpubench.report.charts import marks
-from gpubench.report.charts.cells import Panel
+from gpubench.report.charts.cells import Panel, counted
 from gpubench.report.charts.chart import Chart, Row
 from gpubench.report.charts.theme import COLOURS
 from gpubench.report.charts.trade_off import of_cell, titled
@@ -22,7 +22,8 @@ def instances_chart(
     """The chart, or why there is none. `costs` are the rows of the table "costs"."""
     if len({(str(row["panel"]), str(row["price"])) for row in costs}) < 2:
         return "No chart of the price on each instance: there are fewer than two prices."
-    misses = f"isValid({marks.OBJECTIVE_MS}) && !(datum.p95 <= {marks.OBJECTIVE_MS})"
+    limit = marks.OBJECTIVE_MS
+    misses = f"isValid({limit}) && datum.serves && !(datum.p95 <= {limit})"
     cheapest = (
         alt.Chart()
         .transform_filter("datum.may_win")
@@ -41,7 +42,9 @@ def instances_chart(
         )
     )
     y = alt.Y("price:N", title=None, sort=alt.EncodingSortField("order", "min", "ascending"))
-    x = alt.X("usd:Q", title="USD per million inferences", scale=alt.Scale(zero=True), stack=None)
+    x = alt.X(
+        "usd:Q", title=f"USD per million {counted(panels)}", scale=alt.Scale(zero=True), stack=None
+    )
     numbers = {
         "usd": "$ per million",
         "best.usd_low": "$ per million, at least (95%)",

@@ -366,6 +366,9 @@ def in_panels(
     if len(names) < 2:
         one = alt.layer(*layers, data=alt.NamedData(data))
         return one.properties(width=PANEL_WIDTH, height=height or PANEL_HEIGHT, **before)
+    # A model without a figure has rows, but no mark: it gets no empty panel.
+    drawn = alt.FieldOneOfPredicate(field="panel", oneOf=sorted(names))
+    before = {"transform": [*transform, alt.FilterTransform(drawn)]}
     # The layers have no data of their own: with them, each panel would have all rows.
     panel = alt.layer(*layers).properties(width=SMALL_WIDTH, height=height or SMALL_HEIGHT)
     header = alt.Header(labelAnchor="start")

@@ -10,6 +10,7 @@ from gpubench.report.charts import marks
 from gpubench.report.charts.cells import (
     Panel,
     absent_remark,
+    counted,
     knee_remark,
     marks_remark,
     series,
@@ -31,7 +32,7 @@ def scaling_chart(panels: Sequence[Panel], rows: Sequence[Row]) -> Chart | str:
         return "No chart over batch size, clients, workers or rate: no such setting differs."
     look = marks.look("scaling", titles([series(panel) for panel in panels]), drawn)
     x = _x(panels, x_title, drawn)
-    throughput = marks.figure("throughput", "throughput (inferences/s)", drawn)
+    throughput = marks.figure("throughput", f"throughput ({counted(panels)}/s)", drawn)
     p95 = marks.figure("p95", "P95 latency (ms)", drawn)
     base = alt.Chart()
     tooltip = marks.cell_tooltip(x_title)

@@ -11,6 +11,7 @@ from gpubench.report.charts.cells import (
     ChartSeries,
     Panel,
     absent_remark,
+    counted,
     marks_remark,
     series,
 )
@@ -27,7 +28,7 @@ def trade_off_chart(
     if len(drawn) < 2:
         return "No chart of latency against throughput: it has fewer than two points."
     look = marks.look("trade_off", titles([series(panel) for panel in panels]), drawn)
-    x = marks.figure("throughput", "throughput (inferences/s)", drawn)
+    x = marks.figure("throughput", f"throughput ({counted(panels)}/s)", drawn)
     y = marks.figure("p95", "P95 latency (ms)", drawn)
     base = alt.Chart()  # in a panel, the rows are those of the panel
     x_title = setting_title(panels)
@@ -86,7 +87,7 @@ def cost_chart(
     ]
     look = marks.look("cost", titles(of), drawn)
     x = marks.figure("p95", "P95 latency (ms)", drawn)
-    y = marks.figure("usd", "USD per million inferences", drawn)
+    y = marks.figure("usd", f"USD per million {counted(panels)}", drawn)
     base = alt.Chart()
     tooltip = [
         alt.Tooltip("price:N", title="price"),

@@ -12,7 +12,7 @@ from gpubench.report.format import count
 from gpubench.report.notes import price_name
 from gpubench.report.page.advice import AdviceSteps, advice_steps
 from gpubench.report.page.page import NO_CHARTS, page
-from gpubench.report.results import by_machine
+from gpubench.report.results import by_table
 from gpubench.report.settings import machine_name
 from gpubench.report.table import Table
 from gpubench.results.result import Cost, Result
@@ -60,9 +60,9 @@ def run_page(
 def _cell_tables(results: Iterable[Result | SearchResult], tables: Sequence[Table]) -> int:
     """How many tables, from the first one, have a row for each cell. 0 if rows are repeats."""
     cells = [each for each in results if isinstance(each, Result)]
-    machines = len(by_machine(cells))
-    rows = sum(len(table.rows) for table in tables[:machines])
-    return machines if rows == len(grouped(cells)) else 0
+    expected = len(by_table(cells))
+    rows = sum(len(table.rows) for table in tables[:expected])
+    return expected if rows == len(grouped(cells)) else 0
 
 
 def page_facts(results: Sequence[Result | SearchResult]) -> list[str]:

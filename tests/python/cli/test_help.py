@@ -236,6 +236,7 @@ def completed(shell: str, line: str) -> set[str]:
         ("gpubench run --model bert", {"bert-base", "bert-large"}),
         ("gpubench run --runtime tensorrt", {"tensorrt", "tensorrt-rtx"}),
         ("gpubench run --precision fp", {"fp32", "fp16", "fp8", "fp64"}),
+        ("gpubench run --device ", {"auto", "cpu", "tpu", "neuron", "igpu", "npu"}),
         ("gpubench run --memory-format ch", {"channels_last"}),
         ("gpubench sweep --wait s", {"spin"}),
         ("gpubench search --inputs d", {"device"}),
@@ -274,3 +275,10 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("resnet50\n", "")
+
+
+def test_help_of_training_has_its_own_values(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = " ".join(help_of(capsys, "train", "--help").split())
+    assert "--precision [fp32|tf32|amp|bf16] " in shown
+    assert "--accumulate N Batches whose gradients are added up in each step. [default: 1]" in shown
+    assert "Only for training" not in shown

@@ -7,6 +7,8 @@ names that a substitute of OpenVINO's core gives: no test executes anything on o
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +125,65 @@ def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(refusals, "this_machine", lambda: a_machine(cores=4))
     many = refused(workers=5, threads=2, device="cpu")
     assert "4 cores, and not 10 (5 workers with 2 threads each)" in many
+
+
+def test_more_threads_than_the_cores_of_the_cell_are_refused() -> None:
+    core = max(os.sched_getaffinity(0))
+    assert "1 cores, and not 2" in refused(threads=2, device="cpu", cpus=str(core))
+
+
+# It measures on one core in a new process, notes where the threads with work were meanwhile, and
+# then measures on another core.
+ON_CORES = """
+import sys
+from pathlib import Path
+import torch
+import gpubench
+
+def work():
+    threads = {}
+    for task in Path("/proc/self/task").iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        threads[task.name] = int(fields[11]) + int(fields[12]), fields[36]
+    return threads
+
+class Noted(gpubench.Progress):
+    def window_opens(self, opening):
+        self.before = work()
+
+    def window_closed(self):
+        self.after = work()
+
+first, second, model = sys.argv[1:]
+noted = Noted()
+settings = dict(model=model, runtime="openvino", threads=1, warmup=0, allow_code=True)
+result = gpubench.run(cpus=first, requests=2000, progress=noted, **settings)
+assert result.error is None, result.error
+busy = {
+    core
+    for thread, (ticks, core) in noted.after.items()
+    if ticks - noted.before.get(thread, (0, core))[0] > 5
+}
+assert busy == {first}, busy
+print(gpubench.run(cpus=second, requests=5, **settings).error.message)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it needs two cores")
+def test_threads_run_on_the_cores_of_the_cell(tmp_path: Path) -> None:
+    model = tmp_path / "linear.py"
+    model.write_text(
+        "import torch\ndef model():\n    return torch.nn.Linear(1024, 1024), torch.ones(8, 1024)\n"
+    )
+    first, second = sorted(os.sched_getaffinity(0), reverse=True)[:2]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ON_CORES, str(first), str(second), f"{model}:model"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"OpenVINO has started on other cores ({first}) in this process" in done.stdout
 
 
 def test_an_accelerator_gets_the_cells_precision_and_no_number_of_threads(

@@ -76,7 +76,7 @@ def test_another_torch_is_refused_with_the_one_that_fits(monkeypatch: pytest.Mon
     monkeypatch.setattr(packages, "version", versions.__getitem__)
     message = refused(device="cpu")
     assert "torch_xla 2.9.0 needs torch 2.9, and torch 2.13.0 is installed" in message
-    assert "pip install torch==2.9.* torch_xla==2.9.0" in message
+    assert "pip install torch==2.9.* torch_xla==2.9.0 torchvision" in message
 
 
 @pytest.mark.usefixtures("installed")

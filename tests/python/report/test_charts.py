@@ -484,3 +484,31 @@ def domains_of(spec: Json) -> list[Any]:
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         return [found for value in spec for found in domains_of(value)]
     return []
+
+
+def with_training() -> list[Result]:
+    """Two inferences and two steps of one model, and a model without a P95."""
+    price = {"machine": G5, "instance": ("g5.4xlarge", "g5.xlarge")}
+    step = {"task": "train", "runtime": "eager", "optimizer": "sgd", "replicas": 1}
+    steps = [result(2.0 * n, 900.0, accumulate=n, **step, **price) for n in (1, 2)]
+    return [*by_batch(**price)[:2], *steps, result(5.0, None, model="distilbert", **price)]
+
+
+def test_an_objective_is_not_about_steps_of_training() -> None:
+    charts = result_charts(with_training(), objective_ms=200.0)
+    cells, costs = charts.tables["cells"], charts.tables["costs"]
+    for rows in (cells, costs):
+        lines = [row["panel"] for row in rows if row["first"]]
+        assert lines == ["resnet50"]
+    assert {row["panel"] for row in costs if row["serves"]} == {"resnet50", "distilbert"}
+    # The key of a row is the number of the cell in the tables, where training comes last.
+    keys = {row["panel"]: row["key"] for row in cells}
+    assert keys == {"distilbert": "1", "resnet50": "3", "resnet50, training": "5"}
+    assert "throughput (samples/s)" in json.dumps(charts.charts[0].spec)
+
+
+def test_a_model_without_the_figures_has_no_empty_panel() -> None:
+    trade_off = result_charts(with_training()).charts[0]
+    assert trade_off.name == "trade-off"
+    shown = [each["filter"] for each in trade_off.spec["transform"]]  # type: ignore[union-attr, index, call-overload]
+    assert shown == [{"field": "panel", "oneOf": ["resnet50", "resnet50, training"]}]

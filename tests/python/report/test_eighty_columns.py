@@ -99,10 +99,29 @@ def test_the_plan_fits_80_columns() -> None:
     assert "…" not in shown
 
 
+def test_settings_that_leave_no_room_for_figures_are_divided_and_rows_have_numbers() -> None:
+    many = {"memory_format": "channels_last", "inputs": "device", "cpus": "0-1"}
+    many |= {"warmup": 5.0, "requests": 500, "wait": "block", "seed": 7, "cool_to": 60.0}
+    cells = [
+        result(9.0, 100.0, model="examples/a_model.py:one"),
+        result(1234.5, 0.5, model="examples/a_model.py:another", runtime="onnxruntime", **many),
+    ]
+    shown = terminal.text(result_tables(cells), WIDTH)
+    assert "…" not in shown
+    assert max(map(cell_len, shown.split("\n"))) <= WIDTH
+    assert len(re.findall(r"^row ", shown, re.MULTILINE)) > 1
+    assert re.search(r"^ +[12] .*1,234\b", shown, re.MULTILINE)
+
+
 def test_a_long_name_is_broken_after_a_separator() -> None:
     found = wrap.lines("models/a_long_name-of.a:function here", 12)
     assert found == ["models/a_", "long_name-", "of.a:", "function", "here"]
     assert all(cell_len(line) <= 12 for line in found)
+
+
+def test_a_short_word_gets_no_break_that_a_column_asks_for() -> None:
+    assert wrap.least_width("0-1") == 3
+    assert wrap.least_width("0-1 bert-base-uncased") == len("uncased")
 
 
 def test_a_name_without_separators_is_broken_anywhere() -> None:

@@ -28,6 +28,7 @@ from gpubench.report.format import (
     with_interval,
 )
 from gpubench.report.results import result_tables
+from gpubench.report.sizes import size_tables
 from gpubench.report.table import Column, DraftCell, make_table
 from gpubench.results.result import (
     Accuracy,
@@ -533,3 +534,16 @@ def test_an_impossible_throughput_still_makes_a_report(throughput: float, form: 
     pair = compare([cell], [result()], force=True).pairs[0]
     quotient = pair.throughput_per_second.b_over_a
     assert quotient is None or quotient < 1e308
+
+
+def test_training_has_a_table_of_its_own() -> None:
+    training = {"task": "train", "optimizer": "sgd", "accumulate": 1, "replicas": 1}
+    inference = result(9.0, 100.0)
+    step = result(2.0, 900.0, runtime="eager", **training)
+    tables = result_tables([step, inference])
+    titles = [[column.title for column in table.columns] for table in tables]
+    assert ["inferences /s" in each for each in titles] == [True, False]
+    assert ["samples /s" in each for each in titles] == [False, True]
+    assert ["workers" in each for each in titles] == [True, False]
+    inferences = [inference, result(8.0, 110.0, model="distilbert")]
+    assert size_tables([step, *inferences]) == size_tables(inferences)
