@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from factories import result
 
 from gpubench.report import markdown
@@ -36,14 +35,20 @@ def table(*cells: Result) -> str:
     return markdown.text(result_tables(cells))
 
 
-@pytest.mark.parametrize("cells", [(trained(),), (trained(), result(20.0, runtime="eager"))])
-def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_legend(
-    cells: tuple[Result, ...],
-) -> None:
-    text = table(*cells)
+def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_legend() -> None:
+    text = table(trained())
     assert "samples /s and $/million count samples, not requests; ± is the 95% interval" in text
     assert "A request of training is an optimiser step on the samples of all replicas" in text
     assert "inferences /s" not in text
+
+
+def test_training_and_inferences_have_tables_of_their_own() -> None:
+    cells = [trained(), result(20.0, runtime="eager")]
+    texts = sorted(markdown.text([each]) for each in result_tables(cells))
+    assert sorted(("inferences /s" in each, "samples /s" in each) for each in texts) == [
+        (False, True),
+        (True, False),
+    ]
 
 
 def test_a_table_of_inferences_says_nothing_of_training() -> None:
