@@ -113,9 +113,9 @@ def _without_cache(module: torch.nn.Module) -> None:
     off in the same way when it trains.
     """
     for each in module.modules():
-        config = getattr(each, "config", None)
+        config: object = getattr(each, "config", None)
         if getattr(config, "use_cache", False):
-            config.use_cache = False
+            setattr(config, "use_cache", False)  # noqa: B010 - an attribute of some configurations
 
 
 def _inputs(model: LoadedModel, cell: Cell, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
