@@ -11,7 +11,7 @@ from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
 from gpubench.report.summary import cell_lines
-from gpubench.results.result import Failure, Result, TrainingReport
+from gpubench.results.result import CpuEnergy, Failure, Result, TrainingReport
 from gpubench.statistics.scaling import with_scaling
 
 
@@ -38,11 +38,10 @@ def table(*cells: Result) -> str:
     return markdown.text(result_tables(cells))
 
 
-@pytest.mark.parametrize("cells", [(trained(),), (trained(), result(20.0, runtime="eager"))])
-def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_legend(
-    cells: tuple[Result, ...],
-) -> None:
-    text = table(*cells)
+def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_legend() -> None:
+    energy = CpuEnergy(power_w=12.0, energy_j=36.0, energy_j_per_inference=3.0, packages=1)
+    text = table(trained().model_copy(update={"cpu_energy": energy}))
+    assert "| J /sample |" in text
     assert "samples /s and $/million count samples, not requests; ± is the 95% interval" in text
     assert "A request of training is an optimiser step on the samples of all replicas" in text
     assert "inferences /s" not in text
