@@ -282,7 +282,7 @@ def stage_columns(results: Sequence[Result]) -> list[FilledColumn]:
     stages = [result.stages_ms for result in results]
     if not any(each.preprocess or each.postprocess for each in stages):
         return []
-    return [figure_column(f"{name} ms", _stage_mean(name), drop_order=1) for name in names]
+    return [figure_column(f"{name} ms", _stage_mean(name)) for name in names]
 
 
 def _stage_mean(name: str) -> Callable[[Result], str]:
