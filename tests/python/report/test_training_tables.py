@@ -9,14 +9,17 @@ from factories import result
 from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
-from gpubench.report.summary import cell_lines
-from gpubench.results.result import CpuEnergy, Failure, Result, TrainingReport
-from gpubench.statistics.scaling import with_scaling
+from gpubench.results.result import CpuEnergy, Result, TrainingReport
 
 
 def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Result:
     """A cell of training; `settings` as in factories.result."""
-    usual = {"task": "train", "runtime": "eager", "optimizer": "adamw", "accumulate": 1}
+    usual: dict[str, Any] = {
+        "task": "train",
+        "runtime": "eager",
+        "optimizer": "adamw",
+        "accumulate": 1,
+    }
     measured = result(throughput, replicas=replicas, threads=1, **usual | settings)
     report = TrainingReport(
         optimizer="adamw",
