@@ -112,7 +112,7 @@ def setting_option(
         details |= {
             "multiple": name in _REPEATABLE,
             "metavar": f"[{'|'.join(allowed)}]" if allowed else SECTIONS[section][name],
-            "type": _COMPLETED.get(name, Known(allowed)),
+            "type": Known(values) if values else _COMPLETED.get(name, Known(allowed)),
         }
     return click.option("--" + name.replace("_", "-"), name, **details)
 

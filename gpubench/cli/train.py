@@ -11,7 +11,7 @@ from gpubench.cli.run import measure, run_options
 from gpubench.cli.sections import Command
 from gpubench.cli.settings import SECTIONS, setting_option
 from gpubench.spec.spec import Spec
-from gpubench.spec.training import TRAINING_PRECISIONS
+from gpubench.spec.training import TRAINING_PRECISIONS, TRAINING_RUNTIMES
 
 # The settings that a step of training has. It has no queue, and neither files nor servers of its
 # own: see gpubench.spec.training.
@@ -36,7 +36,7 @@ _HELP = {
     "requests": "Measure at least this many steps.",
     "seed": "Seed of weights, inputs, targets and dropout. [default: 0]",
 }
-_VALUES = {"precision": TRAINING_PRECISIONS}
+_VALUES = {"runtime": TRAINING_RUNTIMES, "precision": TRAINING_PRECISIONS}
 _IN_OTHER_COMMANDS = "Only for training: "
 
 

@@ -53,7 +53,7 @@ _HEADLINE: Percent = 95
 _PERCENTILE_DROP_ORDER: dict[Percent, int] = {50: 2, 99: 1}
 
 LEGEND = (
-    "{} and $/million count samples, not requests; ± is the 95% interval. "
+    "{} /s and $/million count samples, not requests; ± is the 95% interval. "
     "ms is the round trip of a request, over n requests."
 )
 ARITHMETIC = "FLOP/s count the products of the fp32 model: two for each multiply-add."
@@ -63,7 +63,7 @@ _ELECTRICITY = (
     "owned hardware, already contains its electricity."
 )
 _CPU_ENERGY = (
-    "CPU W and J /inference on a CPU are those of its packages, with all their cores, by the "
+    "CPU W and joules on a CPU are those of its packages, with all their cores, by the "
     "counters of RAPL."
 )
 HOW_TO_PRICE = (
@@ -114,7 +114,7 @@ def _table(results: list[Result], each_repeat: bool, percents: Sequence[Percent]
     columns = [
         *settings_columns(results),
         *(repeats.each_repeat_column if each_repeat else repeats.count_column)(results),
-        figure_column(training.throughput_title(results), throughput_text),
+        figure_column(f"{training.counted(results)} /s", throughput_text),
         *repeats.interval_columns(results),
         *(percentile_column(percent, results) for percent in percents),
         *stage_columns(results),
@@ -157,7 +157,7 @@ def _remarks(results: Sequence[Result], percents: Sequence[Percent]) -> list[str
     has_arithmetic = any(r.achieved.flops_per_second is not None for r in results)
     has_price = bool(costs_of(results))
     return [
-        LEGEND.format(training.throughput_title(results)),
+        LEGEND.format(training.counted(results)),
         *training.remarks(results),
         *repeats.remarks(results),
         *warm_up_remarks(results),
@@ -252,7 +252,7 @@ def _device_columns(results: Sequence[Result]) -> list[FilledColumn]:
             ("each GPU /s", _each_gpu, 4, _no_notes),
             ("GPU W", _gpu_power, 6, _no_notes),
             ("CPU W", _cpu_power, 6, _no_notes),
-            ("J /inference", _energy, 5, contradicting_meters),
+            (f"J /{training.counted(results)[:-1]}", _energy, 5, contradicting_meters),
             ("electricity $/million", _electricity_usd, 0, _no_notes),
             ("gCO2 /million", _electricity_grams, 0, _no_notes),
             ("throttled", _throttled, 7, _no_notes),
@@ -282,7 +282,7 @@ def stage_columns(results: Sequence[Result]) -> list[FilledColumn]:
     stages = [result.stages_ms for result in results]
     if not any(each.preprocess or each.postprocess for each in stages):
         return []
-    return [figure_column(f"{name} ms", _stage_mean(name), drop_order=1) for name in names]
+    return [figure_column(f"{name} ms", _stage_mean(name)) for name in names]
 
 
 def _stage_mean(name: str) -> Callable[[Result], str]:

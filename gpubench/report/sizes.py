@@ -111,9 +111,9 @@ def _table(results: Sequence[Result]) -> Table:
         *settings_columns(results),
         *_columns(
             results,
-            ("parameters M", lambda r: _scaled(r.engine.parameters, 1e6), 4),
-            ("GFLOP", lambda r: _scaled(r.engine.flops, 1e9), 3),
-            ("artifact MiB", lambda r: _scaled(r.engine.artifact_bytes, 2**20), 2),
+            ("parameters M", lambda r: _scaled(r.engine.parameters, 1e6)),
+            ("GFLOP", lambda r: _scaled(r.engine.flops, 1e9)),
+            ("artifact MiB", lambda r: _scaled(r.engine.artifact_bytes, 2**20)),
         ),
         *memory_columns(results),
         figure_column("inferences /s", throughput_text),
@@ -143,12 +143,12 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def _columns(
-    results: Sequence[Result], *columns: tuple[str, Callable[[Result], str], int]
+    results: Sequence[Result], *columns: tuple[str, Callable[[Result], str]]
 ) -> list[FilledColumn]:
-    """Those of the columns (title, text, drop order) that are not empty in all of the results."""
+    """Those of the columns (title, text) that are not empty in all of the results."""
     return [
-        figure_column(title, text, drop_order)
-        for title, text, drop_order in columns
+        figure_column(title, text)
+        for title, text in columns
         if any(text(result) != ABSENT for result in results)
     ]
 

@@ -20,9 +20,9 @@ SCALING = (
 )
 
 
-def throughput_title(results: Sequence[Result]) -> str:
-    """The title of the throughput, which counts no inferences if one of the results trains."""
-    return "samples /s" if any(result.spec.trains for result in results) else "inferences /s"
+def counted(results: Sequence[Result]) -> str:
+    """What figures of these results count: inferences, or samples if one of them trains."""
+    return "samples" if any(result.spec.trains for result in results) else "inferences"
 
 
 def remarks(results: Sequence[Result]) -> list[str]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -113,9 +114,9 @@ def _without_cache(module: torch.nn.Module) -> None:
     off in the same way when it trains.
     """
     for each in module.modules():
-        config: object = getattr(each, "config", None)
+        config: Any = getattr(each, "config", None)
         if getattr(config, "use_cache", False):
-            setattr(config, "use_cache", False)  # noqa: B010 - an attribute of some configurations
+            config.use_cache = False
 
 
 def _inputs(model: LoadedModel, cell: Cell, generator: torch.Generator) -> tuple[torch.Tensor, ...]:

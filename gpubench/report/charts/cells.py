@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gpubench.planning.decision import pareto
 from gpubench.planning.knee import KNEE, knee
+from gpubench.report import training
 from gpubench.report.charts.chart import Json, Row
 from gpubench.report.charts.theme import COLOURS, SHAPES
 from gpubench.report.escape import terminal
@@ -115,8 +116,8 @@ def panels(results: Iterable[Result]) -> list[Panel]:
 
 
 def counted(panels: Sequence[Panel]) -> str:
-    """What the throughput and the price count."""
-    return "inferences" if all(panel.serves for panel in panels) else "samples"
+    """What the throughput and the price count: inferences, or samples."""
+    return training.counted([cell.result for panel in panels for cell in panel.cells])
 
 
 def _varying_number(results: Sequence[Result]) -> AxisSetting | None:

@@ -243,6 +243,7 @@ def completed(shell: str, line: str) -> set[str]:
         ("gpubench build --gpu A10", {"A10", "A10G", "A100"}),
         ("gpubench report x --format h", {"html"}),
         ("gpubench prices show g5.xl", {"g5.xlarge"}),
+        ("gpubench train --runtime c", {"compile"}),
         ("gpubench no-such-command --mod", set()),
     ],
 )
@@ -280,5 +281,6 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
 def test_help_of_training_has_its_own_values(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(help_of(capsys, "train", "--help").split())
     assert "--precision [fp32|tf32|amp|bf16] " in shown
+    assert "--runtime [eager|compile] " in shown
     assert "--accumulate N Batches whose gradients are added up in each step. [default: 1]" in shown
     assert "Only for training" not in shown

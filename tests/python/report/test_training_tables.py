@@ -9,7 +9,7 @@ from factories import result
 from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
-from gpubench.results.result import Result, TrainingReport
+from gpubench.results.result import CpuEnergy, Result, TrainingReport
 
 
 def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Result:
@@ -41,7 +41,9 @@ def table(*cells: Result) -> str:
 
 
 def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_legend() -> None:
-    text = table(trained())
+    energy = CpuEnergy(power_w=12.0, energy_j=36.0, energy_j_per_inference=3.0, packages=1)
+    text = table(trained().model_copy(update={"cpu_energy": energy}))
+    assert "| J /sample |" in text
     assert "samples /s and $/million count samples, not requests; ± is the 95% interval" in text
     assert "A request of training is an optimiser step on the samples of all replicas" in text
     assert "inferences /s" not in text
