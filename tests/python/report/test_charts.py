@@ -488,8 +488,8 @@ def domains_of(spec: Json) -> list[Any]:
 
 def with_training() -> list[Result]:
     """Two inferences and two steps of one model, and a model without a P95."""
-    price = {"machine": G5, "instance": ("g5.4xlarge", "g5.xlarge")}
-    step = {"task": "train", "runtime": "eager", "optimizer": "sgd", "replicas": 1}
+    price: dict[str, Any] = {"machine": G5, "instance": ("g5.4xlarge", "g5.xlarge")}
+    step: dict[str, Any] = {"task": "train", "runtime": "eager", "optimizer": "sgd", "replicas": 1}
     steps = [result(2.0 * n, 900.0, accumulate=n, **step, **price) for n in (1, 2)]
     return [*by_batch(**price)[:2], *steps, result(5.0, None, model="distilbert", **price)]
 

@@ -100,7 +100,7 @@ def test_the_plan_fits_80_columns() -> None:
 
 
 def test_settings_that_leave_no_room_for_figures_are_divided_and_rows_have_numbers() -> None:
-    many = {"memory_format": "channels_last", "inputs": "device", "cpus": "0-1"}
+    many: dict[str, Any] = {"memory_format": "channels_last", "inputs": "device", "cpus": "0-1"}
     many |= {"warmup": 5.0, "requests": 500, "wait": "block", "seed": 7, "cool_to": 60.0}
     cells = [
         result(9.0, 100.0, model="examples/a_model.py:one"),

@@ -537,7 +537,7 @@ def test_an_impossible_throughput_still_makes_a_report(throughput: float, form: 
 
 
 def test_training_has_a_table_of_its_own() -> None:
-    training = {"task": "train", "optimizer": "sgd", "accumulate": 1, "replicas": 1}
+    training: dict[str, Any] = {"task": "train", "optimizer": "sgd", "accumulate": 1, "replicas": 1}
     inference = result(9.0, 100.0)
     step = result(2.0, 900.0, runtime="eager", **training)
     tables = result_tables([step, inference])

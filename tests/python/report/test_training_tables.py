@@ -17,7 +17,12 @@ from gpubench.statistics.scaling import with_scaling
 
 def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Result:
     """A cell of training; `settings` as in factories.result."""
-    usual = {"task": "train", "runtime": "eager", "optimizer": "adamw", "accumulate": 1}
+    usual: dict[str, Any] = {
+        "task": "train",
+        "runtime": "eager",
+        "optimizer": "adamw",
+        "accumulate": 1,
+    }
     measured = result(throughput, replicas=replicas, threads=1, **usual | settings)
     report = TrainingReport(
         optimizer="adamw",
