@@ -70,16 +70,20 @@ class PerWorker(Generic[T]):
     """One object for each worker thread, for runtimes whose sessions serve one thread at a time.
 
     Use `entered` as the `thread_modes` of the engine. It makes the object of the thread, and drops
-    it at the end.
+    it at the end. `first` is one that exists already: the first thread gets it.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], first: T | None = None) -> None:
         self._make = make
+        self._ready = [] if first is None else [first]
         self._local = threading.local()
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        self._local.value = self._make()
+        try:
+            self._local.value = self._ready.pop()  # of several threads, one gets it
+        except IndexError:
+            self._local.value = self._make()
         try:
             with torch.inference_mode():
                 yield

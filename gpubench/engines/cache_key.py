@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from gpubench import cache
+from gpubench.errors import GpubenchError
 from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # The packages whose operators a program may contain: see gpubench.engines.program.
 _OPERATOR_PACKAGES = ("torch", "torchvision")
+
+
+T = TypeVar("T")
 
 
 class KeySearch:
@@ -58,6 +62,25 @@ def entry(
         return cache.temporary(suffix)
     versions = [version(package) for package in (*_OPERATOR_PACKAGES, *packages)]
     return cache.entry(kind, {"content": content, "versions": versions, **settings}, suffix)
+
+
+def loaded(
+    make: Callable[[], tuple[Path, bool]], load: Callable[[Path], T]
+) -> tuple[T, Path, bool]:
+    """(what `load` makes of a file, the file, whether it was in the cache).
+
+    `make` returns the last two. If `load` raises GpubenchError for a file from the cache, the file
+    is damaged: it is deleted, and made again.
+    """
+    path, from_cache = make()
+    try:
+        return load(path), path, from_cache
+    except GpubenchError:
+        if not from_cache:
+            raise
+    path.unlink(missing_ok=True)
+    path, from_cache = make()
+    return load(path), path, from_cache
 
 
 def hardware(cell: Cell) -> str:

@@ -56,18 +56,15 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
     example = precision.example(model, cell)
     with cache_key.searching():
         exported = _exported(model, example, cell)
-        path = _entry(exported, model, cell)
-    first = None
-    if from_cache := path.exists():
-        try:
-            first = _Loaded(path, cell)
-        except GpubenchError:  # the cached file is damaged
-            path.unlink(missing_ok=True)
-            from_cache = False
-    if first is None:
+        entry = _entry(exported, model, cell)
+
+    def make() -> tuple[Path, bool]:
+        if entry.exists():
+            return entry, True
         write = partial(_write, exported, example, model, cell)
-        path = cache.save(path, write, model.weights_bytes)
-        first = _Loaded(path, cell)
+        return cache.save(entry, write, model.weights_bytes), False
+
+    first, path, from_cache = cache_key.loaded(make, lambda path: _Loaded(path, cell))
     ready = [first]
 
     def of_worker() -> _Loaded:

@@ -29,6 +29,7 @@ import os
 import tempfile
 import threading
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +80,8 @@ def build(model: LoadedModel, cell: Cell) -> Engine:
         path = cache.save(
             path, lambda target: _compile(module, example, cell, target), model.weights_bytes
         )
-    ready = [_load(path, cell)]
-    on_core = PerWorker(lambda: ready.pop() if ready else _load(path, cell))
+    load = partial(_load, path, cell)
+    on_core = PerWorker(load, load())
     return Engine(
         forward=lambda *inputs: on_core.of_this_thread(*inputs),
         device=torch.device("cpu"),

@@ -44,7 +44,7 @@ from gpubench.engines.onnx import export, quantise
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, seeded, torch_dtype, with_floats
 from gpubench.models.local_files import onnx_data
-from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, outputs_of
+from gpubench.models.onnx_file import OnnxFile, bind_input, buffer_of, is_int8_file, outputs_of
 from gpubench.models.onnx_signature import read_signature
 from gpubench.spec.dtypes import BY_ONNX_TYPE
 from gpubench.system.machine import this_machine
@@ -83,21 +83,14 @@ def _precision_of_file(cell: Cell) -> tuple[str, ...]:
 
 
 def build(model: LoadedModel, cell: Cell) -> Engine:
-    path, from_cache = _model_file(model, cell)
-    try:
-        first = _Session(path, cell)
-    except GpubenchError:
-        if not from_cache:
-            raise
-        path.unlink(missing_ok=True)  # the cached file is damaged
-        path, from_cache = _model_file(model, cell)
-        first = _Session(path, cell)
+    first, path, from_cache = cache_key.loaded(
+        lambda: _model_file(model, cell), lambda path: _Session(path, cell)
+    )
     # The inputs of a user's file may have several formats. They are made in these formats.
     input_dtype = None if isinstance(model.module, OnnxFile) else first.input_dtype
     not_captured = None if cell.on_cpu else _why_not_captured(path, model, cell, input_dtype)
     captures = not cell.on_cpu and not_captured is None
-    ready = [] if captures else [first]
-    session = PerWorker(lambda: ready.pop() if ready else _Session(path, cell, captures))
+    session = PerWorker(lambda: _Session(path, cell, captures), None if captures else first)
     return Engine(
         forward=lambda *inputs: session.of_this_thread.run(inputs),
         device=torch.device(cell.device),
@@ -131,7 +124,7 @@ def _why_not_captured(
 def _model_file(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
     """(the ONNX file in the cell's precision, whether it was in the cache)."""
     network = export.network(model, cell, precision.weight_dtype(cell.precision))
-    if cell.precision != "int8" or _already_int8(model):
+    if cell.precision != "int8" or is_int8_file(model.module):
         return network.file(cell)
     path = cache_key.entry(
         "onnxruntime-int8",
@@ -156,10 +149,6 @@ def _bytes(model: LoadedModel, path: Path) -> int:
     is_users = isinstance(model.module, OnnxFile) and path == model.module.path
     data = onnx_data(path) if is_users else []
     return sum(file.stat().st_size for file in (path, *data))
-
-
-def _already_int8(model: LoadedModel) -> bool:
-    return isinstance(model.module, OnnxFile) and model.module.precision == "int8"
 
 
 @dataclass

@@ -109,15 +109,16 @@ def of_openvino(cell: Cell) -> str | None:
     quantiser = ("nncf",) if cell.precision == "int8" else ()
     if reason := packages.missing("openvino", "openvino", *quantiser):
         return reason
+    is_onnx_file = cell.model.lower().endswith(".onnx")
+    if is_onnx_file and (reason := packages.missing("onnxruntime", "onnxruntime")):
+        return f"the outputs for an ONNX file are compared with those of ONNX Runtime; {reason}"
     name = devices.name_of(cell)
     if name is None:
         return (
             f"OpenVINO finds no {cell.device} on this machine, only {', '.join(devices.found())}; "
             "install its driver, or choose --device cpu"
         )
-    if cell.model.lower().endswith(".onnx") and (
-        read_signature(Path(cell.model)).precision not in {"fp32", "int8"}
-    ):
+    if is_onnx_file and read_signature(Path(cell.model)).precision not in {"fp32", "int8"}:
         return (
             "it takes ONNX files in fp32 and int8, and converts them to other precisions; give the "
             "model in fp32, or choose --runtime onnxruntime"

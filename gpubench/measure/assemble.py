@@ -51,6 +51,7 @@ class Attempt:
     accuracy: Accuracy | None = None
     server: ServerReport | None = None
     training: TrainingReport | None = None
+    tokens_per_sample: int | None = None  # in training, if the model takes text
     not_captured: str | None = None  # why an engine on a GPU does not run as a CUDA graph
     cooling: Cooling | None = None  # the wait before the warm-up
     run: MeasuredRun | None = None
@@ -165,7 +166,7 @@ def assemble(cell: Cell, here: Environment, attempt: Attempt) -> Result:
         device=device,
         numerics=attempt.numerics,
         accuracy=attempt.accuracy,
-        training=attempt.training and _with_tokens(attempt.training, cell, analysis),
+        training=_with_tokens(attempt, analysis),
         achieved=achieved(
             engine.flops,
             analysis.throughput_per_second,
@@ -208,11 +209,12 @@ def _all_samples(run: MeasuredRun, counted: Mask) -> tuple[Samples, Mask]:
     )
 
 
-def _with_tokens(training: TrainingReport, cell: Cell, analysis: Analysis) -> TrainingReport:
-    """The report with the tokens a second, if the model takes text."""
-    rate = analysis.throughput_per_second
-    tokens = None if rate is None or cell.seq_len is None else rate * cell.seq_len
-    return training.model_copy(update={"tokens_per_second": tokens})
+def _with_tokens(attempt: Attempt, analysis: Analysis) -> TrainingReport | None:
+    """The report of the training with the tokens a second, if the model takes text."""
+    rate, tokens = analysis.throughput_per_second, attempt.tokens_per_sample
+    if attempt.training is None or rate is None or tokens is None:
+        return attempt.training
+    return attempt.training.model_copy(update={"tokens_per_second": rate * tokens})
 
 
 def _gpu_names(cell: Cell, run: MeasuredRun) -> list[str | None]:

@@ -230,6 +230,7 @@ class Bench:
             cell, self._machine, self._enter, self._shared, self._times
         ) as prepared:
             attempt.engine, attempt.training = prepared.engine, prepared.report(measured=False)
+            attempt.tokens_per_sample = prepared.tokens_per_sample
             self._cool_down(cell, attempt)
             run = self._measured_run(
                 cell,
@@ -237,7 +238,7 @@ class Bench:
                 deferral,
                 helpers_cpu_seconds=prepared.replicas_cpu_seconds,
             )
-            attempt.training = prepared.report(measured=True)
+            attempt.training = prepared.report(measured=run.error is None)
             warm_up = run.warmup_samples
             return replace(
                 run,

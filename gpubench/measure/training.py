@@ -93,6 +93,11 @@ class PreparedTraining:
         """CPU time of the processes of the other replicas."""
         return 0.0 if self.replicas is None else self.replicas.cpu_seconds()
 
+    @property
+    def tokens_per_sample(self) -> int | None:
+        """None if the model takes no text."""
+        return self.cell.seq_len if self.replica.takes_tokens else None
+
     def with_steps(self, samples: Samples) -> Samples:
         """`samples` with the stages of each step."""
         found = entries_of_batches(samples, [self.worker.log], 4)

@@ -53,6 +53,11 @@ class OnnxFile(torch.nn.Module):
         return outputs_of(binding)
 
 
+def is_int8_file(module: torch.nn.Module) -> bool:
+    """Whether the model is a user's ONNX file that is quantised already."""
+    return isinstance(module, OnnxFile) and module.precision == "int8"
+
+
 def bind_input(binding: Any, name: str, tensor: torch.Tensor) -> None:
     """Bind a tensor as an input. It must be contiguous and live as long as the binding."""
     binding.bind_input(name, *buffer_of(tensor))

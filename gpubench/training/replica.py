@@ -8,9 +8,10 @@ each has batches of its own, from the seed and its number.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -46,6 +47,7 @@ class Replica:
     loss: LossKind
     batches: list[Batch]
     accumulate: int
+    takes_tokens: bool  # whether an input has the tokens of a text
     turn: int = 0
 
     def take_step(self) -> StageNanoseconds:
@@ -81,6 +83,7 @@ def build(model: LoadedModel, cell: Cell, number: int) -> Replica:
     torch.manual_seed((cell.seed + number) % 2**63)  # of dropout
     layout = memory_format.of_cell(cell)
     module = memory_format.convert(model.module.to(device), layout).train()
+    _without_cache(module)
     if training.checkpointing:
         checkpoint_blocks(module)
     generator = seeded(cell.seed + 1 + number)
@@ -98,7 +101,22 @@ def build(model: LoadedModel, cell: Cell, number: int) -> Replica:
         device,
         nullcontext if replicated is None else replicated.no_sync,
     )
-    return Replica(module, step, loss.kind, batches, training.accumulate)
+    takes_tokens = any(
+        each.dtype in (torch.int64, torch.int32) and each.dim() == 2 for each in first
+    )
+    return Replica(module, step, loss.kind, batches, training.accumulate, takes_tokens)
+
+
+def _without_cache(module: torch.nn.Module) -> None:
+    """Keep no keys and values of attention, which serve the generation of text only.
+
+    A block that is computed again would find those of its first pass. transformers turns the cache
+    off in the same way when it trains.
+    """
+    for each in module.modules():
+        config: Any = getattr(each, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False
 
 
 def _inputs(model: LoadedModel, cell: Cell, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -119,7 +137,8 @@ def _probe(
     exchange of gradients would wait for them.
     """
     with autocast(cell.precision, device):
-        outputs = module(*(each.to(device) for each in inputs))
+        with _explained_batch_norm():
+            outputs = module(*(each.to(device) for each in inputs))
         loss = loss_of(model, outputs)
         targets = tuple(each.to(device) for each in loss.draw(seeded(cell.seed)))
         figure = loss.of(outputs, targets)
@@ -134,6 +153,19 @@ def _probe(
             parameter.requires_grad_(False)
         parameter.grad = None
     return loss
+
+
+@contextmanager
+def _explained_batch_norm() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise GpubenchError(
+            "the batch normalisation of the model needs more than one value of each channel to "
+            "train; use --batch 2 or more"
+        ) from error
 
 
 def _batches(

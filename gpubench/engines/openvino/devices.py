@@ -61,8 +61,8 @@ def refuse_other_cores() -> None:
     core()
     if _cores is not None and _cores != usable_now():
         raise GpubenchError(
-            f"OpenVINO has started on other cores ({cpus_text(_cores)}) in this process, and cannot "
-            "change them; measure this cell with a separate gpubench run"
+            f"OpenVINO has started on other cores ({cpus_text(_cores)}) in this process, and "
+            "cannot change them; measure this cell with a separate gpubench run"
         )
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpubench.engines import refusals
+from gpubench.engines import cache_key, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.openvino import devices, network
 from gpubench.errors import GpubenchError, reason_of
@@ -49,15 +49,9 @@ def refusal(cell: Cell) -> str | None:
 def build(model: LoadedModel, cell: Cell) -> Engine:
     if cell.computes_on_cpu:
         devices.refuse_other_cores()
-    path, from_cache = network.file_of(model, cell)
-    try:
-        compiled = _Compiled(path, model, cell)
-    except GpubenchError:
-        if not from_cache:
-            raise
-        path.unlink(missing_ok=True)  # the cached file is damaged
-        path, from_cache = network.file_of(model, cell)
-        compiled = _Compiled(path, model, cell)
+    compiled, path, from_cache = cache_key.loaded(
+        lambda: network.file_of(model, cell), lambda path: _Compiled(path, model, cell)
+    )
     session: PerWorker[_Session] = PerWorker(compiled.session)
     return Engine(
         forward=lambda *inputs: session.of_this_thread.run(inputs),

@@ -36,7 +36,7 @@ from gpubench.engines.onnx import export, quantise
 from gpubench.engines.openvino.devices import core
 from gpubench.errors import GpubenchError, reason_of
 from gpubench.models.base import LoadedModel, Tensors, TupleOfTensors, seeded, with_floats
-from gpubench.models.onnx_file import OnnxFile
+from gpubench.models.onnx_file import OnnxFile, is_int8_file
 from gpubench.system.machine import this_machine
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def file_of(model: LoadedModel, cell: Cell) -> tuple[Path, bool]:
     Raises GpubenchError if OpenVINO cannot convert the model, or NNCF cannot quantise it.
     """
     source = _source(model, cell)
-    is_quantised = cell.precision == "int8" and not _already_int8(model)
+    is_quantised = cell.precision == "int8" and not is_int8_file(model.module)
     if isinstance(source, _OnnxSource) and not is_quantised:
         return source.path, False
     settings: dict[str, object] = {"recipe": _RECIPE}
@@ -155,10 +155,6 @@ def _source(model: LoadedModel, cell: Cell) -> _OnnxSource | _TorchSource:
         except Exception:  # OpenVINO traces the module instead, and reports the reason
             return _TorchSource(None, module, example)
         return _TorchSource(program.digest_of(exported, torch.device("cpu")), exported, example)
-
-
-def _already_int8(model: LoadedModel) -> bool:
-    return isinstance(model.module, OnnxFile) and model.module.precision == "int8"
 
 
 def _quantised(network: Any, model: LoadedModel, cell: Cell) -> Any:

@@ -11,17 +11,17 @@ on a GPU yet, and none has been built with `tensorrt`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from gpubench.engines import refusals
+from gpubench.engines import cache_key, refusals
 from gpubench.engines.base import Engine, PerWorker
 from gpubench.engines.tensorrt import plan
 from gpubench.engines.tensorrt.context import Context, LoadedEngine
 from gpubench.engines.tensorrt.library import version_of
 from gpubench.engines.tensorrt.plan_file import PlanFile
-from gpubench.errors import GpubenchError
 from gpubench.models.base import LoadedModel
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def _load(model: LoadedModel, cell: Cell, device: torch.device) -> tuple[LoadedE
     if isinstance(model.module, PlanFile):
         return model.module.engine, None
     capability = torch.cuda.get_device_capability(device)
-    made = plan.plan(model, cell, capability)
-    try:
-        return LoadedEngine(made.path, cell.runtime, device), made.from_cache
-    except GpubenchError:
-        if not made.from_cache:
-            raise
-        made.path.unlink(missing_ok=True)  # the cached file is damaged
+
+    def make() -> tuple[Path, bool]:
         made = plan.plan(model, cell, capability)
-        return LoadedEngine(made.path, cell.runtime, device), made.from_cache
+        return made.path, made.from_cache
+
+    engine, _, from_cache = cache_key.loaded(
+        make, lambda path: LoadedEngine(path, cell.runtime, device)
+    )
+    return engine, from_cache

@@ -36,6 +36,7 @@ from gpubench.models.base import LoadedModel, Tensors, load, seeded
 from gpubench.spec.cell import Cell
 from gpubench.spec.parse import make_spec
 from gpubench.statistics.verdicts import outputs_differ
+from gpubench.system import packages
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -400,6 +401,14 @@ def test_a_users_onnx_file_is_read_as_it_is_or_quantised(tmp_path: Path, precisi
     assert (numerics.relative_error > 1e-5) is (precision == "int8")
     assert engine.artifact_bytes is not None
     assert engine.artifact_bytes >= 64 * 64 * (4 if precision == "fp32" else 1)
+
+
+def test_a_users_onnx_file_needs_onnxruntime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = onnx_file(tmp_path, "float")
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    assert "pip install '.[onnxruntime]'" in refused(model=str(file), device="cpu")
 
 
 def test_a_users_onnx_file_in_16_bits_is_refused(tmp_path: Path) -> None:

@@ -95,6 +95,36 @@ def infinite_later():
 def frozen():
     return Net().requires_grad_(False), torch.randn(4, 16)
 
+class Normalised(torch.nn.Module):
+    # Unit vectors: no step can lower their loss against random targets by a tenth.
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(16, 4096)
+
+    def forward(self, inputs):
+        return torch.nn.functional.normalize(self.layer(inputs))
+
+def normalised():
+    return Normalised(), torch.randn(4, 16)
+
+class Cached(torch.nn.Module):
+    # A model with a cache of keys and values, as those of transformers.
+    class Config:
+        use_cache = True
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([Block()])
+        self.config = Cached.Config()
+
+    def forward(self, inputs):
+        if self.config.use_cache:
+            raise ValueError("the cache is on")
+        return self.blocks[0](inputs)
+
+def cached():
+    return Cached(), torch.randn(4, 16)
+
 def only_here():
     if "GPUBENCH_TEST_REPLICA" not in os.environ:
         return Net(), torch.randn(4, 16)
@@ -232,6 +262,28 @@ def test_the_loss_of_an_own_model_is_used(models: Path) -> None:
     result = trained("own_loss")
     assert result.training is not None
     assert (result.training.loss, result.training.trains) == ("own", True)
+
+
+def test_a_loss_that_falls_slowly_but_steadily_is_training(models: Path) -> None:
+    result = trained("normalised")
+    report = result.training
+    assert report is not None
+    assert report.toy_first_loss is not None
+    assert report.toy_last_loss is not None
+    assert 0.9 * report.toy_first_loss < report.toy_last_loss < report.toy_first_loss
+    assert report.trains
+    assert report.tokens_per_second is None  # it takes no text
+
+
+def test_a_cache_of_keys_and_values_is_off_in_training(models: Path) -> None:
+    result = trained("cached")
+    assert result.error is None
+
+
+def test_batch_normalisation_of_a_single_sample_names_the_fix(models: Path) -> None:
+    result = trained("net", batch=1)
+    assert result.error is not None
+    assert result.error.message.endswith("to train; use --batch 2 or more")
 
 
 def test_a_model_that_is_frozen_cannot_be_trained(models: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from factories import result
 
 from gpubench.report import markdown
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
-from gpubench.report.summary import cell_lines
-from gpubench.results.result import CpuEnergy, Failure, Result, TrainingReport
-from gpubench.statistics.scaling import with_scaling
+from gpubench.results.result import CpuEnergy, Result, TrainingReport
 
 
 def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Result:
@@ -52,6 +49,15 @@ def test_the_throughput_of_training_counts_samples_in_its_column_and_in_the_lege
     assert "inferences /s" not in text
 
 
+def test_training_and_inferences_have_tables_of_their_own() -> None:
+    cells = [trained(), result(20.0, runtime="eager")]
+    texts = sorted(markdown.text([each]) for each in result_tables(cells))
+    assert sorted(("inferences /s" in each, "samples /s" in each) for each in texts) == [
+        (False, True),
+        (True, False),
+    ]
+
+
 def test_a_table_of_inferences_says_nothing_of_training() -> None:
     text = table(result(20.0))
     assert "inferences /s and $/million count samples" in text
@@ -61,19 +67,3 @@ def test_a_table_of_inferences_says_nothing_of_training() -> None:
 def test_training_does_not_stand_for_a_model_among_inferences() -> None:
     inference = result(20.0, runtime="eager")
     assert variants([trained(400.0), inference]) == [inference]
-
-
-def test_training_competes_with_no_inference_and_is_not_deployed() -> None:
-    cells = [result(20.0, 90.0, runtime="eager"), trained(99.0)]
-    counts, where, plan, page = cell_lines(cells, "run")
-    assert counts == "2 cells: 2 valid, 0 suspect, 0 failed"
-    assert plan == "what to deploy: gpubench plan run --objective p95:100ms"
-    assert cell_lines([trained()], "run") == [where, page]
-
-
-def test_scaling_is_relative_to_one_replica_that_did_not_fail() -> None:
-    stopped = trained(40.0, error=Failure(stage="measure", message="interrupted"))
-    for one, share in ((trained(4.0), 0.75), (stopped, None)):
-        _, two = with_scaling([one, trained(6.0, replicas=2)])
-        assert two.training is not None
-        assert two.training.scaling_efficiency == pytest.approx(share)

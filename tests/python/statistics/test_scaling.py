@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from factories import result
 
-from gpubench.results.result import Result, TrainingReport
+from gpubench.results.result import Failure, Result, TrainingReport
 from gpubench.statistics.scaling import with_scaling
 
 
@@ -51,6 +51,11 @@ def test_on_gpus_the_gpus_used_and_the_threads_may_differ() -> None:
     one = trained(10.0, 1, device="cuda:0", threads=4)
     two = trained(20.0, 2, device="cuda:0,cuda:1", threads=2)
     assert efficiencies(one, two) == [None, pytest.approx(1.0)]
+
+
+def test_a_partner_that_stopped_early_is_none() -> None:
+    stopped = trained(10.0, 1, error=Failure(stage="measure", message="interrupted"))
+    assert efficiencies(stopped, trained(18.0, 2)) == [None, None]
 
 
 def test_an_inference_and_a_failed_cell_are_left_alone() -> None:
