@@ -5,6 +5,11 @@ optimiser and number of threads: forward, loss, backward, step, zero_grad. Anoth
 steps that `gpubench train` makes. They measure in turn, many times, while the other one sleeps, and
 the ratio of each pair is computed. 1.00 means that gpubench adds no cost; the target is 0.98.
 
+Both keep the memory that they have freed. With the settings of glibc, gradients may go back to the
+system in each step, and the page faults of the next step take up to a third of its time. Whether
+they do depends on the thread and on what was allocated before, so the ratio would be that of two
+layouts of memory.
+
     python tests/benchmarks/training_step.py [--models mlp,resnet50] [--rounds 9] [--seconds 3]
                                              [--threads 2]
 """
@@ -12,6 +17,7 @@ the ratio of each pair is computed. 1.00 means that gpubench adds no cost; the t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from statistics import median
@@ -25,6 +31,7 @@ from gpubench.system.machine import this_machine
 MODELS = "mlp,bert-base 16,resnet50"
 _BATCHES = {"mlp": 64}
 _WARMUP_S = 0.5
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
 
 
 def serve_gpubench(model: str, seconds: float, threads: int) -> None:
@@ -123,6 +130,7 @@ def main() -> None:
         serve = serve_loop if side == "loop" else serve_gpubench
         serve(model, float(seconds), int(threads))
         return
+    os.environ.update(_KEEP_MEMORY)  # for both sides
     machine = this_machine()
     print(f"{machine.cores} x {machine.cpu}")
     columns = ("model", "batch", "loop /s", "cores", "gpubench /s", "cores", "ratio", "range")
