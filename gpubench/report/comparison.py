@@ -6,11 +6,12 @@ All ratios are B over A, of the figures before rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpubench.planning.compare import Comparison, Figure, Pair
 from gpubench.planning.matching import Difference, Value
 from gpubench.planning.metrics import P95, THROUGHPUT, USD, Metric, chosen_cost
+from gpubench.report import training
 from gpubench.report.comparison_sentences import answer, how_compared, more_rounds, within_text
 from gpubench.report.format import (
     milliseconds,
@@ -44,7 +45,7 @@ from gpubench.results.result import Cost, Interval, Result
 from gpubench.spec.repetition import LEAST_REPEATS
 
 LEGEND = (
-    "B/A are true ratios, of the figures before rounding. More is better of inferences /s, less of "
+    "B/A are true ratios, of the figures before rounding. More is better of {} /s, less of "
     "P95 ms and $/million."
 )
 FEW_PROCESSES = (
@@ -81,8 +82,13 @@ _QUANTITIES = (
 
 def _shown(pairs: Sequence[Pair]) -> tuple[_Quantity, ...]:
     """The quantities that some side has. Costs are absent if no side has a price."""
-    has_cost = any(chosen_cost(result) for pair in pairs for result in (pair.a, pair.b))
-    return _QUANTITIES if has_cost else _QUANTITIES[:-1]
+    has_cost = any(chosen_cost(result) for result in _results(pairs))
+    rate, *others = _QUANTITIES if has_cost else _QUANTITIES[:-1]
+    return replace(rate, title=f"{training.counted(_results(pairs))} /s"), *others
+
+
+def _results(pairs: Sequence[Pair]) -> list[Result]:
+    return [result for pair in pairs for result in (pair.a, pair.b)]
 
 
 def _answered(pairs: Sequence[Pair]) -> list[bool]:
@@ -168,7 +174,7 @@ def _table(
         facts.append(("differ in", " · ".join(map(_described, comparison.shared_differences))))
     facts.append(("all cells", shared_settings(left + right)))
     facts += _price_facts(left, right)
-    remarks = [LEGEND]
+    remarks = [LEGEND.format(training.counted(left + right))]
     if any(_answered(pairs)):
         remarks.append(
             f"Answers are tests at 5%. '{within_text(comparison.within)}': no difference larger "

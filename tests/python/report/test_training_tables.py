@@ -6,7 +6,9 @@ from typing import Any
 
 from factories import result
 
+from gpubench.planning.compare import compare
 from gpubench.report import markdown
+from gpubench.report.comparison import wide_table
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
 from gpubench.results.result import CpuEnergy, Result, TrainingReport
@@ -67,3 +69,11 @@ def test_a_table_of_inferences_says_nothing_of_training() -> None:
 def test_training_does_not_stand_for_a_model_among_inferences() -> None:
     inference = result(20.0, runtime="eager")
     assert variants([trained(400.0), inference]) == [inference]
+
+
+def test_a_comparison_of_steps_counts_samples() -> None:
+    table = wide_table(compare([trained()], [trained(8.0)]), "a", "b")
+    text = markdown.text([table])
+    assert "A samples /s" in text
+    assert "More is better of samples /s" in text
+    assert "inferences" not in text
