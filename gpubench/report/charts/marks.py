@@ -330,9 +330,9 @@ def cell_tooltip(x_title: str | None) -> list[alt.Tooltip]:
     """All figures of a cell."""
     numbers = {
         **({"x": x_title} if x_title else {}),
-        "throughput": "inferences/s",
-        "throughput_low": "inferences/s, at least (95%)",
-        "throughput_high": "inferences/s, at most (95%)",
+        "throughput": "throughput /s",
+        "throughput_low": "throughput /s, at least (95%)",
+        "throughput_high": "throughput /s, at most (95%)",
         "p50": "P50 ms",
         "p95": "P95 ms",
         "p95_low": "P95 ms, at least (95%)",
