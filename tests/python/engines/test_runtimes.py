@@ -201,9 +201,9 @@ def test_a_capture_uses_the_number_of_threads_of_the_compilation(
 
 
 def test_the_cases_contain_every_runtime_for_cpus() -> None:
-    # On GPUs, on a server, functions of JAX (test_jax.py), on NeuronCores (test_neuron.py), and in
-    # test_executorch.py.
-    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve", "jax", "neuron", "executorch"}
+    # On GPUs, on a server, functions of JAX (test_jax.py), on NeuronCores (test_neuron.py), in
+    # test_executorch.py, and in an environment of its own (tests/xla).
+    elsewhere = {"tensorrt", "tensorrt-rtx", "kserve", "jax", "neuron", "executorch", "xla"}
     assert {runtime for runtime, _, _ in CASES} == set(RUNTIMES) - elsewhere
 
 
