@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Annotated, Any, Literal, NoReturn, Unpack, get_type_hints
 
@@ -78,31 +79,23 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
-def _cpus_or_none(value: Any) -> Any:
-    if value is None or not isinstance(value, (str, int)):
-        return value
-    try:
-        return cpus_text(parse_cpus(value))
-    except ValueError as error:
-        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+def _parsed(parse: Callable[[Any], object], *types: type) -> Callable[[Any], Any]:
+    """A validator that parses values of these types. A ValueError of `parse` is the reason."""
+
+    def parsed(value: Any) -> Any:
+        if not isinstance(value, types):
+            return value
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+
+    return parsed
 
 
-def _celsius_or_none(value: Any) -> Any:
-    if value is None or not isinstance(value, (str, int, float)):
-        return value
-    try:
-        return parse_celsius(value)
-    except ValueError as error:
-        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
-
-
-def _dims_or_none(value: Any) -> Any:
-    if value is None or not isinstance(value, (str, dict)):
-        return value
-    try:
-        return dims_text(parse_dims(value))
-    except ValueError as error:
-        raise PydanticCustomError("refused", "{problem}", {"problem": str(error)}) from None
+_cpus_or_none = _parsed(lambda value: cpus_text(parse_cpus(value)), str, int)
+_celsius_or_none = _parsed(parse_celsius, str, int, float)
+_dims_or_none = _parsed(lambda value: dims_text(parse_dims(value)), str, dict)
 
 
 def _share_or_none(value: Any) -> Any:
