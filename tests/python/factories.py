@@ -26,6 +26,7 @@ from gpubench.results.result import (
     Repeat,
     Requests,
     Result,
+    TrainingReport,
     Verdict,
     WindowInfo,
 )
@@ -332,3 +333,20 @@ def a_cell(**settings: Any) -> Cell:
 def another(cell: Cell, **settings: object) -> Cell:
     """The cell with other settings."""
     return cell_of(cell.spec.model_copy(update=settings))
+
+
+def training_report(**figures: Any) -> TrainingReport:
+    """The report of steps that train, with other figures."""
+    defaults: dict[str, Any] = {
+        "optimizer": "adamw",
+        "replicas": 1,
+        "samples_per_step": 1,
+        "loss": "own",
+        "toy_steps": 20,
+        "toy_first_loss": 3.0,
+        "toy_last_loss": 2.0,
+        "parameters_changed": True,
+        "trains": True,
+        "flop_factor": 3.0,
+    }
+    return TrainingReport(**defaults | figures)

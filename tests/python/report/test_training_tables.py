@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from factories import result
+from factories import result, training_report
 
 from gpubench.planning.compare import compare
 from gpubench.report import markdown
 from gpubench.report.comparison import wide_table
 from gpubench.report.results import result_tables
 from gpubench.report.sizes import variants
-from gpubench.results.result import CpuEnergy, Result, TrainingReport
+from gpubench.results.result import CpuEnergy, Result
 
 
 def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Result:
@@ -23,17 +23,8 @@ def trained(throughput: float = 4.0, replicas: int = 1, **settings: Any) -> Resu
         "accumulate": 1,
     }
     measured = result(throughput, replicas=replicas, threads=1, **usual | settings)
-    report = TrainingReport(
-        optimizer="adamw",
-        replicas=replicas,
-        samples_per_step=replicas,
-        loss="cross-entropy",
-        toy_steps=3,
-        toy_first_loss=3.0,
-        toy_last_loss=2.0,
-        parameters_changed=True,
-        trains=True,
-        flop_factor=3.0,
+    report = training_report(
+        replicas=replicas, samples_per_step=replicas, loss="cross-entropy", toy_steps=3
     )
     return measured.model_copy(update={"training": report})
 

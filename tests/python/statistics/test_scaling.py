@@ -5,23 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from factories import result
+from factories import result, training_report
 
-from gpubench.results.result import Failure, Result, TrainingReport
+from gpubench.results.result import Failure, Result
 from gpubench.statistics.scaling import with_scaling
 
 
 def trained(rate: float | None, replicas: int, **settings: Any) -> Result:
-    report = TrainingReport(
-        optimizer="adamw",
-        replicas=replicas,
-        samples_per_step=replicas,
-        loss="own",
-        toy_steps=3,
-        parameters_changed=True,
-        trains=True,
-        flop_factor=3.0,
-    )
+    report = training_report(replicas=replicas, samples_per_step=replicas)
     usual: dict[str, Any] = {"task": "train", "replicas": replicas, "threads": 1}
     return result(rate, **usual | settings).model_copy(update={"training": report})
 

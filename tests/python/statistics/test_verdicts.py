@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from factories import as_cell
+from factories import as_cell, training_report
 
 from gpubench import core
 from gpubench.measure.collect import collect
@@ -25,7 +25,6 @@ from gpubench.results.result import (
     ServerStatistics,
     Stages,
     StageSummary,
-    TrainingReport,
     WarmUp,
 )
 from gpubench.results.samples import Samples
@@ -166,23 +165,6 @@ def dropped(drop: float, low: float, high: float) -> Accuracy:
     )
 
 
-def trained(**figures: Any) -> TrainingReport:
-    """The report of steps that train, with other figures."""
-    defaults: dict[str, Any] = {
-        "optimizer": "adamw",
-        "replicas": 1,
-        "samples_per_step": 1,
-        "loss": "own",
-        "toy_steps": 20,
-        "toy_first_loss": 3.0,
-        "toy_last_loss": 2.0,
-        "parameters_changed": True,
-        "trains": True,
-        "flop_factor": 3.0,
-    }
-    return TrainingReport(**defaults | figures)
-
-
 RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
     "ended-early": (lambda a: a, Evidence(ended_early="timeline full")),
     "failed-requests": (lambda a: a, Evidence(failed_requests=1)),
@@ -224,7 +206,10 @@ RAISED: dict[str, tuple[Callable[[Analysis], Analysis], Evidence]] = {
         lambda a: a,
         Evidence(accuracy=dropped(0.004, -0.004, 0.012), max_drop=0.01),
     ),
-    "no-training": (lambda a: a, Evidence(training=trained(toy_last_loss=2.9, trains=False))),
+    "no-training": (
+        lambda a: a,
+        Evidence(training=training_report(toy_last_loss=2.9, trains=False)),
+    ),
     "unproven-on-gpus": (lambda a: a, Evidence(unproven_on_gpus="2 GPUs")),
     "input-bound": (
         lambda a: replace(a, input_gap_ms=0.6, launch_gap_ms=0.1, stages=stages(1)),
@@ -521,13 +506,13 @@ def test_a_start_faster_than_the_rest_is_drift() -> None:
 def test_a_step_that_does_not_train_says_what_was_seen(
     figures: dict[str, Any], figure: object
 ) -> None:
-    (reason,) = judge(healthy(), Evidence(training=trained(**figures))).reasons
+    (reason,) = judge(healthy(), Evidence(training=training_report(**figures))).reasons
     assert (reason.code, reason.figure) == ("no-training", figure)
     assert len(reason.remedy) <= LONGEST_REMEDY
 
 
 def test_idle_threads_of_training_have_a_remedy_that_training_has() -> None:
-    idle = Evidence(training=trained(), busy_cores=0.5, cpu_threads=2)
+    idle = Evidence(training=training_report(), busy_cores=0.5, cpu_threads=2)
     (reason,) = judge(healthy(), idle).reasons
     assert reason.code == "threads-idle"
     assert "--workers" not in reason.remedy
